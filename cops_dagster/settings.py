@@ -1,0 +1,186 @@
+"""Every setting, typed, in one object. From `COPS_*`, else `cops.toml` (path in `COPS_CONFIG`).
+
+Belongs here: names, defaults and validation of settings. This is the only module that reads the
+environment. Nested settings are written `COPS_TAGS__TENANT_ID='["user_tenant_id"]'`.
+"""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from cops_dagster.errors import CopsError
+from cops_dagster.period import Period
+
+ChargeBasis = Literal["unblended", "amortized", "net_amortized"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tags(_Section):
+    """Which resource tags name the tenant, plan and component; the first non-empty wins.
+
+    Each name is a CUR column without its `resource_tags_` prefix, such as `user_tenant_id`.
+    """
+
+    tenant_id: tuple[str, ...] = ("user_tenant_id",)
+    plan_id: tuple[str, ...] = ("user_plan_id",)
+    service_component: tuple[str, ...] = ("user_service_component",)
+
+    @field_validator("*")
+    @classmethod
+    def _column_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not name.isascii() or not name.replace("_", "a").isalnum() or name != name.lower():
+                raise ValueError(f"{name!r} is not a tag column such as user_tenant_id")
+        return names
+
+
+class Charge(_Section):
+    """What tenants are charged on (design rule 5.1)."""
+
+    basis: ChargeBasis = "unblended"
+
+
+class Coverage(_Section):
+    """Coverage targets in percent, and the services that cannot carry a tag."""
+
+    target_pct: Decimal = Decimal(100)
+    floor_pct: Decimal = Decimal(98)
+    untaggable: tuple[str, ...] = ()
+
+
+class Recon(_Section):
+    """Tolerance per tenant = max(absolute, basis points of expected, half a cent per line)."""
+
+    warning_usd: Decimal = Decimal("1.00")
+    warning_bps: int = 50
+    failure_usd: Decimal = Decimal("10.00")
+    failure_bps: int = 200
+
+
+class Budgets(_Section):
+    """Budget levels, percent of target."""
+
+    warning_pct: Decimal = Decimal(80)
+    critical_pct: Decimal = Decimal(95)
+
+
+class Settings(BaseSettings):
+    """All settings of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="COPS_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+
+    home: Path = Path("./.cops")
+    first_period: str | None = None
+    cur: str = ""
+    engine: Literal["duckdb"] = "duckdb"
+    admin_db: str | None = None
+    actor: str | None = None
+    memory_limit: str = Field("2500MiB", pattern=r"^\d+(MiB|GiB)$")
+    tags: Tags = Tags()
+    charge: Charge = Charge()
+    coverage: Coverage = Coverage()
+    recon: Recon = Recon()
+    budgets: Budgets = Budgets()
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("first_period")
+    @classmethod
+    def _period(cls, text: str | None) -> str | None:
+        return str(Period.parse(text)) if text else None
+
+    @field_validator("admin_db")
+    @classmethod
+    def _psycopg2(cls, url: str | None) -> str | None:
+        # SQLAlchemy 2.1 reads postgresql:// as psycopg 3; dagster-postgres ships psycopg2.
+        return url.replace("postgresql://", "postgresql+psycopg2://", 1) if url else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over the environment, which wins over `cops.toml`."""
+        toml = TomlConfigSettingsSource(settings_cls, Path(os.environ.get("COPS_CONFIG", "cops.toml")))
+        return init_settings, env_settings, toml
+
+    @property
+    def admin_url(self) -> str:
+        """SQLAlchemy URL of the admin database; by default a SQLite file in the home."""
+        return self.admin_db or f"sqlite:///{self.home / 'admin.db'}"
+
+    @property
+    def lake_root(self) -> Path:
+        """Folder that the paths in `lake_file` are relative to."""
+        return self.home / "lake"
+
+    @property
+    def deliveries_root(self) -> Path:
+        """Where `cops deliver` keeps files that came without a manifest; always a report root."""
+        return self.home / "deliveries"
+
+    @property
+    def report_roots(self) -> tuple[str, ...]:
+        """The folders of `COPS_CUR`, as given, without `file:`."""
+        roots = (root.strip() for root in self.cur.split(","))
+        return tuple(root.removeprefix("file://").removeprefix("file:") for root in roots if root)
+
+    @property
+    def actor_name(self) -> str:
+        """Who decides: `COPS_ACTOR`, else the operating-system user."""
+        return self.actor or os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
+
+
+def load(**overrides: object) -> Settings:
+    """Settings of this process. Raises `E-SETTING` naming the setting that is wrong."""
+    config = os.environ.get("COPS_CONFIG")
+    if config and not Path(config).is_file():
+        raise CopsError(
+            "E-SETTING",
+            "COPS_CONFIG",
+            expected="the path of a readable cops.toml",
+            found=config,
+            next_step="correct COPS_CONFIG or unset it",
+        )
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as problem:
+        first = problem.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise CopsError(
+            "E-SETTING",
+            f"setting {name}",
+            expected="a valid value (docs/settings in the README)",
+            found=str(first["msg"]),
+            next_step=f"correct COPS_{name.upper().replace('.', '__')} or cops.toml",
+        ) from None
+
+
+@lru_cache(maxsize=1)
+def current() -> Settings:
+    """The settings of this process, read once."""
+    return load()

@@ -1,0 +1,1 @@
+"""Where decisions, files and proof are kept. No decisions are taken here."""

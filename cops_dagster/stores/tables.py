@@ -1,0 +1,382 @@
+"""The tables of the admin database: inputs, state and logs. Names and columns are a public contract.
+
+Belongs here: columns, keys and constraints, once, for both dialects. Does not belong here: any
+query; migrations (they are written from this, see `stores/migrations`). Money is `Money`, exact on
+every dialect; times are UTC without zone; ids and account numbers are text.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+from cops_dagster.money import amount
+
+
+class Money(sa.types.TypeDecorator[Decimal]):
+    """`decimal(38,18)`: NUMERIC where the database has exact decimals, canonical text on SQLite.
+
+    The admin database never sums or compares money, so the text form loses nothing (design 3).
+    """
+
+    impl = sa.Numeric(38, 18)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        """Text on SQLite, whose NUMERIC would store a float."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(sa.Text())
+        return dialect.type_descriptor(sa.Numeric(38, 18))
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        """Refuses NaN and more than 18 decimals before the database sees them."""
+        if value is None:
+            return None
+        text = amount.to_text(amount.from_decimal(value))
+        return text if dialect.name == "sqlite" else Decimal(text)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """The stored amount as `Decimal`."""
+        return None if value is None else Decimal(value)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _key(name: str, type_: Any = sa.Text) -> sa.Column[Any]:
+    return sa.Column(name, type_, primary_key=True)
+
+
+def _text(name: str, *, null: bool = True) -> sa.Column[Any]:
+    return sa.Column(name, sa.Text, nullable=null)
+
+
+def _date(name: str, *, null: bool = True) -> sa.Column[Any]:
+    return sa.Column(name, sa.Date, nullable=null)
+
+
+def _time(name: str, *, null: bool = True) -> sa.Column[Any]:
+    return sa.Column(name, sa.DateTime, nullable=null)
+
+
+def _int(name: str, *, null: bool = True) -> sa.Column[Any]:
+    return sa.Column(name, sa.BigInteger, nullable=null)
+
+
+def _money(name: str, *, null: bool = True) -> sa.Column[Any]:
+    return sa.Column(name, Money, nullable=null)
+
+
+def _flag(name: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.Boolean, nullable=False)
+
+
+def _seq(name: str) -> sa.Column[Any]:
+    # BIGINT does not autoincrement on SQLite; the variant keeps one definition.
+    return sa.Column(
+        name, sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+
+
+# --- inputs: loaded by `cops admin load`, never overwritten (rule 5.11) --------------------------
+
+tenants = sa.Table(
+    "tenants", metadata,
+    _key("tenant_id"), _text("name", null=False), _text("plan_id"),
+    _date("active_from", null=False), _date("active_to"), _text("currency", null=False),
+)
+plans = sa.Table(
+    "plans", metadata,
+    _key("plan_id"), _key("effective_from", sa.Date), _int("markup_bps", null=False),
+)
+tag_aliases = sa.Table(
+    "tag_aliases", metadata,
+    _key("tag_name"), _key("alias"), _text("canonical", null=False),
+)  # tag_name: tenant_id | plan_id | service_component
+account_tenants = sa.Table(
+    "account_tenants", metadata,
+    _key("usage_account_id"), _key("effective_from", sa.Date), _date("effective_to"),
+    _text("tenant_id", null=False),
+)
+allocation_rules = sa.Table(
+    "allocation_rules", metadata,
+    _key("rule_id"), _key("version", sa.BigInteger),
+    _date("effective_from", null=False), _date("effective_to"), _int("priority", null=False),
+    _text("match_service"), _text("match_service_component"), _text("match_charge_class"),
+    _text("match_usage_account_id"), _text("match_plan_id"),
+    _text("method", null=False), _text("key_name"), _text("shares"),
+    _text("on_zero_key", null=False), _text("approved_by", null=False), _text("note"),
+)
+allocation_keys = sa.Table(
+    "allocation_keys", metadata,
+    _key("key_name"), _text("measure", null=False), _int("max_age_hours", null=False),
+)
+tenant_usage = sa.Table(
+    "tenant_usage", metadata,
+    _key("period_start", sa.Date), _key("tenant_id"), _key("measure"),
+    _money("value", null=False), _time("refreshed_at", null=False),
+)
+invoice_detail = sa.Table(
+    "invoice_detail", metadata,
+    _key("invoice_id"), _key("tenant_id"), _key("period_start", sa.Date),
+    _money("amount", null=False), _text("currency", null=False), _money("amount_usd", null=False),
+    _text("status", null=False), _text("document_type", null=False), _text("corrects_invoice_id"),
+)
+fx_rates = sa.Table(
+    "fx_rates", metadata,
+    _key("base"), _key("quote"), _key("period_start", sa.Date), _money("rate", null=False),
+)
+aws_invoices = sa.Table(
+    "aws_invoices", metadata,
+    _key("invoice_id"), _date("period_start", null=False), _text("payer_account_id", null=False),
+    _text("invoicing_entity"), _text("billing_entity"), _text("bill_type"), _text("invoice_type", null=False),
+    _text("base_currency", null=False), _money("amount_before_tax", null=False),
+    _money("tax", null=False), _text("payment_currency"), _money("payment_amount"),
+    _money("exchange_rate"), _text("corrects_invoice_id"),
+)
+budgets = sa.Table(
+    "budgets", metadata,
+    _key("budget_id"), _key("version", sa.BigInteger), _text("scope_type", null=False),
+    _text("scope_value"), _date("effective_from", null=False), _date("effective_to"),
+    _text("basis", null=False), _money("target_usd", null=False),
+)
+
+# --- deliveries and ingestion ---------------------------------------------------------------------
+
+cur_delivery = sa.Table(
+    "cur_delivery", metadata,
+    _key("delivery_id"), _text("source_id", null=False), _date("period_start", null=False),
+    _text("layout", null=False), _text("manifest_path", null=False), _text("assembly_id"),
+    _text("schema_digest", null=False), _text("columns_json", null=False),
+    _int("row_count", null=False), _money("cost_usd", null=False),
+    _text("invoice_state", null=False),  # final | open: do all Anniversary rows carry an invoice id?
+    _time("delivered_at", null=False), _time("first_seen_at", null=False),
+)
+cur_delivery_file = sa.Table(
+    "cur_delivery_file", metadata,
+    _key("delivery_id"), _key("position", sa.BigInteger), _text("path", null=False),
+    _int("size_bytes", null=False), _int("mtime_ns", null=False), _text("sha256", null=False),
+)
+cur_billing_head = sa.Table(  # which delivery `cur_billing_master` shows, per source and period
+    "cur_billing_head", metadata,
+    _key("source_id"), _key("period_start", sa.Date), _text("delivery_id", null=False),
+    _time("seen_at", null=False),
+)
+cur_ingestion_log = sa.Table(
+    "cur_ingestion_log", metadata,
+    _seq("log_seq"), _text("run_id"), _text("attempt_id", null=False), _text("source_id", null=False),
+    _text("delivery_id"), _date("period_start", null=False), _text("status", null=False),
+    _int("rows_in"), _int("rows_accepted"), _int("rows_quarantined"),
+    _money("cost_in_usd"), _money("cost_accepted_usd"), _money("cost_quarantined_usd"),
+    _text("digest_list"), _text("error_code"), _text("error_detail"), _text("actor", null=False),
+    _text("dagster_run_id"), _time("started_at", null=False), _time("finished_at"),
+    sa.CheckConstraint(
+        "status IN ('running','succeeded','failed','delayed','skipped')", name="status"
+    ),
+)
+expected_cur_schema = sa.Table(  # revisions; the views expected_cur_schema_v1 and _vN read it
+    "expected_cur_schema", metadata,
+    _key("revision", sa.BigInteger), _key("column_name"), _int("position", null=False),
+    _text("data_type", null=False), _flag("required"),
+)
+
+# --- runs, the commit point and its projection ------------------------------------------------------
+
+allocation_key_snapshot = sa.Table(
+    "allocation_key_snapshot", metadata,
+    _key("inputs_id"), _key("key_name"), _key("tenant_id"), _date("period_start", null=False),
+    _text("measure", null=False), _money("key_value", null=False), _money("key_total", null=False),
+    _time("refreshed_at"), _time("frozen_at", null=False),
+)
+allocation_run_log = sa.Table(
+    "allocation_run_log", metadata,
+    _key("attempt_id"), _text("run_id", null=False), _text("inputs_id", null=False),
+    _text("predecessor_run_id"), _date("period_start", null=False), _text("status", null=False),
+    _text("delivery_ids", null=False), _text("rules_json", null=False), _text("params_json", null=False),
+    _text("algorithm_version", null=False), _text("sql_sha256", null=False),
+    _money("pool_total_usd"), _money("allocated_total_usd"), _money("unallocated_total_usd"),
+    _int("entry_count"), _text("error_code"), _text("error_detail"), _text("note"),
+    _text("evidence_id"), _text("actor", null=False), _text("dagster_run_id"),
+    _time("started_at", null=False), _time("finished_at"),
+    sa.CheckConstraint("status IN ('running','published','refused','failed')", name="status"),
+)
+publish_journal = sa.Table(
+    "publish_journal", metadata,
+    _seq("journal_seq"), sa.Column("run_id", sa.Text, nullable=False, unique=True),
+    _text("table_name", null=False), _date("period_start", null=False), _text("source_id", null=False),
+    _text("inputs_id", null=False), _text("predecessor_run_id"), _text("reverses_run_id"),
+    _int("row_count", null=False), _money("cost_usd", null=False), _text("verdicts_json", null=False),
+    _text("actor", null=False), _text("dagster_run_id"), _time("published_at", null=False),
+)
+period_head = sa.Table(  # the pointer readers follow; source_id is '' where a table has no sources
+    "period_head", metadata,
+    _key("table_name"), _key("period_start", sa.Date), _key("source_id"),
+    _text("run_id", null=False), _text("inputs_id", null=False), _int("journal_seq", null=False),
+)
+lake_file = sa.Table(
+    "lake_file", metadata,
+    _key("path"), _text("table_name", null=False), _date("period_start", null=False),
+    _text("source_id", null=False), _text("run_id", null=False), _text("delivery_id"),
+    _int("schema_version", null=False), _text("columns_json", null=False),
+    _text("sha256", null=False), _int("size_bytes", null=False), _int("mtime_ns", null=False),
+    _int("row_count", null=False), _money("cost_usd", null=False),
+)
+outbox = sa.Table(
+    "outbox", metadata,
+    _seq("outbox_id"), _text("topic", null=False), _int("journal_seq", null=False),
+    _time("created_at", null=False), _time("delivered_at"), _int("attempts", null=False),
+    _text("last_error"),
+)
+
+# --- periods ------------------------------------------------------------------------------------------
+
+period_lock = sa.Table(
+    "period_lock", metadata,
+    _key("period_start", sa.Date), _text("state", null=False), _int("state_seq", null=False),
+    _text("seal_digest"), _int("seal_journal_seq"), _time("changed_at", null=False),
+    sa.CheckConstraint(
+        "state IN ('open','delayed','provisional','final','closing','closed')", name="state"
+    ),
+)
+period_lock_event = sa.Table(
+    "period_lock_event", metadata,
+    _key("period_start", sa.Date), _key("state_seq", sa.BigInteger), _text("from_state"),
+    _text("to_state", null=False), _text("reason", null=False), _text("evidence_id"),
+    _text("actor", null=False), _time("changed_at", null=False),
+)
+
+# --- reconciliation -------------------------------------------------------------------------------------
+
+_RECON_TERMS = (
+    "allocated_usd", "operator_usd", "unallocated_usd", "adjustments_usd", "basis_difference_usd",
+    "markup_usd", "expected_usd", "invoiced_usd", "variance_usd",
+)  # fmt: skip
+recon_run = sa.Table(  # every reconciliation ever made; the view recon_summary is the newest per period
+    "recon_run", metadata,
+    _seq("recon_seq"), _text("recon_id", null=False), _date("period_start", null=False),
+    _text("run_id"), _text("inputs_id", null=False),
+    _money("aws_total_usd", null=False), _money("aws_amortized_usd", null=False),
+    _money("aws_true_up_usd", null=False), _money("aws_upfront_usd", null=False),
+    _money("bridge_residual_usd", null=False),
+    _money("allocated_total_usd", null=False), _money("operator_usd", null=False),
+    _money("unallocated_usd", null=False), _money("adjustments_usd", null=False),
+    _money("basis_difference_usd", null=False), _money("markup_usd", null=False),
+    _money("expected_usd", null=False), _money("invoiced_total_usd", null=False),
+    _money("variance_usd", null=False), _money("variance_pct"),
+    _text("status", null=False), _text("worst_tenant_id"), _text("worst_tenant_status"),
+    _text("charge_basis", null=False), _text("note"), _text("actor", null=False),
+    _time("reconciled_at", null=False),
+)
+recon_run_tenant = sa.Table(
+    "recon_run_tenant", metadata,
+    _key("recon_seq", sa.BigInteger), _key("tenant_id"), _date("period_start", null=False),
+    *[_money(term, null=False) for term in _RECON_TERMS],
+    _money("variance_pct"), _money("warning_tolerance_usd", null=False),
+    _money("failure_tolerance_usd", null=False), _text("status", null=False),
+)
+recon_exceptions = sa.Table(
+    "recon_exceptions", metadata,
+    _key("exception_id"), _date("period_start", null=False), _int("recon_seq"), _text("tenant_id"),
+    _text("class", null=False), _money("amount_usd", null=False), _text("owner"), _text("decision"),
+    _text("evidence_id"), _text("opened_by", null=False), _time("opened_at", null=False),
+    _text("resolved_by"), _time("resolved_at"), _text("note"),
+)
+
+# --- coverage, budgets, controls, alerts --------------------------------------------------------------------
+
+tag_coverage = sa.Table(
+    "tag_coverage", metadata,
+    _key("period_start", sa.Date), _text("run_id", null=False), _money("tag_coverage_pct"),
+    _money("covered_usd", null=False), _money("coverable_usd", null=False),
+    _money("row_coverage_pct"), _int("covered_rows", null=False), _int("coverable_rows", null=False),
+    _money("propagated_coverage_pct"), _int("missing_tenant_tag", null=False),
+    _money("missing_tenant_tag_usd", null=False), _text("basis", null=False),
+    _time("measured_at", null=False),
+)
+budget_master = sa.Table(
+    "budget_master", metadata,
+    _key("budget_id"), _text("scope_type", null=False), _text("scope_value"),
+    _date("period_start", null=False), _text("basis", null=False), _money("target_usd", null=False),
+    _money("actual_usd", null=False), _money("forecast_usd"), _text("level", null=False),
+    _time("last_refreshed_at", null=False),
+)
+budget_history = sa.Table(
+    "budget_history", metadata,
+    _key("budget_id"), _key("period_start", sa.Date), _key("refreshed_at", sa.DateTime),
+    _money("target_usd", null=False), _money("actual_usd", null=False), _money("forecast_usd"),
+    _text("level", null=False),
+)
+control_status = sa.Table(
+    "control_status", metadata,
+    _key("control"), _key("evaluated_at", sa.DateTime), _text("status", null=False),
+    _text("target"), _text("measured"), _text("detail"),
+)
+alert_state = sa.Table(
+    "alert_state", metadata,
+    _key("fingerprint"), _text("alert_rule", null=False), _text("scope", null=False),
+    _text("state", null=False), _text("severity", null=False), _int("episode", null=False),
+    _money("measured"), _time("since", null=False), _time("last_evaluated_at", null=False),
+    _text("acked_by"), _time("ack_expires_at"),
+)
+alert_event = sa.Table(
+    "alert_event", metadata,
+    _seq("alert_seq"), _text("fingerprint", null=False), _int("episode", null=False),
+    _text("event", null=False), _text("severity"), _text("actor"), _text("detail"),
+    _time("occurred_at", null=False),
+)
+notification_log = sa.Table(
+    "notification_log", metadata,
+    _seq("notification_seq"), _text("fingerprint", null=False), _int("episode", null=False),
+    _text("receiver", null=False), _text("reason", null=False), _text("status", null=False),
+    _text("detail"), _time("sent_at", null=False),
+)
+invoice_freeze = sa.Table(
+    "invoice_freeze", metadata,
+    _seq("freeze_seq"), _date("period_start", null=False), _text("reason", null=False),
+    _text("set_by", null=False), _time("set_at", null=False), _text("released_by"),
+    _time("released_at"), _text("release_evidence_id"),
+)
+evidence_index = sa.Table(
+    "evidence_index", metadata,
+    _seq("evidence_seq"), _text("prev_hash"), _text("entry_hash"), _text("kind", null=False),
+    _text("subject_type", null=False), _text("subject_id", null=False), _text("object_key", null=False),
+    _text("sha256", null=False), _int("size_bytes", null=False), _text("run_id"),
+    _text("actor", null=False), _time("recorded_at", null=False),
+)
+
+VIEWS: dict[str, str] = {
+    "expected_cur_schema_v1": (
+        "SELECT column_name, data_type, required FROM expected_cur_schema WHERE revision = 1"
+    ),
+    "expected_cur_schema_vN": (
+        "SELECT column_name, data_type, required FROM expected_cur_schema "
+        "WHERE revision = (SELECT max(revision) FROM expected_cur_schema)"
+    ),
+    "recon_summary": (
+        "SELECT * FROM recon_run WHERE recon_seq IN "
+        "(SELECT max(recon_seq) FROM recon_run GROUP BY period_start)"
+    ),
+    "recon_tenant": (
+        "SELECT * FROM recon_run_tenant WHERE recon_seq IN "
+        "(SELECT max(recon_seq) FROM recon_run GROUP BY period_start)"
+    ),
+}
+"""Views of the admin database, name → SELECT, in the SQL that SQLite and PostgreSQL share."""
+
+VIEW_OF: dict[str, str] = {
+    "expected_cur_schema_v1": "expected_cur_schema",
+    "expected_cur_schema_vN": "expected_cur_schema",
+    "recon_summary": "recon_run",
+    "recon_tenant": "recon_run_tenant",
+}
+"""The table whose column types a view's columns have."""
