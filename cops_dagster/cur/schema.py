@@ -1,0 +1,144 @@
+"""The expected CUR schema, as revisions of one normalised schema under Athena names.
+
+Belongs here: which columns a delivery must or may have, their one type, and which hold money.
+Types are those AWS gives its Athena tables (CUR guide, "Running the Amazon Athena table"): costs
+arrive as doubles, rates and ids as text, times without zone in UTC. Does not belong here: reading
+files.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from cops_dagster.errors import CopsError
+
+ColumnType = Literal["varchar", "double", "timestamp"]
+
+REVISION = 1
+"""The newest revision; a change of the lists below is a new revision and a migration."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a delivery. `exact` columns are doubles that COPS keeps as exact decimals."""
+
+    name: str
+    data_type: ColumnType
+    required: bool = False
+    exact: bool = False
+
+
+def _columns(data_type: ColumnType, names: str, *, exact: bool = False) -> list[Column]:
+    return [
+        Column(name.rstrip("!"), data_type, required=name.endswith("!"), exact=exact)
+        for name in names.split()
+    ]
+
+
+EXPECTED: tuple[Column, ...] = (
+    *_columns(
+        "varchar",
+        "identity_line_item_id identity_time_interval bill_invoice_id! bill_invoicing_entity"
+        " bill_billing_entity bill_bill_type bill_payer_account_id",
+    ),
+    *_columns("timestamp", "bill_billing_period_start_date! bill_billing_period_end_date"),
+    *_columns("varchar", "line_item_usage_account_id! line_item_line_item_type!"),
+    *_columns("timestamp", "line_item_usage_start_date! line_item_usage_end_date"),
+    *_columns(
+        "varchar",
+        "line_item_product_code! line_item_usage_type line_item_operation"
+        " line_item_availability_zone line_item_resource_id",
+    ),
+    *_columns(
+        "double",
+        "line_item_usage_amount line_item_normalization_factor line_item_normalized_usage_amount",
+    ),
+    *_columns("varchar", "line_item_currency_code! line_item_unblended_rate"),
+    *_columns("double", "line_item_unblended_cost!", exact=True),
+    *_columns("varchar", "line_item_blended_rate"),
+    *_columns("double", "line_item_blended_cost line_item_net_unblended_cost", exact=True),
+    *_columns(
+        "varchar",
+        "line_item_net_unblended_rate line_item_line_item_description line_item_tax_type"
+        " line_item_legal_entity product_product_name product_servicecode product_product_family"
+        " product_instance_type product_region product_region_code product_operating_system"
+        " product_sku pricing_rate_id pricing_currency",
+    ),
+    *_columns("double", "pricing_public_on_demand_cost", exact=True),
+    *_columns("varchar", "pricing_public_on_demand_rate pricing_term pricing_unit"),
+    *_columns(
+        "double",
+        "reservation_effective_cost reservation_net_effective_cost"
+        " reservation_amortized_upfront_cost_for_usage"
+        " reservation_amortized_upfront_fee_for_billing_period"
+        " reservation_net_amortized_upfront_fee_for_billing_period"
+        " reservation_unused_amortized_upfront_fee_for_billing_period"
+        " reservation_net_unused_amortized_upfront_fee_for_billing_period"
+        " reservation_unused_recurring_fee reservation_net_unused_recurring_fee"
+        " reservation_recurring_fee_for_usage",
+        exact=True,
+    ),
+    *_columns("varchar", "reservation_reservation_a_r_n reservation_subscription_id"),
+    *_columns(
+        "double",
+        "savings_plan_total_commitment_to_date savings_plan_used_commitment"
+        " savings_plan_savings_plan_effective_cost savings_plan_net_savings_plan_effective_cost"
+        " savings_plan_amortized_upfront_commitment_for_billing_period"
+        " savings_plan_net_amortized_upfront_commitment_for_billing_period"
+        " savings_plan_recurring_commitment_for_billing_period"
+        " savings_plan_net_recurring_commitment_for_billing_period",
+        exact=True,
+    ),
+    *_columns("varchar", "savings_plan_savings_plan_a_r_n"),
+    *_columns(
+        "varchar",
+        "resource_tags_user_tenant_id resource_tags_user_plan_id"
+        " resource_tags_user_service_component resource_tags_user_name"
+        " resource_tags_user_environment",
+    ),
+)
+"""Revision 1, in the order of `fact_cost_raw`."""
+
+OWN: tuple[str, ...] = ("source_id", "delivery_id")
+"""Columns COPS adds to `cur_billing_master`; part of the expected schema, never delivered."""
+
+BY_NAME: dict[str, Column] = {column.name: column for column in EXPECTED}
+
+
+def require(found: dict[str, str], *, subject: str) -> None:
+    """Refuses a delivery whose columns cannot carry the ledger.
+
+    Args:
+        found: delivered column → normalised type (`varchar`, `double`, `timestamp`, other).
+        subject: the delivery, for the error.
+
+    Raises:
+        CopsError: `E-SCHEMA-MISSING` with the nearest delivered name; `E-SCHEMA-TYPE`.
+    """
+    for column in EXPECTED:
+        if column.required and column.name not in found:
+            near = difflib.get_close_matches(column.name, found, n=1, cutoff=0.6)
+            raise CopsError(
+                "E-SCHEMA-MISSING",
+                f"{subject}, column {column.name}",
+                expected=f"the required column {column.name}",
+                found=f"no such column; nearest delivered name is {near[0]}" if near else "no such column",
+                next_step="restore the column in the report definition, or deliver the month again",
+            )
+    for column in EXPECTED:
+        delivered = found.get(column.name)
+        if delivered is not None and delivered != column.data_type:
+            raise CopsError(
+                "E-SCHEMA-TYPE",
+                f"{subject}, column {column.name}",
+                expected=f"type {column.data_type}",
+                found=f"type {delivered}",
+                next_step="check the report definition; a retyped column is never guessed at",
+            )
+
+
+def unexpected(found: dict[str, str]) -> list[str]:
+    """Delivered columns that this revision does not know: kept, appended nullable and warned about."""
+    return [name for name in found if name not in BY_NAME]
