@@ -145,7 +145,10 @@ class Settings(BaseSettings):
 
     @property
     def report_roots(self) -> tuple[str, ...]:
-        """The folders of `COPS_CUR`, as given, without `file:`."""
+        """The folders of `COPS_CUR`, as given, without `file:`; unset, the demo's own if it was made."""
+        if not self.cur:
+            demo = self.home / "demo" / "cur"
+            return (str(demo),) if demo.is_dir() else ()
         roots = (root.strip() for root in self.cur.split(","))
         return tuple(root.removeprefix("file://").removeprefix("file:") for root in roots if root)
 

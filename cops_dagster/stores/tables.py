@@ -164,12 +164,13 @@ cur_delivery = sa.Table(
 )
 cur_delivery_file = sa.Table(
     "cur_delivery_file", metadata,
-    _key("delivery_id"), _key("position", sa.BigInteger), _text("path", null=False),
-    _int("size_bytes", null=False), _int("mtime_ns", null=False), _text("sha256", null=False),
+    _key("delivery_id"), _key("position", sa.BigInteger), _text("name", null=False),
+    _int("size_bytes", null=False), _text("sha256", null=False), _int("row_count", null=False),
 )
-cur_billing_head = sa.Table(  # which delivery `cur_billing_master` shows, per source and period
+cur_billing_head = sa.Table(  # which delivery `cur_billing_master` shows, and where its files lie now
     "cur_billing_head", metadata,
     _key("source_id"), _key("period_start", sa.Date), _text("delivery_id", null=False),
+    _text("location_json", null=False),  # [[path, size_bytes, mtime_ns], …], the manifest first
     _time("seen_at", null=False),
 )
 cur_ingestion_log = sa.Table(

@@ -1,0 +1,86 @@
+# COPS from a checkout. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PORT ?= 3000
+CODE := cops_dagster cops_dagster_tests $(wildcard benchmarks) setup.py
+
+# pip asks nothing and does not look for newer versions of itself.
+export PIP_NO_INPUT := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export DAGSTER_DISABLE_TELEMETRY := 1
+
+.PHONY: help install demo ui test test-long check fix bench lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## install the locked packages and COPS itself into .venv
+
+$(STAMP): requirements.lock pyproject.toml setup.py
+	@python=; \
+	for candidate in $${PYTHON:-} python3 python3.13 python3.12 python3.11; do \
+	  if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    python=$$candidate; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "make: COPS needs Python 3.11 or newer; none found. Set PYTHON=/path/to/python3." >&2; exit 2; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  echo "make: this Python cannot make a virtual environment. On Debian or Ubuntu, as root:" >&2; \
+	  echo "  apt-get install python3-venv        (or python$$version-venv)" >&2; exit 2; \
+	fi; \
+	echo "installing into $(VENV) with $$($$python --version)"; \
+	$$python -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip check
+	@touch $@
+
+demo: $(STAMP) ## three realistic months, from delivery to reconciled
+	@$(BIN)/cops demo
+
+ui: $(STAMP) ## Dagster on what `make demo` made (PORT=3000)
+	@mkdir -p "$${COPS_HOME:-.cops}/dagster"; \
+	export COPS_HOME=$$(cd "$${COPS_HOME:-.cops}" && pwd) DAGSTER_HOME; \
+	DAGSTER_HOME=$$COPS_HOME/dagster; \
+	[ -f "$$DAGSTER_HOME/dagster.yaml" ] || cp dagster.yaml "$$DAGSTER_HOME/"; \
+	exec $(BIN)/dagster dev -w workspace.yaml -p $(PORT)
+
+test: $(STAMP) ## every test but the long ones
+	@$(BIN)/python -m pytest -m "not long"
+
+test-long: $(STAMP) ## every test
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) ## lint, format, types, import layers, SQL style
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/sqlfluff lint --disable-progress-bar sql
+
+fix: $(STAMP) ## repair what lint and format can repair
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+	@$(BIN)/sqlfluff fix --disable-progress-bar sql
+
+bench: $(STAMP) ## measure COPS against bare DuckDB (minutes; docs in benchmarks/)
+	@$(BIN)/python -m benchmarks
+
+lock: ## resolve requirements.lock anew (needs uv; UPGRADE=1 moves every version)
+	@command -v uv >/dev/null || { echo "make: needs uv; install it with: pip install uv" >&2; exit 2; }
+	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes -q \
+	  --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) -o requirements.lock
+
+clean: ## remove what was built, not the ledger in .cops
+	@rm -rf $(VENV) build dist *.egg-info .*_cache .hypothesis .tmp_dagster_home_*
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

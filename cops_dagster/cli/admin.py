@@ -1,0 +1,54 @@
+"""`cops init` and `cops admin`: the home, and loading what people decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Tenants, rules, keys, invoices, budgets.")
+
+
+@app.callback()
+def _group() -> None:
+    """Tenants, rules, keys, invoices, budgets."""
+
+
+def init() -> None:
+    """Create the home: admin database, lake, Dagster instance."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.graph.launch import dagster_home
+    from cops_dagster.ledger.books import open_books
+
+    books = open_books(settings.current())
+    dagster_home(books.settings.home)
+    output.say(f"home ready: {books.settings.home}")
+
+
+@app.command("load")
+def load(
+    paths: Annotated[list[Path], typer.Argument(help="CSV files named after their table, or folders.")],
+    replace: Annotated[bool, typer.Option(help="Replace descriptive columns of open periods.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Load CSV files, validated, all or nothing; an identical row is nothing to do."""
+    from dataclasses import asdict
+
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.load import load as act
+
+    books = open_books(settings.current())
+    done = act(books.admin, paths, actor=books.actor, replace=replace)
+    if json:
+        output.as_json(asdict(done))
+        return
+    output.table(
+        "",
+        ["table", "inserted", "unchanged", "replaced"],
+        [[name, one.inserted, one.unchanged, one.replaced] for name, one in done.tables.items()],
+        right=["inserted", "unchanged", "replaced"],
+    )

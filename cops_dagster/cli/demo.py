@@ -1,0 +1,46 @@
+"""`cops demo`: three realistic months from delivery to reconciled, with nothing to prepare."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    lines: Annotated[int, typer.Option(help="CUR lines per month.")] = 20_000,
+) -> None:
+    """Write three months of CUR with rules, keys, invoices and budgets, and take them to reconciled."""
+    from cops_dagster import settings
+    from cops_dagster.cli import materialize, output, show
+    from cops_dagster.demo import write_demo
+    from cops_dagster.errors import CopsError
+    from cops_dagster.ledger import state, sweep
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.load import load
+
+    configured = settings.current()
+    if configured.cur:
+        raise CopsError(
+            "E-SETTING", "COPS_CUR", expected="no report root of your own while the demo is made",
+            found=configured.cur, next_step="unset COPS_CUR, or give the demo its own COPS_HOME",
+        )  # fmt: skip
+    folder = configured.home / "demo"
+    output.say(f"writing demo deliveries and inputs to {folder}")
+    months = write_demo(folder, lines=lines)
+    books = open_books(configured)
+    load(books.admin, [folder / "inputs"], actor=books.actor)
+    sweep.sweep(books)
+    failed = []
+    for period in months:
+        if not state.nothing_to_do(books, period):
+            output.say(f"materialising {period}")
+            failed += [{"period": str(period), **check} for check in materialize.run(books, period, None)]
+    show.print_statuses(books, None)
+    if failed:
+        output.table(
+            "checks that do not hold (the demo has such months on purpose)",
+            ["period", "check", "severity", "figures"],
+            [[one["period"], one["check"], one["severity"], one["figures"]] for one in failed],
+        )
+    output.say("next: make ui opens Dagster on it; cops sql -q 'SELECT * FROM recon_summary'")

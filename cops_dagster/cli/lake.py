@@ -1,0 +1,24 @@
+"""`cops lake`: the Iceberg projection of the published files."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The Iceberg tables for other engines.")
+
+
+@app.callback()
+def _group() -> None:
+    """The Iceberg tables for other engines."""
+
+
+@app.command("rebuild")
+def rebuild() -> None:
+    """Make the Iceberg tables anew from the published files; nothing is rewritten."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import sweep
+    from cops_dagster.ledger.books import open_books
+
+    done = sweep.rebuild(open_books(settings.current()))
+    output.say(f"Iceberg tables rebuilt from {done} published runs")

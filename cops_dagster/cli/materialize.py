@@ -1,0 +1,95 @@
+"""`cops materialize` and `cops deliver`: a month from delivery to reconciled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cops_dagster.ledger.books import Books
+    from cops_dagster.period import Period
+
+
+def materialize(
+    period: Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")],
+    select: Annotated[
+        list[str] | None, typer.Option(help="Only these assets (may be given several times).")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Take one month from delivery to reconciled. With nothing new, nothing is written."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import deliver, state, sweep
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    wanted = Period.parse(period)
+    books = open_books(settings.current())
+    sweep.sweep(books)
+    if not select and state.nothing_to_do(books, wanted):
+        if json:
+            output.as_json({"period": str(wanted), "outcome": "nothing to do", "failed_checks": []})
+        else:
+            output.say(f"{wanted}: nothing to do, the ledger was made from these inputs")
+        return
+    if not any(month.period == wanted for month in deliver.months(books)):
+        deliver.look(books, wanted)  # refuses with what is there instead
+    failed = run(books, wanted, select)
+    if json:
+        output.as_json({"period": str(wanted), "outcome": "materialised", "failed_checks": failed})
+    else:
+        report(books, wanted, failed)
+    if any(check["severity"] == "ERROR" for check in failed):
+        raise typer.Exit(1)
+
+
+def run(books: Books, period: Period, select: list[str] | None) -> list[dict[str, str]]:
+    """Runs the Dagster job in this process; the checks that did not hold.
+
+    Raises:
+        CopsError: the refusal that stopped the run, as the ledger gave it.
+    """
+    from cops_dagster.graph.launch import launch
+
+    return launch(books, period, select)
+
+
+def report(books: Books, period: Period, failed: list[dict[str, str]]) -> None:
+    """What a person wants to know after a run: the month in one line, then what did not hold."""
+    from cops_dagster.cli import output, show
+
+    show.print_statuses(books, period)
+    if failed:
+        output.table(
+            "checks that do not hold",
+            ["check", "severity", "figures"],
+            [[check["check"], check["severity"], check["figures"]] for check in failed],
+        )
+
+
+def deliver(
+    files: Annotated[list[Path], typer.Argument(help="CUR files of one month, Parquet.")],
+    period: Annotated[str, typer.Option(help="Billing month, YYYY-MM.")],
+    source: Annotated[str, typer.Option(help="Name of the source.")] = "manual",
+) -> None:
+    """Make a delivery of CUR files that came without a manifest."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.errors import CopsError
+    from cops_dagster.ledger import deliver as act
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    wanted = Period.parse(period)
+    if not source.replace("-", "").replace("_", "").isalnum() or not source.isascii():
+        raise CopsError(
+            "E-PARAM", f"source {source!r}", expected="letters, digits, - and _", found=repr(source),
+            next_step="name the source with those",
+        )  # fmt: skip
+    books = open_books(settings.current())
+    manifest = act.deliver(books, files, wanted, source_id=source)
+    output.say(f"{wanted}: {len(files)} file(s) delivered as {source}, manifest {manifest.name}")
+    output.say(f"next: cops materialize {wanted}")

@@ -1,0 +1,275 @@
+"""The assets: one per table, monthly-partitioned, each calling one act of the ledger.
+
+Belongs here: names, groups, owners, descriptions, column schemas and what a materialisation shows.
+An asset's name is its table's name. Acts replace one period or leave it as it is.
+"""
+
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import dagster as dg
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.graph.figures import metadata
+from cops_dagster.graph.partitions import period_of
+from cops_dagster.graph.resources import Ledger
+from cops_dagster.lake.namespace import admin_columns
+from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES
+from cops_dagster.ledger import allocate, budgets, deliver, ingest, reconcile, state, sweep, tag
+from cops_dagster.ledger.books import Books
+from cops_dagster.money import amount
+from cops_dagster.period import Period
+from cops_dagster.stores import tables as t
+
+Outcome = TypeVar("Outcome")
+OWNERS = ["team:data-engineering"]
+FINANCE = ["team:finance"]
+
+
+def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
+    """What COPS reads and does not make."""
+    described = {
+        "cur_delivery": ("delivery", "AWS's Cost and Usage Report as it lies in the report roots.", ["aws", "parquet"]),
+        "tenants": ("inputs", "Tenant registry: who may be charged, from when, on which plan.", ["table"]),
+        "tag_aliases": ("inputs", "Declared spellings of tag values.", ["table"]),
+        "allocation_rules": ("inputs", "Versioned rules that split pooled cost.", ["table"]),
+        "tenant_network_usage": ("inputs", "Network usage per tenant: a usage key.", ["table"]),
+        "tenant_compute_usage": ("inputs", "Compute usage per tenant: a usage key.", ["table"]),
+        "tenant_storage_usage": ("inputs", "Storage usage per tenant: a usage key.", ["table"]),
+        "invoice_detail": ("inputs", "Issued tenant documents.", ["table"]),
+        "budgets": ("inputs", "Budget targets, versioned.", ["table"]),
+    }
+    return [
+        dg.AssetSpec(
+            name, group_name=group, description=text, kinds=set(kinds), owners=OWNERS,
+            partitions_def=periods if name == "cur_delivery" else None,
+        )
+        for name, (group, text, kinds) in described.items()
+    ]  # fmt: skip
+
+
+def tables(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The assets of the month, from delivery to reconciled."""
+
+    @dg.asset(**_about("cur_billing_master", periods, "ingestion", ["cur_delivery"]))
+    def cur_billing_master(
+        context: dg.AssetExecutionContext, ledger: Ledger
+    ) -> dg.MaterializeResult[Any]:
+        """The newest complete delivery of every source, as AWS sent it, under Athena names.
+
+        A view over the delivered files. A refused delivery leaves the one before in place; the checks
+        say why it was refused and stop the run.
+        """
+        books, period = ledger.books(context), period_of(context)
+        seen = _act(lambda: deliver.look(books, period))
+        status = _status(books, period)
+        ids = sorted(source.delivery_id or "" for source in seen)
+        for source in seen:
+            if source.is_new and source.delivery_id:
+                context.log_event(
+                    dg.AssetMaterialization(
+                        "cur_delivery", partition=str(period),
+                        tags={"dagster/data_version": source.delivery_id[:32]},
+                    )
+                )  # fmt: skip
+        return _result(
+            {
+                "dagster/partition_row_count": status.lines if status else 0,
+                "delivered_usd": status.aws_usd if status else Decimal(0),
+                "sources": len(seen),
+                "deliveries": ", ".join(ids),
+                "refused": sum(len(source.refusals) for source in seen),
+            },
+            ",".join(ids),
+        )
+
+    @dg.asset(**_about("fact_cost_raw", periods, "ingestion", ["cur_billing_master"]))
+    def fact_cost_raw(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """Every delivered line once, with exact money and all cost views."""
+        books, period = ledger.books(context), period_of(context)
+        done = _act(lambda: ingest.ingest(books, period))
+        return _published(books, period, "fact_cost_raw", any(source.wrote for source in done))
+
+    @dg.asset(**_about("fact_cost_tagged", periods, "tagging", ["fact_cost_raw", "tenants", "tag_aliases"]))
+    def fact_cost_tagged(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """The month at the grain of allocation, each row with its tenant or none."""
+        books, period = ledger.books(context), period_of(context)
+        done = _act(lambda: tag.tag(books, period))
+        return _published(books, period, "fact_cost_tagged", done.wrote)
+
+    @dg.asset(**_about("tag_coverage", periods, "tagging", ["fact_cost_tagged"]))
+    def tag_coverage(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """How much of the taggable cost came with tenant and plan tags, by cost and by rows."""
+        books, period = ledger.books(context), period_of(context)
+        with books.admin.read() as con:
+            row = con.execute(
+                sa.select(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start)
+            ).one()
+        shown = ("tag_coverage_pct", "row_coverage_pct", "propagated_coverage_pct", "covered_usd",
+                 "coverable_usd", "missing_tenant_tag_usd", "missing_tenant_tag")  # fmt: skip
+        return _result({name: row._mapping[name] for name in shown}, row.run_id)
+
+    @dg.asset(
+        **_about(
+            "allocation_key_snapshot", periods, "allocation",
+            ["fact_cost_tagged", "allocation_rules", "tenant_network_usage", "tenant_compute_usage",
+             "tenant_storage_usage"],
+        )
+    )  # fmt: skip
+    def allocation_key_snapshot(
+        context: dg.AssetExecutionContext, ledger: Ledger
+    ) -> dg.MaterializeResult[Any]:
+        """The keys that today's rules split the month by, frozen, also for a run that is refused."""
+        books, period = ledger.books(context), period_of(context)
+        inputs, made = _act(lambda: allocate.snapshot_keys(books, period))
+        rows = [
+            {"key_name": key.key_name, "measure": key.measure, "tenants": len(key.weights),
+             "key_total": amount.to_text(key.total)}
+            for key in made.keys.values()
+        ]  # fmt: skip
+        return _result({"rules": len(inputs.rules), "keys": rows}, inputs.inputs_id)
+
+    @dg.asset(**_about("fact_cost_allocated", periods, "allocation", ["allocation_key_snapshot"]))
+    def fact_cost_allocated(
+        context: dg.AssetExecutionContext, ledger: Ledger
+    ) -> dg.MaterializeResult[Any]:
+        """The append-only ledger: what every tenant bears, why, and the reversals of what was replaced."""
+        books, period = ledger.books(context), period_of(context)
+        done = _act(lambda: allocate.allocate(books, period))
+        return _published(books, period, "fact_cost_allocated", done.wrote, reversed_run_id=done.reversed_run_id)
+
+    @dg.asset(**_about("unallocated_cost", periods, "allocation", ["fact_cost_allocated"]))
+    def unallocated_cost(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """Cost that no rule claimed or whose key failed; expected to be empty."""
+        books, period = ledger.books(context), period_of(context)
+        with books.admin.read() as con, books.engine() as engine:
+            books.namespace(engine, con, period).provide(["fact_cost_allocated"])
+            rows = engine.fetch("fetch_unclaimed_by_service", {"period_start": period.start}).dicts()
+        rows = sorted((row for row in rows if row["unclaimed_usd"]), key=lambda row: -abs(row["unclaimed_usd"]))
+        total = sum((row["unclaimed_usd"] for row in rows), Decimal(0))
+        return _result({"unclaimed_usd": total, "by_service": rows}, f"{total:f}")
+
+    @dg.asset(**_about("recon_summary", periods, "reconciliation", ["fact_cost_allocated", "invoice_detail"], FINANCE))
+    def recon_summary(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """AWS ↔ allocated ↔ invoiced in USD, every term of the expectation a column."""
+        books, period = ledger.books(context), period_of(context)
+        done = _act(lambda: reconcile.reconcile(books, period))
+        with books.admin.read() as con:
+            row = con.execute(sa.select(t.recon_run).where(t.recon_run.c.recon_id == done.recon_id)).one()
+            tenants = con.execute(
+                sa.select(t.recon_run_tenant).where(t.recon_run_tenant.c.recon_seq == row.recon_seq)
+            ).all()
+        figures = {
+            column.name: value for column, value in zip(t.recon_run.c, row, strict=True)
+            if isinstance(column.type, t.Money)
+        }  # fmt: skip
+        by_tenant = [
+            {name: _cents(tenant._mapping[name]) for name in
+             ("tenant_id", "allocated_usd", "expected_usd", "invoiced_usd", "variance_usd", "status")}
+            for tenant in tenants
+        ]  # fmt: skip
+        return _result({"status": done.status, **figures, "tenants": by_tenant}, done.recon_id)
+
+    @dg.asset(**_about("budget_master", periods, "reconciliation", ["fact_cost_allocated", "budgets"], FINANCE))
+    def budget_master(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """Budgets against the newest allocated month: actual, level, when refreshed."""
+        books = ledger.books(context)
+        _act(lambda: budgets.refresh(books))
+        with books.admin.read() as con:
+            rows = con.execute(sa.select(t.budget_master).order_by(t.budget_master.c.budget_id)).all()
+        shown = ("budget_id", "scope_type", "scope_value", "target_usd", "actual_usd", "level")
+        levels = [{name: _cents(row._mapping[name]) for name in shown} for row in rows]
+        return dg.MaterializeResult(metadata=metadata({"budgets": len(rows), "levels": levels}))
+
+    return [
+        cur_billing_master, fact_cost_raw, fact_cost_tagged, tag_coverage, allocation_key_snapshot,
+        fact_cost_allocated, unallocated_cost, recon_summary, budget_master,
+    ]  # fmt: skip
+
+
+def _about(
+    name: str,
+    periods: dg.MonthlyPartitionsDefinition,
+    group: str,
+    deps: list[str],
+    owners: list[str] | None = None,
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "group_name": group,
+        "deps": deps,
+        "partitions_def": periods,
+        "owners": owners or OWNERS,
+        "kinds": {"duckdb", "parquet"} if name.startswith(("fact_", "cur_")) else {"sql"},
+        "pool": "ledger",
+        "metadata": {
+            "dagster/table_name": name,
+            "dagster/column_schema": dg.TableSchema(
+                columns=[dg.TableColumn(column, kind.lower()) for column, kind in _columns(name)]
+            ),
+        },
+    }
+
+
+def _columns(name: str) -> tuple[tuple[str, str], ...]:
+    if name == "cur_billing_master":
+        return CUR_BILLING_MASTER
+    if name in LAKE_TABLES:
+        return LAKE_TABLES[name]
+    if name == "unallocated_cost":
+        return (("service", "VARCHAR"), ("charge_class", "VARCHAR"), ("unclaimed_usd", "DECIMAL(38,18)"))
+    return admin_columns(t.metadata.tables[t.VIEW_OF.get(name, name)])
+
+
+def _act(act: Callable[[], Outcome]) -> Outcome:
+    """Runs an act; a coded refusal becomes a failure that no retry layer repeats."""
+    try:
+        return act()
+    except CopsError as refusal:
+        raise dg.Failure(
+            description=str(refusal),
+            metadata={"error_code": refusal.code, "next_step": refusal.next_step},
+            allow_retries=False,
+        ) from refusal
+
+
+def _status(books: Books, period: Period) -> state.PeriodStatus | None:
+    try:
+        return state.statuses(books, period)[0]
+    except CopsError:
+        return None
+
+
+def _published(
+    books: Books, period: Period, name: str, wrote: bool, reversed_run_id: str | None = None
+) -> dg.MaterializeResult[Any]:
+    _act(lambda: sweep.project(books))
+    with books.admin.read() as con:
+        h, j = t.period_head, t.publish_journal
+        rows = con.execute(
+            sa.select(j)
+            .join(h, h.c.run_id == j.c.run_id)
+            .where(h.c.table_name == name, h.c.period_start == period.start)
+            .order_by(j.c.journal_seq)
+        ).all()
+    return _result(
+        {
+            "dagster/partition_row_count": sum(row.row_count for row in rows),
+            "cost_usd": sum((row.cost_usd for row in rows), Decimal(0)),
+            "run_id": ", ".join(row.run_id for row in rows),
+            "outcome": "published" if wrote else "unchanged: the head was made from the same inputs",
+            "reversed_run_id": reversed_run_id,
+        },
+        ",".join(row.inputs_id for row in rows),
+    )
+
+
+def _result(figures: dict[str, Any], version: str) -> dg.MaterializeResult[Any]:
+    return dg.MaterializeResult(metadata=metadata(figures), data_version=dg.DataVersion(version[:60]))
+
+
+def _cents(value: object) -> object:
+    return amount.show(amount.from_decimal(value)) if isinstance(value, Decimal) else value

@@ -1,0 +1,44 @@
+"""The wiring of the graph: `build_defs` is the only place where its parts meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from cops_dagster import settings
+from cops_dagster.graph import assets, checks
+from cops_dagster.graph.partitions import billing_periods, first_period
+from cops_dagster.graph.resources import Ledger
+from cops_dagster.period import Period
+
+JOB = "materialise_period"
+
+
+def build_defs(
+    *, first: Period | None = None, resources: Mapping[str, object] | None = None
+) -> dg.Definitions:
+    """The whole graph.
+
+    Args:
+        first: first billing period; by default from the settings or the oldest delivery.
+        resources: replacements by name, for tests and special builds.
+    """
+    periods = billing_periods(first or first_period(settings.current()))
+    made = assets.tables(periods)
+    return dg.Definitions(
+        assets=[*assets.sources(periods), *made],
+        asset_checks=checks.period_checks(periods),
+        jobs=[
+            dg.define_asset_job(
+                JOB,
+                selection=dg.AssetSelection.assets(*made),
+                description="One billing period from delivery to reconciled.",
+                partitions_def=periods,
+            )
+        ],
+        resources={"ledger": Ledger(), **(resources or {})},
+        # 3 steps take 5 s in process and 19 s with a process each (measured); the work is in DuckDB
+        executor=dg.in_process_executor,
+    )
+

@@ -1,0 +1,94 @@
+"""The asset checks: each asset's verdicts, partitioned, re-read from what was published.
+
+Belongs here: which checks an asset has, which block, and the one seam to Dagster's preview API of
+partitioned checks. When a check holds is decided in `rules/verdicts.py`.
+"""
+
+
+from collections.abc import Callable, Iterable, Sequence
+
+import dagster as dg
+
+from cops_dagster.graph.figures import result
+from cops_dagster.graph.partitions import period_of
+from cops_dagster.graph.resources import Ledger
+from cops_dagster.ledger import judge
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+from cops_dagster.rules.verdicts import Verdict
+
+# asset → (check, what it says, does it block)
+CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
+    "cur_billing_master": (
+        ("delivery_is_complete", "Every file that the newest manifest names is there and readable.", True),
+        ("schema_has_required_columns", "Required columns are there, each with its type.", True),
+        ("one_currency", "Every line is in USD.", True),
+        ("delivery_within_48h", "An open month was delivered within the last 48 hours.", False),
+        ("rows_not_falling", "The delivery has at least as many rows as the one before.", False),
+        ("no_unexpected_columns", "AWS added no column that the expected schema does not know.", False),
+    ),
+    "fact_cost_raw": (
+        ("rows_match_delivery", "Delivered rows = accepted + quarantined.", True),
+        ("cost_matches_delivery", "Delivered cost = accepted + quarantined, to the last digit.", True),
+        ("cost_views_bridge", "unblended = amortized + true-up + upfront, to AWS's rounding.", False),
+    ),
+    "fact_cost_tagged": (
+        ("tagging_preserves_cost", "Every cost view sums to the same before and after tagging.", True),
+        ("tag_coverage_at_target", "Coverable cost carries tenant and plan tags, by cost.", False),
+        ("tenants_are_known", "Every delivered tenant tag names a registered tenant.", False),
+        ("tenants_with_usage_have_direct_cost", "Tenants with platform usage appear in the CUR.", False),
+        ("no_tenant_spikes", "No tenant's direct cost doubled since last month.", False),
+    ),
+    "allocation_key_snapshot": (
+        ("key_totals_positive", "Every key that a pool needs has a positive total.", True),
+        ("rules_cover_every_pool", "Every pool with cost is claimed by a rule.", False),
+        ("rules_unchanged_in_period", "No rule version starts inside the period.", True),
+        ("keys_fresh_24h", "Keys were refreshed in time (after month end for ended months).", False),
+    ),
+    "fact_cost_allocated": (
+        ("allocated_equals_pool", "Σ allocated = Σ raw per service and class, difference 0.", True),
+        ("unallocated_within_2_pct", "Cost no rule claimed and the delivery gap stay within 2 %.", False),
+        ("operator_share_steady", "Our own share moved by at most 5 points since last month.", False),
+    ),
+    "recon_summary": (
+        ("variance_within_tolerance", "Invoiced = expected within tolerance, for the worst tenant.", False),
+        ("exceptions_explained", "Every exception has a decision.", False),
+        ("aws_invoice_matches_cur", "AWS's invoices tie to the CUR by invoice id.", False),
+    ),
+    "budget_master": (("budgets_refreshed_today", "Budgets were refreshed since 04:00 UTC.", False),),
+}  # fmt: skip
+
+BLOCKING = frozenset(name for checks in CHECKS.values() for name, _, blocking in checks if blocking)
+
+_JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
+    "cur_billing_master": judge.delivery,
+    "fact_cost_raw": judge.raw,
+    "fact_cost_tagged": judge.tagged,
+    "allocation_key_snapshot": judge.keys,
+    "fact_cost_allocated": judge.allocated,
+    "recon_summary": judge.reconciled,
+    "budget_master": lambda books, _: judge.budgets(books),
+}
+
+
+def period_checks(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+    """Every asset's checks; one step reads an asset once for all of them."""
+    return [_checks_of(asset, periods) for asset in CHECKS]
+
+
+def _checks_of(asset: str, periods: dg.MonthlyPartitionsDefinition) -> dg.AssetChecksDefinition:
+    specs = [
+        dg.AssetCheckSpec(name, asset=asset, description=text, blocking=blocking, partitions_def=periods)
+        for name, text, blocking in CHECKS[asset]
+    ]
+
+    @dg.multi_asset_check(specs=specs, can_subset=True, name=f"{asset}_checks")
+    def checks(
+        context: dg.AssetCheckExecutionContext, ledger: Ledger
+    ) -> Iterable[dg.AssetCheckResult]:
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        for verdict in _JUDGES[asset](ledger.books(context), period_of(context)):
+            if verdict.check in wanted:
+                yield result(verdict)
+
+    return checks

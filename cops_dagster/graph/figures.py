@@ -1,0 +1,62 @@
+"""Exact figures as Dagster metadata: text for money, floats only where a trend is plotted, tables for lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import dagster as dg
+
+from cops_dagster.rules.verdicts import Figure, Verdict
+
+ROWS_MAX = 50
+"""Rows of a table in metadata: it goes into the event log, which is no place for volume."""
+
+
+def metadata(figures: Mapping[str, Figure]) -> dict[str, dg.MetadataValue]:
+    """Decimals as exact text; percentages also as a number, which Dagster plots over periods."""
+    made: dict[str, dg.MetadataValue] = {}
+    for name, value in figures.items():
+        if value is None:
+            continue
+        if isinstance(value, Decimal):
+            if name.endswith("_pct"):
+                made[name] = dg.MetadataValue.float(float(value))
+            else:
+                made[name] = dg.MetadataValue.text(f"{value:f}")
+                made[f"{name} (trend)"] = dg.MetadataValue.float(float(value))
+        elif isinstance(value, int):
+            made[name] = dg.MetadataValue.int(value)
+        elif isinstance(value, str):
+            made[name] = dg.MetadataValue.text(value)
+        elif value:
+            made[name] = table(value)
+    return made
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:
+    """A small table; amounts keep their digits as text."""
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord(
+                {
+                    name: value if isinstance(value, (int, str)) else "" if value is None else f"{value}"
+                    for name, value in row.items()
+                }
+            )
+            for row in rows[:ROWS_MAX]
+        ]
+    )
+
+
+def result(verdict: Verdict) -> dg.AssetCheckResult:
+    """A verdict as Dagster shows it. Nothing to judge is no failure, and says so."""
+    figures = metadata(verdict.figures)
+    if verdict.passed is None:
+        figures["verdict"] = dg.MetadataValue.text("nothing to judge in this period")
+    return dg.AssetCheckResult(
+        check_name=verdict.check,
+        passed=verdict.passed is not False,
+        severity=dg.AssetCheckSeverity[verdict.severity],
+        metadata=figures,
+    )

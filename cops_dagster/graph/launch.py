@@ -1,0 +1,125 @@
+"""Running the job for one period in this process, for the command line: the same run the UI makes.
+
+Belongs here: the Dagster home of COPS, the run, and what came of it (checks, coded failures).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from cops_dagster.errors import CopsError
+from cops_dagster.graph.build import JOB, build_defs
+from cops_dagster.graph.checks import BLOCKING
+from cops_dagster.graph.partitions import first_period
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+
+_INSTANCE_FILE = "dagster.yaml"
+# the run speaks through its event log; the terminal gets the outcome, in COPS' own words
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def dagster_home(home: Path) -> Path:
+    """`$COPS_HOME/dagster`, made once: several first processes on a fresh home would crash (measured)."""
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".init.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        target = folder / _INSTANCE_FILE
+        if not target.exists():
+            target.write_text(_shipped(), encoding="utf-8")
+            with dg.DagsterInstance.from_config(str(folder)) as instance:
+                instance.get_runs_count()  # creates the storage's schema
+    return folder
+
+
+def _shipped() -> str:
+    return Path(__file__).with_name(_INSTANCE_FILE).read_text(encoding="utf-8")
+
+
+def launch(books: Books, period: Period, select: list[str] | None) -> list[dict[str, str]]:
+    """Materialises a period; the checks that did not hold, with their figures.
+
+    Raises:
+        CopsError: the refusal that stopped a step or a blocking check, in the ledger's own words;
+            `E-INTERNAL` for a step that died of anything else.
+    """
+    home = dagster_home(books.settings.home)
+    os.environ["DAGSTER_HOME"] = str(home)
+    first = min(first_period(books.settings), period)
+    definitions = build_defs(first=first)
+    selection = [dg.AssetKey(name) for name in select] if select else None
+    known = {spec.key for spec in definitions.resolve_all_asset_specs()}
+    unknown = [key.to_user_string() for key in selection or [] if key not in known]
+    if unknown:
+        raise CopsError(
+            "E-PARAM", f"asset {unknown[0]!r}", expected="an asset of the graph", found="no such asset",
+            next_step="see `make ui`, or leave --select out",
+        )  # fmt: skip
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        result = definitions.resolve_job_def(JOB).execute_in_process(
+            partition_key=str(period), instance=instance, raise_on_error=False, asset_selection=selection,
+            run_config=_QUIET,
+        )
+    failed = [_failed(evaluation) for evaluation in result.get_asset_check_evaluations() if not evaluation.passed]
+    if not result.success:
+        _raise_refusal(result, failed, period)
+    return failed
+
+
+def _failed(evaluation: Any) -> dict[str, str]:
+    figures = {
+        name: value.value
+        for name, value in evaluation.metadata.items()
+        if not name.endswith("(trend)") and isinstance(value.value, (str, int, float))
+    }
+    return {
+        "check": evaluation.asset_check_key.name,
+        "asset": evaluation.asset_key.to_user_string(),
+        "severity": evaluation.severity.value,
+        "error_code": str(figures.get("error_code", "")),
+        "error": str(figures.get("error", "")),
+        "figures": ", ".join(f"{name} {value}" for name, value in figures.items()),
+    }
+
+
+def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) -> None:
+    for check in failed:
+        if check["error_code"]:
+            raise CopsError(
+                check["error_code"], f"{check['asset']} of {period}", expected=check["check"].replace("_", " "),
+                found=check["error"], next_step="the month stays as it was; see docs/cur-ingestion.md",
+            )  # fmt: skip
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            given = data.user_failure_data
+            if given and "error_code" in given.metadata:
+                raise CopsError(
+                    str(given.metadata["error_code"].value), f"{event.step_key} of {period}",
+                    expected="a run that can be published", found=str(given.description),
+                    next_step=str(given.metadata["next_step"].value),
+                )  # fmt: skip
+    blocking = [check for check in failed if check["severity"] == "ERROR" and check["check"] in BLOCKING]
+    if blocking:
+        raise CopsError(
+            "E-VERDICT", f"period {period}",
+            expected=", ".join(check["check"].replace("_", " ") for check in blocking),
+            found="; ".join(check["figures"] for check in blocking),
+            next_step="later steps did not run and what they publish is as it was",
+        )  # fmt: skip
+    causes = [
+        event.step_failure_data.error_display_string
+        for event in result.all_events
+        if event.is_step_failure and event.step_failure_data.error
+    ]
+    raise CopsError(
+        "E-INTERNAL", f"period {period}", expected="a run without an unforeseen error",
+        found=(causes or ["no step said why"])[0][-2000:],
+        next_step="run again: a run resumes; if it fails again, report this with the Dagster run",
+    )  # fmt: skip

@@ -1,0 +1,40 @@
+"""Billing periods as Dagster partitions: one shared monthly definition keyed `YYYY-MM`, UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from cops_dagster.cur import layout
+from cops_dagster.errors import CopsError
+from cops_dagster.period import Period
+from cops_dagster.settings import Settings
+from cops_dagster.stores.files import Folder
+
+
+def first_period(settings: Settings) -> Period:
+    """`COPS_FIRST_PERIOD`, else the oldest delivery found, else this month."""
+    if settings.first_period:
+        return Period.parse(settings.first_period)
+    found = []
+    for root in (*settings.report_roots, str(settings.deliveries_root)):
+        try:
+            found += [month.period for month in layout.months(Folder(Path(root)))]
+        except CopsError:
+            continue  # a root that does not exist yet holds no period
+    return min(found, default=Period.of(datetime.now(UTC).date()))
+
+
+def billing_periods(first: Period) -> dg.MonthlyPartitionsDefinition:
+    """Months from the first to the current one (`end_offset=1`: the month CUR is writing now)."""
+    return dg.MonthlyPartitionsDefinition(
+        start_date=str(first), fmt="%Y-%m", timezone="UTC", end_offset=1
+    )
+
+
+def period_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Period:
+    """The period of a run, validated: GraphQL launches do not check partition keys."""
+    return Period.parse(context.partition_key)
+

@@ -1,0 +1,135 @@
+"""The Iceberg projection: the published files as tables that every other engine reads.
+
+Belongs here: the only import of pyiceberg. One journal row becomes one commit that adds the very files
+of `lake_file` (nothing is rewritten), tagged with `cops.run_id` and `cops.journal_seq`, so a commit
+whose answer was lost is recognised and not repeated. The tables lag the journal, they never lead.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES, Columns
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
+
+NAMESPACE = "cops"
+_SEQ = "cops.journal_seq"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One published run as the projection needs it."""
+
+    journal_seq: int
+    run_id: str
+    table_name: str
+    period_start: date
+    source_id: str
+    paths: Sequence[Path]
+
+
+def open_catalog(lake_root: Path) -> Catalog:
+    """The SQL catalog in a file below the lake, its metadata beside it."""
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    logging.getLogger("pyiceberg").setLevel(logging.ERROR)
+    lake_root.mkdir(parents=True, exist_ok=True)
+    catalog = SqlCatalog(
+        "cops",
+        uri=f"sqlite:///{lake_root / 'iceberg_catalog.db'}",
+        warehouse=f"file://{lake_root / 'iceberg'}",
+    )
+    catalog.create_namespace_if_not_exists(NAMESPACE)
+    return catalog
+
+
+def project(catalog: Catalog, commit: Commit) -> bool:
+    """Applies one journal row; `False` when it was applied before."""
+    import pyarrow.parquet as pq
+    from pyiceberg.expressions import And, EqualTo
+
+    table = _table(catalog, commit.table_name)
+    if any(
+        snapshot.summary is not None and snapshot.summary.additional_properties.get(_SEQ) == str(commit.journal_seq)
+        for snapshot in table.snapshots()
+    ):
+        return False
+    marks = {_SEQ: str(commit.journal_seq), "cops.run_id": commit.run_id}
+    paths = [str(path) for path in commit.paths]
+    with table.transaction() as transaction:
+        for path in paths:
+            added = pq.read_schema(path)  # type: ignore[no-untyped-call]
+            missing = set(added.names) - set(table.schema().column_names)
+            if missing:  # a column AWS added: nullable, behind the others (Iceberg schema evolution)
+                with transaction.update_schema() as update:
+                    update.union_by_name(_optional(added))
+        if commit.table_name not in APPEND_ONLY and table.current_snapshot() is not None:
+            month = EqualTo("period_start", commit.period_start.isoformat())
+            replaced = And(month, EqualTo("source_id", commit.source_id)) if commit.source_id else month
+            transaction.delete(replaced, snapshot_properties=marks)
+        if paths:
+            transaction.add_files(paths, snapshot_properties=marks, check_duplicate_files=False)
+    return True
+
+
+def drop_all(catalog: Catalog) -> None:
+    """Forgets every projected table; the files stay, they belong to `lake_file`."""
+    for identifier in catalog.list_tables(NAMESPACE):
+        catalog.drop_table(identifier)
+
+
+def _table(catalog: Catalog, name: str) -> Table:
+    from pyiceberg.partitioning import PartitionField, PartitionSpec
+    from pyiceberg.transforms import IdentityTransform
+
+    schema = _schema(LAKE_TABLES[name])
+    keys = ["period_start"] + (["source_id"] if name == "fact_cost_raw" else [])
+    spec = PartitionSpec(
+        *[
+            PartitionField(schema.find_field(key).field_id, 1000 + index, IdentityTransform(), key)
+            for index, key in enumerate(keys)
+        ]
+    )
+    return catalog.create_table_if_not_exists(
+        f"{NAMESPACE}.{name}", schema, partition_spec=spec, properties={"format-version": "2"}
+    )
+
+
+def _schema(columns: Columns) -> Any:
+    from pyiceberg.schema import Schema
+    from pyiceberg.types import (
+        BooleanType,
+        DateType,
+        DecimalType,
+        DoubleType,
+        LongType,
+        NestedField,
+        StringType,
+        TimestampType,
+    )
+
+    types = {
+        "VARCHAR": StringType(), "DOUBLE": DoubleType(), "TIMESTAMP": TimestampType(), "DATE": DateType(),
+        "BIGINT": LongType(), "BOOLEAN": BooleanType(), "DECIMAL(38,18)": DecimalType(38, 18),
+    }  # fmt: skip
+    # all optional: COPY marks gap-free columns required, which fits optional ones but not the reverse
+    return Schema(
+        *[
+            NestedField(field_id=index, name=name, field_type=types[kind], required=False)
+            for index, (name, kind) in enumerate(columns, start=1)
+        ]
+    )
+
+
+def _optional(schema: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.schema([field.with_nullable(True) for field in schema])

@@ -1,0 +1,203 @@
+"""One SQL namespace over the three stores: live lake files, delivered files, admin tables.
+
+Belongs here: the views and small tables that a statement needs, made only when it names them.
+Identifiers and paths enter SQL as quoted trees, never as formatted text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlglot import exp
+
+from cops_dagster.lake.delivered import DeliveredFiles, delivered_query
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.live import LiveFile, live_files, verify
+from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, Columns
+from cops_dagster.settings import Settings
+from cops_dagster.stores import tables as t
+
+_ADMIN_TYPES: tuple[tuple[type[Any], str], ...] = (
+    (t.Money, "DECIMAL(38,18)"),
+    (sa.Boolean, "BOOLEAN"),
+    (sa.DateTime, "TIMESTAMP"),
+    (sa.Date, "DATE"),
+    (sa.Integer, "BIGINT"),
+    (sa.Text, "VARCHAR"),
+)
+
+
+@dataclass
+class Namespace:
+    """Every table of the contract, on one engine, over one state of the admin database.
+
+    Attributes:
+        paths: the files behind each table that was provided, for the lock-down.
+        digests: verify each live file's sha256 before it is read (the pipeline does).
+    """
+
+    engine: Engine
+    con: sa.Connection
+    settings: Settings
+    period_start: date | None = None
+    as_of_seq: int | None = None
+    digests: bool = False
+    paths: dict[str, list[Path]] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """All tables and views that can be asked for."""
+        usage = [f"tenant_{measure}_usage" for measure in self._measures()]
+        return sorted(
+            {"cur_billing_master", *LAKE_TABLES, *t.metadata.tables, *t.VIEWS, *usage}
+        )
+
+    def provide(self, wanted: Iterable[str]) -> None:
+        """Makes the wanted names available; names it does not know are left to the engine's error."""
+        makers: dict[str, Callable[[str], None]] = {"cur_billing_master": self._cur_billing_master}
+        makers |= dict.fromkeys(LAKE_TABLES, self._lake_table)
+        makers |= dict.fromkeys(t.metadata.tables, self._admin_table)
+        makers |= {view.lower(): self._admin_view for view in t.VIEWS}
+        for name in sorted(set(wanted)):
+            if maker := makers.get(name.lower()):
+                maker(name.lower())
+            elif name.lower().startswith("tenant_") and name.lower().endswith("_usage"):
+                self._usage_view(name.lower())
+
+    def _lake_table(self, name: str) -> None:
+        found = live_files(
+            self.con,
+            self.settings.lake_root,
+            name,
+            period_start=self.period_start,
+            as_of_seq=self.as_of_seq,
+        )
+        self.lake_view(name, found)
+
+    def lake_view(self, name: str, found: Sequence[LiveFile]) -> None:
+        """A lake table over the given files, digests checked first."""
+        verify(found, digests=self.digests)
+        paths = [file.path for file in found]
+        self.paths[name] = paths
+        view(self.engine, name, over_files(LAKE_TABLES[name], paths))
+
+    def cost_lines(self) -> None:
+        """`cost_lines`: `fact_cost_raw` with the tags that `[tags]` maps to tenant, plan, component."""
+        self.provide(["fact_cost_raw"])
+        present = {row[0] for row in self.engine.run('DESCRIBE "fact_cost_raw"').rows}
+        columns = {
+            "tenant_tag": self.settings.tags.tenant_id,
+            "plan_tag": self.settings.tags.plan_id,
+            "component_tag": self.settings.tags.service_component,
+        }
+        query = exp.select("*").from_(exp.to_table("fact_cost_raw"))
+        for name, tags in columns.items():
+            given = [f"resource_tags_{tag}" for tag in tags if f"resource_tags_{tag}" in present]
+            trimmed: list[exp.Expression] = [
+                exp.func("TRIM", exp.column(column, quoted=True)) for column in given
+            ]
+            first = (
+                exp.func("COALESCE", *trimmed)
+                if trimmed
+                else exp.cast(exp.null(), "VARCHAR")
+            )
+            query = query.select(exp.alias_(first, name))
+        view(self.engine, "cost_lines", query)
+
+    def _cur_billing_master(self, name: str) -> None:
+        head, delivery = t.cur_billing_head, t.cur_delivery
+        query = (
+            sa.select(head.c.location_json, delivery)
+            .join(delivery, delivery.c.delivery_id == head.c.delivery_id)
+            .order_by(head.c.period_start, head.c.source_id)
+        )
+        if self.period_start is not None:
+            query = query.where(head.c.period_start == self.period_start)
+        queries: list[exp.Query] = [empty(CUR_BILLING_MASTER)]
+        for row in self.con.execute(query):
+            found = DeliveredFiles.recorded(row)
+            found.verify_unchanged()
+            self.paths.setdefault(name, []).extend(found.paths)
+            queries.append(delivered_query(found))
+        view(self.engine, name, union_by_name(queries))
+
+    def _admin_table(self, name: str) -> None:
+        table = t.metadata.tables[name]
+        rows = [tuple(row) for row in self.con.execute(sa.select(table))]
+        self.engine.table(name, admin_columns(table), rows)
+
+    def _admin_view(self, name: str) -> None:
+        # the admin database evaluates its own view; the base table gives the column types
+        spelled = next(view for view in t.VIEWS if view.lower() == name)
+        base = t.metadata.tables[t.VIEW_OF[spelled]]
+        result = self.con.execute(
+            sa.text(t.VIEWS[spelled]).columns(*[column for column in base.columns if _in_view(spelled, column)])
+        )
+        columns = [pair for pair in admin_columns(base) if _in_view(spelled, base.c[pair[0]])]
+        self.engine.table(name, columns, [tuple(row) for row in result])
+
+    def _usage_view(self, name: str) -> None:
+        measure = name.removeprefix("tenant_").removesuffix("_usage")
+        self.provide(["tenant_usage"])
+        query = (
+            exp.select("period_start", "tenant_id", "value", "refreshed_at")
+            .from_(exp.to_table("tenant_usage"))
+            .where(exp.column("measure").eq(exp.Literal.string(measure)))
+        )
+        view(self.engine, name, query)
+
+    def _measures(self) -> list[str]:
+        return list(self.con.execute(sa.select(t.tenant_usage.c.measure).distinct()).scalars())
+
+
+def _in_view(spelled: str, column: sa.Column[Any]) -> bool:
+    return not spelled.startswith("expected_") or column.name in {"column_name", "data_type", "required"}
+
+
+def admin_columns(table: sa.Table) -> Columns:
+    """An admin table's columns with the engine's types."""
+    return tuple(
+        (column.name, next(kind for base, kind in _ADMIN_TYPES if isinstance(column.type, base)))
+        for column in table.columns
+    )
+
+
+def view(engine: Engine, name: str, query: exp.Query) -> None:
+    """Creates or replaces one view."""
+    created = exp.Create(
+        this=exp.to_table(name, dialect="duckdb"), kind="VIEW", replace=True, expression=query
+    )
+    engine.run(created.sql(dialect="duckdb"))
+
+
+def empty(columns: Columns) -> exp.Query:
+    """A query with the given columns and no row: it gives a union its types and order."""
+    nulls = [exp.alias_(exp.cast(exp.null(), kind), name, quoted=True) for name, kind in columns]
+    return exp.select(*nulls).where(exp.false())
+
+
+def read_parquet(paths: Sequence[Path]) -> exp.Query:
+    """All columns of the given files, matched by name."""
+    listed = exp.Array(expressions=[exp.Literal.string(str(path)) for path in paths])
+    by_name = exp.EQ(this=exp.column("union_by_name"), expression=exp.true())
+    source = exp.Anonymous(this="read_parquet", expressions=[listed, by_name] if len(paths) > 1 else [listed])
+    return exp.select("*").from_(exp.Table(this=source))
+
+
+def over_files(columns: Columns, paths: Sequence[Path]) -> exp.Query:
+    """The contract's columns first, whatever the files hold beyond them behind; by name."""
+    if not paths:
+        return empty(columns)
+    return union_by_name([empty(columns), read_parquet(paths)])
+
+
+def union_by_name(queries: Sequence[exp.Query]) -> exp.Query:
+    """`UNION ALL BY NAME` of one or more queries."""
+    combined = queries[0]
+    for query in queries[1:]:
+        combined = exp.Union(this=combined, expression=query, distinct=False, by_name=True)
+    return combined

@@ -1,0 +1,1 @@
+"""One function per act: deliver, ingest, tag, allocate, publish, reconcile, sweep."""

@@ -1,0 +1,115 @@
+"""Answering a person's SELECT: one statement, bound parameters, read-only, as of any run.
+
+Belongs here: what `cops sql` may do. A query known to mislead still runs, and one line names the
+corrected file in `sql/diagnostics/`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from sqlglot import exp
+
+from cops_dagster.errors import CopsError
+from cops_dagster.lake import statements
+from cops_dagster.lake.engine import Rows, Value
+from cops_dagster.lake.namespace import Namespace
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.state import journal_seq_of
+from cops_dagster.period import Period
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_MONTH = re.compile(r"\d{4}-\d{2}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The rows, and a hint when the question is known to mislead."""
+
+    rows: Rows
+    hint: str | None = None
+
+
+def parameters(given: Sequence[str]) -> dict[str, Value]:
+    """`name=value` pairs; a month or a date binds as a DATE, everything else as text."""
+    bound: dict[str, Value] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise CopsError(
+                "E-PARAM", f"parameter {pair!r}", expected="name=value", found=repr(pair),
+                next_step="write it like --param start=2025-07",
+            )  # fmt: skip
+        bound[name] = _typed(name, text)
+    return bound
+
+
+def _typed(name: str, text: str) -> Value:
+    try:
+        if _MONTH.fullmatch(text):
+            return Period.parse(text).start
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        raise CopsError(
+            "E-PARAM", f"parameter {name}", expected="a month or a date that exists", found=repr(text),
+            next_step="write it like 2025-09 or 2025-09-30",
+        ) from None  # fmt: skip
+    return text
+
+
+def ask(
+    books: Books, sql: str, params: dict[str, Value], *, as_of: str | None = None, verify: bool = False
+) -> Answer:
+    """Runs one SELECT over the whole namespace.
+
+    Args:
+        as_of: id of a run; later runs have not happened.
+        verify: digest every file before it is read, not only those whose size or time moved.
+
+    Raises:
+        CopsError: `E-SQL` (not exactly one SELECT, or the engine cannot run it), `E-PARAM` (a parameter
+            is missing), `E-RUN-UNKNOWN`, `E-DIGEST`.
+    """
+    tree = statements.one_select(sql)
+    asked = {node.name for node in tree.find_all(exp.Placeholder) if node.name}
+    missing = sorted(asked - set(params))
+    if missing:
+        raise CopsError(
+            "E-PARAM", f"parameter {missing[0]}", expected="a value", found="none",
+            next_step=f"add --param {missing[0]}=…",
+        )  # fmt: skip
+    seq = journal_seq_of(books, as_of) if as_of else None
+    with books.engine() as engine, books.admin.read() as con:
+        names = Namespace(engine, con, books.settings, as_of_seq=seq, digests=verify)
+        names.provide(_wanted(tree, names))
+        engine.lock_down([path for paths in names.paths.values() for path in paths])
+        rows = engine.run(tree.sql(dialect="duckdb"), params)
+    return Answer(rows, _hint(tree))
+
+
+def _wanted(tree: exp.Expression, names: Namespace) -> list[str]:
+    tables = {(table.db.lower(), table.name.lower()) for table in tree.find_all(exp.Table)}
+    if any(db == "information_schema" or name.startswith("duckdb_") for db, name in tables):
+        return names.names()
+    return [name for _, name in tables]
+
+
+def _hint(tree: exp.Expression) -> str | None:
+    tables = {table.name.lower() for table in tree.find_all(exp.Table)}
+    summed = {column.name.lower() for call in tree.find_all(exp.Sum) for column in call.find_all(exp.Column)}
+    newest = {column.name.lower() for call in tree.find_all(exp.Max) for column in call.find_all(exp.Column)}
+    if {"fact_cost_allocated", "invoice_detail"} <= tables and {"allocated_cost_usd", "amount_usd"} <= summed:
+        found = "invoice_detail joined to entries multiplies both sums", "tenant_drill.sql"
+    elif "cur_billing_master" in tables and "line_item_usage_start_date" in newest:
+        found = "savings-plan fees lie in the future, so the newest usage date misleads", "latest_partition.sql"
+    elif "key_total" in summed:
+        found = "key_total repeats on every tenant's line and reversals cancel it", "empty_keys.sql"
+    elif "fact_cost_raw" in tables and "fact_cost_allocated" in tables and len(tables) > 2:
+        found = "a service that only one side has is lost by the left join", "pool_vs_allocated.sql"
+    else:
+        return None
+    return f"note: {found[0]}; see sql/diagnostics/{found[1]}"

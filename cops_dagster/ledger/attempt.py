@@ -1,0 +1,70 @@
+"""One try at an act: its id, the files it stages where no reader looks, and its sign of life.
+
+Belongs here: the attempt's folder name and its lock. A staged file lies at its final path but no reader
+knows it until `lake_file` names it, so publishing moves no bytes. The lock is an OS file lock: it
+ends with the process however the process ends, so the sweep can tell dead attempts from live ones.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A live attempt. `attempt_id` is random; what it makes is named by its deterministic run id."""
+
+    attempt_id: str
+    books: Books
+
+    def target(self, table_name: str, period: Period, run_id: str) -> Path:
+        """Where this attempt stages a run's file of a table."""
+        folder = self.books.settings.lake_root / table_name / str(period) / self.attempt_id
+        return folder / f"{run_id[:16]}.parquet"
+
+
+@contextmanager
+def attempt(books: Books) -> Iterator[Attempt]:
+    """Holds the attempt's lock until it ends, with or without success."""
+    attempt_id = uuid.uuid4().hex
+    locks = _locks(books)
+    locks.mkdir(parents=True, exist_ok=True)
+    path = locks / attempt_id
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield Attempt(attempt_id, books)
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def is_dead(books: Books, attempt_id: str) -> bool:
+    """No process holds the attempt's lock any more."""
+    path = _locks(books) / attempt_id
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        path.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(handle)
+
+
+def _locks(books: Books) -> Path:
+    return books.settings.home / "attempts"

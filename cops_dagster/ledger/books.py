@@ -1,0 +1,60 @@
+"""The open books: the admin database, the settings and the engine that every act works with.
+
+Belongs here: opening them, once per process. Does not belong here: any act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.namespace import Namespace
+from cops_dagster.period import Period
+from cops_dagster.settings import Settings
+from cops_dagster.stores.admin import Admin, open_admin
+
+
+@dataclass(frozen=True)
+class Books:
+    """What an act needs. `dagster_run_id` is evidence only; it never decides anything."""
+
+    admin: Admin
+    settings: Settings
+    dagster_run_id: str | None = None
+
+    @property
+    def actor(self) -> str:
+        """Who is recorded with every decision."""
+        return self.settings.actor_name
+
+    def during(self, dagster_run_id: str) -> Books:
+        """The same books, acting within a Dagster run."""
+        return replace(self, dagster_run_id=dagster_run_id)
+
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        """A fresh engine that spills below the home and is gone afterwards."""
+        spill = self.settings.home / "spill"
+        spill.mkdir(parents=True, exist_ok=True)
+        with Engine(memory_limit=self.settings.memory_limit, spill=spill) as engine:
+            yield engine
+
+    def namespace(self, engine: Engine, con: sa.Connection, period: Period | None = None) -> Namespace:
+        """The SQL namespace of one period (or all), digests verified as the pipeline must."""
+        start = period.start if period else None
+        return Namespace(engine, con, self.settings, period_start=start, digests=True)
+
+    def lake_path(self, path: Path) -> str:
+        """A file's path as `lake_file` records it: relative, so that a moved home works."""
+        return path.relative_to(self.settings.lake_root).as_posix()
+
+
+def open_books(settings: Settings) -> Books:
+    """Opens (and on first use creates) the home."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return Books(open_admin(settings.admin_url), settings)

@@ -1,0 +1,307 @@
+"""The checks' questions, asked of what was published: figures re-read, verdicts by `rules/verdicts`.
+
+Belongs here: one function per asset, giving that asset's verdicts for a period. Does not belong here:
+when a check holds (`rules/verdicts.py`) or how Dagster shows it (`graph/checks.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.cur import schema as cur_schema
+from cops_dagster.ledger import allocate, deliver, ingest, tag
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.publish import head
+from cops_dagster.money import amount
+from cops_dagster.period import Period
+from cops_dagster.rules import verdicts
+from cops_dagster.rules.allocation import OPERATOR
+from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+_SCHEMA_CODES = ("E-SCHEMA-MISSING", "E-SCHEMA-TYPE", "E-SCHEMA-MIXED")
+
+
+def delivery(books: Books, period: Period) -> list[Verdict]:
+    """Verdicts on `cur_billing_master`: is the newest delivery whole, readable and plausible?"""
+    seen = deliver.look(books, period, log=False)
+    refusals = [refusal for source in seen for refusal in source.refusals]
+    schema = [refusal for refusal in refusals if refusal.code in _SCHEMA_CODES]
+    currency = [refusal for refusal in refusals if refusal.code == "E-CCY"]
+    other = [refusal for refusal in refusals if refusal not in schema and refusal not in currency]
+    with books.admin.read() as con:
+        h, d = t.cur_billing_head, t.cur_delivery
+        rows = con.execute(
+            sa.select(d).join(h, h.c.delivery_id == d.c.delivery_id).where(h.c.period_start == period.start)
+        ).all()
+        previous = [_rows_before(con, row) for row in rows]
+    unexpected = sorted({name for row in rows for name in cur_schema.unexpected(json.loads(row.columns_json))})
+    delivered_at = max((row.delivered_at for row in rows), default=None)
+    return [
+        _refused("delivery_is_complete", other),
+        _refused("schema_has_required_columns", schema),
+        _refused("one_currency", currency),
+        _delivered_within_48h(period, delivered_at),
+        verdicts.rows_not_falling(
+            sum(row.row_count for row in rows),
+            sum(count for count in previous if count is not None) if any(previous) else None,
+        ),
+        verdicts.no_unexpected_columns(unexpected, cur_schema.REVISION),
+    ]
+
+
+def _refused(check: str, refusals: list[Any]) -> Verdict:
+    if not refusals:
+        return Verdict(check, True, "ERROR", {"refused_deliveries": 0}, blocking=True)
+    first = refusals[0]
+    return Verdict(
+        check,
+        False,
+        "ERROR",
+        {"refused_deliveries": len(refusals), "error_code": first.code, "error": str(first)},
+        blocking=True,
+    )
+
+
+def _rows_before(con: sa.Connection, delivery_row: Any) -> int | None:
+    d = t.cur_delivery
+    return con.execute(
+        sa.select(d.c.row_count)
+        .where(
+            d.c.source_id == delivery_row.source_id,
+            d.c.period_start == delivery_row.period_start,
+            d.c.first_seen_at < delivery_row.first_seen_at,
+        )
+        .order_by(d.c.first_seen_at.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+
+
+def _delivered_within_48h(period: Period, delivered_at: datetime | None) -> Verdict:
+    # an ended month is no longer delivered every day, so only an open one can be late
+    ended = now().date() >= period.end
+    age = now() - delivered_at if delivered_at else None
+    return Verdict(
+        "delivery_within_48h",
+        ended or (age is not None and age <= timedelta(hours=48)),
+        "WARN",
+        {"delivered_at_utc": f"{delivered_at:%Y-%m-%d %H:%M}" if delivered_at else "never"},
+    )
+
+
+def raw(books: Books, period: Period) -> list[Verdict]:
+    """Verdicts on `fact_cost_raw`: the published lines against what was delivered."""
+    with books.admin.read() as con, books.engine() as engine:
+        h, d = t.cur_billing_head, t.cur_delivery
+        delivered = con.execute(
+            sa.select(d.c.row_count, d.c.cost_usd)
+            .join(h, h.c.delivery_id == d.c.delivery_id)
+            .where(h.c.period_start == period.start)
+        ).all()
+        books.namespace(engine, con, period).provide(["fact_cost_raw"])
+        figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
+    return ingest.raw_verdicts(
+        figures,
+        sum(row.row_count for row in delivered),
+        sum((row.cost_usd for row in delivered), Decimal(0)),
+    )
+
+
+def tagged(books: Books, period: Period) -> list[Verdict]:
+    """Verdicts on `fact_cost_tagged`: cost preserved, coverage, tenants."""
+    start = {"period_start": period.start}
+    with books.admin.read() as con, books.engine() as engine:
+        books.namespace(engine, con, period).provide(["fact_cost_raw", "fact_cost_tagged"])
+        preserved = tag.preserved(
+            engine.fetch("measure_fact_cost_raw", start).one(),
+            engine.fetch("measure_fact_cost_tagged", start).one(),
+        )
+        coverage = tag.measure_coverage(engine, books.settings, period)
+        unknown = engine.fetch("find_unknown_tenants", start).dicts()
+        direct = _by_tenant(engine.fetch("fetch_direct_cost", start).dicts())
+        registered = int(con.execute(sa.select(sa.func.count()).select_from(t.tenants)).scalar_one())
+        u = t.tenant_usage
+        using = con.execute(
+            sa.select(u.c.tenant_id, u.c.value).where(u.c.period_start == period.start)
+        ).all()
+        before = _direct_before(books, con, period)
+    idle = sorted({row.tenant_id for row in using if row.value > 0} - set(direct))
+    limits = books.settings.coverage
+    return [
+        preserved,
+        verdicts.tag_coverage_at_target(coverage, limits.target_pct, limits.floor_pct),
+        verdicts.tenants_are_known(unknown if registered else [], registered),
+        Verdict(
+            "tenants_with_usage_have_direct_cost", not idle, "WARN", {"tenants_without_cost": ", ".join(idle)}
+        ),
+        _no_spikes(direct, before),
+    ]
+
+
+def _by_tenant(rows: list[dict[str, Any]]) -> dict[str, Decimal]:
+    costs: dict[str, Decimal] = {}
+    for row in rows:
+        costs[row["tenant_id"]] = costs.get(row["tenant_id"], Decimal(0)) + row["unblended_usd"]
+    return costs
+
+
+def _direct_before(books: Books, con: sa.Connection, period: Period) -> dict[str, Decimal]:
+    previous = period.previous()
+    with books.engine() as engine:
+        books.namespace(engine, con, previous).provide(["fact_cost_tagged"])
+        return _by_tenant(engine.fetch("fetch_direct_cost", {"period_start": previous.start}).dicts())
+
+
+def _no_spikes(direct: dict[str, Decimal], before: dict[str, Decimal]) -> Verdict:
+    """A spike is more than twice last month's direct cost and at least 100 USD more."""
+    spikes: list[dict[str, object]] = [
+        {"tenant_id": tenant, "usd": cost, "previous_usd": before[tenant]}
+        for tenant, cost in sorted(direct.items())
+        if tenant in before and cost > 2 * before[tenant] and cost - before[tenant] >= 100
+    ]
+    return Verdict("no_tenant_spikes", not spikes, "WARN", {"spikes": spikes})
+
+
+def keys(books: Books, period: Period) -> list[Verdict]:
+    """Verdicts on `allocation_key_snapshot`: are rules and keys fit to run with?"""
+    with books.engine() as engine, books.admin.read() as con:
+        inputs = allocate.gather(con, books.settings, period)
+        books.namespace(engine, con, period).provide(["fact_cost_tagged"])
+        made = allocate.compute(engine, inputs, period)
+        r = t.allocation_rules
+        changed = con.execute(
+            sa.select(r.c.rule_id, r.c.version)
+            .where(r.c.effective_from > period.start, r.c.effective_from < period.end)
+            .order_by(r.c.rule_id)
+        ).all()
+        ages = dict(con.execute(sa.select(t.allocation_keys.c.key_name, t.allocation_keys.c.max_age_hours)).all())
+    return [
+        *allocate.plan_verdicts(made, inputs),
+        Verdict(
+            "rules_unchanged_in_period",
+            not changed,
+            "WARN",
+            {"changed_rules": ", ".join(f"{row.rule_id} v{row.version}" for row in changed)},
+            blocking=True,
+        ),
+        _keys_fresh(period, made.keys, ages),
+    ]
+
+
+def _keys_fresh(period: Period, used: dict[str, Any], max_age_hours: dict[str, int]) -> Verdict:
+    stale: list[dict[str, object]] = []
+    ended = now().date() >= period.end
+    end = datetime.combine(period.end, datetime.min.time())
+    for name, key in used.items():
+        if name not in max_age_hours:
+            continue  # computed from the month itself, so as fresh as the month
+        refreshed = key.refreshed_at
+        fresh = refreshed is not None and (
+            refreshed >= end if ended else now() - refreshed <= timedelta(hours=max_age_hours[name])
+        )
+        if not fresh:
+            stale.append({"key_name": name, "refreshed_at_utc": f"{refreshed or 'never'}"})
+    return Verdict("keys_fresh_24h", not stale, "WARN", {"keys": len(used), "stale": stale})
+
+
+def allocated(books: Books, period: Period) -> list[Verdict]:
+    """Verdicts on `fact_cost_allocated`: conservation, faults, the operator's share."""
+    start = {"period_start": period.start}
+    with books.admin.read() as con, books.engine() as engine:
+        run = head(con, allocate.TABLE, period)
+        books.namespace(engine, con, period).provide(["fact_cost_raw", "fact_cost_tagged", allocate.TABLE])
+        differing = engine.fetch("compare_allocated_with_raw", start).dicts()
+        totals = engine.fetch(
+            "measure_fact_cost_allocated", {**start, "run_id": run.run_id if run else ""}
+        ).one()
+        unclaimed = engine.fetch("fetch_unclaimed_by_service", start).dicts()
+        pools = engine.fetch("fetch_pool_by_service", start).dicts()
+        share = _operator_share(engine, period)
+        newest = con.execute(
+            sa.select(t.cur_delivery.c.cost_usd)
+            .join(t.cur_billing_head, t.cur_billing_head.c.delivery_id == t.cur_delivery.c.delivery_id)
+            .where(t.cur_billing_head.c.period_start == period.start)
+        ).scalars()
+        gap = abs(totals["allocated_usd"] - sum(newest, Decimal(0)))
+        with books.engine() as other:
+            previous = period.previous()
+            books.namespace(other, con, previous).provide([allocate.TABLE])
+            before = _operator_share(other, previous)
+    return [
+        verdicts.allocated_equals_pool(differing, totals["allocated_usd"]),
+        verdicts.unallocated_within_2_pct(
+            sum((abs(row["unclaimed_usd"]) for row in unclaimed), Decimal(0)),
+            gap,
+            sum((abs(row["pool_usd"]) for row in pools), Decimal(0)),
+        ),
+        Verdict(
+            "operator_share_steady",
+            None if share is None or before is None else abs(share - before) <= 5,
+            "WARN",
+            {"operator_share_pct": share, "previous_operator_share_pct": before},
+        ),
+    ]
+
+
+def _operator_share(engine: Any, period: Period) -> Decimal | None:
+    rows = engine.fetch("fetch_allocated_by_tenant", {"period_start": period.start}).dicts()
+    total = sum((row["unblended_usd"] for row in rows), Decimal(0))
+    operator = sum((row["unblended_usd"] for row in rows if row["tenant_id"] == OPERATOR), Decimal(0))
+    return amount.percent(amount.from_decimal(operator), amount.from_decimal(total))
+
+
+def reconciled(books: Books, period: Period) -> list[Verdict]:
+    """Verdicts on `recon_summary`: variance, exceptions, AWS's own invoices."""
+    with books.admin.read() as con, books.engine() as engine:
+        r, e = t.recon_run, t.recon_exceptions
+        newest = con.execute(
+            sa.select(r).where(r.c.period_start == period.start).order_by(r.c.recon_seq.desc()).limit(1)
+        ).one()
+        undecided = con.execute(
+            sa.select(e.c.exception_id).where(e.c.period_start == period.start, e.c.decision.is_(None))
+        ).scalars().all()  # fmt: skip
+        a = t.aws_invoices
+        issued = con.execute(
+            sa.select(a.c.invoice_id, a.c.amount_before_tax, a.c.tax).where(a.c.period_start == period.start)
+        ).all()
+        books.namespace(engine, con, period).provide(["fact_cost_raw"])
+        billed = engine.fetch("fetch_cost_by_invoice", {"period_start": period.start}).dicts()
+    return [
+        verdicts.variance_within_tolerance(
+            newest.worst_tenant_status if newest.status == "provisional" else newest.status,
+            newest.variance_usd,
+            newest.variance_pct,
+            newest.worst_tenant_id,
+        ),
+        Verdict(
+            "exceptions_explained", not undecided, "WARN", {"undecided_exceptions": len(undecided)}
+        ),
+        verdicts.aws_invoice_matches_cur(
+            {row.invoice_id: (row.amount_before_tax, row.tax) for row in issued},
+            {row["invoice_id"]: (row["before_tax_usd"], row["tax_usd"]) for row in billed},
+        ),
+    ]
+
+
+def budgets(books: Books) -> list[Verdict]:
+    """Verdict on `budget_master`: every budget was refreshed since 04:00 UTC today."""
+    with books.admin.read() as con:
+        b = t.budget_master
+        oldest = con.execute(sa.select(sa.func.min(b.c.last_refreshed_at))).scalar_one_or_none()
+        count = con.execute(sa.select(sa.func.count()).select_from(b)).scalar_one()
+    today = datetime.now(UTC).replace(tzinfo=None, hour=4, minute=0, second=0, microsecond=0)
+    due = today if now() >= today else today - timedelta(days=1)
+    return [
+        Verdict(
+            "budgets_refreshed_today",
+            None if not count else oldest is not None and oldest >= due,
+            "WARN",
+            {"budgets": int(count), "oldest_refresh_utc": f"{oldest or 'never'}"},
+        )
+    ]

@@ -1,0 +1,233 @@
+"""The one commit point: journal, head, `lake_file` and outbox in one admin-database transaction.
+
+Belongs here: the only write path to what readers follow. Verdicts are asked before the transaction;
+inside it the period row is locked and the predecessor compared, so a run planned over another head
+loses and is planned again. Does not belong here: computing anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.lake import live
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.stores import files as stored
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+SCHEMA_VERSION = 1
+_WRITABLE = ("open", "delayed", "provisional")
+
+
+class Superseded(Exception):
+    """Another run moved the head since this one was planned: plan again."""
+
+
+@dataclass(frozen=True)
+class Staged:
+    """One staged file with what was measured of it."""
+
+    path: Path
+    source_id: str
+    delivery_id: str | None
+    rows: int
+    cost: Decimal
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A run ready to be published: what it is, what it replaces, what it staged, what was judged."""
+
+    table_name: str
+    period: Period
+    source_id: str
+    run_id: str
+    inputs_id: str
+    predecessor_run_id: str | None
+    staged: Sequence[Staged]
+    verdicts: Sequence[Verdict]
+    reverses_run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """The run that readers see of a table, period and source."""
+
+    run_id: str
+    inputs_id: str
+    journal_seq: int
+
+
+def head(con: sa.Connection, table_name: str, period: Period, source_id: str = "") -> Head | None:
+    """The current head, if any run was published."""
+    h = t.period_head
+    row = con.execute(
+        sa.select(h).where(
+            h.c.table_name == table_name, h.c.period_start == period.start, h.c.source_id == source_id
+        )
+    ).one_or_none()
+    return Head(row.run_id, row.inputs_id, row.journal_seq) if row else None
+
+
+def publish(
+    books: Books, publication: Publication, *, also: Callable[[sa.Connection], None] | None = None
+) -> int:
+    """Publishes a run; its journal number.
+
+    Args:
+        also: writes that belong to the same decision (attempt log, coverage), in the same transaction.
+
+    Raises:
+        CopsError: `E-VERDICT` when a blocking verdict does not hold, `E-PERIOD-CLOSED`; nothing is
+            written in either case.
+        Superseded: the head is not the predecessor this run was planned over.
+    """
+    refuse(publication.verdicts, f"{publication.table_name} of {publication.period}")
+    files = _recorded(books, publication)
+    with books.admin.write() as con:
+        _lock_open_period(con, publication.period, books.actor)
+        found = head(con, publication.table_name, publication.period, publication.source_id)
+        if (found.run_id if found else None) != publication.predecessor_run_id:
+            raise Superseded(publication.run_id)
+        seq = _journal(con, books, publication)
+        _move_head(con, publication, seq, found)
+        if files:
+            con.execute(sa.insert(t.lake_file), files)
+        con.execute(
+            sa.insert(t.outbox).values(topic="iceberg", journal_seq=seq, created_at=now(), attempts=0)
+        )
+        if also:
+            also(con)
+    return seq
+
+
+def refuse(verdicts: Sequence[Verdict], subject: str) -> None:
+    """Raises `E-VERDICT` naming every blocking verdict that does not hold."""
+    failed = [verdict for verdict in verdicts if verdict.refuses]
+    if failed:
+        raise CopsError(
+            "E-VERDICT",
+            subject,
+            expected="; ".join(verdict.check.replace("_", " ") for verdict in failed),
+            found="; ".join(
+                ", ".join(f"{name} {value}" for name, value in verdict.figures.items()) for verdict in failed
+            ),
+            next_step="nothing was published; the period is as it was. See docs/reconciliation.md",
+        )
+
+
+def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]:
+    digests = stored.sha256_all([staged.path for staged in publication.staged])
+    rows: list[dict[str, object]] = []
+    for staged, sha256 in zip(publication.staged, digests, strict=True):
+        info = staged.path.stat()
+        stored.fsync_folder(staged.path.parent)
+        live.remember(staged.path, sha256)
+        rows.append(
+            {
+                "path": books.lake_path(staged.path),
+                "table_name": publication.table_name,
+                "period_start": publication.period.start,
+                "source_id": staged.source_id,
+                "run_id": publication.run_id,
+                "delivery_id": staged.delivery_id,
+                "schema_version": SCHEMA_VERSION,
+                "columns_json": json.dumps(staged.columns),
+                "sha256": sha256,
+                "size_bytes": info.st_size,
+                "mtime_ns": info.st_mtime_ns,
+                "row_count": staged.rows,
+                "cost_usd": staged.cost,
+            }
+        )
+    return rows
+
+
+def _lock_open_period(con: sa.Connection, period: Period, actor: str) -> None:
+    lock = t.period_lock
+    found = con.execute(
+        sa.select(lock.c.state).where(lock.c.period_start == period.start).with_for_update()
+    ).scalar_one_or_none()
+    if found is None:
+        con.execute(
+            sa.insert(lock).values(period_start=period.start, state="open", state_seq=1, changed_at=now())
+        )
+        con.execute(
+            sa.insert(t.period_lock_event).values(
+                period_start=period.start, state_seq=1, from_state=None, to_state="open",
+                reason="first run of the period", actor=actor, changed_at=now(),
+            )
+        )  # fmt: skip
+    elif found not in _WRITABLE:
+        raise CopsError(
+            "E-PERIOD-CLOSED",
+            f"period {period}",
+            expected="an open period",
+            found=f"period is {found}",
+            next_step="book the change as an adjustment in an open period",
+        )
+
+
+def _journal(con: sa.Connection, books: Books, publication: Publication) -> int:
+    inserted = con.execute(
+        sa.insert(t.publish_journal)
+        .values(
+            run_id=publication.run_id,
+            table_name=publication.table_name,
+            period_start=publication.period.start,
+            source_id=publication.source_id,
+            inputs_id=publication.inputs_id,
+            predecessor_run_id=publication.predecessor_run_id,
+            reverses_run_id=publication.reverses_run_id,
+            row_count=sum(staged.rows for staged in publication.staged),
+            cost_usd=sum((staged.cost for staged in publication.staged), Decimal(0)),
+            verdicts_json=json.dumps([_as_json(verdict) for verdict in publication.verdicts]),
+            actor=books.actor,
+            dagster_run_id=books.dagster_run_id,
+            published_at=now(),
+        )
+        .returning(t.publish_journal.c.journal_seq)
+    )
+    return int(inserted.scalar_one())
+
+
+def _move_head(con: sa.Connection, publication: Publication, seq: int, found: Head | None) -> None:
+    h = t.period_head
+    values = {"run_id": publication.run_id, "inputs_id": publication.inputs_id, "journal_seq": seq}
+    if found is None:
+        con.execute(
+            sa.insert(h).values(
+                table_name=publication.table_name,
+                period_start=publication.period.start,
+                source_id=publication.source_id,
+                **values,
+            )
+        )
+        return
+    con.execute(
+        sa.update(h)
+        .where(
+            h.c.table_name == publication.table_name,
+            h.c.period_start == publication.period.start,
+            h.c.source_id == publication.source_id,
+        )
+        .values(**values)
+    )
+
+
+def _as_json(verdict: Verdict) -> dict[str, object]:
+    return {
+        "check": verdict.check,
+        "passed": verdict.passed,
+        "figures": json.loads(json.dumps(dict(verdict.figures), default=str)),
+    }

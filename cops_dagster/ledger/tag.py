@@ -1,0 +1,207 @@
+"""Tagging: the ingested lines of a period at the grain of allocation, and the coverage of their tags.
+
+Belongs here: `fact_cost_tagged` and the `tag_coverage` row published with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.namespace import Namespace, over_files, view
+from cops_dagster.lake.tables import FACT_COST_TAGGED
+from cops_dagster.ledger.attempt import Attempt, attempt
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish
+from cops_dagster.money.digest import digest
+from cops_dagster.period import Period
+from cops_dagster.rules import verdicts
+from cops_dagster.rules.verdicts import Coverage
+from cops_dagster.settings import Settings
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+TABLE = "fact_cost_tagged"
+ALGORITHM = "tagged-1"
+VIEWS = ("unblended", "amortized", "net_unblended", "net_amortized", "true_up", "upfront")
+"""The cost views that tagging preserves."""
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Outcome: the run that readers see now, and whether this call made it."""
+
+    run_id: str
+    wrote: bool
+
+
+def tag(books: Books, period: Period) -> Tagged:
+    """Tags the ingested month; with unchanged lines, mapping and registry nothing is written.
+
+    Raises:
+        CopsError: `E-PERIOD-UNKNOWN` when nothing is ingested.
+    """
+    for _ in range(3):
+        with books.admin.read() as con:
+            inputs_id = inputs_of(con, books.settings, period)
+            before = head(con, TABLE, period)
+        if before and before.inputs_id == inputs_id:
+            return Tagged(before.run_id, wrote=False)
+        predecessor = before.run_id if before else None
+        run_id = digest(inputs_id, predecessor)
+        try:
+            with attempt(books) as trying:
+                _run(books, trying, period, inputs_id, run_id, predecessor)
+            return Tagged(run_id, wrote=True)
+        except Superseded:
+            continue
+    raise CopsError(
+        "E-CONTENTION", f"tagging of {period}", expected="one run at a time for a period",
+        found="the head moved three times", next_step="run again when the other runs have ended",
+    )  # fmt: skip
+
+
+def inputs_of(con: sa.Connection, settings: Settings, period: Period) -> str:
+    """The id of tagging's inputs: ingested runs, tag mapping, aliases, accounts, tenant registry."""
+    h = t.period_head
+    raw = con.execute(
+        sa.select(h.c.source_id, h.c.inputs_id)
+        .where(h.c.table_name == "fact_cost_raw", h.c.period_start == period.start)
+        .order_by(h.c.source_id)
+    ).all()
+    if not raw:
+        raise CopsError(
+            "E-PERIOD-UNKNOWN",
+            f"period {period}",
+            expected="an ingested delivery",
+            found="nothing ingested",
+            next_step=f"run `cops materialize {period}`",
+        )
+    tags = settings.tags
+    return digest(
+        TABLE,
+        ALGORITHM,
+        str(period),
+        [tuple(row) for row in raw],
+        [tags.tenant_id, tags.plan_id, tags.service_component],
+        _content(con, t.tag_aliases.c.tag_name, t.tag_aliases.c.alias, t.tag_aliases.c.canonical),
+        _content(con, *t.account_tenants.c),
+        _content(con, t.tenants.c.tenant_id, t.tenants.c.plan_id),
+    )
+
+
+def _content(con: sa.Connection, *columns: sa.Column[Any]) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in con.execute(sa.select(*columns).order_by(*columns))]
+
+
+def _run(
+    books: Books, trying: Attempt, period: Period, inputs_id: str, run_id: str, predecessor: str | None
+) -> None:
+    start = {"period_start": period.start}
+    with books.engine() as engine, books.admin.read() as con:
+        names = books.namespace(engine, con, period)
+        names.cost_lines()
+        names.provide(["tag_aliases", "tenants", "account_tenants"])
+        registered = con.execute(sa.select(sa.func.count()).select_from(t.tenants)).scalar_one()
+        target = trying.target(TABLE, period, run_id)
+        engine.stage(
+            TABLE_STATEMENT,
+            target,
+            {**start, "any_tenant": registered == 0, "plan_required": bool(books.settings.tags.plan_id)},
+        )
+        raw = engine.fetch("measure_fact_cost_raw", start).one()
+        view(engine, TABLE, over_files(FACT_COST_TAGGED, [target]))
+        figures = engine.fetch("measure_fact_cost_tagged", start).one()
+        coverage = measure_coverage(engine, books.settings, period)
+        staged = Staged(
+            target, "", None, figures["group_count"], figures["unblended_usd"],
+            tuple(name for name, _ in FACT_COST_TAGGED),
+        )  # fmt: skip
+    publish(
+        books,
+        Publication(
+            TABLE, period, "", run_id, inputs_id, predecessor, [staged], [preserved(raw, figures)]
+        ),
+        also=lambda con: _record_coverage(con, books.settings, period, run_id, coverage),
+    )
+
+
+TABLE_STATEMENT = "stage_fact_cost_tagged"
+
+
+def preserved(raw: dict[str, Any], tagged: dict[str, Any]) -> verdicts.Verdict:
+    """`tagging_preserves_cost` over the two measured months."""
+    return verdicts.tagging_preserves_cost(
+        {name: raw["cost_usd" if name == "unblended" else f"{name}_usd"] for name in VIEWS},
+        {name: tagged[f"{name}_usd"] for name in VIEWS},
+    )
+
+
+def measure_coverage(engine: Engine, settings: Settings, period: Period) -> Coverage:
+    """Coverage of the tagged month that the engine's `fact_cost_tagged` shows."""
+    rows = engine.fetch(
+        "measure_tag_coverage", {"period_start": period.start, "basis": settings.charge.basis}
+    ).dicts()
+    taggable = [row for row in rows if row["service"] not in settings.coverage.untaggable]
+
+    def total(name: str) -> Decimal:
+        return sum((row[name] for row in taggable), Decimal(0))
+
+    return Coverage(
+        covered=total("covered_usd"),
+        coverable=total("coverable_usd"),
+        propagated=total("propagated_usd"),
+        covered_rows=int(total("covered_rows")),
+        coverable_rows=int(total("coverable_rows")),
+        missing_rows=int(total("missing_rows")),
+        missing_cost=total("missing_usd"),
+    )
+
+
+def recorded_coverage(con: sa.Connection, period: Period) -> Coverage | None:
+    """The coverage published with the tagged month."""
+    row = con.execute(
+        sa.select(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start)
+    ).one_or_none()
+    if row is None:
+        return None
+    propagated = (row.propagated_coverage_pct or Decimal(0)) * row.coverable_usd / 100
+    return Coverage(
+        row.covered_usd, row.coverable_usd, propagated, row.covered_rows, row.coverable_rows,
+        row.missing_tenant_tag, row.missing_tenant_tag_usd,
+    )  # fmt: skip
+
+
+def _record_coverage(
+    con: sa.Connection, settings: Settings, period: Period, run_id: str, coverage: Coverage
+) -> None:
+    con.execute(sa.delete(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start))
+    con.execute(
+        sa.insert(t.tag_coverage).values(
+            period_start=period.start,
+            run_id=run_id,
+            tag_coverage_pct=coverage.percent,
+            covered_usd=coverage.covered,
+            coverable_usd=coverage.coverable,
+            row_coverage_pct=coverage.row_percent,
+            covered_rows=coverage.covered_rows,
+            coverable_rows=coverage.coverable_rows,
+            propagated_coverage_pct=coverage.propagated_percent,
+            missing_tenant_tag=coverage.missing_rows,
+            missing_tenant_tag_usd=coverage.missing_cost,
+            basis=settings.charge.basis,
+            measured_at=now(),
+        )
+    )
+
+
+def tagged_namespace(books: Books, engine: Engine, con: sa.Connection, period: Period) -> Namespace:
+    """A namespace with the published tagged month in it."""
+    names = books.namespace(engine, con, period)
+    names.provide([TABLE])
+    return names

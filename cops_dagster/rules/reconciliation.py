@@ -1,0 +1,146 @@
+"""The reconciliation of rule 5.6: expected against invoiced, per tenant, every term kept.
+
+Belongs here: the arithmetic on atto-dollars, tolerances and the status. Pure.
+
+    expected = allocated − operator − unallocated + adjustments + (charge basis − unblended) + markup
+    variance = invoiced − expected          (positive = tenants over-billed)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cops_dagster.money import amount
+from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
+
+Status = Literal["ok", "warning", "failed", "provisional", "incomplete"]
+_RANK = {"ok": 0, "warning": 1, "failed": 2}
+HALF_CENT = amount.ATTO // 200
+"""Rounding bound of one invoice line: documents carry cents."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """max(absolute, basis points of |expected|, half a cent per invoice line), for each verdict."""
+
+    warning_abs: int
+    warning_bps: int
+    failure_abs: int
+    failure_bps: int
+
+    def of(self, expected: int, lines: int) -> tuple[int, int]:
+        """Warning and failure tolerance of one tenant."""
+        rounding = HALF_CENT * lines
+        return (
+            max(self.warning_abs, amount.basis_points(abs(expected), self.warning_bps), rounding),
+            max(self.failure_abs, amount.basis_points(abs(expected), self.failure_bps), rounding),
+        )
+
+
+@dataclass(frozen=True)
+class TenantCost:
+    """What the ledger holds for a tenant and plan, with the plan's markup in basis points."""
+
+    tenant_id: str
+    unblended: int
+    basis: int
+    markup_bps: int = 0
+    adjustments: int = 0
+
+
+@dataclass
+class TenantLine:
+    """One tenant's reconciliation; `__operator__` and `__unallocated__` have their own lines."""
+
+    tenant_id: str
+    allocated: int = 0
+    operator: int = 0
+    unallocated: int = 0
+    adjustments: int = 0
+    basis_difference: int = 0
+    markup: int = 0
+    invoiced: int = 0
+    invoice_lines: int = 0
+    warning_tolerance: int = 0
+    failure_tolerance: int = 0
+
+    @property
+    def expected(self) -> int:
+        """What the tenant's invoices should add up to."""
+        return (
+            self.allocated - self.operator - self.unallocated + self.adjustments
+            + self.basis_difference + self.markup
+        )  # fmt: skip
+
+    @property
+    def variance(self) -> int:
+        """Invoiced − expected."""
+        return self.invoiced - self.expected
+
+    @property
+    def status(self) -> Status:
+        """At the tolerance is within it; one atto-dollar above is not."""
+        if abs(self.variance) > self.failure_tolerance:
+            return "failed"
+        return "warning" if abs(self.variance) > self.warning_tolerance else "ok"
+
+
+@dataclass
+class Reconciliation:
+    """All tenants of a period and the period's own status."""
+
+    lines: list[TenantLine] = field(default_factory=list)
+    status: Status = "incomplete"
+    worst: TenantLine | None = None
+
+    def total(self, term: str) -> int:
+        """Sum of one term over the tenants."""
+        return sum(int(getattr(line, term)) for line in self.lines)
+
+
+def reconcile(
+    costs: Sequence[TenantCost],
+    invoices: Sequence[tuple[str, int]],
+    tolerance: Tolerance,
+    *,
+    is_final: bool,
+) -> Reconciliation:
+    """Reconciles a period.
+
+    Args:
+        costs: per tenant and plan; the two reserved names are recognised.
+        invoices: (tenant, amount) of every issued document, credit notes negative.
+        is_final: every AWS invoice of the month is issued; before that the result is provisional.
+
+    The period's status is that of the worst tenant, never of the netted total; `incomplete` when
+    nothing is invoiced or nothing allocated.
+    """
+    lines: dict[str, TenantLine] = {}
+    for cost in costs:
+        line = lines.setdefault(cost.tenant_id, TenantLine(cost.tenant_id))
+        line.allocated += cost.unblended
+        if cost.tenant_id == OPERATOR:
+            line.operator += cost.unblended
+        elif cost.tenant_id == UNALLOCATED:
+            line.unallocated += cost.unblended
+        else:
+            line.adjustments += cost.adjustments
+            line.basis_difference += cost.basis - cost.unblended
+            line.markup += amount.basis_points(cost.basis + cost.adjustments, cost.markup_bps)
+    for tenant, invoiced in invoices:
+        line = lines.setdefault(tenant, TenantLine(tenant))
+        line.invoiced += invoiced
+        line.invoice_lines += 1
+    made = Reconciliation([lines[name] for name in sorted(lines)])
+    for line in made.lines:
+        line.warning_tolerance, line.failure_tolerance = tolerance.of(line.expected, line.invoice_lines)
+    made.worst = max(
+        made.lines, key=lambda line: (_RANK[line.status], abs(line.variance)), default=None
+    )
+    if not costs or not invoices or made.worst is None:
+        made.status = "incomplete"
+    else:
+        made.status = made.worst.status if is_final else "provisional"
+    return made

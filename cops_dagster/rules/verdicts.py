@@ -1,0 +1,272 @@
+"""The verdicts: each check's rule as a pure function of exact figures.
+
+Belongs here: when a check holds, how grave it is when it does not, and the figures that show it.
+`publish` asks the blocking ones on the staged files; the Dagster checks ask them again on what was
+published. Names are the sentences that hold when green (design section 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from cops_dagster.money import amount
+
+Severity = Literal["WARN", "ERROR"]
+Figure = str | int | Decimal | None | Sequence[Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One check's answer. `passed=None` means there was nothing to judge (no denominator)."""
+
+    check: str
+    passed: bool | None
+    severity: Severity
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    blocking: bool = False
+
+    @property
+    def refuses(self) -> bool:
+        """A blocking ERROR that does not hold: nothing is published."""
+        return self.blocking and self.passed is False and self.severity == "ERROR"
+
+
+def rows_match_delivery(delivered: int, accepted: int, quarantined: int) -> Verdict:
+    """Every delivered line is accepted or quarantined."""
+    return Verdict(
+        "rows_match_delivery",
+        delivered == accepted + quarantined,
+        "ERROR",
+        {"delivered_rows": delivered, "accepted_rows": accepted, "quarantined_rows": quarantined},
+        blocking=True,
+    )
+
+
+def cost_matches_delivery(delivered: Decimal, accepted: Decimal, quarantined: Decimal) -> Verdict:
+    """Delivered unblended cost = accepted + quarantined, difference exactly 0."""
+    return _equal(
+        "cost_matches_delivery",
+        delivered,
+        accepted + quarantined,
+        {"delivered_usd": delivered, "accepted_usd": accepted, "quarantined_usd": quarantined},
+    )
+
+
+def cost_views_bridge(
+    unblended: Decimal, amortized: Decimal, true_up: Decimal, upfront: Decimal, absolute: Decimal
+) -> Verdict:
+    """unblended = amortized + true-up + upfront, to AWS's own rounding (design rule 5.9).
+
+    WARN above max(0.01, 1e-7 × Σ|cost|), ERROR above 1e-4 × Σ|cost|.
+    """
+    residual = unblended - amortized - true_up - upfront
+    warn = max(Decimal("0.01"), absolute * Decimal("1e-7"))
+    error = max(warn, absolute * Decimal("1e-4"))
+    return Verdict(
+        "cost_views_bridge",
+        abs(residual) <= warn,
+        "ERROR" if abs(residual) > error else "WARN",
+        {
+            "unblended_usd": unblended,
+            "amortized_usd": amortized,
+            "true_up_usd": true_up,
+            "upfront_usd": upfront,
+            "residual_usd": residual,
+            "tolerance_usd": warn,
+        },
+    )
+
+
+def tagging_preserves_cost(raw: Mapping[str, Decimal], tagged: Mapping[str, Decimal]) -> Verdict:
+    """Each cost column sums to the same before and after tagging."""
+    differences = {name: tagged[name] - raw[name] for name in raw}
+    return Verdict(
+        "tagging_preserves_cost",
+        not any(differences.values()),
+        "ERROR",
+        {f"{name}_difference_usd": value for name, value in differences.items()}
+        | {"raw_unblended_usd": raw["unblended"]},
+        blocking=True,
+    )
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Figures of design rule 5.7, in USD on the charge basis and in rows."""
+
+    covered: Decimal
+    coverable: Decimal
+    propagated: Decimal
+    covered_rows: int
+    coverable_rows: int
+    missing_rows: int
+    missing_cost: Decimal
+
+    @property
+    def percent(self) -> Decimal | None:
+        """Share of coverable cost whose tags came delivered; `None` without a denominator."""
+        return _percent(self.covered, self.coverable)
+
+    @property
+    def row_percent(self) -> Decimal | None:
+        """The same by rows."""
+        return amount.percent(self.covered_rows, self.coverable_rows)
+
+    @property
+    def propagated_percent(self) -> Decimal | None:
+        """Share that has a tenant after mapping."""
+        return _percent(self.propagated, self.coverable)
+
+
+def tag_coverage_at_target(coverage: Coverage, target_pct: Decimal, floor_pct: Decimal) -> Verdict:
+    """Coverage reaches its target; below the floor it is an ERROR. Compared without rounding."""
+    if coverage.coverable == 0:
+        return Verdict("tag_coverage_at_target", None, "WARN", {"coverable_usd": coverage.coverable})
+    share = 100 * coverage.covered
+    return Verdict(
+        "tag_coverage_at_target",
+        share >= target_pct * coverage.coverable,
+        "ERROR" if share < floor_pct * coverage.coverable else "WARN",
+        {
+            "tag_coverage_pct": coverage.percent,
+            "target_pct": target_pct,
+            "floor_pct": floor_pct,
+            "covered_usd": coverage.covered,
+            "coverable_usd": coverage.coverable,
+            "row_coverage_pct": coverage.row_percent,
+            "propagated_coverage_pct": coverage.propagated_percent,
+            "missing_tenant_tag": coverage.missing_rows,
+            "missing_tenant_tag_usd": coverage.missing_cost,
+        },
+    )
+
+
+def tenants_are_known(unknown: Sequence[Mapping[str, object]], registered: int) -> Verdict:
+    """Every delivered tenant tag names a tenant of the registry."""
+    return Verdict(
+        "tenants_are_known",
+        not unknown and registered > 0,
+        "WARN",
+        {"unknown_tags": len(unknown), "registered_tenants": registered, "largest": unknown[:20]},
+    )
+
+
+def key_totals_positive(zero: Sequence[Mapping[str, object]], keys: int) -> Verdict:
+    """Every key that a non-empty pool needs has a positive total, or its rule says what happens."""
+    return Verdict(
+        "key_totals_positive", not zero, "ERROR", {"keys": keys, "zero_keys": zero}, blocking=True
+    )
+
+
+def rules_cover_every_pool(unclaimed: Sequence[Mapping[str, object]], rules: int) -> Verdict:
+    """Every pool with cost is claimed by a rule; what is not stands in `__unallocated__`.
+
+    A gap is a fault to look at, not a reason to lose the month: cost without a rule has its explicit
+    place, so this never refuses (design rule 5.4; the rule set's own gaps are refused when loaded).
+    """
+    return Verdict(
+        "rules_cover_every_pool", not unclaimed, "WARN", {"rules": rules, "unclaimed_pools": unclaimed[:20]}
+    )
+
+
+def allocated_equals_pool(differences: Sequence[Mapping[str, object]], total: Decimal) -> Verdict:
+    """Σ allocated = Σ pool per service and charge class, difference 0 in every cost column."""
+    return Verdict(
+        "allocated_equals_pool",
+        not differences,
+        "ERROR",
+        {"allocated_usd": total, "differing": differences[:20]},
+        blocking=True,
+    )
+
+
+def unallocated_within_2_pct(fault: Decimal, gap: Decimal, pool: Decimal) -> Verdict:
+    """P2 mismatch (rule 5.8): |unclaimed or failed| + |allocated − newest delivery| ≤ 2 % of Σ|pool|."""
+    mismatch = fault + gap
+    return Verdict(
+        "unallocated_within_2_pct",
+        None if pool == 0 else 100 * mismatch <= 2 * pool,
+        "ERROR",
+        {
+            "mismatch_pct": _percent(mismatch, pool),
+            "unclaimed_or_failed_usd": fault,
+            "delivery_gap_usd": gap,
+            "pool_usd": pool,
+        },
+    )
+
+
+def variance_within_tolerance(
+    status: str, variance: Decimal, variance_pct: Decimal | None, worst_tenant: str | None
+) -> Verdict:
+    """Invoiced − expected stays within tolerance for the worst tenant, never only for the net."""
+    return Verdict(
+        "variance_within_tolerance",
+        status == "ok",
+        "ERROR" if status == "failed" else "WARN",
+        {
+            "status": status,
+            "variance_usd": variance,
+            "variance_pct": variance_pct,
+            "worst_tenant_id": worst_tenant,
+        },
+    )
+
+
+def aws_invoice_matches_cur(
+    issued: Mapping[str, tuple[Decimal, Decimal]], cur: Mapping[str, tuple[Decimal, Decimal]]
+) -> Verdict:
+    """Each AWS invoice ties to the CUR by invoice id: before tax, then tax, to the cent.
+
+    Both are (before tax, tax) in USD. Invoices carry cents and the CUR more decimals, so half a cent
+    on each side is rounding. Nothing loaded, nothing to judge.
+    """
+    bound = Decimal("0.01")
+    differing: list[dict[str, object]] = []
+    for invoice_id, amounts in sorted(issued.items()):
+        billed = cur.get(invoice_id, (Decimal(0), Decimal(0)))
+        for part, invoiced, delivered in zip(("before tax", "tax"), amounts, billed, strict=True):
+            if abs(invoiced - delivered) > bound:
+                differing.append(
+                    {"invoice_id": invoice_id, "part": part, "invoiced_usd": invoiced, "cur_usd": delivered}
+                )
+    missing = sorted(name for name in cur if name and name not in issued)
+    return Verdict(
+        "aws_invoice_matches_cur",
+        not differing and not missing if issued else None,
+        "WARN",
+        {"invoices": len(issued), "differing": differing, "not_loaded": ", ".join(missing)},
+    )
+
+
+def rows_not_falling(rows: int, previous: int | None) -> Verdict:
+    """A cumulative delivery has at least as many rows as the one before it."""
+    return Verdict(
+        "rows_not_falling",
+        previous is None or rows >= previous,
+        "WARN",
+        {"rows": rows, "previous_rows": previous},
+    )
+
+
+def no_unexpected_columns(unexpected: Sequence[str], revision: int) -> Verdict:
+    """The delivery has no column that the newest schema revision does not know."""
+    return Verdict(
+        "no_unexpected_columns",
+        not unexpected,
+        "WARN",
+        {"unexpected_columns": ", ".join(unexpected), "schema_revision": revision},
+    )
+
+
+def _equal(check: str, left: Decimal, right: Decimal, figures: Mapping[str, Figure]) -> Verdict:
+    return Verdict(
+        check, left == right, "ERROR", {**figures, "difference_usd": left - right}, blocking=True
+    )
+
+
+def _percent(part: Decimal, whole: Decimal) -> Decimal | None:
+    return amount.percent(amount.from_decimal(part), amount.from_decimal(whole))

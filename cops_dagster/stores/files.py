@@ -1,0 +1,106 @@
+"""Folders as report roots, and digests of local files. Implements the `Files` port of `cur`.
+
+Only regular files are listed, opened without following links (a link could lead out of the root).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cops_dagster.cur.files import FileStat
+from cops_dagster.errors import CopsError
+
+_RANGE = re.compile(r"\d{8}-\d{8}", re.ASCII)
+_DEPTH_MAX = 8  # prefix/account/report/… : deeper trees are not report roots
+_BLOCK = 1 << 20
+
+
+class Folder:
+    """A report root on a file system."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def range_folders(self) -> list[tuple[str, ...]]:
+        """Folders named like a billing range, at most eight levels down, links not followed."""
+        if not self.root.is_dir():
+            raise CopsError(
+                "E-SOURCE-UNKNOWN",
+                f"report root {self.root}",
+                expected="a folder that can be read",
+                found="no such folder",
+                next_step="correct COPS_CUR",
+            )
+        found: list[tuple[str, ...]] = []
+        level: list[tuple[str, ...]] = [()]
+        for _ in range(_DEPTH_MAX):
+            deeper = []
+            for parts in level:
+                for name in self.folders(parts):
+                    (found if _RANGE.fullmatch(name) else deeper).append((*parts, name))
+            level = deeper
+        return sorted(found)
+
+    def listing(self, parts: tuple[str, ...]) -> list[FileStat]:
+        """Regular files of one folder, by name."""
+        return [
+            FileStat(entry.path, entry.name, info.st_size, info.st_mtime_ns)
+            for entry in self._entries(parts)
+            if stat.S_ISREG((info := entry.stat(follow_symlinks=False)).st_mode)
+        ]
+
+    def folders(self, parts: tuple[str, ...]) -> list[str]:
+        """Names of real sub-folders, sorted."""
+        return [entry.name for entry in self._entries(parts) if entry.is_dir(follow_symlinks=False)]
+
+    def read(self, file: FileStat, limit: int) -> bytes:
+        """The whole of a small file."""
+        if file.size > limit:
+            raise CopsError(
+                "E-MANIFEST",
+                f"file {file.name}",
+                expected=f"at most {limit} bytes",
+                found=f"{file.size} bytes",
+                next_step="check what was put into the report folder",
+            )
+        return Path(file.path).read_bytes()
+
+    def sha256(self, file: FileStat) -> str:
+        """Hex digest of one file."""
+        return sha256(Path(file.path))
+
+    def _entries(self, parts: tuple[str, ...]) -> Iterable[os.DirEntry[str]]:
+        with os.scandir(self.root.joinpath(*parts)) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a regular file; refuses to follow a link in its last part."""
+    state = hashlib.sha256()
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as stream:
+        block = bytearray(_BLOCK)
+        view = memoryview(block)
+        while size := stream.readinto(view):
+            state.update(view[:size])
+    return state.hexdigest()
+
+
+def sha256_all(paths: Iterable[Path]) -> list[str]:
+    """Digests in the order given; two threads, since hashing leaves the interpreter lock."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return list(pool.map(sha256, paths))
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable before a database row speaks of them."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

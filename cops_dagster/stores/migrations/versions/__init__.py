@@ -1,0 +1,1 @@
+"""One file per revision; `stores.admin.REVISIONS` names them in order."""

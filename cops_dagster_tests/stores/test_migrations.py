@@ -1,0 +1,121 @@
+"""What the migrations make: the schema of `tables.py`, guarded, and the expected CUR schema."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from cops_dagster.cur import schema
+from cops_dagster.stores import admin as module
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import Admin, open_admin
+
+APPEND_ONLY = (
+    "allocation_key_snapshot", "budget_history", "cur_delivery", "cur_delivery_file", "evidence_index",
+    "expected_cur_schema", "lake_file", "period_lock_event", "publish_journal", "recon_run",
+    "recon_run_tenant",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def admin(tmp_path_factory: pytest.TempPathFactory) -> Admin:
+    return open_admin(f"sqlite:///{tmp_path_factory.mktemp('home') / 'admin.db'}")
+
+
+def row(table: sa.Table) -> dict[str, Any]:
+    """Some value for every column."""
+    values: dict[type, Any] = {
+        sa.Text: "x", sa.BigInteger: 7, sa.Date: date(2025, 9, 1), sa.DateTime: datetime(2025, 9, 1),
+        sa.Boolean: False, t.Money: Decimal("-1.000000000000000001"),
+    }  # fmt: skip
+    return {column.name: values[type(column.type)] for column in table.columns}
+
+
+def created(con: sa.Connection, kind: str) -> dict[str, str]:
+    found = con.exec_driver_sql(
+        "SELECT name, sql FROM sqlite_master WHERE type = ? AND name <> ? AND sql IS NOT NULL",
+        (kind, module.VERSION_TABLE),
+    )
+    return {name: " ".join(sql.replace(",", " , ").split()) for name, sql in found}
+
+
+def test_migrated_tables_are_those_of_the_contract_for_alembic(admin: Admin) -> None:
+    with admin.read() as con:
+        options = {"version_table": module.VERSION_TABLE, "compare_type": True}
+        assert compare_metadata(MigrationContext.configure(con, opts=options), t.metadata) == []
+
+
+def test_migrated_tables_are_those_of_the_contract_to_the_letter(admin: Admin) -> None:
+    # alembic does not compare keys and check constraints
+    direct = sa.create_engine("sqlite://")
+    t.metadata.create_all(direct)
+    with admin.read() as con, direct.connect() as other:
+        assert created(con, "table") == created(other, "table")
+
+
+def test_migrated_views_are_those_of_the_contract_and_can_be_read(admin: Admin) -> None:
+    with admin.read() as con:
+        assert created(con, "view") == {
+            name: " ".join(f"CREATE VIEW {name} AS {select}".replace(",", " , ").split())
+            for name, select in t.VIEWS.items()
+        }
+        for name in t.VIEWS:
+            con.exec_driver_sql(f"SELECT * FROM {name}").all()
+
+
+def test_expected_cur_schema_revision_1_is_that_of_the_code(admin: Admin) -> None:
+    expected = [(column.name, column.data_type, column.required) for column in schema.EXPECTED]
+    expected += [(name, "varchar", False) for name in schema.OWN]
+    table = t.expected_cur_schema
+    columns = (table.c.column_name, table.c.data_type, table.c.required)
+    with admin.read() as con:
+        stored = con.execute(sa.select(*columns).where(table.c.revision == 1).order_by(table.c.position))
+        assert [tuple(line) for line in stored] == expected
+        view = con.exec_driver_sql("SELECT column_name FROM expected_cur_schema_v1").scalars().all()
+        assert sorted(view) == sorted(name for name, _, _ in expected)
+
+
+def test_the_code_knows_every_revision_in_order() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(module.__file__).with_name("migrations")))
+    config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config)
+    assert tuple(script.revision for script in scripts.walk_revisions())[::-1] == module.REVISIONS
+
+
+@pytest.mark.parametrize("name", APPEND_ONLY)
+def test_an_append_only_table_takes_inserts_and_refuses_everything_else(admin: Admin, name: str) -> None:
+    table = t.metadata.tables[name]
+    with admin.write() as con:
+        con.execute(sa.insert(table).values(row(table)))
+    before = _rows(admin, table)
+    for change in (
+        sa.update(table).values({table.columns.keys()[-1]: row(table)[table.columns.keys()[-1]]}),
+        sa.delete(table),
+        sa.insert(table).prefix_with("OR REPLACE").values(row(table)),
+    ):
+        with pytest.raises(sa.exc.IntegrityError, match=f"E-APPEND-ONLY {name}"), admin.write() as con:
+            con.execute(change)
+    assert _rows(admin, table) == before
+
+
+def test_a_table_of_state_takes_updates_and_deletes(admin: Admin) -> None:
+    table = t.period_head
+    with admin.write() as con:
+        con.execute(sa.insert(table).values(row(table)))
+        con.execute(sa.update(table).values(run_id="y"))
+        assert con.execute(sa.delete(table)).rowcount == 1
+
+
+def _rows(admin: Admin, table: sa.Table) -> list[tuple[Any, ...]]:
+    with admin.read() as con:
+        return [tuple(line) for line in con.execute(sa.select(table))]

@@ -1,0 +1,15 @@
+-- What rules have to split: cost without a tenant, at the grain that rules match on.
+SELECT
+    service,
+    service_component,
+    charge_class,
+    usage_account_id,
+    plan_id,
+    delivery_id,
+    SUM(unblended_cost) AS unblended_usd,
+    SUM(amortized_cost) AS amortized_usd,
+    SUM(net_amortized_cost) AS net_amortized_usd
+FROM fact_cost_tagged
+WHERE period_start = :period_start AND tenant_id IS NULL
+GROUP BY 1, 2, 3, 4, 5, 6
+ORDER BY 1, 2, 3, 4, 5, 6

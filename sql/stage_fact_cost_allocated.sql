@@ -1,0 +1,52 @@
+-- The entries of one run: what tags already gave to tenants, what the rules gave (split on integers
+-- outside SQL, delivered here as split_entries), and the reversal of the run that this one replaces.
+WITH entries AS (
+    SELECT
+        'reversal' AS entry_type,
+        run_id AS reverses_run_id,
+        entry_id AS reversed_entry_id,
+        service, service_component, charge_class, tenant_id, plan_id, allocation_method, rule_id,
+        rule_version, key_name, -key_value AS key_value, -key_total AS key_total,
+        -pool_cost_usd AS pool_cost_usd, -allocated_cost_usd AS allocated_cost_usd,
+        -allocated_amortized_cost_usd AS allocated_amortized_cost_usd,
+        -allocated_net_amortized_cost_usd AS allocated_net_amortized_cost_usd,
+        delivery_id
+    FROM fact_cost_allocated
+    WHERE period_start = :period_start AND run_id = :predecessor_run_id AND entry_type = 'allocation'
+    UNION ALL
+    SELECT
+        'allocation', NULL, '', service, service_component, charge_class, tenant_id, plan_id, 'direct', NULL,
+        NULL, NULL, NULL, NULL, NULL, SUM(unblended_cost), SUM(amortized_cost), SUM(net_amortized_cost),
+        delivery_id
+    FROM fact_cost_tagged
+    WHERE period_start = :period_start AND tenant_id IS NOT NULL
+    GROUP BY service, service_component, charge_class, tenant_id, plan_id, delivery_id
+    UNION ALL
+    SELECT
+        'allocation', NULL, '', service, service_component, charge_class, tenant_id, plan_id, 'rule', rule_id,
+        rule_version, key_name, key_value, key_total, pool_cost_usd, allocated_cost_usd,
+        allocated_amortized_cost_usd, allocated_net_amortized_cost_usd, delivery_id
+    FROM split_entries
+)
+
+SELECT
+    :run_id || '-' || CAST(ROW_NUMBER() OVER (
+        ORDER BY entry_type DESC, reversed_entry_id, allocation_method, service, service_component,
+            charge_class, rule_id, tenant_id, plan_id, delivery_id
+    ) AS VARCHAR) AS entry_id,
+    :run_id AS run_id,
+    entry_type,
+    reverses_run_id,
+    NULLIF(reversed_entry_id, '') AS reverses_entry_id,
+    CAST(:period_start AS DATE) AS period_start,
+    service, service_component, charge_class, tenant_id, plan_id, allocation_method, rule_id,
+    CAST(rule_version AS BIGINT) AS rule_version,
+    key_name,
+    CAST(key_value AS DECIMAL(38, 18)) AS key_value,
+    CAST(key_total AS DECIMAL(38, 18)) AS key_total,
+    CAST(pool_cost_usd AS DECIMAL(38, 18)) AS pool_cost_usd,
+    allocated_cost_usd,
+    allocated_amortized_cost_usd,
+    allocated_net_amortized_cost_usd,
+    delivery_id
+FROM entries
