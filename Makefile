@@ -24,19 +24,19 @@ help: ## show this list
 install: $(STAMP) ## install the locked packages and COPS itself into .venv
 
 $(STAMP): requirements.lock pyproject.toml setup.py
-	@python=; \
-	for candidate in $${PYTHON:-} python3 python3.13 python3.12 python3.11; do \
-	  if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	    python=$$candidate; break; \
-	  fi; \
+	@python=; without_venv=; \
+	for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	  $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  if $$candidate -c 'import ensurepip, venv' 2>/dev/null; then python=$$candidate; break; fi; \
+	  without_venv=$${without_venv:-$$candidate}; \
 	done; \
-	if [ -z "$$python" ]; then \
-	  echo "make: COPS needs Python 3.11 or newer; none found. Set PYTHON=/path/to/python3." >&2; exit 2; \
+	if [ -z "$$python" ] && [ -n "$$without_venv" ]; then \
+	  echo "make: $$without_venv cannot make a virtual environment. On Debian or Ubuntu, as root:" >&2; \
+	  echo "  apt-get install python3-venv" >&2; exit 2; \
 	fi; \
-	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
-	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	  echo "make: this Python cannot make a virtual environment. On Debian or Ubuntu, as root:" >&2; \
-	  echo "  apt-get install python3-venv        (or python$$version-venv)" >&2; exit 2; \
+	if [ -z "$$python" ]; then \
+	  echo "make: COPS needs Python 3.11 or newer and found none. Is it elsewhere? PYTHON=/path/to/python3" >&2; \
+	  exit 2; \
 	fi; \
 	echo "installing into $(VENV) with $$($$python --version)"; \
 	$$python -m venv --clear $(VENV)
@@ -79,7 +79,7 @@ bench: $(STAMP) ## measure COPS against bare DuckDB (minutes; docs in benchmarks
 lock: ## resolve requirements.lock anew (needs uv; UPGRADE=1 moves every version)
 	@command -v uv >/dev/null || { echo "make: needs uv; install it with: pip install uv" >&2; exit 2; }
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes -q \
-	  --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) -o requirements.lock
+	  --no-strip-extras --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) -o requirements.lock
 
 clean: ## remove what was built, not the ledger in .cops
 	@rm -rf $(VENV) build dist *.egg-info .*_cache .hypothesis .tmp_dagster_home_*

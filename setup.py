@@ -1,7 +1,7 @@
-"""Ships the top-level files that the program reads; everything else is in pyproject.toml.
+"""Ships `sql/` and `workspace.yaml` inside the package; everything else is in pyproject.toml.
 
-`<package>/../sql` in a checkout is `<package>/sql` in a wheel, likewise the two YAML files. An
-editable install is a checkout, so it copies nothing and an edit counts at once.
+`<package>/../sql` in a checkout is `<package>/sql` in a wheel. An editable install is a checkout,
+so it copies nothing and an edit counts at once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = ("sql", "dagster.yaml", "workspace.yaml")
+SHIPPED = ("sql", "workspace.yaml")
 
 
 class BuildWithShippedFiles(build_py):

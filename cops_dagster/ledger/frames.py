@@ -46,7 +46,7 @@ _METHODS = ("even", "fixed", "proportional_cost", "usage_key", "hold")
 
 @dataclass(frozen=True)
 class Row:
-    """One typed row, and where it was read: `file`, `line` (the header is line 1)."""
+    """One typed row, and where it was read: `file` as given, `line` (the header is line 1)."""
 
     table: str
     values: dict[str, Any]
@@ -90,7 +90,7 @@ def read(path: Path) -> tuple[str, list[Row]]:
         if len(record) != len(header):
             raise CopsError(
                 "E-LOAD-COLUMN",
-                f"{path.name}, line {line}",
+                f"{path}, line {line}",
                 expected=f"{len(header)} fields, as in the header",
                 found=f"{len(record)} fields",
                 next_step='correct the line; a value with a comma is written in "quotes"',
@@ -102,7 +102,7 @@ def read(path: Path) -> tuple[str, list[Row]]:
     columns = _typed(path, header, lines, cells, fields)
     absent = {name: field.default for name, field in fields.items() if name not in columns}
     return table, [
-        Row(table, {**fixed, **absent, **dict(zip(columns, values, strict=True))}, path.name, line)
+        Row(table, {**fixed, **absent, **dict(zip(columns, values, strict=True))}, str(path), line)
         for line, values in zip(lines, zip(*columns.values(), strict=True), strict=True)
     ]
 
@@ -166,7 +166,7 @@ def _check_header(path: Path, header: Sequence[str], fields: Mapping[str, Field]
             near = difflib.get_close_matches(name, fields, n=1)
             raise CopsError(
                 "E-LOAD-COLUMN",
-                f"{path.name}, line 1, column {name!r}",
+                f"{path}, line 1, column {name!r}",
                 expected=f"each of these once at most: {', '.join(fields)}",
                 found="it twice" if name in fields else f"{name!r}",
                 next_step=f"did you mean {near[0]}?" if near and name not in fields else "remove the column",
@@ -175,7 +175,7 @@ def _check_header(path: Path, header: Sequence[str], fields: Mapping[str, Field]
         if field.required and name not in header:
             raise CopsError(
                 "E-LOAD-COLUMN",
-                f"{path.name}, line 1, column {name}",
+                f"{path}, line 1, column {name}",
                 expected=f"the required column {name}",
                 found=f"columns {', '.join(header)}",
                 next_step="add the column",
@@ -225,7 +225,7 @@ def _refused(
     more = f" ({len(cases)} bad cells in this file)" if len(cases) > 1 else ""
     return CopsError(
         first.code,
-        f"{path.name}, line {line}, column {header[position]}",
+        f"{path}, line {line}, column {header[position]}",
         expected=first.expected,
         found=first.found + more,
         next_step=first.next_step,

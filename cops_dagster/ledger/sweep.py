@@ -105,6 +105,7 @@ def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
     paths = con.execute(sa.select(f.c.path).where(f.c.run_id == row.run_id).order_by(f.c.path)).scalars()
     return Commit(
         seq, row.run_id, row.table_name, row.period_start, row.source_id,
+        row.predecessor_run_id is not None,
         [books.settings.lake_root / path for path in paths],
     )  # fmt: skip
 

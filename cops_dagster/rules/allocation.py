@@ -217,9 +217,10 @@ def plan(pools: Sequence[Pool], rules: Sequence[Rule], keys: Keys) -> Plan:
             rule, pool.service, pool.service_component, pool.charge_class, pool.delivery_id
         ].plus(pool.costs)
     for (rule, service, component, charge_class, delivery_id), costs in claimed.items():
-        if not any(costs):
-            continue  # nothing to split, so an empty key does no harm
         head = (service, component, charge_class, delivery_id)
+        if not any(costs):  # nothing to split, so an empty key does no harm; the pool stays visible
+            made.splits.append(_line(head, UNALLOCATED, rule, None, costs, costs))
+            continue
         made.splits.extend(_lines(made, head, rule, costs, keys, by_id))
     return made
 

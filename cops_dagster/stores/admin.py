@@ -230,7 +230,8 @@ def _is_current(con: sa.Connection, shown: str) -> bool:
     """Whether the database is at `HEAD`. Raises `E-DB-VERSION` when the code does not know its version."""
     if not sa.inspect(con).has_table(VERSION_TABLE):
         return False
-    version = con.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    table = sa.table(VERSION_TABLE, sa.column("version_num"))
+    version = con.execute(sa.select(table.c.version_num)).scalar()
     if version not in REVISIONS:
         raise CopsError(
             "E-DB-VERSION",

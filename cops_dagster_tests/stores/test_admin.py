@@ -47,10 +47,14 @@ def test_what_a_write_transaction_wrote_is_read_afterwards(admin: Admin) -> None
 
 
 def test_an_exception_in_a_write_transaction_undoes_all_of_it(admin: Admin) -> None:
-    with pytest.raises(ZeroDivisionError), admin.write() as con:
-        con.execute(sa.insert(t.fx_rates).values(RATE))
-        con.exec_driver_sql("CREATE TABLE left_over (x)")
-        raise ZeroDivisionError
+    def fail() -> None:
+        with admin.write() as con:
+            con.execute(sa.insert(t.fx_rates).values(RATE))
+            con.exec_driver_sql("CREATE TABLE left_over (x)")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     with admin.read() as con:
         assert rates(con) == []
         assert not sa.inspect(con).has_table("left_over")

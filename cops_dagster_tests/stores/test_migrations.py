@@ -34,9 +34,13 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> Admin:
 def row(table: sa.Table) -> dict[str, Any]:
     """Some value for every column."""
     values: dict[type, Any] = {
-        sa.Text: "x", sa.BigInteger: 7, sa.Date: date(2025, 9, 1), sa.DateTime: datetime(2025, 9, 1),
-        sa.Boolean: False, t.Money: Decimal("-1.000000000000000001"),
-    }  # fmt: skip
+        sa.Text: "x",
+        sa.BigInteger: 7,
+        sa.Boolean: False,
+        sa.Date: date(2025, 9, 1),
+        sa.DateTime: datetime.fromisoformat("2025-09-01"),
+        t.Money: Decimal("-1.000000000000000001"),
+    }
     return {column.name: values[type(column.type)] for column in table.columns}
 
 

@@ -1,0 +1,9 @@
+"""Realistic months of CUR with everything COPS needs to take them to the close. Deterministic.
+
+Belongs here: made-up deliveries and inputs, and their exact totals known without the pipeline. Does
+not belong here: anything the pipeline imports.
+"""
+
+from cops_dagster.demo.home import PERIODS, write_demo
+
+__all__ = ["PERIODS", "write_demo"]

@@ -1,0 +1,183 @@
+"""Rules of the house that no linter knows, read off the source. CONTRIBUTING.md gives the reasons."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "cops_dagster"
+LINES_MAX = 500  # a module that one sitting can review
+
+SQL_TEXT = re.compile(
+    r"^\s*(SELECT\s|WITH\s+\w+\s+AS\s*\(|INSERT\s+INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s"
+    r"|CREATE\s+(OR\s+REPLACE\s+)?(TEMP\w*\s+)?(TABLE|VIEW|MACRO|INDEX|TRIGGER)\s"
+    r"|COPY\s+[\w(]|ALTER\s+TABLE\s|DROP\s+(TABLE|VIEW)\s)"
+)
+
+
+def modules(*folders: str) -> list[Path]:
+    roots = [PACKAGE / folder for folder in folders] or [PACKAGE]
+    return sorted(path for root in roots for path in root.rglob("*.py"))
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def place(path: Path, node: ast.AST) -> str:
+    return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+
+
+def found(paths: list[Path], is_one: Callable[[ast.AST], bool]) -> list[str]:
+    return [place(path, node) for path in paths for node in ast.walk(tree(path)) if is_one(node)]
+
+
+def within(path: Path, *folders: str) -> bool:
+    return path.relative_to(PACKAGE).parts[0] in folders
+
+
+def test_nothing_is_taken_from_the_private_half_of_dagster() -> None:
+    def private(node: ast.AST) -> bool:
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        return any(re.match(r"dagster\w*\.(.*\.)?_", name) for name in names)
+
+    assert found(modules(), private) == []
+
+
+def test_only_settings_reads_the_environment() -> None:
+    """Writing DAGSTER_HOME is the exception: Dagster's child processes take it from nowhere else."""
+
+    def touches(node: ast.AST) -> bool:
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            return bool({alias.name for alias in node.names} & {"environ", "getenv", "putenv"})
+        return isinstance(node, ast.Attribute) and ast.unparse(node) in (
+            "os.environ",
+            "os.getenv",
+            "os.putenv",
+        )
+
+    bad = []
+    for path in modules():
+        if path == PACKAGE / "settings.py":
+            continue
+        allowed = {
+            id(target.value)
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Assign) and within(path, "cli", "graph")
+            for target in node.targets
+            if isinstance(target, ast.Subscript) and ast.unparse(target) == "os.environ['DAGSTER_HOME']"
+        }
+        touched = {
+            place(path, node) for node in ast.walk(tree(path)) if touches(node) and id(node) not in allowed
+        }
+        bad += sorted(touched)
+    assert bad == []
+
+
+def sql_made_from_pieces(node: ast.AST) -> bool:
+    """An f-string, a `%`, a `+` or a `.format` whose text begins like a statement."""
+    text: ast.AST | None = None
+    if isinstance(node, ast.JoinedStr) and any(isinstance(part, ast.FormattedValue) for part in node.values):
+        text = node.values[0]
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod | ast.Add):
+        text = node.left
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        text = node.func.value
+    return isinstance(text, ast.Constant) and isinstance(text.value, str) and bool(SQL_TEXT.match(text.value))
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [
+        ("f'SELECT * FROM {table}'", True),
+        ("'DELETE FROM %s' % table", True),
+        ("'CREATE VIEW {} AS'.format(name)", True),
+        ("'SELECT ' + columns", True),
+        ("'SELECT 1'", False),
+        ("f'SELECT 1'", False),
+        ("f'select the period {period} first'", False),
+        ("f'With {name} gone, nothing is left'", False),
+    ],
+)
+def test_the_scan_for_formatted_sql_knows_it_from_prose(source: str, verdict: bool) -> None:
+    assert any(sql_made_from_pieces(node) for node in ast.walk(ast.parse(source))) is verdict
+
+
+def test_sql_is_put_together_in_lake_and_demo_alone() -> None:
+    """Elsewhere it is a file under sql/ with bound parameters, or SQLAlchemy. Migrations are frozen text."""
+    elsewhere = [p for p in modules() if not within(p, "lake", "demo") and "migrations" not in p.parts]
+    assert found(elsewhere, sql_made_from_pieces) == []
+
+
+def test_every_module_says_what_belongs_in_it() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in modules()
+        if not ast.get_docstring(tree(path)) and not (path.name == "__init__.py" and not tree(path).body)
+    ]
+    assert silent == []
+
+
+def test_no_module_is_longer_than_one_sitting_can_review() -> None:
+    """Migrations are a frozen record, not code that is read again."""
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in modules()
+        if "versions" not in path.parts
+    }
+    assert {name: lines for name, lines in lengths.items() if lines > LINES_MAX} == {}
+
+
+def test_no_float_where_money_is_decided() -> None:
+    def a_float(node: ast.AST) -> bool:
+        called = isinstance(node, ast.Call) and ast.unparse(node.func) in ("float", "np.float64")
+        return called or (isinstance(node, ast.Constant) and isinstance(node.value, float))
+
+    assert found(modules("ledger", "rules", "money"), a_float) == []
+
+
+def test_imports_run_one_way() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def lock_lines() -> Iterator[str]:
+    yield from (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_lock_file_names_no_host_and_no_path() -> None:
+    suspicious = re.compile(r"://|^\s*-|--(index|extra|find|trusted)|@ |\.(com|org|io|net|dev)\b|/\w+/")
+    assert [line for line in lock_lines() if suspicious.search(line) and "--hash=" not in line] == []
+
+
+def test_everything_that_is_locked_has_a_hash() -> None:
+    text = re.sub(r"\\\n", " ", "\n".join(line for line in lock_lines() if not line.lstrip().startswith("#")))
+    entries = [line for line in text.splitlines() if line.strip()]
+    assert len(entries) > 50
+    assert [line[:60] for line in entries if "==" not in line or "--hash=sha256:" not in line] == []
+
+
+def test_everything_that_is_asked_for_is_locked() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.split(r"[^\w.-]", wish, maxsplit=1)[0].lower() for wish in asked}
+    locked = {re.split(r"[\[=]", line)[0].lower() for line in lock_lines() if re.match(r"[a-zA-Z]", line)}
+    assert names - locked == set(), "make lock"
