@@ -161,9 +161,8 @@ def main() -> None:
     if "cops" in chosen.parts:
         results += cops(data, work, chosen.period)
     size = sum(path.stat().st_size for path in (data / "cur").rglob("*.parquet"))
-    print(
-        f"{chosen.lines:,} lines of {chosen.period}, {size / 2**20:,.0f} MiB delivered, {os.cpu_count()} cores\n"
-    )
+    delivered = f"{chosen.lines:,} lines of {chosen.period}, {size / 2**20:,.0f} MiB delivered"
+    print(f"{delivered}, {os.cpu_count()} cores\n")
     print(table(results, chosen.lines))
 
 

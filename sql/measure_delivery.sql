@@ -41,7 +41,11 @@ SELECT
         OR NOT IS_EXACT_USD(savings_plan_net_amortized_upfront_commitment_for_billing_period)
     ) AS not_exact_rows,
     COUNT_IF(COALESCE(line_item_currency_code, '') <> 'USD') AS other_currency_rows,
-    MIN(CASE WHEN COALESCE(line_item_currency_code, '') <> 'USD' THEN COALESCE(line_item_currency_code, '') END)
+    MIN(
+        CASE
+            WHEN COALESCE(line_item_currency_code, '') <> 'USD' THEN COALESCE(line_item_currency_code, '')
+        END
+    )
         AS other_currency,
     COUNT_IF(
         bill_billing_period_start_date IS NULL

@@ -18,8 +18,10 @@ SELECT
     END ELSE 0 END), 0) AS propagated_usd,
     COALESCE(SUM(CASE WHEN tenant_id IS NULL THEN positive_unblended_cost ELSE 0 END), 0) AS missing_usd,
     COALESCE(CAST(SUM(positive_line_count) AS BIGINT), 0) AS coverable_rows,
-    COALESCE(CAST(SUM(CASE WHEN is_tag_complete THEN positive_line_count ELSE 0 END) AS BIGINT), 0) AS covered_rows,
-    COALESCE(CAST(SUM(CASE WHEN tenant_id IS NULL THEN positive_line_count ELSE 0 END) AS BIGINT), 0) AS missing_rows
+    COALESCE(CAST(SUM(CASE WHEN is_tag_complete THEN positive_line_count ELSE 0 END) AS BIGINT), 0)
+        AS covered_rows,
+    COALESCE(CAST(SUM(CASE WHEN tenant_id IS NULL THEN positive_line_count ELSE 0 END) AS BIGINT), 0)
+        AS missing_rows
 FROM fact_cost_tagged
 WHERE period_start = :period_start AND charge_class = 'usage'
 GROUP BY 1

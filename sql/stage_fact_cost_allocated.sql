@@ -31,10 +31,11 @@ WITH entries AS (
 
 SELECT
     :run_id || '-' || CAST(ROW_NUMBER() OVER (
-        ORDER BY entry_type DESC, reversed_entry_id, allocation_method, service, service_component,
+        ORDER BY
+            entry_type DESC, reversed_entry_id, allocation_method, service, service_component,
             charge_class, rule_id, tenant_id, plan_id, delivery_id
     ) AS VARCHAR) AS entry_id,
-    :run_id AS run_id,
+    :run_id,
     entry_type,
     reverses_run_id,
     NULLIF(reversed_entry_id, '') AS reverses_entry_id,

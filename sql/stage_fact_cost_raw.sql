@@ -38,7 +38,8 @@ WITH lines AS (
         product_product_name,
         COALESCE(
             CASE
-                WHEN bill_billing_entity = 'AWS Marketplace' AND line_item_line_item_type NOT LIKE '%Discount%'
+                WHEN
+                    bill_billing_entity = 'AWS Marketplace' AND line_item_line_item_type NOT LIKE '%Discount%'
                     THEN NULLIF(TRIM(product_product_name), '')
             END,
             NULLIF(TRIM(product_servicecode), ''),
@@ -59,11 +60,16 @@ WITH lines AS (
         pricing_unit,
         EXACT_USD(reservation_effective_cost) AS reservation_effective_cost,
         EXACT_USD(reservation_net_effective_cost) AS reservation_net_effective_cost,
-        EXACT_USD(reservation_amortized_upfront_cost_for_usage) AS reservation_amortized_upfront_cost_for_usage,
-        EXACT_USD(reservation_amortized_upfront_fee_for_billing_period) AS reservation_amortized_upfront_fee_for_billing_period,
-        EXACT_USD(reservation_net_amortized_upfront_fee_for_billing_period) AS reservation_net_amortized_upfront_fee_for_billing_period,
-        EXACT_USD(reservation_unused_amortized_upfront_fee_for_billing_period) AS reservation_unused_amortized_upfront_fee_for_billing_period,
-        EXACT_USD(reservation_net_unused_amortized_upfront_fee_for_billing_period) AS reservation_net_unused_amortized_upfront_fee_for_billing_period,
+        EXACT_USD(reservation_amortized_upfront_cost_for_usage)
+            AS reservation_amortized_upfront_cost_for_usage,
+        EXACT_USD(reservation_amortized_upfront_fee_for_billing_period)
+            AS reservation_amortized_upfront_fee_for_billing_period,
+        EXACT_USD(reservation_net_amortized_upfront_fee_for_billing_period)
+            AS reservation_net_amortized_upfront_fee_for_billing_period,
+        EXACT_USD(reservation_unused_amortized_upfront_fee_for_billing_period)
+            AS reservation_unused_amortized_upfront_fee_for_billing_period,
+        EXACT_USD(reservation_net_unused_amortized_upfront_fee_for_billing_period)
+            AS reservation_net_unused_amortized_upfront_fee_for_billing_period,
         EXACT_USD(reservation_unused_recurring_fee) AS reservation_unused_recurring_fee,
         EXACT_USD(reservation_net_unused_recurring_fee) AS reservation_net_unused_recurring_fee,
         EXACT_USD(reservation_recurring_fee_for_usage) AS reservation_recurring_fee_for_usage,
@@ -72,17 +78,28 @@ WITH lines AS (
         EXACT_USD(savings_plan_total_commitment_to_date) AS savings_plan_total_commitment_to_date,
         EXACT_USD(savings_plan_used_commitment) AS savings_plan_used_commitment,
         EXACT_USD(savings_plan_savings_plan_effective_cost) AS savings_plan_savings_plan_effective_cost,
-        EXACT_USD(savings_plan_net_savings_plan_effective_cost) AS savings_plan_net_savings_plan_effective_cost,
-        EXACT_USD(savings_plan_amortized_upfront_commitment_for_billing_period) AS savings_plan_amortized_upfront_commitment_for_billing_period,
-        EXACT_USD(savings_plan_net_amortized_upfront_commitment_for_billing_period) AS savings_plan_net_amortized_upfront_commitment_for_billing_period,
-        EXACT_USD(savings_plan_recurring_commitment_for_billing_period) AS savings_plan_recurring_commitment_for_billing_period,
-        EXACT_USD(savings_plan_net_recurring_commitment_for_billing_period) AS savings_plan_net_recurring_commitment_for_billing_period,
+        EXACT_USD(savings_plan_net_savings_plan_effective_cost)
+            AS savings_plan_net_savings_plan_effective_cost,
+        EXACT_USD(savings_plan_amortized_upfront_commitment_for_billing_period)
+            AS savings_plan_amortized_upfront_commitment_for_billing_period,
+        EXACT_USD(savings_plan_net_amortized_upfront_commitment_for_billing_period)
+            AS savings_plan_net_amortized_upfront_commitment_for_billing_period,
+        EXACT_USD(savings_plan_recurring_commitment_for_billing_period)
+            AS savings_plan_recurring_commitment_for_billing_period,
+        EXACT_USD(savings_plan_net_recurring_commitment_for_billing_period)
+            AS savings_plan_net_recurring_commitment_for_billing_period,
         savings_plan_savings_plan_a_r_n,
-        CASE WHEN TRIM(resource_tags_user_tenant_id) <> '' THEN resource_tags_user_tenant_id END AS resource_tags_user_tenant_id,
-        CASE WHEN TRIM(resource_tags_user_plan_id) <> '' THEN resource_tags_user_plan_id END AS resource_tags_user_plan_id,
-        CASE WHEN TRIM(resource_tags_user_service_component) <> '' THEN resource_tags_user_service_component END AS resource_tags_user_service_component,
-        CASE WHEN TRIM(resource_tags_user_name) <> '' THEN resource_tags_user_name END AS resource_tags_user_name,
-        CASE WHEN TRIM(resource_tags_user_environment) <> '' THEN resource_tags_user_environment END AS resource_tags_user_environment,
+        CASE WHEN TRIM(resource_tags_user_tenant_id) <> '' THEN resource_tags_user_tenant_id END
+            AS resource_tags_user_tenant_id,
+        CASE WHEN TRIM(resource_tags_user_plan_id) <> '' THEN resource_tags_user_plan_id END
+            AS resource_tags_user_plan_id,
+        CASE
+            WHEN TRIM(resource_tags_user_service_component) <> '' THEN resource_tags_user_service_component
+        END AS resource_tags_user_service_component,
+        CASE WHEN TRIM(resource_tags_user_name) <> '' THEN resource_tags_user_name END
+            AS resource_tags_user_name,
+        CASE WHEN TRIM(resource_tags_user_environment) <> '' THEN resource_tags_user_environment END
+            AS resource_tags_user_environment,
         source_id,
         delivery_id,
         CAST(:period_start AS DATE) AS period_start
@@ -97,22 +114,28 @@ typed AS (
             WHEN line_item_line_item_type = 'Tax' THEN 'tax'
             WHEN line_item_line_item_type = 'Credit' THEN 'credit'
             WHEN line_item_line_item_type = 'Refund' THEN 'refund'
-            WHEN line_item_product_code LIKE 'AWSSupport%' OR line_item_product_code LIKE 'OCBPremiumSupport%'
+            WHEN
+                line_item_product_code LIKE 'AWSSupport%' OR line_item_product_code LIKE 'OCBPremiumSupport%'
                 OR line_item_product_code IN ('AWSPremiumSupport', 'AWSDeveloperSupport')
                 THEN 'support'
-            WHEN line_item_line_item_type IN ('RIFee', 'SavingsPlanRecurringFee', 'SavingsPlanUpfrontFee')
+            WHEN
+                line_item_line_item_type IN ('RIFee', 'SavingsPlanRecurringFee', 'SavingsPlanUpfrontFee')
                 OR (line_item_line_item_type = 'Fee' AND reservation_reservation_a_r_n <> '')
                 THEN 'commitment_fee'
             WHEN line_item_line_item_type LIKE '%Discount' THEN 'discount'
             ELSE 'usage'
         END AS charge_class,
         CASE
-            WHEN line_item_line_item_type IN ('SavingsPlanCoveredUsage', 'SavingsPlanNegation',
-                'SavingsPlanRecurringFee', 'SavingsPlanUpfrontFee', 'DiscountedUsage', 'RIFee')
+            WHEN
+                line_item_line_item_type IN (
+                    'SavingsPlanCoveredUsage', 'SavingsPlanNegation',
+                    'SavingsPlanRecurringFee', 'SavingsPlanUpfrontFee', 'DiscountedUsage', 'RIFee'
+                )
                 THEN line_item_line_item_type
             WHEN line_item_line_item_type = 'Fee' AND reservation_reservation_a_r_n <> ''
                 THEN 'ReservationUpfrontFee'
-            WHEN line_item_line_item_type = 'Refund'
+            WHEN
+                line_item_line_item_type = 'Refund'
                 AND line_item_line_item_description LIKE 'Refund for one-time fee for Savings Plan ID%'
                 THEN 'SavingsPlanUpfrontRefund'
         END AS commitment_line,
@@ -126,12 +149,14 @@ SELECT
         WHEN 'SavingsPlanCoveredUsage' THEN COALESCE(savings_plan_savings_plan_effective_cost, 0)
         WHEN 'SavingsPlanNegation' THEN 0
         WHEN 'SavingsPlanRecurringFee'
-            THEN COALESCE(savings_plan_total_commitment_to_date, 0) - COALESCE(savings_plan_used_commitment, 0)
+            THEN
+                COALESCE(savings_plan_total_commitment_to_date, 0) - COALESCE(savings_plan_used_commitment, 0)
         WHEN 'SavingsPlanUpfrontFee' THEN 0
         WHEN 'SavingsPlanUpfrontRefund' THEN 0
         WHEN 'DiscountedUsage' THEN COALESCE(reservation_effective_cost, 0)
         WHEN 'RIFee'
-            THEN COALESCE(reservation_unused_amortized_upfront_fee_for_billing_period, 0)
+            THEN
+                COALESCE(reservation_unused_amortized_upfront_fee_for_billing_period, 0)
                 + COALESCE(reservation_unused_recurring_fee, 0)
         WHEN 'ReservationUpfrontFee' THEN 0
         ELSE line_item_unblended_cost
@@ -143,7 +168,8 @@ SELECT
             )
         WHEN 'SavingsPlanNegation' THEN 0
         WHEN 'SavingsPlanRecurringFee'
-            THEN COALESCE(savings_plan_total_commitment_to_date, 0) - COALESCE(savings_plan_used_commitment, 0)
+            THEN
+                COALESCE(savings_plan_total_commitment_to_date, 0) - COALESCE(savings_plan_used_commitment, 0)
         WHEN 'SavingsPlanUpfrontFee' THEN 0
         WHEN 'SavingsPlanUpfrontRefund' THEN 0
         WHEN 'DiscountedUsage' THEN COALESCE(reservation_net_effective_cost, reservation_effective_cost, 0)

@@ -20,9 +20,11 @@ WITH grouped AS (
         SUM(net_amortized_cost) AS net_amortized_cost,
         SUM(true_up_cost) AS true_up_cost,
         SUM(upfront_cost) AS upfront_cost,
-        SUM(CASE WHEN line_item_unblended_cost > 0 THEN line_item_unblended_cost ELSE 0 END) AS positive_unblended_cost,
+        SUM(CASE WHEN line_item_unblended_cost > 0 THEN line_item_unblended_cost ELSE 0 END)
+            AS positive_unblended_cost,
         SUM(CASE WHEN amortized_cost > 0 THEN amortized_cost ELSE 0 END) AS positive_amortized_cost,
-        SUM(CASE WHEN net_amortized_cost > 0 THEN net_amortized_cost ELSE 0 END) AS positive_net_amortized_cost
+        SUM(CASE WHEN net_amortized_cost > 0 THEN net_amortized_cost ELSE 0 END)
+            AS positive_net_amortized_cost
     FROM cost_lines
     WHERE period_start = :period_start
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -51,9 +53,10 @@ mapped AS (
     FROM named AS n
     LEFT JOIN tenants AS t ON t.tenant_id = n.tenant_name
     LEFT JOIN account_tenants AS a
-        ON a.usage_account_id = n.account_id
-        AND a.effective_from <= n.period_start
-        AND (a.effective_to IS NULL OR a.effective_to > n.period_start)
+        ON
+            a.usage_account_id = n.account_id
+            AND a.effective_from <= n.period_start
+            AND (a.effective_to IS NULL OR a.effective_to > n.period_start)
 )
 
 SELECT

@@ -74,9 +74,9 @@ def runs(
         ["seq", "table", "run", "replaces", "rows", "cost USD", "status", "at (UTC)", "detail"],
         [
             [
-                run["journal_seq"], run["table_name"], (run["run_id"] or "")[:16], (run["replaces"] or "")[:16],
-                run["row_count"], output.usd(run["cost_usd"]), run["status"], f"{run['at']:%Y-%m-%d %H:%M:%S}",
-                run["detail"][:120],
+                run["journal_seq"], run["table_name"], (run["run_id"] or "")[:16],
+                (run["replaces"] or "")[:16], run["row_count"], output.usd(run["cost_usd"]),
+                run["status"], f"{run['at']:%Y-%m-%d %H:%M:%S}", run["detail"][:120],
             ]
             for run in found
         ],

@@ -4,8 +4,9 @@ Belongs here: lines, files, and the month's exact totals. Nothing is random and 
 thread count or line order: line i of a month is a pure function of (month, number of lines, i). Does
 not belong here: what the lines say (`demo/profile.py`, `demo/bill.py`, `demo/columns.py`).
 
-Usage line i belongs to resource k = i mod R; the number of resources R is a multiple of the number of
-profiles P, so its profile is i mod P and the lines of a profile can be counted without looking.
+Usage lines go hour by hour through a group of G resources, then through the next group. G is a multiple
+of the number of profiles P, so line i has profile i mod P, and the lines of a profile can be counted
+without looking.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ Layout = Literal["create_new_version", "overwrite"]
 
 LINES_MIN = 1_000
 _LINES_PER_FILE = 2_500_000
+_GROUP_MAX = 80
+"""Most resources of one profile in a group. With more than 15,000 resources in turn, as a month of 100
+million lines would have, none came twice in a row group and a line took 94 bytes instead of 37."""
+
 _MEMORY = "1536MB"
 _OPEN_FROM = Period(2025, 9)
 """Months from here on are not final: no line carries an invoice id yet."""
@@ -138,7 +143,8 @@ def _create_usage(
 ) -> None:
     count = len(profiles)
     hours = 24 * calendar.monthrange(period.year, period.month)[1]
-    resources = count * -(-usage_lines // (count * hours))
+    group = count * min(-(-usage_lines // (count * hours)), _GROUP_MAX)
+    resources = group * -(-usage_lines // (group * hours))
     blocks = -(-usage_lines // resources)
     rows = []
     for number, one in enumerate(profiles):
@@ -185,7 +191,8 @@ def _create_usage(
     con.execute(
         "CREATE TEMP MACRO usage_line(first, last) AS TABLE "
         "WITH numbered AS ("
-        f"  SELECT i, i % {resources} AS k, i // {resources} AS block "
+        f"  SELECT i, i // {group * blocks} * {group} + i % {group} AS k, "
+        f"    i % {group * blocks} // {group} AS block "
         "  FROM range(first, last) AS r(i)"
         "), keyed AS ("
         "  SELECT n.*, r.* EXCLUDE (k), "

@@ -4,7 +4,6 @@ Belongs here: names, groups, owners, descriptions, column schemas and what a mat
 An asset's name is its table's name. Acts replace one period or leave it as it is.
 """
 
-
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -32,7 +31,11 @@ FINANCE = ["team:finance"]
 def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
     """What COPS reads and does not make."""
     described = {
-        "cur_delivery": ("delivery", "AWS's Cost and Usage Report as it lies in the report roots.", ["aws", "parquet"]),
+        "cur_delivery": (
+            "delivery",
+            "AWS's Cost and Usage Report as it lies in the report roots.",
+            ["aws", "parquet"],
+        ),
         "tenants": ("inputs", "Tenant registry: who may be charged, from when, on which plan.", ["table"]),
         "tag_aliases": ("inputs", "Declared spellings of tag values.", ["table"]),
         "allocation_rules": ("inputs", "Versioned rules that split pooled cost.", ["table"]),
@@ -53,11 +56,14 @@ def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
 
 def tables(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The assets of the month, from delivery to reconciled."""
+    return [*_ingestion(periods), *_tagging(periods), *_allocation(periods), *_reconciliation(periods)]
+
+
+def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    # What was delivered and what was ingested of it.
 
     @dg.asset(**_about("cur_billing_master", periods, "ingestion", ["cur_delivery"]))
-    def cur_billing_master(
-        context: dg.AssetExecutionContext, ledger: Ledger
-    ) -> dg.MaterializeResult[Any]:
+    def cur_billing_master(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """The newest complete delivery of every source, as AWS sent it, under Athena names.
 
         A view over the delivered files. A refused delivery leaves the one before in place; the checks
@@ -93,6 +99,12 @@ def tables(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         done = _act(lambda: ingest.ingest(books, period))
         return _published(books, period, "fact_cost_raw", any(source.wrote for source in done))
 
+    return [cur_billing_master, fact_cost_raw]
+
+
+def _tagging(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    # Lines with their tenants, and how many came with tags.
+
     @dg.asset(**_about("fact_cost_tagged", periods, "tagging", ["fact_cost_raw", "tenants", "tag_aliases"]))
     def fact_cost_tagged(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """The month at the grain of allocation, each row with its tenant or none."""
@@ -111,6 +123,12 @@ def tables(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         shown = ("tag_coverage_pct", "row_coverage_pct", "propagated_coverage_pct", "covered_usd",
                  "coverable_usd", "missing_tenant_tag_usd", "missing_tenant_tag")  # fmt: skip
         return _result({name: row._mapping[name] for name in shown}, row.run_id)
+
+    return [fact_cost_tagged, tag_coverage]
+
+
+def _allocation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    # Keys, entries, and what nobody bears.
 
     @dg.asset(
         **_about(
@@ -133,13 +151,13 @@ def tables(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         return _result({"rules": len(inputs.rules), "keys": rows}, inputs.inputs_id)
 
     @dg.asset(**_about("fact_cost_allocated", periods, "allocation", ["allocation_key_snapshot"]))
-    def fact_cost_allocated(
-        context: dg.AssetExecutionContext, ledger: Ledger
-    ) -> dg.MaterializeResult[Any]:
+    def fact_cost_allocated(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """The append-only ledger: what every tenant bears, why, and the reversals of what was replaced."""
         books, period = ledger.books(context), period_of(context)
         done = _act(lambda: allocate.allocate(books, period))
-        return _published(books, period, "fact_cost_allocated", done.wrote, reversed_run_id=done.reversed_run_id)
+        return _published(
+            books, period, "fact_cost_allocated", done.wrote, reversed_run_id=done.reversed_run_id
+        )
 
     @dg.asset(**_about("unallocated_cost", periods, "allocation", ["fact_cost_allocated"]))
     def unallocated_cost(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
@@ -148,11 +166,23 @@ def tables(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         with books.admin.read() as con, books.engine() as engine:
             books.namespace(engine, con, period).provide(["fact_cost_allocated"])
             rows = engine.fetch("fetch_unclaimed_by_service", {"period_start": period.start}).dicts()
-        rows = sorted((row for row in rows if row["unclaimed_usd"]), key=lambda row: -abs(row["unclaimed_usd"]))
+        rows = sorted(
+            (row for row in rows if row["unclaimed_usd"]), key=lambda row: -abs(row["unclaimed_usd"])
+        )
         total = sum((row["unclaimed_usd"] for row in rows), Decimal(0))
         return _result({"unclaimed_usd": total, "by_service": rows}, f"{total:f}")
 
-    @dg.asset(**_about("recon_summary", periods, "reconciliation", ["fact_cost_allocated", "invoice_detail"], FINANCE))
+    return [allocation_key_snapshot, fact_cost_allocated, unallocated_cost]
+
+
+def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    # The month against invoices and budgets.
+
+    @dg.asset(
+        **_about(
+            "recon_summary", periods, "reconciliation", ["fact_cost_allocated", "invoice_detail"], FINANCE
+        )
+    )
     def recon_summary(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """AWS ↔ allocated ↔ invoiced in USD, every term of the expectation a column."""
         books, period = ledger.books(context), period_of(context)
@@ -173,7 +203,9 @@ def tables(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         ]  # fmt: skip
         return _result({"status": done.status, **figures, "tenants": by_tenant}, done.recon_id)
 
-    @dg.asset(**_about("budget_master", periods, "reconciliation", ["fact_cost_allocated", "budgets"], FINANCE))
+    @dg.asset(
+        **_about("budget_master", periods, "reconciliation", ["fact_cost_allocated", "budgets"], FINANCE)
+    )
     def budget_master(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """Budgets against the newest allocated month: actual, level, when refreshed."""
         books = ledger.books(context)
@@ -184,10 +216,7 @@ def tables(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         levels = [{name: _cents(row._mapping[name]) for name in shown} for row in rows]
         return dg.MaterializeResult(metadata=metadata({"budgets": len(rows), "levels": levels}))
 
-    return [
-        cur_billing_master, fact_cost_raw, fact_cost_tagged, tag_coverage, allocation_key_snapshot,
-        fact_cost_allocated, unallocated_cost, recon_summary, budget_master,
-    ]  # fmt: skip
+    return [recon_summary, budget_master]
 
 
 def _about(

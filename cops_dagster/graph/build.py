@@ -41,4 +41,3 @@ def build_defs(
         # 3 steps take 5 s in process and 19 s with a process each (measured); the work is in DuckDB
         executor=dg.in_process_executor,
     )
-

@@ -4,7 +4,6 @@ Belongs here: which checks an asset has, which block, and the one seam to Dagste
 partitioned checks. When a check holds is decided in `rules/verdicts.py`.
 """
 
-
 from collections.abc import Callable, Iterable, Sequence
 
 import dagster as dg
@@ -83,9 +82,7 @@ def _checks_of(asset: str, periods: dg.MonthlyPartitionsDefinition) -> dg.AssetC
     ]
 
     @dg.multi_asset_check(specs=specs, can_subset=True, name=f"{asset}_checks")
-    def checks(
-        context: dg.AssetCheckExecutionContext, ledger: Ledger
-    ) -> Iterable[dg.AssetCheckResult]:
+    def checks(context: dg.AssetCheckExecutionContext, ledger: Ledger) -> Iterable[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
         for verdict in _JUDGES[asset](ledger.books(context), period_of(context)):
             if verdict.check in wanted:

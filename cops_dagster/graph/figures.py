@@ -1,4 +1,4 @@
-"""Exact figures as Dagster metadata: text for money, floats only where a trend is plotted, tables for lists."""
+"""Exact figures as Dagster metadata: text for money, numbers only for plotted trends, tables for lists."""
 
 from __future__ import annotations
 

@@ -63,10 +63,15 @@ def launch(books: Books, period: Period, select: list[str] | None) -> list[dict[
         )  # fmt: skip
     with dg.DagsterInstance.from_config(str(home)) as instance:
         result = definitions.resolve_job_def(JOB).execute_in_process(
-            partition_key=str(period), instance=instance, raise_on_error=False, asset_selection=selection,
+            partition_key=str(period),
+            instance=instance,
+            raise_on_error=False,
+            asset_selection=selection,
             run_config=_QUIET,
         )
-    failed = [_failed(evaluation) for evaluation in result.get_asset_check_evaluations() if not evaluation.passed]
+    failed = [
+        _failed(evaluation) for evaluation in result.get_asset_check_evaluations() if not evaluation.passed
+    ]
     if not result.success:
         _raise_refusal(result, failed, period)
     return failed
@@ -92,8 +97,8 @@ def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) ->
     for check in failed:
         if check["error_code"]:
             raise CopsError(
-                check["error_code"], f"{check['asset']} of {period}", expected=check["check"].replace("_", " "),
-                found=check["error"], next_step="the month stays as it was; see docs/cur-ingestion.md",
+                check["error_code"], f"{check['asset']} of {period}",
+                expected=check["check"].replace("_", " "), found=check["error"], next_step="the month stays as it was; see docs/cur-ingestion.md",
             )  # fmt: skip
     for event in result.all_events:
         if event.is_step_failure:

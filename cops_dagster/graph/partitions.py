@@ -29,12 +29,9 @@ def first_period(settings: Settings) -> Period:
 
 def billing_periods(first: Period) -> dg.MonthlyPartitionsDefinition:
     """Months from the first to the current one (`end_offset=1`: the month CUR is writing now)."""
-    return dg.MonthlyPartitionsDefinition(
-        start_date=str(first), fmt="%Y-%m", timezone="UTC", end_offset=1
-    )
+    return dg.MonthlyPartitionsDefinition(start_date=str(first), fmt="%Y-%m", timezone="UTC", end_offset=1)
 
 
 def period_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Period:
     """The period of a run, validated: GraphQL launches do not check partition keys."""
     return Period.parse(context.partition_key)
-

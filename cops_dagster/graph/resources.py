@@ -9,7 +9,7 @@ from cops_dagster import settings
 from cops_dagster.ledger.books import Books, open_books
 
 
-class Ledger(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Ledger(dg.ConfigurableResource):
     """Opens the books of `COPS_HOME` lazily; nothing is read when definitions load."""
 
     _books: Books | None = PrivateAttr(default=None)

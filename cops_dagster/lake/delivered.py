@@ -78,12 +78,15 @@ def inspect(engine: Engine, paths: list[Path], *, subject: str) -> tuple[dict[st
         CopsError: `E-FORMAT` (no Parquet), `E-FILE-TRUNC` (cut short or unreadable footer),
             `E-SCHEMA-MIXED` (files of one delivery with different columns).
     """
-    schemas, counts = [], []
+    schemas: list[dict[str, str]] = []
+    counts: list[int] = []
     for path in paths:
         _check_magic(path, subject)
         try:
             source = exp.Select().select("*").from_(_function("read_parquet", path)).sql("duckdb")
-            columns = {row[0]: _NORMAL.get(row[1], row[1]) for row in engine.run(f"DESCRIBE {source}").rows}
+            columns = {
+                row[0]: _NORMAL.get(row[1], str(row[1])) for row in engine.run(f"DESCRIBE {source}").rows
+            }
             counted = engine.run(
                 exp.select("num_rows").from_(_function("parquet_file_metadata", path)).sql("duckdb")
             )
@@ -109,9 +112,7 @@ def delivered_query(files: DeliveredFiles) -> exp.Query:
     listed = exp.Array(expressions=[exp.Literal.string(str(path)) for path in files.paths])
     query = exp.Select().from_(exp.Table(this=exp.Anonymous(this="read_parquet", expressions=[listed])))
     for column in cur_schema.EXPECTED:
-        value: exp.Expression = (
-            exp.column(column.name, quoted=True) if column.name in files.columns else exp.null()
-        )
+        value: exp.Expr = exp.column(column.name, quoted=True) if column.name in files.columns else exp.null()
         query = query.select(exp.alias_(exp.cast(value, column.data_type), column.name, quoted=True))
     for name, text in (("source_id", files.source_id), ("delivery_id", files.delivery_id)):
         query = query.select(exp.alias_(exp.Literal.string(text), name))

@@ -65,15 +65,13 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def fetch(
-        self, statement: str | exp.Expression, params: Mapping[str, Value] | None = None
-    ) -> Rows:
+    def fetch(self, statement: str | exp.Expr, params: Mapping[str, Value] | None = None) -> Rows:
         """Rows of a statement given by name (`sql/<name>.sql`) or as a tree."""
         return self.run(self._translated(statement), params)
 
     def stage(
         self,
-        statement: str | exp.Expression,
+        statement: str | exp.Expr,
         target: Path,
         params: Mapping[str, Value] | None = None,
     ) -> int:
@@ -86,7 +84,9 @@ class Engine:
         target.parent.mkdir(parents=True, exist_ok=True)
         sql = self._translated(statement)
         path = exp.Literal.string(str(target)).sql(dialect="duckdb")
-        rows = self.run(f"COPY ({sql}) TO {path} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)", params)
+        rows = self.run(
+            f"COPY ({sql}) TO {path} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)", params
+        )
         with target.open("rb") as written:
             os.fsync(written.fileno())
         return int(rows.rows[0][0])
@@ -126,7 +126,7 @@ class Engine:
         self.run("SET enable_external_access = false")
         self.run("SET lock_configuration = true")
 
-    def _translated(self, statement: str | exp.Expression) -> str:
+    def _translated(self, statement: str | exp.Expr) -> str:
         tree = statements.parsed(statement) if isinstance(statement, str) else statement
         return statements.to_duckdb(tree)
 

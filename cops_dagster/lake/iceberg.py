@@ -59,7 +59,8 @@ def project(catalog: Catalog, commit: Commit) -> bool:
 
     table = _table(catalog, commit.table_name)
     if any(
-        snapshot.summary is not None and snapshot.summary.additional_properties.get(_SEQ) == str(commit.journal_seq)
+        snapshot.summary is not None
+        and snapshot.summary.additional_properties.get(_SEQ) == str(commit.journal_seq)
         for snapshot in table.snapshots()
     ):
         return False
@@ -67,7 +68,7 @@ def project(catalog: Catalog, commit: Commit) -> bool:
     paths = [str(path) for path in commit.paths]
     with table.transaction() as transaction:
         for path in paths:
-            added = pq.read_schema(path)  # type: ignore[no-untyped-call]
+            added = pq.read_schema(path)
             missing = set(added.names) - set(table.schema().column_names)
             if missing:  # a column AWS added: nullable, behind the others (Iceberg schema evolution)
                 with transaction.update_schema() as update:

@@ -52,9 +52,7 @@ class Namespace:
     def names(self) -> list[str]:
         """All tables and views that can be asked for."""
         usage = [f"tenant_{measure}_usage" for measure in self._measures()]
-        return sorted(
-            {"cur_billing_master", *LAKE_TABLES, *t.metadata.tables, *t.VIEWS, *usage}
-        )
+        return sorted({"cur_billing_master", *LAKE_TABLES, *t.metadata.tables, *t.VIEWS, *usage})
 
     def provide(self, wanted: Iterable[str]) -> None:
         """Makes the wanted names available; names it does not know are left to the engine's error."""
@@ -97,14 +95,8 @@ class Namespace:
         query = exp.select("*").from_(exp.to_table("fact_cost_raw"))
         for name, tags in columns.items():
             given = [f"resource_tags_{tag}" for tag in tags if f"resource_tags_{tag}" in present]
-            trimmed: list[exp.Expression] = [
-                exp.func("TRIM", exp.column(column, quoted=True)) for column in given
-            ]
-            first = (
-                exp.func("COALESCE", *trimmed)
-                if trimmed
-                else exp.cast(exp.null(), "VARCHAR")
-            )
+            trimmed: list[exp.Expr] = [exp.func("TRIM", exp.column(column, quoted=True)) for column in given]
+            first = exp.func("COALESCE", *trimmed) if trimmed else exp.cast(exp.null(), "VARCHAR")
             query = query.select(exp.alias_(first, name))
         view(self.engine, "cost_lines", query)
 
@@ -135,7 +127,9 @@ class Namespace:
         spelled = next(view for view in t.VIEWS if view.lower() == name)
         base = t.metadata.tables[t.VIEW_OF[spelled]]
         result = self.con.execute(
-            sa.text(t.VIEWS[spelled]).columns(*[column for column in base.columns if _in_view(spelled, column)])
+            sa.text(t.VIEWS[spelled]).columns(
+                *[column for column in base.columns if _in_view(spelled, column)]
+            )
         )
         columns = [pair for pair in admin_columns(base) if _in_view(spelled, base.c[pair[0]])]
         self.engine.table(name, columns, [tuple(row) for row in result])

@@ -61,10 +61,10 @@ def parsed(name: str) -> exp.Select:
     return tree  # type: ignore[return-value]
 
 
-def to_duckdb(tree: exp.Expression) -> str:
+def to_duckdb(tree: exp.Expr) -> str:
     """The statement in DuckDB's dialect, `:name` as `$name`, the exact-money functions expanded."""
 
-    def expand(node: exp.Expression) -> exp.Expression:
+    def expand(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Anonymous) and node.name.upper() in _FUNCTIONS:
             argument = node.expressions[0].transform(expand)
             return exp.Paren(
@@ -77,7 +77,7 @@ def to_duckdb(tree: exp.Expression) -> str:
     return tree.transform(expand).sql(dialect="duckdb")
 
 
-_FUNCTIONS: dict[str, exp.Expression] = {
+_FUNCTIONS: dict[str, exp.Expr] = {
     "EXACT_USD": sqlglot.parse_one(_EXACT_USD, read="duckdb"),
     "IS_FINITE": sqlglot.parse_one("isfinite(x)", read="duckdb"),
     "IS_EXACT_USD": sqlglot.parse_one(_IS_EXACT_USD, read="duckdb"),

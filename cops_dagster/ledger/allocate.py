@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
 from cops_dagster.ledger.attempt import Attempt, attempt
@@ -85,7 +85,7 @@ def gather(con: sa.Connection, settings: Settings, period: Period) -> Inputs:
             next_step=f"run `cops materialize {period}`",
         )
     rules = allocation.in_force(
-        (Rule.from_row(row._mapping) for row in con.execute(sa.select(t.allocation_rules))),
+        (Rule.from_row(dict(row._mapping)) for row in con.execute(sa.select(t.allocation_rules))),
         period.start,
     )
     usage = {
@@ -321,7 +321,11 @@ def _stage(
     made: Plan,
 ) -> tuple[Staged, dict[str, Any], list[verdicts.Verdict]]:
     engine.table("split_entries", _SPLIT_COLUMNS, [_row(split, inputs.tenants) for split in made.splits])
-    params = {"period_start": period.start, "run_id": run_id, "predecessor_run_id": predecessor or ""}
+    params: dict[str, Value] = {
+        "period_start": period.start,
+        "run_id": run_id,
+        "predecessor_run_id": predecessor or "",
+    }
     engine.stage(STATEMENT, target, params)
     before = engine.fetch(
         "measure_fact_cost_allocated", {"period_start": period.start, "run_id": predecessor or ""}
@@ -331,7 +335,8 @@ def _stage(
     figures = engine.fetch("measure_fact_cost_allocated", params).one()
     differing = engine.fetch("compare_allocated_with_raw", {"period_start": period.start}).dicts()
     if figures["reversed_usd"] != -before["allocated_usd"]:
-        differing.append({"service": "reversal", "difference_usd": figures["reversed_usd"] + before["allocated_usd"]})
+        left = figures["reversed_usd"] + before["allocated_usd"]
+        differing.append({"service": "reversal", "difference_usd": left})
     judged = [
         verdicts.allocated_equals_pool(differing, figures["allocated_usd"]),
         *plan_verdicts(made, inputs),

@@ -91,21 +91,28 @@ def ask(
     return Answer(rows, _hint(tree))
 
 
-def _wanted(tree: exp.Expression, names: Namespace) -> list[str]:
+def _wanted(tree: exp.Expr, names: Namespace) -> list[str]:
     tables = {(table.db.lower(), table.name.lower()) for table in tree.find_all(exp.Table)}
     if any(db == "information_schema" or name.startswith("duckdb_") for db, name in tables):
         return names.names()
     return [name for _, name in tables]
 
 
-def _hint(tree: exp.Expression) -> str | None:
+def _arguments(tree: exp.Expr, function: type[exp.Expr]) -> set[str]:
+    calls = tree.find_all(function)
+    return {column.name.lower() for call in calls for column in call.find_all(exp.Column)}
+
+
+def _hint(tree: exp.Expr) -> str | None:
     tables = {table.name.lower() for table in tree.find_all(exp.Table)}
-    summed = {column.name.lower() for call in tree.find_all(exp.Sum) for column in call.find_all(exp.Column)}
-    newest = {column.name.lower() for call in tree.find_all(exp.Max) for column in call.find_all(exp.Column)}
+    summed, newest = _arguments(tree, exp.Sum), _arguments(tree, exp.Max)
     if {"fact_cost_allocated", "invoice_detail"} <= tables and {"allocated_cost_usd", "amount_usd"} <= summed:
         found = "invoice_detail joined to entries multiplies both sums", "tenant_drill.sql"
     elif "cur_billing_master" in tables and "line_item_usage_start_date" in newest:
-        found = "savings-plan fees lie in the future, so the newest usage date misleads", "latest_partition.sql"
+        found = (
+            "savings-plan fees lie in the future, so the newest usage date misleads",
+            "latest_partition.sql",
+        )
     elif "key_total" in summed:
         found = "key_total repeats on every tenant's line and reversals cancel it", "empty_keys.sql"
     elif "fact_cost_raw" in tables and "fact_cost_allocated" in tables and len(tables) > 2:

@@ -7,7 +7,6 @@ is ingested here: `cur_billing_master` shows the newest complete delivery whethe
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -110,17 +109,15 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
     return seen
 
 
-def _look_at(
-    books: Books, root: stored.Folder, month: layout.ReportMonth, *, log: bool
-) -> Seen:
+def _look_at(books: Books, root: stored.Folder, month: layout.ReportMonth, *, log: bool) -> Seen:
     found = layout.find(root, month)
     refusals = list(found.refusals)
     delivery_id, is_new = None, False
     if found.newest is not None:
         try:
             delivery_id, is_new = _record(books, found.newest)
-        except CopsError as refusal:
-            refusals.append(refusal)
+        except CopsError as problem:
+            refusals.append(problem)
     if log:
         for refusal in refusals:
             record_refusal(books, month.source_id, month.period, refusal)
@@ -330,7 +327,7 @@ def deliver(books: Books, paths: list[Path], period: Period, *, source_id: str =
     target = folder / f"{source_id}-Manifest.json"
     partial = target.with_suffix(".partial")
     partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    os.replace(partial, target)
+    partial.replace(target)
     return target
 
 
@@ -341,7 +338,7 @@ def _copy_in(paths: list[Path], folder: Path) -> None:
         if not target.exists() or stored.sha256(target) != stored.sha256(path):
             partial = folder / f".{path.name}.partial"
             shutil.copyfile(path, partial)
-            os.replace(partial, target)
+            partial.replace(target)
 
 
 def _day(period: Period) -> str:

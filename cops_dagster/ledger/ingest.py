@@ -105,9 +105,7 @@ def _run(
             staged, judged = stage(engine, files, period, target, delivery.row_count, delivery.cost_usd)
         publish(
             books,
-            Publication(
-                TABLE, period, delivery.source_id, run_id, inputs_id, predecessor, [staged], judged
-            ),
+            Publication(TABLE, period, delivery.source_id, run_id, inputs_id, predecessor, [staged], judged),
             also=lambda con: _finished(con, log_seq, "succeeded", staged=staged),
         )
     except BaseException as problem:
@@ -163,9 +161,10 @@ def _with_added_columns(delivered: dict[str, str]) -> exp.Select:
     lines = next(cte.this for cte in tree.find_all(exp.CTE) if cte.alias == "lines")
     for name in cur_schema.unexpected(delivered):
         column = exp.column(name, quoted=True)
-        value: exp.Expression = column
+        value: exp.Expr = column
         if name.startswith("resource_tags_") and delivered[name] == "varchar":
-            value = exp.Case().when(exp.NEQ(this=exp.func("TRIM", column.copy()), expression=exp.Literal.string("")), column)
+            given = exp.NEQ(this=exp.func("TRIM", column.copy()), expression=exp.Literal.string(""))
+            value = exp.Case().when(given, column)
         lines.select(exp.alias_(value, name, quoted=True), copy=False)
     return tree
 

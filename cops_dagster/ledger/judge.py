@@ -41,7 +41,9 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
             sa.select(d).join(h, h.c.delivery_id == d.c.delivery_id).where(h.c.period_start == period.start)
         ).all()
         previous = [_rows_before(con, row) for row in rows]
-    unexpected = sorted({name for row in rows for name in cur_schema.unexpected(json.loads(row.columns_json))})
+    unexpected = sorted(
+        {name for row in rows for name in cur_schema.unexpected(json.loads(row.columns_json))}
+    )
     delivered_at = max((row.delivered_at for row in rows), default=None)
     return [
         _refused("delivery_is_complete", other),
@@ -127,9 +129,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         direct = _by_tenant(engine.fetch("fetch_direct_cost", start).dicts())
         registered = int(con.execute(sa.select(sa.func.count()).select_from(t.tenants)).scalar_one())
         u = t.tenant_usage
-        using = con.execute(
-            sa.select(u.c.tenant_id, u.c.value).where(u.c.period_start == period.start)
-        ).all()
+        using = con.execute(sa.select(u.c.tenant_id, u.c.value).where(u.c.period_start == period.start)).all()
         before = _direct_before(books, con, period)
     idle = sorted({row.tenant_id for row in using if row.value > 0} - set(direct))
     limits = books.settings.coverage
@@ -180,7 +180,8 @@ def keys(books: Books, period: Period) -> list[Verdict]:
             .where(r.c.effective_from > period.start, r.c.effective_from < period.end)
             .order_by(r.c.rule_id)
         ).all()
-        ages = dict(con.execute(sa.select(t.allocation_keys.c.key_name, t.allocation_keys.c.max_age_hours)).all())
+        k = t.allocation_keys
+        ages = {row.key_name: row.max_age_hours for row in con.execute(sa.select(k))}
     return [
         *allocate.plan_verdicts(made, inputs),
         Verdict(
@@ -279,9 +280,7 @@ def reconciled(books: Books, period: Period) -> list[Verdict]:
             newest.variance_pct,
             newest.worst_tenant_id,
         ),
-        Verdict(
-            "exceptions_explained", not undecided, "WARN", {"undecided_exceptions": len(undecided)}
-        ),
+        Verdict("exceptions_explained", not undecided, "WARN", {"undecided_exceptions": len(undecided)}),
         verdicts.aws_invoice_matches_cur(
             {row.invoice_id: (row.amount_before_tax, row.tax) for row in issued},
             {row["invoice_id"]: (row["before_tax_usd"], row["tax_usd"]) for row in billed},

@@ -55,9 +55,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
             return Reconciled(newest.recon_id, newest.status, wrote=False)
         run = head(con, "fact_cost_allocated", period)
         aws, costs = _ledger_side(books, con, period)
-        invoices = [
-            (row.tenant_id, amount.from_decimal(row.amount_usd)) for row in _invoices(con, period)
-        ]
+        invoices = [(row.tenant_id, amount.from_decimal(row.amount_usd)) for row in _invoices(con, period)]
         is_final = _is_final(con, period)
     tolerance = Tolerance(
         amount.from_decimal(books.settings.recon.warning_usd),
@@ -122,9 +120,7 @@ def _is_final(con: sa.Connection, period: Period) -> bool:
     return bool(found) and all(state == "final" for state in found)
 
 
-def _ledger_side(
-    books: Books, con: sa.Connection, period: Period
-) -> tuple[dict[str, Any], list[TenantCost]]:
+def _ledger_side(books: Books, con: sa.Connection, period: Period) -> tuple[dict[str, Any], list[TenantCost]]:
     basis = books.settings.charge.basis
     markups = _markups(con, period)
     start = {"period_start": period.start}
@@ -147,9 +143,7 @@ def _ledger_side(
 
 def _markups(con: sa.Connection, period: Period) -> dict[str | None, int]:
     rows = con.execute(
-        sa.select(t.plans)
-        .where(t.plans.c.effective_from <= period.start)
-        .order_by(t.plans.c.effective_from)
+        sa.select(t.plans).where(t.plans.c.effective_from <= period.start).order_by(t.plans.c.effective_from)
     )
     return {row.plan_id: row.markup_bps for row in rows}
 

@@ -116,9 +116,7 @@ def _mark(books: Books, seq: int, error: str | None = None) -> None:
         con.execute(
             sa.update(o)
             .where(o.c.journal_seq == seq)
-            .values(
-                delivered_at=None if error else now(), attempts=o.c.attempts + 1, last_error=error
-            )
+            .values(delivered_at=None if error else now(), attempts=o.c.attempts + 1, last_error=error)
         )
 
 

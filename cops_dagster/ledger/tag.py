@@ -124,9 +124,7 @@ def _run(
         )  # fmt: skip
     publish(
         books,
-        Publication(
-            TABLE, period, "", run_id, inputs_id, predecessor, [staged], [preserved(raw, figures)]
-        ),
+        Publication(TABLE, period, "", run_id, inputs_id, predecessor, [staged], [preserved(raw, figures)]),
         also=lambda con: _record_coverage(con, books.settings, period, run_id, coverage),
     )
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import NamedTuple
 
 from cops_dagster.errors import CopsError
@@ -186,7 +187,7 @@ def in_force(rules: Iterable[Rule], day: date) -> list[Rule]:
                 newest[rule.rule_id] = rule
     chosen = [rule for rule in newest.values() if rule.effective_to is None or rule.effective_to > day]
     chosen.sort(key=lambda rule: rule.priority)
-    for first, second in zip(chosen, chosen[1:], strict=False):
+    for first, second in pairwise(chosen):
         if first.priority == second.priority:
             raise CopsError(
                 "E-RULE-OVERLAP",
@@ -254,9 +255,7 @@ def _lines(
     return [_line(head, UNALLOCATED, rule, key, costs, costs)]
 
 
-def _shares(
-    head: tuple[str, str | None, str, str], rule: Rule, key: Key, costs: Costs
-) -> list[Split]:
+def _shares(head: tuple[str, str | None, str, str], rule: Rule, key: Key, costs: Costs) -> list[Split]:
     columns = [split(cost, key.weights) for cost in costs]
     lines = []
     for tenant in sorted(key.weights):

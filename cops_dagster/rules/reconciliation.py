@@ -136,9 +136,7 @@ def reconcile(
     made = Reconciliation([lines[name] for name in sorted(lines)])
     for line in made.lines:
         line.warning_tolerance, line.failure_tolerance = tolerance.of(line.expected, line.invoice_lines)
-    made.worst = max(
-        made.lines, key=lambda line: (_RANK[line.status], abs(line.variance)), default=None
-    )
+    made.worst = max(made.lines, key=lambda line: (_RANK[line.status], abs(line.variance)), default=None)
     if not costs or not invoices or made.worst is None:
         made.status = "incomplete"
     else:

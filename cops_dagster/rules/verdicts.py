@@ -58,7 +58,7 @@ def cost_matches_delivery(delivered: Decimal, accepted: Decimal, quarantined: De
 def cost_views_bridge(
     unblended: Decimal, amortized: Decimal, true_up: Decimal, upfront: Decimal, absolute: Decimal
 ) -> Verdict:
-    """unblended = amortized + true-up + upfront, to AWS's own rounding (design rule 5.9).
+    """Unblended = amortized + true-up + upfront, to AWS's own rounding (design rule 5.9).
 
     WARN above max(0.01, 1e-7 × Σ|cost|), ERROR above 1e-4 × Σ|cost|.
     """
@@ -156,9 +156,7 @@ def tenants_are_known(unknown: Sequence[Mapping[str, object]], registered: int) 
 
 def key_totals_positive(zero: Sequence[Mapping[str, object]], keys: int) -> Verdict:
     """Every key that a non-empty pool needs has a positive total, or its rule says what happens."""
-    return Verdict(
-        "key_totals_positive", not zero, "ERROR", {"keys": keys, "zero_keys": zero}, blocking=True
-    )
+    return Verdict("key_totals_positive", not zero, "ERROR", {"keys": keys, "zero_keys": zero}, blocking=True)
 
 
 def rules_cover_every_pool(unclaimed: Sequence[Mapping[str, object]], rules: int) -> Verdict:
@@ -263,9 +261,7 @@ def no_unexpected_columns(unexpected: Sequence[str], revision: int) -> Verdict:
 
 
 def _equal(check: str, left: Decimal, right: Decimal, figures: Mapping[str, Figure]) -> Verdict:
-    return Verdict(
-        check, left == right, "ERROR", {**figures, "difference_usd": left - right}, blocking=True
-    )
+    return Verdict(check, left == right, "ERROR", {**figures, "difference_usd": left - right}, blocking=True)
 
 
 def _percent(part: Decimal, whole: Decimal) -> Decimal | None:

@@ -40,7 +40,7 @@ class Folder:
         found: list[tuple[str, ...]] = []
         level: list[tuple[str, ...]] = [()]
         for _ in range(_DEPTH_MAX):
-            deeper = []
+            deeper: list[tuple[str, ...]] = []
             for parts in level:
                 for name in self.folders(parts):
                     (found if _RANGE.fullmatch(name) else deeper).append((*parts, name))
@@ -83,7 +83,7 @@ class Folder:
 def sha256(path: Path) -> str:
     """Hex SHA-256 of a regular file; refuses to follow a link in its last part."""
     state = hashlib.sha256()
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as stream:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as stream:
         block = bytearray(_BLOCK)
         view = memoryview(block)
         while size := stream.readinto(view):

@@ -88,6 +88,7 @@ def _seq(name: str) -> sa.Column[Any]:
     )
 
 
+# fmt: off
 # --- inputs: loaded by `cops admin load`, never overwritten (rule 5.11) --------------------------
 
 tenants = sa.Table(
@@ -354,6 +355,8 @@ evidence_index = sa.Table(
     _text("sha256", null=False), _int("size_bytes", null=False), _text("run_id"),
     _text("actor", null=False), _time("recorded_at", null=False),
 )
+
+# fmt: on
 
 VIEWS: dict[str, str] = {
     "expected_cur_schema_v1": (
