@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PORT ?= 3000
+LINES ?= 10000000
 CODE := cops_dagster cops_dagster_tests $(wildcard benchmarks) setup.py
 
 # pip asks nothing and does not look for newer versions of itself.
@@ -73,8 +74,8 @@ fix: $(STAMP) ## repair what lint and format can repair
 	@$(BIN)/ruff format $(CODE)
 	@$(BIN)/sqlfluff fix --disable-progress-bar sql
 
-bench: $(STAMP) ## measure COPS against bare DuckDB (minutes; docs in benchmarks/)
-	@$(BIN)/python -m benchmarks
+bench: $(STAMP) ## measure COPS against bare DuckDB (minutes; LINES=10000000)
+	@$(BIN)/python benchmarks/run.py --lines $(LINES) --work build/bench
 
 lock: ## resolve requirements.lock anew (needs uv; UPGRADE=1 moves every version)
 	@command -v uv >/dev/null || { echo "make: needs uv; install it with: pip install uv" >&2; exit 2; }

@@ -35,7 +35,7 @@ SELECT
             entry_type DESC, reversed_entry_id, allocation_method, service, service_component,
             charge_class, rule_id, tenant_id, plan_id, delivery_id
     ) AS VARCHAR) AS entry_id,
-    :run_id,
+    CAST(:run_id AS VARCHAR) AS run_id,
     entry_type,
     reverses_run_id,
     NULLIF(reversed_entry_id, '') AS reverses_entry_id,

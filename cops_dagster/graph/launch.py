@@ -97,9 +97,12 @@ def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) ->
     for check in failed:
         if check["error_code"]:
             raise CopsError(
-                check["error_code"], f"{check['asset']} of {period}",
-                expected=check["check"].replace("_", " "), found=check["error"], next_step="the month stays as it was; see docs/cur-ingestion.md",
-            )  # fmt: skip
+                check["error_code"],
+                f"{check['asset']} of {period}",
+                expected=check["check"].replace("_", " "),
+                found=check["error"],
+                next_step="the month stays as it was; see docs/cur-ingestion.md",
+            )
     for event in result.all_events:
         if event.is_step_failure:
             data = event.step_failure_data

@@ -334,9 +334,12 @@ def _stage(
     view(engine, TABLE, over_files(FACT_COST_ALLOCATED, [*published, target]))
     figures = engine.fetch("measure_fact_cost_allocated", params).one()
     differing = engine.fetch("compare_allocated_with_raw", {"period_start": period.start}).dicts()
-    if figures["reversed_usd"] != -before["allocated_usd"]:
-        left = figures["reversed_usd"] + before["allocated_usd"]
-        differing.append({"service": "reversal", "difference_usd": left})
+    tagged = engine.fetch("measure_fact_cost_tagged", {"period_start": period.start}).one()
+    own = (
+        ("this run", figures["allocated_usd"] - tagged["unblended_usd"]),
+        ("its reversal", figures["reversed_usd"] + before["allocated_usd"]),
+    )
+    differing += [{"service": part, "unblended_difference_usd": left} for part, left in own if left]
     judged = [
         verdicts.allocated_equals_pool(differing, figures["allocated_usd"]),
         *plan_verdicts(made, inputs),

@@ -13,35 +13,19 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from cops_dagster.errors import CopsError
-from cops_dagster.money import amount
-from cops_dagster.period import Period
-from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
-from cops_dagster.settings import ChargeBasis
+from cops_dagster.ledger import cells
 
 FILE_BYTES_MAX = 64 << 20
 _LINE_CHARS_MAX = 1 << 20
 _FAILURES_SHOWN = 20
-_USAGE_MAX = Decimal(10) ** 12
 _USAGE_FILE = re.compile(r"tenant_([a-z][a-z0-9_]*)_usage", re.ASCII)
-_IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,127}", re.ASCII)
-_WORD = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
-_CHARGE_CLASSES = (
-    "usage", "tax", "support", "credit", "refund", "discount", "marketplace", "commitment_fee",
-)  # fmt: skip
-_METHODS = ("even", "fixed", "proportional_cost", "usage_key", "hold")
 
 
 @dataclass(frozen=True)
@@ -242,262 +226,107 @@ def _cell(field: Field, text: str) -> Any:
     if text:
         return field.parse(text)
     if field.required:
-        raise _bad("a value", text, "fill the cell")
+        raise cells.bad("a value", text, "fill the cell")
     return field.default
 
 
-def _bad(
-    expected: str, text: str, next_step: str = "correct the cell", code: str = "E-LOAD-VALUE"
-) -> CopsError:
-    shown = text if len(text) <= 80 else text[:77] + "..."
-    return CopsError(code, "cell", expected=expected, found=repr(shown), next_step=next_step)
-
-
-# --- what one cell may hold --------------------------------------------------------------------------
-
-
-def _text(text: str) -> str:
-    # a blank at either end would never match and cannot be seen
-    if text != text.strip() or _CONTROL.search(text):
-        raise _bad("text on one line without blanks at its ends", text)
-    return text
-
-
-def _alias(text: str) -> str:
-    # exactly as AWS delivers the tag, blanks at its ends included: those are what aliases repair
-    if not text.strip() or _CONTROL.search(text):
-        raise _bad("the tag value as delivered, not blank", text)
-    return text
-
-
-def _matching(pattern: re.Pattern[str], expected: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise _bad(expected, text)
-        return text
-
-    return parse
-
-
-_identifier = _matching(_IDENTIFIER, "an id of letters, digits and _ . : / @ + = -, 128 at most")
-_word = _matching(_WORD, "a lower-case name such as network")
-_account = _matching(re.compile(r"\d{12}", re.ASCII), "an account number of 12 digits, leading zeros kept")
-_currency = _matching(re.compile("[A-Z]{3}", re.ASCII), "a currency code such as USD")
-
-
-def _one_of(*names: str) -> Callable[[str], str]:
-    return _matching(re.compile("|".join(map(re.escape, names))), f"one of {', '.join(names)}")
-
-
-def _tenant(text: str) -> str:
-    if text in (UNALLOCATED, OPERATOR):
-        raise _bad(
-            "the id of a tenant", text, "choose another id; COPS books under this one", "E-TENANT-RESERVED"
-        )
-    return _identifier(text)
-
-
-def _day(text: str) -> date:
-    try:
-        if _DAY.fullmatch(text):
-            return date.fromisoformat(text)
-    except ValueError:
-        pass
-    raise _bad("a date written YYYY-MM-DD", text)
-
-
-def _month(text: str) -> date:
-    try:
-        return Period.parse(text.removesuffix("-01") if _DAY.fullmatch(text) else text).start
-    except CopsError:
-        raise _bad("a month written 2025-09 or 2025-09-01", text) from None
-
-
-def _time(text: str) -> datetime:
-    try:
-        if _TIME.fullmatch(text):
-            moment = datetime.fromisoformat(text)
-            return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    except (ValueError, OverflowError):
-        pass
-    raise _bad("a time such as 2025-10-01T03:00:00Z (UTC where no zone is given)", text)
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII) or int(text) < least:
-            raise _bad(f"a whole number, {least} or more", text)
-        return int(text)
-
-    return parse
-
-
-def _money(text: str) -> Decimal:
-    return amount.to_decimal(amount.parse(text))
-
-
-def _rate(text: str) -> Decimal:
-    rate = _money(text)
-    if rate <= 0:
-        raise _bad("an exchange rate above 0", text, "correct the rate", "E-FX")
-    return rate
-
-
-def _usage(text: str) -> Decimal:
-    if text.lower() in ("nan", "inf", "-inf", "infinity", "-infinity"):
-        raise _bad("a usage of 0 or more", text, "correct the value at its source", "E-KEY-NEG")
-    value = _money(text)
-    if value < 0:
-        raise _bad("a usage of 0 or more", text, "correct the value at its source", "E-KEY-NEG")
-    if value > _USAGE_MAX:
-        raise _bad(
-            "a usage of 10^12 at most", text, "give the measure in a bigger unit (GB, not bytes)", "E-KEY-NEG"
-        )
-    return value
-
-
-def _method(text: str) -> str:
-    if text not in _METHODS:
-        raise _bad(f"one of {', '.join(_METHODS)}", text, "correct the method", "E-RULE-METHOD")
-    return text
-
-
-def _on_zero_key(text: str) -> str:
-    if text not in ("fail", "hold", "even") and not (
-        text.startswith("rule:") and _IDENTIFIER.fullmatch(text.removeprefix("rule:"))
-    ):
-        raise _bad("fail, hold, even or rule:ID", text, "correct on_zero_key", "E-RULE-METHOD")
-    return text
-
-
-def _shares(text: str) -> str:
-    """Canonical JSON of tenant → percent: sorted, plain decimals, so equal shares are equal text."""
-    try:
-        # numbers stay text: a float would not be exact, and 1e999999999 as a number is a bomb
-        pairs = json.loads(text, object_pairs_hook=tuple, parse_float=str, parse_int=str, parse_constant=str)
-        shares = {name: amount.parse(share) for name, share in pairs}
-        well_formed = bool(shares) and text.lstrip().startswith("{") and len(shares) == len(pairs)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        well_formed = False
-    if not well_formed:
-        raise _bad('a JSON object of distinct tenants and decimals, such as {"a": "60", "b": "40"}', text)
-    if any(share < 0 for share in shares.values()) or sum(shares.values()) != 100 * amount.ATTO:
-        found = amount.to_decimal(sum(shares.values()))
-        raise CopsError(
-            "E-RULE-SUM",
-            "shares",
-            expected="shares of 0 or more that sum to exactly 100",
-            found=f"a sum of {found.normalize():f} in {text[:200]}",
-            next_step="correct the shares; they are never scaled",
-        )
-    for name in sorted(shares):
-        if name != OPERATOR:
-            _tenant(name)
-    return json.dumps(
-        {name: f"{amount.to_decimal(shares[name]).normalize():f}" for name in sorted(shares)},
-        ensure_ascii=False,
-    )
-
-
-_basis = _one_of(*get_args(ChargeBasis))
-
 FIELDS: dict[str, tuple[Field, ...]] = {
     "plans": (
-        Field("plan_id", _identifier),
-        Field("effective_from", _day),
-        Field("markup_bps", _whole(-10_000)),
+        Field("plan_id", cells.identifier_cell),
+        Field("effective_from", cells.day_cell),
+        Field("markup_bps", cells.whole_cell(-10_000)),
     ),
     "tenants": (
-        Field("tenant_id", _tenant),
-        Field("name", _text),
-        Field("plan_id", _identifier, required=False),
-        Field("active_from", _day),
-        Field("active_to", _day, required=False),
-        Field("currency", _currency, required=False, default="USD"),
+        Field("tenant_id", cells.tenant_cell),
+        Field("name", cells.text_cell),
+        Field("plan_id", cells.identifier_cell, required=False),
+        Field("active_from", cells.day_cell),
+        Field("active_to", cells.day_cell, required=False),
+        Field("currency", cells.currency_cell, required=False, default="USD"),
     ),
     "tag_aliases": (
-        Field("tag_name", _one_of("tenant_id", "plan_id", "service_component")),
-        Field("alias", _alias),
-        Field("canonical", _text),
+        Field("tag_name", cells.one_of_cell("tenant_id", "plan_id", "service_component")),
+        Field("alias", cells.alias_cell),
+        Field("canonical", cells.text_cell),
     ),
     "account_tenants": (
-        Field("usage_account_id", _account),
-        Field("effective_from", _day),
-        Field("effective_to", _day, required=False),
-        Field("tenant_id", _tenant),
+        Field("usage_account_id", cells.account_cell),
+        Field("effective_from", cells.day_cell),
+        Field("effective_to", cells.day_cell, required=False),
+        Field("tenant_id", cells.tenant_cell),
     ),
     "allocation_keys": (
-        Field("key_name", _word),
-        Field("measure", _word),
-        Field("max_age_hours", _whole(1)),
+        Field("key_name", cells.word_cell),
+        Field("measure", cells.word_cell),
+        Field("max_age_hours", cells.whole_cell(1)),
     ),
     "allocation_rules": (
-        Field("rule_id", _identifier),
-        Field("version", _whole(1)),
-        Field("effective_from", _day),
-        Field("effective_to", _day, required=False),
-        Field("priority", _whole(0)),
-        Field("match_service", _text, required=False),
-        Field("match_service_component", _text, required=False),
-        Field("match_charge_class", _one_of(*_CHARGE_CLASSES), required=False),
-        Field("match_usage_account_id", _account, required=False),
-        Field("match_plan_id", _text, required=False),
-        Field("method", _method),
-        Field("key_name", _word, required=False),
-        Field("shares", _shares, required=False),
-        Field("on_zero_key", _on_zero_key, required=False, default="fail"),
-        Field("approved_by", _text),
-        Field("note", _text, required=False),
+        Field("rule_id", cells.identifier_cell),
+        Field("version", cells.whole_cell(1)),
+        Field("effective_from", cells.day_cell),
+        Field("effective_to", cells.day_cell, required=False),
+        Field("priority", cells.whole_cell(0)),
+        Field("match_service", cells.text_cell, required=False),
+        Field("match_service_component", cells.text_cell, required=False),
+        Field("match_charge_class", cells.one_of_cell(*cells.CHARGE_CLASSES), required=False),
+        Field("match_usage_account_id", cells.account_cell, required=False),
+        Field("match_plan_id", cells.text_cell, required=False),
+        Field("method", cells.method_cell),
+        Field("key_name", cells.word_cell, required=False),
+        Field("shares", cells.shares_cell, required=False),
+        Field("on_zero_key", cells.on_zero_key_cell, required=False, default="fail"),
+        Field("approved_by", cells.text_cell),
+        Field("note", cells.text_cell, required=False),
     ),
     "tenant_usage": (
-        Field("period_start", _month),
-        Field("tenant_id", _tenant),
-        Field("measure", _word),
-        Field("value", _usage),
-        Field("refreshed_at", _time),
+        Field("period_start", cells.month_cell),
+        Field("tenant_id", cells.tenant_cell),
+        Field("measure", cells.word_cell),
+        Field("value", cells.usage_cell),
+        Field("refreshed_at", cells.time_cell),
     ),
     "fx_rates": (
-        Field("base", _currency),
-        Field("quote", _currency),
-        Field("period_start", _month),
-        Field("rate", _rate),
+        Field("base", cells.currency_cell),
+        Field("quote", cells.currency_cell),
+        Field("period_start", cells.month_cell),
+        Field("rate", cells.rate_cell),
     ),
     "invoice_detail": (
-        Field("invoice_id", _text),
-        Field("tenant_id", _tenant),
-        Field("period_start", _month),
-        Field("amount", _money),
-        Field("currency", _currency),
-        Field("amount_usd", _money, required=False),  # computed; a given one must agree
-        Field("status", _text),
-        Field("document_type", _one_of("invoice", "credit_note")),
-        Field("corrects_invoice_id", _text, required=False),
+        Field("invoice_id", cells.text_cell),
+        Field("tenant_id", cells.tenant_cell),
+        Field("period_start", cells.month_cell),
+        Field("amount", cells.money_cell),
+        Field("currency", cells.currency_cell),
+        Field("amount_usd", cells.money_cell, required=False),  # computed; a given one must agree
+        Field("status", cells.text_cell),
+        Field("document_type", cells.one_of_cell("invoice", "credit_note")),
+        Field("corrects_invoice_id", cells.text_cell, required=False),
     ),
     "aws_invoices": (
-        Field("invoice_id", _text),
-        Field("period_start", _month),
-        Field("payer_account_id", _account),
-        Field("invoicing_entity", _text, required=False),
-        Field("billing_entity", _text, required=False),
-        Field("bill_type", _text, required=False),
-        Field("invoice_type", _text),
-        Field("base_currency", _currency),
-        Field("amount_before_tax", _money),
-        Field("tax", _money),
-        Field("payment_currency", _currency, required=False),
-        Field("payment_amount", _money, required=False),
-        Field("exchange_rate", _rate, required=False),
-        Field("corrects_invoice_id", _text, required=False),
+        Field("invoice_id", cells.text_cell),
+        Field("period_start", cells.month_cell),
+        Field("payer_account_id", cells.account_cell),
+        Field("invoicing_entity", cells.text_cell, required=False),
+        Field("billing_entity", cells.text_cell, required=False),
+        Field("bill_type", cells.text_cell, required=False),
+        Field("invoice_type", cells.text_cell),
+        Field("base_currency", cells.currency_cell),
+        Field("amount_before_tax", cells.money_cell),
+        Field("tax", cells.money_cell),
+        Field("payment_currency", cells.currency_cell, required=False),
+        Field("payment_amount", cells.money_cell, required=False),
+        Field("exchange_rate", cells.rate_cell, required=False),
+        Field("corrects_invoice_id", cells.text_cell, required=False),
     ),
     "budgets": (
-        Field("budget_id", _identifier),
-        Field("version", _whole(1)),
-        Field("scope_type", _word),
-        Field("scope_value", _text, required=False),
-        Field("effective_from", _day),
-        Field("effective_to", _day, required=False),
-        Field("basis", _basis),
-        Field("target_usd", _money),
+        Field("budget_id", cells.identifier_cell),
+        Field("version", cells.whole_cell(1)),
+        Field("scope_type", cells.word_cell),
+        Field("scope_value", cells.text_cell, required=False),
+        Field("effective_from", cells.day_cell),
+        Field("effective_to", cells.day_cell, required=False),
+        Field("basis", cells.basis_cell),
+        Field("target_usd", cells.money_cell),
     ),
 }
 """Loadable tables, in the order they are written: what a row refers to comes first."""

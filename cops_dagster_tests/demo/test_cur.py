@@ -407,3 +407,15 @@ def test_a_month_has_the_number_of_lines_asked_for_wherever_it_ends(lines: int, 
         " WHERE line_item_line_item_type IN ('SavingsPlanCoveredUsage', 'SavingsPlanNegation')"
     )
     assert (month.one("SELECT COUNT(*) FROM cur"), net) == (lines, 0)
+
+
+def test_a_month_of_several_groups_of_resources_has_each_line_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cur, "_GROUP_MAX", 1)  # else it takes 11 million lines
+    month = Month(tmp_path, JULY, cur.write_month(tmp_path, JULY, lines=150_000))
+    [found] = month.rows(
+        "SELECT COUNT(*), COUNT(DISTINCT (identity_line_item_id, identity_time_interval)),"
+        " SUM(line_item_unblended_cost) FROM exact"
+    )
+    assert found == (150_000, 150_000, month.totals.unblended)
