@@ -15,7 +15,7 @@ def demo(
     from cops_dagster.cli import materialize, output, show
     from cops_dagster.demo import write_demo
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import state, sweep
+    from cops_dagster.ledger import sweep, work
     from cops_dagster.ledger.books import open_books
     from cops_dagster.ledger.load import load
 
@@ -33,7 +33,7 @@ def demo(
     sweep.sweep(books)
     failed = []
     for period in months:
-        if not state.nothing_to_do(books, period):
+        if not work.nothing_to_do(books, period):
             output.say(f"materialising {period}")
             failed += [{"period": str(period), **check} for check in materialize.run(books, period, None)]
     show.print_statuses(books, None)

@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.namespace import Namespace
 from cops_dagster.period import Period
 from cops_dagster.settings import Settings
 from cops_dagster.stores.admin import Admin, open_admin
+
+if TYPE_CHECKING:
+    from cops_dagster.lake.engine import Engine
+    from cops_dagster.lake.namespace import Namespace
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Books:
     @contextmanager
     def engine(self) -> Iterator[Engine]:
         """A fresh engine that spills below the home and is gone afterwards."""
+        from cops_dagster.lake.engine import Engine  # 0.7 s that reading the books does not need
+
         spill = self.settings.home / "spill"
         spill.mkdir(parents=True, exist_ok=True)
         with Engine(memory_limit=self.settings.memory_limit, spill=spill) as engine:
@@ -46,6 +51,8 @@ class Books:
 
     def namespace(self, engine: Engine, con: sa.Connection, period: Period | None = None) -> Namespace:
         """The SQL namespace of one period (or all), digests verified as the pipeline must."""
+        from cops_dagster.lake.namespace import Namespace
+
         start = period.start if period else None
         return Namespace(engine, con, self.settings, period_start=start, digests=True)
 

@@ -1,7 +1,7 @@
-"""Reading the books: where each period stands, which runs there were, and whether there is work.
+"""Reading the books: where each period stands and which runs there were.
 
-Belongs here: reads for `cops status`, `cops runs` and the decision "nothing to do". No engine is
-started and no lake file is read: everything comes from the admin database, so it takes milliseconds.
+Belongs here: reads for `cops status` and `cops runs`. Everything comes from the admin database: no engine
+is started, no lake file is read, and neither DuckDB nor sqlglot is imported (0.7 s of the start-up).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, deliver, ingest, reconcile, sweep, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
@@ -40,35 +39,6 @@ class PeriodStatus:
     run_id: str | None
     last_ingestion: str | None
     delivered_at: datetime | None
-
-
-def nothing_to_do(books: Books, period: Period) -> bool:
-    """Every layer's inputs are those of its head: decided on size, time and ids alone."""
-    with books.admin.read() as con:
-        if sweep.pending(con) or not deliver.unchanged(books, con, period):
-            return False
-        h = t.cur_billing_head
-        for row in con.execute(sa.select(h).where(h.c.period_start == period.start)):
-            raw = head(con, ingest.TABLE, period, row.source_id)
-            if raw is None or raw.inputs_id != ingest.inputs_of(row.delivery_id, row.source_id, period):
-                return False
-        try:
-            tagged = head(con, tag.TABLE, period)
-            if tagged is None or tagged.inputs_id != tag.inputs_of(con, books.settings, period):
-                return False
-            allocated = head(con, allocate.TABLE, period)
-            gathered = allocate.gather(con, books.settings, period)
-            if allocated is None or allocated.inputs_id != gathered.inputs_id:
-                return False
-            newest = con.execute(
-                sa.select(t.recon_run.c.inputs_id)
-                .where(t.recon_run.c.period_start == period.start)
-                .order_by(t.recon_run.c.recon_seq.desc())
-                .limit(1)
-            ).scalar_one_or_none()
-            return newest == reconcile.inputs_of(con, books.settings, period)
-        except CopsError:
-            return False  # the run itself will say what is wrong
 
 
 def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:
