@@ -26,6 +26,7 @@ from cops_dagster.stores import tables as t
 Outcome = TypeVar("Outcome")
 OWNERS = ["team:data-engineering"]
 FINANCE = ["team:finance"]
+TRENDS = ("delivered_usd", "cost_usd", "unclaimed_usd", "aws_total_usd", "invoiced_total_usd", "variance_usd")
 
 
 def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
@@ -297,7 +298,9 @@ def _published(
 
 
 def _result(figures: dict[str, Any], version: str) -> dg.MaterializeResult[Any]:
-    return dg.MaterializeResult(metadata=metadata(figures), data_version=dg.DataVersion(version[:60]))
+    return dg.MaterializeResult(
+        metadata=metadata(figures, trends=TRENDS), data_version=dg.DataVersion(version[:60])
+    )
 
 
 def _cents(value: object) -> object:

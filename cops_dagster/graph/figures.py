@@ -13,8 +13,12 @@ ROWS_MAX = 50
 """Rows of a table in metadata: it goes into the event log, which is no place for volume."""
 
 
-def metadata(figures: Mapping[str, Figure]) -> dict[str, dg.MetadataValue]:
-    """Decimals as exact text; percentages also as a number, which Dagster plots over periods."""
+def metadata(figures: Mapping[str, Figure], *, trends: Sequence[str] = ()) -> dict[str, dg.MetadataValue]:
+    """Amounts as exact text, percentages as numbers, which Dagster plots over periods.
+
+    Args:
+        trends: amounts that stand there as a number too, to be plotted beside the percentages.
+    """
     made: dict[str, dg.MetadataValue] = {}
     for name, value in figures.items():
         if value is None:
@@ -24,7 +28,8 @@ def metadata(figures: Mapping[str, Figure]) -> dict[str, dg.MetadataValue]:
                 made[name] = dg.MetadataValue.float(float(value))
             else:
                 made[name] = dg.MetadataValue.text(f"{value:f}")
-                made[f"{name} (trend)"] = dg.MetadataValue.float(float(value))
+                if name in trends:
+                    made[f"{name} (trend)"] = dg.MetadataValue.float(float(value))
         elif isinstance(value, int):
             made[name] = dg.MetadataValue.int(value)
         elif isinstance(value, str):

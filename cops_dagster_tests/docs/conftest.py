@@ -1,0 +1,76 @@
+"""One demo, made once through `cops demo`, and a copy of it that commands may change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cops_dagster import settings
+from cops_dagster.demo import cur
+from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.period import Period
+from cops_dagster_tests.docs.pages import ROOT
+
+CopsResult = subprocess.CompletedProcess[str]
+
+
+def run_cops(command: str, *, home: Path, cwd: Path, **more: str) -> CopsResult:
+    """Runs a line as a shell would, `cops` being this checkout's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COPS_", "DAGSTER_"))}
+    env = {**kept, "COPS_HOME": str(home), "PYTHONPATH": str(ROOT), "DAGSTER_DISABLE_TELEMETRY": "1", **more}
+    script = f'cops() {{ "{sys.executable}" -m cops_dagster.cli.main "$@"; }}; {command}'
+    return subprocess.run(  # the lines are those of our own documents
+        ["/bin/bash", "-c", script], cwd=cwd, env=env, capture_output=True, text=True, check=False
+    )
+
+
+@dataclass
+class Workshop:
+    """A copied home and the working directory that the documents' commands assume."""
+
+    home: Path
+    cwd: Path
+    report_root: Path
+    ran: dict[str, CopsResult] = field(default_factory=dict)
+
+    def run(self, command: str) -> CopsResult:
+        """The command's outcome; what ran once in this session is not run again."""
+        if command not in self.ran:
+            self.ran[command] = run_cops(
+                command, home=self.home, cwd=self.cwd, COPS_CUR=str(self.report_root)
+            )
+        return self.ran[command]
+
+
+@pytest.fixture(scope="session")
+def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("docs") / "home"
+    made = run_cops("cops demo", home=home, cwd=home.parent)
+    assert made.returncode == 0, made.stderr
+    return home
+
+
+@pytest.fixture(scope="session")
+def demo(demo_home: Path) -> Books:
+    """The demo's books, to be read only."""
+    return open_books(settings.load(home=demo_home))
+
+
+@pytest.fixture(scope="session")
+def workshop(demo_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    folder = tmp_path_factory.mktemp("workshop")
+    home, cwd = folder / "home", folder / "work"
+    shutil.copytree(demo_home, home, ignore=shutil.ignore_patterns("demo", "spill"))
+    shutil.copytree(demo_home / "demo" / "inputs", cwd / "inputs")
+    shutil.copytree(ROOT / "sql", cwd / "sql")
+    cur.write_month(folder / "cur", Period(2025, 6), lines=2_000)
+    (cwd / "report").mkdir()
+    for file in (folder / "cur").rglob("*.parquet"):
+        shutil.copy2(file, cwd / "report")
+    return Workshop(home, cwd, demo_home / "demo" / "cur")
