@@ -36,11 +36,11 @@ def demo(
         if not work.nothing_to_do(books, period):
             output.say(f"materialising {period}")
             failed += [{"period": str(period), **check} for check in materialize.run(books, period, None)]
-    show.print_statuses(books, None)
     if failed:
         output.table(
             "checks that do not hold (the demo has such months on purpose)",
             ["period", "check", "severity", "figures"],
             [[one["period"], one["check"], one["severity"], one["figures"]] for one in failed],
         )
+    show.print_statuses(books, None)
     output.say("next: make ui opens Dagster on it; cops sql -q 'SELECT * FROM recon_summary'")

@@ -15,6 +15,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.graph.figures import metadata
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import Ledger
+from cops_dagster.lake import iceberg
 from cops_dagster.lake.namespace import admin_columns
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES
 from cops_dagster.ledger import allocate, budgets, deliver, ingest, reconcile, state, sweep, tag
@@ -97,6 +98,7 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
     def fact_cost_raw(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """Every delivered line once, with exact money and all cost views."""
         books, period = ledger.books(context), period_of(context)
+        iceberg.prepare()
         done = _act(lambda: ingest.ingest(books, period))
         return _published(books, period, "fact_cost_raw", any(source.wrote for source in done))
 

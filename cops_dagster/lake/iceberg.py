@@ -8,6 +8,7 @@ whose answer was lost is recognised and not repeated. The tables lag the journal
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -35,6 +36,15 @@ class Commit:
     source_id: str
     replaces: bool  # an earlier run of the same table, period and source is projected already
     paths: Sequence[Path]
+
+
+def prepare() -> None:
+    """Imports what a projection needs in the background: 2 s that pass while the engine copies lines."""
+    threading.Thread(target=_imports, daemon=True).start()
+
+
+def _imports() -> None:
+    import pyiceberg.catalog.sql  # noqa: F401
 
 
 def open_catalog(lake_root: Path) -> Catalog:

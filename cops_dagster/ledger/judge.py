@@ -119,10 +119,9 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `fact_cost_tagged`: cost preserved, coverage, tenants."""
     start = {"period_start": period.start}
     with books.admin.read() as con, books.engine() as engine:
-        books.namespace(engine, con, period).provide(["fact_cost_raw", "fact_cost_tagged"])
+        books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         preserved = tag.preserved(
-            engine.fetch("measure_fact_cost_raw", start).one(),
-            engine.fetch("measure_fact_cost_tagged", start).one(),
+            ingest.published_views(con, period), engine.fetch("measure_fact_cost_tagged", start).one()
         )
         coverage = tag.measure_coverage(engine, books.settings, period)
         unknown = engine.fetch("find_unknown_tenants", start).dicts()

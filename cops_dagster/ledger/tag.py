@@ -15,6 +15,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import Namespace, over_files, view
 from cops_dagster.lake.tables import FACT_COST_TAGGED
+from cops_dagster.ledger import ingest
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish
@@ -28,8 +29,6 @@ from cops_dagster.stores.admin import now
 
 TABLE = "fact_cost_tagged"
 ALGORITHM = "tagged-1"
-VIEWS = ("unblended", "amortized", "net_unblended", "net_amortized", "true_up", "upfront")
-"""The cost views that tagging preserves."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _run(
             target,
             {**start, "any_tenant": registered == 0, "plan_required": bool(books.settings.tags.plan_id)},
         )
-        raw = engine.fetch("measure_fact_cost_raw", start).one()
+        raw = ingest.published_views(con, period)
         view(engine, TABLE, over_files(FACT_COST_TAGGED, [target]))
         figures = engine.fetch("measure_fact_cost_tagged", start).one()
         coverage = measure_coverage(engine, books.settings, period)
@@ -132,12 +131,9 @@ def _run(
 TABLE_STATEMENT = "stage_fact_cost_tagged"
 
 
-def preserved(raw: dict[str, Any], tagged: dict[str, Any]) -> verdicts.Verdict:
-    """`tagging_preserves_cost` over the two measured months."""
-    return verdicts.tagging_preserves_cost(
-        {name: raw["cost_usd" if name == "unblended" else f"{name}_usd"] for name in VIEWS},
-        {name: tagged[f"{name}_usd"] for name in VIEWS},
-    )
+def preserved(raw: dict[str, Decimal], tagged: dict[str, Any]) -> verdicts.Verdict:
+    """`tagging_preserves_cost` over the published lines' views and the measured tagged month."""
+    return verdicts.tagging_preserves_cost(raw, {name: tagged[f"{name}_usd"] for name in raw})
 
 
 def measure_coverage(engine: Engine, settings: Settings, period: Period) -> Coverage:

@@ -55,28 +55,24 @@ def cost_matches_delivery(delivered: Decimal, accepted: Decimal, quarantined: De
     )
 
 
-def cost_views_bridge(
-    unblended: Decimal, amortized: Decimal, true_up: Decimal, upfront: Decimal, absolute: Decimal
-) -> Verdict:
+def cost_views_bridge(views: Mapping[str, Decimal], absolute: Decimal) -> Verdict:
     """Unblended = amortized + true-up + upfront, to AWS's own rounding (design rule 5.9).
 
     WARN above max(0.01, 1e-7 × Σ|cost|), ERROR above 1e-4 × Σ|cost|.
+
+    Args:
+        views: total of each cost view in USD; all of them stand in the figures, net views included.
+        absolute: Σ|unblended cost| over the lines.
     """
-    residual = unblended - amortized - true_up - upfront
+    residual = views["unblended"] - views["amortized"] - views["true_up"] - views["upfront"]
     warn = max(Decimal("0.01"), absolute * Decimal("1e-7"))
     error = max(warn, absolute * Decimal("1e-4"))
     return Verdict(
         "cost_views_bridge",
         abs(residual) <= warn,
         "ERROR" if abs(residual) > error else "WARN",
-        {
-            "unblended_usd": unblended,
-            "amortized_usd": amortized,
-            "true_up_usd": true_up,
-            "upfront_usd": upfront,
-            "residual_usd": residual,
-            "tolerance_usd": warn,
-        },
+        {f"{name}_usd": total for name, total in views.items()}
+        | {"residual_usd": residual, "tolerance_usd": warn},
     )
 
 

@@ -45,7 +45,7 @@ def test_every_setting_is_in_the_readme() -> None:
     for name, setting in Settings.model_fields.items():
         kind = setting.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            missing += [name for _ in [0] if f"`[{name}]`" not in readme]
+            missing += [] if f"`[{name}]`" in readme else [name]
             missing += [f"{name}.{inner}" for inner in kind.model_fields if f"`{inner}`" not in readme]
         elif f"| `COPS_{name.upper()}`" not in readme:
             missing.append(name)
@@ -83,9 +83,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         path, _, anchor = target.partition("#")
         found = (page.parent / path).resolve() if path else page
-        if not found.exists():
-            broken.append(target)
-        elif anchor and anchor not in anchors(found):
+        if not found.exists() or (anchor and anchor not in anchors(found)):
             broken.append(target)
     assert broken == []
 

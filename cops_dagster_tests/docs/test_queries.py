@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+import shutil
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import sqlglot
@@ -19,9 +19,6 @@ from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.period import Period
 from cops_dagster_tests.docs import pages
 from cops_dagster_tests.docs.pages import DIAGNOSTICS, ROOT, Block
-
-if TYPE_CHECKING:
-    from cops_dagster_tests.docs.conftest import Workshop
 
 PLAYBOOK = [block for block in pages.blocks("sql") if "<!-- playbook" in block.notes]
 PLAYBOOK_SHA256 = "55c1c7f033aeeed3dda92a199c69acd278a8709f94a725e2ff8aa5a4c4c59763"
@@ -133,23 +130,21 @@ def test_a_mistyped_tag_shows_as_unknown(demo: Books) -> None:
     assert any(row["unknown_tenant_usd"] > 0 for row in rows)
 
 
-def test_an_empty_key_is_found_in_the_frozen_keys(workshop: Workshop, tmp_path: Path) -> None:
+def test_an_empty_key_is_found_in_the_frozen_keys(demo_home: Path, tmp_path: Path) -> None:
     """The pasted query cannot see it: nothing with this key was ever published."""
-    home = tmp_path / "home"
-    books = replace(open_books(settings.load(home=workshop.home)))
-    del home
-    (tmp_path / "tenants.csv").write_text(
-        "tenant_id,name,active_from\nnew,New,2025-01-01\n", encoding="utf-8"
-    )
-    (tmp_path / "allocation_keys.csv").write_text(
+    home, inputs = tmp_path / "home", tmp_path / "inputs"
+    shutil.copytree(demo_home, home, ignore=shutil.ignore_patterns("demo", "dagster", "spill"))
+    books = open_books(settings.load(home=home))
+    inputs.mkdir()
+    (inputs / "allocation_keys.csv").write_text(
         "key_name,measure,max_age_hours\nidle,idle,24\n", encoding="utf-8"
     )
-    (tmp_path / "allocation_rules.csv").write_text(
+    (inputs / "allocation_rules.csv").write_text(
         "rule_id,version,effective_from,priority,match_service,method,key_name,on_zero_key,approved_by\n"
         "idle,1,2025-08-01,1,AWSDataTransfer,usage_key,idle,fail,test\n",
         encoding="utf-8",
     )
-    loading.load(books.admin, [tmp_path], actor="test")
+    loading.load(books.admin, [inputs], actor="test")
     allocate.snapshot_keys(books, Period(2025, 8))
     rows = diagnosed(books, "empty_keys", "start=2025-08", "end=2025-08")
     assert [(row["key_name"], row["key_total"]) for row in rows] == [("idle", 0)]
