@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     """All settings of one process."""
 
     model_config = SettingsConfigDict(
-        env_prefix="COPS_", env_nested_delimiter="__", extra="ignore", frozen=True
+        env_prefix="COPS_", env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
     home: Path = Path("./.cops")
@@ -177,7 +177,7 @@ def load(**overrides: object) -> Settings:
         raise CopsError(
             "E-SETTING",
             f"setting {name}",
-            expected="a valid value (docs/settings in the README)",
+            expected="a setting and value as in the README",
             found=str(first["msg"]),
             next_step=f"correct COPS_{name.upper().replace('.', '__')} or cops.toml",
         ) from None

@@ -49,6 +49,6 @@ def load(
     output.table(
         "",
         ["table", "inserted", "unchanged", "replaced"],
-        [[name, one.inserted, one.unchanged, one.replaced] for name, one in done.tables.items()],
+        [[name, one.inserted, one.unchanged, len(one.replaced)] for name, one in done.tables.items()],
         right=["inserted", "unchanged", "replaced"],
     )

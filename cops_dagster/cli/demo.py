@@ -13,7 +13,7 @@ def demo(
     """Write three months of CUR with rules, keys, invoices and budgets, and take them to reconciled."""
     from cops_dagster import settings
     from cops_dagster.cli import materialize, output, show
-    from cops_dagster.demo import write_demo
+    from cops_dagster.demo import lines_of, write_demo
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import sweep, work
     from cops_dagster.ledger.books import open_books
@@ -26,6 +26,12 @@ def demo(
             found=configured.cur, next_step="unset COPS_CUR, or give the demo its own COPS_HOME",
         )  # fmt: skip
     folder = configured.home / "demo"
+    known = lines_of(folder)
+    if known not in (None, lines):
+        raise CopsError(
+            "E-DEMO-LINES", f"demo in {folder}", expected=f"{known} lines a month, as this home has",
+            found=f"{lines} lines asked for", next_step="give the other demo its own COPS_HOME",
+        )  # fmt: skip
     output.say(f"writing demo deliveries and inputs to {folder}")
     months = write_demo(folder, lines=lines)
     books = open_books(configured)

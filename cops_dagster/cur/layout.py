@@ -44,11 +44,6 @@ class Delivered:
     manifest_file: FileStat
     files: tuple[FileStat, ...]
 
-    @property
-    def location(self) -> list[list[str | int]]:
-        """`[path, size, version]` of the manifest and every file: equal means unchanged."""
-        return [[file.path, file.size, file.version] for file in (self.manifest_file, *self.files)]
-
 
 @dataclass(frozen=True)
 class Found:

@@ -4,6 +4,6 @@ Belongs here: made-up deliveries and inputs, and their exact totals known withou
 not belong here: anything the pipeline imports.
 """
 
-from cops_dagster.demo.home import PERIODS, write_demo
+from cops_dagster.demo.home import PERIODS, lines_of, write_demo
 
-__all__ = ["PERIODS", "write_demo"]
+__all__ = ["PERIODS", "lines_of", "write_demo"]

@@ -6,6 +6,7 @@ months hold.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,3 +29,12 @@ def write_demo(
     inputs.write_inputs(folder / "inputs", months)
     (folder / "expected.json").write_text(expected.as_text(months) + "\n", encoding="utf-8")
     return months
+
+
+def lines_of(folder: Path) -> int | None:
+    """Lines of each month of the demo that a folder holds already, if it holds one."""
+    written = folder / "expected.json"
+    if not written.is_file():
+        return None
+    months = json.loads(written.read_text(encoding="utf-8"))
+    return int(next(iter(months.values()))["rows"])

@@ -4,9 +4,8 @@ Belongs here: names, groups, owners, descriptions, column schemas and what a mat
 An asset's name is its table's name. Acts replace one period or leave it as it is.
 """
 
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
@@ -14,7 +13,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.figures import metadata
 from cops_dagster.graph.partitions import period_of
-from cops_dagster.graph.resources import Ledger
+from cops_dagster.graph.resources import Ledger, act
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.namespace import admin_columns
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES
@@ -24,7 +23,6 @@ from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 
-Outcome = TypeVar("Outcome")
 OWNERS = ["team:data-engineering"]
 FINANCE = ["team:finance"]
 TRENDS = ("delivered_usd", "cost_usd", "unclaimed_usd", "aws_total_usd", "invoiced_total_usd", "variance_usd")
@@ -72,7 +70,7 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
         say why it was refused and stop the run.
         """
         books, period = ledger.books(context), period_of(context)
-        seen = _act(lambda: deliver.look(books, period))
+        seen = act(lambda: deliver.look(books, period))
         status = _status(books, period)
         ids = sorted(source.delivery_id or "" for source in seen)
         for source in seen:
@@ -99,7 +97,7 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
         """Every delivered line once, with exact money and all cost views."""
         books, period = ledger.books(context), period_of(context)
         iceberg.prepare()
-        done = _act(lambda: ingest.ingest(books, period))
+        done = act(lambda: ingest.ingest(books, period))
         return _published(books, period, "fact_cost_raw", any(source.wrote for source in done))
 
     return [cur_billing_master, fact_cost_raw]
@@ -112,7 +110,7 @@ def _tagging(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinitio
     def fact_cost_tagged(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """The month at the grain of allocation, each row with its tenant or none."""
         books, period = ledger.books(context), period_of(context)
-        done = _act(lambda: tag.tag(books, period))
+        done = act(lambda: tag.tag(books, period))
         return _published(books, period, "fact_cost_tagged", done.wrote)
 
     @dg.asset(**_about("tag_coverage", periods, "tagging", ["fact_cost_tagged"]))
@@ -145,7 +143,7 @@ def _allocation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefini
     ) -> dg.MaterializeResult[Any]:
         """The keys that today's rules split the month by, frozen, also for a run that is refused."""
         books, period = ledger.books(context), period_of(context)
-        inputs, made = _act(lambda: allocate.snapshot_keys(books, period))
+        inputs, made = act(lambda: allocate.snapshot_keys(books, period))
         rows = [
             {"key_name": key.key_name, "measure": key.measure, "tenants": len(key.weights),
              "key_total": amount.to_text(key.total)}
@@ -157,7 +155,7 @@ def _allocation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefini
     def fact_cost_allocated(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """The append-only ledger: what every tenant bears, why, and the reversals of what was replaced."""
         books, period = ledger.books(context), period_of(context)
-        done = _act(lambda: allocate.allocate(books, period))
+        done = act(lambda: allocate.allocate(books, period))
         return _published(
             books, period, "fact_cost_allocated", done.wrote, reversed_run_id=done.reversed_run_id
         )
@@ -189,7 +187,7 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
     def recon_summary(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """AWS ↔ allocated ↔ invoiced in USD, every term of the expectation a column."""
         books, period = ledger.books(context), period_of(context)
-        done = _act(lambda: reconcile.reconcile(books, period))
+        done = act(lambda: reconcile.reconcile(books, period))
         with books.admin.read() as con:
             row = con.execute(sa.select(t.recon_run).where(t.recon_run.c.recon_id == done.recon_id)).one()
             tenants = con.execute(
@@ -212,7 +210,7 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
     def budget_master(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """Budgets against the newest allocated month: actual, level, when refreshed."""
         books = ledger.books(context)
-        _act(lambda: budgets.refresh(books))
+        act(lambda: budgets.refresh(books))
         with books.admin.read() as con:
             rows = con.execute(sa.select(t.budget_master).order_by(t.budget_master.c.budget_id)).all()
         shown = ("budget_id", "scope_type", "scope_value", "target_usd", "actual_usd", "level")
@@ -256,18 +254,6 @@ def _columns(name: str) -> tuple[tuple[str, str], ...]:
     return admin_columns(t.metadata.tables[t.VIEW_OF.get(name, name)])
 
 
-def _act(act: Callable[[], Outcome]) -> Outcome:
-    """Runs an act; a coded refusal becomes a failure that no retry layer repeats."""
-    try:
-        return act()
-    except CopsError as refusal:
-        raise dg.Failure(
-            description=str(refusal),
-            metadata={"error_code": refusal.code, "next_step": refusal.next_step},
-            allow_retries=False,
-        ) from refusal
-
-
 def _status(books: Books, period: Period) -> state.PeriodStatus | None:
     try:
         return state.statuses(books, period)[0]
@@ -278,7 +264,7 @@ def _status(books: Books, period: Period) -> state.PeriodStatus | None:
 def _published(
     books: Books, period: Period, name: str, wrote: bool, reversed_run_id: str | None = None
 ) -> dg.MaterializeResult[Any]:
-    _act(lambda: sweep.project(books))
+    act(lambda: sweep.project(books))
     with books.admin.read() as con:
         h, j = t.period_head, t.publish_journal
         rows = con.execute(

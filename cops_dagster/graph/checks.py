@@ -10,7 +10,7 @@ import dagster as dg
 
 from cops_dagster.graph.figures import result
 from cops_dagster.graph.partitions import period_of
-from cops_dagster.graph.resources import Ledger
+from cops_dagster.graph.resources import Ledger, act
 from cops_dagster.ledger import judge
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -84,7 +84,8 @@ def _checks_of(asset: str, periods: dg.MonthlyPartitionsDefinition) -> dg.AssetC
     @dg.multi_asset_check(specs=specs, can_subset=True, name=f"{asset}_checks")
     def checks(context: dg.AssetCheckExecutionContext, ledger: Ledger) -> Iterable[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
-        for verdict in _JUDGES[asset](ledger.books(context), period_of(context)):
+        books, period = ledger.books(context), period_of(context)
+        for verdict in act(lambda: _JUDGES[asset](books, period)):
             if verdict.check in wanted:
                 yield result(verdict)
 

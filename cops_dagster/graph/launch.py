@@ -83,6 +83,10 @@ def _failed(evaluation: Any) -> dict[str, str]:
         for name, value in evaluation.metadata.items()
         if not name.endswith("(trend)") and isinstance(value.value, (str, int, float))
     }
+    for name, value in evaluation.metadata.items():
+        if isinstance(value, dg.TableMetadataValue):  # a list: its first row says what kind of thing
+            first = ", ".join(str(cell) for cell in value.records[0].data.values())
+            figures[name] = f"{len(value.records)} ({first}{', …' if len(value.records) > 1 else ''})"
     return {
         "check": evaluation.asset_check_key.name,
         "asset": evaluation.asset_key.to_user_string(),

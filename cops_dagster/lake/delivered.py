@@ -42,14 +42,17 @@ class DeliveredFiles:
     versions: tuple[int, ...]
 
     @classmethod
-    def recorded(cls, row: Any) -> DeliveredFiles:
-        """From `cur_delivery` with `cur_billing_head.location_json` (the manifest stands first)."""
+    def recorded(cls, row: Any, home: Path) -> DeliveredFiles:
+        """From `cur_delivery` with `cur_billing_head.location_json` (the manifest stands first).
+
+        Files below the home are recorded relative to it, so that a moved home still finds them.
+        """
         location = json.loads(row.location_json)[1:]
         return cls(
             delivery_id=row.delivery_id,
             source_id=row.source_id,
             columns=json.loads(row.columns_json),
-            paths=tuple(Path(path) for path, _, _ in location),
+            paths=tuple(home / path for path, _, _ in location),
             sizes=tuple(size for _, size, _ in location),
             versions=tuple(version for _, _, version in location),
         )

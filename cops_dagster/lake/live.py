@@ -78,6 +78,16 @@ def live_files(
     ]  # fmt: skip
 
 
+def intact(con: sa.Connection, lake_root: Path, table_name: str, period_start: date, run_id: str) -> bool:
+    """Whether a run's files are still the published bytes; a damaged one is a reason to stage it anew."""
+    found = live_files(con, lake_root, table_name, period_start=period_start)
+    try:
+        verify([file for file in found if file.run_id == run_id], digests=True)
+    except CopsError:
+        return False
+    return True
+
+
 _verified: set[tuple[str, int, int, str]] = set()
 
 

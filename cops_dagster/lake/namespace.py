@@ -111,7 +111,7 @@ class Namespace:
             query = query.where(head.c.period_start == self.period_start)
         queries: list[exp.Query] = [empty(CUR_BILLING_MASTER)]
         for row in self.con.execute(query):
-            found = DeliveredFiles.recorded(row)
+            found = DeliveredFiles.recorded(row, self.settings.home)
             found.verify_unchanged()
             self.paths.setdefault(name, []).extend(found.paths)
             queries.append(delivered_query(found))

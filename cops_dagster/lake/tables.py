@@ -26,7 +26,7 @@ FACT_COST_RAW: Columns = (
     *((column.name, USD if column.exact else _DUCKDB[column.data_type]) for column in cur_schema.EXPECTED),
     *_typed("VARCHAR", "source_id delivery_id"),
     ("period_start", "DATE"),
-    *_typed("VARCHAR", "charge_class commitment_line"),
+    ("charge_class", "VARCHAR"),
     *_typed(USD, "net_unblended_cost amortized_cost net_amortized_cost true_up_cost upfront_cost"),
 )
 

@@ -104,19 +104,23 @@ def _arguments(tree: exp.Expr, function: type[exp.Expr]) -> set[str]:
 
 
 def _hint(tree: exp.Expr) -> str | None:
-    tables = {table.name.lower() for table in tree.find_all(exp.Table)}
-    summed, newest = _arguments(tree, exp.Sum), _arguments(tree, exp.Max)
-    if {"fact_cost_allocated", "invoice_detail"} <= tables and {"allocated_cost_usd", "amount_usd"} <= summed:
-        found = "invoice_detail joined to entries multiplies both sums", "tenant_drill.sql"
-    elif "cur_billing_master" in tables and "line_item_usage_start_date" in newest:
-        found = (
-            "savings-plan fees lie in the future, so the newest usage date misleads",
-            "latest_partition.sql",
-        )
-    elif "key_total" in summed:
-        found = "key_total repeats on every tenant's line and reversals cancel it", "empty_keys.sql"
-    elif "fact_cost_raw" in tables and "fact_cost_allocated" in tables and len(tables) > 2:
-        found = "a service that only one side has is lost by the left join", "pool_vs_allocated.sql"
-    else:
-        return None
-    return f"note: {found[0]}; see sql/diagnostics/{found[1]}"
+    """The corrected file for a question known to mislead; a corrected question gets no hint."""
+    found = None
+    for select in tree.find_all(exp.Select):
+        joins = {join.this.name.lower(): join.side for join in select.args.get("joins") or []}
+        source = select.args.get("from_") or select.args.get("from")
+        first = source.this.name.lower() if source else ""
+        summed, newest = _arguments(select, exp.Sum), _arguments(select, exp.Max)
+        if first == "fact_cost_allocated" and "invoice_detail" in joins and "amount_usd" in summed:
+            found = "invoice_detail joined to entries multiplies both sums", "tenant_drill.sql"
+        elif (
+            first == "cur_billing_master"
+            and not select.args.get("where")
+            and ("line_item_usage_start_date" in newest)
+        ):
+            found = "savings-plan fees lie in the future, so the newest date misleads", "latest_partition.sql"
+        elif first == "fact_cost_allocated" and "key_total" in summed:
+            found = "key_total repeats on every line and reversals cancel it", "empty_keys.sql"
+        elif first == "pool" and joins.get("alloc") == "LEFT":
+            found = "a service that only one side has is lost by the left join", "pool_vs_allocated.sql"
+    return f"note: {found[0]}; see sql/diagnostics/{found[1]}" if found else None

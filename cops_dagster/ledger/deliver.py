@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from cops_dagster.cur import layout
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
+from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles, delivered_query, inspect
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import view
@@ -78,7 +79,7 @@ def unchanged(books: Books, con: sa.Connection, period: Period) -> bool:
                 found = layout.find(root, month)
                 if found.refusals or found.newest is None:
                     return False
-                lying[month.source_id] = found.newest.location
+                lying[month.source_id] = _location(books, found.newest)
     return bool(lying) and lying == recorded
 
 
@@ -126,6 +127,22 @@ def _look_at(books: Books, root: stored.Folder, month: layout.ReportMonth, *, lo
     return Seen(month.source_id, month.period, delivery_id, is_new, tuple(refusals))
 
 
+def _location(books: Books, delivered: layout.Delivered) -> list[list[str | int]]:
+    """`[path, size, version]` of the manifest and every file: equal means unchanged.
+
+    Paths below the home are relative to it: a moved home keeps its deliveries.
+    """
+    home = books.settings.home
+    return [
+        [
+            str(Path(file.path).relative_to(home)) if Path(file.path).is_relative_to(home) else file.path,
+            file.size,
+            file.version,
+        ]
+        for file in (delivered.manifest_file, *delivered.files)
+    ]
+
+
 def _head_of(books: Books, month: layout.ReportMonth) -> str | None:
     h = t.cur_billing_head
     with books.admin.read() as con:
@@ -138,7 +155,7 @@ def _head_of(books: Books, month: layout.ReportMonth) -> str | None:
 
 def _record(books: Books, delivered: layout.Delivered) -> tuple[str, bool]:
     """Digests and measures a delivery at first sight, then points `cur_billing_head` at it."""
-    location = json.dumps(delivered.location)
+    location = json.dumps(_location(books, delivered))
     with books.admin.read() as con:
         h = t.cur_billing_head
         known = con.execute(
@@ -156,6 +173,8 @@ def _record(books: Books, delivered: layout.Delivered) -> tuple[str, bool]:
         columns, counts = inspect(engine, paths, subject=subject)
         cur_schema.require(columns, subject=subject)
         digests = stored.sha256_all(paths)
+        for path, sha256 in zip(paths, digests, strict=True):
+            live.remember(path, sha256)
         delivery_id = digest(
             delivered.source_id,
             str(delivered.period),

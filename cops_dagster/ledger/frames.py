@@ -22,6 +22,8 @@ from typing import Any
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import cells
 
+SCOPES = ("total", "tenant", "plan", "service", "component", "account")
+"""What a budget may be about."""
 FILE_BYTES_MAX = 64 << 20
 _LINE_CHARS_MAX = 1 << 20
 _FAILURES_SHOWN = 20
@@ -298,7 +300,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("amount", cells.money_cell),
         Field("currency", cells.currency_cell),
         Field("amount_usd", cells.money_cell, required=False),  # computed; a given one must agree
-        Field("status", cells.text_cell),
+        Field("status", cells.one_of_cell("issued", "paid")),
         Field("document_type", cells.one_of_cell("invoice", "credit_note")),
         Field("corrects_invoice_id", cells.text_cell, required=False),
     ),
@@ -321,7 +323,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
     "budgets": (
         Field("budget_id", cells.identifier_cell),
         Field("version", cells.whole_cell(1)),
-        Field("scope_type", cells.word_cell),
+        Field("scope_type", cells.one_of_cell(*SCOPES)),
         Field("scope_value", cells.text_cell, required=False),
         Field("effective_from", cells.day_cell),
         Field("effective_to", cells.day_cell, required=False),

@@ -74,7 +74,11 @@ def _source(books: Books, period: Period, delivery: Any) -> Ingested:
     for _ in range(3):  # another process may publish between the look and the commit
         with books.admin.read() as con:
             before = head(con, TABLE, period, delivery.source_id)
-        if before and before.inputs_id == inputs_id:
+            current = before is not None and before.inputs_id == inputs_id
+            current = current and live.intact(
+                con, books.settings.lake_root, TABLE, period.start, before.run_id if before else ""
+            )
+        if before and current:
             return Ingested(delivery.source_id, before.run_id, delivery.delivery_id, wrote=False)
         run_id = digest(inputs_id, before.run_id if before else None)
         try:
@@ -98,7 +102,7 @@ def _run(
     run_id: str,
     predecessor: str | None,
 ) -> None:
-    files = DeliveredFiles.recorded(delivery)
+    files = DeliveredFiles.recorded(delivery, books.settings.home)
     log_seq = _started(books, trying, run_id, delivery, period.start)
     try:
         _check_bytes(books, files)

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.lake import live
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import Namespace, over_files, view
 from cops_dagster.lake.tables import FACT_COST_TAGGED
@@ -49,7 +50,11 @@ def tag(books: Books, period: Period) -> Tagged:
         with books.admin.read() as con:
             inputs_id = inputs_of(con, books.settings, period)
             before = head(con, TABLE, period)
-        if before and before.inputs_id == inputs_id:
+            current = before is not None and before.inputs_id == inputs_id
+            current = current and live.intact(
+                con, books.settings.lake_root, TABLE, period.start, before.run_id if before else ""
+            )
+        if before and current:
             return Tagged(before.run_id, wrote=False)
         predecessor = before.run_id if before else None
         run_id = digest(inputs_id, predecessor)
@@ -88,6 +93,7 @@ def inputs_of(con: sa.Connection, settings: Settings, period: Period) -> str:
         str(period),
         [tuple(row) for row in raw],
         [tags.tenant_id, tags.plan_id, tags.service_component],
+        [settings.charge.basis, settings.coverage.untaggable],  # the coverage published with the month
         _content(con, t.tag_aliases.c.tag_name, t.tag_aliases.c.alias, t.tag_aliases.c.canonical),
         _content(con, *t.account_tenants.c),
         _content(con, t.tenants.c.tenant_id, t.tenants.c.plan_id),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.lake import live
 from cops_dagster.ledger import allocate, deliver, ingest, reconcile, sweep, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
@@ -26,6 +27,9 @@ def nothing_to_do(books: Books, period: Period) -> bool:
             if raw is None or raw.inputs_id != ingest.inputs_of(row.delivery_id, row.source_id, period):
                 return False
         try:
+            for table in (ingest.TABLE, tag.TABLE, allocate.TABLE):
+                files = live.live_files(con, books.settings.lake_root, table, period_start=period.start)
+                live.verify(files, digests=False)
             tagged = head(con, tag.TABLE, period)
             if tagged is None or tagged.inputs_id != tag.inputs_of(con, books.settings, period):
                 return False
