@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BUILT_FROM = ("README.md", "pyproject.toml", "setup.py", "setup.cfg", "MANIFEST.in", "LICENSE", "workspace.yaml")
+BUILT_FROM = (
+    "README.md",
+    "pyproject.toml",
+    "setup.py",
+    "setup.cfg",
+    "MANIFEST.in",
+    "LICENSE",
+    "workspace.yaml",
+)
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 # The real loader in a process of its own; -I keeps the working directory and the environment out.

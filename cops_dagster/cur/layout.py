@@ -70,9 +70,14 @@ def months(files: Files) -> list[ReportMonth]:
 def find(files: Files, month: ReportMonth) -> Found:
     """The newest complete delivery of a month: the pointer manifest first, then older assemblies."""
     refusals: list[CopsError] = []
+    refused: set[bytes] = set()
     for folder, manifest_file in _candidates(files, month):
         try:
-            return Found(_complete(files, month, folder, manifest_file), tuple(refusals))
+            body = files.read(manifest_file, manifests.SIZE_LIMIT)
+            if body in refused:
+                continue  # the pointer and its assembly's own manifest are one delivery
+            refused.add(body)
+            return Found(_complete(files, month, folder, manifest_file, body), tuple(refusals))
         except CopsError as refusal:
             refusals.append(refusal)
     return Found(None, tuple(refusals))
@@ -95,10 +100,9 @@ def _is_manifest(file: FileStat) -> bool:
 
 
 def _complete(
-    files: Files, month: ReportMonth, folder: tuple[str, ...], manifest_file: FileStat
+    files: Files, month: ReportMonth, folder: tuple[str, ...], manifest_file: FileStat, body: bytes
 ) -> Delivered:
     subject = f"manifest {'/'.join((*folder, manifest_file.name))}"
-    body = files.read(manifest_file, manifests.SIZE_LIMIT)
     manifest = manifests.parse(body, subject=subject)
     if manifest.period != month.period:
         raise CopsError(
