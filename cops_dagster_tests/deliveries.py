@@ -55,7 +55,9 @@ Credit AmazonEC2        111111111111  .       .     .          -1.5
 
 INPUTS = {
     "plans": "plan_id,effective_from,markup_bps\nteam,2025-01-01,0\n",
-    "tenants": "tenant_id,name,plan_id,active_from\nacme,Acme,team,2025-01-01\nglobex,Globex,team,2025-01-01\n",
+    "tenants": (
+        "tenant_id,name,plan_id,active_from\nacme,Acme,team,2025-01-01\nglobex,Globex,team,2025-01-01\n"
+    ),
     "allocation_keys": "key_name,measure,max_age_hours\nnetwork,network,24\n",
     "allocation_rules": (
         "rule_id,version,effective_from,priority,match_service,match_charge_class,method,key_name,shares,"

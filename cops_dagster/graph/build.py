@@ -34,7 +34,6 @@ def build_defs(
                 JOB,
                 selection=dg.AssetSelection.assets(*made),
                 description="One billing period from delivery to reconciled.",
-                partitions_def=periods,
             )
         ],
         resources={"ledger": Ledger(), **(resources or {})},

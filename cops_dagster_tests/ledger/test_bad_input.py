@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,7 +64,7 @@ def missing_file(cur: Path) -> None:
 def linked_file(cur: Path) -> None:
     path = write(cur, [lines(MONTH)], assembly="a2") / FILE
     elsewhere = path.rename(cur / "elsewhere.parquet")
-    os.symlink(elsewhere, path)
+    path.symlink_to(elsewhere)
 
 
 def mixed(cur: Path) -> None:
@@ -82,7 +81,9 @@ CASES: dict[str, tuple[str, Break]] = {
     "a file is a link to elsewhere": ("E-CHUNK-MISSING", linked_file),
     "a file is named twice": ("E-CHUNK-DUP", again(manifest={"reportKeys": [f"a/{FILE}", f"a/{FILE}"]})),
     "no file is named": ("E-MANIFEST", again(manifest={"reportKeys": []})),
-    "another period is named": ("E-MANIFEST-SCOPE", again(manifest={"billingPeriod": {"start": "20250801T0"}})),
+    "another period is named": (
+        "E-MANIFEST-SCOPE", again(manifest={"billingPeriod": {"start": "20250801T0"}}),
+    ),
     "Parquet cut by one byte": ("E-FILE-TRUNC", in_file(lambda body: body[:-1])),
     "Parquet cut in half": ("E-FILE-TRUNC", in_file(lambda body: body[: len(body) // 2])),
     "an empty file": ("E-FILE-TRUNC", in_file(lambda _: b"")),

@@ -126,12 +126,9 @@ def test_a_newer_delivery_replaces_the_lines_and_reverses_the_entries(books: Boo
 
 
 def test_a_column_that_aws_adds_is_kept_and_one_it_leaves_out_is_null(tmp_path: Path) -> None:
-    more = (
-        MONTH.replace("cost\n", "cost product_new_thing\n", 1)
-        .replace("\n", " seen\n")
-        .replace("product_new_thing seen", "product_new_thing")
-    )
-    write(tmp_path / "cur", [lines(more.lstrip(" seen"))])
+    header, *rows = MONTH.strip().splitlines()
+    more = "\n".join([f"{header} product_new_thing", *(f"{row} seen" for row in rows)])
+    write(tmp_path / "cur", [lines(more)])
     books = home(tmp_path)
     run(books)
     rows = answer(
