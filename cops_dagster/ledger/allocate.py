@@ -24,7 +24,7 @@ from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish, refuse
+from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish, refuse, settle
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -240,7 +240,8 @@ def allocate(books: Books, period: Period, *, note: str | None = None) -> Alloca
         CopsError: `E-KEY-ZERO` when a key that a pool needs is empty and its rule says `fail`;
             `E-VERDICT` when the staged entries do not equal the pool; the head stays in each case.
     """
-    for _ in range(3):
+
+    def once() -> Allocated:
         with books.admin.read() as con:
             inputs = gather(con, books.settings, period)
             before = head(con, TABLE, period)
@@ -248,16 +249,11 @@ def allocate(books: Books, period: Period, *, note: str | None = None) -> Alloca
             return Allocated(before.run_id, wrote=False)
         predecessor = before.run_id if before else None
         run_id = digest(inputs.inputs_id, predecessor)
-        try:
-            with attempt(books) as trying:
-                _run(books, trying, period, inputs, run_id, predecessor, note)
-            return Allocated(run_id, wrote=True, reversed_run_id=predecessor)
-        except Superseded:
-            continue
-    raise CopsError(
-        "E-CONTENTION", f"allocation of {period}", expected="one run at a time for a period",
-        found="the head moved three times", next_step="run again when the other runs have ended",
-    )  # fmt: skip
+        with attempt(books) as trying:
+            _run(books, trying, period, inputs, run_id, predecessor, note)
+        return Allocated(run_id, wrote=True, reversed_run_id=predecessor)
+
+    return settle(f"allocation of {period}", once)
 
 
 def _run(

@@ -24,7 +24,7 @@ from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_RAW
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish
+from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import verdicts
@@ -71,26 +71,25 @@ def inputs_of(delivery_id: str, source_id: str, period: Period) -> str:
 
 def _source(books: Books, period: Period, delivery: Any) -> Ingested:
     inputs_id = inputs_of(delivery.delivery_id, delivery.source_id, period)
-    for _ in range(3):  # another process may publish between the look and the commit
+
+    def once() -> Ingested:
         with books.admin.read() as con:
             before = head(con, TABLE, period, delivery.source_id)
-            current = before is not None and before.inputs_id == inputs_id
-            current = current and live.intact(
-                con, books.settings.lake_root, TABLE, period.start, before.run_id if before else ""
+            root = books.settings.lake_root
+            current = (
+                before is not None
+                and before.inputs_id == inputs_id
+                and live.intact(con, root, TABLE, period.start, before.run_id)
             )
-        if before and current:
-            return Ingested(delivery.source_id, before.run_id, delivery.delivery_id, wrote=False)
-        run_id = digest(inputs_id, before.run_id if before else None)
-        try:
-            with attempt(books) as trying:
-                _run(books, trying, period, delivery, inputs_id, run_id, before.run_id if before else None)
-            return Ingested(delivery.source_id, run_id, delivery.delivery_id, wrote=True)
-        except Superseded:
-            continue
-    raise CopsError(
-        "E-CONTENTION", f"ingestion of {period}", expected="one run at a time for a period",
-        found="the head moved three times", next_step="run again when the other runs have ended",
-    )  # fmt: skip
+        predecessor = before.run_id if before else None
+        if predecessor and current:
+            return Ingested(delivery.source_id, predecessor, delivery.delivery_id, wrote=False)
+        run_id = digest(inputs_id, predecessor)
+        with attempt(books) as trying:
+            _run(books, trying, period, delivery, inputs_id, run_id, predecessor)
+        return Ingested(delivery.source_id, run_id, delivery.delivery_id, wrote=True)
+
+    return settle(f"ingestion of {period}", once)
 
 
 def _run(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -25,11 +26,36 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
 SCHEMA_VERSION = 1
+Outcome = TypeVar("Outcome")
 _WRITABLE = ("open", "delayed", "provisional")
 
 
 class Superseded(Exception):
     """Another run moved the head since this one was planned: plan again."""
+
+
+PLANS_MAX = 3
+"""How often a run is planned anew when others move the head meanwhile."""
+
+
+def settle(subject: str, once: Callable[[], Outcome]) -> Outcome:
+    """Runs an act that plans over a head and publishes; plans again when it was superseded.
+
+    Raises:
+        CopsError: `E-CONTENTION` when the head moved under every plan.
+    """
+    for _ in range(PLANS_MAX):
+        try:
+            return once()
+        except Superseded:
+            continue
+    raise CopsError(
+        "E-CONTENTION",
+        subject,
+        expected="one run at a time for a period",
+        found=f"the head moved {PLANS_MAX} times while this run was made",
+        next_step="run again when the other runs have ended",
+    )
 
 
 @dataclass(frozen=True)

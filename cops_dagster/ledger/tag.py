@@ -19,7 +19,7 @@ from cops_dagster.lake.tables import FACT_COST_TAGGED
 from cops_dagster.ledger import ingest
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish
+from cops_dagster.ledger.publish import Publication, Staged, head, publish, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import verdicts
@@ -46,28 +46,26 @@ def tag(books: Books, period: Period) -> Tagged:
     Raises:
         CopsError: `E-PERIOD-UNKNOWN` when nothing is ingested.
     """
-    for _ in range(3):
+
+    def once() -> Tagged:
         with books.admin.read() as con:
             inputs_id = inputs_of(con, books.settings, period)
             before = head(con, TABLE, period)
-            current = before is not None and before.inputs_id == inputs_id
-            current = current and live.intact(
-                con, books.settings.lake_root, TABLE, period.start, before.run_id if before else ""
+            root = books.settings.lake_root
+            current = (
+                before is not None
+                and before.inputs_id == inputs_id
+                and live.intact(con, root, TABLE, period.start, before.run_id)
             )
-        if before and current:
-            return Tagged(before.run_id, wrote=False)
         predecessor = before.run_id if before else None
+        if predecessor and current:
+            return Tagged(predecessor, wrote=False)
         run_id = digest(inputs_id, predecessor)
-        try:
-            with attempt(books) as trying:
-                _run(books, trying, period, inputs_id, run_id, predecessor)
-            return Tagged(run_id, wrote=True)
-        except Superseded:
-            continue
-    raise CopsError(
-        "E-CONTENTION", f"tagging of {period}", expected="one run at a time for a period",
-        found="the head moved three times", next_step="run again when the other runs have ended",
-    )  # fmt: skip
+        with attempt(books) as trying:
+            _run(books, trying, period, inputs_id, run_id, predecessor)
+        return Tagged(run_id, wrote=True)
+
+    return settle(f"tagging of {period}", once)
 
 
 def inputs_of(con: sa.Connection, settings: Settings, period: Period) -> str:
