@@ -45,12 +45,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
     """
     with books.admin.read() as con:
         inputs_id = inputs_of(con, books.settings, period)
-        newest = con.execute(
-            sa.select(t.recon_run)
-            .where(t.recon_run.c.period_start == period.start)
-            .order_by(t.recon_run.c.recon_seq.desc())
-            .limit(1)
-        ).one_or_none()
+        newest = _newest(con, period)
         if newest and newest.inputs_id == inputs_id:
             return Reconciled(newest.recon_id, newest.status, wrote=False)
         run = head(con, "fact_cost_allocated", period)
@@ -67,6 +62,13 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
     recon_id = digest(inputs_id, newest.recon_id if newest else None)
     _record(books, period, made, aws, recon_id, inputs_id, run.run_id if run else None, note)
     return Reconciled(recon_id, made.status, wrote=True)
+
+
+def _newest(con: sa.Connection, period: Period) -> Any:
+    r = t.recon_run
+    return con.execute(
+        sa.select(r).where(r.c.period_start == period.start).order_by(r.c.recon_seq.desc()).limit(1)
+    ).one_or_none()
 
 
 def inputs_of(con: sa.Connection, settings: Settings, period: Period) -> str:
@@ -163,6 +165,9 @@ def _record(
 
     expected, variance = made.total("expected"), made.total("variance")
     with books.admin.write() as con:
+        newest = _newest(con, period)
+        if newest and newest.inputs_id == inputs_id:
+            return  # another process reconciled the same meanwhile, so this is the same reconciliation
         seq = con.execute(
             sa.insert(t.recon_run)
             .values(

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,20 @@ def copy(prepared: Path, name: str) -> Path:
     target = prepared.parent / name
     shutil.copytree(prepared, target)
     return target
+
+
+def test_the_same_month_run_by_three_processes_at_once_is_published_once(prepared: Path) -> None:
+    undisturbed = copy(prepared, "undisturbed")
+    assert child(undisturbed, 0).returncode == 0
+    together = copy(prepared, "together")
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(lambda _: child(together, 0), range(3)))
+    assert [one.returncode for one in done] == [0, 0, 0], [one.stderr[-500:] for one in done]
+    alone, crowd = (
+        world(open_books(settings_of(home=folder / "home", cur=str(folder / "cur"), actor="test")))
+        for folder in (undisturbed, together)
+    )
+    assert crowd == alone
 
 
 def test_a_run_killed_at_any_side_effect_ends_as_the_undisturbed_one(prepared: Path) -> None:
