@@ -45,6 +45,9 @@ def print_statuses(books: Books, period: Period | None) -> None:
         ]
         for one in state.statuses(books, period)
     ]  # fmt: skip
+    if not rows:
+        output.say("no delivery seen yet: set COPS_CUR and run `cops materialize PERIOD`, or try `cops demo`")
+        return
     numbers = ["lines", "AWS USD", "allocated USD", "gap", "invoiced USD", "variance", "coverage %"]
     output.table(
         "",
