@@ -25,7 +25,7 @@ class Period:
     def parse(cls, text: str) -> Period:
         """The period written `YYYY-MM`. Raises `E-PERIOD` for any other text."""
         match = _SPELLING.fullmatch(text)
-        if not match or int(match[1]) < 2000:
+        if not match or not 2000 <= int(match[1]) < 9999:
             raise CopsError(
                 "E-PERIOD",
                 f"period {text!r}",

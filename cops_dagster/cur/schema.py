@@ -16,6 +16,9 @@ from cops_dagster.errors import CopsError
 
 ColumnType = Literal["varchar", "double", "timestamp"]
 
+ZONED = "timestamp with time zone"
+"""A delivered type that is taken where a timestamp is expected: the instant, in UTC."""
+
 REVISION = 1
 """The newest revision; a change of the lists below is a new revision and a migration."""
 
@@ -104,6 +107,25 @@ EXPECTED: tuple[Column, ...] = (
 OWN: tuple[str, ...] = ("source_id", "delivery_id")
 """Columns COPS adds to `cur_billing_master`; part of the expected schema, never delivered."""
 
+MADE = frozenset(
+    [
+        "source_id",
+        "delivery_id",
+        "period_start",
+        "charge_class",
+        "commitment_line",
+        "net_unblended_cost",
+        "amortized_cost",
+        "net_amortized_cost",
+        "true_up_cost",
+        "upfront_cost",
+        "tenant_tag",
+        "plan_tag",
+        "component_tag",
+    ]
+)
+"""Names of columns that COPS makes of a line; a delivered column never takes their place."""
+
 BY_NAME: dict[str, Column] = {column.name: column for column in EXPECTED}
 
 
@@ -119,7 +141,10 @@ def require(found: dict[str, str], *, subject: str) -> None:
     """
     for column in EXPECTED:
         if column.required and column.name not in found:
-            near = difflib.get_close_matches(column.name, found, n=1, cutoff=0.6)
+            spelled = {name.lower(): name for name in found}
+            near = [
+                spelled[name] for name in difflib.get_close_matches(column.name, spelled, n=1, cutoff=0.6)
+            ]
             raise CopsError(
                 "E-SCHEMA-MISSING",
                 f"{subject}, column {column.name}",
@@ -129,7 +154,8 @@ def require(found: dict[str, str], *, subject: str) -> None:
             )
     for column in EXPECTED:
         delivered = found.get(column.name)
-        if delivered is not None and delivered != column.data_type:
+        zoned = column.data_type == "timestamp" and delivered == ZONED
+        if delivered is not None and delivered != column.data_type and not zoned:
             raise CopsError(
                 "E-SCHEMA-TYPE",
                 f"{subject}, column {column.name}",
@@ -140,5 +166,13 @@ def require(found: dict[str, str], *, subject: str) -> None:
 
 
 def unexpected(found: dict[str, str]) -> list[str]:
-    """Delivered columns that this revision does not know: kept, appended nullable and warned about."""
-    return [name for name in found if name not in BY_NAME]
+    """Delivered columns that this revision does not know: kept, appended nullable and warned about.
+
+    Engines compare names without case, so an expected column in another spelling is the expected one.
+    """
+    return [name for name in found if name.lower() not in BY_NAME]
+
+
+def kept_as(name: str) -> str:
+    """The name an unexpected column is kept under: its own, unless COPS makes a column of that name."""
+    return f"delivered_{name}" if name.lower() in MADE else name

@@ -7,6 +7,8 @@ money (sql/stage_fact_cost_raw.sql) and the decision what is complete (`cur/`).
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ _NORMAL = {
     "TIMESTAMP_NS": "timestamp",
     "TIMESTAMP_MS": "timestamp",
     "TIMESTAMP_S": "timestamp",
-    "TIMESTAMP WITH TIME ZONE": "timestamp",
+    "TIMESTAMP WITH TIME ZONE": cur_schema.ZONED,
 }
 
 
@@ -86,7 +88,7 @@ def inspect(engine: Engine, paths: list[Path], *, subject: str) -> tuple[dict[st
     for path in paths:
         _check_magic(path, subject)
         try:
-            source = exp.Select().select("*").from_(_function("read_parquet", path)).sql("duckdb")
+            source = exp.Select().select("*").from_(parquet([path])).sql("duckdb")
             columns = {
                 row[0]: _NORMAL.get(row[1], str(row[1])) for row in engine.run(f"DESCRIBE {source}").rows
             }
@@ -112,20 +114,50 @@ def inspect(engine: Engine, paths: list[Path], *, subject: str) -> tuple[dict[st
 
 def delivered_query(files: DeliveredFiles) -> exp.Query:
     """Every delivered column under its name and one type, the expected ones NULL where not sent."""
-    listed = exp.Array(expressions=[exp.Literal.string(str(path)) for path in files.paths])
-    query = exp.Select().from_(exp.Table(this=exp.Anonymous(this="read_parquet", expressions=[listed])))
+    query = exp.Select().from_(parquet(files.paths))
+    spelled = {name.lower(): name for name in files.columns}
     for column in cur_schema.EXPECTED:
-        value: exp.Expr = exp.column(column.name, quoted=True) if column.name in files.columns else exp.null()
+        value: exp.Expr = exp.null()
+        if column.name in spelled:
+            value = exp.column(spelled[column.name], quoted=True)
+            if (
+                files.columns[spelled[column.name]] == cur_schema.ZONED
+            ):  # the cast would follow the machine's zone
+                value = exp.func("make_timestamp", exp.func("epoch_us", value))
         query = query.select(exp.alias_(exp.cast(value, column.data_type), column.name, quoted=True))
     for name, text in (("source_id", files.source_id), ("delivery_id", files.delivery_id)):
         query = query.select(exp.alias_(exp.Literal.string(text), name))
     for name in cur_schema.unexpected(files.columns):
-        query = query.select(exp.column(name, quoted=True))
+        # as text, whatever its type: a type that no revision knows may change from month to month
+        value = exp.cast(exp.column(name, quoted=True), "varchar")
+        query = query.select(exp.alias_(value, cur_schema.kept_as(name), quoted=True))
     return query
 
 
+def parquet(paths: Sequence[Path], *, by_name: bool = False) -> exp.Table:
+    """`read_parquet` over exactly these files: names are no patterns, folders name no columns."""
+    options = {"hive_partitioning": False} | ({"union_by_name": True} if by_name else {})
+    return exp.Table(
+        this=exp.Anonymous(
+            this="read_parquet",
+            expressions=[
+                exp.Array(expressions=[_literal(path) for path in paths]),
+                *[
+                    exp.EQ(this=exp.column(name), expression=exp.Boolean(this=value))
+                    for name, value in options.items()
+                ],
+            ],
+        )
+    )
+
+
+def _literal(path: Path) -> exp.Expr:
+    # the engine reads * ? [ as patterns; in brackets each stands for itself
+    return exp.Literal.string(re.sub(r"([*?\[])", r"[\1]", str(path)))
+
+
 def _function(name: str, path: Path) -> exp.Table:
-    return exp.Table(this=exp.Anonymous(this=name, expressions=[exp.Literal.string(str(path))]))
+    return exp.Table(this=exp.Anonymous(this=name, expressions=[_literal(path)]))
 
 
 def _check_magic(path: Path, subject: str) -> None:

@@ -93,8 +93,9 @@ class Engine:
 
     def run(self, sql: str, params: Mapping[str, Value] | None = None) -> Rows:
         """Runs text that this package built; results are fetched whole (an open one blocks the next)."""
-        used = {name: value for name, value in (params or {}).items() if f"${name}" in sql}
         try:
+            asked = self._con.extract_statements(sql)[0].named_parameters if params else set()
+            used = {name: value for name, value in (params or {}).items() if name in asked}
             cursor = self._con.execute(sql, used) if used else self._con.execute(sql)
             rows = cursor.fetchall()
         except duckdb.Error as problem:

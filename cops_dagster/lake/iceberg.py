@@ -56,7 +56,7 @@ def open_catalog(lake_root: Path) -> Catalog:
     catalog = SqlCatalog(
         "cops",
         uri=f"sqlite:///{lake_root / 'iceberg_catalog.db'}",
-        warehouse=f"file://{lake_root / 'iceberg'}",
+        warehouse=str(lake_root / "iceberg"),
     )
     catalog.create_namespace_if_not_exists(NAMESPACE)
     return catalog

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlglot import exp
 
-from cops_dagster.lake.delivered import DeliveredFiles, delivered_query
+from cops_dagster.lake.delivered import DeliveredFiles, delivered_query, parquet
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.live import LiveFile, live_files, verify
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, Columns
@@ -176,10 +176,7 @@ def empty(columns: Columns) -> exp.Query:
 
 def read_parquet(paths: Sequence[Path]) -> exp.Query:
     """All columns of the given files, matched by name."""
-    listed = exp.Array(expressions=[exp.Literal.string(str(path)) for path in paths])
-    by_name = exp.EQ(this=exp.column("union_by_name"), expression=exp.true())
-    source = exp.Anonymous(this="read_parquet", expressions=[listed, by_name] if len(paths) > 1 else [listed])
-    return exp.select("*").from_(exp.Table(this=source))
+    return exp.select("*").from_(parquet(paths, by_name=len(paths) > 1))
 
 
 def over_files(columns: Columns, paths: Sequence[Path]) -> exp.Query:

@@ -87,13 +87,17 @@ _FUNCTIONS: dict[str, exp.Expr] = {
 def one_select(sql: str, *, dialect: str = "duckdb") -> exp.Query:
     """The single SELECT in `sql`. Raises `E-SQL` for anything else the parser finds."""
     try:
-        trees = [tree for tree in sqlglot.parse(sql, read=dialect) if tree is not None]
-    except sqlglot.errors.SqlglotError as problem:
+        parsed = sqlglot.parse(sql, read=dialect)
+        trees = [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
+    except (sqlglot.errors.SqlglotError, RecursionError) as problem:
         raise _not_select(str(problem).split("\n")[0]) from None
     if len(trees) != 1:
         raise _not_select(f"{len(trees)} statements")
     if not isinstance(trees[0], exp.Query):
         raise _not_select(trees[0].key.upper())
+    writes = trees[0].find(exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.Create, exp.Command)
+    if writes is not None:
+        raise _not_select(f"{writes.key.upper()} inside it")
     return trees[0]
 
 

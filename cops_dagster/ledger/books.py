@@ -5,6 +5,7 @@ Belongs here: opening them, once per process. Does not belong here: any act.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -44,9 +45,13 @@ class Books:
         """A fresh engine that spills below the home and is gone afterwards."""
         from cops_dagster.lake.engine import Engine  # 0.7 s that reading the books does not need
 
-        spill = self.settings.home / "spill"
-        spill.mkdir(parents=True, exist_ok=True)
-        with Engine(memory_limit=self.settings.memory_limit, spill=spill) as engine:
+        place = self.settings.home / "spill"
+        place.mkdir(parents=True, exist_ok=True)
+        # a folder of its own: the engine may read all of it, whatever it is locked down to
+        with (
+            tempfile.TemporaryDirectory(dir=place) as spill,
+            Engine(memory_limit=self.settings.memory_limit, spill=Path(spill)) as engine,
+        ):
             yield engine
 
     def namespace(self, engine: Engine, con: sa.Connection, period: Period | None = None) -> Namespace:

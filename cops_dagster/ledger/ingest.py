@@ -176,18 +176,20 @@ def _written_columns(delivered: dict[str, str]) -> tuple[str, ...]:
     An expected column that was not sent is not written: every view supplies it as NULL, and 15 columns
     of nothing took 13 % of the copy's time (measured).
     """
-    expected = [name for name, _ in FACT_COST_RAW if name not in cur_schema.BY_NAME or name in delivered]
-    return (*expected, *cur_schema.unexpected(delivered))
+    sent = {name.lower() for name in delivered}
+    made = sent | {"product_servicecode"}  # a service is never empty, even where AWS sent no such column
+    expected = [name for name, _ in FACT_COST_RAW if name not in cur_schema.BY_NAME or name in made]
+    return (*expected, *map(cur_schema.kept_as, cur_schema.unexpected(delivered)))
 
 
 def _with_added_columns(delivered: dict[str, str]) -> exp.Select:
     """The statement, with the columns AWS added appended behind the expected ones; blank tags NULL."""
     tree = statements.parsed("stage_fact_cost_raw")
     lines = next(cte.this for cte in tree.find_all(exp.CTE) if cte.alias == "lines")
-    for name in cur_schema.unexpected(delivered):
+    for name in map(cur_schema.kept_as, cur_schema.unexpected(delivered)):
         column = exp.column(name, quoted=True)
         value: exp.Expr = column
-        if name.startswith("resource_tags_") and delivered[name] == "varchar":
+        if name.lower().startswith("resource_tags_"):
             given = exp.NEQ(this=exp.func("TRIM", column.copy()), expression=exp.Literal.string(""))
             value = exp.Case().when(given, column)
         lines.select(exp.alias_(value, name, quoted=True), copy=False)

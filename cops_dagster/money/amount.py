@@ -11,7 +11,6 @@ from cops_dagster.errors import CopsError
 
 SCALE = 18
 ATTO = 10**SCALE
-_LIMIT = 10**38  # decimal(38,18) holds 38 digits in all, 20 of them before the point
 _EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
 
 
@@ -36,13 +35,23 @@ def from_decimal(value: Decimal, *, subject: str = "amount") -> int:
     """Atto-dollars of a `Decimal`, exactly; refuses what 18 decimals cannot hold."""
     if not value.is_finite():
         raise _refused("E-COST-NAN", subject, "a finite amount", str(value))
-    scaled = value.scaleb(SCALE, _EXACT)
-    atto = int(scaled)
-    if scaled != atto:
-        raise _refused("E-COST-SCALE", subject, f"at most {SCALE} decimals", str(value))
-    if abs(atto) >= _LIMIT:
-        raise _refused("E-COST-RANGE", subject, "at most 20 digits before the point", str(value))
-    return atto
+    if value and value.adjusted() >= 20:  # before any arithmetic: an exponent can name a million digits
+        raise _refused("E-COST-RANGE", subject, "at most 20 digits before the point", _short(value))
+    sign, digits, exponent = value.as_tuple()
+    surplus = -int(exponent) - SCALE  # decimals beyond the 18th; only zeros may stand there
+    if surplus > 0:
+        if any(digits[-surplus:]) or (value and surplus >= len(digits)):
+            raise _refused("E-COST-SCALE", subject, f"at most {SCALE} decimals", _short(value))
+        digits, surplus = digits[:-surplus], 0
+    if not any(digits):
+        return 0
+    atto = int("".join(map(str, digits))) * 10**-surplus
+    return -atto if sign else atto
+
+
+def _short(value: Decimal) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def to_decimal(atto: int) -> Decimal:

@@ -69,7 +69,8 @@ class Folder:
                 found=f"{file.size} bytes",
                 next_step="check what was put into the report folder",
             )
-        return Path(file.path).read_bytes()
+        with os.fdopen(os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
+            return stream.read(limit)
 
     def sha256(self, file: FileStat) -> str:
         """Hex digest of one file."""

@@ -263,7 +263,7 @@ GOLDEN = {
     "nothing": ((), "4bf5122f344554c53bde2ebb8cd2b7e3d1600ad631c385a5d7cce23c7785459a"),
     "every type": (
         ("ä\ud800", -7, False, DAY, datetime(2025, 9, 1, 3, 4, 5), Decimal("-12.5"), None, [1, ["x"]]),
-        "?",
+        "15f2e789219baabf60d17d49bfce1e28ee2a997f86c0d2455e9fc922b6d6893f",
     ),
 }
 

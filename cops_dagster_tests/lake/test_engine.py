@@ -1,0 +1,319 @@
+"""The engine: what comes back is what went in, and a locked one answers one SELECT and does nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cops_dagster.errors import CopsError
+from cops_dagster.lake import statements
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.namespace import read_parquet, view
+from cops_dagster.money import amount
+
+MINE = [(1, "mine")]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Engine]:
+    with Engine() as made:
+        yield made
+
+
+def put(path: Path, text: str) -> Path:
+    """A one-line Parquet file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"n": [1], "t": [text]}), path)
+    return path
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Engine]:
+    """A locked engine over `mine.parquet`, with a table in memory; others lie beside the file."""
+    mine = put(tmp_path / "lake" / "mine.parquet", "mine")
+    put(tmp_path / "lake" / "other.parquet", "other")
+    (tmp_path / "secret.txt").write_text("secret")
+    with Engine() as engine:
+        view(engine, "mine", read_parquet([mine]))
+        engine.table("admin", [("a", "BIGINT")], [(1,), (2,)])
+        engine.lock_down([mine])
+        yield engine
+
+
+# --- one SELECT ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1",
+        "select 1 ;",
+        "SELECT 1; -- and a comment",
+        "-- first\nSELECT ';' AS text",
+        "(SELECT 1)",
+        "FROM t SELECT a",
+        "WITH a AS (SELECT 1 AS n), b AS (SELECT * FROM a) SELECT * FROM b",
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT * FROM r",
+        "SELECT 1 UNION ALL SELECT 2",
+        "SELECT 1 INTERSECT SELECT 1",
+        "SELECT 1 EXCEPT SELECT 2",
+        "SELECT 'DELETE FROM t' AS text",
+        "SELECT * FROM (SELECT 1) AS inserted",
+    ],
+)
+def test_one_select_in_any_form_is_allowed(sql: str) -> None:
+    assert statements.one_select(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "",
+        " ; ",
+        "-- nothing",
+        "SELECT 1; SELECT 2",
+        "SELECT 1; DROP TABLE t",
+        "INSERT INTO t VALUES (1)",
+        "UPDATE t SET a = 1",
+        "DELETE FROM t",
+        "MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN DELETE",
+        "TRUNCATE t",
+        "CREATE TABLE t AS SELECT 1",
+        "CREATE VIEW v AS SELECT 1",
+        "DROP TABLE t",
+        "ALTER TABLE t ADD COLUMN b INT",
+        "COPY t TO 'x.csv'",
+        "COPY (SELECT 1) TO 'x.csv'",
+        "EXPORT DATABASE 'x'",
+        "ATTACH 'x.db'",
+        "DETACH x",
+        "USE x",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET memory_limit = '1GB'",
+        "RESET memory_limit",
+        "PRAGMA database_list",
+        "CALL pragma_version()",
+        "BEGIN",
+        "COMMIT",
+        "EXPLAIN ANALYZE SELECT 1",
+        "PREPARE p AS SELECT 1",
+        "EXECUTE p",
+        "VACUUM",
+        "CHECKPOINT",
+        "SELECT FROM WHERE",
+        "SELECT 'open",
+        "nonsense",
+        "WITH a AS (SELECT 1) DELETE FROM t",
+        "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
+        "WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d",
+        "WITH d AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM d",
+        "WITH d AS (UPDATE t SET a = 2 RETURNING *) SELECT * FROM d",
+        "SELECT * FROM (WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d)",
+        "SELECT 1 INTO t",
+    ],
+)
+def test_anything_but_one_select_is_refused(sql: str) -> None:
+    with pytest.raises(CopsError) as refusal:
+        statements.one_select(sql)
+    assert refusal.value.code == "E-SQL"
+
+
+# --- locked --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM mine",
+        "SELECT * FROM read_parquet('{lake}/mine.parquet')",
+        "SELECT * FROM read_parquet('{lake}/./mine.parquet')",
+        "SELECT * FROM '{lake}/mine.parquet'",
+    ],
+)
+def test_a_locked_engine_reads_the_files_it_was_given(sql: str, locked: Engine, tmp_path: Path) -> None:
+    assert locked.run(sql.format(lake=tmp_path / "lake")).rows == MINE
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_parquet('{lake}/other.parquet')",
+        "SELECT * FROM '{lake}/other.parquet'",
+        "SELECT * FROM read_parquet('{lake}/*.parquet')",
+        "SELECT * FROM read_parquet(['{lake}/mine.parquet', '{lake}/other.parquet'])",
+        "SELECT * FROM read_parquet('{lake}/mine.parquet/../other.parquet')",
+        "SELECT * FROM read_parquet('{lake}/../lake/other.parquet')",
+        "SELECT * FROM parquet_metadata('{lake}/other.parquet')",
+        "SELECT * FROM parquet_schema('{lake}/other.parquet')",
+        "SELECT * FROM read_text('{lake}/../secret.txt')",
+        "SELECT * FROM read_text('{lake}/mine.parquet/../../secret.txt')",
+        "SELECT * FROM read_blob('{lake}/../secret.txt')",
+        "SELECT * FROM read_csv('{lake}/../secret.txt')",
+        "SELECT * FROM sniff_csv('{lake}/../secret.txt')",
+        "SELECT * FROM read_json('{lake}/../secret.txt')",
+        "SELECT * FROM glob('{lake}/*')",
+        "SELECT * FROM read_parquet('https://example.invalid/x.parquet')",
+        "SELECT * FROM query('COPY (SELECT 1) TO ''{lake}/new.csv''')",
+        "SELECT * FROM query('DELETE FROM admin')",
+        "SELECT * FROM enable_logging('QueryLog', storage = 'file', storage_path = '{lake}/logs')",
+    ],
+)
+def test_a_locked_engine_answers_no_select_about_anything_else(
+    sql: str, locked: Engine, tmp_path: Path
+) -> None:
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    text = sql.format(lake=tmp_path / "lake")
+    assert statements.one_select(text)  # so the parser does not stop it; the lock must
+    with pytest.raises(CopsError) as refusal:
+        locked.run(text)
+    assert refusal.value.code == "E-SQL"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SET enable_external_access = true",
+        "SET allowed_paths = ['/']",
+        "SET allowed_directories = ['/']",
+        "SET memory_limit = '1GB'",
+        "SET lock_configuration = false",
+        "RESET lock_configuration",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "ATTACH '{lake}/new.db'",
+        "EXPORT DATABASE '{lake}/export'",
+        "COPY (SELECT 1) TO '{lake}/new.csv'",
+    ],
+)
+def test_a_locked_engine_cannot_be_unlocked_extended_or_made_to_write(
+    sql: str, locked: Engine, tmp_path: Path
+) -> None:
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    with pytest.raises(CopsError) as refusal:
+        locked.run(sql.format(lake=tmp_path / "lake"))
+    assert refusal.value.code == "E-SQL"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_the_parser_stops_the_one_write_that_the_lock_does_not(locked: Engine, tmp_path: Path) -> None:
+    """The engine lets COPY overwrite an allowed path in place (measured): so nobody may ask it to."""
+    mine = tmp_path / "lake" / "mine.parquet"
+    sql = f"COPY (SELECT 1 AS n, 'new' AS t) TO '{mine}' (FORMAT parquet, USE_TMP_FILE false)"
+    with pytest.raises(CopsError, match="E-SQL"):
+        statements.one_select(sql)
+    assert locked.run("SELECT * FROM mine").rows == MINE
+
+
+@pytest.mark.parametrize("name", ["plain", "[x]", "x*", "a?b", "with space", "it's"])
+def test_a_locked_engine_reads_its_files_in_any_folder_and_not_their_neighbours(
+    name: str, tmp_path: Path
+) -> None:
+    mine, other = put(tmp_path / name / "mine.parquet", "mine"), put(tmp_path / "x" / "mine.parquet", "other")
+    with Engine() as engine:
+        view(engine, "mine", read_parquet([mine]))
+        view(engine, "other", read_parquet([other]))
+        engine.lock_down([mine])
+        assert engine.run("SELECT * FROM mine").rows == MINE
+        with pytest.raises(CopsError, match="E-SQL"):
+            engine.run("SELECT * FROM other")
+
+
+def test_an_engine_locked_over_no_files_still_calculates(tmp_path: Path) -> None:
+    path = put(tmp_path / "x.parquet", "x")
+    with Engine() as engine:
+        engine.lock_down([])
+        assert engine.run("SELECT 1 + 1").rows == [(2,)]
+        with pytest.raises(CopsError, match="E-SQL"):
+            engine.run(f"SELECT * FROM '{path}'")
+
+
+# --- in and out ----------------------------------------------------------------------------------------
+
+ATTOS = st.integers(-(10**38) + 1, 10**38 - 1)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
+
+
+@given(st.lists(st.tuples(st.none() | ATTOS, st.none() | TEXTS, st.none() | st.booleans()), max_size=8))
+def test_a_small_table_holds_exactly_what_was_given(
+    shared: Engine, rows: list[tuple[int | None, str | None, bool | None]]
+) -> None:
+    columns = [("a", "DECIMAL(38,18)"), ("t", "VARCHAR"), ("is_b", "BOOLEAN")]
+    wanted = [(None if atto is None else amount.to_decimal(atto), text, flag) for atto, text, flag in rows]
+    shared.table('odd "name', columns, wanted)
+    found = shared.run('SELECT * FROM "odd ""name"')
+    assert found.columns == ("a", "t", "is_b")
+    assert sorted(found.rows, key=repr) == sorted(wanted, key=repr)
+
+
+def test_a_small_table_keeps_dates_and_times_and_replaces_the_one_before(shared: Engine) -> None:
+    row = (date(2025, 9, 1), datetime(2025, 9, 1, 3, 4, 5, 6), 2**62)
+    columns = [("d", "DATE"), ("t", "TIMESTAMP"), ("n", "BIGINT")]
+    shared.table("kept", columns, [row, row])
+    shared.table("kept", columns, [row])
+    assert shared.run("SELECT * FROM kept").rows == [row]
+    shared.table("kept", columns, [])
+    assert shared.run("SELECT * FROM kept").rows == []
+
+
+@given(st.lists(ATTOS.map(lambda atto: atto // 100), min_size=1, max_size=20))
+def test_a_sum_of_money_is_exact(shared: Engine, attos: list[int]) -> None:
+    shared.table("m", [("usd", "DECIMAL(38,18)")], [(amount.to_decimal(atto),) for atto in attos])
+    assert shared.run("SELECT SUM(usd) FROM m").rows == [(amount.to_decimal(sum(attos)),)]
+
+
+def test_a_sum_that_no_longer_fits_is_refused_not_rounded(shared: Engine) -> None:
+    shared.table("m", [("usd", "DECIMAL(38,18)")], [(Decimal("9e19"),), (Decimal("9e19"),)])
+    with pytest.raises(CopsError):
+        shared.run("SELECT SUM(usd) FROM m")
+
+
+@pytest.mark.parametrize(
+    ("sql", "params", "value"),
+    [
+        ("SELECT $start", {"start": date(2025, 9, 1)}, date(2025, 9, 1)),
+        ("SELECT $text", {"text": "'; DROP TABLE x; --"}, "'; DROP TABLE x; --"),
+        ("SELECT $usd", {"usd": Decimal("0.000000000000000001")}, Decimal("0.000000000000000001")),
+        ("SELECT $none IS NULL", {"none": None}, True),
+        ("SELECT 1", {"unused": "x"}, 1),
+        ("SELECT $start_2", {"start": "a", "start_2": "b"}, "b"),
+        ("SELECT '$start'", {"start": "a"}, "$start"),
+    ],
+)
+def test_parameters_are_bound_by_their_whole_name_and_never_read_as_sql(
+    sql: str, params: dict[str, object], value: object, shared: Engine
+) -> None:
+    assert shared.run(sql, params).rows == [(value,)]  # type: ignore[arg-type]
+
+
+def test_what_is_staged_is_written_whole_and_counted(shared: Engine, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "it's.parquet"
+    assert shared.stage(statements.one_select("SELECT n FROM range(3) AS r(n)"), target) == 3
+    assert sorted(shared.fetch(read_parquet([target])).rows) == [(0,), (1,), (2,)]
+    assert shared.stage(statements.one_select("SELECT 1 AS n WHERE FALSE"), target) == 0
+    assert shared.fetch(read_parquet([target])).rows == []
+
+
+def test_every_sql_file_is_one_select_in_the_dialect_of_the_engine() -> None:
+    folder = Path(__file__).resolve().parents[2] / "sql"
+    names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql"))
+    assert len(names) > 20
+    for name in names:
+        text = statements.to_duckdb(statements.parsed(name))
+        assert statements.one_select(text)
+        assert "EXACT_USD" not in text
+        assert statements.sha256(name) != statements.sha256(names[names.index(name) - 1])
+
+
+def test_a_statement_that_is_not_installed_is_named() -> None:
+    with pytest.raises(FileNotFoundError, match="no_such"):
+        statements.text("no_such")

@@ -1,0 +1,190 @@
+"""Verdicts at their boundaries: exactly there, and one atto-dollar to either side."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from cops_dagster.rules import verdicts
+from cops_dagster.rules.verdicts import Coverage, Verdict
+
+D = Decimal
+TINY = D("1e-18")
+
+
+def said(verdict: Verdict) -> str:
+    """`ok`, `nothing`, or the severity of a verdict that does not hold."""
+    return {True: "ok", None: "nothing", False: verdict.severity}[verdict.passed]
+
+
+BRIDGE = """
+# Σ|cost|     residual                 verdict    warn above max(0.01, 1e-7 Σ), error above 1e-4 Σ
+0             0                        ok
+0             0.01                     ok
+0             0.010000000000000001     ERROR
+100           0.01                     ok
+100           -0.01                    ok
+100           0.010000000000000001     ERROR
+1000          -0.010000000000000001    WARN
+1000          0.1                      WARN
+1000          0.100000000000000001     ERROR
+1000          -0.100000000000000001    ERROR
+100000        0.01                     ok
+100001        0.0100001                ok
+100001        0.010000100000000001     WARN
+10000000      1                        ok
+10000000      -1.000000000000000001    WARN
+10000000      1000                     WARN
+10000000      1000.000000000000000001  ERROR
+"""
+
+
+@pytest.mark.parametrize("row", [row for row in BRIDGE.strip().splitlines() if not row.startswith("#")])
+def test_the_bridge_of_cost_views_bears_the_rounding_of_aws_and_no_more(row: str) -> None:
+    absolute, residual, verdict = row.split()
+    views = {"unblended": D(7) + D(residual), "amortized": D(4), "true_up": D(-2), "upfront": D(5)}
+    found = verdicts.cost_views_bridge(views, D(absolute))
+    assert said(found) == verdict
+    assert found.figures["residual_usd"] == D(residual)
+    assert not found.refuses
+
+
+COVERAGE = """
+# covered   coverable   target  verdict
+100         100         100     ok
+99.999999999999999999  100  100  WARN
+98          100         100     WARN
+97.999999999999999999  100  100  ERROR
+0           0           100     nothing
+0           100         100     ERROR
+99          100         99      ok
+0.000000000000000098  0.0000000000000001  100  WARN
+0.000000000000000097  0.0000000000000001  100  ERROR
+1           3           33.333333  ok
+1           3           33.333334  ERROR
+"""
+
+
+@pytest.mark.parametrize("row", [row for row in COVERAGE.strip().splitlines() if not row.startswith("#")])
+def test_coverage_is_judged_at_its_target_and_its_floor_of_98(row: str) -> None:
+    covered, coverable, target, verdict = row.split()
+    figures = Coverage(D(covered), D(coverable), D(covered), 1, 2, 1, D(coverable) - D(covered))
+    found = verdicts.tag_coverage_at_target(figures, D(target), D(98))
+    assert said(found) == verdict
+    assert not found.refuses
+
+
+def test_coverage_shows_cost_rows_and_propagation_apart() -> None:
+    found = Coverage(D(1), D(3), D(2), 1, 4, 3, D(2))
+    assert (found.percent, found.row_percent, found.propagated_percent) == (
+        D("33.333333"), D(25), D("66.666667"),
+    )  # fmt: skip
+    nothing = Coverage(D(0), D(0), D(0), 0, 0, 0, D(0))
+    assert (nothing.percent, nothing.row_percent, nothing.propagated_percent) == (None, None, None)
+
+
+MISMATCH = """
+# fault  gap                     pool   verdict
+0        0                       100    ok
+2        0                       100    ok
+0        2                       100    ok
+1        1                       100    ok
+2        0.000000000000000001    100    ERROR
+0        2.000000000000000001    100    ERROR
+0        0                       0      nothing
+"""
+
+
+@pytest.mark.parametrize("row", [row for row in MISMATCH.strip().splitlines() if not row.startswith("#")])
+def test_two_per_cent_of_the_pool_may_be_unclaimed_or_undelivered_and_not_more(row: str) -> None:
+    fault, gap, pool, verdict = row.split()
+    assert said(verdicts.unallocated_within_2_pct(D(fault), D(gap), D(pool))) == verdict
+
+
+@pytest.mark.parametrize("rows", [(3, 2, 1), (0, 0, 0), (5, 0, 5)])
+def test_rows_that_match_are_published(rows: tuple[int, int, int]) -> None:
+    assert not verdicts.rows_match_delivery(*rows).refuses
+
+
+@pytest.mark.parametrize("rows", [(3, 2, 0), (3, 2, 2), (0, 1, 0)])
+def test_a_row_too_few_or_too_many_refuses(rows: tuple[int, int, int]) -> None:
+    assert verdicts.rows_match_delivery(*rows).refuses
+
+
+def test_tagging_may_not_move_one_atto_dollar_of_any_column() -> None:
+    raw = {"unblended": D(5), "amortized": D(3)}
+    assert verdicts.tagging_preserves_cost(raw, dict(raw)).passed
+    for name in raw:
+        for tiny in (TINY, -TINY):
+            assert verdicts.tagging_preserves_cost(raw, raw | {name: raw[name] + tiny}).refuses
+
+
+def test_two_columns_that_move_against_each_other_do_not_cancel() -> None:
+    raw = {"unblended": D(5), "amortized": D(3)}
+    assert verdicts.tagging_preserves_cost(raw, {"unblended": D(6), "amortized": D(2)}).refuses
+
+
+def test_a_difference_by_service_refuses_and_none_does_not() -> None:
+    assert verdicts.allocated_equals_pool([{"service": "EC2"}], D(1)).refuses
+    assert not verdicts.allocated_equals_pool([], D(1)).refuses
+
+
+def test_an_empty_key_refuses_and_a_gap_in_the_rules_only_warns() -> None:
+    assert verdicts.key_totals_positive([{"rule_id": "r"}], 1).refuses
+    assert not verdicts.key_totals_positive([], 0).refuses
+    assert said(verdicts.rules_cover_every_pool([{"service": "EC2"}], 1)) == "WARN"
+    assert said(verdicts.rules_cover_every_pool([], 1)) == "ok"
+
+
+def test_tenants_are_known_when_there_is_a_registry_and_every_tag_is_in_it() -> None:
+    assert said(verdicts.tenants_are_known([], 1)) == "ok"
+    assert said(verdicts.tenants_are_known([{"tenant_tag": "x"}], 1)) == "WARN"
+    assert said(verdicts.tenants_are_known([], 0)) == "WARN"
+
+
+def test_rows_may_grow_or_stay_but_not_fall() -> None:
+    assert [said(verdicts.rows_not_falling(rows, 5)) for rows in (4, 5, 6)] == ["WARN", "ok", "ok"]
+    assert said(verdicts.rows_not_falling(0, None)) == "ok"
+
+
+def test_an_unexpected_column_is_named_and_warned_about() -> None:
+    found = verdicts.no_unexpected_columns(["b", "a"], 3)
+    assert (said(found), found.figures["unexpected_columns"]) == ("WARN", "b, a")
+    assert said(verdicts.no_unexpected_columns([], 3)) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [("ok", "ok"), ("warning", "WARN"), ("failed", "ERROR"), ("provisional", "WARN"), ("incomplete", "WARN")],
+)
+def test_a_variance_is_as_grave_as_its_reconciliation(status: str, verdict: str) -> None:
+    assert said(verdicts.variance_within_tolerance(status, D(1), None, "acme")) == verdict
+
+
+INVOICES = """
+# issued: before tax, tax   cur: before tax, tax                      verdict
+10.00  1.00   10.00                  1.00                             ok
+10.00  1.00   10.01                  0.99                             ok
+10.00  1.00   10.010000000000000001  1.00                             WARN
+10.00  1.00   9.989999999999999999   1.00                             WARN
+10.00  1.00   10.00                  1.010000000000000001             WARN
+10.00  1.00   9.00                   2.00                             WARN
+"""
+
+
+@pytest.mark.parametrize("row", [row for row in INVOICES.strip().splitlines() if not row.startswith("#")])
+def test_an_aws_invoice_ties_to_the_cent_before_tax_and_in_tax(row: str) -> None:
+    *usd, verdict = row.split()
+    before, tax, cur_before, cur_tax = map(D, usd)
+    found = verdicts.aws_invoice_matches_cur({"I": (before, tax)}, {"I": (cur_before, cur_tax)})
+    assert said(found) == verdict
+
+
+def test_an_invoice_without_lines_and_lines_without_an_invoice_are_both_found() -> None:
+    one, two = (D(10), D(0)), (D(5), D(0))
+    assert said(verdicts.aws_invoice_matches_cur({"I": one, "J": two}, {"I": one})) == "WARN"
+    found = verdicts.aws_invoice_matches_cur({"I": one}, {"I": one, "J": two})
+    assert (said(found), found.figures["not_loaded"]) == ("WARN", "J")
+    assert said(verdicts.aws_invoice_matches_cur({"I": one}, {"I": one, "": two})) == "ok"
+    assert said(verdicts.aws_invoice_matches_cur({}, {"I": one})) == "nothing"
