@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ def parse(body: bytes, *, subject: str) -> Manifest:
     if not isinstance(fields, dict):
         raise _refused(subject, "a JSON object", type(fields).__name__)
     names = tuple(_file_name(key, subject) for key in _list(fields, "reportKeys", subject))
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise CopsError(
             "E-CHUNK-DUP",

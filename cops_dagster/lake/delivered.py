@@ -7,7 +7,6 @@ money (sql/stage_fact_cost_raw.sql) and the decision what is complete (`cur/`).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from sqlglot import exp
 
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.engine import Engine, exact_name
 
 _MAGIC = b"PAR1"
 _NORMAL = {
@@ -152,8 +151,7 @@ def parquet(paths: Sequence[Path], *, by_name: bool = False) -> exp.Table:
 
 
 def _literal(path: Path) -> exp.Expr:
-    # the engine reads * ? [ as patterns; in brackets each stands for itself
-    return exp.Literal.string(re.sub(r"([*?\[])", r"[\1]", str(path)))
+    return exp.Literal.string(exact_name(path))
 
 
 def _function(name: str, path: Path) -> exp.Table:

@@ -7,6 +7,7 @@ over live files are made by `lake/namespace.py`. Athena and Trino would implemen
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -122,7 +123,9 @@ class Engine:
 
         `allowed_paths` alone does not stop `COPY … TO` (measured): the parser's one-SELECT rule does.
         """
-        listed = exp.Array(expressions=[exp.Literal.string(str(path)) for path in readable])
+        # both spellings: the engine checks the pattern it was given and the file it opens
+        spelled = [spelling for path in readable for spelling in (str(path), exact_name(path))]
+        listed = exp.Array(expressions=[exp.Literal.string(spelling) for spelling in spelled])
         self.run(f"SET allowed_paths = {listed.sql(dialect='duckdb')}")
         self.run("SET enable_external_access = false")
         self.run("SET lock_configuration = true")
@@ -130,6 +133,11 @@ class Engine:
     def _translated(self, statement: str | exp.Expr) -> str:
         tree = statements.parsed(statement) if isinstance(statement, str) else statement
         return statements.to_duckdb(tree)
+
+
+def exact_name(path: Path) -> str:
+    """A path for the engine's readers, which take * ? [ as patterns: in brackets each is itself."""
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
 
 
 def _text(value: Value) -> str | None:
