@@ -131,7 +131,7 @@ def test_months_and_dates_bind_as_dates_and_the_rest_as_text(ran: Books) -> None
 @pytest.mark.parametrize(
     ("sql", "found"),
     [
-        ("SELECT :start", "x"),
+        ("SELECT (:start)", "x"),
         ("SELECT 1, :start", "x"),
         ("SELECT '$start'", "$start"),
         ("SELECT COUNT(*) FROM tenants", 2),
