@@ -19,23 +19,30 @@ ColumnType = Literal["varchar", "double", "timestamp"]
 ZONED = "timestamp with time zone"
 """A delivered type that is taken where a timestamp is expected: the instant, in UTC."""
 
-REVISION = 1
+REVISION = 2
 """The newest revision; a change of the lists below is a new revision and a migration."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a delivery. `exact` columns are doubles that COPS keeps as exact decimals."""
+    """One column of a delivery.
+
+    Attributes:
+        required: a delivery without it is refused.
+        exact: delivered as a double or text, kept as an exact decimal.
+        since: the revision that brought it.
+    """
 
     name: str
     data_type: ColumnType
     required: bool = False
     exact: bool = False
+    since: int = 1
 
 
-def _columns(data_type: ColumnType, names: str, *, exact: bool = False) -> list[Column]:
+def _columns(data_type: ColumnType, names: str, *, exact: bool = False, since: int = 1) -> list[Column]:
     return [
-        Column(name.rstrip("!"), data_type, required=name.endswith("!"), exact=exact)
+        Column(name.rstrip("!"), data_type, required=name.endswith("!"), exact=exact, since=since)
         for name in names.split()
     ]
 
@@ -101,8 +108,72 @@ EXPECTED: tuple[Column, ...] = (
         " resource_tags_user_service_component resource_tags_user_name"
         " resource_tags_user_environment",
     ),
+    # revision 2: the whole flat part of CUR 2.0, split cost allocation, tags put on accounts
+    *_columns(
+        "varchar",
+        "bill_payer_account_name line_item_usage_account_name line_item_iam_principal"
+        " pricing_lease_contract_length pricing_offering_class pricing_purchase_option pricing_rate_code"
+        " product_comment product_fee_code product_fee_description product_from_location"
+        " product_from_location_type product_from_region_code product_instance_family product_instancesku"
+        " product_location product_location_type product_operation product_pricing_unit product_to_location"
+        " product_to_location_type product_to_region_code product_usagetype"
+        " reservation_availability_zone reservation_end_time reservation_modification_status"
+        " reservation_normalized_units_per_reservation reservation_number_of_reservations"
+        " reservation_start_time reservation_total_reserved_normalized_units"
+        " reservation_total_reserved_units reservation_units_per_reservation savings_plan_end_time"
+        " savings_plan_instance_type_family savings_plan_offering_type savings_plan_payment_option"
+        " savings_plan_purchase_term savings_plan_region savings_plan_savings_plan_rate"
+        " savings_plan_start_time split_line_item_parent_resource_id account_tag_tenant_id"
+        " account_tag_plan_id cost_category_tenant_id",
+        since=2,
+    ),
+    *_columns(
+        "double",
+        "reservation_unused_normalized_unit_quantity reservation_unused_quantity"
+        " split_line_item_actual_usage split_line_item_reserved_usage split_line_item_split_usage"
+        " split_line_item_split_usage_ratio",
+        since=2,
+    ),
+    *_columns(
+        "double",
+        "discount_bundled_discount discount_total_discount"
+        " reservation_net_amortized_upfront_cost_for_usage reservation_net_recurring_fee_for_usage"
+        " reservation_net_upfront_value reservation_upfront_value"
+        " split_line_item_net_split_cost split_line_item_net_unused_cost"
+        " split_line_item_public_on_demand_split_cost split_line_item_public_on_demand_unused_cost"
+        " split_line_item_split_cost split_line_item_unused_cost",
+        exact=True,
+        since=2,
+    ),
 )
-"""Revision 1, in the order of `fact_cost_raw`."""
+"""The newest revision, in the order of `fact_cost_raw`."""
+
+VIEW_COSTS: tuple[str, ...] = (
+    "line_item_unblended_cost",
+    "line_item_net_unblended_cost",
+    "reservation_effective_cost",
+    "reservation_net_effective_cost",
+    "reservation_amortized_upfront_fee_for_billing_period",
+    "reservation_net_amortized_upfront_fee_for_billing_period",
+    "reservation_unused_amortized_upfront_fee_for_billing_period",
+    "reservation_net_unused_amortized_upfront_fee_for_billing_period",
+    "reservation_unused_recurring_fee",
+    "reservation_net_unused_recurring_fee",
+    "savings_plan_total_commitment_to_date",
+    "savings_plan_used_commitment",
+    "savings_plan_savings_plan_effective_cost",
+    "savings_plan_net_savings_plan_effective_cost",
+    "savings_plan_amortized_upfront_commitment_for_billing_period",
+    "savings_plan_net_amortized_upfront_commitment_for_billing_period",
+)
+"""The money columns that a cost view needs: only these can cost a line its place."""
+
+LINE_TYPES: frozenset[str] = frozenset(
+    "Usage DiscountedUsage SavingsPlanCoveredUsage SavingsPlanNegation SavingsPlanRecurringFee"
+    " SavingsPlanUpfrontFee RIFee Fee FlatRateSubscription Tax Credit Refund EdpDiscount"
+    " PrivateRateDiscount BundledDiscount SppDiscount RiVolumeDiscount Discount".split()
+)
+"""Line item types whose cost views are known (CUR guide, "Line item details"; CID summary view)."""
 
 OWN: tuple[str, ...] = ("source_id", "delivery_id")
 """Columns COPS adds to `cur_billing_master`; part of the expected schema, never delivered."""

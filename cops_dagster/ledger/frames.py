@@ -16,6 +16,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,8 @@ FIELDS: dict[str, tuple[Field, ...]] = {
     "tag_aliases": (
         Field("tag_name", cells.one_of_cell("tenant_id", "plan_id", "service_component")),
         Field("alias", cells.alias_cell),
+        Field("effective_from", cells.day_cell, required=False, default=date(1970, 1, 1)),
+        Field("effective_to", cells.day_cell, required=False),
         Field("canonical", cells.text_cell),
     ),
     "account_tenants": (

@@ -102,8 +102,9 @@ plans = sa.Table(
 )
 tag_aliases = sa.Table(
     "tag_aliases", metadata,
-    _key("tag_name"), _key("alias"), _text("canonical", null=False),
-)  # tag_name: tenant_id | plan_id | service_component
+    _key("tag_name"), _key("alias"), _key("effective_from", sa.Date), _date("effective_to"),
+    _text("canonical", null=False),
+)  # tag_name: tenant_id | plan_id | service_component; in force over [effective_from, effective_to)
 account_tenants = sa.Table(
     "account_tenants", metadata,
     _key("usage_account_id"), _key("effective_from", sa.Date), _date("effective_to"),
@@ -168,6 +169,39 @@ cur_delivery_file = sa.Table(
     _key("delivery_id"), _key("position", sa.BigInteger), _text("name", null=False),
     _int("size_bytes", null=False), _text("sha256", null=False), _int("row_count", null=False),
 )
+cur_delivery_profile = sa.Table(  # what was measured of a delivery at first sight
+    "cur_delivery_profile", metadata,
+    _key("delivery_id"), _text("file_format", null=False), _time("newest_usage_at"),
+    _int("quarantined_rows", null=False), _money("quarantined_usd", null=False),
+    _text("figures_json", null=False),
+)
+cur_delivery_breakdown = sa.Table(  # rows and cost by one dimension at a time, for delivery diffs
+    "cur_delivery_breakdown", metadata,
+    _key("delivery_id"), _key("dimension"), _key("value"),
+    _int("row_count", null=False), _money("cost_usd", null=False),
+)  # dimension: account | service | invoice | line_type | usage_day
+cur_delivery_place = sa.Table(  # where a delivery was last seen lying; equal means no byte is read again
+    "cur_delivery_place", metadata,
+    _key("source_id"), _key("period_start", sa.Date), _key("delivery_id"),
+    _text("location_json", null=False), _time("seen_at", null=False),
+)
+cur_delivery_hold = sa.Table(  # deliveries that wait for a person; released by an approval
+    "cur_delivery_hold", metadata,
+    _key("delivery_id"), _text("source_id", null=False), _date("period_start", null=False),
+    _text("error_code", null=False), _text("found", null=False), _text("requested_by", null=False),
+    _time("held_at", null=False),
+)
+approval = sa.Table(  # a second person's yes, bound to the digest of what was approved (rule 5.14)
+    "approval", metadata,
+    _key("subject_type"), _key("subject_id"), _text("subject_digest", null=False),
+    _text("requested_by", null=False), _text("approved_by", null=False), _text("reason", null=False),
+    _time("approved_at", null=False),
+)
+cur_read_file = sa.Table(  # the Parquet that is read for a delivered file which is none
+    "cur_read_file", metadata,
+    _key("delivery_id"), _key("position", sa.BigInteger), _text("path", null=False),
+    _text("sha256", null=False), _int("size_bytes", null=False), _int("mtime_ns", null=False),
+)
 cur_billing_head = sa.Table(  # which delivery `cur_billing_master` shows, and where its files lie now
     "cur_billing_head", metadata,
     _key("source_id"), _key("period_start", sa.Date), _text("delivery_id", null=False),
@@ -190,6 +224,12 @@ expected_cur_schema = sa.Table(  # revisions; the views expected_cur_schema_v1 a
     "expected_cur_schema", metadata,
     _key("revision", sa.BigInteger), _key("column_name"), _int("position", null=False),
     _text("data_type", null=False), _flag("required"),
+)
+
+active_cost_allocation_tag = sa.Table(  # the payer's cost allocation tags as last listed from AWS
+    "active_cost_allocation_tag", metadata,
+    _key("tag_key"), _key("tag_type"), _text("status", null=False), _text("last_updated_at"),
+    _text("last_used_on"), _time("fetched_at", null=False),
 )
 
 # --- runs, the commit point and its projection ------------------------------------------------------
@@ -362,6 +402,9 @@ VIEWS: dict[str, str] = {
     "expected_cur_schema_v1": (
         "SELECT column_name, data_type, required FROM expected_cur_schema WHERE revision = 1"
     ),
+    "expected_cur_schema_v2": (
+        "SELECT column_name, data_type, required FROM expected_cur_schema WHERE revision = 2"
+    ),
     "expected_cur_schema_vN": (
         "SELECT column_name, data_type, required FROM expected_cur_schema "
         "WHERE revision = (SELECT max(revision) FROM expected_cur_schema)"
@@ -379,6 +422,7 @@ VIEWS: dict[str, str] = {
 
 VIEW_OF: dict[str, str] = {
     "expected_cur_schema_v1": "expected_cur_schema",
+    "expected_cur_schema_v2": "expected_cur_schema",
     "expected_cur_schema_vN": "expected_cur_schema",
     "recon_summary": "recon_run",
     "recon_tenant": "recon_run_tenant",

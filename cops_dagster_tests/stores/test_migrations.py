@@ -20,7 +20,8 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, open_admin
 
 APPEND_ONLY = (
-    "allocation_key_snapshot", "budget_history", "cur_delivery", "cur_delivery_file", "evidence_index",
+    "allocation_key_snapshot", "approval", "budget_history", "cur_delivery", "cur_delivery_breakdown",
+    "cur_delivery_file", "cur_delivery_hold", "cur_delivery_profile", "evidence_index",
     "expected_cur_schema", "lake_file", "period_lock_event", "publish_journal", "recon_run",
     "recon_run_tenant",
 )  # fmt: skip
@@ -76,15 +77,17 @@ def test_migrated_views_are_those_of_the_contract_and_can_be_read(admin: Admin) 
             con.exec_driver_sql(f"SELECT * FROM {name}").all()
 
 
-def test_expected_cur_schema_revision_1_is_that_of_the_code(admin: Admin) -> None:
-    expected = [(column.name, column.data_type, column.required) for column in schema.EXPECTED]
+@pytest.mark.parametrize("revision", range(1, schema.REVISION + 1))
+def test_every_revision_of_the_expected_cur_schema_is_that_of_the_code(admin: Admin, revision: int) -> None:
+    known = [column for column in schema.EXPECTED if column.since <= revision]
+    expected = [(column.name, column.data_type, column.required) for column in known]
     expected += [(name, "varchar", False) for name in schema.OWN]
     table = t.expected_cur_schema
     columns = (table.c.column_name, table.c.data_type, table.c.required)
     with admin.read() as con:
-        stored = con.execute(sa.select(*columns).where(table.c.revision == 1).order_by(table.c.position))
+        stored = con.execute(sa.select(*columns).where(table.c.revision == revision).order_by(table.c.position))
         assert [tuple(line) for line in stored] == expected
-        view = con.exec_driver_sql("SELECT column_name FROM expected_cur_schema_v1").scalars().all()
+        view = con.exec_driver_sql(f"SELECT column_name FROM expected_cur_schema_v{revision}").scalars().all()
         assert sorted(view) == sorted(name for name, _, _ in expected)
 
 
