@@ -33,22 +33,35 @@ class _Section(BaseModel):
 
 
 class Tags(_Section):
-    """Which resource tags name the tenant, plan and component; the first non-empty wins.
+    """Which tags name the tenant, plan and component, and how their values are spelled.
 
-    Each name is a CUR column without its `resource_tags_` prefix, such as `user_tenant_id`.
+    The first non-empty wins. `user_tenant_id` is the key `tenant_id` on the resource, else on the account,
+    else as a cost category; a full column name (`account_tag_team`) is that column alone. Values are trimmed,
+    brought to `unicode_form` and, with `fold_case`, compared without case.
     """
 
     tenant_id: tuple[str, ...] = ("user_tenant_id",)
     plan_id: tuple[str, ...] = ("user_plan_id",)
     service_component: tuple[str, ...] = ("user_service_component",)
+    fold_case: bool = False
+    unicode_form: Literal["NFC", "as_sent"] = "NFC"
+    inherit: bool = True
 
-    @field_validator("*")
+    @field_validator("tenant_id", "plan_id", "service_component")
     @classmethod
     def _column_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if not name.isascii() or not name.replace("_", "a").isalnum() or name != name.lower():
                 raise ValueError(f"{name!r} is not a tag column such as user_tenant_id")
         return names
+
+
+class Delivery(_Section):
+    """How far a new delivery of a month may differ before a person must approve it."""
+
+    shrink_pct: Decimal = Decimal(20)
+    growth_pct: Decimal = Decimal(100)
+    least_usd: Decimal = Decimal(1)
 
 
 class Charge(_Section):
@@ -96,6 +109,7 @@ class Settings(BaseSettings):
     actor: str | None = None
     memory_limit: str = Field("2500MiB", pattern=r"^\d+(MiB|GiB)$")
     tags: Tags = Tags()
+    delivery: Delivery = Delivery()
     charge: Charge = Charge()
     coverage: Coverage = Coverage()
     recon: Recon = Recon()
@@ -147,6 +161,11 @@ class Settings(BaseSettings):
     def deliveries_root(self) -> Path:
         """Where `cops deliver` keeps files that came without a manifest; always a report root."""
         return self.home / "deliveries"
+
+    @property
+    def converted_root(self) -> Path:
+        """Where the Parquet lies that is read instead of delivered CSV; AWS's bucket is never written to."""
+        return self.home / "converted"
 
     @property
     def report_roots(self) -> tuple[str, ...]:

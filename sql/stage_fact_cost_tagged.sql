@@ -1,92 +1,121 @@
--- fact_cost_tagged: the lines of a period at the grain that allocation and drill-down need. Lines are
--- grouped by their tags first and mapped afterwards, so aliases and tenants meet groups, not lines.
--- An unknown tag names no tenant: the line is untagged, and tenant_tag keeps what was delivered.
-WITH grouped AS (
+-- fact_cost_tagged: the lines of a period at the grain that allocation and drill-down need. Who names the
+-- tenant, strongest first: a tag on the resource, on the account, a cost category, the same resource's other
+-- lines, the account mapping. A name counts only while its tenant is active at the time of usage.
+-- An unknown tag names no tenant: the next kind is asked, and tenant_tag keeps what was delivered.
+WITH spoken AS (
+    SELECT usage_slice, resource_tenant_name AS tag_name FROM spelled_groups
+    UNION DISTINCT
+    SELECT usage_slice, account_tenant_name AS tag_name FROM spelled_groups
+    UNION DISTINCT
+    SELECT usage_slice, category_tenant_name AS tag_name FROM spelled_groups
+    UNION DISTINCT
+    SELECT usage_slice, inherited_tenant_name AS tag_name FROM spelled_groups
+),
+
+resolved AS (
     SELECT
-        period_start,
-        source_id,
-        delivery_id,
-        product_servicecode AS service,
-        component_tag,
-        line_item_usage_account_id AS account_id,
-        charge_class,
-        tenant_tag,
-        plan_tag,
-        COUNT(*) AS line_count,
-        COUNT_IF(line_item_unblended_cost > 0) AS positive_line_count,
-        SUM(line_item_unblended_cost) AS unblended_cost,
-        SUM(amortized_cost) AS amortized_cost,
-        SUM(net_unblended_cost) AS net_unblended_cost,
-        SUM(net_amortized_cost) AS net_amortized_cost,
-        SUM(true_up_cost) AS true_up_cost,
-        SUM(upfront_cost) AS upfront_cost,
-        SUM(CASE WHEN line_item_unblended_cost > 0 THEN line_item_unblended_cost ELSE 0 END)
-            AS positive_unblended_cost,
-        SUM(CASE WHEN amortized_cost > 0 THEN amortized_cost ELSE 0 END) AS positive_amortized_cost,
-        SUM(CASE WHEN net_amortized_cost > 0 THEN net_amortized_cost ELSE 0 END)
-            AS positive_net_amortized_cost
-    FROM cost_lines
-    WHERE period_start = :period_start
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+        s.usage_slice,
+        s.tag_name,
+        CASE
+            WHEN COALESCE(a.canonical, s.tag_name) IN ('__unallocated__', '__operator__') THEN NULL
+            WHEN :any_tenant THEN COALESCE(a.canonical, s.tag_name)
+            ELSE COALESCE(c.tenant_id, t.tenant_id)
+        END AS tenant_id
+    FROM spoken AS s
+    LEFT JOIN alias_names AS a
+        ON
+            a.tag_name = 'tenant_id' AND a.spelled = s.tag_name
+            AND a.effective_from <= s.usage_slice
+            AND (a.effective_to IS NULL OR a.effective_to > s.usage_slice)
+    LEFT JOIN tenants AS c
+        ON
+            c.tenant_id = a.canonical
+            AND c.active_from <= s.usage_slice AND (c.active_to IS NULL OR c.active_to > s.usage_slice)
+    LEFT JOIN tenant_names AS t
+        ON
+            a.canonical IS NULL AND t.spelled = s.tag_name
+            AND t.active_from <= s.usage_slice AND (t.active_to IS NULL OR t.active_to > s.usage_slice)
+    WHERE s.tag_name IS NOT NULL
 ),
 
 named AS (
     SELECT
         g.*,
-        COALESCE(ta.canonical, g.tenant_tag) AS tenant_name,
-        COALESCE(pa.canonical, g.plan_tag) AS plan_name,
-        COALESCE(ca.canonical, g.component_tag) AS service_component
-    FROM grouped AS g
-    LEFT JOIN tag_aliases AS ta ON ta.tag_name = 'tenant_id' AND ta.alias = g.tenant_tag
-    LEFT JOIN tag_aliases AS pa ON pa.tag_name = 'plan_id' AND pa.alias = g.plan_tag
-    LEFT JOIN tag_aliases AS ca ON ca.tag_name = 'service_component' AND ca.alias = g.component_tag
+        r1.tenant_id AS by_resource,
+        r2.tenant_id AS by_account,
+        r3.tenant_id AS by_category,
+        r4.tenant_id AS by_inheritance,
+        m.tenant_id AS by_mapping,
+        COALESCE(p.canonical, g.plan_name) AS tagged_plan,
+        COALESCE(ca.canonical, g.component_name) AS service_component
+    FROM spelled_groups AS g
+    LEFT JOIN resolved AS r1 ON r1.usage_slice = g.usage_slice AND r1.tag_name = g.resource_tenant_name
+    LEFT JOIN resolved AS r2 ON r2.usage_slice = g.usage_slice AND r2.tag_name = g.account_tenant_name
+    LEFT JOIN resolved AS r3 ON r3.usage_slice = g.usage_slice AND r3.tag_name = g.category_tenant_name
+    LEFT JOIN resolved AS r4 ON r4.usage_slice = g.usage_slice AND r4.tag_name = g.inherited_tenant_name
+    LEFT JOIN account_tenants AS m
+        ON
+            m.usage_account_id = g.account_id
+            AND m.effective_from <= g.usage_slice
+            AND (m.effective_to IS NULL OR m.effective_to > g.usage_slice)
+    LEFT JOIN alias_names AS p
+        ON
+            p.tag_name = 'plan_id' AND p.spelled = g.plan_name
+            AND p.effective_from <= g.usage_slice
+            AND (p.effective_to IS NULL OR p.effective_to > g.usage_slice)
+    LEFT JOIN tag_aliases AS ca
+        ON
+            ca.tag_name = 'service_component' AND ca.alias = g.component_name
+            AND ca.effective_from <= g.usage_slice
+            AND (ca.effective_to IS NULL OR ca.effective_to > g.usage_slice)
 ),
 
-mapped AS (
+decided AS (
     SELECT
         n.*,
+        COALESCE(by_resource, by_account, by_category, by_inheritance, by_mapping) AS tenant_id,
         CASE
-            WHEN n.tenant_name IN ('__unallocated__', '__operator__') THEN NULL
-            WHEN :any_tenant OR t.tenant_id IS NOT NULL THEN n.tenant_name
-        END AS tagged_tenant,
-        a.tenant_id AS account_tenant
+            WHEN by_resource IS NOT NULL THEN 'resource'
+            WHEN by_account IS NOT NULL THEN 'account'
+            WHEN by_category IS NOT NULL THEN 'cost_category'
+            WHEN by_inheritance IS NOT NULL THEN 'inherited'
+            WHEN by_mapping IS NOT NULL THEN 'mapping'
+            ELSE 'none'
+        END AS tag_source,
+        CASE
+            WHEN COALESCE(by_resource, by_account, by_category) IS NULL
+                THEN COALESCE(resource_tenant_name, account_tenant_name, category_tenant_name)
+        END AS tenant_tag
     FROM named AS n
-    LEFT JOIN tenants AS t ON t.tenant_id = n.tenant_name
-    LEFT JOIN account_tenants AS a
-        ON
-            a.usage_account_id = n.account_id
-            AND a.effective_from <= n.period_start
-            AND (a.effective_to IS NULL OR a.effective_to > n.period_start)
 )
 
 SELECT
-    m.period_start,
-    m.source_id,
-    m.delivery_id,
-    m.service,
-    m.service_component,
-    CASE WHEN COALESCE(m.tagged_tenant, m.account_tenant) IS NULL THEN m.account_id END AS usage_account_id,
-    m.charge_class,
-    COALESCE(m.tagged_tenant, m.account_tenant) AS tenant_id,
-    COALESCE(m.plan_name, p.plan_id) AS plan_id,
-    CASE
-        WHEN m.tagged_tenant IS NOT NULL THEN 'resource'
-        WHEN m.account_tenant IS NOT NULL THEN 'mapping'
-        ELSE 'none'
-    END AS tag_source,
-    CASE WHEN m.tagged_tenant IS NULL THEN m.tenant_tag END AS tenant_tag,
-    (m.tagged_tenant IS NOT NULL AND (m.plan_tag IS NOT NULL OR NOT :plan_required)) AS is_tag_complete,
-    CAST(SUM(m.line_count) AS BIGINT) AS line_count,
-    CAST(SUM(m.positive_line_count) AS BIGINT) AS positive_line_count,
-    SUM(m.unblended_cost) AS unblended_cost,
-    SUM(m.amortized_cost) AS amortized_cost,
-    SUM(m.net_unblended_cost) AS net_unblended_cost,
-    SUM(m.net_amortized_cost) AS net_amortized_cost,
-    SUM(m.true_up_cost) AS true_up_cost,
-    SUM(m.upfront_cost) AS upfront_cost,
-    SUM(m.positive_unblended_cost) AS positive_unblended_cost,
-    SUM(m.positive_amortized_cost) AS positive_amortized_cost,
-    SUM(m.positive_net_amortized_cost) AS positive_net_amortized_cost
-FROM mapped AS m
-LEFT JOIN tenants AS p ON p.tenant_id = COALESCE(m.tagged_tenant, m.account_tenant)
+    d.period_start,
+    d.source_id,
+    d.delivery_id,
+    d.service,
+    d.service_component,
+    CASE WHEN d.tenant_id IS NULL THEN d.account_id END AS usage_account_id,
+    d.charge_class,
+    d.tenant_id,
+    COALESCE(d.tagged_plan, p.plan_id) AS plan_id,
+    d.tag_source,
+    d.tenant_tag,
+    (
+        d.tag_source IN ('resource', 'account')
+        AND (COALESCE(d.resource_plan, d.account_plan) IS NOT NULL OR NOT :plan_required)
+    ) AS is_tag_complete,
+    CAST(SUM(d.line_count) AS BIGINT) AS line_count,
+    CAST(SUM(d.positive_line_count) AS BIGINT) AS positive_line_count,
+    SUM(d.unblended_cost) AS unblended_cost,
+    SUM(d.amortized_cost) AS amortized_cost,
+    SUM(d.net_unblended_cost) AS net_unblended_cost,
+    SUM(d.net_amortized_cost) AS net_amortized_cost,
+    SUM(d.true_up_cost) AS true_up_cost,
+    SUM(d.upfront_cost) AS upfront_cost,
+    SUM(d.positive_unblended_cost) AS positive_unblended_cost,
+    SUM(d.positive_amortized_cost) AS positive_amortized_cost,
+    SUM(d.positive_net_amortized_cost) AS positive_net_amortized_cost
+FROM decided AS d
+LEFT JOIN tenants AS p ON p.tenant_id = d.tenant_id
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12

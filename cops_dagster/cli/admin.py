@@ -42,7 +42,7 @@ def load(
     from cops_dagster.ledger.load import load as act
 
     books = open_books(settings.current())
-    done = act(books.admin, paths, actor=books.actor, replace=replace)
+    done = act(books.admin, paths, actor=books.actor, replace=replace, tags=books.settings.tags)
     if json:
         output.as_json(asdict(done))
         return

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from cops_dagster.cli import admin, demo, lake, materialize, query, show
+from cops_dagster.cli import admin, approve, demo, lake, materialize, query, show, tags
 from cops_dagster.errors import CopsError
 
 app = typer.Typer(
@@ -27,10 +27,12 @@ app.command("deliver")(materialize.deliver)
 app.command("sql")(query.sql)
 app.command("status")(show.status)
 app.command("runs")(show.runs)
+app.command("approve")(approve.approve)
 app.command("init")(admin.init)
 app.command("demo")(demo.demo)
 app.add_typer(admin.app, name="admin")
 app.add_typer(lake.app, name="lake")
+app.add_typer(tags.app, name="tags")
 
 
 def main() -> None:

@@ -71,7 +71,9 @@ def report(books: Books, period: Period, failed: list[dict[str, str]]) -> None:
 
 
 def deliver(
-    files: Annotated[list[Path], typer.Argument(help="CUR files of one month, Parquet.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="CUR files of one month: Parquet, or CSV (plain, gz, zip).")
+    ],
     period: Annotated[str, typer.Option(help="Billing month, YYYY-MM.")],
     source: Annotated[str, typer.Option(help="Name of the source.")] = "manual",
 ) -> None:
@@ -79,7 +81,7 @@ def deliver(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import deliver as act
+    from cops_dagster.ledger import handover as act
     from cops_dagster.ledger.books import open_books
     from cops_dagster.period import Period
 

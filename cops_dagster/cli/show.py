@@ -14,21 +14,86 @@ if TYPE_CHECKING:
 
 def status(
     period: Annotated[str | None, typer.Argument(help="Billing month, YYYY-MM; all without it.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DELIVERY", help="What changed since this delivery of the month.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show where each month stands, and the gap to the newest delivery."""
+    """Show where each month stands, and the gap to the newest delivery; of one month its deliveries too."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.errors import CopsError
     from cops_dagster.ledger import state
     from cops_dagster.ledger.books import open_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period) if period else None
     books = open_books(settings.current())
+    if since is not None:
+        if wanted is None:
+            raise CopsError(
+                "E-PARAM", "--since", expected="a month with it", found="none",
+                next_step="write it like `cops status 2025-09 --since DELIVERY`",
+            )  # fmt: skip
+        _changes(books, wanted, since, as_json=json)
+        return
     if json:
-        output.as_json([asdict(one) for one in state.statuses(books, wanted)])
-    else:
-        print_statuses(books, wanted)
+        found = [asdict(one) for one in state.statuses(books, wanted)]
+        if wanted:
+            found[0]["deliveries"] = [asdict(one) for one in state.deliveries(books, wanted)]
+        output.as_json(found)
+        return
+    print_statuses(books, wanted)
+    if wanted:
+        _deliveries(books, wanted)
+
+
+def _deliveries(books: Books, period: Period) -> None:
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import state
+
+    numbers = ["lines", "cost USD", "invoices", "not invoiced USD", "quarantined"]
+    output.table(
+        "deliveries",
+        ["source", "delivery", "layout", "delivered (UTC)", *numbers, "waits for"],
+        [
+            [
+                one.source_id, one.delivery_id[:16], f"{one.layout} {one.file_format}",
+                f"{one.delivered_at:%Y-%m-%d %H:%M}", f"{one.lines:,}", output.usd(one.cost_usd),
+                one.invoices, output.usd(one.usd_without_invoice), one.quarantined_lines, one.waits_for or "",
+            ]
+            for one in state.deliveries(books, period)
+        ],
+        right=numbers,
+    )  # fmt: skip
+
+
+def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None:
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import compare
+
+    found = compare.since(books, period, since)
+    if as_json:
+        rows = [{**asdict(change), "change_usd": change.change_usd} for change in found.changes]
+        output.as_json({**asdict(found), "changes": rows})
+        return
+    output.say(
+        f"{period} {found.source_id}: {found.before_id[:16]} → {found.after_id[:16]}, "
+        f"{found.rows_after - found.rows_before:+,} lines, {found.usd_after - found.usd_before:+f} USD"
+    )
+    numbers = ["lines before", "lines after", "USD before", "USD after", "change USD"]
+    output.table(
+        "",
+        ["by", "value", *numbers],
+        [
+            [
+                one.dimension, one.value or "(none)", f"{one.rows_before:,}", f"{one.rows_after:,}",
+                output.usd(one.usd_before), output.usd(one.usd_after), output.usd(one.change_usd),
+            ]
+            for one in found.changes
+        ],
+        right=numbers,
+    )  # fmt: skip
 
 
 def print_statuses(books: Books, period: Period | None) -> None:
@@ -41,7 +106,7 @@ def print_statuses(books: Books, period: Period | None) -> None:
             one.period, one.state, "yes" if one.is_final else "no", f"{one.lines:,}", output.usd(one.aws_usd),
             output.usd(one.allocated_usd), output.usd(one.gap_usd), output.usd(one.invoiced_usd),
             output.usd(one.variance_usd), "" if one.coverage_pct is None else f"{one.coverage_pct:.2f}",
-            one.recon_status, one.last_ingestion,
+            one.recon_status, one.last_ingestion, one.layouts,
         ]
         for one in state.statuses(books, period)
     ]  # fmt: skip
@@ -51,7 +116,7 @@ def print_statuses(books: Books, period: Period | None) -> None:
     numbers = ["lines", "AWS USD", "allocated USD", "gap", "invoiced USD", "variance", "coverage %"]
     output.table(
         "",
-        ["period", "state", "final", *numbers, "reconciled", "last ingestion"],
+        ["period", "state", "final", *numbers, "reconciled", "last ingestion", "layout"],
         rows,
         right=numbers,
     )

@@ -5,6 +5,7 @@ Belongs here: the port and its records. The implementations are in `stores/files
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,8 +30,8 @@ class FileStat:
 class Files(Protocol):
     """Read-only access to one report root."""
 
-    def range_folders(self) -> list[tuple[str, ...]]:
-        """Every folder below the root named `yyyymmdd-yyyymmdd`, as its parts below the root."""
+    def folders_named(self, fits: Callable[[str], bool]) -> list[tuple[str, ...]]:
+        """Every folder below the root whose name fits, as its parts below the root; none inside those."""
         ...
 
     def listing(self, parts: tuple[str, ...]) -> list[FileStat]:

@@ -1,48 +1,77 @@
-"""Finding deliveries: legacy CUR in Parquet, create-new-version and overwrite, manifest first.
+"""Finding deliveries: every way AWS lays a month of cost and usage into a bucket, manifest first.
 
-    <report>/<yyyymmdd>-<yyyymmdd>/<report>-Manifest.json                  the newest assembly
-    <report>/<yyyymmdd>-<yyyymmdd>/<assemblyId>/<report>-Manifest.json     one assembly, for ever
-    … with the data files beside the assembly's manifest, or beside the only one (overwrite)
+    legacy, create new version    <report>/<yyyymmdd>-<yyyymmdd>/<assemblyId>/…     manifest beside, and above
+    legacy, overwrite             <report>/<yyyymmdd>-<yyyymmdd>/…                  manifest beside
+    legacy with Athena            <report>/<report>/year=2025/month=9/…             manifest beside, and
+                                  <report>/<report>/cost_and_usage_data_status/…    READY or UPDATING
+    Data Exports, overwrite       <export>/data/BILLING_PERIOD=2025-09/…            manifest below metadata/
+    Data Exports, create new      <export>/data/BILLING_PERIOD=2025-09/<time>-<executionId>/…   likewise
 
-Belongs here: from a report root to `Delivered` file lists. Does not belong here: reading Parquet,
+Belongs here: from a report root to `Delivered` file lists. Does not belong here: reading data files,
 digests (`ledger/deliver.py`).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cops_dagster.cur import manifest as manifests
 from cops_dagster.cur.files import Files, FileStat
+from cops_dagster.cur.manifest import Manifest
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
 
-Layout = Literal["create_new_version", "overwrite"]
-_RANGE = re.compile(r"(\d{4})(\d{2})01-\d{8}")
+Layout = Literal[
+    "create_new_version", "overwrite", "athena", "data_exports_overwrite", "data_exports_create_new"
+]
+Kind = Literal["legacy", "athena", "data_exports"]
+
+_RANGE = re.compile(r"(\d{4})(\d{2})01-\d{8}", re.ASCII)
+_MONTH = re.compile(r"month=(\d{1,2})", re.ASCII | re.IGNORECASE)
+_YEAR = re.compile(r"year=(\d{4})", re.ASCII | re.IGNORECASE)
+_PARTITION = re.compile(r"billing_period=(\d{4}-\d{2})", re.ASCII | re.IGNORECASE)
+_STATUS = "cost_and_usage_data_status"
+_BESIDE = ("-Manifest.json", ".yml", ".sql")  # what AWS puts beside the data files
 
 
 @dataclass(frozen=True)
 class ReportMonth:
-    """One source's month as a place: the folder that holds its manifests."""
+    """One source's month as a place: the folder that holds its manifests.
+
+    `pointer` is the range folder of a report with Athena integration, which may hold the only manifest.
+    """
 
     source_id: str
     period: Period
     parts: tuple[str, ...]
+    kind: Kind = "legacy"
+    pointer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """One complete delivery as it lies there, not yet digested."""
+    """One complete delivery as it lies there, not yet digested.
+
+    Attributes:
+        report: whose report it is, by account and name; the same under another path is a moved report.
+        compression: what the manifest promises of the files' format, or ''.
+        strays: names of data files beside it that the manifest does not name.
+        status_files: the Athena status table, whose one value says READY or UPDATING.
+    """
 
     source_id: str
     period: Period
     layout: Layout
     assembly_id: str
+    report: str
+    compression: str
     manifest_body: bytes
     manifest_file: FileStat
     files: tuple[FileStat, ...]
+    strays: tuple[str, ...] = ()
+    status_files: tuple[FileStat, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,18 +82,53 @@ class Found:
     refusals: tuple[CopsError, ...]
 
 
+def is_month(name: str) -> bool:
+    """Whether a folder of this name holds one billing month."""
+    return any(pattern.fullmatch(name) for pattern in (_RANGE, _MONTH, _PARTITION))
+
+
 def months(files: Files) -> list[ReportMonth]:
-    """Every source and period under a report root, oldest first."""
-    found = []
-    for parts in files.range_folders():
-        if match := _RANGE.fullmatch(parts[-1]):
-            source = "/".join(parts[:-1]) or "report"
-            try:
-                period = Period.parse(f"{match[1]}-{match[2]}")
-            except CopsError:
-                continue  # a folder that only looks like a billing range
-            found.append(ReportMonth(source, period, parts))
-    return sorted(found, key=lambda month: (month.period, month.source_id))
+    """Every source and period under a report root, oldest first.
+
+    A report with Athena integration keeps a range folder for its manifests too; the folder with the
+    data is the one that counts.
+    """
+    found: dict[tuple[str, Period], ReportMonth] = {}
+    for parts in files.folders_named(is_month):
+        month = _month(parts)
+        if month is not None:
+            key = (month.source_id, month.period)
+            other = found.get(key)
+            if month.kind == "athena" and other:
+                found[key] = replace(month, pointer=other.parts)
+            elif other and other.kind == "athena":
+                found[key] = replace(other, pointer=month.parts)
+            else:
+                found[key] = month
+    return sorted(found.values(), key=lambda month: (month.period, month.source_id))
+
+
+def _month(parts: tuple[str, ...]) -> ReportMonth | None:
+    name = parts[-1]
+    try:
+        if match := _RANGE.fullmatch(name):
+            period = Period.parse(f"{match[1]}-{match[2]}")
+            return ReportMonth("/".join(parts[:-1]) or "report", period, parts)
+        if match := _PARTITION.fullmatch(name):
+            if len(parts) < 2 or parts[-2].lower() != "metadata":
+                return None
+            period = Period.parse(match[1])
+            return ReportMonth("/".join(parts[:-2]) or "report", period, parts, "data_exports")
+        match, year = _MONTH.fullmatch(name), _YEAR.fullmatch(parts[-2]) if len(parts) > 1 else None
+        if match and year:
+            base = parts[:-2]
+            if len(base) > 1 and base[-1] == base[-2]:  # AWS doubles the report's name
+                base = base[:-1]
+            period = Period.parse(f"{year[1]}-{int(match[1]):02d}")
+            return ReportMonth("/".join(base) or "report", period, parts, "athena")
+    except CopsError:
+        pass  # a folder that only looks like a billing month
+    return None
 
 
 def find(files: Files, month: ReportMonth) -> Found:
@@ -84,14 +148,22 @@ def find(files: Files, month: ReportMonth) -> Found:
 
 
 def _candidates(files: Files, month: ReportMonth) -> list[tuple[tuple[str, ...], FileStat]]:
-    top = [(month.parts, file) for file in files.listing(month.parts) if _is_manifest(file)]
+    top = [
+        (month.parts, file)
+        for parts in ((month.parts, month.pointer) if month.pointer else (month.parts,))
+        for file in files.listing(parts)
+        if _is_manifest(file)
+    ]
     assemblies = [
         ((*month.parts, name), file)
         for name in files.folders(month.parts)
         for file in files.listing((*month.parts, name))
         if _is_manifest(file)
     ]
-    newest_first = sorted(assemblies, key=lambda found: (found[1].version, found[0]), reverse=True)
+    if month.kind == "data_exports":  # an execution's folder begins with its time
+        newest_first = sorted(assemblies, key=lambda found: found[0], reverse=True)
+    else:
+        newest_first = sorted(assemblies, key=lambda found: (found[1].version, found[0]), reverse=True)
     return top + newest_first
 
 
@@ -104,7 +176,7 @@ def _complete(
 ) -> Delivered:
     subject = f"manifest {'/'.join((*folder, manifest_file.name))}"
     manifest = manifests.parse(body, subject=subject)
-    if manifest.period != month.period:
+    if manifest.period is not None and manifest.period != month.period:
         raise CopsError(
             "E-MANIFEST-SCOPE",
             subject,
@@ -112,25 +184,77 @@ def _complete(
             found=f"billing period {manifest.period}",
             next_step="move the delivery to its own period's folder",
         )
-    layout: Layout = "create_new_version" if folder != month.parts else "overwrite"
-    if folder == month.parts and manifest.assembly_id in files.folders(folder):
-        folder, layout = (*folder, manifest.assembly_id), "create_new_version"
-    listed = {file.name: file for file in files.listing(folder)}
+    place, layout = _place(files, month, folder, manifest)
+    listed = {file.name: file for file in _listing(files, place)}
     missing = [name for name in manifest.file_names if name not in listed]
     if missing:
         raise CopsError(
             "E-CHUNK-MISSING",
             subject,
-            expected=f"{len(manifest.file_names)} regular files in {'/'.join(folder)}",
+            expected=f"{len(manifest.file_names)} regular files in {'/'.join(place)}",
             found=f"{len(missing)} missing, first {missing[0]!r}",
             next_step="wait for the delivery to complete and run again; the ingested month stays",
         )
+    named = set(manifest.file_names)
     return Delivered(
         source_id=month.source_id,
         period=month.period,
         layout=layout,
         assembly_id=manifest.assembly_id,
+        report=f"{manifest.account}/{manifest.report_name}",
+        compression=manifest.compression,
         manifest_body=body,
         manifest_file=manifest_file,
         files=tuple(listed[name] for name in manifest.file_names),
+        strays=tuple(sorted(name for name in listed if name not in named and not _is_beside(name))),
+        status_files=_status_files(files, month),
     )
+
+
+def _place(
+    files: Files, month: ReportMonth, folder: tuple[str, ...], manifest: Manifest
+) -> tuple[tuple[str, ...], Layout]:
+    """The folder of the data files that a manifest in `folder` speaks of."""
+    if month.kind == "athena":
+        return folder, "athena"
+    if month.kind == "data_exports":
+        data = _data_folder(files, month)
+        if manifest.folder and manifest.folder in _folders(files, data):
+            return (*data, manifest.folder), "data_exports_create_new"
+        if folder != month.parts:  # an execution's own manifest speaks of its own folder only
+            return (*data, folder[-1]), "data_exports_create_new"
+        return data, "data_exports_overwrite"
+    if folder == month.parts and manifest.assembly_id in _folders(files, folder):
+        return (*folder, manifest.assembly_id), "create_new_version"
+    return folder, "overwrite" if folder == month.parts else "create_new_version"
+
+
+def _data_folder(files: Files, month: ReportMonth) -> tuple[str, ...]:
+    """`data/BILLING_PERIOD=…` beside `metadata/BILLING_PERIOD=…`; FOCUS-style lower case counts too."""
+    parts: tuple[str, ...] = month.parts[:-2]
+    for wanted in ("data", month.parts[-1]):
+        spelled = [name for name in _folders(files, parts) if name.lower() == wanted.lower()]
+        parts = (*parts, spelled[0] if spelled else wanted)
+    return parts
+
+
+def _status_files(files: Files, month: ReportMonth) -> tuple[FileStat, ...]:
+    if month.kind != "athena":
+        return ()
+    base = month.parts[:-2]
+    if _STATUS not in _folders(files, base):
+        return ()
+    return tuple(file for file in files.listing((*base, _STATUS)) if file.name.endswith(".parquet"))
+
+
+def _listing(files: Files, parts: tuple[str, ...]) -> list[FileStat]:
+    return files.listing(parts) if not parts or parts[-1] in files.folders(parts[:-1]) else []
+
+
+def _folders(files: Files, parts: tuple[str, ...]) -> list[str]:
+    known = not parts or parts[-1] in files.folders(parts[:-1])
+    return files.folders(parts) if known else []
+
+
+def _is_beside(name: str) -> bool:
+    return name.startswith((".", "_")) or name.endswith(_BESIDE)

@@ -1,7 +1,7 @@
-"""A legacy CUR manifest, parsed once and checked at the edge.
+"""Manifests, parsed once and checked at the edge: legacy CUR and Data Exports.
 
-Belongs here: what a manifest says (CUR guide, "Viewing your reports"; keys as in real ones).
-Does not belong here: whether the files it names exist (`cur/layout.py`).
+Belongs here: what a manifest says (keys as in real ones). Does not belong here: whether the files it
+names exist (`cur/layout.py`).
 """
 
 from __future__ import annotations
@@ -26,17 +26,30 @@ class Manifest:
     """What one manifest promises.
 
     Attributes:
-        assembly_id: AWS' id of this assembly; the folder of its files in create-new-version.
-        period: the billing period, from `billingPeriod`, never from the folder.
-        file_names: last part of each `reportKeys` entry, in order, each once.
+        assembly_id: AWS' id of this assembly or execution.
+        report_name, account: whose report it is; Data Exports put both into `exportArn`.
+        period: the billing period from `billingPeriod`; `None` in Data Exports, whose path says it.
+        compression: `GZIP`, `ZIP`, `Parquet`, or '' where the manifest does not say.
+        keys: bucket keys of the data files, in order, each once, without a leading slash.
     """
 
     assembly_id: str
     report_name: str
     account: str
-    period: Period
+    period: Period | None
     compression: str
-    file_names: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """Last part of each key."""
+        return tuple(key.rsplit("/", 1)[-1] for key in self.keys)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder that the data files share; '' when they share none."""
+        folders = {key.rsplit("/", 2)[-2] if key.count("/") else "" for key in self.keys}
+        return folders.pop() if len(folders) == 1 else ""
 
 
 def parse(body: bytes, *, subject: str) -> Manifest:
@@ -52,39 +65,56 @@ def parse(body: bytes, *, subject: str) -> Manifest:
         raise _refused(subject, "a JSON manifest", f"{type(problem).__name__}") from None
     if not isinstance(fields, dict):
         raise _refused(subject, "a JSON object", type(fields).__name__)
-    names = tuple(_file_name(key, subject) for key in _list(fields, "reportKeys", subject))
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise CopsError(
-            "E-CHUNK-DUP",
-            subject,
-            expected="every file named once",
-            found=f"{twice[0]!r} named {names.count(twice[0])} times",
-            next_step="wait for the next delivery, or ask AWS to deliver the month again",
-        )
+    if "dataFiles" in fields and "reportKeys" not in fields:
+        return _data_exports(fields, subject)
+    keys = _keys(fields, "reportKeys", subject)
     return Manifest(
         assembly_id=str(fields.get("assemblyId", "")),
         report_name=str(fields.get("reportName", "")),
         account=str(fields.get("account", "")),
         period=_period(fields, subject),
         compression=str(fields.get("compression", "")),
-        file_names=names,
+        keys=keys,
     )
 
 
-def _list(fields: dict[str, Any], name: str, subject: str) -> list[Any]:
+def _data_exports(fields: dict[str, Any], subject: str) -> Manifest:
+    arn = str(fields.get("exportArn", ""))  # arn:aws:bcm-data-exports:us-east-1:<account>:export/<name>-<id>
+    parts = arn.split(":", 5)
+    return Manifest(
+        assembly_id=str(fields.get("executionId", "")),
+        report_name=parts[5] if len(parts) == 6 else "",
+        account=parts[4] if len(parts) == 6 else "",
+        period=None,
+        compression="",
+        keys=_keys(fields, "dataFiles", subject),
+    )
+
+
+def _keys(fields: dict[str, Any], name: str, subject: str) -> tuple[str, ...]:
     value = fields.get(name)
     if not isinstance(value, list) or not value:
         raise _refused(subject, f"a non-empty list {name}", repr(value)[:80])
-    return value
+    keys = tuple(_key(key, name, subject) for key in value)
+    names = Counter(key.rsplit("/", 1)[-1] for key in keys)
+    twice = [name for name, times in names.items() if times > 1]
+    if twice:
+        raise CopsError(
+            "E-CHUNK-DUP",
+            subject,
+            expected="every file named once",
+            found=f"{twice[0]!r} named {names[twice[0]]} times",
+            next_step="wait for the next delivery, or ask AWS to deliver the month again",
+        )
+    return keys
 
 
-def _file_name(key: object, subject: str) -> str:
-    # A key is an opaque bucket key. Only its last part is compared with names that the folder
-    # itself lists, so no delivered text ever becomes a path.
+def _key(key: object, name: str, subject: str) -> str:
+    # A key is an opaque bucket key. Only its last parts are compared with names that a folder itself
+    # lists, so no delivered text ever becomes a path.
     if not isinstance(key, str) or not key.rsplit("/", 1)[-1]:
-        raise _refused(subject, "bucket keys in reportKeys", repr(key)[:80])
-    return key.rsplit("/", 1)[-1]
+        raise _refused(subject, f"bucket keys in {name}", repr(key)[:80])
+    return re.sub(r"^s3://[^/]*/", "", key).lstrip("/")
 
 
 def _period(fields: dict[str, Any], subject: str) -> Period:

@@ -9,8 +9,11 @@ files.
 from __future__ import annotations
 
 import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from cops_dagster.errors import CopsError
 
@@ -18,6 +21,8 @@ ColumnType = Literal["varchar", "double", "timestamp"]
 
 ZONED = "timestamp with time zone"
 """A delivered type that is taken where a timestamp is expected: the instant, in UTC."""
+
+_ACCOUNT = re.compile(r"[0-9]{12}")
 
 REVISION = 2
 """The newest revision; a change of the lists below is a new revision and a migration."""
@@ -169,9 +174,26 @@ VIEW_COSTS: tuple[str, ...] = (
 """The money columns that a cost view needs: only these can cost a line its place."""
 
 LINE_TYPES: frozenset[str] = frozenset(
-    "Usage DiscountedUsage SavingsPlanCoveredUsage SavingsPlanNegation SavingsPlanRecurringFee"
-    " SavingsPlanUpfrontFee RIFee Fee FlatRateSubscription Tax Credit Refund EdpDiscount"
-    " PrivateRateDiscount BundledDiscount SppDiscount RiVolumeDiscount Discount".split()
+    {
+        "Usage",
+        "DiscountedUsage",
+        "SavingsPlanCoveredUsage",
+        "SavingsPlanNegation",
+        "SavingsPlanRecurringFee",
+        "SavingsPlanUpfrontFee",
+        "RIFee",
+        "Fee",
+        "FlatRateSubscription",
+        "Tax",
+        "Credit",
+        "Refund",
+        "EdpDiscount",
+        "PrivateRateDiscount",
+        "BundledDiscount",
+        "SppDiscount",
+        "RiVolumeDiscount",
+        "Discount",
+    }
 )
 """Line item types whose cost views are known (CUR guide, "Line item details"; CID summary view)."""
 
@@ -193,19 +215,58 @@ MADE = frozenset(
         "tenant_tag",
         "plan_tag",
         "component_tag",
+        "quarantine_code",
+        "quarantine_reason",
+        "lost_values",
+        "service",
     ]
 )
 """Names of columns that COPS makes of a line; a delivered column never takes their place."""
 
+FAULT, FAULT_TEXT, LOST = "cops_fault", "cops_fault_text", "cops_lost"
+"""Columns of a file that COPS converted: why a line cannot be booked, its text, values nobody could read."""
+
 BY_NAME: dict[str, Column] = {column.name: column for column in EXPECTED}
 
 
-def require(found: dict[str, str], *, subject: str) -> None:
+@dataclass(frozen=True)
+class Sent:
+    """How one column came: its type as read, and the columns (or keys of map columns) it is read from.
+
+    Attributes:
+        data_type: `varchar`, `double`, `timestamp`, `ZONED`, `decimal` or the engine's own name.
+        origins: (column as spelled in the file, key of a map or `None`), the first non-empty wins.
+    """
+
+    data_type: str
+    origins: tuple[tuple[str, str | None], ...]
+
+
+Columns = Mapping[str, Sent]
+"""Flat Athena name → how it was sent."""
+
+
+def to_json(columns: Columns) -> str:
+    """The columns of a delivery as they are recorded."""
+    return json.dumps({name: [sent.data_type, *sent.origins] for name, sent in columns.items()})
+
+
+def from_json(text: str) -> dict[str, Sent]:
+    """The recorded columns; a plain type (recorded before maps were known) is a column of that name."""
+
+    def sent(name: str, value: Any) -> Sent:
+        if isinstance(value, str):
+            return Sent(value, ((name, None),))
+        return Sent(value[0], tuple((column, key) for column, key in value[1:]))
+
+    return {name: sent(name, value) for name, value in json.loads(text).items()}
+
+
+def require(found: Columns, *, subject: str) -> None:
     """Refuses a delivery whose columns cannot carry the ledger.
 
-    Args:
-        found: delivered column → normalised type (`varchar`, `double`, `timestamp`, other).
-        subject: the delivery, for the error.
+    Only required columns and those of a cost view can: any other of another type is read as far as it can
+    be, and what could not be read is counted and shown (`every_value_is_carried`).
 
     Raises:
         CopsError: `E-SCHEMA-MISSING` with the nearest delivered name; `E-SCHEMA-TYPE`.
@@ -224,9 +285,10 @@ def require(found: dict[str, str], *, subject: str) -> None:
                 next_step="restore the column in the report definition, or deliver the month again",
             )
     for column in EXPECTED:
-        delivered = found.get(column.name)
-        zoned = column.data_type == "timestamp" and delivered == ZONED
-        if delivered is not None and delivered != column.data_type and not zoned:
+        if column.name not in found or not (column.required or column.name in VIEW_COSTS):
+            continue
+        delivered = found[column.name].data_type
+        if delivered not in _readable_types(column):
             raise CopsError(
                 "E-SCHEMA-TYPE",
                 f"{subject}, column {column.name}",
@@ -236,7 +298,30 @@ def require(found: dict[str, str], *, subject: str) -> None:
             )
 
 
-def unexpected(found: dict[str, str]) -> list[str]:
+def _readable_types(column: Column) -> set[str]:
+    """The delivered types whose values carry over without a guess."""
+    types: set[str] = {column.data_type}
+    if column.data_type == "timestamp":
+        types.add(ZONED)
+    if column.exact:
+        types.add("decimal")
+    if column.exact and not column.required:
+        types |= {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}  # whole amounts, or a column without any value
+    return types
+
+
+def untrusted_accounts(accounts: Iterable[str]) -> list[str]:
+    """The account ids that are no twelve digits, in a delivery where others are.
+
+    Where none is (an anonymised report), the ids are the delivery's own convention, and nothing can be
+    told from their form.
+    """
+    known = set(accounts)
+    bad = {account for account in known if not _ACCOUNT.fullmatch(account)}
+    return sorted(bad) if bad != known else []
+
+
+def unexpected(found: Columns) -> list[str]:
     """Delivered columns that this revision does not know: kept, appended nullable and warned about.
 
     Engines compare names without case, so an expected column in another spelling is the expected one.

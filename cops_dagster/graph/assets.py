@@ -16,7 +16,7 @@ from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import Ledger, act
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.namespace import admin_columns
-from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES
+from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TENANT_TAGS
 from cops_dagster.ledger import allocate, budgets, deliver, ingest, reconcile, state, sweep, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
@@ -25,7 +25,16 @@ from cops_dagster.stores import tables as t
 
 OWNERS = ["team:data-engineering"]
 FINANCE = ["team:finance"]
-TRENDS = ("delivered_usd", "cost_usd", "unclaimed_usd", "aws_total_usd", "invoiced_total_usd", "variance_usd")
+TRENDS = (
+    "delivered_usd",
+    "cost_usd",
+    "quarantined_usd",
+    "missing_usd",
+    "unclaimed_usd",
+    "aws_total_usd",
+    "invoiced_total_usd",
+    "variance_usd",
+)
 
 
 def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
@@ -100,7 +109,21 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
         done = act(lambda: ingest.ingest(books, period))
         return _published(books, period, "fact_cost_raw", any(source.wrote for source in done))
 
-    return [cur_billing_master, fact_cost_raw]
+    @dg.asset(**_about("cur_quarantine", periods, "ingestion", ["fact_cost_raw"]))
+    def cur_quarantine(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """Lines that cannot be booked, each with its reason; expected to be empty."""
+        books, period = ledger.books(context), period_of(context)
+        with books.admin.read() as con, books.engine() as engine:
+            books.namespace(engine, con, period).provide(["cur_quarantine"])
+            rows = engine.fetch("fetch_quarantined_by_code", {"period_start": period.start}).dicts()
+        total = sum((row["cost_usd"] for row in rows), Decimal(0))
+        lines = sum(row["row_count"] for row in rows)
+        return _result(
+            {"dagster/partition_row_count": lines, "quarantined_usd": total, "by_code": rows},
+            f"{lines} {total:f}",
+        )
+
+    return [cur_billing_master, fact_cost_raw, cur_quarantine]
 
 
 def _tagging(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -125,7 +148,22 @@ def _tagging(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinitio
                  "coverable_usd", "missing_tenant_tag_usd", "missing_tenant_tag")  # fmt: skip
         return _result({name: row._mapping[name] for name in shown}, row.run_id)
 
-    return [fact_cost_tagged, tag_coverage]
+    @dg.asset(**_about("missing_tenant_tags", periods, "tagging", ["fact_cost_raw", "fact_cost_tagged"]))
+    def missing_tenant_tags(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """Where a tenant tag is missing, by the money it keeps from its tenant; expected to be empty."""
+        books, period = ledger.books(context), period_of(context)
+        with books.admin.read() as con, books.engine() as engine:
+            books.namespace(engine, con, period).provide(["missing_tenant_tags"])
+            rows = engine.fetch("fetch_missing_tenant_tags", {"period_start": period.start}).dicts()
+        total = rows[0]["total_usd"] if rows else Decimal(0)
+        places = rows[0]["places"] if rows else 0
+        shown = [
+            {name: _cents(value) for name, value in row.items() if name not in ("total_usd", "places")}
+            for row in rows
+        ]
+        return _result({"missing_usd": total, "places": places, "largest": shown}, f"{places} {total:f}")
+
+    return [fact_cost_tagged, tag_coverage, missing_tenant_tags]
 
 
 def _allocation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -249,6 +287,8 @@ def _columns(name: str) -> tuple[tuple[str, str], ...]:
         return CUR_BILLING_MASTER
     if name in LAKE_TABLES:
         return LAKE_TABLES[name]
+    if name == "missing_tenant_tags":
+        return MISSING_TENANT_TAGS
     if name == "unallocated_cost":
         return (("service", "VARCHAR"), ("charge_class", "VARCHAR"), ("unclaimed_usd", "DECIMAL(38,18)"))
     return admin_columns(t.metadata.tables[t.VIEW_OF.get(name, name)])

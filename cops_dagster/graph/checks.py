@@ -11,7 +11,7 @@ import dagster as dg
 from cops_dagster.graph.figures import result
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import Ledger, act
-from cops_dagster.ledger import judge
+from cops_dagster.ledger import judge, judge_delivery
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.rules.verdicts import Verdict
@@ -22,8 +22,17 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("delivery_is_complete", "Every file that the newest manifest names is there and readable.", True),
         ("schema_has_required_columns", "Required columns are there, each with its type.", True),
         ("one_currency", "Every line is in USD.", True),
+        ("no_delivery_waits_for_approval", "No newer delivery is held back or still arriving.", True),
         ("delivery_within_48h", "An open month was delivered within the last 48 hours.", False),
-        ("rows_not_falling", "The delivery has at least as many rows as the one before.", False),
+        ("rows_not_falling", "As many rows as the delivery before, in all and per usage day.", False),
+        ("folder_holds_only_named_files", "No data file lies there that the manifest does not name.", False),
+        ("files_differ", "No two files of a delivery have the same bytes.", False),
+        ("no_columns_removed", "Every column of the delivery before is still there.", False),
+        ("line_types_are_known", "Every line item type has known cost views.", False),
+        ("usage_lies_in_period", "Every usage line lies in its billing month.", False),
+        ("usage_is_not_negative", "No usage line has a negative cost.", False),
+        ("every_value_is_carried", "No value that no cost view needs was rounded or lost.", False),
+        ("each_payer_has_one_source", "No payer's month comes from two reports.", False),
         ("no_unexpected_columns", "AWS added no column that the expected schema does not know.", False),
     ),
     "fact_cost_raw": (
@@ -31,12 +40,17 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("cost_matches_delivery", "Delivered cost = accepted + quarantined, to the last digit.", True),
         ("cost_views_bridge", "unblended = amortized + true-up + upfront, to AWS's rounding.", False),
     ),
+    "cur_quarantine": (
+        ("no_lines_quarantined", "No line is set aside; while one is, the month cannot close.", False),
+    ),
     "fact_cost_tagged": (
         ("tagging_preserves_cost", "Every cost view sums to the same before and after tagging.", True),
         ("tag_coverage_at_target", "Coverable cost carries tenant and plan tags, by cost.", False),
         ("tenants_are_known", "Every delivered tenant tag names a registered tenant.", False),
         ("tenants_with_usage_have_direct_cost", "Tenants with platform usage appear in the CUR.", False),
         ("no_tenant_spikes", "No tenant's direct cost doubled since last month.", False),
+        ("tags_are_spelled_alike", "Each tenant's tag is written in one way.", False),
+        ("mapped_tags_are_active", "The payer's mapped cost allocation tags are active.", False),
     ),
     "allocation_key_snapshot": (
         ("key_totals_positive", "Every key that a pool needs has a positive total.", True),
@@ -60,8 +74,9 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
 BLOCKING = frozenset(name for checks in CHECKS.values() for name, _, blocking in checks if blocking)
 
 _JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
-    "cur_billing_master": judge.delivery,
+    "cur_billing_master": judge_delivery.delivery,
     "fact_cost_raw": judge.raw,
+    "cur_quarantine": judge.quarantined,
     "fact_cost_tagged": judge.tagged,
     "allocation_key_snapshot": judge.keys,
     "fact_cost_allocated": judge.allocated,

@@ -1,7 +1,7 @@
-"""Delivered CUR files as the engine sees them: magic bytes, schemas, and one typed query over them.
+"""Delivered files as queries: `cur_billing_master` as AWS sent it, `delivered_lines` with exact money.
 
-Belongs here: reading what AWS sent, under its own names, one type per column. Does not belong here:
-money (sql/stage_fact_cost_raw.sql) and the decision what is complete (`cur/`).
+Belongs here: one type per column whatever the format, and why a line must be set aside. Does not belong
+here: cost views (sql/stage_fact_cost_raw.sql), the decision what is complete (`cur/`).
 """
 
 from __future__ import annotations
@@ -15,48 +15,67 @@ from typing import Any
 from sqlglot import exp
 
 from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur.schema import Column, Sent
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.engine import Engine, exact_name
+from cops_dagster.lake.footers import parquet
+from cops_dagster.lake.functions import call
 
-_MAGIC = b"PAR1"
-_NORMAL = {
-    "VARCHAR": "varchar",
-    "DOUBLE": "double",
-    "FLOAT": "double",
-    "TIMESTAMP": "timestamp",
-    "TIMESTAMP_NS": "timestamp",
-    "TIMESTAMP_MS": "timestamp",
-    "TIMESTAMP_S": "timestamp",
-    "TIMESTAMP WITH TIME ZONE": cur_schema.ZONED,
-}
+USD = "DECIMAL(38, 18)"
+SPLIT_OPERATIONS = ("EKSPod-EC2", "ECSTask-EC2")
+"""Operations of split cost allocation rows: they repeat what their parent's line costs."""
+BAD_ACCOUNTS = "bad_accounts"
+"""A small table of account ids to set aside, where a delivery has any."""
 
 
 @dataclass(frozen=True)
 class DeliveredFiles:
-    """One delivery's data files, their columns (name → normalised type) and where they lie now."""
+    """One delivery's data files, their flat columns and where they lie now.
+
+    Attributes:
+        paths, sizes, versions: the files as AWS delivered them.
+        read_paths: the Parquet files that are read: the same, or what COPS made of CSV.
+    """
 
     delivery_id: str
     source_id: str
-    columns: dict[str, str]
+    columns: dict[str, Sent]
     paths: tuple[Path, ...]
     sizes: tuple[int, ...]
     versions: tuple[int, ...]
+    read_paths: tuple[Path, ...] = ()
 
     @classmethod
-    def recorded(cls, row: Any, home: Path) -> DeliveredFiles:
+    def recorded(cls, row: Any, home: Path, converted: Sequence[Any] = ()) -> DeliveredFiles:
         """From `cur_delivery` with `cur_billing_head.location_json` (the manifest stands first).
 
         Files below the home are recorded relative to it, so that a moved home still finds them.
+
+        Args:
+            converted: rows of `cur_read_file`.
         """
         location = json.loads(row.location_json)[1:]
+        instead = {one.position: home / one.path for one in converted}
         return cls(
             delivery_id=row.delivery_id,
             source_id=row.source_id,
-            columns=json.loads(row.columns_json),
+            columns=cur_schema.from_json(row.columns_json),
             paths=tuple(home / path for path, _, _ in location),
             sizes=tuple(size for _, size, _ in location),
             versions=tuple(version for _, _, version in location),
+            read_paths=tuple(
+                instead.get(position, home / path) for position, (path, _, _) in enumerate(location)
+            ),
         )
+
+    @property
+    def reading(self) -> tuple[Path, ...]:
+        """The files that the engine reads."""
+        return self.read_paths or self.paths
+
+    @property
+    def is_converted(self) -> bool:
+        """COPS converted the files, so money is exact already and faults stand beside it."""
+        return cur_schema.FAULT in self.columns
 
     def verify_unchanged(self) -> None:
         """Refuses delivered files whose size or time moved since they were digested (`E-DIGEST`)."""
@@ -68,121 +87,226 @@ class DeliveredFiles:
             if info is None or (info.st_size, info.st_mtime_ns) != (size, version):
                 raise CopsError(
                     "E-DIGEST",
-                    f"delivered file {path.name} of source {self.source_id}",
+                    f"delivered file {path.name!r} of source {self.source_id}",
                     expected=f"{size} bytes as when it was digested",
                     found="no such file" if info is None else "another size or time",
                     next_step="materialise the period again to take the newest delivery",
                 )
 
 
-def inspect(engine: Engine, paths: list[Path], *, subject: str) -> tuple[dict[str, str], list[int]]:
-    """Columns (name → normalised type) and rows per file, from the footers alone.
-
-    Raises:
-        CopsError: `E-FORMAT` (no Parquet), `E-FILE-TRUNC` (cut short or unreadable footer),
-            `E-SCHEMA-MIXED` (files of one delivery with different columns).
-    """
-    schemas: list[dict[str, str]] = []
-    counts: list[int] = []
-    for path in paths:
-        _check_magic(path, subject)
-        try:
-            source = exp.Select().select("*").from_(parquet([path])).sql("duckdb")
-            columns = {
-                row[0]: _NORMAL.get(row[1], str(row[1])) for row in engine.run(f"DESCRIBE {source}").rows
-            }
-            counted = engine.run(
-                exp.select("num_rows").from_(_function("parquet_file_metadata", path)).sql("duckdb")
-            )
-        except CopsError as problem:
-            raise _truncated(path, subject, problem.found) from None
-        schemas.append(columns)
-        counts.append(int(counted.rows[0][0]))
-    for path, columns in zip(paths, schemas, strict=True):
-        if columns != schemas[0]:
-            differing = sorted(set(columns.items()) ^ set(schemas[0].items()))
-            raise CopsError(
-                "E-SCHEMA-MIXED",
-                f"{subject}, file {path.name}",
-                expected=f"the columns of {paths[0].name}",
-                found=f"{len(differing)} differences, first {differing[0][0]} {differing[0][1]}",
-                next_step="ask AWS to deliver the month again",
-            )
-    return schemas[0], counts
-
-
-def delivered_query(files: DeliveredFiles) -> exp.Query:
-    """Every delivered column under its name and one type, the expected ones NULL where not sent."""
-    query = exp.Select().from_(parquet(files.paths))
-    spelled = {name.lower(): name for name in files.columns}
+def master_query(files: DeliveredFiles) -> exp.Query:
+    """`cur_billing_master`: every delivered column under its name and one type, NULL where not sent."""
+    query = exp.Select().from_(parquet(files.reading))
+    spelled = _spelled(files.columns)
     for column in cur_schema.EXPECTED:
-        value: exp.Expr = exp.null()
-        if column.name in spelled:
-            value = exp.column(spelled[column.name], quoted=True)
-            if (
-                files.columns[spelled[column.name]] == cur_schema.ZONED
-            ):  # the cast would follow the machine's zone
-                value = exp.func("make_timestamp", exp.func("epoch_us", value))
+        sent = spelled.get(column.name)
+        value = _as_sent(column, sent) if sent else exp.null()
         query = query.select(exp.alias_(exp.cast(value, column.data_type), column.name, quoted=True))
+    return _with_added(query, files)
+
+
+def lines_query(files: DeliveredFiles, *, judge_accounts: bool = False) -> exp.Query:
+    """`delivered_lines`: the same with exact money and absent tags NULL, and what is wrong with a line.
+
+    `quarantine_code` says why a line cannot be booked (NULL: it can), `quarantine_reason` which value it
+    was, `lost_values` whether a value that no cost view needs could not be carried whole.
+
+    Args:
+        judge_accounts: the table `bad_accounts` names accounts to set aside.
+    """
+    query = exp.Select().from_(parquet(files.reading))
+    spelled = _spelled(files.columns)
+    for column in cur_schema.EXPECTED:
+        sent = spelled.get(column.name)
+        kind = USD if column.exact else column.data_type
+        value = exp.cast(_exact(column, sent), kind) if sent else exp.cast(exp.null(), kind)
+        query = query.select(exp.alias_(value, column.name, quoted=True))
+    judged = _Judgement(files, spelled, judge_accounts)
+    query = query.select(
+        exp.alias_(judged.code(), "quarantine_code"),
+        exp.alias_(judged.reason(), "quarantine_reason"),
+        exp.alias_(judged.lost(), "lost_values"),
+    )
+    return _with_added(query, files)
+
+
+def _with_added(query: exp.Select, files: DeliveredFiles) -> exp.Select:
     for name, text in (("source_id", files.source_id), ("delivery_id", files.delivery_id)):
         query = query.select(exp.alias_(exp.Literal.string(text), name))
-    for name in cur_schema.unexpected(files.columns):
+    for name in added_columns(files.columns):
         # as text, whatever its type: a type that no revision knows may change from month to month
-        value = exp.cast(exp.column(name, quoted=True), "varchar")
+        value: exp.Expr = exp.cast(_delivered(files.columns[name]), "varchar")
+        if name.lower().startswith("resource_tags_"):
+            value = _unblank(value)
         query = query.select(exp.alias_(value, cur_schema.kept_as(name), quoted=True))
     return query
 
 
-def parquet(paths: Sequence[Path], *, by_name: bool = False) -> exp.Table:
-    """`read_parquet` over exactly these files: names are no patterns, folders name no columns."""
-    options = {"hive_partitioning": False} | ({"union_by_name": True} if by_name else {})
-    return exp.Table(
-        this=exp.Anonymous(
-            this="read_parquet",
-            expressions=[
-                exp.Array(expressions=[_literal(path) for path in paths]),
-                *[
-                    exp.EQ(this=exp.column(name), expression=exp.Boolean(this=value))
-                    for name, value in options.items()
-                ],
-            ],
-        )
+def added_columns(columns: dict[str, Sent]) -> list[str]:
+    """Delivered columns that the schema does not know, in order; COPS' own of a conversion left out."""
+    own = {cur_schema.FAULT, cur_schema.FAULT_TEXT, cur_schema.LOST}
+    return [name for name in cur_schema.unexpected(columns) if name not in own]
+
+
+def _spelled(columns: dict[str, Sent]) -> dict[str, Sent]:
+    return {name.lower(): sent for name, sent in columns.items()}
+
+
+def _delivered(sent: Sent) -> exp.Expr:
+    values: list[exp.Expr] = []
+    for column, key in sent.origins:
+        value: exp.Expr = exp.column(column, quoted=True)
+        if key is not None:
+            value = exp.func("map_extract_value", value, exp.Literal.string(key), dialect="duckdb")
+        values.append(value)
+    return values[0] if len(values) == 1 else exp.func("COALESCE", *values)
+
+
+def _as_sent(column: Column, sent: Sent) -> exp.Expr:
+    value = _delivered(sent)
+    if column.data_type == "timestamp":
+        return _instant(value, sent)
+    if column.data_type == "double" and sent.data_type != "double":
+        # a decimal goes by way of its text: the engine's cast divides and may miss by one unit
+        return exp.TryCast(this=exp.cast(value, "varchar"), to=exp.DataType.build("double"))
+    return value
+
+
+def _instant(value: exp.Expr, sent: Sent) -> exp.Expr:
+    if sent.data_type == cur_schema.ZONED:  # the cast would follow the machine's zone
+        return exp.func("make_timestamp", exp.func("epoch_us", value))
+    return call("UTC_TIME", value) if sent.data_type == "varchar" else value
+
+
+def _exact(column: Column, sent: Sent) -> exp.Expr:
+    """A value as `fact_cost_raw` keeps it."""
+    if column.name.startswith(("resource_tags_", "account_tag_", "cost_category_")):
+        return _unblank(exp.cast(_delivered(sent), "varchar"))
+    if not column.exact:
+        return _as_sent(column, sent)
+    value = _delivered(sent)
+    if sent.data_type == "double":
+        value = call("EXACT_USD", value)
+    elif sent.data_type != "decimal":
+        value = call("EXACT_TEXT_USD", exp.cast(value, "varchar"))
+    if column.name == "line_item_unblended_cost":
+        return exp.func("COALESCE", value, _nothing_of_its_own())
+    return value
+
+
+def _nothing_of_its_own() -> exp.Expr:
+    """0 for a split cost allocation row, which has no cost of its own; NULL for any other."""
+    operation = exp.column("line_item_operation", quoted=True)
+    return exp.Case().when(
+        exp.In(this=operation, expressions=[exp.Literal.string(name) for name in SPLIT_OPERATIONS]),
+        exp.cast(exp.Literal.number(0), USD),
     )
 
 
-def _literal(path: Path) -> exp.Expr:
-    return exp.Literal.string(exact_name(path))
+def _unblank(value: exp.Expr) -> exp.Expr:
+    given = exp.NEQ(this=exp.func("TRIM", value.copy()), expression=exp.Literal.string(""))
+    return exp.Case().when(given, value)
 
 
-def _function(name: str, path: Path) -> exp.Table:
-    return exp.Table(this=exp.Anonymous(this=name, expressions=[_literal(path)]))
+class _Judgement:
+    """What is wrong with a line, as expressions over one delivery's columns."""
 
+    def __init__(self, files: DeliveredFiles, spelled: dict[str, Sent], judge_accounts: bool) -> None:
+        self._spelled = spelled
+        self._converted = files.is_converted
+        self._accounts = judge_accounts
 
-def _check_magic(path: Path, subject: str) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        head = stream.read(4)
-        stream.seek(max(size - 4, 0))
-        tail = stream.read(4)
-    if head != _MAGIC:
-        if size == 0:
-            raise _truncated(path, subject, "0 bytes")
-        raise CopsError(
-            "E-FORMAT",
-            f"{subject}, file {path.name}",
-            expected="a Parquet file (first bytes PAR1)",
-            found=f"first bytes {head!r}",
-            next_step="deliver the report as Parquet",
+    def code(self) -> exp.Expr:
+        """`E-…` of the first fault, NULL for a sound line."""
+        case = exp.Case()
+        if self._converted:
+            fault = exp.column(cur_schema.FAULT)
+            case = case.when(fault.copy().is_(exp.null()).not_(), fault)
+        case = case.when(self._costs_nothing(), exp.Literal.string("E-COST-NULL"))
+        for wrong, code, _ in self._bad_costs():
+            case = case.when(wrong, code)
+        for wrong, name, _ in self._bad_lines():
+            case = case.when(wrong, exp.Literal.string(name))
+        return case
+
+    def reason(self) -> exp.Expr:
+        """The value that was wrong, as text."""
+        case = exp.Case()
+        if self._converted:
+            fault = exp.column(cur_schema.FAULT)
+            case = case.when(fault.is_(exp.null()).not_(), exp.column(cur_schema.FAULT_TEXT))
+        case = case.when(self._costs_nothing(), exp.Literal.string("line_item_unblended_cost is empty"))
+        for wrong, _, value in self._bad_costs():
+            case = case.when(wrong, value)
+        for wrong, _, value in self._bad_lines():
+            case = case.when(wrong, value)
+        return case
+
+    def lost(self) -> exp.Expr:
+        """A value of a column that no cost view needs was rounded or could not be read."""
+        lost: list[exp.Expr] = [exp.false()]
+        if self._converted:
+            lost.append(exp.column(cur_schema.LOST).is_(exp.null()).not_())
+        for column in cur_schema.EXPECTED:
+            sent = self._spelled.get(column.name)
+            if sent is None or column.name in cur_schema.VIEW_COSTS or column.data_type == "varchar":
+                continue
+            if column.exact and sent.data_type == "double":
+                lost.append(call("IS_EXACT_USD", _delivered(sent)).not_())
+            elif sent.data_type == "varchar":
+                read = _exact(column, sent)
+                lost.append(exp.and_(_given(_delivered(sent)), read.is_(exp.null())))
+        return exp.or_(*lost)
+
+    def _costs_nothing(self) -> exp.Expr:
+        column = cur_schema.BY_NAME["line_item_unblended_cost"]
+        sent = self._spelled[column.name]
+        value = _delivered(sent)
+        absent: exp.Expr = value.is_(exp.null())
+        if sent.data_type == "varchar":
+            absent = _given(value).not_()
+        return exp.and_(absent, _nothing_of_its_own().is_(exp.null()))
+
+    def _bad_costs(self) -> list[tuple[exp.Expr, exp.Expr, exp.Expr]]:
+        found: list[tuple[exp.Expr, exp.Expr, exp.Expr]] = []
+        for name in cur_schema.VIEW_COSTS:
+            sent = self._spelled.get(name)
+            if sent is None or sent.data_type == "decimal":
+                continue
+            value = _delivered(sent)
+            text = exp.cast(value.copy(), "varchar")
+            said = exp.func("CONCAT", exp.Literal.string(f"{name} = "), text.copy())
+            if sent.data_type == "double":
+                found.append((call("IS_EXACT_USD", value).not_(), call("DOUBLE_FAULT", value), said))
+            else:
+                wrong = exp.and_(_given(text), call("EXACT_TEXT_USD", text).is_(exp.null()))
+                found.append((wrong, call("TEXT_FAULT", text), said))
+        return found
+
+    def _bad_lines(self) -> list[tuple[exp.Expr, str, exp.Expr]]:
+        found: list[tuple[exp.Expr, str, exp.Expr]] = []
+        begin = _exact(
+            cur_schema.BY_NAME["line_item_usage_start_date"], self._spelled["line_item_usage_start_date"]
         )
-    if tail != _MAGIC or size < 12:
-        raise _truncated(path, subject, f"{size} bytes without the closing PAR1")
+        wrong: exp.Expr = begin.copy().is_(exp.null())
+        said: list[exp.Expr] = [exp.Literal.string("line_item_usage_start_date is empty")]
+        if sent := self._spelled.get("line_item_usage_end_date"):
+            end = _exact(cur_schema.BY_NAME["line_item_usage_end_date"], sent)
+            wrong = exp.or_(wrong, exp.LTE(this=end.copy(), expression=begin.copy()))
+            said = [exp.Literal.string("usage from "), exp.cast(begin, "varchar"), exp.Literal.string(" to "),
+                    exp.cast(end, "varchar")]  # fmt: skip
+        found.append((wrong, "E-TIME", exp.func("CONCAT", *said)))
+        if self._accounts:
+            account = _delivered(self._spelled["line_item_usage_account_id"])
+            bad = exp.select("account").from_(BAD_ACCOUNTS)
+            listed = exp.In(
+                this=exp.func("COALESCE", account, exp.Literal.string("")), query=exp.Subquery(this=bad)
+            )
+            said = [exp.Literal.string("line_item_usage_account_id = "), account.copy()]
+            found.append((listed, "E-ACCOUNT", exp.func("CONCAT", *said)))
+        return found
 
 
-def _truncated(path: Path, subject: str, found: str) -> CopsError:
-    return CopsError(
-        "E-FILE-TRUNC",
-        f"{subject}, file {path.name}",
-        expected="a whole Parquet file",
-        found=found,
-        next_step="wait for the next delivery, or copy the file again; the ingested month stays",
-    )
+def _given(value: exp.Expr) -> exp.Expr:
+    text = exp.func("COALESCE", value.copy(), exp.Literal.string(""))
+    return exp.NEQ(this=text, expression=exp.Literal.string(""))

@@ -46,15 +46,7 @@ class Engine:
     """One in-memory DuckDB. Two threads' worth of work streams through it; nothing is kept."""
 
     def __init__(self, *, memory_limit: str = "2500MiB", spill: Path | None = None) -> None:
-        self._con = duckdb.connect(
-            config={
-                "memory_limit": memory_limit,
-                "preserve_insertion_order": False,
-                "temp_directory": str(spill) if spill else "",
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-            }
-        )
+        self._con = duckdb.connect(config=configuration(memory_limit, spill))
 
     def close(self) -> None:
         """Frees everything the engine holds."""
@@ -69,6 +61,11 @@ class Engine:
     def fetch(self, statement: str | exp.Expr, params: Mapping[str, Value] | None = None) -> Rows:
         """Rows of a statement given by name (`sql/<name>.sql`) or as a tree."""
         return self.run(self._translated(statement), params)
+
+    def keep(self, name: str, statement: str | exp.Expr, params: Mapping[str, Value] | None = None) -> None:
+        """The rows of a statement as a table in memory, for the questions that follow."""
+        target = exp.to_identifier(name, quoted=True).sql("duckdb")
+        self.run(f"CREATE OR REPLACE TEMP TABLE {target} AS {self._translated(statement)}", params)
 
     def stage(
         self,
@@ -95,14 +92,12 @@ class Engine:
     def run(self, sql: str, params: Mapping[str, Value] | None = None) -> Rows:
         """Runs text that this package built; results are fetched whole (an open one blocks the next)."""
         try:
-            asked = self._con.extract_statements(sql)[0].named_parameters if params else set()
+            asked = self._named_parameters(sql) if params else set()
             used = {name: value for name, value in (params or {}).items() if name in asked}
-            cursor = self._con.execute(sql, used) if used else self._con.execute(sql)
-            rows = cursor.fetchall()
+            columns, rows = self._execute(sql, used)
         except duckdb.Error as problem:
             raise _coded(problem) from problem
-        columns = tuple(column[0] for column in cursor.description or ())
-        return Rows(columns, rows)
+        return Rows(tuple(columns), rows)
 
     def table(self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Row]) -> None:
         """A small table in memory, one bound list per column: no Arrow, no pandas, no row loop."""
@@ -114,25 +109,50 @@ class Engine:
         values = [[_text(row[index]) for row in rows] for index in range(len(columns))]
         selected = ", ".join(f"CAST(unnest(CAST(? AS VARCHAR[])) AS {kind})" for _, kind in quoted)
         try:
-            self._con.execute(f"INSERT INTO {target} SELECT {selected}", values)
+            self._execute(f"INSERT INTO {target} SELECT {selected}", values)
         except duckdb.Error as problem:
             raise _coded(problem) from problem
 
-    def lock_down(self, readable: Sequence[Path]) -> None:
-        """From here on only `readable` files can be read, nothing can be written or installed.
+    def lock_down(self, readable: Sequence[Path], writable: Path | None = None) -> None:
+        """From here on only `readable` files can be read, and nothing can be installed.
 
         `allowed_paths` alone does not stop `COPY … TO` (measured): the parser's one-SELECT rule does.
+
+        Args:
+            writable: a folder of which files may be read and written too.
         """
         # both spellings: the engine checks the pattern it was given and the file it opens
         spelled = [spelling for path in readable for spelling in (str(path), exact_name(path))]
         listed = exp.Array(expressions=[exp.Literal.string(spelling) for spelling in spelled])
         self.run(f"SET allowed_paths = {listed.sql(dialect='duckdb')}")
+        if writable is not None:
+            folders = exp.Array(expressions=[exp.Literal.string(f"{writable}/")])
+            self.run(f"SET allowed_directories = {folders.sql(dialect='duckdb')}")
         self.run("SET enable_external_access = false")
         self.run("SET lock_configuration = true")
+
+    def _named_parameters(self, sql: str) -> set[str]:
+        return {name for one in self._con.extract_statements(sql) for name in one.named_parameters}
+
+    def _execute(self, sql: str, values: Mapping[str, Any] | Sequence[Any]) -> tuple[list[str], list[Row]]:
+        cursor = self._con.execute(sql, values) if values else self._con.execute(sql)
+        rows = cursor.fetchall()
+        return [column[0] for column in cursor.description or ()], rows
 
     def _translated(self, statement: str | exp.Expr) -> str:
         tree = statements.parsed(statement) if isinstance(statement, str) else statement
         return statements.to_duckdb(tree)
+
+
+def configuration(memory_limit: str, spill: Path | None) -> dict[str, Any]:
+    """How every DuckDB of COPS is opened; see design 3 for what was measured."""
+    return {
+        "memory_limit": memory_limit,
+        "preserve_insertion_order": False,
+        "temp_directory": str(spill) if spill else "",
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
 
 
 def exact_name(path: Path) -> str:
@@ -153,6 +173,11 @@ def _coded(problem: duckdb.Error) -> CopsError:
         return CopsError(
             "E-RESOURCE", "query", expected="work within the memory limit", found=first,
             next_step="raise COPS_MEMORY_LIMIT, or free disk for spilling",
+        )  # fmt: skip
+    if "File too large" in text:
+        return CopsError(
+            "E-RESOURCE", "query", expected="files of a size that fits the delivery", found=first,
+            next_step="look at the delivered files: their content is far larger than they are",
         )  # fmt: skip
     if "No space left" in text:
         return CopsError(

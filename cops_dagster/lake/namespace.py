@@ -15,12 +15,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlglot import exp
 
-from cops_dagster.lake.delivered import DeliveredFiles, delivered_query, parquet
+from cops_dagster.lake import statements
+from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.footers import parquet
 from cops_dagster.lake.live import LiveFile, live_files, verify
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, Columns
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
+
+MISSING_TAGS = "missing_tenant_tags"
+"""A table that is a question: `sql/missing_tenant_tags.sql` over the live lines."""
 
 _ADMIN_TYPES: tuple[tuple[type[Any], str], ...] = (
     (t.Money, "DECIMAL(38,18)"),
@@ -52,7 +57,9 @@ class Namespace:
     def names(self) -> list[str]:
         """All tables and views that can be asked for."""
         usage = [f"tenant_{measure}_usage" for measure in self._measures()]
-        return sorted({"cur_billing_master", *LAKE_TABLES, *t.metadata.tables, *t.VIEWS, *usage})
+        return sorted(
+            {"cur_billing_master", MISSING_TAGS, *LAKE_TABLES, *t.metadata.tables, *t.VIEWS, *usage}
+        )
 
     def provide(self, wanted: Iterable[str]) -> None:
         """Makes the wanted names available; names it does not know are left to the engine's error."""
@@ -63,6 +70,8 @@ class Namespace:
         for name in sorted(set(wanted)):
             if maker := makers.get(name.lower()):
                 maker(name.lower())
+            elif name.lower() == MISSING_TAGS:
+                self._missing_tenant_tags()
             elif name.lower().startswith("tenant_") and name.lower().endswith("_usage"):
                 self._usage_view(name.lower())
 
@@ -83,22 +92,12 @@ class Namespace:
         self.paths[name] = paths
         view(self.engine, name, over_files(LAKE_TABLES[name], paths))
 
-    def cost_lines(self) -> None:
-        """`cost_lines`: `fact_cost_raw` with the tags that `[tags]` maps to tenant, plan, component."""
-        self.provide(["fact_cost_raw"])
-        present = {row[0] for row in self.engine.run('DESCRIBE "fact_cost_raw"').rows}
-        columns = {
-            "tenant_tag": self.settings.tags.tenant_id,
-            "plan_tag": self.settings.tags.plan_id,
-            "component_tag": self.settings.tags.service_component,
-        }
-        query = exp.select("*").from_(exp.to_table("fact_cost_raw"))
-        for name, tags in columns.items():
-            given = [f"resource_tags_{tag}" for tag in tags if f"resource_tags_{tag}" in present]
-            trimmed: list[exp.Expr] = [exp.func("TRIM", exp.column(column, quoted=True)) for column in given]
-            first = exp.func("COALESCE", *trimmed) if trimmed else exp.cast(exp.null(), "VARCHAR")
-            query = query.select(exp.alias_(first, name))
-        view(self.engine, "cost_lines", query)
+    def _missing_tenant_tags(self) -> None:
+        from cops_dagster.lake import tagging
+
+        tagging.provide_cost_lines(self, inherit=False)
+        self.provide(["fact_cost_tagged"])
+        view(self.engine, MISSING_TAGS, statements.parsed(MISSING_TAGS))
 
     def _cur_billing_master(self, name: str) -> None:
         head, delivery = t.cur_billing_head, t.cur_delivery
@@ -111,10 +110,12 @@ class Namespace:
             query = query.where(head.c.period_start == self.period_start)
         queries: list[exp.Query] = [empty(CUR_BILLING_MASTER)]
         for row in self.con.execute(query):
-            found = DeliveredFiles.recorded(row, self.settings.home)
+            r = t.cur_read_file
+            converted = self.con.execute(sa.select(r).where(r.c.delivery_id == row.delivery_id)).all()
+            found = DeliveredFiles.recorded(row, self.settings.home, converted)
             found.verify_unchanged()
-            self.paths.setdefault(name, []).extend(found.paths)
-            queries.append(delivered_query(found))
+            self.paths.setdefault(name, []).extend(found.reading)
+            queries.append(master_query(found))
         view(self.engine, name, union_by_name(queries))
 
     def _admin_table(self, name: str) -> None:
@@ -165,7 +166,7 @@ def view(engine: Engine, name: str, query: exp.Query) -> None:
     created = exp.Create(
         this=exp.to_table(name, dialect="duckdb"), kind="VIEW", replace=True, expression=query
     )
-    engine.run(created.sql(dialect="duckdb"))
+    engine.run(statements.to_duckdb(created))
 
 
 def empty(columns: Columns) -> exp.Query:

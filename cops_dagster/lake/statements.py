@@ -15,27 +15,9 @@ import sqlglot
 from sqlglot import exp
 
 from cops_dagster.errors import CopsError
+from cops_dagster.lake.functions import expanded
 
 SOURCE_DIALECT = "trino"
-
-# The decimal of a delivered double is the one with fewest decimals that reads back as the same
-# double. Below 100,000 and with at most 10 decimals (15 digits) that decimal is unique, so the
-# cheap cast is right whenever it reads back (0.12 s for 10 M values; the text route takes 0.9 s).
-# Otherwise the engine's shortest text of the double is parsed. What needs more than 18 decimals
-# is refused before (sql/measure_delivery.sql), so nothing is rounded here.
-_EXACT_USD = """
-CASE WHEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DOUBLE) = x
-     THEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DECIMAL(38, 18))
-     ELSE TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 18)) END
-"""
-# True for NULL: absence is judged elsewhere. Through text, because decimal → double divides and may
-# miss the double by one unit.
-_IS_EXACT_USD = """
-CASE WHEN x IS NULL THEN TRUE
-     WHEN COALESCE(CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DOUBLE) = x, FALSE) THEN TRUE
-     ELSE COALESCE(
-         CAST(CAST(TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 18)) AS VARCHAR) AS DOUBLE) = x, FALSE) END
-"""
 
 
 @cache
@@ -62,26 +44,8 @@ def parsed(name: str) -> exp.Select:
 
 
 def to_duckdb(tree: exp.Expr) -> str:
-    """The statement in DuckDB's dialect, `:name` as `$name`, the exact-money functions expanded."""
-
-    def expand(node: exp.Expr) -> exp.Expr:
-        if isinstance(node, exp.Anonymous) and node.name.upper() in _FUNCTIONS:
-            argument = node.expressions[0].transform(expand)
-            return exp.Paren(
-                this=_FUNCTIONS[node.name.upper()]
-                .copy()
-                .transform(lambda part: argument.copy() if part == exp.column("x") else part)
-            )
-        return node
-
-    return tree.transform(expand).sql(dialect="duckdb")
-
-
-_FUNCTIONS: dict[str, exp.Expr] = {
-    "EXACT_USD": sqlglot.parse_one(_EXACT_USD, read="duckdb"),
-    "IS_FINITE": sqlglot.parse_one("isfinite(x)", read="duckdb"),
-    "IS_EXACT_USD": sqlglot.parse_one(_IS_EXACT_USD, read="duckdb"),
-}
+    """The statement in DuckDB's dialect, `:name` as `$name`, the functions of this package expanded."""
+    return expanded(tree).sql(dialect="duckdb")
 
 
 def one_select(sql: str, *, dialect: str = "duckdb") -> exp.Query:

@@ -74,6 +74,15 @@ FACT_COST_ADJUSTMENT: Columns = (
     *_typed("VARCHAR", "reason evidence_id"),
 )
 
+MISSING_TENANT_TAGS: Columns = (
+    ("period_start", "DATE"),
+    *_typed("VARCHAR", "service service_component usage_account_id resource_id tenant_tag"),
+    ("line_count", "BIGINT"),
+    ("missing_usd", USD),
+    ("fix_rank", "BIGINT"),
+)
+"""A question over live lines (sql/missing_tenant_tags.sql), asked like a table."""
+
 LAKE_TABLES: dict[str, Columns] = {
     "fact_cost_raw": FACT_COST_RAW,
     "fact_cost_tagged": FACT_COST_TAGGED,

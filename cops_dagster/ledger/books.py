@@ -6,13 +6,14 @@ Belongs here: opening them, once per process. Does not belong here: any act.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
 
 from cops_dagster.period import Period
 from cops_dagster.settings import Settings
@@ -45,14 +46,34 @@ class Books:
         """A fresh engine that spills below the home and is gone afterwards."""
         from cops_dagster.lake.engine import Engine  # 0.7 s that reading the books does not need
 
-        place = self.settings.home / "spill"
-        place.mkdir(parents=True, exist_ok=True)
-        # a folder of its own: the engine may read all of it, whatever it is locked down to
         with (
-            tempfile.TemporaryDirectory(dir=place) as spill,
-            Engine(memory_limit=self.settings.memory_limit, spill=Path(spill)) as engine,
+            self._spill() as spill,
+            Engine(memory_limit=self.settings.memory_limit, spill=spill) as engine,
         ):
             yield engine
+
+    @contextmanager
+    def reader(self, subject: str, paths: Sequence[Path], writable: Path) -> Iterator[Engine]:
+        """An engine in a process of its own that sees these delivered files and one folder of ours."""
+        from cops_dagster.lake.reader import Reader
+
+        size = sum(path.stat().st_size for path in paths)
+        writable.mkdir(parents=True, exist_ok=True)
+        limit = self.settings.memory_limit
+        with (
+            self._spill() as spill,
+            Reader(subject=subject, delivered_bytes=size, memory_limit=limit, spill=spill) as engine,
+        ):
+            engine.lock_down(paths, writable)
+            yield engine
+
+    @contextmanager
+    def _spill(self) -> Iterator[Path]:
+        # a folder of its own: the engine may read all of it, whatever it is locked down to
+        place = self.settings.home / "spill"
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place) as spill:
+            yield Path(spill)
 
     def namespace(self, engine: Engine, con: sa.Connection, period: Period | None = None) -> Namespace:
         """The SQL namespace of one period (or all), digests verified as the pipeline must."""
@@ -70,3 +91,14 @@ def open_books(settings: Settings) -> Books:
     """Opens (and on first use creates) the home."""
     settings.home.mkdir(parents=True, exist_ok=True)
     return Books(open_admin(settings.admin_url), settings)
+
+
+def existing_books(settings: Settings) -> Books | None:
+    """The books if there is a home already; never makes one."""
+    try:
+        url = sa.make_url(settings.admin_url)
+    except ArgumentError:
+        return open_books(settings)  # which refuses it
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        return None
+    return open_books(settings)

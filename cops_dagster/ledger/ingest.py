@@ -6,7 +6,7 @@ Belongs here: staging, the verdicts that hold it against the delivery, the log r
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -16,14 +16,19 @@ import sqlalchemy as sa
 from sqlglot import exp
 
 from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live, statements
-from cops_dagster.lake.delivered import DeliveredFiles, delivered_query
+from cops_dagster.lake.convert import is_no_utf8
+from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, added_columns, lines_query
 from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.mend import mend
 from cops_dagster.lake.namespace import over_files, view
-from cops_dagster.lake.tables import FACT_COST_RAW
+from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
+from cops_dagster.ledger import known
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.first_sight import new_read_file
 from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -32,9 +37,10 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
 TABLE = "fact_cost_raw"
+QUARANTINE = "cur_quarantine"
 VIEWS = ("unblended", "amortized", "net_unblended", "net_amortized", "true_up", "upfront")
 """The cost views of a line (FinOps formulas, see docs/cur-ingestion.md)."""
-ALGORITHM = "raw-1"
+ALGORITHM = "raw-2"
 """Raised when the same delivery would give other rows; it is part of every id made here."""
 
 
@@ -101,18 +107,20 @@ def _run(
     run_id: str,
     predecessor: str | None,
 ) -> None:
-    files = DeliveredFiles.recorded(delivery, books.settings.home)
     log_seq = _started(books, trying, run_id, delivery, period.start)
     try:
+        files, targets = _files(books, delivery), _targets(trying, period, run_id)
         _check_bytes(books, files)
-        target = trying.target(TABLE, period, run_id)
-        with books.engine() as engine:
-            staged, judged = stage(engine, files, period, target, delivery.row_count, delivery.cost_usd)
+        staging = _read_and_stage(books, files, period, targets, delivery)
+        raw = Publication(
+            TABLE, period, delivery.source_id, run_id, inputs_id, predecessor,
+            [staging.raw], staging.verdicts,
+        )  # fmt: skip
+        aside = _aside(books, period, delivery.source_id, raw, staging.quarantined)
         publish(
-            books,
-            Publication(TABLE, period, delivery.source_id, run_id, inputs_id, predecessor, [staged], judged),
-            also=lambda con: _finished(con, log_seq, "succeeded", staged=staged),
-        )
+            books, raw, *aside,
+            also=lambda con: _finished(con, log_seq, "succeeded", staging=staging),
+        )  # fmt: skip
     except BaseException as problem:
         if isinstance(problem, Exception):
             status = "skipped" if isinstance(problem, Superseded) else "failed"
@@ -121,28 +129,142 @@ def _run(
         raise
 
 
+@dataclass(frozen=True)
+class Staging:
+    """A delivery's lines as staged: those that can be booked, those set aside, and what was judged."""
+
+    raw: Staged
+    quarantined: Staged | None
+    verdicts: list[verdicts.Verdict]
+
+
+def _files(books: Books, delivery: Any) -> DeliveredFiles:
+    with books.admin.read() as con:
+        converted = known.read_files(con, delivery.delivery_id)
+    return DeliveredFiles.recorded(delivery, books.settings.home, converted)
+
+
+def _targets(trying: Attempt, period: Period, run_id: str) -> tuple[Path, Path]:
+    return trying.target(TABLE, period, run_id), trying.target(QUARANTINE, period, run_id)
+
+
+def _read_and_stage(
+    books: Books, files: DeliveredFiles, period: Period, targets: tuple[Path, Path], delivery: Any
+) -> Staging:
+    """Stages in a reader of its own: these bytes are known, but nobody has vouched for them."""
+    subject = f"delivery {delivery.source_id} {period}"
+    b, p = t.cur_delivery_breakdown, t.cur_delivery_profile
+    with books.admin.read() as con:
+        accounts = con.execute(
+            sa.select(b.c.value).where(b.c.delivery_id == delivery.delivery_id, b.c.dimension == "account")
+        ).scalars()
+        bad = cur_schema.untrusted_accounts(accounts)
+        faulty = con.execute(
+            sa.select(p.c.quarantined_rows).where(p.c.delivery_id == delivery.delivery_id)
+        ).scalar_one_or_none()
+    with books.reader(subject, files.reading, books.settings.lake_root) as engine:
+        engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
+        try:
+            return stage(
+                engine, files, period, targets, delivery.row_count, delivery.cost_usd,
+                faulty=bool(faulty), judge_accounts=bool(bad),
+            )  # fmt: skip
+        except CopsError as problem:
+            if not is_no_utf8(problem) or files.is_converted:
+                raise
+    mended = _mended(books, files, subject)
+    with books.reader(subject, mended.reading, books.settings.lake_root) as engine:
+        engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
+        return stage(
+            engine, mended, period, targets, delivery.row_count, delivery.cost_usd,
+            faulty=True, judge_accounts=bool(bad),
+        )  # fmt: skip
+
+
+def _mended(books: Books, files: DeliveredFiles, subject: str) -> DeliveredFiles:
+    """The same files with bytes that are no UTF-8 marked: first sight had no need of their column."""
+    made = [mend(path, new_read_file(books), subject=subject) for path in files.reading]
+    own = {
+        name: Sent("varchar", ((name, None),))
+        for name in (cur_schema.FAULT, cur_schema.FAULT_TEXT, cur_schema.LOST)
+    }
+    known.record_mended(books, files.delivery_id, made)
+    return replace(files, columns=files.columns | own, read_paths=tuple(made))
+
+
 def stage(
-    engine: Engine, files: DeliveredFiles, period: Period, target: Path, rows: int, cost: Decimal
-) -> tuple[Staged, list[verdicts.Verdict]]:
-    """Stages a delivery's lines and holds them against the delivery's own figures."""
-    view(engine, "delivered_lines", delivered_query(files))
+    engine: Engine,
+    files: DeliveredFiles,
+    period: Period,
+    targets: tuple[Path, Path],
+    rows: int,
+    cost: Decimal,
+    *,
+    faulty: bool = False,
+    judge_accounts: bool = False,
+) -> Staging:
+    """Stages a delivery's lines and holds them against the delivery's own figures.
+
+    Args:
+        targets: the files of booked lines and of lines set aside.
+        faulty: some lines must be set aside.
+    """
+    view(engine, "delivered_lines", lines_query(files, judge_accounts=judge_accounts))
+    target, aside = targets
+    start: dict[str, Any] = {"period_start": period.start}
     columns = _written_columns(files.columns)
-    lines = _with_added_columns(files.columns).subquery("lines")
-    statement = exp.select(*[exp.column(name, quoted=True) for name in columns]).from_(lines)
-    engine.stage(statement, target, {"period_start": period.start})
+    lines = statements.parsed("stage_fact_cost_raw").subquery("lines")
+    statement = exp.select(*map(_written, columns)).from_(lines)
+    if faulty:
+        statement = statement.where(exp.column("quarantine_code").is_(exp.null()))
+    engine.stage(statement, target, start)
     view(engine, TABLE, over_files(FACT_COST_RAW, [target]))
-    figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
-    staged = Staged(
+    figures = engine.fetch("measure_fact_cost_raw", start).one()
+    raw = Staged(
         target, files.source_id, files.delivery_id, figures["row_count"], figures["cost_usd"], columns
     )
-    return staged, raw_verdicts(figures, rows, cost)
+    quarantined = _stage_aside(engine, files, aside, start) if faulty else None
+    set_aside = (quarantined.rows, quarantined.cost) if quarantined else (0, Decimal(0))
+    return Staging(raw, quarantined, raw_verdicts(figures, rows, cost, set_aside))
 
 
-def raw_verdicts(figures: dict[str, Any], rows: int, cost: Decimal) -> list[verdicts.Verdict]:
-    """The checks of `fact_cost_raw` over measured figures and what was delivered."""
+def _stage_aside(engine: Engine, files: DeliveredFiles, target: Path, start: dict[str, Any]) -> Staged:
+    wanted = {name for name, _ in CUR_QUARANTINE}
+    columns = tuple(name for name in _written_columns(files.columns) if name in wanted)
+    columns = (*columns, "quarantine_code", "quarantine_reason")
+    lines = statements.parsed("stage_cur_quarantine").subquery("lines")
+    engine.stage(exp.select(*[exp.column(name, quoted=True) for name in columns]).from_(lines), target, start)
+    view(engine, QUARANTINE, over_files(CUR_QUARANTINE, [target]))
+    figures = engine.fetch("measure_cur_quarantine", start).one()
+    return Staged(
+        target, files.source_id, files.delivery_id, figures["row_count"], figures["cost_usd"], columns
+    )
+
+
+def _aside(
+    books: Books, period: Period, source_id: str, raw: Publication, quarantined: Staged | None
+) -> list[Publication]:
+    """The publication of lines set aside: with `raw` or not at all, and empty when a re-run has none."""
+    with books.admin.read() as con:
+        before = head(con, QUARANTINE, period, source_id)
+    staged = [quarantined] if quarantined and quarantined.rows else []
+    if not staged and before is None:
+        return []
     return [
-        verdicts.rows_match_delivery(rows, figures["row_count"], 0),
-        verdicts.cost_matches_delivery(cost, figures["cost_usd"], Decimal(0)),
+        Publication(
+            QUARANTINE, period, source_id, digest(QUARANTINE, raw.run_id), digest(QUARANTINE, raw.inputs_id),
+            before.run_id if before else None, staged, [],
+        )
+    ]  # fmt: skip
+
+
+def raw_verdicts(
+    figures: dict[str, Any], rows: int, cost: Decimal, aside: tuple[int, Decimal] = (0, Decimal(0))
+) -> list[verdicts.Verdict]:
+    """The checks of `fact_cost_raw` over measured figures, what was delivered and what was set aside."""
+    return [
+        verdicts.rows_match_delivery(rows, figures["row_count"], aside[0]),
+        verdicts.cost_matches_delivery(cost, figures["cost_usd"], aside[1]),
         verdicts.cost_views_bridge(
             {name: figures["cost_usd" if name == "unblended" else f"{name}_usd"] for name in VIEWS},
             figures["absolute_usd"],
@@ -170,7 +292,7 @@ def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
     return totals
 
 
-def _written_columns(delivered: dict[str, str]) -> tuple[str, ...]:
+def _written_columns(delivered: dict[str, Sent]) -> tuple[str, ...]:
     """Expected columns that AWS sent, COPS' own, then what AWS added.
 
     An expected column that was not sent is not written: every view supplies it as NULL, and 15 columns
@@ -179,21 +301,13 @@ def _written_columns(delivered: dict[str, str]) -> tuple[str, ...]:
     sent = {name.lower() for name in delivered}
     made = sent | {"product_servicecode"}  # a service is never empty, even where AWS sent no such column
     expected = [name for name, _ in FACT_COST_RAW if name not in cur_schema.BY_NAME or name in made]
-    return (*expected, *map(cur_schema.kept_as, cur_schema.unexpected(delivered)))
+    return (*expected, *map(cur_schema.kept_as, added_columns(delivered)))
 
 
-def _with_added_columns(delivered: dict[str, str]) -> exp.Select:
-    """The statement, with the columns AWS added appended behind the expected ones; blank tags NULL."""
-    tree = statements.parsed("stage_fact_cost_raw")
-    lines = next(cte.this for cte in tree.find_all(exp.CTE) if cte.alias == "lines")
-    for name in map(cur_schema.kept_as, cur_schema.unexpected(delivered)):
-        column = exp.column(name, quoted=True)
-        value: exp.Expr = column
-        if name.lower().startswith("resource_tags_"):
-            given = exp.NEQ(this=exp.func("TRIM", column.copy()), expression=exp.Literal.string(""))
-            value = exp.Case().when(given, column)
-        lines.select(exp.alias_(value, name, quoted=True), copy=False)
-    return tree
+def _written(name: str) -> exp.Expr:
+    if name == "product_servicecode":
+        return exp.alias_(exp.column("service"), name, quoted=True)
+    return exp.column(name, quoted=True)
 
 
 def _check_bytes(books: Books, files: DeliveredFiles) -> None:
@@ -201,18 +315,23 @@ def _check_bytes(books: Books, files: DeliveredFiles) -> None:
     files.verify_unchanged()
     with books.admin.read() as con:
         f = t.cur_delivery_file
-        recorded = con.execute(
-            sa.select(f).where(f.c.delivery_id == files.delivery_id).order_by(f.c.position)
-        ).all()
+        delivered = con.execute(
+            sa.select(f.c.sha256).where(f.c.delivery_id == files.delivery_id).order_by(f.c.position)
+        ).scalars().all()  # fmt: skip
+        converted = known.read_files(con, files.delivery_id)
+    checked = list(zip(files.paths, files.sizes, files.versions, delivered, strict=True))
+    if converted:  # made of the delivered files, so these are the bytes that are read
+        checked = [
+            (books.settings.home / made.path, made.size_bytes, made.mtime_ns, made.sha256)
+            for made in converted
+        ]
     live.verify(
         [
             live.LiveFile(
                 "cur_billing_master", date.min, files.source_id, files.delivery_id,
-                path, row.sha256, size, version,
+                path, sha256, size, version,
             )
-            for path, size, version, row in zip(
-                files.paths, files.sizes, files.versions, recorded, strict=True
-            )
+            for path, size, version, sha256 in checked
         ],
         digests=True,
     )  # fmt: skip
@@ -245,14 +364,16 @@ def _finished(
     log_seq: int,
     status: str,
     *,
-    staged: Staged | None = None,
+    staging: Staging | None = None,
     problem: Exception | None = None,
 ) -> None:
     values: dict[str, object] = {"status": status, "finished_at": now()}
-    if staged:
+    if staging:
+        aside = staging.quarantined
         values |= {
-            "rows_accepted": staged.rows, "rows_quarantined": 0,
-            "cost_accepted_usd": staged.cost, "cost_quarantined_usd": Decimal(0),
+            "rows_accepted": staging.raw.rows, "rows_quarantined": aside.rows if aside else 0,
+            "cost_accepted_usd": staging.raw.cost,
+            "cost_quarantined_usd": aside.cost if aside else Decimal(0),
         }  # fmt: skip
     if problem:
         values |= {

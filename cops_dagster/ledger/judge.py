@@ -1,100 +1,28 @@
 """The checks' questions, asked of what was published: figures re-read, verdicts by `rules/verdicts`.
 
 Belongs here: one function per asset, giving that asset's verdicts for a period. Does not belong here:
-when a check holds (`rules/verdicts.py`) or how Dagster shows it (`graph/checks.py`).
+deliveries (`ledger/judge_delivery.py`), when a check holds (`rules/verdicts.py`) or how Dagster shows it
+(`graph/checks.py`).
 """
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.cur import schema as cur_schema
-from cops_dagster.ledger import allocate, deliver, ingest, tag
+from cops_dagster.ledger import active_tags, allocate, ingest, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import verdicts
+from cops_dagster.rules import deliveries, verdicts
 from cops_dagster.rules.allocation import OPERATOR
 from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-
-_SCHEMA_CODES = ("E-SCHEMA-MISSING", "E-SCHEMA-TYPE", "E-SCHEMA-MIXED")
-
-
-def delivery(books: Books, period: Period) -> list[Verdict]:
-    """Verdicts on `cur_billing_master`: is the newest delivery whole, readable and plausible?"""
-    seen = deliver.look(books, period, log=False)
-    refusals = [refusal for source in seen for refusal in source.refusals]
-    schema = [refusal for refusal in refusals if refusal.code in _SCHEMA_CODES]
-    currency = [refusal for refusal in refusals if refusal.code == "E-CCY"]
-    other = [refusal for refusal in refusals if refusal not in schema and refusal not in currency]
-    with books.admin.read() as con:
-        h, d = t.cur_billing_head, t.cur_delivery
-        rows = con.execute(
-            sa.select(d).join(h, h.c.delivery_id == d.c.delivery_id).where(h.c.period_start == period.start)
-        ).all()
-        previous = [_rows_before(con, row) for row in rows]
-    unexpected = sorted(
-        {name for row in rows for name in cur_schema.unexpected(json.loads(row.columns_json))}
-    )
-    delivered_at = max((row.delivered_at for row in rows), default=None)
-    return [
-        _refused("delivery_is_complete", other),
-        _refused("schema_has_required_columns", schema),
-        _refused("one_currency", currency),
-        _delivered_within_48h(period, delivered_at),
-        verdicts.rows_not_falling(
-            sum(row.row_count for row in rows),
-            sum(count for count in previous if count is not None) if any(previous) else None,
-        ),
-        verdicts.no_unexpected_columns(unexpected, cur_schema.REVISION),
-    ]
-
-
-def _refused(check: str, refusals: list[Any]) -> Verdict:
-    if not refusals:
-        return Verdict(check, True, "ERROR", {"refused_deliveries": 0}, blocking=True)
-    first = refusals[0]
-    return Verdict(
-        check,
-        False,
-        "ERROR",
-        {"refused_deliveries": len(refusals), "error_code": first.code, "error": str(first)},
-        blocking=True,
-    )
-
-
-def _rows_before(con: sa.Connection, delivery_row: Any) -> int | None:
-    d = t.cur_delivery
-    return con.execute(
-        sa.select(d.c.row_count)
-        .where(
-            d.c.source_id == delivery_row.source_id,
-            d.c.period_start == delivery_row.period_start,
-            d.c.first_seen_at < delivery_row.first_seen_at,
-        )
-        .order_by(d.c.first_seen_at.desc())
-        .limit(1)
-    ).scalar_one_or_none()
-
-
-def _delivered_within_48h(period: Period, delivered_at: datetime | None) -> Verdict:
-    # an ended month is no longer delivered every day, so only an open one can be late
-    ended = now().date() >= period.end
-    age = now() - delivered_at if delivered_at else None
-    return Verdict(
-        "delivery_within_48h",
-        ended or (age is not None and age <= timedelta(hours=48)),
-        "WARN",
-        {"delivered_at_utc": f"{delivered_at:%Y-%m-%d %H:%M}" if delivered_at else "never"},
-    )
 
 
 def raw(books: Books, period: Period) -> list[Verdict]:
@@ -106,13 +34,23 @@ def raw(books: Books, period: Period) -> list[Verdict]:
             .join(h, h.c.delivery_id == d.c.delivery_id)
             .where(h.c.period_start == period.start)
         ).all()
-        books.namespace(engine, con, period).provide(["fact_cost_raw"])
+        books.namespace(engine, con, period).provide(["fact_cost_raw", "cur_quarantine"])
         figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
+        aside = engine.fetch("measure_cur_quarantine", {"period_start": period.start}).one()
     return ingest.raw_verdicts(
         figures,
         sum(row.row_count for row in delivered),
         sum((row.cost_usd for row in delivered), Decimal(0)),
+        aside=(aside["row_count"], aside["cost_usd"]),
     )
+
+
+def quarantined(books: Books, period: Period) -> list[Verdict]:
+    """Verdict on `cur_quarantine`: what is set aside, by reason."""
+    with books.admin.read() as con, books.engine() as engine:
+        books.namespace(engine, con, period).provide(["cur_quarantine"])
+        rows = engine.fetch("fetch_quarantined_by_code", {"period_start": period.start}).rows
+    return [deliveries.no_lines_quarantined({code: (count, cost) for code, count, cost in rows})]
 
 
 def tagged(books: Books, period: Period) -> list[Verdict]:
@@ -130,6 +68,8 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         u = t.tenant_usage
         using = con.execute(sa.select(u.c.tenant_id, u.c.value).where(u.c.period_start == period.start)).all()
         before = _direct_before(books, con, period)
+        variants = tag.spelling_variants(books, engine, con, period)
+        active = active_tags.recorded(con)
     idle = sorted({row.tenant_id for row in using if row.value > 0} - set(direct))
     limits = books.settings.coverage
     return [
@@ -140,6 +80,8 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
             "tenants_with_usage_have_direct_cost", not idle, "WARN", {"tenants_without_cost": ", ".join(idle)}
         ),
         _no_spikes(direct, before),
+        deliveries.tags_are_spelled_alike(variants),
+        active_tags.verdict(active, books.settings.tags),
     ]
 
 

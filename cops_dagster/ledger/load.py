@@ -22,12 +22,13 @@ from cops_dagster.ledger import frames, load_checks
 from cops_dagster.ledger.frames import Row
 from cops_dagster.ledger.load_checks import Key, Rows
 from cops_dagster.period import Period
+from cops_dagster.settings import Tags
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, now
 
 _REPLACEABLE: dict[str, frozenset[str]] = {
     "tenants": frozenset({"name", "plan_id", "active_to"}),
-    "tag_aliases": frozenset({"canonical"}),
+    "tag_aliases": frozenset({"effective_to", "canonical"}),
     "account_tenants": frozenset({"effective_to", "tenant_id"}),
     "tenant_usage": frozenset({"value", "refreshed_at"}),
     # only while no evaluation has used the version, see `_check_budget_unused`
@@ -64,24 +65,29 @@ class LoadReport:
     tables: dict[str, TableReport]
 
 
-def load(admin: Admin, paths: Sequence[Path], *, actor: str, replace: bool = False) -> LoadReport:
+def load(
+    admin: Admin, paths: Sequence[Path], *, actor: str, replace: bool = False, tags: Tags | None = None
+) -> LoadReport:
     """Loads CSV files, each named after its table; a folder stands for the `*.csv` in it.
 
     An identical row is unchanged. With `replace`, descriptive columns of stored rows may change, never
     for a closed period; the report holds both versions.
 
+    Args:
+        tags: the spelling in which names of tenants and aliases are compared; without it, the default.
+
     Raises:
         CopsError: nothing was written. `E-LOAD-FILE`, `E-LOAD-COLUMN`, `E-LOAD-VALUE` and the codes of
             single cells (see `frames.read`); `E-LOAD-CONFLICT`, `E-INV-CONFLICT`, `E-INV-DUP`,
             `E-LOAD-IMMUTABLE`, `E-PERIOD-CLOSED`; `E-TENANT-UNKNOWN`, `E-PLAN-UNKNOWN`,
-            `E-KEY-UNKNOWN`, `E-ACCOUNT-OVERLAP`, `E-BUDGET-OVERLAP`, `E-RULE-METHOD`, `E-RULE-SUM`,
-            `E-RULE-DATES`, `E-RULE-OVERLAP`, `E-RULE-CYCLE`, `E-INV-LINK`, `E-FX`.
+            `E-KEY-UNKNOWN`, `E-MAP-DUP`, `E-ACCOUNT-OVERLAP`, `E-BUDGET-OVERLAP`, `E-RULE-METHOD`,
+            `E-RULE-SUM`, `E-RULE-DATES`, `E-RULE-OVERLAP`, `E-RULE-CYCLE`, `E-INV-LINK`, `E-FX`.
     """
     given: defaultdict[str, list[Row]] = defaultdict(list)
     for path in _files(paths):
         table, rows = frames.read(path)
         given[table].extend(rows)
-    reports = {}
+    reports, spelling = {}, tags or Tags()
     with admin.write() as con:
         stored = {name: _stored(con, name, given[name]) for name in frames.FIELDS if name in given}
         if given.get("invoice_detail"):
@@ -91,9 +97,10 @@ def load(admin: Admin, paths: Sequence[Path], *, actor: str, replace: bool = Fal
             new, changed, unchanged = _compared(con, name, given[name], stored[name], replace)
             after = {**stored[name], **new, **changed}
             if new or changed:
-                load_checks.check_versions(name, after)
+                load_checks.check_versions(name, after, spelling)
             replaced = tuple(_write(con, name, new.values(), changed, stored[name]))
             reports[name] = TableReport(len(new), unchanged, replaced)
+        load_checks.check_names_of_tenants(con, given, spelling)
     return LoadReport(actor, now(), reports)
 
 
@@ -177,9 +184,11 @@ def _differing(row: Row, other: Row) -> list[str]:
 
 def _conflict(row: Row, other: Row, whose: str, next_step: str) -> CopsError:
     columns = _differing(row, other)
-    first = columns[0]
+    clash = row.table == "tag_aliases" and "canonical" in columns  # one tag value, two meanings
+    first = "canonical" if clash else columns[0]
+    code = "E-INV-CONFLICT" if row.table in load_checks.DOCUMENTS else "E-LOAD-CONFLICT"
     return CopsError(
-        "E-INV-CONFLICT" if row.table in load_checks.DOCUMENTS else "E-LOAD-CONFLICT",
+        "E-MAP-DUP" if clash else code,
         f"{row.where(first)} ({load_checks.shown(row.table, row.values)})",
         expected=f"{load_checks.plain(other.values[first])} as in {whose}",
         found=load_checks.plain(row.values[first])
@@ -202,6 +211,11 @@ def _conflict(row: Row, other: Row, whose: str, next_step: str) -> CopsError:
 def _way_out(name: str) -> str:
     if name in load_checks.DOCUMENTS:
         return "documents are immutable: load a credit note or a document that corrects this one"
+    if name == "tag_aliases":
+        return (
+            "give the new meaning its own effective_from and end the stored row there with --replace, or"
+            " load with --replace to replace it; both versions are reported"
+        )
     if name in _REPLACEABLE:
         return "leave the row out, or load with --replace to replace it; both versions are reported"
     return "leave the row out, or give it a new key (a new version, month or effective_from)"
@@ -252,15 +266,19 @@ def _budget_is_used(con: sa.Connection, budget: Mapping[str, Any]) -> bool:
 
 
 def _months_touched(row: Row, old: Row) -> list[tuple[date, date]]:
-    """Half-open ranges of days whose figures a replacement can change; names and aliases have none."""
+    """Half-open ranges of days whose figures a replacement can change; a tenant's name has none."""
     was, will = old.values, row.values
     if row.table == "tenant_usage":
         return [(will["period_start"], Period.of(will["period_start"]).end)]
-    until = {"tenants": "active_to", "account_tenants": "effective_to"}.get(row.table)
+    until, named = {
+        "tenants": ("active_to", None),
+        "tag_aliases": ("effective_to", "canonical"),
+        "account_tenants": ("effective_to", "tenant_id"),
+    }.get(row.table, (None, None))
     if until is None:
         return []
     ends = sorted((was[until] or load_checks.FOREVER, will[until] or load_checks.FOREVER))
-    if row.table == "account_tenants" and was["tenant_id"] != will["tenant_id"]:
+    if named and was[named] != will[named]:
         return [(will["effective_from"], ends[1])]
     return [(ends[0], ends[1])] if ends[0] < ends[1] else []
 

@@ -7,11 +7,14 @@ load's own connection. Does not belong here: cells (`ledger/cells.py`), conflict
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from itertools import combinations
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +23,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger.frames import Row
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules.allocation import OPERATOR
+from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
+from cops_dagster.settings import Tags
 from cops_dagster.stores import tables as t
 
 DOCUMENTS = ("invoice_detail", "aws_invoices")
@@ -64,6 +68,7 @@ def check_references(con: sa.Connection, given: Mapping[str, Sequence[Row]]) -> 
             _require_tenant(row, "tenant_id", row.values["tenant_id"], tenants)
     for row in given.get("tag_aliases", ()):
         if row.values["tag_name"] == "tenant_id":
+            _refuse_reserved(row)
             _require_tenant(row, "canonical", row.values["canonical"], tenants)
     plans = known(con, given, t.plans.c.plan_id)
     for row in given.get("tenants", ()):
@@ -73,6 +78,18 @@ def check_references(con: sa.Connection, given: Mapping[str, Sequence[Row]]) -> 
     rules = known(con, given, t.allocation_rules.c.rule_id)
     for row in given.get("allocation_rules", ()):
         _check_rule(row, tenants, keys, rules)
+
+
+def _refuse_reserved(row: Row) -> None:
+    for column in ("alias", "canonical"):
+        if row.values[column].strip() in (UNALLOCATED, OPERATOR):
+            raise CopsError(
+                "E-TENANT-RESERVED",
+                row.where(column),
+                expected="the name of a tenant",
+                found=repr(row.values[column]),
+                next_step="remove the row; COPS books under this name, and no tag may ask for it",
+            )
 
 
 def _require_tenant(row: Row, column: str, tenant: str, tenants: set[Any]) -> None:
@@ -245,21 +262,109 @@ def _corrected_month(row: Row, documents: Mapping[tuple[str, str], set[tuple[dat
     )
 
 
+# --- names of tenants ---------------------------------------------------------------------------------
+
+
+def spelled(name: str, tags: Tags, setting: str) -> str:
+    """A tag value or a registered name as tagging compares it (`lake/tagging.py` does it in SQL)."""
+    text = name.strip(" ")
+    if tags.unicode_form == "NFC":
+        text = unicodedata.normalize("NFC", text)
+    return text.lower() if tags.fold_case and setting != "service_component" else text
+
+
+def check_names_of_tenants(con: sa.Connection, given: Mapping[str, Sequence[Row]], tags: Tags) -> None:
+    """No tag value names two tenants on one day, as an alias or as the id itself.
+
+    Asked of the tables as the load leaves them, since either side may be the new one. After a tenant
+    has ended (`active_to`), its id may become an alias: that is how a merger is told.
+
+    Raises:
+        CopsError: `E-MAP-DUP` naming both tenants.
+    """
+    places = {
+        (row.table, _key_of(row)): row
+        for table in ("tag_aliases", "tenants")
+        for row in given.get(table, ())
+        if row.values.get("tag_name", "tenant_id") == "tenant_id"
+    }
+    if not places:
+        return
+    names: defaultdict[str, list[_Name]] = defaultdict(list)
+    for one in _names_of_tenants(con):
+        names[spelled(one.text, tags, "tenant_id")].append(one)
+    for same in names.values():
+        for one, other in combinations(same, 2):
+            here, there = (one, other) if (one.row.table, _key_of(one.row)) in places else (other, one)
+            row = places.get((here.row.table, _key_of(here.row)))
+            # what an older COPS took, and this load does not give, blocks no other row
+            if row and one.tenant != other.tenant and one.begin < other.end and other.begin < one.end:
+                raise CopsError(
+                    "E-MAP-DUP",
+                    f"{row.where('alias' if row.table == 'tag_aliases' else 'tenant_id')} ({here})",
+                    expected="a tag value that names one tenant on any day",
+                    found=f"the same value in {there}",
+                    next_step="remove one of them; if a tenant was merged, end it (active_to) where the"
+                    " alias begins",
+                )
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A value that names a tenant over [begin, end)."""
+
+    text: str
+    tenant: str
+    begin: date
+    end: date
+    row: Row
+
+    def __str__(self) -> str:
+        until = "open" if self.end == FOREVER else self.end
+        return f"{self.row.table} {self.text} → {self.tenant}, from {self.begin} to {until}"
+
+
+def _key_of(row: Row) -> Key:
+    return tuple(row.values[name] for name in key_names(row.table))
+
+
+def _names_of_tenants(con: sa.Connection) -> Iterator[_Name]:
+    aliases = sa.select(t.tag_aliases).where(t.tag_aliases.c.tag_name == "tenant_id")
+    for values in con.execute(aliases).mappings():
+        row = Row("tag_aliases", dict(values))
+        end = values["effective_to"] or FOREVER
+        yield _Name(values["alias"], values["canonical"], values["effective_from"], end, row)
+    for values in con.execute(sa.select(t.tenants)).mappings():
+        row = Row("tenants", dict(values))
+        end = values["active_to"] or FOREVER
+        yield _Name(values["tenant_id"], values["tenant_id"], values["active_from"], end, row)
+
+
 # --- versions in time ---------------------------------------------------------------------------------
 
 
-def check_versions(name: str, rows: Rows) -> None:
+def check_versions(name: str, rows: Rows, tags: Tags) -> None:
     """Dates of the rows as the table would hold them after the load."""
     if name == "tenants":
         for row in rows.values():
             _require_forward(row, "active_from", "active_to", "E-LOAD-VALUE")
+    elif name == "tag_aliases":
+        for row in rows.values():
+            _require_forward(row, "effective_from", "effective_to", "E-LOAD-VALUE")
+        _spans(
+            rows,
+            lambda alias: (alias["tag_name"], spelled(alias["alias"], tags, alias["tag_name"])),
+            "E-MAP-DUP",
+            open_end_yields=False,
+            named="canonical",
+        )
     elif name == "account_tenants":
         # the mapping is joined by its dates, so an open end lasts until it is replaced by a date
-        _spans(rows, "usage_account_id", "E-ACCOUNT-OVERLAP", open_end_yields=False)
+        _spans(rows, itemgetter("usage_account_id"), "E-ACCOUNT-OVERLAP", open_end_yields=False)
     elif name == "budgets":
-        _spans(rows, "budget_id", "E-BUDGET-OVERLAP")
+        _spans(rows, itemgetter("budget_id"), "E-BUDGET-OVERLAP")
     elif name == "allocation_rules":
-        spans = _spans(rows, "rule_id", "E-RULE-DATES")
+        spans = _spans(rows, itemgetter("rule_id"), "E-RULE-DATES")
         _check_priorities(spans)
         _check_cycles(spans)
 
@@ -284,16 +389,27 @@ def _require_forward(row: Row, since: str, until: str, code: str) -> None:
         )
 
 
-def _spans(rows: Rows, owner: str, code: str, *, open_end_yields: bool = True) -> list[_Span]:
+def _spans(
+    rows: Rows,
+    owner: Callable[[Mapping[str, Any]], Any],
+    code: str,
+    *,
+    open_end_yields: bool = True,
+    named: str | None = None,
+) -> list[_Span]:
     """Every version's days. An empty `effective_to` lasts until the next version (or for ever).
+
+    Args:
+        owner: what a row's versions have in common.
+        named: a column that a refusal shows of both rows, besides their keys.
 
     Raises:
         CopsError: `code` when a version ends before it begins, or two of one owner overlap.
     """
-    versions: defaultdict[str, list[Row]] = defaultdict(list)
+    versions: defaultdict[Any, list[Row]] = defaultdict(list)
     for row in rows.values():
         _require_forward(row, "effective_from", "effective_to", code)
-        versions[row.values[owner]].append(row)
+        versions[owner(row.values)].append(row)
     spans = []
     for same in versions.values():
         same.sort(key=lambda row: row.values["effective_from"])
@@ -304,10 +420,11 @@ def _spans(rows: Rows, owner: str, code: str, *, open_end_yields: bool = True) -
                 begin == takeover or (end or (begin if open_end_yields else FOREVER)) > takeover
             ):
                 here, other = (following, row) if following.line else (row, following)
+                here_is, other_is = (f" → {one.values[named]}" if named else "" for one in (here, other))
                 raise CopsError(
                     code,
-                    f"{here.where('effective_from')} ({shown(here.table, here.values)})",
-                    expected=f"no day in common with {shown(other.table, other.values)}",
+                    f"{here.where('effective_from')} ({shown(here.table, here.values)}{here_is})",
+                    expected=f"no day in common with {shown(other.table, other.values)}{other_is}",
                     found=f"{begin} to {end or 'open'}, then from {takeover}",
                     next_step="end the earlier one where the later one begins, or move the later one",
                 )

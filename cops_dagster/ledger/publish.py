@@ -106,9 +106,9 @@ def head(con: sa.Connection, table_name: str, period: Period, source_id: str = "
 
 
 def publish(
-    books: Books, publication: Publication, *, also: Callable[[sa.Connection], None] | None = None
+    books: Books, *publications: Publication, also: Callable[[sa.Connection], None] | None = None
 ) -> int:
-    """Publishes a run; its journal number.
+    """Publishes a run, with others that readers must see at the same instant; its journal number.
 
     Args:
         also: writes that belong to the same decision (attempt log, coverage), in the same transaction.
@@ -116,24 +116,34 @@ def publish(
     Raises:
         CopsError: `E-VERDICT` when a blocking verdict does not hold, `E-PERIOD-CLOSED`; nothing is
             written in either case.
-        Superseded: the head is not the predecessor this run was planned over.
+        Superseded: the head is not the predecessor a run was planned over.
     """
-    refuse(publication.verdicts, f"{publication.table_name} of {publication.period}")
-    files = _recorded(books, publication)
+    first = publications[0]
+    for publication in publications:
+        refuse(publication.verdicts, f"{publication.table_name} of {publication.period}")
+    recorded = [_recorded(books, publication) for publication in publications]
     with books.admin.write() as con:
-        _lock_open_period(con, publication.period, books.actor)
-        found = head(con, publication.table_name, publication.period, publication.source_id)
-        if (found.run_id if found else None) != publication.predecessor_run_id:
-            raise Superseded(publication.run_id)
-        seq = _journal(con, books, publication)
-        _move_head(con, publication, seq, found)
-        if files:
-            con.execute(sa.insert(t.lake_file), files)
-        con.execute(
-            sa.insert(t.outbox).values(topic="iceberg", journal_seq=seq, created_at=now(), attempts=0)
-        )
+        _lock_open_period(con, first.period, books.actor)
+        numbers = [
+            _publish_one(con, books, publication, files)
+            for publication, files in zip(publications, recorded, strict=True)
+        ]
         if also:
             also(con)
+    return numbers[0]
+
+
+def _publish_one(
+    con: sa.Connection, books: Books, publication: Publication, files: list[dict[str, object]]
+) -> int:
+    found = head(con, publication.table_name, publication.period, publication.source_id)
+    if (found.run_id if found else None) != publication.predecessor_run_id:
+        raise Superseded(publication.run_id)
+    seq = _journal(con, books, publication)
+    _move_head(con, publication, seq, found)
+    if files:
+        con.execute(sa.insert(t.lake_file), files)
+    con.execute(sa.insert(t.outbox).values(topic="iceberg", journal_seq=seq, created_at=now(), attempts=0))
     return seq
 
 

@@ -119,7 +119,18 @@ def _is_final(con: sa.Connection, period: Period) -> bool:
         .where(h.c.period_start == period.start)
     ).scalars()
     found = list(states)
-    return bool(found) and all(state == "final" for state in found)
+    return bool(found) and all(state == "final" for state in found) and not quarantined_rows(con, period)
+
+
+def quarantined_rows(con: sa.Connection, period: Period) -> int:
+    """Lines of a period that are set aside: while there are any, its reconciliation is provisional."""
+    h, j = t.period_head, t.publish_journal
+    counts = con.execute(
+        sa.select(j.c.row_count)
+        .join(h, h.c.run_id == j.c.run_id)
+        .where(h.c.table_name == "cur_quarantine", h.c.period_start == period.start)
+    ).scalars()
+    return sum(counts)
 
 
 def _ledger_side(books: Books, con: sa.Connection, period: Period) -> tuple[dict[str, Any], list[TenantCost]]:

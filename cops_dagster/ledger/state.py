@@ -14,15 +14,49 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ledger import approve, reconcile
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
+from cops_dagster.rules.deliveries import phase
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+
+@dataclass(frozen=True)
+class DeliveryStatus:
+    """One source's delivery that readers see, or one that waits behind it. Amounts in USD.
+
+    Attributes:
+        layout, file_format: how AWS delivered it, as detected.
+        is_shown: `cur_billing_master` shows it.
+        waits_for: why a newer one is not shown yet, as a code and what was found.
+        rows_without_invoice: by invoice id '', Anniversary and other rows alike.
+    """
+
+    source_id: str
+    delivery_id: str
+    layout: str
+    file_format: str
+    delivered_at: datetime
+    lines: int
+    cost_usd: Decimal
+    invoices: int
+    usd_without_invoice: Decimal
+    quarantined_lines: int
+    is_shown: bool
+    waits_for: str | None
 
 
 @dataclass(frozen=True)
 class PeriodStatus:
-    """One period in one line. Amounts in USD; `gap_usd` = allocated − newest complete delivery."""
+    """One period in one line. Amounts in USD; `gap_usd` = allocated − newest complete delivery.
+
+    Attributes:
+        state: open, delayed, provisional, final candidate, final, closing or closed.
+        is_final: every Anniversary row of every source carries an invoice id.
+        layouts: the layouts of its deliveries, with their format.
+    """
 
     period: str
     state: str
@@ -39,6 +73,8 @@ class PeriodStatus:
     run_id: str | None
     last_ingestion: str | None
     delivered_at: datetime | None
+    quarantined_lines: int
+    layouts: str
 
 
 def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:
@@ -48,11 +84,10 @@ def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:
         CopsError: `E-PERIOD-UNKNOWN` for a period without a delivery.
     """
     with books.admin.read() as con:
-        starts = con.execute(
-            sa.select(t.cur_billing_head.c.period_start)
-            .distinct()
-            .order_by(t.cur_billing_head.c.period_start)
-        ).scalars()
+        known = t.cur_billing_head.c.period_start, t.cur_delivery_hold.c.period_start
+        starts = sorted(
+            {start for column in known for start in con.execute(sa.select(column).distinct()).scalars()}
+        )
         wanted = [start for start in starts if period is None or start == period.start]
         if period and not wanted:
             raise CopsError(
@@ -62,37 +97,81 @@ def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:
         return [_status(con, start) for start in wanted]
 
 
+def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
+    """Every delivery of a period that readers see or that waits, by source, the newest first."""
+    d, h, p, b, hold = (
+        t.cur_delivery, t.cur_billing_head, t.cur_delivery_profile, t.cur_delivery_breakdown,
+        t.cur_delivery_hold,
+    )  # fmt: skip
+    with books.admin.read() as con:
+        waiting = {one.subject_id: one for one in approve.held(con, period) if not one.approved_by}
+        rows = con.execute(
+            sa.select(
+                d, p.c.file_format, p.c.quarantined_rows, h.c.delivery_id.label("shown"), hold.c.held_at
+            )
+            .outerjoin(p, p.c.delivery_id == d.c.delivery_id)
+            .outerjoin(h, h.c.delivery_id == d.c.delivery_id)
+            .outerjoin(hold, hold.c.delivery_id == d.c.delivery_id)
+            .where(d.c.period_start == period.start)
+            .order_by(d.c.source_id, d.c.first_seen_at.desc())
+        ).all()
+        found = []
+        for row in rows:
+            waits = waiting.get(row.delivery_id)
+            if row.shown is None and waits is None:
+                continue
+            invoices = {
+                one.value: one.cost_usd
+                for one in con.execute(
+                    sa.select(b.c.value, b.c.cost_usd).where(
+                        b.c.delivery_id == row.delivery_id, b.c.dimension == "invoice"
+                    )
+                )
+            }
+            found.append(
+                DeliveryStatus(
+                    row.source_id, row.delivery_id, row.layout, row.file_format or "parquet",
+                    row.delivered_at, row.row_count, row.cost_usd, sum(1 for name in invoices if name),
+                    invoices.get("", Decimal(0)), row.quarantined_rows or 0, row.shown is not None,
+                    f"{waits.code}: {waits.found}" if waits else None,
+                )
+            )  # fmt: skip
+    return found
+
+
 def _status(con: sa.Connection, start: date) -> PeriodStatus:
     period = Period.of(start)
-    h, d, recon = t.cur_billing_head, t.cur_delivery, t.recon_run
-    deliveries = con.execute(
-        sa.select(d).join(h, h.c.delivery_id == d.c.delivery_id).where(h.c.period_start == start)
+    h, d, p = t.cur_billing_head, t.cur_delivery, t.cur_delivery_profile
+    shown = con.execute(
+        sa.select(d, p.c.file_format)
+        .join(h, h.c.delivery_id == d.c.delivery_id)
+        .outerjoin(p, p.c.delivery_id == d.c.delivery_id)
+        .where(h.c.period_start == start)
     ).all()
+    recon = t.recon_run
     newest = con.execute(
         sa.select(recon).where(recon.c.period_start == start).order_by(recon.c.recon_seq.desc()).limit(1)
     ).one_or_none()
     coverage = con.execute(
         sa.select(t.tag_coverage.c.tag_coverage_pct).where(t.tag_coverage.c.period_start == start)
     ).scalar_one_or_none()
-    log = t.cur_ingestion_log
-    last = con.execute(
-        sa.select(log.c.status, log.c.error_code)
-        .where(log.c.period_start == start)
-        .order_by(log.c.log_seq.desc())
-        .limit(1)
-    ).one_or_none()
-    state = con.execute(
+    last = _last_ingestion(con, start)
+    lock = con.execute(
         sa.select(t.period_lock.c.state).where(t.period_lock.c.period_start == start)
     ).scalar_one_or_none()
     run = head(con, "fact_cost_allocated", period)
-    aws = sum((row.cost_usd for row in deliveries), Decimal(0))
+    aws = sum((row.cost_usd for row in shown), Decimal(0))
     allocated = _allocated(con, period) if run else None
+    invoiced = all(row.invoice_state == "final" for row in shown)
     return PeriodStatus(
         period=str(period),
-        state=state or "open",
-        is_final=all(row.invoice_state == "final" for row in deliveries),
-        sources=len(deliveries),
-        lines=sum(row.row_count for row in deliveries),
+        state=phase(
+            period, now().date(), lock or "open",
+            waiting=last is not None and last.status in ("failed", "delayed"), invoiced=invoiced,
+        ),
+        is_final=invoiced,
+        sources=len(shown),
+        lines=sum(row.row_count for row in shown),
         aws_usd=aws,
         allocated_usd=allocated,
         gap_usd=None if allocated is None else allocated - aws,
@@ -102,8 +181,20 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
         recon_status=newest.status if newest else None,
         run_id=run.run_id if run else None,
         last_ingestion=(last.error_code or last.status) if last else None,
-        delivered_at=max((row.delivered_at for row in deliveries), default=None),
-    )
+        delivered_at=max((row.delivered_at for row in shown), default=None),
+        quarantined_lines=reconcile.quarantined_rows(con, period),
+        layouts=", ".join(sorted({f"{row.layout} {row.file_format or 'parquet'}" for row in shown})),
+    )  # fmt: skip
+
+
+def _last_ingestion(con: sa.Connection, start: date) -> Any:
+    log = t.cur_ingestion_log
+    return con.execute(
+        sa.select(log.c.status, log.c.error_code)
+        .where(log.c.period_start == start)
+        .order_by(log.c.log_seq.desc())
+        .limit(1)
+    ).one_or_none()
 
 
 def _allocated(con: sa.Connection, period: Period) -> Decimal:

@@ -5,16 +5,19 @@ Belongs here: `fact_cost_tagged` and the `tag_coverage` row published with it.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
+from sqlglot import exp
 
 from cops_dagster.errors import CopsError
-from cops_dagster.lake import live
+from cops_dagster.lake import live, tagging
 from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.namespace import Namespace, over_files, view
+from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_TAGGED
 from cops_dagster.ledger import ingest
 from cops_dagster.ledger.attempt import Attempt, attempt
@@ -29,7 +32,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
 TABLE = "fact_cost_tagged"
-ALGORITHM = "tagged-1"
+ALGORITHM = "tagged-2"
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,25 @@ def inputs_of(con: sa.Connection, settings: Settings, period: Period) -> str:
         str(period),
         [tuple(row) for row in raw],
         [tags.tenant_id, tags.plan_id, tags.service_component],
+        [tags.fold_case, tags.unicode_form, tags.inherit],
         [settings.charge.basis, settings.coverage.untaggable],  # the coverage published with the month
-        _content(con, t.tag_aliases.c.tag_name, t.tag_aliases.c.alias, t.tag_aliases.c.canonical),
+        _content(con, *t.tag_aliases.c),
         _content(con, *t.account_tenants.c),
-        _content(con, t.tenants.c.tenant_id, t.tenants.c.plan_id),
+        _content(con, *(t.tenants.c[name] for name in ("tenant_id", "plan_id", "active_from", "active_to"))),
     )
+
+
+def boundaries(con: sa.Connection, period: Period) -> list[date]:
+    """Days within the month on which a tenant, alias or account mapping begins or ends."""
+    days: set[date] = set()
+    for begin, end in (
+        (t.tenants.c.active_from, t.tenants.c.active_to),
+        (t.tag_aliases.c.effective_from, t.tag_aliases.c.effective_to),
+        (t.account_tenants.c.effective_from, t.account_tenants.c.effective_to),
+    ):
+        for row in con.execute(sa.select(begin, end).distinct()):
+            days |= {day for day in row if day is not None and period.start < day < period.end}
+    return sorted(days)
 
 
 def _content(con: sa.Connection, *columns: sa.Column[Any]) -> list[tuple[Any, ...]]:
@@ -108,14 +125,17 @@ def _run(
     start = {"period_start": period.start}
     with books.engine() as engine, books.admin.read() as con:
         names = books.namespace(engine, con, period)
-        names.cost_lines()
-        names.provide(["tag_aliases", "tenants", "account_tenants"])
+        tags = books.settings.tags
+        tagging.provide_cost_lines(names, boundaries(con, period), inherit=tags.inherit)
+        engine.keep("untagged_resources", "find_untagged_resources", start)
+        engine.keep("resource_tenants", "find_resource_tenants", start)
+        engine.keep("tag_groups", "group_lines_by_tags", start)
+        tagging.provide_registry(names)
+        tagging.provide_spelled_groups(engine, tags)
         registered = con.execute(sa.select(sa.func.count()).select_from(t.tenants)).scalar_one()
         target = trying.target(TABLE, period, run_id)
         engine.stage(
-            TABLE_STATEMENT,
-            target,
-            {**start, "any_tenant": registered == 0, "plan_required": bool(books.settings.tags.plan_id)},
+            TABLE_STATEMENT, target, {"any_tenant": registered == 0, "plan_required": bool(tags.plan_id)}
         )
         raw = ingest.published_views(con, period)
         view(engine, TABLE, over_files(FACT_COST_TAGGED, [target]))
@@ -198,8 +218,21 @@ def _record_coverage(
     )
 
 
-def tagged_namespace(books: Books, engine: Engine, con: sa.Connection, period: Period) -> Namespace:
-    """A namespace with the published tagged month in it."""
+def spelling_variants(
+    books: Books, engine: Engine, con: sa.Connection, period: Period
+) -> dict[str, set[str]]:
+    """Delivered tenant tags by their spelling without case, blanks and unicode form."""
     names = books.namespace(engine, con, period)
-    names.provide([TABLE])
-    return names
+    names.provide(["fact_cost_raw"])
+    present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
+    variants: dict[str, set[str]] = {}
+    for kind in tagging.KINDS:
+        for column in tagging.columns_of(books.settings.tags.tenant_id, kind):
+            if column not in present:
+                continue
+            rows = engine.fetch(exp.select(column).distinct().from_("fact_cost_raw").limit(100_000)).rows
+            for (value,) in rows:
+                if value is not None:
+                    spelled = unicodedata.normalize("NFC", value).strip().casefold()
+                    variants.setdefault(spelled, set()).add(value)
+    return variants

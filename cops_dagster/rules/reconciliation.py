@@ -115,7 +115,7 @@ def reconcile(
         is_final: every AWS invoice of the month is issued; before that the result is provisional.
 
     The period's status is that of the worst tenant, never of the netted total; `incomplete` when
-    nothing is invoiced or nothing allocated.
+    nothing is invoiced or nothing allocated, but not both: a month of nothing matches no invoice.
     """
     lines: dict[str, TenantLine] = {}
     for cost in costs:
@@ -137,8 +137,8 @@ def reconcile(
     for line in made.lines:
         line.warning_tolerance, line.failure_tolerance = tolerance.of(line.expected, line.invoice_lines)
     made.worst = max(made.lines, key=lambda line: (_RANK[line.status], abs(line.variance)), default=None)
-    if not costs or not invoices or made.worst is None:
+    if bool(costs) != bool(invoices):
         made.status = "incomplete"
     else:
-        made.status = made.worst.status if is_final else "provisional"
+        made.status = (made.worst.status if made.worst else "ok") if is_final else "provisional"
     return made

@@ -236,16 +236,6 @@ def aws_invoice_matches_cur(
     )
 
 
-def rows_not_falling(rows: int, previous: int | None) -> Verdict:
-    """A cumulative delivery has at least as many rows as the one before it."""
-    return Verdict(
-        "rows_not_falling",
-        previous is None or rows >= previous,
-        "WARN",
-        {"rows": rows, "previous_rows": previous},
-    )
-
-
 def no_unexpected_columns(unexpected: Sequence[str], revision: int) -> Verdict:
     """The delivery has no column that the newest schema revision does not know."""
     return Verdict(

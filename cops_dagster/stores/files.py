@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cops_dagster.cur.files import FileStat
 from cops_dagster.errors import CopsError
 
-_RANGE = re.compile(r"\d{8}-\d{8}", re.ASCII)
-_DEPTH_MAX = 8  # prefix/account/report/… : deeper trees are not report roots
+_DEPTH_MAX = 10  # prefix/account/report/… : deeper trees are not report roots
 _BLOCK = 1 << 20
 
 
@@ -27,8 +25,8 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def range_folders(self) -> list[tuple[str, ...]]:
-        """Folders named like a billing range, at most eight levels down, links not followed."""
+    def folders_named(self, fits: Callable[[str], bool]) -> list[tuple[str, ...]]:
+        """Folders whose name fits, at most ten levels down, links not followed."""
         if not self.root.is_dir():
             raise CopsError(
                 "E-SOURCE-UNKNOWN",
@@ -43,7 +41,7 @@ class Folder:
             deeper: list[tuple[str, ...]] = []
             for parts in level:
                 for name in self.folders(parts):
-                    (found if _RANGE.fullmatch(name) else deeper).append((*parts, name))
+                    (found if fits(name) else deeper).append((*parts, name))
             level = deeper
         return sorted(found)
 

@@ -38,8 +38,10 @@ def code(content: bytes) -> str:
 def test_a_manifest_gives_its_assembly_period_and_file_names() -> None:
     found = manifest.parse(body(), subject="x")
     assert found == manifest.Manifest(
-        "a1", "report", "000000000042", Period(2025, 9), "Parquet", ("report-1.parquet",)
-    )
+        "a1", "report", "000000000042", Period(2025, 9), "Parquet",
+        ("prefix/report/20250901-20251001/a1/report-1.parquet",),
+    )  # fmt: skip
+    assert found.file_names == ("report-1.parquet",)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from cops_dagster import settings
 from cops_dagster.demo import cur
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.period import Period
+from cops_dagster_tests.docs import pages
 from cops_dagster_tests.docs.pages import ROOT
 
 CopsResult = subprocess.CompletedProcess[str]
@@ -73,4 +74,7 @@ def workshop(demo_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Works
     (cwd / "report").mkdir()
     for file in (folder / "cur").rglob("*.parquet"):
         shutil.copy2(file, cwd / "report")
+    for block in pages.blocks("json"):
+        if block.file:
+            (cwd / block.file).write_text(block.text, encoding="utf-8")
     return Workshop(home, cwd, demo_home / "demo" / "cur")

@@ -12,6 +12,7 @@ DIAGNOSTICS = sorted((ROOT / "sql" / "diagnostics").glob("*.sql"))
 
 _BLOCK = re.compile(r"^((?:<!-- .*? -->\n)*)```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PARAMS = re.compile(r"<!-- params: (.*?) -->")
+_FILE = re.compile(r"<!-- file: ([\w.-]+) -->")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class Block:
         """`name=value` pairs, as `--param` takes them."""
         found = _PARAMS.search(self.notes)
         return found[1].split() if found else []
+
+    @property
+    def file(self) -> str | None:
+        """The name under which the reader is asked to save the block."""
+        found = _FILE.search(self.notes)
+        return found[1] if found else None
 
     def __str__(self) -> str:
         return f"{Path(self.page).stem}-{self.number}"

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
-from cops_dagster.lake.delivered import DeliveredFiles, inspect
+from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.footers import inspect
 from cops_dagster.ledger import ingest
 from cops_dagster_tests.deliveries import SEPTEMBER, lines, write
 
@@ -191,5 +192,7 @@ def _stage(folder: Path, table: Any) -> dict[str, Any]:
     with Engine() as engine:
         columns, _ = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
-        ingest.stage(engine, files, SEPTEMBER, folder / "out.parquet", 1, Decimal(0))
+        ingest.stage(
+            engine, files, SEPTEMBER, (folder / "out.parquet", folder / "aside.parquet"), 1, Decimal(0)
+        )
         return engine.run("SELECT * FROM fact_cost_raw").one()

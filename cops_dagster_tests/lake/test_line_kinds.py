@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cops_dagster.cur.schema import BY_NAME
-from cops_dagster.lake.delivered import DeliveredFiles, inspect
+from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.footers import inspect
 from cops_dagster.ledger import ingest
 from cops_dagster.rules import verdicts
 from cops_dagster_tests.deliveries import SEPTEMBER, TYPES
@@ -86,8 +87,9 @@ def staged(folder: Path, given_lines: Sequence[Line], *, every_column: bool = Fa
     with Engine() as engine:
         columns, (rows,) = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
-        made, _ = ingest.stage(engine, files, SEPTEMBER, folder / "out.parquet", rows, Decimal(0))
-        assert made.rows == len(given_lines)
+        targets = folder / "out.parquet", folder / "aside.parquet"
+        made = ingest.stage(engine, files, SEPTEMBER, targets, rows, Decimal(0))
+        assert made.raw.rows == len(given_lines)
         return engine.run("SELECT * FROM fact_cost_raw ORDER BY CAST(identity_line_item_id AS INT)").dicts()
 
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import deliver
+from cops_dagster.ledger import deliver, handover
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -91,9 +91,8 @@ CASES: dict[str, tuple[str, Break]] = {
     "no Parquet": ("E-FORMAT", in_file(lambda _: b"identity/LineItemId,bill/InvoiceId\n" * 9)),
     "a cost that is NaN": ("E-COST-NAN", cost(float("nan"))),
     "an infinite cost": ("E-COST-NAN", cost(float("-inf"))),
-    "a cost that is NULL": ("E-COST-NULL", cost(None)),
     "a cost of 19 decimals": ("E-COST-SCALE", cost(1e-19)),
-    "a cost of 22 digits": ("E-COST-SCALE", cost(1e22)),
+    "a cost of 22 digits": ("E-COST-RANGE", cost(1e22)),
     "another currency": ("E-CCY", text("line_item_currency_code", "EUR")),
     "a currency in lower case": ("E-CCY", text("line_item_currency_code", "usd")),
     "a required column missing": (
@@ -112,7 +111,9 @@ CASES: dict[str, tuple[str, Break]] = {
 def refused(books: Books) -> list[str]:
     with books.admin.read() as con:
         log = t.cur_ingestion_log
-        query = sa.select(log.c.error_code).where(log.c.status == "failed").order_by(log.c.log_seq)
+        query = (
+            sa.select(log.c.error_code).where(log.c.status.in_(("failed", "delayed"))).order_by(log.c.log_seq)
+        )
         return list(con.execute(query).scalars())
 
 
@@ -196,14 +197,14 @@ def test_files_without_a_manifest_become_the_same_delivery_every_time(tmp_path: 
     pq.write_table(lines(MONTH), path)
     (tmp_path / "cur").mkdir()
     books = home(tmp_path)
-    manifest = deliver.deliver(books, [path], SEPTEMBER)
+    manifest = handover.deliver(books, [path], SEPTEMBER)
     run(books)
     said = json.loads(manifest.read_text())
-    deliver.deliver(books, [path], SEPTEMBER)
+    handover.deliver(books, [path], SEPTEMBER)
     assert json.loads(manifest.read_text()) == said
     run(books)
     assert answer(books, "SELECT COUNT(DISTINCT delivery_id), COUNT(*) FROM fact_cost_raw") == [(1, 6)]
     with pytest.raises(CopsError, match="E-CHUNK-DUP"):
-        deliver.deliver(books, [path, path], SEPTEMBER)
+        handover.deliver(books, [path, path], SEPTEMBER)
     with pytest.raises(CopsError, match="E-FILE"):
-        deliver.deliver(books, [tmp_path / "nothing.parquet"], SEPTEMBER)
+        handover.deliver(books, [tmp_path / "nothing.parquet"], SEPTEMBER)

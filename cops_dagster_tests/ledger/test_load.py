@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import frames
 from cops_dagster.ledger.load import LoadReport, load
+from cops_dagster.settings import Tags
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, now, open_admin
 
@@ -69,6 +70,7 @@ GOOD: dict[str, str] = {
 """One good file of every table, by file name. The cases below change one thing."""
 
 RULES_HEADER, *_ = GOOD["allocation_rules"].split("\n")
+ALIAS_HEADER = "tag_name,alias,effective_from,effective_to,canonical"
 INVOICE_HEADER, *_ = GOOD["invoice_detail"].split("\n")
 BUDGET_HEADER, *_ = GOOD["budgets"].split("\n")
 
@@ -140,6 +142,11 @@ def more_rules(*lines: str) -> Files:
     return {**GOOD, "allocation_rules": GOOD["allocation_rules"] + "".join(line + "\n" for line in lines)}
 
 
+def aliases(*lines: str) -> Files:
+    """The good files with these aliases alone."""
+    return {**GOOD, "tag_aliases": "\n".join([ALIAS_HEADER, *lines]) + "\n"}
+
+
 def more_invoices(*lines: str) -> Files:
     return {**GOOD, "invoice_detail": GOOD["invoice_detail"] + "".join(line + "\n" for line in lines)}
 
@@ -170,7 +177,7 @@ def test_every_loadable_table_has_exactly_the_columns_of_the_contract() -> None:
 def test_what_is_stored_is_typed_and_exact(stocked: Desk) -> None:
     found = dump(stocked.admin)
     assert ("beta", "Beta Söhne", "free", date(2025, 1, 1), date(2026, 1, 1), "USD") in found["tenants"]
-    assert ("tenant_id", "ACME ", "acme") in found["tag_aliases"]
+    assert ("tenant_id", "ACME ", date(1970, 1, 1), None, "acme") in found["tag_aliases"]
     refreshed_at = datetime.fromisoformat("2025-10-01T03:00")
     assert (date(2025, 9, 1), "beta", "network", Decimal(0), refreshed_at) in found["tenant_usage"]
     with stocked.admin.read() as con:
@@ -362,6 +369,37 @@ REFUSED: list[tuple[str, Files, str, Files]] = [
      "column effective_from", GOOD),
     ("E-ACCOUNT-OVERLAP", changed("account_tenants", "2025-06-01,,", "2025-05-31,,"), "effective_from",
      changed("account_tenants", "2025-06-01,,", "2025-07-01,,")),
+    ("E-ACCOUNT-OVERLAP", changed("account_tenants", "2025-01-01,2025-06-01", "2025-01-01,2025-01-01"),
+     "column effective_to", GOOD),
+    # one value, two meanings on one day
+    ("E-MAP-DUP", aliases("tenant_id,AC,2025-01-01,,acme", "tenant_id,AC,2025-01-01,,beta"),
+     "line 3, column canonical",
+     aliases("tenant_id,AC,2025-01-01,,acme", "tenant_id,AC,2025-01-01,,acme")),
+    ("E-MAP-DUP", aliases("tenant_id,AC,,,acme", "tenant_id,AC,2025-06-01,,beta"),
+     "line 3, column effective_from",
+     aliases("tenant_id,AC,,2025-06-01,acme", "tenant_id,AC,2025-06-01,,beta")),
+    ("E-MAP-DUP", aliases("tenant_id,AC,2025-06-01,,beta", "tenant_id,AC,,2025-06-02,acme"),
+     "column effective_from",
+     aliases("tenant_id,AC,2025-06-01,,beta", "plan_id,AC,,2025-06-02,pro")),
+    ("E-MAP-DUP", aliases("plan_id,P,2025-01-01,2025-03-01,pro", "plan_id,P,2025-02-28,,free"),
+     "line 3, column effective_from",
+     aliases("plan_id,P,2025-01-01,2025-03-01,pro", "plan_id,P,2025-03-01,,free")),
+    ("E-MAP-DUP", aliases("tenant_id,AC,,,acme", 'tenant_id," AC ",2025-06-01,,beta'),
+     "line 3, column effective_from", aliases("tenant_id,AC,,,acme", "tenant_id,A C,2025-06-01,,beta")),
+    ("E-MAP-DUP", aliases("tenant_id,beta,,,acme"), "line 2, column alias",
+     aliases("tenant_id,acme,,,acme", "service_component,beta,,,acme")),
+    ("E-MAP-DUP", aliases("tenant_id,beta,2025-12-31,,acme"), "line 2, column alias",
+     aliases("tenant_id,beta,2026-01-01,,acme")),  # merged: beta ended on that day
+    ("E-LOAD-CONFLICT", aliases("tenant_id,AC,,2025-06-01,acme", "tenant_id,AC,,2025-07-01,acme"),
+     "line 3, column effective_to", aliases("tenant_id,AC,,2025-06-01,acme")),
+    ("E-LOAD-VALUE", aliases("tenant_id,AC,2025-06-01,2025-06-01,acme"), "line 2, column effective_to",
+     aliases("tenant_id,AC,2025-06-01,2025-06-02,acme")),
+    ("E-TENANT-RESERVED", aliases("tenant_id,__operator__,,,acme"), "line 2, column alias",
+     aliases("service_component,__operator__,,,acme")),
+    ("E-TENANT-RESERVED", aliases('tenant_id," __unallocated__",,,acme'), "line 2, column alias",
+     aliases("tenant_id,unallocated,,,acme")),
+    ("E-TENANT-RESERVED", aliases("tenant_id,AC,,,__unallocated__"), "line 2, column canonical",
+     aliases("plan_id,AC,,,__unallocated__")),
     ("E-BUDGET-OVERLAP", changed("budgets", "2025-01-01,,", "2025-01-01,2025-10-01,"), "effective_from",
      changed("budgets", "2025-01-01,,", "2025-01-01,2025-09-01,")),
     ("E-BUDGET-OVERLAP", changed("budgets", "b,2,tenant,acme,2025-09-01", "b,2,tenant,acme,2025-01-01"),
@@ -465,7 +503,7 @@ def test_a_mistake_in_the_last_file_leaves_the_database_as_it_was(stocked: Desk)
     [
         ("plans", ",500", ",501", "E-LOAD-CONFLICT"),
         ("tenants", "Acme,pro", "Acme,free", "E-LOAD-CONFLICT"),
-        ("tag_aliases", ",api", ",apis", "E-LOAD-CONFLICT"),
+        ("tag_aliases", ",api", ",apis", "E-MAP-DUP"),
         ("account_tenants", "2025-06-01,,acme", "2025-06-01,,beta", "E-LOAD-CONFLICT"),
         ("allocation_keys", ",24", ",25", "E-LOAD-CONFLICT"),
         ("allocation_rules", "support,even,,,,ann", "support,even,,,,bob", "E-LOAD-CONFLICT"),
@@ -493,6 +531,7 @@ def test_a_stored_row_is_never_overwritten(stocked: Desk, name: str, old: str, n
          {"plan_id": "pro", "active_to": None}, {"plan_id": "free", "active_to": date(2027, 1, 1)}),
         ("tenants", "acme,Acme", "acme,Acme Ltd", {"name": "Acme"}, {"name": "Acme Ltd"}),
         ("tag_aliases", ",api", ",apis", {"canonical": "api"}, {"canonical": "apis"}),
+        ("tag_aliases", "ACME ,acme", "ACME ,beta", {"canonical": "acme"}, {"canonical": "beta"}),
         ("account_tenants", "2025-06-01,,acme", "2025-06-01,2025-12-01,beta",
          {"effective_to": None, "tenant_id": "acme"},
          {"effective_to": date(2025, 12, 1), "tenant_id": "beta"}),
@@ -555,6 +594,7 @@ def lock(desk: Desk, month: date, state: str) -> None:
     [
         ("tenant_network_usage", "12.5", "12.6"),
         ("tenants", "2026-01-01", "2025-09-15"),
+        ("tag_aliases", "API,api", "API,apis"),
         ("account_tenants", "2025-06-01,,acme", "2025-06-01,,beta"),
         ("account_tenants", "2025-06-01,,acme", "2025-06-01,2025-09-01,acme"),
     ],
@@ -578,6 +618,64 @@ def test_an_account_may_move_after_a_closed_period(stocked: Desk) -> None:
         1,
         1,
     )
+
+
+def test_a_refused_alias_names_both_of_its_meanings(stocked: Desk) -> None:
+    stocked.load({"tag_aliases": f"{ALIAS_HEADER}\ntenant_id,AC,2025-01-01,,acme\n"})
+    for begin in ("2025-01-01", "2025-06-01"):
+        refusal = stocked.refused({"tag_aliases": f"{ALIAS_HEADER}\ntenant_id,AC,{begin},,beta\n"})
+        assert refusal.code == "E-MAP-DUP"
+        assert all(name in str(refusal) for name in ("AC", "acme", "beta")), refusal
+
+
+def test_an_alias_ends_in_an_open_month_and_means_another_tenant_from_then_on(stocked: Desk) -> None:
+    stocked.load({"tag_aliases": f"{ALIAS_HEADER}\ntenant_id,AC,,,acme\n"})
+    lock(stocked, date(2025, 9, 1), "closed")
+
+    def moved(day: str) -> Files:
+        return {"tag_aliases": f"{ALIAS_HEADER}\ntenant_id,AC,,{day},acme\ntenant_id,AC,{day},,beta\n"}
+
+    assert stocked.refused(moved("2025-09-30"), replace=True).code == "E-PERIOD-CLOSED"
+    report = stocked.load(moved("2025-10-01"), replace=True).tables["tag_aliases"]
+    (replaced,) = report.replaced
+    assert (report.inserted, replaced.old, replaced.new) == (
+        1, {"effective_to": None}, {"effective_to": date(2025, 10, 1)},
+    )  # fmt: skip
+    assert stocked.load(moved("2025-10-01")).tables["tag_aliases"].unchanged == 2
+
+
+def test_a_tenant_cannot_take_the_name_of_an_alias_of_another_one(stocked: Desk) -> None:
+    stocked.load({"tag_aliases": f"{ALIAS_HEADER}\ntenant_id,gamma,,,acme\ntenant_id,delta,,,delta2\n",
+                  "tenants": "tenant_id,name,active_from\ndelta2,D,2025-01-01\n"})  # fmt: skip
+    tenant = "tenant_id,name,active_from\n{},New,2025-01-01\n"
+    refusal = stocked.refused({"tenants": tenant.format("gamma")})
+    assert (refusal.code, "line 2, column tenant_id" in refusal.subject) == ("E-MAP-DUP", True)
+    stocked.load({"tenants": tenant.format("epsilon")})
+
+
+def test_a_tenant_that_ended_cannot_come_back_while_its_name_is_an_alias(stocked: Desk) -> None:
+    stocked.load({"tag_aliases": f"{ALIAS_HEADER}\ntenant_id,beta,2026-01-01,,acme\n"})
+    back = str(changed("tenants", "2026-01-01", "2026-02-01")["tenants"])
+    assert stocked.refused({"tenants": back}, replace=True).code == "E-MAP-DUP"
+    stocked.load({"tenants": back.replace("2026-02-01", "2025-12-01")}, replace=True)
+
+
+def test_names_that_differ_in_case_are_two_names_until_the_settings_fold_case(stocked: Desk) -> None:
+    tenant = write(stocked.home / "t", {"tenants": "tenant_id,name,active_from\nAcme,A,2025-01-01\n"})
+    alias = write(stocked.home / "a", {"tag_aliases": f"{ALIAS_HEADER}\ntenant_id,Acme,,,beta\n"})
+    alone = write(stocked.home / "o", {"tag_aliases": f"{ALIAS_HEADER}\ntenant_id,ACME,,,beta\n"})
+    for folder in (tenant, alias, alone):
+        with pytest.raises(CopsError, match="E-MAP-DUP") as refusal:
+            load(stocked.admin, [folder], actor="ann", tags=Tags(fold_case=True))
+        assert "acme" in str(refusal.value)
+    load(stocked.admin, [tenant], actor="ann", tags=Tags(fold_case=False))
+
+
+def test_two_unicode_forms_of_an_alias_are_one_name_unless_taken_as_sent(stocked: Desk) -> None:
+    rows = f"{ALIAS_HEADER}\ntenant_id,\u00e4,,,acme\ntenant_id,a\u0308,,,beta\n"
+    assert stocked.refused({"tag_aliases": rows}).code == "E-MAP-DUP"
+    folder = write(stocked.home / "forms", {"tag_aliases": rows})
+    load(stocked.admin, [folder], actor="ann", tags=Tags(unicode_form="as_sent"))
 
 
 def test_a_document_in_two_files_of_one_load_is_stored_once(desk: Desk) -> None:

@@ -191,13 +191,34 @@ def test_an_empty_key_does_what_its_rule_says(tmp_path: Path, policy: str) -> No
 
 
 def test_a_closed_period_takes_no_run_and_an_open_one_does(books: Books, tmp_path: Path) -> None:
-    write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 111111111111 acme team api 1\n")], assembly="a2")
+    key = "period_start,tenant_id,value,refreshed_at\n2025-09,acme,5,2025-10-01T03:00:00Z\n"
+    give(books, tmp_path, replace=True, tenant_network_usage=key)
     with books.admin.write() as con:
         con.execute(sa.update(t.period_lock).values(state="closed"))
     before = by_tenant(books)
     with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):
         run(books)
     assert by_tenant(books) == before
+    with books.admin.write() as con:
+        con.execute(sa.update(t.period_lock).values(state="provisional"))
+    run(books)
+    assert by_tenant(books) != before
+
+
+def test_a_delivery_for_a_closed_period_is_kept_aside_and_for_an_open_one_taken(
+    books: Books, tmp_path: Path
+) -> None:
+    write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 111111111111 acme team api 1\n")], assembly="a2")
+    with books.admin.write() as con:
+        con.execute(sa.update(t.period_lock).values(state="closed"))
+    before = by_tenant(books)
+    for _ in range(2):
+        run(books)
+        assert by_tenant(books) == before
+        assert work.nothing_to_do(books, SEPTEMBER)
+    assert answer(books, "SELECT status FROM cur_ingestion_log ORDER BY log_seq DESC LIMIT 1") == [
+        ("skipped",)
+    ]
     with books.admin.write() as con:
         con.execute(sa.update(t.period_lock).values(state="provisional"))
     run(books)

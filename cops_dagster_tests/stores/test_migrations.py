@@ -85,7 +85,9 @@ def test_every_revision_of_the_expected_cur_schema_is_that_of_the_code(admin: Ad
     table = t.expected_cur_schema
     columns = (table.c.column_name, table.c.data_type, table.c.required)
     with admin.read() as con:
-        stored = con.execute(sa.select(*columns).where(table.c.revision == revision).order_by(table.c.position))
+        stored = con.execute(
+            sa.select(*columns).where(table.c.revision == revision).order_by(table.c.position)
+        )
         assert [tuple(line) for line in stored] == expected
         view = con.exec_driver_sql(f"SELECT column_name FROM expected_cur_schema_v{revision}").scalars().all()
         assert sorted(view) == sorted(name for name, _, _ in expected)

@@ -89,7 +89,13 @@ def _expect_cur_schema() -> None:
     op.bulk_insert(
         expected,
         [
-            {"revision": 2, "column_name": name, "position": position, "data_type": kind, "required": required}
+            {
+                "revision": 2,
+                "column_name": name,
+                "position": position,
+                "data_type": kind,
+                "required": required,
+            }
             for position, (name, kind, required) in enumerate(delivered + added + own, start=1)
         ],
     )

@@ -1,0 +1,106 @@
+"""`cops tags`: tags before they cost anything, in a provisioning CI and in the payer account."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Tags of resources, and cost allocation tags of the payer.")
+
+_ROWS_MAX = 1000  # of a table; --json has all
+
+
+@app.callback()
+def _group() -> None:
+    """Tags of resources, and cost allocation tags of the payer."""
+
+
+@app.command("validate")
+def validate(
+    file: Annotated[Path, typer.Argument(help="Terraform plan as JSON, JSON list of resources, or CSV.")],
+    strict: Annotated[bool, typer.Option(help="Warnings fail as well.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Check the tags of resources against [tags] and, where there is a home, tenants and plans."""
+    from dataclasses import asdict
+
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import tag_files, tag_policy
+    from cops_dagster.ledger.books import existing_books
+    from cops_dagster.stores.admin import now
+
+    resources = tag_files.resources(file)
+    current, known = settings.current(), None
+    books = existing_books(current)
+    if books:
+        with books.admin.read() as con:
+            known = tag_policy.registry(con)
+    found = tag_policy.judge(resources, current.tags, known, today=now().date())
+    errors = sum(finding.severity == "error" for finding in found)
+    counts = {"resources": len(resources), "errors": errors, "warnings": len(found) - errors}
+    if json:
+        output.as_json({**counts, "has_registry": bool(books), "findings": [asdict(one) for one in found]})
+    else:
+        if found:
+            output.table(
+                "",
+                ["severity", "finding", "resource", "key", "value", "what to do"],
+                [
+                    [one.severity, one.finding, one.resource, one.key, one.value, one.next_step]
+                    for one in found[:_ROWS_MAX]
+                ],
+            )
+        if len(found) > _ROWS_MAX:
+            output.say(f"{len(found) - _ROWS_MAX} more findings: --json shows all")
+        output.say(", ".join(f"{count} {what}" for what, count in counts.items()))
+        if not books:
+            output.say("no home: keys and the form of values were checked, tenants and plans were not")
+    if errors or (strict and found):
+        raise typer.Exit(1)
+
+
+@app.command("active")
+def active(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="What `aws ce list-cost-allocation-tags` printed; asks AWS without it."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Compare [tags] with the payer's active cost allocation tags, and keep the list."""
+    from dataclasses import asdict
+
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import active_tags, tag_files
+    from cops_dagster.ledger.books import existing_books, open_books
+
+    current = settings.current()
+    tags = tag_files.cost_tags(file) if file else active_tags.listed()
+    # a home that the settings name may be made; the default one, in whatever folder this is, may not
+    books = open_books(current) if "home" in current.model_fields_set else existing_books(current)
+    if books:
+        active_tags.record(books, tags)
+    found = active_tags.compare(tags, current.tags)
+    if json:
+        output.as_json(
+            {"listed": len(tags), "is_kept": bool(books), "findings": [asdict(one) for one in found]}
+        )
+    else:
+        output.table(
+            "",
+            ["severity", "finding", "in [tags]", "used for", "active keys", "what to do"],
+            [
+                [
+                    one.severity, one.finding, one.column, ", ".join(one.mapped_to), ", ".join(one.keys),
+                    one.next_step,
+                ]
+                for one in found
+            ],
+        )  # fmt: skip
+        output.say(f"{len(tags)} tags listed, {'kept in the home' if books else 'not kept: no home'}")
+    if any(one.severity == "error" for one in found):
+        raise typer.Exit(1)

@@ -1,0 +1,94 @@
+"""The functions that SQL of this package may call beyond the shared dialect, each one SQL expression.
+
+Belongs here: how delivered doubles and texts become exact money, times and faults. They are expanded
+before a statement reaches the engine (`lake/statements.py`), so every engine sees plain SQL.
+"""
+
+from __future__ import annotations
+
+import sqlglot
+from sqlglot import exp
+
+# The decimal of a delivered double is the one with fewest decimals that reads back as the same
+# double. Below 100,000 and with at most 10 decimals (15 digits) that decimal is unique, so the
+# cheap cast is right whenever it reads back (0.12 s for 10 M values; the text route takes 0.9 s).
+# Otherwise the engine's shortest text of the double is parsed. What needs more than 18 decimals
+# is set aside before (`delivered_lines.quarantine_code`), so nothing is rounded here unseen.
+_EXACT_USD = """
+CASE WHEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DOUBLE) = x
+     THEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DECIMAL(38, 18))
+     ELSE TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 18)) END
+"""
+# True for NULL: absence is judged elsewhere. Through text, because decimal → double divides and may
+# miss the double by one unit.
+_IS_EXACT_USD = """
+CASE WHEN x IS NULL THEN TRUE
+     WHEN COALESCE(CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DOUBLE) = x, FALSE) THEN TRUE
+     ELSE COALESCE(
+         CAST(CAST(TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 18)) AS VARCHAR) AS DOUBLE) = x, FALSE) END
+"""
+# Text keeps every digit, so no double stands between it and the decimal. The first form is what AWS
+# writes; the second allows an exponent and trailing zeros. A cast alone would round the 19th decimal.
+_EXACT_TEXT_USD = """
+CASE WHEN REGEXP_FULL_MATCH(x, '[+-]?[0-9]{1,20}([.][0-9]{1,18})?') THEN TRY_CAST(x AS DECIMAL(38, 18))
+     WHEN REGEXP_FULL_MATCH(x, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,3})?')
+          AND LENGTH(RTRIM(REGEXP_EXTRACT(x, '[.]([0-9]*)', 1), '0'))
+              - COALESCE(TRY_CAST(REGEXP_EXTRACT(x, '[eE]([+-]?[0-9]+)', 1) AS INTEGER), 0) <= 18
+     THEN TRY_CAST(x AS DECIMAL(38, 18)) END
+"""
+# Why a text is no exact amount.
+_TEXT_FAULT = """
+CASE WHEN REGEXP_FULL_MATCH(LOWER(x), '[+-]?(nan|inf|infinity)') THEN 'E-COST-NAN'
+     WHEN NOT REGEXP_FULL_MATCH(x, '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,3})?')
+     THEN 'E-COST-PARSE'
+     WHEN COALESCE(ABS(TRY_CAST(x AS DOUBLE)) >= 1e20, TRUE) THEN 'E-COST-RANGE'
+     ELSE 'E-COST-SCALE' END
+"""
+_DOUBLE_FAULT = """
+CASE WHEN NOT ISFINITE(x) THEN 'E-COST-NAN' WHEN ABS(x) >= 1e20 THEN 'E-COST-RANGE' ELSE 'E-COST-SCALE' END
+"""
+# A time of day in UTC, from text that names its zone. Text without zone is no instant. A cast to a
+# timestamp would drop the offset without a word (measured), so an offset goes by way of the instant.
+_UTC_TIME = """
+CASE WHEN REGEXP_FULL_MATCH(x, '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?Z')
+     THEN TRY_CAST(x AS TIMESTAMP)
+     WHEN REGEXP_FULL_MATCH(
+         x, '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?[+-][0-9]{2}(:?[0-9]{2})?')
+     THEN MAKE_TIMESTAMP(EPOCH_US(TRY_CAST(x AS TIMESTAMPTZ))) END
+"""
+
+FUNCTIONS: dict[str, exp.Expr] = {
+    name: sqlglot.parse_one(text, read="duckdb")
+    for name, text in {
+        "EXACT_USD": _EXACT_USD,
+        "IS_EXACT_USD": _IS_EXACT_USD,
+        "EXACT_TEXT_USD": _EXACT_TEXT_USD,
+        "TEXT_FAULT": _TEXT_FAULT,
+        "DOUBLE_FAULT": _DOUBLE_FAULT,
+        "UTC_TIME": _UTC_TIME,
+        "IS_FINITE": "ISFINITE(x)",
+        "NFC": "NFC_NORMALIZE(x)",
+    }.items()
+}
+"""Name → the expression over the column `x` that it stands for."""
+
+
+def call(name: str, value: exp.Expr) -> exp.Expr:
+    """A call of one of `FUNCTIONS`, or of one the engine has."""
+    return exp.Anonymous(this=name, expressions=[value.copy()])
+
+
+def expanded(tree: exp.Expr) -> exp.Expr:
+    """The tree with every call of `FUNCTIONS` replaced by its expression."""
+
+    def expand(node: exp.Expr) -> exp.Expr:
+        if isinstance(node, exp.Anonymous) and node.name.upper() in FUNCTIONS:
+            argument = node.expressions[0].transform(expand)
+            return exp.Paren(
+                this=FUNCTIONS[node.name.upper()]
+                .copy()
+                .transform(lambda part: argument.copy() if part == exp.column("x") else part)
+            )
+        return node
+
+    return tree.transform(expand)

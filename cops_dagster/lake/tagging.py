@@ -1,0 +1,135 @@
+"""Tags of lines as columns: which of a line's tags speak for tenant, plan and component, and how spelled.
+
+Belongs here: `cost_lines` (lines with their tags by kind and their slice of the month) and the registry
+in the same spelling. Does not belong here: who wins (sql/stage_fact_cost_tagged.sql).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+
+from sqlglot import exp
+
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.functions import call
+from cops_dagster.lake.namespace import Namespace, view
+from cops_dagster.settings import Tags
+
+KINDS = ("resource", "account", "category")
+"""Kinds of delivered tags, the strongest first."""
+VALUE_MAX = 256
+"""AWS takes tag values of at most 256 characters; a longer one names nobody."""
+TOO_LONG = "E-TAG-LONG"
+_PREFIX = {"resource": "resource_tags_", "account": "account_tag_", "category": "cost_category_"}
+
+
+def columns_of(names: Iterable[str], kind: str) -> list[str]:
+    """The CUR columns of one kind that a `[tags]` entry means, in order.
+
+    `user_tenant_id` is the key `tenant_id` wherever it was put: on the resource, on the account, or as a
+    cost category of that name. A full column name (`account_tag_team`) means that column alone.
+    """
+    found: list[str] = []
+    for name in names:
+        if any(name.startswith(prefix) for prefix in _PREFIX.values()):
+            if name.startswith(_PREFIX[kind]):
+                found.append(name)
+        elif kind == "resource":
+            found.append(f"resource_tags_{name}")
+        else:
+            found.append(_PREFIX[kind] + name.removeprefix("user_"))
+    return found
+
+
+def provide_cost_lines(names: Namespace, boundaries: Sequence[date] = (), *, inherit: bool = True) -> None:
+    """`cost_lines`: `fact_cost_raw` with tags by kind, `usage_slice`, and the resource to inherit by.
+
+    Args:
+        boundaries: days within the month on which a registry entry begins or ends; a line's slice begins on
+            the last of them that is not after its usage, so one tenant is in force throughout a slice.
+        inherit: give `untagged_resource` to lines without any tenant tag.
+    """
+    names.provide(["fact_cost_raw"])
+    engine, tags = names.engine, names.settings.tags
+    present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
+    query = exp.select("*").from_(exp.to_table("fact_cost_raw"))
+    tenant: list[exp.Expr] = []
+    for kind in KINDS:
+        given = _first(columns_of(tags.tenant_id, kind), present)
+        tenant.append(given)
+        query = query.select(
+            exp.alias_(given, f"{kind}_tenant"),
+            exp.alias_(_first(columns_of(tags.plan_id, kind), present), f"{kind}_plan"),
+        )
+    query = query.select(
+        exp.alias_(_first(columns_of(tags.service_component, "resource"), present), "component_tag")
+    )
+    query = query.select(exp.alias_(_slice(boundaries), "usage_slice"))
+    resource: exp.Expr = exp.cast(exp.null(), "VARCHAR")
+    if inherit and "line_item_resource_id" in present:
+        untagged = exp.func("COALESCE", *[value.copy() for value in tenant]).is_(exp.null())
+        identity = exp.func("NULLIF", exp.column("line_item_resource_id"), exp.Literal.string(""))
+        resource = exp.Case().when(untagged, identity)
+    query = query.select(exp.alias_(resource, "untagged_resource"))
+    view(engine, "cost_lines", query)
+
+
+def provide_registry(names: Namespace) -> None:
+    """`tenant_names` and `alias_names`: the registry with each name as a tag would be spelled."""
+    names.provide(["tenants", "tag_aliases", "account_tenants"])
+    for name, source, column in (
+        ("tenant_names", "tenants", "tenant_id"),
+        ("alias_names", "tag_aliases", "alias"),
+    ):
+        spelled = exp.alias_(spelling(exp.column(column), names.settings.tags), "spelled")
+        view(names.engine, name, exp.select("*", spelled).from_(source))
+
+
+def provide_spelled_groups(engine: Engine, tags: Tags) -> None:
+    """`spelled_groups`: `tag_groups` with every tag in the declared spelling."""
+    query = exp.select("*").from_("tag_groups")
+    for kind in (*KINDS, "inherited"):
+        query = query.select(exp.alias_(spelling(exp.column(f"{kind}_tenant"), tags), f"{kind}_tenant_name"))
+    plans = exp.func("COALESCE", *[exp.column(f"{kind}_plan") for kind in KINDS])
+    query = query.select(
+        exp.alias_(spelling(plans, tags), "plan_name"),
+        exp.alias_(spelling(exp.column("component_tag"), tags, fold=False), "component_name"),
+    )
+    view(engine, "spelled_groups", query)
+
+
+def spelling(value: exp.Expr, tags: Tags, *, fold: bool = True) -> exp.Expr:
+    """A tag value in the one spelling that `[tags]` declares: trimmed, composed, perhaps folded."""
+    spelled: exp.Expr = exp.func("TRIM", value)
+    if tags.unicode_form == "NFC":
+        spelled = call("NFC", spelled)
+    if tags.fold_case and fold:
+        spelled = exp.func("LOWER", spelled)
+    too_long = exp.GT(this=exp.func("LENGTH", value.copy()), expression=exp.Literal.number(VALUE_MAX))
+    shown = exp.func(
+        "CONCAT", exp.Literal.string(f"{TOO_LONG} "), exp.func("LEFT", value.copy(), exp.Literal.number(64))
+    )
+    return exp.Case().when(too_long, shown).else_(spelled)
+
+
+def _first(columns: Sequence[str], present: set[str]) -> exp.Expr:
+    given: list[exp.Expr] = [
+        exp.func("NULLIF", exp.func("TRIM", exp.column(name, quoted=True)), exp.Literal.string(""))
+        for name in columns
+        if name in present
+    ]
+    return exp.func("COALESCE", *given) if given else exp.cast(exp.null(), "VARCHAR")
+
+
+def _slice(boundaries: Sequence[date]) -> exp.Expr:
+    first: exp.Expr = exp.column("period_start")
+    if not boundaries:
+        return first
+    case = exp.Case()
+    for day in sorted(boundaries, reverse=True):
+        since = exp.cast(exp.Literal.string(day.isoformat()), "DATE")
+        case = case.when(
+            exp.GTE(this=exp.column("line_item_usage_start_date"), expression=since), since.copy()
+        )
+    return case.else_(first)

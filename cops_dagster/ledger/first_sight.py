@@ -1,0 +1,279 @@
+"""First sight of a delivery: its digests, its columns, what it holds, and whether it can be carried.
+
+Belongs here: everything that is read of delivered files before they are believed, in a reader of its own
+(`lake/reader.py`), and the refusals of whole deliveries. Does not belong here: which delivery is the
+newest (`ledger/deliver.py`), staging lines (`ledger/ingest.py`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from cops_dagster.cur import formats, layout
+from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur.formats import Format
+from cops_dagster.cur.schema import Sent
+from cops_dagster.errors import CopsError
+from cops_dagster.lake import live
+from cops_dagster.lake.convert import convert, is_no_utf8
+from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, lines_query
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.footers import inspect, parquet
+from cops_dagster.lake.mend import mend
+from cops_dagster.lake.namespace import view
+from cops_dagster.ledger.books import Books
+from cops_dagster.money.digest import digest
+from cops_dagster.period import Period
+from cops_dagster.rules.holding import Figures
+from cops_dagster.stores import files as stored
+
+UNPRICED = ("E-COST-NAN", "E-COST-PARSE", "E-COST-RANGE", "E-COST-SCALE")
+"""Faults after which nobody knows what a line costs, so that the sum of its delivery is unknown too."""
+
+
+@dataclass(frozen=True)
+class ReadFile:
+    """The Parquet that is read instead of a delivered file, and what was written."""
+
+    position: int
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Lines to set aside for one reason."""
+
+    code: str
+    rows: int
+    cost_usd: Decimal
+    unpriced_rows: int
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What first sight found.
+
+    Attributes:
+        digested: per file its sha256 and rows, in the manifest's order.
+        totals: the figures of `sql/measure_delivery_totals.sql`.
+        breakdown: (dimension, value, rows, cost in USD).
+    """
+
+    delivery_id: str
+    file_format: Format
+    columns: dict[str, Sent]
+    digested: list[tuple[str, int]]
+    read_files: list[ReadFile]
+    totals: dict[str, Any]
+    faults: list[Fault]
+    breakdown: list[tuple[str, str, int, Decimal]]
+
+    def figures(self) -> Figures:
+        """The delivery as `rules/holding.py` compares it."""
+        days = {
+            date.fromisoformat(value): (rows, cost)
+            for dimension, value, rows, cost in self.breakdown
+            if dimension == "usage_day"
+        }
+        return Figures(self.totals["row_count"], self.totals["cost_usd"], days)
+
+
+def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
+    """Reads a delivery for the first time.
+
+    Raises:
+        CopsError: whatever a whole delivery is refused for; files that COPS made of it are gone again.
+    """
+    subject = f"delivery {delivered.source_id} {delivered.period}"
+    paths = [Path(file.path) for file in delivered.files]
+    kind = _format(delivered, subject)
+    mapped = _mapped(books)
+    readable = [*paths, *(Path(file.path) for file in delivered.status_files)]
+    with (
+        books.reader(subject, readable, books.settings.converted_root) as engine,
+        ThreadPoolExecutor(max_workers=1) as aside,
+    ):
+        # digests are taken here while the reader reads: they need no engine
+        digesting = aside.submit(stored.sha256_all, paths)
+        made: list[Path] = []
+        try:
+            reading = paths
+            if kind != "parquet":
+                reading = made = _converted(books, engine, paths, kind, subject, mapped)
+            measured = _measured(books, engine, delivered, reading, made, subject)
+            _check_athena(engine, delivered, subject)
+        except BaseException:
+            for path in made:
+                path.unlink(missing_ok=True)
+            raise
+        digests = digesting.result()
+    for path, sha256 in zip(paths, digests, strict=True):
+        live.remember(path, sha256)
+    columns, counts, reading, totals, faults, breakdown = measured
+    read_files = [
+        ReadFile(position, path, stored.sha256(path))
+        for position, (path, original) in enumerate(zip(reading, paths, strict=True))
+        if path != original
+    ]
+    return Sight(
+        delivery_id=digest(
+            delivered.source_id,
+            str(delivered.period),
+            digest(delivered.manifest_body.decode("utf-8")),
+            [(file.name, file.size, sha) for file, sha in zip(delivered.files, digests, strict=True)],
+        ),
+        file_format=kind,
+        columns=columns,
+        digested=list(zip(digests, counts, strict=True)),
+        read_files=read_files,
+        totals=totals,
+        faults=faults,
+        breakdown=breakdown,
+    )
+
+
+def _mapped(books: Books) -> frozenset[str]:
+    """Names of which one spelling only may come: mapped tags and what the ledger cannot do without."""
+    tags = books.settings.tags
+    names = {name for key in (tags.tenant_id, tags.plan_id, tags.service_component) for name in key}
+    required = {column.name for column in cur_schema.EXPECTED if column.required}
+    return frozenset({f"resource_tags_{name}" for name in names} | names | required)
+
+
+def _format(delivered: layout.Delivered, subject: str) -> Format:
+    kinds = set()
+    for file in delivered.files:
+        with Path(file.path).open("rb") as stream:
+            head = stream.read(formats.HEAD_BYTES)
+        kinds.add(formats.check(head, file.size, file.name, delivered.compression, subject=subject))
+    if len(kinds) > 1:
+        raise CopsError(
+            "E-FORMAT",
+            subject,
+            expected="files of one format",
+            found=", ".join(sorted(kinds)),
+            next_step="deliver the report in one format",
+        )
+    return kinds.pop()
+
+
+def _converted(
+    books: Books, engine: Engine, paths: list[Path], kind: Format, subject: str, mapped: frozenset[str]
+) -> list[Path]:
+    made: list[Path] = []
+    try:
+        for path in paths:
+            target = new_read_file(books)
+            made.append(target)
+            convert(engine, path, kind, target, subject=subject, mapped=mapped)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+    return made
+
+
+def new_read_file(books: Books) -> Path:
+    """Where a file made of a delivered one is written; no delivered text is part of the path."""
+    folder = books.settings.converted_root
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{uuid.uuid4().hex}.parquet"
+
+
+def _measured(
+    books: Books,
+    engine: Engine,
+    delivered: layout.Delivered,
+    reading: list[Path],
+    made: list[Path],
+    subject: str,
+) -> tuple[
+    dict[str, Sent], list[int], list[Path], dict[str, Any], list[Fault], list[tuple[str, str, int, Decimal]]
+]:
+    mapped = _mapped(books)
+    columns, counts = inspect(engine, reading, subject=subject, mapped=mapped)
+    cur_schema.require(columns, subject=subject)
+    try:
+        totals, faults, breakdown = measure(engine, _as_read(delivered, columns, reading), delivered.period)
+    except CopsError as problem:
+        if not is_no_utf8(problem) or made:
+            raise
+        reading = [mend(path, new_read_file(books), subject=subject) for path in reading]
+        made.extend(reading)
+        columns, counts = inspect(engine, reading, subject=subject, mapped=mapped)
+        totals, faults, breakdown = measure(engine, _as_read(delivered, columns, reading), delivered.period)
+    accept(totals, faults, subject=subject)
+    return columns, counts, reading, totals, faults, breakdown
+
+
+def _as_read(delivered: layout.Delivered, columns: dict[str, Sent], reading: list[Path]) -> DeliveredFiles:
+    return DeliveredFiles("", delivered.source_id, columns, tuple(reading), (), ())
+
+
+def measure(
+    engine: Engine, files: DeliveredFiles, period: Period
+) -> tuple[dict[str, Any], list[Fault], list[tuple[str, str, int, Decimal]]]:
+    """Totals, faults and breakdown of one delivery: one scan of its lines, the rest over its groups."""
+    view(engine, "delivered_lines", lines_query(files))
+    engine.keep("delivered_groups", "measure_delivery")
+    provide_bad_accounts(engine)
+    span = {"period_start": period.start, "period_end": period.end}
+    totals = engine.fetch("measure_delivery_totals", span).one()
+    faults = [Fault(*row) for row in engine.fetch("measure_delivery_faults").rows]
+    breakdown = [tuple(row) for row in engine.fetch("measure_delivery_breakdown").rows]
+    return totals, faults, breakdown
+
+
+def provide_bad_accounts(engine: Engine) -> bool:
+    """Makes the table of account ids to set aside from `delivered_groups`; whether it has any."""
+    accounts = engine.run("SELECT DISTINCT account FROM delivered_groups").rows
+    bad = cur_schema.untrusted_accounts(account for (account,) in accounts)
+    engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
+    return bool(bad)
+
+
+def accept(totals: dict[str, Any], faults: list[Fault], *, subject: str) -> None:
+    """Refuses a delivery of which nothing can be carried. Each code names the lines."""
+    refused = (
+        ("other_currency_rows", "E-CCY", "every line in USD", f"currency {totals['other_currency']!r}"),
+        ("no_currency_rows", "E-CCY-MIX", "a currency on every line", "no currency"),
+        ("other_period_rows", "E-MANIFEST-SCOPE", "lines of this billing period", "another billing period"),
+    )
+    for name, code, expected, found in refused:
+        if totals[name]:
+            raise CopsError(
+                code,
+                subject,
+                expected=expected,
+                found=f"{found} on {totals[name]} of {totals['row_count']} lines",
+                next_step="the ingested month stays; ask AWS to deliver the month again",
+            )
+    if faults and sum(fault.rows for fault in faults) == totals["row_count"]:
+        raise CopsError(
+            faults[0].code,
+            subject,
+            expected="lines that can be booked",
+            found=f"none of {totals['row_count']}; {faults[0].rows} for this reason",
+            next_step="the ingested month stays; ask AWS to deliver the month again",
+        )
+
+
+def _check_athena(engine: Engine, delivered: layout.Delivered, subject: str) -> None:
+    """A report with Athena integration says itself whether its files are being replaced."""
+    for file in delivered.status_files:
+        rows = engine.run(f"SELECT * FROM {parquet([Path(file.path)]).sql('duckdb')} LIMIT 2").rows
+        if any(str(value).upper() == "UPDATING" for row in rows for value in row):
+            raise CopsError(
+                "E-DELIVERY-UPDATING",
+                subject,
+                expected="cost_and_usage_data_status READY",
+                found="UPDATING",
+                next_step="wait until AWS has replaced the files, then run again; the ingested month stays",
+            )

@@ -1,0 +1,118 @@
+"""Files that came without a manifest become a delivery: `cops deliver`.
+
+Belongs here: copying them below the home and writing their manifest, last. Does not belong here: taking
+the delivery (`ledger/deliver.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from cops_dagster.cur import formats
+from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur.schema import Sent
+from cops_dagster.errors import CopsError
+from cops_dagster.lake.convert import header_names
+from cops_dagster.lake.footers import inspect
+from cops_dagster.ledger.books import Books
+from cops_dagster.money.digest import digest
+from cops_dagster.period import Period
+from cops_dagster.stores import files as stored
+
+MANUAL_SOURCE = "manual"
+"""Source of deliveries made by `cops deliver`, unless another is named."""
+
+_COMPRESSION = {"parquet": "Parquet", "csv.gz": "GZIP", "csv.zip": "ZIP", "csv": "CSV"}
+
+
+def deliver(books: Books, paths: list[Path], period: Period, *, source_id: str = MANUAL_SOURCE) -> Path:
+    """Makes a delivery of files that came without a manifest; the manifest's path.
+
+    The files are copied below the home (they are nobody else's to keep), then the manifest is
+    written, last: a crash in between leaves no delivery. The same files again are the same delivery.
+
+    Raises:
+        CopsError: `E-FILE` for what is no regular file, `E-CHUNK-DUP`, `E-FORMAT`; what the lines hold is
+            judged when the period is materialised.
+    """
+    for path in paths:
+        if not path.is_file() or path.is_symlink():
+            raise CopsError(
+                "E-FILE", f"file {path}", expected="a regular file", found="none",
+                next_step="name the CUR files of one month",
+            )  # fmt: skip
+    names = [path.name for path in paths]
+    if len(set(names)) != len(names):
+        raise CopsError(
+            "E-CHUNK-DUP", f"period {period}", expected="every file once",
+            found=f"{len(names) - len(set(names))} names twice", next_step="name each file once",
+        )  # fmt: skip
+    subject = f"delivery {source_id} {period}"
+    kind = _format(paths, subject)
+    _check_columns(books, paths, kind, subject)
+    digests = stored.sha256_all(paths)
+    assembly = digest(str(period), list(zip(names, digests, strict=True)))[:32]
+    folder = books.settings.deliveries_root / source_id / f"{_day(period)}-{_day(period.next())}"
+    _copy_in(paths, folder / assembly)
+    manifest = {
+        "assemblyId": assembly,
+        "account": "",
+        "reportName": source_id,
+        "compression": _COMPRESSION[kind],
+        "contentType": "Parquet" if kind == "parquet" else "text/csv",
+        "billingPeriod": {
+            "start": f"{_day(period)}T000000.000Z",
+            "end": f"{_day(period.next())}T000000.000Z",
+        },
+        "reportKeys": [f"{source_id}/{assembly}/{name}" for name in names],
+    }
+    target = folder / f"{source_id}-Manifest.json"
+    partial = target.with_suffix(".partial")
+    partial.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    partial.replace(target)
+    return target
+
+
+def _format(paths: list[Path], subject: str) -> formats.Format:
+    kinds = set()
+    for path in paths:
+        with path.open("rb") as stream:
+            head = stream.read(formats.HEAD_BYTES)
+        kinds.add(formats.check(head, path.stat().st_size, path.name, "", subject=subject))
+    if len(kinds) != 1:
+        raise CopsError(
+            "E-FORMAT", subject, expected="files of one format", found=", ".join(sorted(kinds)),
+            next_step="deliver files of one format at a time",
+        )  # fmt: skip
+    return kinds.pop()
+
+
+def _check_columns(books: Books, paths: list[Path], kind: formats.Format, subject: str) -> None:
+    """Refuses at once what no ledger can be made of, while the person who hands it over is there."""
+    if kind == "parquet":
+        with books.reader(subject, paths, books.settings.converted_root) as engine:
+            columns, _ = inspect(engine, paths, subject=subject)
+    else:
+        names = [name for path in paths for name in header_names(path, kind, subject=subject)]
+        known = {name: cur_schema.BY_NAME.get(name) for name in names}
+        columns = {
+            name: Sent(column.data_type if column else "varchar", ((name, None),))
+            for name, column in known.items()
+        }
+    cur_schema.require(columns, subject=subject)
+
+
+def _copy_in(paths: list[Path], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        target = folder / path.name
+        if not target.exists() or stored.sha256(target) != stored.sha256(path):
+            partial = folder / f".{path.name}.partial"
+            shutil.copyfile(path, partial)
+            partial.replace(target)
+
+
+def _day(period: Period) -> str:
+    return f"{period.start:%Y%m%d}"

@@ -1,0 +1,127 @@
+"""The checks of `cur_billing_master`: is the newest delivery whole, readable, plausible?
+
+Belongs here: bringing recorded figures of shown deliveries and of those they replaced to the verdicts of
+`rules/deliveries.py`. No delivered file is read again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.cur import schema as cur_schema
+from cops_dagster.errors import CopsError
+from cops_dagster.lake.delivered import added_columns
+from cops_dagster.ledger import deliver
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+from cops_dagster.rules import deliveries, verdicts
+from cops_dagster.rules.deliveries import Profile
+from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+_SCHEMA_CODES = ("E-SCHEMA-MISSING", "E-SCHEMA-TYPE", "E-SCHEMA-MIXED", "E-TAG-CLASH")
+_CURRENCY_CODES = ("E-CCY", "E-CCY-MIX")
+
+
+def delivery(books: Books, period: Period) -> list[Verdict]:
+    """Verdicts on `cur_billing_master`."""
+    seen = deliver.look(books, period, log=False)
+    refusals = [refusal for source in seen for refusal in source.refusals]
+    groups = {
+        "schema_has_required_columns": _SCHEMA_CODES,
+        "one_currency": _CURRENCY_CODES,
+        "no_delivery_waits_for_approval": deliver.WAITING,
+    }
+    named = {code for codes in groups.values() for code in codes}
+    with books.admin.read() as con:
+        h, d = t.cur_billing_head, t.cur_delivery
+        rows = con.execute(
+            sa.select(d).join(h, h.c.delivery_id == d.c.delivery_id).where(h.c.period_start == period.start)
+        ).all()
+        shown = [profile(con, row) for row in rows]
+        before = [_before(con, row) for row in rows]
+    unexpected = sorted(
+        {name for row in rows for name in added_columns(cur_schema.from_json(row.columns_json))}
+    )
+    delivered_at = max((row.delivered_at for row in rows), default=None)
+    return [
+        _refused("delivery_is_complete", [one for one in refusals if one.code not in named]),
+        *(_refused(check, [one for one in refusals if one.code in codes]) for check, codes in groups.items()),
+        _delivered_within_48h(period, delivered_at),
+        *deliveries.warnings(shown, before, cur_schema.LINE_TYPES),
+        verdicts.no_unexpected_columns(unexpected, cur_schema.REVISION),
+    ]
+
+
+def profile(con: sa.Connection, row: Any) -> Profile:
+    """A row of `cur_delivery` with what was measured of it at first sight."""
+    p, b = t.cur_delivery_profile, t.cur_delivery_breakdown
+    text = con.execute(
+        sa.select(p.c.figures_json).where(p.c.delivery_id == row.delivery_id)
+    ).scalar_one_or_none()
+    figures = json.loads(text or "{}")  # a delivery of a time before profiles has none
+    by: dict[str, dict[str, tuple[int, Decimal]]] = {}
+    for one in con.execute(sa.select(b).where(b.c.delivery_id == row.delivery_id)):
+        by.setdefault(one.dimension, {})[one.value] = (one.row_count, one.cost_usd)
+    return Profile(
+        source_id=row.source_id,
+        rows=row.row_count,
+        cost_usd=row.cost_usd,
+        strays=figures.get("strays", ()),
+        same_bytes=figures.get("same_bytes", 0),
+        outside_rows=figures.get("outside_rows", 0),
+        negative_usage_rows=figures.get("negative_usage_rows", 0),
+        negative_usage_usd=Decimal(figures.get("negative_usage_usd", 0)),
+        lost_rows=figures.get("lost_rows", 0),
+        line_types=by.get("line_type", {}),
+        payers=sorted(by.get("payer", {})),
+        days=by.get("usage_day", {}),
+        columns=frozenset(cur_schema.from_json(row.columns_json)),
+    )
+
+
+def _before(con: sa.Connection, row: Any) -> Profile | None:
+    d = t.cur_delivery
+    older = con.execute(
+        sa.select(d)
+        .where(
+            d.c.source_id == row.source_id,
+            d.c.period_start == row.period_start,
+            d.c.first_seen_at < row.first_seen_at,
+        )
+        .order_by(d.c.first_seen_at.desc())
+        .limit(1)
+    ).one_or_none()
+    return profile(con, older) if older else None
+
+
+def _refused(check: str, refusals: Sequence[CopsError]) -> Verdict:
+    if not refusals:
+        return Verdict(check, True, "ERROR", {"refused_deliveries": 0}, blocking=True)
+    first = refusals[0]
+    return Verdict(
+        check,
+        False,
+        "ERROR",
+        {"refused_deliveries": len(refusals), "error_code": first.code, "error": str(first)},
+        blocking=True,
+    )
+
+
+def _delivered_within_48h(period: Period, delivered_at: datetime | None) -> Verdict:
+    # an ended month is no longer delivered every day, so only an open one can be late
+    ended = now().date() >= period.end
+    age = now() - delivered_at if delivered_at else None
+    return Verdict(
+        "delivery_within_48h",
+        ended or (age is not None and age <= timedelta(hours=48)),
+        "WARN",
+        {"delivered_at_utc": f"{delivered_at:%Y-%m-%d %H:%M}" if delivered_at else "never"},
+    )

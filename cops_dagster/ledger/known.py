@@ -1,0 +1,423 @@
+"""What the books know of deliveries: where each lay, what it held, which one readers see, which wait.
+
+Belongs here: reads and writes of the `cur_delivery*` tables and of `cur_billing_head`. Does not belong
+here: finding or reading files (`ledger/deliver.py`, `ledger/first_sight.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.cur import layout
+from cops_dagster.cur import schema as cur_schema
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger.approve import SUBJECT
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.first_sight import Sight
+from cops_dagster.money.digest import digest
+from cops_dagster.period import Period
+from cops_dagster.rules.holding import Figures, Hold
+from cops_dagster.stores import files as stored
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+
+def location(books: Books, delivered: layout.Delivered) -> list[list[str | int]]:
+    """`[path, size, version]` of the manifest and every file: equal means unchanged.
+
+    Paths below the home are relative to it: a moved home keeps its deliveries.
+    """
+    home = books.settings.home
+    return [
+        [
+            str(Path(file.path).relative_to(home)) if Path(file.path).is_relative_to(home) else file.path,
+            file.size,
+            file.version,
+        ]
+        for file in (delivered.manifest_file, *delivered.files)
+    ]
+
+
+def head_of(books: Books, source_id: str, period: Period) -> str | None:
+    """The delivery that `cur_billing_master` shows of a source and period."""
+    h = t.cur_billing_head
+    with books.admin.read() as con:
+        return con.execute(
+            sa.select(h.c.delivery_id).where(h.c.source_id == source_id, h.c.period_start == period.start)
+        ).scalar_one_or_none()
+
+
+def at(books: Books, month: layout.ReportMonth, place: str) -> str | None:
+    """The delivery that was read at exactly this place, so that no byte is read again."""
+    p = t.cur_delivery_place
+    h = t.cur_billing_head
+    with books.admin.read() as con:
+        for table in (p, h):
+            found = con.execute(
+                sa.select(table.c.delivery_id).where(
+                    table.c.source_id == month.source_id,
+                    table.c.period_start == month.period.start,
+                    table.c.location_json == place,
+                )
+            ).scalar()
+            if found:
+                return str(found)
+    return None
+
+
+def record(books: Books, delivered: layout.Delivered, sight: Sight, place: str) -> bool:
+    """Stores what first sight found; whether the delivery was new."""
+    with books.admin.write() as con:
+        d = t.cur_delivery
+        is_new = not con.execute(
+            sa.select(d.c.delivery_id).where(d.c.delivery_id == sight.delivery_id)
+        ).first()
+        if is_new:
+            _insert(con, delivered, sight)
+        _record_read_files(books, con, sight)
+        p = t.cur_delivery_place
+        key = (
+            p.c.source_id == delivered.source_id,
+            p.c.period_start == delivered.period.start,
+            p.c.delivery_id == sight.delivery_id,
+        )
+        con.execute(sa.delete(p).where(*key))
+        con.execute(
+            sa.insert(p).values(
+                source_id=delivered.source_id,
+                period_start=delivered.period.start,
+                delivery_id=sight.delivery_id,
+                location_json=place,
+                seen_at=now(),
+            )
+        )
+    return is_new
+
+
+def _insert(con: sa.Connection, delivered: layout.Delivered, sight: Sight) -> None:
+    totals = sight.totals
+    con.execute(
+        sa.insert(t.cur_delivery).values(
+            delivery_id=sight.delivery_id,
+            source_id=delivered.source_id,
+            period_start=delivered.period.start,
+            layout=delivered.layout,
+            manifest_path=delivered.manifest_file.path,
+            assembly_id=delivered.assembly_id,
+            schema_digest=digest(sorted((name, sent.data_type) for name, sent in sight.columns.items())),
+            columns_json=cur_schema.to_json(sight.columns),
+            row_count=totals["row_count"],
+            cost_usd=Decimal(totals["cost_usd"]),
+            invoice_state="open" if totals["rows_without_invoice"] else "final",
+            delivered_at=_utc(_version(delivered)),
+            first_seen_at=now(),
+        )
+    )
+    con.execute(
+        sa.insert(t.cur_delivery_file),
+        [
+            {
+                "delivery_id": sight.delivery_id, "position": position, "name": file.name,
+                "size_bytes": file.size, "sha256": sha256, "row_count": rows,
+            }
+            for position, (file, (sha256, rows)) in enumerate(
+                zip(delivered.files, sight.digested, strict=True)
+            )
+        ],
+    )  # fmt: skip
+    digests = [sha256 for sha256, _ in sight.digested]
+    con.execute(
+        sa.insert(t.cur_delivery_profile).values(
+            delivery_id=sight.delivery_id,
+            file_format=sight.file_format,
+            newest_usage_at=totals["newest_usage_at"],
+            quarantined_rows=sum(fault.rows for fault in sight.faults),
+            quarantined_usd=sum((fault.cost_usd for fault in sight.faults), Decimal(0)),
+            figures_json=json.dumps(
+                {
+                    "report": delivered.report,
+                    "strays": list(delivered.strays),
+                    "same_bytes": len(digests) - len(set(digests)),
+                    "outside_rows": totals["outside_rows"],
+                    "negative_usage_rows": totals["negative_usage_rows"],
+                    "negative_usage_usd": format(totals["negative_usage_usd"], "f"),
+                    "lost_rows": totals["lost_rows"],
+                    "faults": {
+                        fault.code: [fault.rows, format(fault.cost_usd, "f")] for fault in sight.faults
+                    },
+                }
+            ),
+        )
+    )
+    if sight.breakdown:
+        con.execute(
+            sa.insert(t.cur_delivery_breakdown),
+            [
+                {
+                    "delivery_id": sight.delivery_id, "dimension": dimension, "value": value,
+                    "row_count": rows, "cost_usd": cost,
+                }
+                for dimension, value, rows, cost in sight.breakdown
+            ],
+        )  # fmt: skip
+
+
+def _record_read_files(books: Books, con: sa.Connection, sight: Sight) -> None:
+    """Which Parquet stands for each converted file; files of an earlier conversion give way."""
+    r = t.cur_read_file
+    old = con.execute(sa.select(r.c.path).where(r.c.delivery_id == sight.delivery_id)).scalars().all()
+    con.execute(sa.delete(r).where(r.c.delivery_id == sight.delivery_id))
+    for made in sight.read_files:
+        info = made.path.stat()
+        con.execute(
+            sa.insert(r).values(
+                delivery_id=sight.delivery_id,
+                position=made.position,
+                path=str(made.path.relative_to(books.settings.home)),
+                sha256=made.sha256,
+                size_bytes=info.st_size,
+                mtime_ns=info.st_mtime_ns,
+            )
+        )
+    for path in old:
+        (books.settings.home / path).unlink(missing_ok=True)
+
+
+def record_mended(books: Books, delivery_id: str, made: list[Path]) -> None:
+    """Files that stand for delivered ones whose text is no UTF-8."""
+    r = t.cur_read_file
+    digests = stored.sha256_all(made)
+    with books.admin.write() as con:
+        con.execute(sa.delete(r).where(r.c.delivery_id == delivery_id))
+        for position, (path, sha256) in enumerate(zip(made, digests, strict=True)):
+            info = path.stat()
+            con.execute(
+                sa.insert(r).values(
+                    delivery_id=delivery_id, position=position,
+                    path=str(path.relative_to(books.settings.home)), sha256=sha256,
+                    size_bytes=info.st_size, mtime_ns=info.st_mtime_ns,
+                )
+            )  # fmt: skip
+
+
+def read_files(con: sa.Connection, delivery_id: str) -> list[Any]:
+    """The rows of `cur_read_file` of one delivery, in order."""
+    r = t.cur_read_file
+    return list(con.execute(sa.select(r).where(r.c.delivery_id == delivery_id).order_by(r.c.position)))
+
+
+def figures_of(books: Books, delivery_id: str) -> Figures:
+    """A recorded delivery as `rules/holding.py` compares it."""
+    d, b = t.cur_delivery, t.cur_delivery_breakdown
+    with books.admin.read() as con:
+        row = con.execute(sa.select(d).where(d.c.delivery_id == delivery_id)).one()
+        days = con.execute(
+            sa.select(b.c.value, b.c.row_count, b.c.cost_usd).where(
+                b.c.delivery_id == delivery_id, b.c.dimension == "usage_day"
+            )
+        ).all()
+    return Figures(
+        row.row_count,
+        row.cost_usd,
+        {date.fromisoformat(one.value): (one.row_count, one.cost_usd) for one in days},
+    )
+
+
+def source_of_report(books: Books, delivered: layout.Delivered) -> str | None:
+    """Another source that delivered the same report (account and name), if any."""
+    if delivered.report.strip("/") == "" or delivered.report.startswith("/"):
+        return None
+    d, p = t.cur_delivery, t.cur_delivery_profile
+    with books.admin.read() as con:
+        if con.execute(sa.select(d.c.source_id).where(d.c.source_id == delivered.source_id).limit(1)).first():
+            return None  # a source of its own already
+        rows = con.execute(
+            sa.select(d.c.source_id, p.c.figures_json).join(p, p.c.delivery_id == d.c.delivery_id)
+        ).all()
+    for row in rows:
+        if json.loads(row.figures_json).get("report") == delivered.report:
+            return str(row.source_id)
+    return None
+
+
+# --- holds ----------------------------------------------------------------------------------------------
+
+
+def hold(books: Books, month: layout.ReportMonth, delivery_id: str, reason: Hold) -> None:
+    """Keeps a delivery back until a second person approves it."""
+    h = t.cur_delivery_hold
+    with books.admin.write() as con:
+        if con.execute(sa.select(h.c.delivery_id).where(h.c.delivery_id == delivery_id)).first():
+            return
+        con.execute(
+            sa.insert(h).values(
+                delivery_id=delivery_id, source_id=month.source_id, period_start=month.period.start,
+                error_code=reason.code, found=f"{reason.found} (expected {reason.expected})",
+                requested_by=books.actor, held_at=now(),
+            )
+        )  # fmt: skip
+
+
+def check_released(books: Books, delivery_id: str) -> None:
+    """Raises why a delivery is held, unless it was approved."""
+    h, a = t.cur_delivery_hold, t.approval
+    with books.admin.read() as con:
+        held = con.execute(sa.select(h).where(h.c.delivery_id == delivery_id)).one_or_none()
+        if held is None:
+            return
+        approved = con.execute(
+            sa.select(a.c.approved_by).where(
+                a.c.subject_type == SUBJECT, a.c.subject_id == delivery_id, a.c.subject_digest == delivery_id
+            )
+        ).first()
+    if approved:
+        return
+    raise CopsError(
+        held.error_code,
+        f"delivery {held.source_id} {Period.of(held.period_start)}, id {delivery_id[:16]}",
+        expected="a delivery that needs no second look",
+        found=held.found,
+        next_step="the ingested month stays and the period is delayed; wait for the next delivery, or let a"
+        f" second person run `cops approve {delivery_id[:16]} --reason …`",
+    )
+
+
+# --- the delivery that readers see ----------------------------------------------------------------------
+
+
+def is_older(books: Books, month: layout.ReportMonth, delivered: layout.Delivered, delivery_id: str) -> bool:
+    """Readers see a later delivery already, or the sealed one of a closed month.
+
+    A delivery that was replaced before and whose files are older than the ones now shown came late.
+    """
+    h, d, lock = t.cur_billing_head, t.cur_delivery, t.period_lock
+    with books.admin.read() as con:
+        shown = con.execute(
+            sa.select(h.c.delivery_id, h.c.location_json).where(
+                h.c.source_id == month.source_id, h.c.period_start == month.period.start
+            )
+        ).one_or_none()
+        if shown is None or shown.delivery_id == delivery_id:
+            return False
+        state = con.execute(
+            sa.select(lock.c.state).where(lock.c.period_start == month.period.start)
+        ).scalar_one_or_none()
+        if state in ("closing", "closed"):
+            return True
+        i = t.cur_ingestion_log
+        was_shown = con.execute(
+            sa.select(i.c.log_seq).where(i.c.delivery_id == delivery_id, i.c.status == "succeeded").limit(1)
+        ).first()
+        delivered_at = con.execute(
+            sa.select(d.c.delivered_at).where(d.c.delivery_id == shown.delivery_id)
+        ).scalar_one()
+    newest_shown = max(int(version) for _, _, version in json.loads(shown.location_json)[1:])
+    newest_here = max(file.version for file in delivered.files)
+    return bool(was_shown) and newest_here < newest_shown and _utc(newest_here) <= delivered_at
+
+
+def is_late(con: sa.Connection, source_id: str, period: Period, place: str) -> bool:
+    """What lies at this place came late, and that is recorded already."""
+    p, i = t.cur_delivery_place, t.cur_ingestion_log
+    newest = con.execute(
+        sa.select(i.c.delivery_id, i.c.status)
+        .where(i.c.source_id == source_id, i.c.period_start == period.start)
+        .order_by(i.c.log_seq.desc())
+        .limit(1)
+    ).one_or_none()
+    if newest is None or newest.status != "skipped" or newest.delivery_id is None:
+        return False
+    return bool(
+        con.execute(
+            sa.select(p.c.delivery_id).where(
+                p.c.source_id == source_id, p.c.period_start == period.start,
+                p.c.delivery_id == newest.delivery_id, p.c.location_json == place,
+            )
+        ).first()
+    )  # fmt: skip
+
+
+def record_late(books: Books, month: layout.ReportMonth, delivery_id: str) -> None:
+    """A delivery that changes nothing for readers is recorded once, as skipped."""
+    i = t.cur_ingestion_log
+    with books.admin.write() as con:
+        newest = con.execute(
+            sa.select(i.c.delivery_id, i.c.status)
+            .where(i.c.source_id == month.source_id, i.c.period_start == month.period.start)
+            .order_by(i.c.log_seq.desc())
+            .limit(1)
+        ).one_or_none()
+        if newest and (newest.delivery_id, newest.status) == (delivery_id, "skipped"):
+            return
+        con.execute(
+            sa.insert(i).values(
+                attempt_id="", source_id=month.source_id, delivery_id=delivery_id,
+                period_start=month.period.start, status="skipped",
+                error_detail="an older delivery, or one of a closed period: kept aside",
+                actor=books.actor, dagster_run_id=books.dagster_run_id, started_at=now(), finished_at=now(),
+            )
+        )  # fmt: skip
+
+
+def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) -> None:
+    """Points `cur_billing_head` at a delivery; what COPS converted of replaced ones is thrown away."""
+    h, r, d = t.cur_billing_head, t.cur_read_file, t.cur_delivery
+    key = (h.c.source_id == month.source_id, h.c.period_start == month.period.start)
+    with books.admin.write() as con:
+        before = con.execute(sa.select(h.c.delivery_id, h.c.location_json).where(*key)).one_or_none()
+        if before and (before.delivery_id, before.location_json) == (delivery_id, place):
+            return
+        con.execute(sa.delete(h).where(*key))
+        con.execute(
+            sa.insert(h).values(
+                source_id=month.source_id, period_start=month.period.start, delivery_id=delivery_id,
+                location_json=place, seen_at=now(),
+            )
+        )  # fmt: skip
+        replaced = sa.select(d.c.delivery_id).where(
+            d.c.source_id == month.source_id,
+            d.c.period_start == month.period.start,
+            d.c.delivery_id != delivery_id,
+            d.c.delivery_id.not_in(sa.select(t.cur_delivery_hold.c.delivery_id)),
+        )
+        unused = con.execute(sa.select(r.c.path).where(r.c.delivery_id.in_(replaced))).scalars().all()
+        con.execute(sa.delete(r).where(r.c.delivery_id.in_(replaced)))
+        p = t.cur_delivery_place
+        con.execute(
+            sa.delete(p).where(
+                p.c.source_id == month.source_id,
+                p.c.period_start == month.period.start,
+                p.c.delivery_id.in_(replaced),
+            )
+        )
+    for path in unused:
+        (books.settings.home / path).unlink(missing_ok=True)
+
+
+def _version(delivered: layout.Delivered) -> int:
+    return max(file.version for file in (delivered.manifest_file, *delivered.files))
+
+
+def _utc(version_ns: int) -> datetime:
+    return datetime.fromtimestamp(version_ns // 1_000_000_000, UTC).replace(tzinfo=None)
+
+
+def forget_read_files(books: Books, delivery_id: str) -> None:
+    """A damaged conversion: the delivered file will be converted again at the next look."""
+    p, h, r = t.cur_delivery_place, t.cur_billing_head, t.cur_read_file
+    with books.admin.write() as con:
+        con.execute(sa.delete(p).where(p.c.delivery_id == delivery_id))
+        con.execute(sa.update(h).where(h.c.delivery_id == delivery_id).values(location_json="[]"))
+        con.execute(sa.delete(r).where(r.c.delivery_id == delivery_id))
+
+
+def is_converted(books: Books, delivery_id: str) -> bool:
+    """Whether COPS reads Parquet of its own making instead of the delivered files."""
+    with books.admin.read() as con:
+        return bool(read_files(con, delivery_id))

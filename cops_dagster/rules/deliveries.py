@@ -1,0 +1,186 @@
+"""Verdicts on deliveries: what is worth a look before their lines are believed.
+
+Belongs here: warnings over what was measured at first sight, and the phase of a month. Does not belong
+here: what refuses a delivery (`ledger/first_sight.py`) or holds it back (`rules/holding.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Literal
+
+from cops_dagster.period import Period
+from cops_dagster.rules.verdicts import Verdict
+
+Phase = Literal["open", "delayed", "provisional", "final candidate", "final", "closing", "closed"]
+SUPPORT_DAY = 8
+"""Support fees of a month land on the 6th and 7th of the next (CUR guide), so nothing is final before."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What is known of one shown delivery. Dimensions hold (rows, cost in USD) by value."""
+
+    source_id: str
+    rows: int
+    cost_usd: Decimal
+    strays: Sequence[str] = ()
+    same_bytes: int = 0
+    outside_rows: int = 0
+    negative_usage_rows: int = 0
+    negative_usage_usd: Decimal = Decimal(0)
+    lost_rows: int = 0
+    line_types: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
+    payers: Sequence[str] = ()
+    days: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
+    columns: frozenset[str] = frozenset()
+
+
+def phase(period: Period, today: date, state: str, *, waiting: bool, invoiced: bool) -> Phase:
+    """Where a month stands.
+
+    Args:
+        state: of `period_lock`; what people decided wins.
+        waiting: a newer delivery is refused, torn or held for approval.
+        invoiced: every Anniversary row of every source carries an invoice id.
+    """
+    if state in ("final", "closing", "closed", "delayed"):
+        return state  # type: ignore[return-value]
+    if waiting:
+        return "delayed"
+    if today < period.end:
+        return "open"
+    settled = today >= period.end.replace(day=SUPPORT_DAY)
+    return "final candidate" if invoiced and settled and state != "provisional" else "provisional"
+
+
+def warnings(
+    shown: Sequence[Profile], before: Sequence[Profile | None], known_types: frozenset[str]
+) -> list[Verdict]:
+    """Every warning over the deliveries that readers see, each beside the one it replaced."""
+    return [
+        _rows_not_falling(shown, before),
+        _only_named_files(shown),
+        _files_differ(shown),
+        _no_columns_removed(shown, before),
+        _known_line_types(shown, known_types),
+        _usage_in_period(shown),
+        _no_negative_usage(shown),
+        _values_carried(shown),
+        _one_source_per_payer(shown),
+    ]
+
+
+def _rows_not_falling(shown: Sequence[Profile], before: Sequence[Profile | None]) -> Verdict:
+    pairs = [(new, old) for new, old in zip(shown, before, strict=True) if old is not None]
+    falling = [
+        {
+            "source_id": new.source_id,
+            "usage_day": day,
+            "rows": new.days.get(day, (0, 0))[0],
+            "previous_rows": rows,
+        }
+        for new, old in pairs
+        for day, (rows, _) in sorted(old.days.items())
+        if new.days.get(day, (0, Decimal(0)))[0] < rows
+    ]
+    return Verdict(
+        "rows_not_falling",
+        not falling and all(new.rows >= old.rows for new, old in pairs),
+        "WARN",
+        {
+            "rows": sum(new.rows for new in shown),
+            "previous_rows": sum(old.rows for _, old in pairs) if pairs else None,
+            "falling_days": falling[:31],
+        },
+    )
+
+
+def _only_named_files(shown: Sequence[Profile]) -> Verdict:
+    strays = [name for new in shown for name in new.strays]
+    return Verdict(
+        "folder_holds_only_named_files", not strays, "WARN",
+        {"stray_files": len(strays), "names": ", ".join(map(repr, strays[:20]))},
+    )  # fmt: skip
+
+
+def _files_differ(shown: Sequence[Profile]) -> Verdict:
+    same = sum(new.same_bytes for new in shown)
+    return Verdict("files_differ", same == 0, "WARN", {"files_with_bytes_of_another": same})
+
+
+def _no_columns_removed(shown: Sequence[Profile], before: Sequence[Profile | None]) -> Verdict:
+    removed = sorted(
+        {name for new, old in zip(shown, before, strict=True) if old for name in old.columns - new.columns}
+    )
+    return Verdict("no_columns_removed", not removed, "WARN", {"removed_columns": ", ".join(removed)})
+
+
+def _known_line_types(shown: Sequence[Profile], known: frozenset[str]) -> Verdict:
+    unknown = [
+        {"line_type": name or "(empty)", "rows": rows, "usd": cost}
+        for new in shown
+        for name, (rows, cost) in sorted(new.line_types.items())
+        if name not in known
+    ]
+    return Verdict("line_types_are_known", not unknown, "WARN", {"unknown_types": unknown[:20]})
+
+
+def _usage_in_period(shown: Sequence[Profile]) -> Verdict:
+    outside = sum(new.outside_rows for new in shown)
+    return Verdict("usage_lies_in_period", outside == 0, "WARN", {"rows_outside": outside})
+
+
+def _no_negative_usage(shown: Sequence[Profile]) -> Verdict:
+    rows = sum(new.negative_usage_rows for new in shown)
+    return Verdict(
+        "usage_is_not_negative", rows == 0, "WARN",
+        {"negative_rows": rows, "negative_usd": sum((new.negative_usage_usd for new in shown), Decimal(0))},
+    )  # fmt: skip
+
+
+def _values_carried(shown: Sequence[Profile]) -> Verdict:
+    lost = sum(new.lost_rows for new in shown)
+    return Verdict("every_value_is_carried", lost == 0, "WARN", {"rows_with_a_value_not_carried": lost})
+
+
+def _one_source_per_payer(shown: Sequence[Profile]) -> Verdict:
+    sources: dict[str, list[str]] = {}
+    for new in shown:
+        for payer in new.payers:
+            sources.setdefault(payer, []).append(new.source_id)
+    twice = [
+        {"payer_account_id": payer, "sources": ", ".join(names)}
+        for payer, names in sorted(sources.items())
+        if payer and len(names) > 1
+    ]
+    return Verdict("each_payer_has_one_source", not twice, "WARN", {"payers_twice": twice})
+
+
+def no_lines_quarantined(faults: Mapping[str, tuple[int, Decimal]]) -> Verdict:
+    """No line is set aside; while one is, the month reconciles provisionally and cannot close."""
+    return Verdict(
+        "no_lines_quarantined",
+        not faults,
+        "WARN",
+        {
+            "quarantined_rows": sum(rows for rows, _ in faults.values()),
+            "quarantined_usd": sum((cost for _, cost in faults.values()), Decimal(0)),
+            "by_code": [
+                {"code": code, "rows": rows, "usd": cost} for code, (rows, cost) in sorted(faults.items())
+            ],
+        },
+    )
+
+
+def tags_are_spelled_alike(variants: Mapping[str, Collection[str]]) -> Verdict:
+    """Each tenant's tag is written in one way: a variant may be declared, but somebody typed it."""
+    found: list[dict[str, object]] = [
+        {"spelling": name, "variants": ", ".join(map(repr, sorted(spelled)))}
+        for name, spelled in sorted(variants.items())
+        if len(spelled) > 1
+    ]
+    return Verdict("tags_are_spelled_alike", not found, "WARN", {"variants": found[:20]})

@@ -1,0 +1,106 @@
+"""When a new delivery of a month is plausible enough to be taken without a person looking at it.
+
+Belongs here: the comparison of two deliveries, as pure functions of their figures. Every delivery is
+cumulative (CUR guide): a month may shrink a little (a credit, a negation), but a day long past does not
+lose or double its usage, and zero never replaces a month that had cost. Does not belong here: figures
+(`ledger/first_sight.py`), approvals (`ledger/approve.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+
+SETTLING_DAYS = 3
+"""Services report with different delays, so the newest days of a delivery still grow (CUR guide)."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far a month may move unseen, in percent, and below which amount nothing is worth a look.
+
+    Attributes:
+        shrink_pct: a total or a settled day may lose this share of cost or rows.
+        growth_pct: a settled day may gain this share of cost.
+        least_usd: days whose cost moves by less are never a reason.
+    """
+
+    shrink_pct: Decimal
+    growth_pct: Decimal
+    least_usd: Decimal
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A delivery as it is compared: totals, and usage cost and rows per usage day."""
+
+    rows: int
+    cost_usd: Decimal
+    days: Mapping[date, tuple[int, Decimal]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A reason to wait for a person: the code, what was expected and what was found."""
+
+    code: str
+    expected: str
+    found: str
+
+
+def hold(new: Figures, before: Figures | None, bounds: Bounds) -> Hold | None:
+    """The first reason why a person must look at a delivery, or `None`.
+
+    Without a delivery before it there is nothing to compare with: a first, even empty, month is taken.
+    """
+    if before is None or before.rows == 0:
+        return None
+    if new.rows == 0:
+        return Hold(
+            "E-EMPTY",
+            "lines, as the delivery before had",
+            f"0 lines; before {before.rows} with {before.cost_usd} USD",
+        )
+    keep = 100 - bounds.shrink_pct
+    fallen = before.cost_usd - new.cost_usd
+    if before.cost_usd > 0 and fallen >= bounds.least_usd and 100 * new.cost_usd < keep * before.cost_usd:
+        return Hold(
+            "E-SHRINK",
+            f"at least {keep} % of the cost of the delivery before",
+            f"{new.cost_usd} USD after {before.cost_usd} USD",
+        )
+    if 100 * new.rows < keep * before.rows:
+        return Hold(
+            "E-SHRINK",
+            f"at least {keep} % of the lines of the delivery before",
+            f"{new.rows} after {before.rows}",
+        )
+    return _day(new, before, bounds)
+
+
+def _day(new: Figures, before: Figures, bounds: Bounds) -> Hold | None:
+    if not before.days:
+        return None
+    settled = max(before.days) - timedelta(days=SETTLING_DAYS)
+    for day, (rows, cost) in sorted(before.days.items()):
+        if day > settled:
+            continue
+        rows_now, cost_now = new.days.get(day, (0, Decimal(0)))
+        moved = abs(cost_now - cost) >= bounds.least_usd
+        if cost > 0 and moved and 100 * cost_now < (100 - bounds.shrink_pct) * cost:
+            return Hold(
+                "E-SHRINK",
+                f"at least {100 - bounds.shrink_pct} % of the usage cost of {day}",
+                f"{cost_now} USD after {cost} USD",
+            )
+        if cost > 0 and moved and 100 * cost_now > (100 + bounds.growth_pct) * cost:
+            return Hold(
+                "E-GROWTH",
+                f"at most {100 + bounds.growth_pct} % of the usage cost of {day}, a day long past",
+                f"{cost_now} USD after {cost} USD",
+            )
+        if rows_now == 0 and rows > 0 and moved:
+            return Hold("E-SHRINK", f"usage lines on {day}", f"none after {rows}")
+    return None
