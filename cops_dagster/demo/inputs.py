@@ -25,7 +25,7 @@ _APPROVER = "finance@commercial-ops.example"
 _HEADERS: dict[str, tuple[str, ...]] = {
     "tenants": ("tenant_id", "name", "plan_id", "active_from", "active_to", "currency"),
     "plans": ("plan_id", "effective_from", "markup_bps"),
-    "tag_aliases": ("tag_name", "alias", "canonical"),
+    "tag_aliases": ("tag_name", "alias", "effective_from", "effective_to", "canonical"),
     "account_tenants": ("usage_account_id", "effective_from", "effective_to", "tenant_id"),
     "allocation_rules": (
         "rule_id", "version", "effective_from", "effective_to", "priority", "match_service",
@@ -66,7 +66,9 @@ def write_inputs(folder: Path, months: Mapping[Period, MonthTotals]) -> None:
     tables: dict[str, Iterable[Sequence[Any]]] = {
         "tenants": [(t.tenant_id, t.name, t.plan_id, _FROM, "", t.currency) for t in catalogue.TENANTS],
         "plans": [(plan, _FROM, markup) for plan, markup in catalogue.PLANS.items()],
-        "tag_aliases": [("tenant_id", alias, tenant) for alias, tenant in catalogue.ALIASES.items()],
+        "tag_aliases": [
+            ("tenant_id", alias, _FROM, "", tenant) for alias, tenant in catalogue.ALIASES.items()
+        ],
         "account_tenants": [(catalogue.DEDICATED, _FROM, "", catalogue.DEDICATED_TENANT)],
         "allocation_rules": [_rule(rule) for rule in rules.RULES],
         "allocation_keys": [(measure, measure, 24) for measure in rules.MEASURES],

@@ -186,7 +186,7 @@ def _exact(column: Column, sent: Sent) -> exp.Expr:
         return _as_sent(column, sent)
     value = _delivered(sent)
     if sent.data_type == "double":
-        value = call("EXACT_USD", value)
+        value = call("CARRIED_USD" if column.name in cur_schema.VIEW_COSTS else "EXACT_USD", value)
     elif sent.data_type != "decimal":
         value = call("EXACT_TEXT_USD", exp.cast(value, "varchar"))
     if column.name == "line_item_unblended_cost":

@@ -19,6 +19,13 @@ CASE WHEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DOUBLE) = x
      THEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DECIMAL(38, 18))
      ELSE TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 18)) END
 """
+# The same, but NULL instead of a rounded amount.
+_CARRIED_USD = """
+CASE WHEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DOUBLE) = x
+     THEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DECIMAL(38, 18))
+     WHEN CAST(CAST(TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 18)) AS VARCHAR) AS DOUBLE) = x
+     THEN TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 18)) END
+"""
 # True for NULL: absence is judged elsewhere. Through text, because decimal → double divides and may
 # miss the double by one unit.
 _IS_EXACT_USD = """
@@ -61,6 +68,7 @@ FUNCTIONS: dict[str, exp.Expr] = {
     name: sqlglot.parse_one(text, read="duckdb")
     for name, text in {
         "EXACT_USD": _EXACT_USD,
+        "CARRIED_USD": _CARRIED_USD,
         "IS_EXACT_USD": _IS_EXACT_USD,
         "EXACT_TEXT_USD": _EXACT_TEXT_USD,
         "TEXT_FAULT": _TEXT_FAULT,
