@@ -40,6 +40,14 @@ SHORT = {
     "cost": "line_item_unblended_cost",
     "invoice": "bill_invoice_id",
     "currency": "line_item_currency_code",
+    "id": "identity_line_item_id",
+    "product": "product_product_name",
+    "region": "product_region",
+    "ri": "reservation_effective_cost",
+    "sp": "savings_plan_savings_plan_effective_cost",
+    "amount": "line_item_usage_amount",
+    "resource": "line_item_resource_id",
+    "operation": "line_item_operation",
 }
 TYPES = {"varchar": pa.string(), "double": pa.float64(), "timestamp": pa.timestamp("us")}
 

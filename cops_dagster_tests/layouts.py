@@ -42,7 +42,7 @@ def csv_header(name: str) -> str:
     if category == "resource_tags":
         owner, _, key = rest.partition("_")
         return f"{kind}/{owner}:{key}"
-    if category == "product" and rest in _LOWER_FIRST or category == "pricing":
+    if (category == "product" and rest in _LOWER_FIRST) or category == "pricing":
         return f"{kind}/" + re.sub(r"_(\w)", lambda match: match[1].upper(), rest)
     return f"{kind}/" + "".join(part[:1].upper() + part[1:] for part in rest.split("_"))
 
@@ -147,7 +147,8 @@ def _legacy_manifest(period: Period, assembly: str, kind: str, keys: Sequence[st
     said = {
         "assemblyId": assembly, "account": "000000000042", "columns": [], "charset": "UTF-8",
         "compression": {"parquet": "Parquet", "gzip": "GZIP", "zip": "ZIP"}[kind],
-        "contentType": "Parquet" if kind == "parquet" else "text/csv", "reportId": "r", "reportName": "report",
+        "contentType": "Parquet" if kind == "parquet" else "text/csv",
+        "reportId": "r", "reportName": "report",
         "billingPeriod": {
             "start": f"{period.start:%Y%m%d}T000000.000Z", "end": f"{period.end:%Y%m%d}T000000.000Z",
         },

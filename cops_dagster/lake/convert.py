@@ -24,7 +24,7 @@ from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.formats import Format
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, exact_name
-from cops_dagster.lake.footers import COLUMNS_MAX, truncated
+from cops_dagster.lake.footers import COLUMNS_MAX, too_large, truncated
 from cops_dagster.lake.functions import call
 
 MAP_COLUMNS = frozenset({"product", "resource_tags", "cost_category", "discount", "tags"})
@@ -130,6 +130,8 @@ def opened(path: Path, kind: Format) -> Iterator[IO[bytes]]:
 @contextmanager
 def _readable(path: Path, kind: Format, target: Path, subject: str) -> Iterator[tuple[Path, str]]:
     """A path the engine can read, and its compression: it reads gzip itself, zip it does not."""
+    if kind == "csv.gz":
+        _check_stated_size(path, subject)
     if kind != "csv.zip":
         yield path, "gzip" if kind == "csv.gz" else "none"
         return
@@ -141,6 +143,16 @@ def _readable(path: Path, kind: Format, target: Path, subject: str) -> Iterator[
         yield unpacked, "none"
     finally:
         unpacked.unlink(missing_ok=True)
+
+
+def _check_stated_size(path: Path, subject: str) -> None:
+    """The last four bytes of gzip state what it unpacks to; one that lies meets the reader's own limits."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        stream.seek(max(size - 4, 0))
+        stated = int.from_bytes(stream.read(4), "little")
+    if stated > RATIO_MAX * size + (_BLOCK << 4):
+        raise too_large(path, subject, f"{stated} bytes of text in {size}")
 
 
 @contextmanager
@@ -170,13 +182,7 @@ def _blocks(path: Path, kind: Format, subject: str) -> Iterator[bytes]:
             while block := stream.read(_BLOCK):
                 allowed -= len(block)
                 if allowed < 0:
-                    raise CopsError(
-                        "E-RESOURCE",
-                        f"{subject}, file {path.name!r}",
-                        expected=f"at most {RATIO_MAX} bytes of text per delivered byte",
-                        found="more",
-                        next_step="look at the delivered file: it unpacks to far more than a report does",
-                    )
+                    raise too_large(path, subject, f"more than {RATIO_MAX} bytes of text per byte")
                 yield block
     except (OSError, EOFError, zipfile.BadZipFile, ValueError) as problem:
         raise truncated(path, subject, f"{type(problem).__name__}: {problem}") from None

@@ -21,6 +21,9 @@ from cops_dagster.lake.engine import Engine, exact_name
 COLUMNS_MAX = 4000
 """More columns or map keys than this are no report: a payer has at most 500 active tags."""
 
+ROWS_PER_BYTE_MAX = 100
+"""A real month takes 40 bytes a line; more rows than this are declared, not delivered."""
+
 _NORMAL = {
     "VARCHAR": "varchar",
     "DOUBLE": "double",
@@ -65,6 +68,8 @@ def inspect(
                 raise
             raise truncated(path, subject, problem.found) from None
         counts.append(int(counted.rows[0][0]))
+        if counts[-1] > ROWS_PER_BYTE_MAX * path.stat().st_size:
+            raise too_large(path, subject, f"{counts[-1]} rows in {path.stat().st_size} bytes")
     _check_same(paths, schemas, subject)
     return _flat(engine, paths, schemas[0], mapped, subject), counts
 
@@ -94,6 +99,17 @@ def truncated(path: Path, subject: str, found: str) -> CopsError:
         expected="a whole, readable file",
         found=found,
         next_step="wait for the next delivery, or copy the file again; the ingested month stays",
+    )
+
+
+def too_large(path: Path, subject: str, found: str) -> CopsError:
+    """The refusal of a file that holds far more than its size allows for."""
+    return CopsError(
+        "E-RESOURCE",
+        f"{subject}, file {path.name!r}",
+        expected="a file whose content fits its size",
+        found=found,
+        next_step="look at the delivered file: it unpacks to far more than a report does",
     )
 
 

@@ -92,6 +92,20 @@ def project(catalog: Catalog, commit: Commit) -> bool:
     return True
 
 
+def is_elsewhere(catalog: Catalog, lake_root: Path) -> bool:
+    """The catalog's tables lie in another home, whose metadata this one must not write to."""
+    from pyiceberg.exceptions import NoSuchTableError
+
+    for identifier in catalog.list_tables(NAMESPACE):
+        try:
+            location = catalog.load_table(identifier).location()
+        except (NoSuchTableError, OSError):
+            return True
+        if not Path(location.removeprefix("file://")).is_relative_to(lake_root):
+            return True
+    return False
+
+
 def drop_all(catalog: Catalog) -> None:
     """Forgets every projected table; the files stay, they belong to `lake_file`."""
     for identifier in catalog.list_tables(NAMESPACE):

@@ -242,15 +242,16 @@ def allocate(books: Books, period: Period, *, note: str | None = None) -> Alloca
     """
 
     def once() -> Allocated:
-        with books.admin.read() as con:
+        # one snapshot from the plan to the last line read: what is planned over one tagged month must not
+        # be computed from the next one, and the published entries must be those of the head planned over
+        with attempt(books) as trying, books.admin.read() as con:
             inputs = gather(con, books.settings, period)
             before = head(con, TABLE, period)
-        if before and before.inputs_id == inputs.inputs_id:
-            return Allocated(before.run_id, wrote=False)
-        predecessor = before.run_id if before else None
-        run_id = digest(inputs.inputs_id, predecessor)
-        with attempt(books) as trying:
-            _run(books, trying, period, inputs, run_id, predecessor, note)
+            if before and before.inputs_id == inputs.inputs_id:
+                return Allocated(before.run_id, wrote=False)
+            predecessor = before.run_id if before else None
+            run_id = digest(inputs.inputs_id, predecessor)
+            _run(books, con, trying, period, inputs, run_id, predecessor, note)
         return Allocated(run_id, wrote=True, reversed_run_id=predecessor)
 
     return settle(f"allocation of {period}", once)
@@ -258,6 +259,7 @@ def allocate(books: Books, period: Period, *, note: str | None = None) -> Alloca
 
 def _run(
     books: Books,
+    con: sa.Connection,
     trying: Attempt,
     period: Period,
     inputs: Inputs,
@@ -267,7 +269,7 @@ def _run(
 ) -> None:
     _started(books, trying, period, inputs, run_id, predecessor, note)
     try:
-        with books.engine() as engine, books.admin.read() as con:
+        with books.engine() as engine:
             names = books.namespace(engine, con, period)
             names.provide(["fact_cost_raw", "fact_cost_tagged", TABLE])
             published = names.paths[TABLE]
@@ -288,8 +290,8 @@ def _run(
         )  # fmt: skip
     except Exception as problem:
         status = "refused" if isinstance(problem, (CopsError, Superseded)) else "failed"
-        with books.admin.write() as con:
-            _finished(con, trying, status, problem=problem)
+        with books.admin.write() as writing:
+            _finished(writing, trying, status, problem=problem)
         raise
 
 

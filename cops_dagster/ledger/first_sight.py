@@ -15,6 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from sqlglot import exp
+
 from cops_dagster.cur import formats, layout
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.formats import Format
@@ -268,7 +270,7 @@ def accept(totals: dict[str, Any], faults: list[Fault], *, subject: str) -> None
 def _check_athena(engine: Engine, delivered: layout.Delivered, subject: str) -> None:
     """A report with Athena integration says itself whether its files are being replaced."""
     for file in delivered.status_files:
-        rows = engine.run(f"SELECT * FROM {parquet([Path(file.path)]).sql('duckdb')} LIMIT 2").rows
+        rows = engine.fetch(exp.select("*").from_(parquet([Path(file.path)])).limit(2)).rows
         if any(str(value).upper() == "UPDATING" for row in rows for value in row):
             raise CopsError(
                 "E-DELIVERY-UPDATING",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -62,6 +62,8 @@ def project(books: Books) -> int:
 
     with _one_projector(books):
         catalog = iceberg.open_catalog(books.settings.lake_root)
+        if iceberg.is_elsewhere(catalog, books.settings.lake_root):
+            return _project_all(books, catalog)  # a copied or moved home: its tables are those of another
         with books.admin.read() as con:
             todo = [_commit(con, books, seq) for seq in pending(con)]
         for commit in todo:
@@ -85,16 +87,21 @@ def rebuild(books: Books) -> int:
     from cops_dagster.lake import iceberg
 
     with _one_projector(books):
-        catalog = iceberg.open_catalog(books.settings.lake_root)
-        iceberg.drop_all(catalog)
-        with books.admin.read() as con:
-            j = t.publish_journal
-            numbers = con.execute(sa.select(j.c.journal_seq).order_by(j.c.journal_seq)).scalars()
-            todo = [_commit(con, books, seq) for seq in numbers]
-        for commit in todo:
-            iceberg.project(catalog, commit)
-            _mark(books, commit.journal_seq)
-        return len(todo)
+        return _project_all(books, iceberg.open_catalog(books.settings.lake_root))
+
+
+def _project_all(books: Books, catalog: Any) -> int:
+    from cops_dagster.lake import iceberg
+
+    iceberg.drop_all(catalog)
+    with books.admin.read() as con:
+        j = t.publish_journal
+        numbers = con.execute(sa.select(j.c.journal_seq).order_by(j.c.journal_seq)).scalars()
+        todo = [_commit(con, books, seq) for seq in numbers]
+    for commit in todo:
+        iceberg.project(catalog, commit)
+        _mark(books, commit.journal_seq)
+    return len(todo)
 
 
 def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:

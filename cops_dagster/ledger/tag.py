@@ -51,21 +51,20 @@ def tag(books: Books, period: Period) -> Tagged:
     """
 
     def once() -> Tagged:
-        with books.admin.read() as con:
+        # one snapshot from the plan to the last line read, as in allocation
+        with attempt(books) as trying, books.admin.read() as con:
             inputs_id = inputs_of(con, books.settings, period)
             before = head(con, TABLE, period)
             root = books.settings.lake_root
-            current = (
+            if (
                 before is not None
                 and before.inputs_id == inputs_id
                 and live.intact(con, root, TABLE, period.start, before.run_id)
-            )
-        predecessor = before.run_id if before else None
-        if predecessor and current:
-            return Tagged(predecessor, wrote=False)
-        run_id = digest(inputs_id, predecessor)
-        with attempt(books) as trying:
-            _run(books, trying, period, inputs_id, run_id, predecessor)
+            ):
+                return Tagged(before.run_id, wrote=False)
+            predecessor = before.run_id if before else None
+            run_id = digest(inputs_id, predecessor)
+            _run(books, con, trying, period, inputs_id, run_id, predecessor)
         return Tagged(run_id, wrote=True)
 
     return settle(f"tagging of {period}", once)
@@ -120,10 +119,16 @@ def _content(con: sa.Connection, *columns: sa.Column[Any]) -> list[tuple[Any, ..
 
 
 def _run(
-    books: Books, trying: Attempt, period: Period, inputs_id: str, run_id: str, predecessor: str | None
+    books: Books,
+    con: sa.Connection,
+    trying: Attempt,
+    period: Period,
+    inputs_id: str,
+    run_id: str,
+    predecessor: str | None,
 ) -> None:
     start = {"period_start": period.start}
-    with books.engine() as engine, books.admin.read() as con:
+    with books.engine() as engine:
         names = books.namespace(engine, con, period)
         tags = books.settings.tags
         tagging.provide_cost_lines(names, boundaries(con, period), inherit=tags.inherit)

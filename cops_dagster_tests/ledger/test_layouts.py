@@ -17,16 +17,16 @@ from cops_dagster_tests.layouts import LAYOUTS, athena, csv_header, legacy
 from cops_dagster_tests.ledger.test_month import answer
 
 MONTH = """
-type                    service     account      tenant plan component cost                 product_product_name product_region identity_line_item_id reservation_effective_cost savings_plan_savings_plan_effective_cost line_item_usage_amount
-Usage                   AmazonEC2   111111111111 acme   team api       10.10                Elastic              us-east-1      a1 .     .    1.5
-Usage                   AmazonEC2   111111111111 .      .    .         0.0000000001         Elastic              eu-central-1   a2 .     .    0.000001
-Usage                   AmazonS3    111111111111 globex team .         123456789.1234567  .                    .              a3 .     .    7
-DiscountedUsage         AmazonEC2   111111111111 globex team .         0                    .                    .              a4 0.013 .    1
-SavingsPlanCoveredUsage AmazonEC2   111111111111 acme   .    .         5.5                  .                    .              a5 .     3.25 1
-SavingsPlanNegation     AmazonEC2   111111111111 acme   .    .         -5.5                 .                    .              a6 .     .    1
-Tax                     .           111111111111 .      .    .         1.91                 .                    .              a7 .     .    .
-Credit                  AmazonEC2   111111111111 .      .    .         -2.000000000001      .                    .              a8 .     .    .
-"""
+type                    service   account      tenant plan component cost              product region     id ri    sp   amount
+Usage                   AmazonEC2 111111111111 acme   team api       10.10             Elastic us-east-1  a1 .     .    1.5
+Usage                   AmazonEC2 111111111111 .      .    .         0.0000000001      Elastic eu-south-1 a2 .     .    0.000001
+Usage                   AmazonS3  111111111111 globex team .         123456789.1234567 .       .          a3 .     .    7
+DiscountedUsage         AmazonEC2 111111111111 globex team .         0                 .       .          a4 0.013 .    1
+SavingsPlanCoveredUsage AmazonEC2 111111111111 acme   .    .         5.5               .       .          a5 .     3.25 1
+SavingsPlanNegation     AmazonEC2 111111111111 acme   .    .         -5.5              .       .          a6 .     .    1
+Tax                     .         111111111111 .      .    .         1.91              .       .          a7 .     .    .
+Credit                  AmazonEC2 111111111111 .      .    .         -2.000000000001   .       .          a8 .     .    .
+"""  # noqa: E501
 COSTS = """
 SELECT identity_line_item_id, product_servicecode, product_product_name, product_region,
        resource_tags_user_tenant_id, resource_tags_user_plan_id, line_item_usage_amount,
@@ -55,8 +55,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...
 
 def test_the_first_layout_has_the_lines_that_were_written(expected: list[tuple[object, ...]]) -> None:
     costs = [row[9] for row in expected]
-    assert costs == [Decimal(cost) for cost in
-                     "10.1 1E-10 123456789.1234567 0 5.5 -5.5 1.91 -2.000000000001".split()]  # fmt: skip
+    written = ("10.1", "1E-10", "123456789.1234567", "0", "5.5", "-5.5", "1.91", "-2.000000000001")
+    assert costs == [Decimal(cost) for cost in written]
     assert [row[10] for row in expected][3:6] == [Decimal("0.013"), Decimal("3.25"), 0]
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from cops_dagster.rules import verdicts
+from cops_dagster.rules import deliveries, verdicts
 from cops_dagster.rules.verdicts import Coverage, Verdict
 
 D = Decimal
@@ -144,8 +144,13 @@ def test_tenants_are_known_when_there_is_a_registry_and_every_tag_is_in_it() -> 
 
 
 def test_rows_may_grow_or_stay_but_not_fall() -> None:
-    assert [said(verdicts.rows_not_falling(rows, 5)) for rows in (4, 5, 6)] == ["WARN", "ok", "ok"]
-    assert said(verdicts.rows_not_falling(0, None)) == "ok"
+    def falling(rows: int, before: int | None) -> str:
+        old = None if before is None else deliveries.Profile("s", before, Decimal(0))
+        warned = deliveries.warnings([deliveries.Profile("s", rows, Decimal(0))], [old], frozenset())
+        return said(next(verdict for verdict in warned if verdict.check == "rows_not_falling"))
+
+    assert [falling(rows, 5) for rows in (4, 5, 6)] == ["WARN", "ok", "ok"]
+    assert falling(0, None) == "ok"
 
 
 def test_an_unexpected_column_is_named_and_warned_about() -> None:

@@ -205,9 +205,10 @@ def test_before_aws_has_issued_its_invoices_a_month_is_provisional_unless_incomp
     assert shown(made) == expected  # the tenants' own lines are judged all the same
 
 
-def test_a_month_of_nothing_is_incomplete_and_has_no_worst_tenant() -> None:
+def test_a_month_of_nothing_matches_no_invoice_and_has_no_worst_tenant() -> None:
     made = reconcile([], [], TOLERANCE, is_final=True)
-    assert (made.status, made.worst, made.lines) == ("incomplete", None, [])
+    assert (made.status, made.worst, made.lines) == ("ok", None, [])
+    assert reconcile([], [], TOLERANCE, is_final=False).status == "provisional"
 
 
 @pytest.mark.parametrize(("over", "status"), [(0, "ok"), (1, "failed")])
