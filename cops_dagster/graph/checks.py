@@ -31,6 +31,7 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("line_types_are_known", "Every line item type has known cost views.", False),
         ("usage_lies_in_period", "Every usage line lies in its billing month.", False),
         ("usage_is_not_negative", "No usage line has a negative cost.", False),
+        ("lines_are_distinct", "No line stands in the delivery twice.", False),
         ("every_value_is_carried", "No value that no cost view needs was rounded or lost.", False),
         ("each_payer_has_one_source", "No payer's month comes from two reports.", False),
         ("no_unexpected_columns", "AWS added no column that the expected schema does not know.", False),

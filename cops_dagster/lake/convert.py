@@ -69,7 +69,7 @@ def header_names(
 
 def is_no_utf8(problem: CopsError) -> bool:
     """Whether the engine stumbled over bytes that are no UTF-8."""
-    text = problem.found.lower()
+    text = str(problem.details.get("engine_says", "")).lower()
     return problem.code == "E-SQL" and ("utf-8" in text or "unicode" in text or "string encoding" in text)
 
 

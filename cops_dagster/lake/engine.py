@@ -186,4 +186,5 @@ def _coded(problem: duckdb.Error) -> CopsError:
     return CopsError(
         "E-SQL", "query", expected="a statement the engine can run", found=first,
         next_step="correct the query; `cops sql` names tables and columns with information_schema",
+        details={"engine_says": text[:2000]},
     )  # fmt: skip

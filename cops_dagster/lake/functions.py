@@ -81,6 +81,10 @@ FUNCTIONS: dict[str, exp.Expr] = {
 """Name → the expression over the column `x` that it stands for."""
 
 
+RENAMED = {"ROW_HASH": "hash"}
+"""Functions of any number of columns → the engine's name for them."""
+
+
 def call(name: str, value: exp.Expr) -> exp.Expr:
     """A call of one of `FUNCTIONS`, or of one the engine has."""
     return exp.Anonymous(this=name, expressions=[value.copy()])
@@ -90,6 +94,8 @@ def expanded(tree: exp.Expr) -> exp.Expr:
     """The tree with every call of `FUNCTIONS` replaced by its expression."""
 
     def expand(node: exp.Expr) -> exp.Expr:
+        if isinstance(node, exp.Anonymous) and node.name.upper() in RENAMED:
+            return exp.Anonymous(this=RENAMED[node.name.upper()], expressions=node.expressions)
         if isinstance(node, exp.Anonymous) and node.name.upper() in FUNCTIONS:
             argument = node.expressions[0].transform(expand)
             return exp.Paren(

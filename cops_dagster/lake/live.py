@@ -124,6 +124,12 @@ def remember(path: Path, sha256: str) -> None:
     _verified.add((str(path), info.st_size, info.st_mtime_ns, sha256))
 
 
+def forget(paths: Sequence[Path]) -> None:
+    """These files are digested again before they are believed again."""
+    named = {str(path) for path in paths}
+    _verified.difference_update({key for key in _verified if key[0] in named})
+
+
 def _changed(file: LiveFile, found: str) -> CopsError:
     return CopsError(
         "E-DIGEST",

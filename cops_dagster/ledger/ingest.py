@@ -22,6 +22,7 @@ from cops_dagster.lake import live, statements
 from cops_dagster.lake.convert import is_no_utf8
 from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, added_columns, lines_query
 from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.footers import truncated
 from cops_dagster.lake.mend import mend
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
@@ -171,7 +172,7 @@ def _read_and_stage(
             )  # fmt: skip
         except CopsError as problem:
             if not is_no_utf8(problem) or files.is_converted:
-                raise
+                raise _explained(books, files, problem, subject) from None
     mended = _mended(books, files, subject)
     with books.reader(subject, mended.reading, books.settings.lake_root) as engine:
         engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
@@ -179,6 +180,18 @@ def _read_and_stage(
             engine, mended, period, targets, delivery.row_count, delivery.cost_usd,
             faulty=True, judge_accounts=bool(bad),
         )  # fmt: skip
+
+
+def _explained(books: Books, files: DeliveredFiles, problem: CopsError, subject: str) -> CopsError:
+    """What it means when staging stumbles over a file: other bytes than at first sight, or a broken file."""
+    if problem.code != "E-SQL":
+        return problem
+    live.forget(files.reading)
+    try:
+        _check_bytes(books, files)
+    except CopsError as changed:
+        return changed
+    return truncated(files.reading[0], subject, problem.found)
 
 
 def _mended(books: Books, files: DeliveredFiles, subject: str) -> DeliveredFiles:

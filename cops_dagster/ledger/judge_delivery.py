@@ -80,6 +80,8 @@ def profile(con: sa.Connection, row: Any) -> Profile:
         negative_usage_rows=figures.get("negative_usage_rows", 0),
         negative_usage_usd=Decimal(figures.get("negative_usage_usd", 0)),
         lost_rows=figures.get("lost_rows", 0),
+        repeated_rows=figures.get("repeated_rows", 0),
+        repeated_usd=Decimal(figures.get("repeated_usd", 0)),
         line_types=by.get("line_type", {}),
         payers=sorted(by.get("payer", {})),
         days=by.get("usage_day", {}),

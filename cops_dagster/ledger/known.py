@@ -148,6 +148,8 @@ def _insert(con: sa.Connection, delivered: layout.Delivered, sight: Sight) -> No
                     "negative_usage_rows": totals["negative_usage_rows"],
                     "negative_usage_usd": format(totals["negative_usage_usd"], "f"),
                     "lost_rows": totals["lost_rows"],
+                    "repeated_rows": totals["repeated_rows"],
+                    "repeated_usd": format(totals["repeated_usd"], "f"),
                     "faults": {
                         fault.code: [fault.rows, format(fault.cost_usd, "f")] for fault in sight.faults
                     },

@@ -33,6 +33,8 @@ class Profile:
     negative_usage_rows: int = 0
     negative_usage_usd: Decimal = Decimal(0)
     lost_rows: int = 0
+    repeated_rows: int = 0
+    repeated_usd: Decimal = Decimal(0)
     line_types: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
     payers: Sequence[str] = ()
     days: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
@@ -69,6 +71,7 @@ def warnings(
         _known_line_types(shown, known_types),
         _usage_in_period(shown),
         _no_negative_usage(shown),
+        _lines_distinct(shown),
         _values_carried(shown),
         _one_source_per_payer(shown),
     ]
@@ -139,6 +142,14 @@ def _no_negative_usage(shown: Sequence[Profile]) -> Verdict:
     return Verdict(
         "usage_is_not_negative", rows == 0, "WARN",
         {"negative_rows": rows, "negative_usd": sum((new.negative_usage_usd for new in shown), Decimal(0))},
+    )  # fmt: skip
+
+
+def _lines_distinct(shown: Sequence[Profile]) -> Verdict:
+    rows = sum(new.repeated_rows for new in shown)
+    return Verdict(
+        "lines_are_distinct", rows == 0, "WARN",
+        {"repeated_rows": rows, "repeated_usd": sum((new.repeated_usd for new in shown), Decimal(0))},
     )  # fmt: skip
 
 
