@@ -15,6 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.tables import APPEND_ONLY
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
@@ -124,16 +125,41 @@ def remember(path: Path, sha256: str) -> None:
     _verified.add((str(path), info.st_size, info.st_mtime_ns, sha256))
 
 
+def delivered_files(con: sa.Connection, home: Path, delivered: DeliveredFiles) -> list[LiveFile]:
+    """A delivery's files with their digests of first sight, and the Parquet made of CSV with its own."""
+    f, r = t.cur_delivery_file, t.cur_read_file
+    digests = con.execute(
+        sa.select(f.c.sha256).where(f.c.delivery_id == delivered.delivery_id).order_by(f.c.position)
+    ).scalars().all()  # fmt: skip
+    made = con.execute(
+        sa.select(r).where(r.c.delivery_id == delivered.delivery_id).order_by(r.c.position)
+    ).all()
+    read = [(home / one.path, one.sha256, one.size_bytes, one.mtime_ns) for one in made]
+    read += zip(delivered.paths, digests, delivered.sizes, delivered.versions, strict=True)
+    return [
+        LiveFile(
+            "cur_billing_master", date.min, delivered.source_id, delivered.delivery_id,
+            path, sha256, size, version,
+        )
+        for path, sha256, size, version in read
+    ]  # fmt: skip
+
+
 def forget(paths: Sequence[Path]) -> None:
     """These files are digested again before they are believed again."""
     named = {str(path) for path in paths}
     _verified.difference_update({key for key in _verified if key[0] in named})
 
 
+def _of(file: LiveFile) -> str:
+    delivered = file.period_start == date.min
+    return f"delivery {file.run_id[:16]}" if delivered else f"{file.period_start:%Y-%m}"
+
+
 def _changed(file: LiveFile, found: str) -> CopsError:
     return CopsError(
         "E-DIGEST",
-        f"{file.table_name} file {file.path.name} of {file.period_start:%Y-%m}",
+        f"{file.table_name} file {file.path.name!r} of {_of(file)}",
         expected=f"the published bytes: {file.size_bytes} bytes, sha256 {file.sha256[:12]}…",
         found=found,
         next_step="restore the file from backup, or materialise the period again; see docs/cur-ingestion.md",

@@ -19,7 +19,7 @@ from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import parquet
-from cops_dagster.lake.live import LiveFile, live_files, verify
+from cops_dagster.lake.live import LiveFile, delivered_files, live_files, verify
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, Columns
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
@@ -114,6 +114,7 @@ class Namespace:
             converted = self.con.execute(sa.select(r).where(r.c.delivery_id == row.delivery_id)).all()
             found = DeliveredFiles.recorded(row, self.settings.home, converted)
             found.verify_unchanged()
+            verify(delivered_files(self.con, self.settings.home, found), digests=self.digests)
             self.paths.setdefault(name, []).extend(found.reading)
             queries.append(master_query(found))
         view(self.engine, name, union_by_name(queries))

@@ -327,27 +327,7 @@ def _check_bytes(books: Books, files: DeliveredFiles) -> None:
     """The bytes about to be read are the ones that were digested at first sight."""
     files.verify_unchanged()
     with books.admin.read() as con:
-        f = t.cur_delivery_file
-        delivered = con.execute(
-            sa.select(f.c.sha256).where(f.c.delivery_id == files.delivery_id).order_by(f.c.position)
-        ).scalars().all()  # fmt: skip
-        converted = known.read_files(con, files.delivery_id)
-    checked = list(zip(files.paths, files.sizes, files.versions, delivered, strict=True))
-    if converted:  # made of the delivered files, so these are the bytes that are read
-        checked = [
-            (books.settings.home / made.path, made.size_bytes, made.mtime_ns, made.sha256)
-            for made in converted
-        ]
-    live.verify(
-        [
-            live.LiveFile(
-                "cur_billing_master", date.min, files.source_id, files.delivery_id,
-                path, sha256, size, version,
-            )
-            for path, size, version, sha256 in checked
-        ],
-        digests=True,
-    )  # fmt: skip
+        live.verify(live.delivered_files(con, books.settings.home, files), digests=True)
 
 
 def _started(books: Books, trying: Attempt, run_id: str, delivery: Any, period_start: date) -> int:
