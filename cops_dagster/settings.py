@@ -60,7 +60,7 @@ class Delivery(_Section):
     """How far a new delivery of a month may differ before a person must approve it."""
 
     shrink_pct: Decimal = Decimal(20)
-    growth_pct: Decimal = Decimal(100)
+    growth_pct: Decimal = Decimal(75)
     least_usd: Decimal = Decimal(1)
 
 

@@ -117,7 +117,7 @@ def _table(catalog: Catalog, name: str) -> Table:
     from pyiceberg.transforms import IdentityTransform
 
     schema = _schema(LAKE_TABLES[name])
-    keys = ["period_start"] + (["source_id"] if name == "fact_cost_raw" else [])
+    keys = ["period_start"] + (["source_id"] if name in ("fact_cost_raw", "cur_quarantine") else [])
     spec = PartitionSpec(
         *[
             PartitionField(schema.find_field(key).field_id, 1000 + index, IdentityTransform(), key)

@@ -179,7 +179,7 @@ def _take(
         delivery_id = sight.delivery_id
         is_new = known.record(books, delivered, sight, place)
         held = _unpriced(sight) or holding.hold(
-            sight.figures(), _before(books, month, delivery_id), _bounds(books)
+            sight.figures(), _before(books, month, delivery_id), _bounds(books), month.period.end
         )
         if held:
             known.hold(books, month, delivery_id, held)

@@ -228,6 +228,7 @@ def figures_of(books: Books, delivery_id: str) -> Figures:
         row.row_count,
         row.cost_usd,
         {date.fromisoformat(one.value): (one.row_count, one.cost_usd) for one in days},
+        row.delivered_at.date(),
     )
 
 

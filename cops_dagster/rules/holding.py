@@ -15,6 +15,8 @@ from decimal import Decimal
 
 SETTLING_DAYS = 3
 """Services report with different delays, so the newest days of a delivery still grow (CUR guide)."""
+DAY_ROWS_MIN = 20
+"""A day of fewer lines says nothing: one moved line would look like a day lost."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Bounds:
 
     Attributes:
         shrink_pct: a total or a settled day may lose this share of cost or rows.
-        growth_pct: a settled day may gain this share of cost.
+        growth_pct: a settled day, or a month that is over, may gain this share of cost.
         least_usd: days whose cost moves by less are never a reason.
     """
 
@@ -34,11 +36,22 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Figures:
-    """A delivery as it is compared: totals, and usage cost and rows per usage day."""
+    """A delivery as it is compared: totals, and usage rows and cost per usage day.
+
+    `delivered_on` is needed of the earlier one: days well before it were settled when it was made.
+    """
 
     rows: int
     cost_usd: Decimal
     days: Mapping[date, tuple[int, Decimal]] = field(default_factory=dict)
+    delivered_on: date | None = None
+
+    @property
+    def settled_until(self) -> date | None:
+        """The last day whose usage every service had reported."""
+        known = [max(self.days)] if self.days else []
+        known += [self.delivered_on - timedelta(days=1)] if self.delivered_on else []
+        return max(known) - timedelta(days=SETTLING_DAYS) if known else None
 
 
 @dataclass(frozen=True)
@@ -50,10 +63,14 @@ class Hold:
     found: str
 
 
-def hold(new: Figures, before: Figures | None, bounds: Bounds) -> Hold | None:
+def hold(new: Figures, before: Figures | None, bounds: Bounds, month_end: date) -> Hold | None:
     """The first reason why a person must look at a delivery, or `None`.
 
     Without a delivery before it there is nothing to compare with: a first, even empty, month is taken.
+
+    Args:
+        month_end: first day of the next month. A month that was over and settled in the earlier delivery
+            grows no more; a running one does, so only its settled days are held against each other.
     """
     if before is None or before.rows == 0:
         return None
@@ -77,15 +94,23 @@ def hold(new: Figures, before: Figures | None, bounds: Bounds) -> Hold | None:
             f"at least {keep} % of the lines of the delivery before",
             f"{new.rows} after {before.rows}",
         )
-    return _day(new, before, bounds)
-
-
-def _day(new: Figures, before: Figures, bounds: Bounds) -> Hold | None:
-    if not before.days:
+    settled = before.settled_until
+    if settled is None:
         return None
-    settled = max(before.days) - timedelta(days=SETTLING_DAYS)
+    most = 100 + bounds.growth_pct
+    grown = new.cost_usd - before.cost_usd >= bounds.least_usd
+    if settled >= month_end and grown and 100 * new.cost_usd > most * before.cost_usd > 0:
+        return Hold(
+            "E-GROWTH",
+            f"at most {most} % of the cost of the delivery before, which was made after the month",
+            f"{new.cost_usd} USD after {before.cost_usd} USD",
+        )
+    return _day(new, before, bounds, settled)
+
+
+def _day(new: Figures, before: Figures, bounds: Bounds, settled: date) -> Hold | None:
     for day, (rows, cost) in sorted(before.days.items()):
-        if day > settled:
+        if day > settled or rows < DAY_ROWS_MIN:
             continue
         rows_now, cost_now = new.days.get(day, (0, Decimal(0)))
         moved = abs(cost_now - cost) >= bounds.least_usd

@@ -183,6 +183,22 @@ def test_a_locked_engine_reads_what_it_was_given_and_nothing_else(tmp_path: Path
                 engine.run(sql)
 
 
+@pytest.mark.parametrize("cost", ["0", "."])
+def test_a_pod_s_share_of_its_instance_is_never_counted_beside_the_instance(
+    cost: str, tmp_path: Path
+) -> None:
+    row = staged(
+        tmp_path,
+        f"""
+        type                    service   account      operation  cost   sp  split_line_item_split_cost
+        SavingsPlanCoveredUsage AmazonEC2 111111111111 EKSPod-EC2 {cost} 0.4 0.25
+        """,
+    )
+    views = ("amortized_cost", "net_unblended_cost", "net_amortized_cost", "true_up_cost", "upfront_cost")
+    assert row["split_line_item_split_cost"] == Decimal("0.25")
+    assert {row[name] for name in ("line_item_unblended_cost", *views)} == {0}
+
+
 def staged(folder: Path, text: str) -> dict[str, Any]:
     return _stage(folder, lines(text))
 

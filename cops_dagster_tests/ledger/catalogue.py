@@ -341,7 +341,7 @@ def long_tag(stage: Stage) -> None:
 
 def many_tags(stage: Stage) -> None:
     header = "type service account tenant cost\n"
-    body = "".join(f"Usage AmazonEC2 111111111111 nobody-{number} 0.01\n" for number in range(10_000))
+    body = "".join(f"Usage AmazonEC2 111111111111 nobody-{number} 0.001\n" for number in range(10_000))
     write(stage.cur, [lines(MONTH), pad(lines(header + body))], assembly="a2")
 
 
@@ -410,6 +410,8 @@ CASES: tuple[Case, ...] = (
     Case("F22", "no lines after a month with cost", "held E-EMPTY", header_only),
     Case("F23", "no lines in a new account", "accepted", new_account),
     Case("F24", "the month shrinks by half", "held E-SHRINK", parquet(lambda table: table.slice(0, 2))),
+    Case("F24", "an ended month doubles", "held E-GROWTH", parquet(
+        lambda table: pa.concat_tables([table, table]))),
     Case("F25", "the report's prefix is changed", "refused E-SOURCE-UNKNOWN", prefix_changed),
     Case("F26", "names of unicode, %2e%2e and newlines", "accepted", odd_names),
     Case("F27", "a link in place of a file", "refused E-CHUNK-MISSING", linked),
