@@ -220,7 +220,7 @@ def _csv(path: Path, compression: str, columns: list[str]) -> exp.Table:
 
 
 def _typed(source: exp.Table, columns: dict[str, str], *, marked: bool = False) -> exp.Select:
-    query = exp.Select().from_(source)
+    selected: list[exp.Expr] = []
     faults: list[tuple[exp.Expr, exp.Expr, exp.Expr]] = []
     lost: list[exp.Expr] = []
     if marked:
@@ -229,7 +229,7 @@ def _typed(source: exp.Table, columns: dict[str, str], *, marked: bool = False) 
         text: exp.Expr = exp.func("NULLIF", exp.column(name, quoted=True), exp.Literal.string(""))
         column = cur_schema.BY_NAME.get(name)
         value = _value(header, column, text)
-        query = query.select(exp.alias_(value, name, quoted=True))
+        selected.append(exp.alias_(value, name, quoted=True))
         if value is text:
             continue
         unread = exp.and_(text.copy().is_(exp.null()).not_(), value.copy().is_(exp.null()))
@@ -249,11 +249,12 @@ def _typed(source: exp.Table, columns: dict[str, str], *, marked: bool = False) 
     nothing = exp.cast(exp.null(), "VARCHAR")
     every: exp.Expr = exp.func("CONCAT_WS", exp.Literal.string("; "), *lost)
     every = exp.func("NULLIF", every, exp.Literal.string(""))
-    return query.select(
+    selected += [
         exp.alias_(code if faults else nothing, cur_schema.FAULT),
         exp.alias_(reason if faults else nothing, cur_schema.FAULT_TEXT),
         exp.alias_(every if lost else nothing, cur_schema.LOST),
-    )
+    ]
+    return exp.Select().from_(source).select(*selected, copy=False)
 
 
 def _value(header: str, column: cur_schema.Column | None, text: exp.Expr) -> exp.Expr:

@@ -140,8 +140,9 @@ class Engine:
         return [column[0] for column in cursor.description or ()], rows
 
     def _translated(self, statement: str | exp.Expr) -> str:
-        tree = statements.parsed(statement) if isinstance(statement, str) else statement
-        return statements.to_duckdb(tree)
+        if isinstance(statement, str):
+            return statements.translated(statement)
+        return statements.to_duckdb(statement)
 
 
 def configuration(memory_limit: str, spill: Path | None) -> dict[str, Any]:

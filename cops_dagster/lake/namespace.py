@@ -172,8 +172,8 @@ def view(engine: Engine, name: str, query: exp.Query) -> None:
 
 def empty(columns: Columns) -> exp.Query:
     """A query with the given columns and no row: it gives a union its types and order."""
-    nulls = [exp.alias_(exp.cast(exp.null(), kind), name, quoted=True) for name, kind in columns]
-    return exp.select(*nulls).where(exp.false())
+    nulls = [exp.alias_(exp.cast(exp.null(), kind), name, quoted=True, copy=False) for name, kind in columns]
+    return exp.Select().select(*nulls, copy=False).where(exp.false(), copy=False)
 
 
 def read_parquet(paths: Sequence[Path]) -> exp.Query:

@@ -43,6 +43,12 @@ def parsed(name: str) -> exp.Select:
     return tree  # type: ignore[return-value]
 
 
+@cache
+def translated(name: str) -> str:
+    """The statement `sql/<name>.sql` in DuckDB's dialect: read and translated once per process."""
+    return to_duckdb(parsed(name))
+
+
 def to_duckdb(tree: exp.Expr) -> str:
     """The statement in DuckDB's dialect, `:name` as `$name`, the functions of this package expanded."""
     return expanded(tree).sql(dialect="duckdb")
