@@ -33,7 +33,7 @@ from cops_dagster.ledger import ask, ingest, judge, judge_delivery
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.layouts import csv_header, csv_text
+from cops_dagster_tests.layouts import csv_header, csv_text, packed
 
 FILE = "report-00001.snappy.parquet"
 MORE = MONTH + "Usage AmazonS3 111111111111 acme team api 1\n"
@@ -369,6 +369,12 @@ CASES: tuple[Case, ...] = (
     Case("F01", "CSV gzip cut in half", "refused E-FILE-TRUNC", lambda stage: put_file(
         stage, gzip.compress(b"a,b\n" + os.urandom(9000).hex().encode(), mtime=0)[:4000])),
     Case("F02", "a bit flipped after first sight", "refused E-DIGEST", flipped_after_first_sight),
+    Case("F03", "a bit flipped on the way, CSV gzip", "refused E-FILE-TRUNC", lambda stage: put_file(
+        stage, flipped(gzip.compress(csv_month(), mtime=0)))),
+    Case("F03", "a bit flipped on the way, CSV zip", "refused E-FILE-TRUNC", lambda stage: put_file(
+        stage, flipped(zipped(csv_month())), "report-00001.csv.zip", "ZIP")),
+    Case("F03", "more after the end of gzip", "refused E-FILE-TRUNC", lambda stage: put_file(
+        stage, gzip.compress(csv_month(), mtime=0) + b"more")),
     Case("F04", "a file of the manifest is missing", "refused E-CHUNK-MISSING", missing_chunk),
     Case("F05", "a file the manifest does not name", "accepted, folder_holds_only_named_files", stray_chunk),
     Case("F06", "the manifest changes in one reading", "accepted", torn(1)),
