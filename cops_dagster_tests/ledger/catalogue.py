@@ -126,18 +126,28 @@ def times(start: str, end: str, row: int = 0) -> Callable[[pa.Table], pa.Table]:
     return change
 
 
-def as_csv(change: Callable[[bytes], bytes] = lambda body: body, *, pack: bool = True) -> Break:
+def as_csv(change: Callable[[bytes], bytes] = lambda body: body) -> Break:
     """A second delivery as legacy CSV gzip, its text changed."""
 
     def deliver(stage: Stage) -> None:
-        table = month()
-        body = csv_text(
-            [csv_header(name) for name in table.column_names],
-            [list(row.values()) for row in table.to_pylist()],
-        )
-        put_file(stage, gzip.compress(change(body), mtime=0) if pack else change(body))
+        body = change(csv_month())
+        put_file(stage, gzip.compress(body, mtime=0))
 
     return deliver
+
+
+def csv_month() -> bytes:
+    """The good month as legacy CSV."""
+    table = month()
+    header = [csv_header(name) for name in table.column_names]
+    return csv_text(header, [list(row.values()) for row in table.to_pylist()])
+
+
+def flipped(body: bytes) -> bytes:
+    """One bit in the middle changed, before anybody has seen it."""
+    changed = bytearray(body)
+    changed[len(body) // 2] ^= 4
+    return bytes(changed)
 
 
 def put_file(stage: Stage, body: bytes, name: str = "report-00001.csv.gz", compression: str = "GZIP") -> Path:
@@ -372,7 +382,7 @@ CASES: tuple[Case, ...] = (
     Case("F03", "a bit flipped on the way, CSV gzip", "refused E-FILE-TRUNC", lambda stage: put_file(
         stage, flipped(gzip.compress(csv_month(), mtime=0)))),
     Case("F03", "a bit flipped on the way, CSV zip", "refused E-FILE-TRUNC", lambda stage: put_file(
-        stage, flipped(zipped(csv_month())), "report-00001.csv.zip", "ZIP")),
+        stage, flipped(packed(csv_month(), "zip", "a.csv")), "report-00001.csv.zip", "ZIP")),
     Case("F03", "more after the end of gzip", "refused E-FILE-TRUNC", lambda stage: put_file(
         stage, gzip.compress(csv_month(), mtime=0) + b"more")),
     Case("F04", "a file of the manifest is missing", "refused E-CHUNK-MISSING", missing_chunk),
