@@ -67,12 +67,12 @@ def months(books: Books) -> list[layout.ReportMonth]:
 
 def unchanged(books: Books, con: sa.Connection, period: Period) -> bool:
     """The newest complete delivery of every source is the one recorded, by size and time alone."""
-    recorded = {
-        row.source_id: row.location_json
-        for row in con.execute(
-            sa.select(t.cur_billing_head).where(t.cur_billing_head.c.period_start == period.start)
-        )
-    }
+    heads = con.execute(
+        sa.select(t.cur_billing_head).where(t.cur_billing_head.c.period_start == period.start)
+    ).all()
+    recorded = {row.source_id: row.location_json for row in heads}
+    if not all(known.conversion_stands(books, con, row.delivery_id) for row in heads):
+        return False
     lying: set[str] = set()
     for root, month in _places(books, period):
         found = layout.find(root, month)

@@ -66,9 +66,29 @@ def at(books: Books, month: layout.ReportMonth, place: str) -> str | None:
                     table.c.location_json == place,
                 )
             ).scalar()
-            if found:
+            if found and conversion_stands(books, con, str(found)):
                 return str(found)
     return None
+
+
+def conversion_stands(books: Books, con: sa.Connection, delivery_id: str) -> bool:
+    """The Parquet that COPS made of a delivery, if any, lies there as it was written, by size and time."""
+    for made in read_files(con, delivery_id):
+        try:
+            info = (books.settings.home / made.path).stat()
+        except OSError:
+            return False
+        if (info.st_size, info.st_mtime_ns) != (made.size_bytes, made.mtime_ns):
+            return False
+    return True
+
+
+def drop_conversion(books: Books, delivery_id: str) -> None:
+    """A damaged conversion goes: the next look makes it anew from the delivered file."""
+    with books.admin.read() as con:
+        made = read_files(con, delivery_id)
+    for one in made:
+        (books.settings.home / one.path).unlink(missing_ok=True)
 
 
 def record(books: Books, delivered: layout.Delivered, sight: Sight, place: str) -> bool:
@@ -409,18 +429,3 @@ def _version(delivered: layout.Delivered) -> int:
 
 def _utc(version_ns: int) -> datetime:
     return datetime.fromtimestamp(version_ns // 1_000_000_000, UTC).replace(tzinfo=None)
-
-
-def forget_read_files(books: Books, delivery_id: str) -> None:
-    """A damaged conversion: the delivered file will be converted again at the next look."""
-    p, h, r = t.cur_delivery_place, t.cur_billing_head, t.cur_read_file
-    with books.admin.write() as con:
-        con.execute(sa.delete(p).where(p.c.delivery_id == delivery_id))
-        con.execute(sa.update(h).where(h.c.delivery_id == delivery_id).values(location_json="[]"))
-        con.execute(sa.delete(r).where(r.c.delivery_id == delivery_id))
-
-
-def is_converted(books: Books, delivery_id: str) -> bool:
-    """Whether COPS reads Parquet of its own making instead of the delivered files."""
-    with books.admin.read() as con:
-        return bool(read_files(con, delivery_id))

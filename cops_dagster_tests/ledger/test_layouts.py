@@ -10,10 +10,13 @@ import pytest
 
 from cops_dagster.cur.names import athena_name
 from cops_dagster.cur.schema import EXPECTED
-from cops_dagster.ledger import state
+from cops_dagster.errors import CopsError
+from cops_dagster.lake import live
+from cops_dagster.ledger import deliver, state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import SEPTEMBER, home, lines, run
 from cops_dagster_tests.layouts import LAYOUTS, athena, csv_header, legacy
+from cops_dagster_tests.ledger.catalogue import flip
 from cops_dagster_tests.ledger.test_month import answer
 
 MONTH = """
@@ -97,3 +100,33 @@ def test_a_report_with_athena_integration_is_one_source_with_its_range_folder(tm
     run(books)
     assert answer(books, "SELECT DISTINCT source_id FROM cur_billing_master") == [("prefix/report",)]
     assert answer(books, "SELECT COUNT(*) FROM fact_cost_raw") == [(8,)]
+
+
+def test_a_lost_or_damaged_conversion_is_made_anew_from_the_delivered_file(
+    tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    books = ingested(tmp_path, "legacy csv gzip, overwrite")
+    first = sorted((tmp_path / "home" / "converted").iterdir())
+    assert work.nothing_to_do(books, SEPTEMBER)
+    first[0].unlink()
+    assert not work.nothing_to_do(books, SEPTEMBER)
+    run(books)
+    second = sorted((tmp_path / "home" / "converted").iterdir())
+    assert len(second) == len(first)
+    assert work.nothing_to_do(books, SEPTEMBER)
+    assert answer(books, "SELECT COUNT(*) FROM cur_billing_master") == [(len(expected),)]
+
+
+def test_a_conversion_damaged_before_it_is_ingested_is_found_and_made_anew(
+    tmp_path: Path, expected: list[tuple[object, ...]]
+) -> None:
+    LAYOUTS["legacy csv gzip, overwrite"](tmp_path / "cur", month(), SEPTEMBER, "a1")
+    books = home(tmp_path)
+    deliver.look(books, SEPTEMBER)
+    (path, *_) = sorted((tmp_path / "home" / "converted").iterdir())
+    flip(path, path.stat().st_size // 2)
+    live.forget([path])
+    with pytest.raises(CopsError, match="E-DIGEST"):
+        run(books)
+    run(books)
+    assert answer(books, COSTS) == expected
