@@ -248,9 +248,21 @@ allocation_run_log = sa.Table(
     _text("algorithm_version", null=False), _text("sql_sha256", null=False),
     _money("pool_total_usd"), _money("allocated_total_usd"), _money("unallocated_total_usd"),
     _int("entry_count"), _text("error_code"), _text("error_detail"), _text("note"),
-    _text("evidence_id"), _text("actor", null=False), _text("dagster_run_id"),
+    _text("evidence_id"), _text("evidence_links"), _text("actor", null=False), _text("dagster_run_id"),
     _time("started_at", null=False), _time("finished_at"),
     sa.CheckConstraint("status IN ('running','published','refused','failed')", name="status"),
+)  # evidence_id: the run's document in evidence_index; evidence_links: what people say proves the cause
+allocation_rule_date = sa.Table(  # decisions on which day's rules a period follows; the newest counts
+    "allocation_rule_date", metadata,
+    _key("period_start", sa.Date), _key("decision_seq", sa.BigInteger), _date("rules_as_of", null=False),
+    _text("note", null=False), _text("evidence_links"), _text("actor", null=False),
+    _time("decided_at", null=False),
+)
+run_reversal = sa.Table(  # runs that people took back: `run_id` posted the opposite of `reversed_run_id`
+    "run_reversal", metadata,
+    _key("run_id"), sa.Column("reversed_run_id", sa.Text, nullable=False, unique=True),
+    _text("reposted_run_id"), _date("period_start", null=False), _text("reason", null=False),
+    _text("actor", null=False), _time("reversed_at", null=False),
 )
 publish_journal = sa.Table(
     "publish_journal", metadata,
@@ -295,6 +307,29 @@ period_lock_event = sa.Table(
     _key("period_start", sa.Date), _key("state_seq", sa.BigInteger), _text("from_state"),
     _text("to_state", null=False), _text("reason", null=False), _text("evidence_id"),
     _text("actor", null=False), _time("changed_at", null=False),
+)
+
+# --- adjustments of closed periods (all append-only) ----------------------------------------------------
+
+adjustment = sa.Table(  # proposals; `document_sha256` is the evidence object with every line
+    "adjustment", metadata,
+    _key("adjustment_id"), _date("usage_period_start", null=False), _text("kind", null=False),
+    _text("delivery_id"), _text("base_digest", null=False), _text("document_sha256", null=False),
+    _text("evidence_id", null=False), _int("line_count", null=False), _money("unblended_usd", null=False),
+    _money("amortized_usd", null=False), _money("net_amortized_usd", null=False),
+    _text("reason", null=False), _text("evidence_links"), _text("requested_by", null=False),
+    _time("proposed_at", null=False),
+)  # kind: late_change | one_time_rule
+adjustment_effect = sa.Table(  # what a proposal means for each tenant, by class of change
+    "adjustment_effect", metadata,
+    _key("adjustment_id"), _key("change_class"), _key("tenant_id"), _int("line_count", null=False),
+    _money("unblended_usd", null=False), _money("amortized_usd", null=False),
+    _money("net_amortized_usd", null=False),
+)  # change_class: late_usage | refund | credit | support | tax | tag_backfill | reamortization | one_time_rule
+adjustment_booking = sa.Table(  # approved proposals: `run_id` booked it in the open `period_start`
+    "adjustment_booking", metadata,
+    _key("adjustment_id"), _text("run_id", null=False), _date("period_start", null=False),
+    _text("booked_by", null=False), _time("booked_at", null=False),
 )
 
 # --- reconciliation -------------------------------------------------------------------------------------
@@ -394,6 +429,11 @@ evidence_index = sa.Table(
     _text("subject_type", null=False), _text("subject_id", null=False), _text("object_key", null=False),
     _text("sha256", null=False), _int("size_bytes", null=False), _text("run_id"),
     _text("actor", null=False), _time("recorded_at", null=False),
+    _int("hash_version", null=False), _text("object_version_id"), _text("content_type", null=False),
+)
+evidence_head = sa.Table(  # one row: the recorded length and head of the chain, so that a cut tail shows
+    "evidence_head", metadata,
+    _key("head_id", sa.BigInteger), _int("evidence_seq", null=False), _text("entry_hash", null=False),
 )
 
 # fmt: on

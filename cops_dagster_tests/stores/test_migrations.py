@@ -20,10 +20,11 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, open_admin
 
 APPEND_ONLY = (
-    "allocation_key_snapshot", "approval", "budget_history", "cur_delivery", "cur_delivery_breakdown",
+    "adjustment", "adjustment_booking", "adjustment_effect", "allocation_key_snapshot",
+    "allocation_rule_date", "approval", "budget_history", "cur_delivery", "cur_delivery_breakdown",
     "cur_delivery_file", "cur_delivery_hold", "cur_delivery_profile", "evidence_index",
     "expected_cur_schema", "lake_file", "period_lock_event", "publish_journal", "recon_run",
-    "recon_run_tenant",
+    "recon_run_tenant", "run_reversal",
 )  # fmt: skip
 
 
