@@ -106,6 +106,7 @@ class Settings(BaseSettings):
     cur: str = ""
     engine: Literal["duckdb"] = "duckdb"
     admin_db: str | None = None
+    evidence: str | None = None
     actor: str | None = None
     memory_limit: str = Field("2500MiB", pattern=r"^\d+(MiB|GiB)$")
     tags: Tags = Tags()
@@ -151,6 +152,11 @@ class Settings(BaseSettings):
     def admin_url(self) -> str:
         """SQLAlchemy URL of the admin database; by default a SQLite file in the home."""
         return self.admin_db or f"sqlite:///{self.home / 'admin.db'}"
+
+    @property
+    def evidence_uri(self) -> str:
+        """Where proof lies: a folder or `s3://bucket/prefix`; by default below the home."""
+        return self.evidence or str(self.home / "evidence")
 
     @property
     def lake_root(self) -> Path:

@@ -1,5 +1,5 @@
--- The entries of one run: what tags already gave to tenants, what the rules gave (split on integers
--- outside SQL, delivered here as split_entries), and the reversal of the run that this one replaces.
+-- The entries of one run: what it posts (posted_entries, from gather_entries or, when a run is taken back,
+-- gather_reposted_entries) and the reversal of the run that it replaces.
 WITH entries AS (
     SELECT
         'reversal' AS entry_type,
@@ -15,18 +15,10 @@ WITH entries AS (
     WHERE period_start = :period_start AND run_id = :predecessor_run_id AND entry_type = 'allocation'
     UNION ALL
     SELECT
-        'allocation', NULL, '', service, service_component, charge_class, tenant_id, plan_id, 'direct', NULL,
-        NULL, NULL, NULL, NULL, NULL, SUM(unblended_cost), SUM(amortized_cost), SUM(net_amortized_cost),
-        delivery_id
-    FROM fact_cost_tagged
-    WHERE period_start = :period_start AND tenant_id IS NOT NULL
-    GROUP BY service, service_component, charge_class, tenant_id, plan_id, delivery_id
-    UNION ALL
-    SELECT
-        'allocation', NULL, '', service, service_component, charge_class, tenant_id, plan_id, 'rule', rule_id,
-        rule_version, key_name, key_value, key_total, pool_cost_usd, allocated_cost_usd,
-        allocated_amortized_cost_usd, allocated_net_amortized_cost_usd, delivery_id
-    FROM split_entries
+        'allocation', NULL, '', service, service_component, charge_class, tenant_id, plan_id,
+        allocation_method, rule_id, rule_version, key_name, key_value, key_total, pool_cost_usd,
+        allocated_cost_usd, allocated_amortized_cost_usd, allocated_net_amortized_cost_usd, delivery_id
+    FROM posted_entries
 )
 
 SELECT

@@ -12,17 +12,22 @@ def approve(
     reason: Annotated[str, typer.Option(help="Why it is right; kept beside the approval.")],
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Approve what the books hold back, such as a month that shrank. Not by the one who brought it in."""
+    """Approve what the books hold back: a month that shrank, an adjustment. Not by the one who asked."""
+    from dataclasses import asdict
+
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import approve as act
     from cops_dagster.ledger.books import open_books
 
     books = open_books(settings.current())
-    waiting, is_new = act.approve(books, subject, reason=reason)
+    done = act.approve(books, subject, reason=reason)
+    if done.subject_type == act.ADJUSTMENT and done.was_new:
+        from cops_dagster.cli import runs
+
+        runs.settle(books, done.period)
     if json:
-        output.as_json({"subject_id": waiting.subject_id, "period": str(waiting.period), "was_new": is_new})
+        output.as_json({**asdict(done), "period": str(done.period)})
         return
-    said = "approved" if is_new else f"approved before, by {waiting.approved_by}"
-    output.say(f"{waiting.period}: delivery {waiting.subject_id[:16]} of {waiting.source_id} {said}")
-    output.say(f"next: cops materialize {waiting.period}")
+    output.say(f"{done.period}: {done.what} {'approved' if done.was_new else 'was approved before'}")
+    output.say(f"next: {done.next_step}")

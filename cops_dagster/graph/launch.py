@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.build import JOB, build_defs
@@ -18,6 +19,7 @@ from cops_dagster.graph.checks import BLOCKING
 from cops_dagster.graph.partitions import first_period
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.stores import tables as t
 
 _INSTANCE_FILE = "dagster.yaml"
 # the run speaks through its event log; the terminal gets the outcome, in COPS' own words
@@ -75,6 +77,37 @@ def launch(books: Books, period: Period, select: list[str] | None) -> list[dict[
     if not result.success:
         _raise_refusal(result, failed, period)
     return failed
+
+
+def report(books: Books, period: Period) -> None:
+    """Tells Dagster of a run that it did not make: entries and reconciliation as they stand now."""
+    home = dagster_home(books.settings.home)
+    with dg.DagsterInstance.from_config(str(home)) as instance, books.admin.read() as con:
+        h, r = t.period_head, t.recon_run
+        heads = {
+            row.table_name: {"run_id": row.run_id}
+            for row in con.execute(
+                sa.select(h.c.table_name, h.c.run_id).where(
+                    h.c.period_start == period.start,
+                    h.c.table_name.in_(("fact_cost_allocated", "fact_cost_adjustment")),
+                )
+            )
+        }
+        newest = con.execute(
+            sa.select(r.c.recon_id, r.c.status, r.c.variance_usd)
+            .where(r.c.period_start == period.start)
+            .order_by(r.c.recon_seq.desc())
+            .limit(1)
+        ).one_or_none()
+        if newest:
+            heads["recon_summary"] = {
+                "recon_id": newest.recon_id, "status": newest.status,
+                "variance_usd": str(newest.variance_usd),
+            }  # fmt: skip
+        for name, figures in heads.items():
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(name, partition=str(period), metadata=figures)
+            )
 
 
 def _failed(evaluation: Any) -> dict[str, str]:

@@ -26,6 +26,9 @@ from cops_dagster.stores import tables as t
 
 MISSING_TAGS = "missing_tenant_tags"
 """A table that is a question: `sql/missing_tenant_tags.sql` over the live lines."""
+ENTRIES = ("fact_cost_allocated", "fact_cost_adjustment")
+QUESTIONS = {"cost_as_reported": ENTRIES, "cost_restated": ENTRIES}
+"""Further tables that are questions (`sql/<name>.sql`), with the tables they ask."""
 
 _ADMIN_TYPES: tuple[tuple[type[Any], str], ...] = (
     (t.Money, "DECIMAL(38,18)"),
@@ -58,13 +61,22 @@ class Namespace:
         """All tables and views that can be asked for."""
         usage = [f"tenant_{measure}_usage" for measure in self._measures()]
         return sorted(
-            {"cur_billing_master", MISSING_TAGS, *LAKE_TABLES, *t.metadata.tables, *t.VIEWS, *usage}
+            {
+                "cur_billing_master",
+                MISSING_TAGS,
+                *QUESTIONS,
+                *LAKE_TABLES,
+                *t.metadata.tables,
+                *t.VIEWS,
+                *usage,
+            }
         )
 
     def provide(self, wanted: Iterable[str]) -> None:
         """Makes the wanted names available; names it does not know are left to the engine's error."""
         makers: dict[str, Callable[[str], None]] = {"cur_billing_master": self._cur_billing_master}
         makers |= dict.fromkeys(LAKE_TABLES, self._lake_table)
+        makers |= dict.fromkeys(QUESTIONS, self._question)
         makers |= dict.fromkeys(t.metadata.tables, self._admin_table)
         makers |= {view.lower(): self._admin_view for view in t.VIEWS}
         for name in sorted(set(wanted)):
@@ -91,6 +103,10 @@ class Namespace:
         paths = [file.path for file in found]
         self.paths[name] = paths
         view(self.engine, name, over_files(LAKE_TABLES[name], paths))
+
+    def _question(self, name: str) -> None:
+        self.provide(QUESTIONS[name])
+        view(self.engine, name, statements.parsed(name))
 
     def _missing_tenant_tags(self) -> None:
         from cops_dagster.lake import tagging

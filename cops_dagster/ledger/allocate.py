@@ -7,10 +7,10 @@ run they replace, and the attempt's row in `allocation_run_log`. How a pool is s
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.lake import statements
 from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
+from cops_dagster.ledger import certificate, evidence, rule_date, run_log
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish, refuse, settle
+from cops_dagster.ledger.publish import Head, Publication, Staged, head, publish, refuse, settle
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -58,6 +58,7 @@ class Inputs:
     tenants: Mapping[str, str | None]  # active tenant → plan
     delivery_ids: tuple[str, ...]
     basis: str
+    rules_as_of: date
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,11 @@ def gather(con: sa.Connection, settings: Settings, period: Period) -> Inputs:
             found="nothing tagged",
             next_step=f"run `cops materialize {period}`",
         )
+    decided = rule_date.newest(con, period)
+    rules_as_of = decided.rules_as_of if decided else period.start
     rules = allocation.in_force(
         (Rule.from_row(dict(row._mapping)) for row in con.execute(sa.select(t.allocation_rules))),
-        period.start,
+        rules_as_of,
     )
     usage = {
         rule.key_name: _usage_key(con, rule.key_name, period)
@@ -126,6 +129,7 @@ def gather(con: sa.Connection, settings: Settings, period: Period) -> Inputs:
         {row.tenant_id: row.plan_id for row in active},
         tuple(dict.fromkeys(deliveries)),
         settings.charge.basis,
+        rules_as_of,
     )
 
 
@@ -233,7 +237,33 @@ def plan_verdicts(made: Plan, inputs: Inputs) -> list[verdicts.Verdict]:
     ]
 
 
-def allocate(books: Books, period: Period, *, note: str | None = None) -> Allocated:
+def answers(con: sa.Connection, found: Head | None, inputs_id: str) -> bool:
+    """Whether a head is the answer to these inputs.
+
+    It is when it was made from them, and also when it took back the run made from them: what people
+    reversed does not come back by itself, only with other inputs or a decision of its own.
+    """
+    if found is None:
+        return False
+    if found.inputs_id == inputs_id:
+        return True
+    j, r, d = t.publish_journal, t.run_reversal, t.allocation_rule_date
+    taken_back = con.execute(
+        sa.select(r.c.period_start, r.c.reversed_at)
+        .join(j, j.c.run_id == r.c.reversed_run_id)
+        .where(r.c.run_id == found.run_id, j.c.inputs_id == inputs_id)
+    ).one_or_none()
+    if taken_back is None:
+        return False
+    decided = con.execute(
+        sa.select(d.c.decision_seq).where(
+            d.c.period_start == taken_back.period_start, d.c.decided_at > taken_back.reversed_at
+        )
+    ).first()
+    return decided is None
+
+
+def allocate(books: Books, period: Period) -> Allocated:
     """Allocates the tagged month. With the head's own inputs nothing is written.
 
     Raises:
@@ -247,11 +277,11 @@ def allocate(books: Books, period: Period, *, note: str | None = None) -> Alloca
         with attempt(books) as trying, books.admin.read() as con:
             inputs = gather(con, books.settings, period)
             before = head(con, TABLE, period)
-            if before and before.inputs_id == inputs.inputs_id:
+            if before and answers(con, before, inputs.inputs_id):
                 return Allocated(before.run_id, wrote=False)
             predecessor = before.run_id if before else None
             run_id = digest(inputs.inputs_id, predecessor)
-            _run(books, con, trying, period, inputs, run_id, predecessor, note)
+            _run(books, con, trying, period, inputs, run_id, predecessor)
         return Allocated(run_id, wrote=True, reversed_run_id=predecessor)
 
     return settle(f"allocation of {period}", once)
@@ -265,34 +295,35 @@ def _run(
     inputs: Inputs,
     run_id: str,
     predecessor: str | None,
-    note: str | None,
 ) -> None:
-    _started(books, trying, period, inputs, run_id, predecessor, note)
-    try:
+    decided = rule_date.newest(con, period)
+    run = run_log.Run(
+        run_id, inputs.inputs_id, predecessor, inputs.delivery_ids,
+        [(rule.rule_id, rule.version) for rule in inputs.rules],
+        {"charge_basis": inputs.basis, "rules_as_of": str(inputs.rules_as_of)},
+        ALGORITHM, STATEMENT,
+        note=decided.note if decided else None,
+        evidence_links=decided.evidence_links if decided else None,
+    )  # fmt: skip
+    with run_log.logged(books, trying, period, run):
         with books.engine() as engine:
             names = books.namespace(engine, con, period)
             names.provide(["fact_cost_raw", "fact_cost_tagged", TABLE])
-            published = names.paths[TABLE]
             made = compute(engine, inputs, period)
             _freeze(books, period, inputs, made)
             _refuse_zero_keys(period, made)
-            staged, figures, judged = _stage(
-                engine, trying.target(TABLE, period, run_id), published, period, inputs, run_id,
-                predecessor, made,
-            )  # fmt: skip
-        publish(
-            books,
-            Publication(
-                TABLE, period, "", run_id, inputs.inputs_id, predecessor, [staged], judged,
-                reverses_run_id=predecessor,
-            ),
-            also=lambda con: _finished(con, trying, "published", figures=figures),
+            engine.table(
+                "split_entries", _SPLIT_COLUMNS, [_row(split, inputs.tenants) for split in made.splits]
+            )
+            engine.keep("posted_entries", "gather_entries", {"period_start": period.start})
+            target = trying.target(TABLE, period, run_id)
+            posted = stage(engine, target, names.paths[TABLE], period, run)
+            judged = [*posted.judged, *plan_verdicts(made, inputs)]
+            refuse(judged, f"{TABLE} of {period}")
+        publish_run(
+            books, con, trying, period, run, posted, judged,
+            sql=("fetch_pools", "fetch_direct_cost", "gather_entries", STATEMENT, "fetch_conservation"),
         )  # fmt: skip
-    except Exception as problem:
-        status = "refused" if isinstance(problem, (CopsError, Superseded)) else "failed"
-        with books.admin.write() as writing:
-            _finished(writing, trying, status, problem=problem)
-        raise
 
 
 def _refuse_zero_keys(period: Period, made: Plan) -> None:
@@ -308,46 +339,91 @@ def _refuse_zero_keys(period: Period, made: Plan) -> None:
         )
 
 
-def _stage(
-    engine: Engine,
-    target: Path,
-    published: list[Path],
-    period: Period,
-    inputs: Inputs,
-    run_id: str,
-    predecessor: str | None,
-    made: Plan,
-) -> tuple[Staged, dict[str, Any], list[verdicts.Verdict]]:
-    engine.table("split_entries", _SPLIT_COLUMNS, [_row(split, inputs.tenants) for split in made.splits])
+@dataclass(frozen=True)
+class Posted:
+    """A staged run: its file, what was measured of it, and the verdicts on it."""
+
+    staged: Staged
+    figures: dict[str, Any]
+    conservation: list[dict[str, Any]]
+    judged: list[verdicts.Verdict]
+
+
+def stage(engine: Engine, target: Path, published: list[Path], period: Period, run: run_log.Run) -> Posted:
+    """Stages the engine's `posted_entries` with the reversal of the run that they replace, and measures."""
+    predecessor = run.predecessor_run_id or ""
     params: dict[str, Value] = {
         "period_start": period.start,
-        "run_id": run_id,
-        "predecessor_run_id": predecessor or "",
+        "run_id": run.run_id,
+        "predecessor_run_id": predecessor,
     }
     engine.stage(STATEMENT, target, params)
     before = engine.fetch(
-        "measure_fact_cost_allocated", {"period_start": period.start, "run_id": predecessor or ""}
+        "measure_fact_cost_allocated", {"period_start": period.start, "run_id": predecessor}
     ).one()
     # from here on the table is what readers would see: everything published plus this file
     view(engine, TABLE, over_files(FACT_COST_ALLOCATED, [*published, target]))
     figures = engine.fetch("measure_fact_cost_allocated", params).one()
-    differing = engine.fetch("compare_allocated_with_raw", {"period_start": period.start}).dicts()
+    conservation = engine.fetch("fetch_conservation", {"period_start": period.start}).dicts()
     tagged = engine.fetch("measure_fact_cost_tagged", {"period_start": period.start}).one()
     own = (
         ("this run", figures["allocated_usd"] - tagged["unblended_usd"]),
         ("its reversal", figures["reversed_usd"] + before["allocated_usd"]),
     )
-    differing += [{"service": part, "unblended_difference_usd": left} for part, left in own if left]
-    judged = [
-        verdicts.allocated_equals_pool(differing, figures["allocated_usd"]),
-        *plan_verdicts(made, inputs),
+    differing = [
+        *unequal(conservation),
+        *({"service": part, "unblended_difference_usd": left} for part, left in own if left),
     ]
-    refuse(judged, f"{TABLE} of {period}")
     staged = Staged(
-        target, "", ",".join(inputs.delivery_ids), figures["entry_count"], figures["net_usd"],
+        target, "", ",".join(run.delivery_ids), figures["entry_count"], figures["net_usd"],
         tuple(name for name, _ in FACT_COST_ALLOCATED),
     )  # fmt: skip
-    return staged, figures, judged
+    judged = [verdicts.allocated_equals_pool(differing, figures["allocated_usd"])]
+    return Posted(staged, figures, conservation, judged)
+
+
+def unequal(conservation: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The services and classes of which not every delivered cent was posted."""
+    return [row for row in conservation if any(row[name] for name in row if name.endswith("_difference_usd"))]
+
+
+def publish_run(
+    books: Books,
+    con: sa.Connection,
+    trying: Attempt,
+    period: Period,
+    run: run_log.Run,
+    posted: Posted,
+    judged: list[verdicts.Verdict],
+    *,
+    sql: tuple[str, ...],
+    also: Callable[[sa.Connection], None] = lambda _: None,
+) -> None:
+    """Stores what proves a staged run, then publishes it with its log row and its evidence index."""
+    about = {
+        "run_id": run.run_id, "inputs_id": run.inputs_id, "predecessor_run_id": run.predecessor_run_id,
+        "algorithm": run.algorithm, "params": run.params, "rules": [list(rule) for rule in run.rules],
+        "note": run.note,
+    }  # fmt: skip
+    pieces = certificate.of_run(
+        books, con, period, about, sql=sql, delivery_ids=run.delivery_ids,
+        conservation=posted.conservation, figures=posted.figures, staged=posted.staged, judged=judged,
+    )  # fmt: skip
+    kept = evidence.store(books, pieces)
+
+    def with_it(writing: sa.Connection) -> None:
+        numbers = evidence.index(writing, books, kept, run_id=run.run_id)
+        run_log.published(writing, trying, posted.figures, numbers[-1])
+        also(writing)
+
+    publish(
+        books,
+        Publication(
+            TABLE, period, "", run.run_id, run.inputs_id, run.predecessor_run_id, [posted.staged], judged,
+            reverses_run_id=run.predecessor_run_id,
+        ),
+        also=with_it,
+    )  # fmt: skip
 
 
 def _row(split: allocation.Split, plans: Mapping[str, str | None]) -> tuple[Any, ...]:
@@ -360,57 +436,3 @@ def _row(split: allocation.Split, plans: Mapping[str, str | None]) -> tuple[Any,
         decimal(split.key_value), decimal(split.key_total), decimal(split.pool_cost),
         *(decimal(cost) for cost in split.costs), split.delivery_id,
     )  # fmt: skip
-
-
-def _started(
-    books: Books,
-    trying: Attempt,
-    period: Period,
-    inputs: Inputs,
-    run_id: str,
-    predecessor: str | None,
-    note: str | None,
-) -> None:
-    with books.admin.write() as con:
-        con.execute(
-            sa.insert(t.allocation_run_log).values(
-                attempt_id=trying.attempt_id,
-                run_id=run_id,
-                inputs_id=inputs.inputs_id,
-                predecessor_run_id=predecessor,
-                period_start=period.start,
-                status="running",
-                delivery_ids=json.dumps(inputs.delivery_ids),
-                rules_json=json.dumps([[rule.rule_id, rule.version] for rule in inputs.rules]),
-                params_json=json.dumps({"charge_basis": inputs.basis}),
-                algorithm_version=ALGORITHM,
-                sql_sha256=statements.sha256(STATEMENT),
-                note=note,
-                actor=books.actor,
-                dagster_run_id=books.dagster_run_id,
-                started_at=now(),
-            )
-        )
-
-
-def _finished(
-    con: sa.Connection,
-    trying: Attempt,
-    status: str,
-    *,
-    figures: dict[str, Any] | None = None,
-    problem: Exception | None = None,
-) -> None:
-    values: dict[str, object] = {"status": status, "finished_at": now()}
-    if figures:
-        values |= {
-            "pool_total_usd": figures["allocated_usd"],
-            "allocated_total_usd": figures["allocated_usd"],
-            "unallocated_total_usd": figures["unallocated_usd"],
-            "entry_count": figures["entry_count"],
-        }
-    if problem:
-        code = problem.code if isinstance(problem, CopsError) else type(problem).__name__
-        values |= {"error_code": code, "error_detail": str(problem)}
-    log = t.allocation_run_log
-    con.execute(sa.update(log).where(log.c.attempt_id == trying.attempt_id).values(**values))

@@ -5,8 +5,9 @@ Belongs here: what waits, and recording the yes. Does not belong here: why somet
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,6 +19,8 @@ from cops_dagster.stores.admin import now
 
 SUBJECT = "cur_delivery"
 """What an approval of a held delivery is about."""
+ADJUSTMENT = "adjustment"
+NOTE = "variance_note"
 
 
 @dataclass(frozen=True)
@@ -53,43 +56,146 @@ def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
     ]  # fmt: skip
 
 
-def approve(books: Books, subject: str, *, reason: str) -> tuple[Waiting, bool]:
-    """Approves what waits under an id or an unambiguous beginning of it; whether that was news.
+@dataclass(frozen=True)
+class Approved:
+    """Outcome: what was approved, whether that was news, and what it led to."""
+
+    subject_type: str
+    subject_id: str
+    period: Period
+    what: str
+    was_new: bool
+    next_step: str
+
+
+def approve(books: Books, subject: str, *, reason: str) -> Approved:
+    """Approves what waits under an id or an unambiguous beginning of it: a delivery, an adjustment, a note.
 
     Raises:
-        CopsError: `E-APPROVAL-UNKNOWN`, `E-APPROVER` (the one who asked cannot approve), `E-PARAM`.
+        CopsError: `E-APPROVAL-UNKNOWN`, `E-APPROVER` (the one who asked cannot approve), `E-PARAM`;
+            `E-ADJUSTMENT-STALE` when the books changed since the adjustment was proposed.
     """
     if not reason.strip():
         raise CopsError(
             "E-PARAM", "reason", expected="why this is right, in words", found="nothing",
             next_step="add --reason '…'; it stands beside the approval for ever",
         )  # fmt: skip
+    with books.admin.read() as con:
+        kind, found = _one(con, subject)
+    approval = {
+        "subject_type": kind, "reason": reason.strip(), "approved_by": books.actor, "approved_at": now(),
+    }  # fmt: skip
+    if kind == ADJUSTMENT:
+        return _adjustment(books, found, approval)
+    if kind == NOTE:
+        return _note(books, found, approval)
+    return _delivery(books, found, approval)
+
+
+def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
+    a, e = t.adjustment, t.recon_exceptions
+    found: list[tuple[str, Any]] = [
+        (SUBJECT, one) for one in held(con) if subject and one.subject_id.startswith(subject)
+    ]
+    if subject:
+        named = sa.select(a).where(a.c.adjustment_id.startswith(subject, autoescape=True), a.c.line_count > 0)
+        found += [(ADJUSTMENT, row) for row in con.execute(named)]
+        noted = sa.select(e).where(
+            e.c.exception_id.startswith(subject, autoescape=True), e.c["class"] == "variance_note"
+        )
+        found += [(NOTE, row) for row in con.execute(noted)]
+    if len(found) != 1:
+        raise CopsError(
+            "E-APPROVAL-UNKNOWN",
+            f"id {subject!r}",
+            expected="one thing that waits for approval",
+            found=f"{len(found)}",
+            next_step="take the id from `cops status PERIOD` or `cops adjust list`",
+        )
+    return found[0]
+
+
+def _require_another(books: Books, what: str, requested_by: str) -> None:
+    if requested_by == books.actor:
+        raise CopsError(
+            "E-APPROVER",
+            what,
+            expected="somebody other than who asked for it",
+            found=f"{books.actor} for both",
+            next_step="let a second person approve, with COPS_ACTOR or a user of their own",
+        )
+
+
+def _delivery(books: Books, waiting: Waiting, approval: dict[str, Any]) -> Approved:
+    what = f"delivery {waiting.subject_id[:16]} of {waiting.source_id}"
+    done = Approved(
+        SUBJECT, waiting.subject_id, waiting.period, what, waiting.approved_by is None,
+        f"cops materialize {waiting.period}",
+    )  # fmt: skip
+    if waiting.approved_by:
+        return done
+    _require_another(books, what, waiting.requested_by)
     with books.admin.write() as con:
-        found = [one for one in held(con) if subject and one.subject_id.startswith(subject)]
-        if len(found) != 1:
-            raise CopsError(
-                "E-APPROVAL-UNKNOWN",
-                f"id {subject!r}",
-                expected="one thing that waits for approval",
-                found=f"{len(found)}",
-                next_step="take the id from `cops status PERIOD`",
-            )
-        waiting = found[0]
-        if waiting.approved_by:
-            return waiting, False
-        if waiting.requested_by == books.actor:
-            raise CopsError(
-                "E-APPROVER",
-                f"delivery {waiting.subject_id[:16]}",
-                expected="somebody other than who brought it in",
-                found=f"{books.actor} for both",
-                next_step="let a second person approve, with COPS_ACTOR or a user of their own",
-            )
+        a = t.approval
+        if con.execute(
+            sa.select(a.c.subject_id).where(a.c.subject_type == SUBJECT, a.c.subject_id == waiting.subject_id)
+        ).first():
+            return replace(done, was_new=False)
         con.execute(
-            sa.insert(t.approval).values(
-                subject_type=SUBJECT, subject_id=waiting.subject_id,
-                subject_digest=waiting.subject_id, requested_by=waiting.requested_by,
-                approved_by=books.actor, reason=reason.strip(), approved_at=now(),
+            sa.insert(a).values(
+                subject_id=waiting.subject_id, subject_digest=waiting.subject_id,
+                requested_by=waiting.requested_by, **approval,
             )
         )  # fmt: skip
-    return waiting, True
+    return done
+
+
+def _adjustment(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
+    from cops_dagster.ledger import adjustments  # the engine, which reading the books does not need
+
+    what = f"adjustment {row.adjustment_id[:16]} of {Period.of(row.usage_period_start)}"
+    with books.admin.read() as con:
+        b = t.adjustment_booking
+        is_new = not con.execute(
+            sa.select(b.c.run_id).where(b.c.adjustment_id == row.adjustment_id)
+        ).first()  # fmt: skip
+    if is_new:
+        _require_another(books, what, row.requested_by)
+    posting = adjustments.book(
+        books,
+        row.adjustment_id,
+        approval=approval
+        | {
+            "subject_id": row.adjustment_id, "subject_digest": row.document_sha256,
+            "requested_by": row.requested_by,
+        },
+    )  # fmt: skip
+    return Approved(
+        ADJUSTMENT, row.adjustment_id, posting, f"{what}, booked in {posting},", is_new,
+        f"cops materialize {posting}",
+    )  # fmt: skip
+
+
+def _note(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
+    period = Period.of(row.period_start)
+    done = Approved(
+        NOTE, row.exception_id, period, f"variance note {row.exception_id[:16]} of {period}",
+        row.resolved_at is None, f"cops status {period}",
+    )  # fmt: skip
+    if row.resolved_at is not None:
+        return done
+    _require_another(books, done.what, row.opened_by)
+    e = t.recon_exceptions
+    with books.admin.write() as con:
+        con.execute(
+            sa.update(e)
+            .where(e.c.exception_id == row.exception_id, e.c.resolved_at.is_(None))
+            .values(decision=approval["reason"], resolved_by=books.actor, resolved_at=approval["approved_at"])
+        )
+        con.execute(
+            sa.insert(t.approval).values(
+                subject_id=row.exception_id, subject_digest=row.exception_id, requested_by=row.opened_by,
+                **approval,
+            )
+        )  # fmt: skip
+    return done

@@ -79,7 +79,11 @@ def unchanged(books: Books, con: sa.Connection, period: Period) -> bool:
         if found.refusals or found.newest is None:
             return False
         place = json.dumps(known.location(books, found.newest))
-        if place != recorded.get(month.source_id) and not known.is_late(con, month.source_id, period, place):
+        if (
+            place != recorded.get(month.source_id)
+            and not known.is_late(con, month.source_id, period, place)
+            and not known.is_sealed(con, month.source_id, period, place)
+        ):
             return False
         lying.add(month.source_id)
     return bool(lying) and lying == set(recorded)

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import active_tags, allocate, ingest, tag
+from cops_dagster.ledger import active_tags, allocate, ingest, rule_date, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
@@ -121,15 +121,20 @@ def keys(books: Books, period: Period) -> list[Verdict]:
             .where(r.c.effective_from > period.start, r.c.effective_from < period.end)
             .order_by(r.c.rule_id)
         ).all()
+        decided = rule_date.newest(con, period)
         k = t.allocation_keys
         ages = {row.key_name: row.max_age_hours for row in con.execute(sa.select(k))}
     return [
         *allocate.plan_verdicts(made, inputs),
         Verdict(
             "rules_unchanged_in_period",
-            not changed,
+            not changed or decided is not None,
             "WARN",
-            {"changed_rules": ", ".join(f"{row.rule_id} v{row.version}" for row in changed)},
+            {
+                "changed_rules": ", ".join(f"{row.rule_id} v{row.version}" for row in changed),
+                "rules_as_of": str(inputs.rules_as_of),
+                "run_note": decided.note if decided else "none",
+            },
             blocking=True,
         ),
         _keys_fresh(period, made.keys, ages),
@@ -158,7 +163,7 @@ def allocated(books: Books, period: Period) -> list[Verdict]:
     with books.admin.read() as con, books.engine() as engine:
         run = head(con, allocate.TABLE, period)
         books.namespace(engine, con, period).provide(["fact_cost_raw", "fact_cost_tagged", allocate.TABLE])
-        differing = engine.fetch("compare_allocated_with_raw", start).dicts()
+        differing = allocate.unequal(engine.fetch("fetch_conservation", start).dicts())
         totals = engine.fetch(
             "measure_fact_cost_allocated", {**start, "run_id": run.run_id if run else ""}
         ).one()

@@ -17,12 +17,14 @@ import sqlalchemy as sa
 from cops_dagster.cur import layout
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.approve import SUBJECT
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import Sight
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules.holding import Figures, Hold
+from cops_dagster.rules.periods import OTHER_BYTES
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -319,7 +321,7 @@ def is_older(books: Books, month: layout.ReportMonth, delivered: layout.Delivere
 
     A delivery that was replaced before and whose files are older than the ones now shown came late.
     """
-    h, d, lock = t.cur_billing_head, t.cur_delivery, t.period_lock
+    h, d = t.cur_billing_head, t.cur_delivery
     with books.admin.read() as con:
         shown = con.execute(
             sa.select(h.c.delivery_id, h.c.location_json).where(
@@ -328,10 +330,7 @@ def is_older(books: Books, month: layout.ReportMonth, delivered: layout.Delivere
         ).one_or_none()
         if shown is None or shown.delivery_id == delivery_id:
             return False
-        state = con.execute(
-            sa.select(lock.c.state).where(lock.c.period_start == month.period.start)
-        ).scalar_one_or_none()
-        if state in ("closing", "closed"):
+        if lock.state_of(con, month.period) in ("closing", "closed"):
             return True
         i = t.cur_ingestion_log
         was_shown = con.execute(
@@ -361,6 +360,22 @@ def is_late(con: sa.Connection, source_id: str, period: Period, place: str) -> b
             sa.select(p.c.delivery_id).where(
                 p.c.source_id == source_id, p.c.period_start == period.start,
                 p.c.delivery_id == newest.delivery_id, p.c.location_json == place,
+            )
+        ).first()
+    )  # fmt: skip
+
+
+def is_sealed(con: sa.Connection, source_id: str, period: Period, place: str) -> bool:
+    """What lies at this place is the delivery that a closed month was sealed with."""
+    p, h = t.cur_delivery_place, t.cur_billing_head
+    if lock.state_of(con, period) not in ("closing", "closed"):
+        return False
+    return bool(
+        con.execute(
+            sa.select(p.c.delivery_id)
+            .join(h, h.c.delivery_id == p.c.delivery_id)
+            .where(
+                p.c.source_id == source_id, p.c.period_start == period.start, p.c.location_json == place
             )
         ).first()
     )  # fmt: skip
@@ -396,6 +411,14 @@ def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) 
         before = con.execute(sa.select(h.c.delivery_id, h.c.location_json).where(*key)).one_or_none()
         if before and (before.delivery_id, before.location_json) == (delivery_id, place):
             return
+        here = lock.state_of(con, month.period)
+        if here in ("closing", "closed"):
+            return  # what is sealed is shown from the evidence store, wherever AWS' files lie
+        if here == "final" and before and before.delivery_id != delivery_id:
+            lock.move(
+                con, month.period, "provisional", reason=OTHER_BYTES, actor=books.actor,
+                evidence_id=f"delivery {delivery_id}",
+            )  # fmt: skip
         con.execute(sa.delete(h).where(*key))
         con.execute(
             sa.insert(h).values(

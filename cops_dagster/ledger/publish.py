@@ -18,8 +18,10 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.rules import periods as rules
 from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
@@ -27,7 +29,6 @@ from cops_dagster.stores.admin import now
 
 SCHEMA_VERSION = 1
 Outcome = TypeVar("Outcome")
-_WRITABLE = ("open", "delayed", "provisional")
 
 
 class Superseded(Exception):
@@ -123,7 +124,7 @@ def publish(
         refuse(publication.verdicts, f"{publication.table_name} of {publication.period}")
     recorded = [_recorded(books, publication) for publication in publications]
     with books.admin.write() as con:
-        _lock_open_period(con, first.period, books.actor)
+        _require_writable(con, first.period, books.actor)
         numbers = [
             _publish_one(con, books, publication, files)
             for publication, files in zip(publications, recorded, strict=True)
@@ -189,28 +190,17 @@ def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]
     return rows
 
 
-def _lock_open_period(con: sa.Connection, period: Period, actor: str) -> None:
-    lock = t.period_lock
-    found = con.execute(
-        sa.select(lock.c.state).where(lock.c.period_start == period.start).with_for_update()
-    ).scalar_one_or_none()
-    if found is None:
-        con.execute(
-            sa.insert(lock).values(period_start=period.start, state="open", state_seq=1, changed_at=now())
-        )
-        con.execute(
-            sa.insert(t.period_lock_event).values(
-                period_start=period.start, state_seq=1, from_state=None, to_state="open",
-                reason="first run of the period", actor=actor, changed_at=now(),
-            )
-        )  # fmt: skip
-    elif found not in _WRITABLE:
+def _require_writable(con: sa.Connection, period: Period, actor: str) -> None:
+    found = lock.hold(con, period, actor)
+    if found not in rules.WRITABLE:
         raise CopsError(
             "E-PERIOD-CLOSED",
             f"period {period}",
             expected="an open period",
             found=f"period is {found}",
-            next_step="book the change as an adjustment in an open period",
+            next_step=f"`cops period mark-provisional {period} --reason …`, then run again"
+            if found == "final"
+            else "book the change as an adjustment in an open period",
         )
 
 
@@ -227,7 +217,7 @@ def _journal(con: sa.Connection, books: Books, publication: Publication) -> int:
             reverses_run_id=publication.reverses_run_id,
             row_count=sum(staged.rows for staged in publication.staged),
             cost_usd=sum((staged.cost for staged in publication.staged), Decimal(0)),
-            verdicts_json=json.dumps([_as_json(verdict) for verdict in publication.verdicts]),
+            verdicts_json=json.dumps([as_json(verdict) for verdict in publication.verdicts]),
             actor=books.actor,
             dagster_run_id=books.dagster_run_id,
             published_at=now(),
@@ -261,7 +251,8 @@ def _move_head(con: sa.Connection, publication: Publication, seq: int, found: He
     )
 
 
-def _as_json(verdict: Verdict) -> dict[str, object]:
+def as_json(verdict: Verdict) -> dict[str, object]:
+    """A verdict as the journal and certificates hold it."""
     return {
         "check": verdict.check,
         "passed": verdict.passed,

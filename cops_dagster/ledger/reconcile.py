@@ -64,6 +64,16 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
     return Reconciled(recon_id, made.status, wrote=True)
 
 
+def trend(books: Books, period: Period, count: int = 2) -> list[Any]:
+    """The newest reconciliations of a period, the oldest of them first: variance before and after."""
+    r = t.recon_run
+    with books.admin.read() as con:
+        rows = con.execute(
+            sa.select(r).where(r.c.period_start == period.start).order_by(r.c.recon_seq.desc()).limit(count)
+        ).all()
+    return list(reversed(rows))
+
+
 def _newest(con: sa.Connection, period: Period) -> Any:
     r = t.recon_run
     return con.execute(
@@ -139,19 +149,30 @@ def _ledger_side(books: Books, con: sa.Connection, period: Period) -> tuple[dict
     start = {"period_start": period.start}
     with books.engine() as engine:
         names = books.namespace(engine, con, period)
-        names.provide(["fact_cost_tagged", "fact_cost_allocated"])
+        names.provide(["fact_cost_tagged", "fact_cost_allocated", "fact_cost_adjustment"])
         # tagging preserves every cost view exactly, so its few rows stand for the month's lines
         aws = engine.fetch("measure_fact_cost_tagged", start).one()
         rows = engine.fetch("fetch_allocated_by_tenant", start).dicts()
-    return aws, [
+        booked = {
+            (row["tenant_id"], row["plan_id"]): row[f"{basis}_usd"]
+            for row in engine.fetch("fetch_adjustments_by_tenant", start).dicts()
+        }
+    costs = [
         TenantCost(
             row["tenant_id"],
             amount.from_decimal(row["unblended_usd"]),
             amount.from_decimal(row[f"{basis}_usd"]),
             markups.get(row["plan_id"], 0),
+            amount.from_decimal(booked.pop((row["tenant_id"], row["plan_id"]), Decimal(0))),
         )
         for row in rows
     ]
+    # a tenant, or a plan of one, that this month has nothing of but what it owes for a closed one
+    costs += [
+        TenantCost(tenant, 0, 0, markups.get(plan, 0), amount.from_decimal(usd))
+        for (tenant, plan), usd in sorted(booked.items(), key=str)
+    ]
+    return aws, costs
 
 
 def _markups(con: sa.Connection, period: Period) -> dict[str | None, int]:

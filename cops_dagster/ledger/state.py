@@ -161,7 +161,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
     ).scalar_one_or_none()
     run = head(con, "fact_cost_allocated", period)
     aws = sum((row.cost_usd for row in shown), Decimal(0))
-    allocated = _allocated(con, period) if run else None
+    allocated = allocated_usd(con, period)
     invoiced = all(row.invoice_state == "final" for row in shown)
     return PeriodStatus(
         period=str(period),
@@ -197,14 +197,15 @@ def _last_ingestion(con: sa.Connection, start: date) -> Any:
     ).one_or_none()
 
 
-def _allocated(con: sa.Connection, period: Period) -> Decimal:
+def allocated_usd(con: sa.Connection, period: Period) -> Decimal | None:
+    """Everything posted for a period; `None` when nothing ever was."""
     j = t.publish_journal
     costs = con.execute(
         sa.select(j.c.cost_usd).where(
             j.c.table_name == "fact_cost_allocated", j.c.period_start == period.start
         )
-    ).scalars()
-    return sum(costs, Decimal(0))  # each journal row holds its run's net, reversal included
+    ).scalars().all()  # fmt: skip
+    return sum(costs, Decimal(0)) if costs else None  # each row holds its run's net, reversal included
 
 
 def runs(books: Books, period: Period) -> list[dict[str, Any]]:

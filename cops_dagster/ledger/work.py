@@ -35,7 +35,7 @@ def nothing_to_do(books: Books, period: Period) -> bool:
                 return False
             allocated = head(con, allocate.TABLE, period)
             gathered = allocate.gather(con, books.settings, period)
-            if allocated is None or allocated.inputs_id != gathered.inputs_id:
+            if not allocate.answers(con, allocated, gathered.inputs_id):
                 return False
             newest = con.execute(
                 sa.select(t.recon_run.c.inputs_id)

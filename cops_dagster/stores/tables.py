@@ -325,7 +325,7 @@ adjustment_effect = sa.Table(  # what a proposal means for each tenant, by class
     _key("adjustment_id"), _key("change_class"), _key("tenant_id"), _int("line_count", null=False),
     _money("unblended_usd", null=False), _money("amortized_usd", null=False),
     _money("net_amortized_usd", null=False),
-)  # change_class: late_usage | refund | credit | support | tax | tag_backfill | reamortization | one_time_rule
+)  # change_class: see rules/late_changes.py
 adjustment_booking = sa.Table(  # approved proposals: `run_id` booked it in the open `period_start`
     "adjustment_booking", metadata,
     _key("adjustment_id"), _text("run_id", null=False), _date("period_start", null=False),

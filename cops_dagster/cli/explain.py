@@ -1,0 +1,100 @@
+"""`cops explain`: what is behind an amount, down to the delivered file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from cops_dagster.ledger.explain import Explanation
+
+
+def explain(
+    entry_id: Annotated[
+        str | None, typer.Argument(metavar="ENTRY_ID", help="An entry of the ledger.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Who bears it.")] = None,
+    period: Annotated[str | None, typer.Option(help="Billing month, YYYY-MM.")] = None,
+    service: Annotated[str | None, typer.Option(help="Only this service.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Explain an entry, or list what a tenant bears in a month with the entries to ask about."""
+    from dataclasses import asdict
+
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.errors import CopsError
+    from cops_dagster.ledger import explain as act
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    if (entry_id is None) == (tenant is None) or (tenant is not None and period is None):
+        raise CopsError(
+            "E-PARAM", "explain", expected="an entry id, or --tenant with --period", found="neither or both",
+            next_step="write it like `cops explain --tenant acme --period 2025-09`",
+        )  # fmt: skip
+    books = open_books(settings.current())
+    if entry_id is not None:
+        found = act.entry(books, entry_id)
+        if json:
+            output.as_json(asdict(found))
+        else:
+            _print(found)
+        return
+    rows, total = act.entries(books, Period.parse(str(period)), str(tenant), service)
+    if json:
+        output.as_json({"tenant_id": tenant, "period": period, "allocated_cost_usd": total, "entries": rows})
+        return
+    output.table(
+        f"{tenant} in {period}: {output.usd(total, 6)} USD",
+        ["entry", "service", "component", "class", "method", "rule", "USD"],
+        [
+            [
+                row["entry_id"], row["service"], row["service_component"], row["charge_class"],
+                row["allocation_method"], row["rule_id"], output.usd(row["allocated_cost_usd"], 6),
+            ]
+            for row in rows
+        ],
+        right=["USD"],
+    )  # fmt: skip
+
+
+def _print(found: Explanation) -> None:
+    from cops_dagster.cli import output
+
+    entry = found.entry
+    output.table("entry", ["column", "value"], [[name, value] for name, value in entry.items()])
+    if found.reversed_by:
+        output.say(f"run {found.reversed_by[:16]} took this entry back: it counts no more")
+    if found.rule:
+        output.table(
+            f"rule {entry['rule_id']} version {entry['rule_version']}", ["column", "value"],
+            [[name, value] for name, value in found.rule.items() if value is not None],
+        )  # fmt: skip
+    if found.key:
+        output.table(
+            f"key {entry['key_name']}", ["tenant", "value"], [list(pair) for pair in found.key.items()],
+            right=["value"],
+        )  # fmt: skip
+    output.table(
+        f"CUR lines of {entry['service']}, {entry['charge_class']}",
+        ["account", "line type", "usage type", "tenant tag", "lines", "USD"],
+        [[*_but_cost(group), output.usd(group["unblended_usd"], 6)] for group in found.line_groups],
+        right=["lines", "USD"],
+    )
+    if found.line_groups_left:
+        output.say(f"and {found.line_groups_left} smaller groups")
+    output.table(
+        "delivered files", ["source", "file", "rows", "sha256"],
+        [[file["source_id"], file["name"], file["row_count"], file["sha256"]] for file in found.files],
+        right=["rows"],
+    )  # fmt: skip
+    output.table(
+        "evidence", ["seq", "kind", "sha256"],
+        [[one["evidence_seq"], one["kind"], one["sha256"]] for one in found.evidence], right=["seq"],
+    )  # fmt: skip
+
+
+def _but_cost(group: dict[str, Any]) -> list[Any]:
+    return [value for name, value in group.items() if name != "unblended_usd"]

@@ -1,0 +1,138 @@
+"""`cops period` and `cops close`: where a month stands, what people mark, and the end of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cops_dagster.rules.periods import Requirement
+
+app = typer.Typer(no_args_is_help=True, help="The state of a month and its history.")
+
+_Period = Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")]
+_Reason = Annotated[str, typer.Option(help="Why; kept in the month's history.")]
+_Evidence = Annotated[str | None, typer.Option(metavar="LINK", help="What proves it.")]
+
+
+@app.callback()
+def _group() -> None:
+    """The state of a month and its history."""
+
+
+@app.command("show")
+def show(
+    period: _Period, json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False
+) -> None:
+    """Show every move of a month: when, by whom, why."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import periods
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    moves = periods.history(open_books(settings.current()), Period.parse(period))
+    if json:
+        output.as_json(moves)
+        return
+    output.table(
+        "",
+        ["seq", "from", "to", "at (UTC)", "by", "why", "evidence"],
+        [
+            [
+                one["state_seq"], one["from_state"], one["to_state"],
+                f"{one['changed_at']:%Y-%m-%d %H:%M:%S}", one["actor"], one["reason"], one["evidence_id"],
+            ]
+            for one in moves
+        ],
+        right=["seq"],
+    )  # fmt: skip
+
+
+@app.command("mark-delayed")
+def mark_delayed(period: _Period, reason: _Reason, evidence: _Evidence = None) -> None:
+    """Say that AWS has not delivered what it should have; the next delivery takes it back."""
+    _mark(period, "delayed", reason, evidence)
+
+
+@app.command("mark-provisional")
+def mark_provisional(period: _Period, reason: _Reason, evidence: _Evidence = None) -> None:
+    """Keep a month from being final, or open a final one again for runs, until the next delivery."""
+    _mark(period, "provisional", reason, evidence)
+
+
+@app.command("mark-final")
+def mark_final(period: _Period, reason: _Reason, evidence: _Evidence = None) -> None:
+    """Say that nothing is expected any more; refused while anything that makes a month final is missing."""
+    _mark(period, "final", reason, evidence)
+
+
+def _mark(period: str, there: str, reason: str, evidence: str | None) -> None:
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import periods
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    wanted = Period.parse(period)
+    moved = periods.mark(open_books(settings.current()), wanted, there, reason=reason, evidence=evidence)
+    output.say(f"{wanted}: {'now' if moved else 'already'} {there}")
+
+
+def close(
+    period: _Period,
+    dry_run: Annotated[bool, typer.Option(help="Only print the readiness list.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Close a month for ever, once everything on the readiness list holds."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.errors import CopsError
+    from cops_dagster.ledger import close as act
+    from cops_dagster.ledger import sweep
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+    from cops_dagster.rules.periods import Requirement
+
+    wanted = Period.parse(period)
+    books = open_books(settings.current())
+    if dry_run:
+        found = act.readiness(books, wanted)
+        _print(str(wanted), found, as_json=json)
+        raise typer.Exit(0 if all(one.holds for one in found) else 1)
+    sweep.sweep(books)
+    try:
+        done = act.close(books, wanted)
+    except CopsError as problem:
+        if problem.code != "E-NOT-READY":
+            raise
+        _print(str(wanted), [Requirement(**one) for one in problem.details["readiness"]], as_json=json)
+        raise typer.Exit(1) from None
+    if json:
+        output.as_json(
+            {"period": str(wanted), "state": "closed", "seal_digest": done.seal_digest,
+             "journal_seq": done.journal_seq, "was_new": done.wrote}
+        )  # fmt: skip
+        return
+    output.say(f"{wanted}: {'closed' if done.wrote else 'was closed already'}, seal {done.seal_digest}")
+
+
+def _print(period: str, found: list[Requirement], *, as_json: bool) -> None:
+    from cops_dagster.cli import output
+
+    if as_json:
+        ready = all(one.holds for one in found)
+        output.as_json({"period": period, "ready": ready, "readiness": [one.__dict__ for one in found]})
+        return
+    output.table(
+        f"{period}: what a close needs",
+        ["", "must hold", "found", "owner", "next"],
+        [
+            [
+                "ok" if one.holds else "NO", one.name.replace("_", " "), one.found, one.owner,
+                "" if one.holds else one.next_step,
+            ]
+            for one in found
+        ],
+    )  # fmt: skip

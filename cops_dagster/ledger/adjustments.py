@@ -1,0 +1,308 @@
+"""Adjustments of closed months: proposed with every line as evidence, approved by a second person, booked
+in the open month.
+
+Belongs here: storing proposals, what the books hold about a month, booking. Does not belong here: where the
+lines come from (`ledger/late.py`, `ledger/one_time.py`), who may approve (`ledger/approve.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.lake.namespace import over_files, view
+from cops_dagster.lake.tables import FACT_COST_ADJUSTMENT
+from cops_dagster.ledger import bundle, certificate, evidence, lock
+from cops_dagster.ledger.attempt import attempt
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.evidence import Piece
+from cops_dagster.ledger.publish import Publication, Staged, head, publish, settle
+from cops_dagster.money import amount
+from cops_dagster.money.digest import digest
+from cops_dagster.period import Period
+from cops_dagster.rules import late_changes
+from cops_dagster.rules.allocation import Costs
+from cops_dagster.rules.late_changes import ChangeClass, Line
+from cops_dagster.rules.periods import WRITABLE
+from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+TABLE = "fact_cost_adjustment"
+STATEMENT = "stage_fact_cost_adjustment"
+
+_LINE_COLUMNS = (
+    ("line_number", "BIGINT"), ("change_class", "VARCHAR"), ("service", "VARCHAR"),
+    ("service_component", "VARCHAR"), ("charge_class", "VARCHAR"), ("tenant_id", "VARCHAR"),
+    ("plan_id", "VARCHAR"), ("allocation_method", "VARCHAR"), ("rule_id", "VARCHAR"),
+    ("rule_version", "BIGINT"), ("unblended_usd", "DECIMAL(38,18)"), ("amortized_usd", "DECIMAL(38,18)"),
+    ("net_amortized_usd", "DECIMAL(38,18)"), ("delivery_id", "VARCHAR"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One proposed adjustment. `booked_in` is the month that took it, once it was approved."""
+
+    adjustment_id: str
+    usage_period: Period
+    kind: str
+    line_count: int
+    unblended_usd: Decimal
+    reason: str
+    requested_by: str
+    booked_in: Period | None
+    effects: list[dict[str, Any]]
+
+
+def base_of(con: sa.Connection, period: Period) -> str:
+    """The digest of what the books hold about a month: a proposal is only good over what it was made on."""
+    j, a, b = t.publish_journal, t.adjustment, t.adjustment_booking
+    entries = con.execute(
+        sa.select(j.c.journal_seq, j.c.run_id)
+        .where(j.c.table_name == "fact_cost_allocated", j.c.period_start == period.start)
+        .order_by(j.c.journal_seq)
+    ).all()
+    booked = con.execute(
+        sa.select(b.c.adjustment_id)
+        .join(a, a.c.adjustment_id == b.c.adjustment_id)
+        .where(a.c.usage_period_start == period.start)
+        .order_by(b.c.adjustment_id)
+    ).scalars()
+    return digest(str(period), [tuple(row) for row in entries], list(booked))
+
+
+def propose(
+    books: Books,
+    period: Period,
+    kind: str,
+    lines: Sequence[Line],
+    classes: Sequence[ChangeClass],
+    *,
+    base_digest: str,
+    reason: str,
+    delivery_id: str | None = None,
+    evidence_links: str | None = None,
+) -> str:
+    """Stores a proposal with its lines as evidence; the same proposal again is the same one.
+
+    Args:
+        base_digest: `base_of` the month when the lines were computed.
+
+    Raises:
+        CopsError: `E-PERIOD-OPEN` when the month is not closed: it takes runs, not adjustments.
+    """
+    document = bundle.document(
+        {
+            "usage_period": str(period),
+            "kind": kind,
+            "delivery_id": delivery_id,
+            "base_digest": base_digest,
+            "reason": reason,
+            "lines": [
+                _as_json(number, line, change)
+                for number, (line, change) in enumerate(zip(lines, classes, strict=True), start=1)
+            ],
+        }
+    )
+    adjustment_id = digest("adjustment-1", document.decode())
+    total = Costs()
+    for line in lines:
+        total = total.plus(line.costs)
+    kept = evidence.store(
+        books, [Piece("adjustment", "adjustment", adjustment_id, certificate.JSON, data=document)]
+    )
+    a = t.adjustment
+    with books.admin.write() as con:
+        require_closed(con, period)
+        if con.execute(sa.select(a.c.adjustment_id).where(a.c.adjustment_id == adjustment_id)).first():
+            return adjustment_id
+        proof = evidence.index(con, books, kept)[0]
+        con.execute(
+            sa.insert(a).values(
+                adjustment_id=adjustment_id, usage_period_start=period.start, kind=kind,
+                delivery_id=delivery_id, base_digest=base_digest, document_sha256=kept[0].sha256,
+                evidence_id=str(proof), line_count=len(lines), **_money(total), reason=reason,
+                evidence_links=evidence_links, requested_by=books.actor, proposed_at=now(),
+            )
+        )  # fmt: skip
+        for (change, tenant), (count, costs) in late_changes.effects(lines, classes).items():
+            con.execute(
+                sa.insert(t.adjustment_effect).values(
+                    adjustment_id=adjustment_id, change_class=change, tenant_id=tenant, line_count=count,
+                    **_money(costs),
+                )
+            )  # fmt: skip
+    return adjustment_id
+
+
+def require_closed(con: sa.Connection, period: Period) -> None:
+    """Refuses a month that still takes runs."""
+    here = lock.state_of(con, period)
+    if here != "closed":
+        raise CopsError(
+            "E-PERIOD-OPEN", f"period {period}", expected="a closed period", found=f"period is {here}",
+            next_step=f"an open month is corrected by inputs and `cops materialize {period}`",
+        )  # fmt: skip
+
+
+def proposals(con: sa.Connection, period: Period | None = None) -> list[Proposal]:
+    """Every proposal, about one month or all, the oldest first; those without a line need nothing."""
+    a, b, e = t.adjustment, t.adjustment_booking, t.adjustment_effect
+    query = (
+        sa.select(a, b.c.period_start)
+        .outerjoin(b, b.c.adjustment_id == a.c.adjustment_id)
+        .order_by(a.c.proposed_at, a.c.adjustment_id)
+    )
+    if period is not None:
+        query = query.where(a.c.usage_period_start == period.start)
+    found = []
+    for row in con.execute(query).all():
+        effects = con.execute(
+            sa.select(e).where(e.c.adjustment_id == row.adjustment_id).order_by(*e.primary_key.columns)
+        ).mappings()
+        found.append(
+            Proposal(
+                row.adjustment_id, Period.of(row.usage_period_start), row.kind, row.line_count,
+                row.unblended_usd, row.reason, row.requested_by,
+                Period.of(row.period_start) if row.period_start else None,
+                [dict(effect) for effect in effects],
+            )
+        )  # fmt: skip
+    return found
+
+
+def book(books: Books, adjustment_id: str, *, approval: dict[str, Any]) -> Period:
+    """Books an approved proposal in the oldest open month; that month. Booked already is an answer.
+
+    Args:
+        approval: the row of the approval, written in the transaction that books.
+
+    Raises:
+        CopsError: `E-ADJUSTMENT-STALE` when the books about the month changed since it was proposed,
+            `E-EVIDENCE-…` when its document is not the approved one.
+    """
+
+    def once() -> Period:
+        with attempt(books) as trying, books.admin.read() as con:
+            row = con.execute(
+                sa.select(t.adjustment).where(t.adjustment.c.adjustment_id == adjustment_id)
+            ).one()
+            b = t.adjustment_booking
+            done = con.execute(
+                sa.select(b.c.period_start).where(b.c.adjustment_id == adjustment_id)
+            ).scalar_one_or_none()
+            if done is not None:
+                return Period.of(done)
+            usage = Period.of(row.usage_period_start)
+            _require_base(con, usage, row)
+            posting = open_period(con, usage)
+            before = head(con, TABLE, posting)
+            predecessor = before.run_id if before else None
+            run_id = digest("adjustment-run-1", adjustment_id, predecessor)
+            document = json.loads(evidence.read(books, int(row.evidence_id)))
+            target = trying.target(TABLE, posting, run_id)
+            with books.engine() as engine:
+                engine.table(
+                    "adjustment_lines", _LINE_COLUMNS, [_row(line, document) for line in document["lines"]]
+                )
+                engine.stage(
+                    STATEMENT, target,
+                    {
+                        "run_id": run_id, "period_start": posting.start, "usage_period_start": usage.start,
+                        "reason": row.reason, "evidence_id": row.evidence_id,
+                    },
+                )  # fmt: skip
+                view(engine, TABLE, over_files(FACT_COST_ADJUSTMENT, [target]))
+                figures = engine.fetch("measure_fact_cost_adjustment", {"run_id": run_id}).one()
+            staged = Staged(
+                target, "", row.delivery_id, figures["entry_count"], figures["unblended_usd"],
+                tuple(name for name, _ in FACT_COST_ADJUSTMENT),
+            )  # fmt: skip
+
+            def with_it(writing: sa.Connection) -> None:
+                _require_base(writing, usage, row)
+                writing.execute(sa.insert(t.approval).values(**approval))
+                writing.execute(
+                    sa.insert(b).values(
+                        adjustment_id=adjustment_id, run_id=run_id, period_start=posting.start,
+                        booked_by=books.actor, booked_at=now(),
+                    )
+                )  # fmt: skip
+
+            publish(
+                books,
+                Publication(
+                    TABLE, posting, "", run_id, adjustment_id, predecessor, [staged],
+                    [_equals_proposal(row, figures)],
+                ),
+                also=with_it,
+            )  # fmt: skip
+        return posting
+
+    return settle(f"adjustment {adjustment_id[:16]}", once)
+
+
+def open_period(con: sa.Connection, after: Period) -> Period:
+    """The oldest month after a closed one that takes entries: where its corrections are booked."""
+    at = after.next()
+    while lock.state_of(con, at) not in WRITABLE:
+        at = at.next()
+    return at
+
+
+def _require_base(con: sa.Connection, usage: Period, row: Any) -> None:
+    if base_of(con, usage) != row.base_digest:
+        raise CopsError(
+            "E-ADJUSTMENT-STALE", f"adjustment {row.adjustment_id[:16]} of {usage}",
+            expected="the books about that month as they were when it was proposed",
+            found="another adjustment of it was booked since",
+            next_step=f"`cops materialize {usage}` proposes what is left; approve that one",
+        )  # fmt: skip
+
+
+def _equals_proposal(row: Any, figures: dict[str, Any]) -> Verdict:
+    differences = {
+        name: figures[name] - getattr(row, name)
+        for name in ("unblended_usd", "amortized_usd", "net_amortized_usd")
+    }
+    return Verdict(
+        "adjustment_equals_proposal",
+        not any(differences.values()) and figures["entry_count"] == row.line_count,
+        "ERROR",
+        {**differences, "lines": figures["entry_count"]},
+        blocking=True,
+    )
+
+
+def _money(costs: Costs) -> dict[str, Decimal]:
+    return {
+        "unblended_usd": amount.to_decimal(costs.unblended),
+        "amortized_usd": amount.to_decimal(costs.amortized),
+        "net_amortized_usd": amount.to_decimal(costs.net_amortized),
+    }
+
+
+def _as_json(number: int, line: Line, change: ChangeClass) -> dict[str, Any]:
+    return {
+        "line_number": number, "change_class": change, "service": line.service,
+        "service_component": line.service_component, "charge_class": line.charge_class,
+        "tenant_id": line.tenant_id, "plan_id": line.plan_id, "allocation_method": line.allocation_method,
+        "rule_id": line.rule_id, "rule_version": line.rule_version,
+        **{name: amount.to_text(cost) for name, cost in zip(_COSTS, line.costs, strict=True)},
+    }  # fmt: skip
+
+
+_COSTS = ("unblended_usd", "amortized_usd", "net_amortized_usd")
+
+
+def _row(line: dict[str, Any], document: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(
+        document["delivery_id"] if name == "delivery_id" else line[name] for name, _ in _LINE_COLUMNS
+    )

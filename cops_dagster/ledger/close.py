@@ -1,0 +1,318 @@
+"""Closing a period: the readiness list, the seal, and no way back.
+
+Belongs here: `cops close`. The steps are closing (nothing more is published) → every published run
+projected → entries digested twice → delivered bytes and seal in the evidence store → closed → anchored.
+Each is harmless when repeated, so a close that a crash cut short is finished by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.lake import live
+from cops_dagster.lake.delivered import DeliveredFiles
+from cops_dagster.ledger import (
+    allocate,
+    bundle,
+    certificate,
+    evidence,
+    judge,
+    lock,
+    periods,
+    seal,
+    sweep,
+    work,
+)
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.evidence import Kept, Piece
+from cops_dagster.ledger.publish import head
+from cops_dagster.period import Period
+from cops_dagster.rules import periods as rules
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.objects import key_of
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Outcome: the seal of the period, and whether this call made it."""
+
+    period: Period
+    seal_digest: str
+    journal_seq: int
+    wrote: bool
+
+
+def readiness(books: Books, period: Period) -> list[rules.Requirement]:
+    """The readiness list of a period; nothing is written.
+
+    Raises:
+        CopsError: `E-PERIOD-UNKNOWN` for a month without a delivery or without an allocation.
+    """
+    with books.admin.read() as con:
+        if head(con, allocate.TABLE, period) is None:
+            raise CopsError(
+                "E-PERIOD-UNKNOWN", f"period {period}", expected="an allocated month",
+                found="nothing allocated", next_step=f"run `cops materialize {period}`",
+            )  # fmt: skip
+        facts = periods.facts_of(books, con, period)
+        e, table = t.recon_exceptions, t.period_lock
+        closed = con.execute(sa.select(table.c.period_start).where(table.c.state == "closed")).scalars().all()
+        known = con.execute(sa.select(t.cur_billing_head.c.period_start).distinct()).scalars().all()
+        explained = con.execute(
+            sa.select(e.c.tenant_id, e.c.amount_usd).where(
+                e.c.period_start == period.start, e.c.resolved_at.is_not(None)
+            )
+        ).all()
+        tenants = _off_tolerance(con, period)
+        frozen = _frozen(con, period)
+    verified = evidence.verify(books)
+    verdicts = judge.allocated(books, period)
+    if facts.reconciled:
+        verdicts += judge.reconciled(books, period)
+    current = work.nothing_to_do(books, period) and _head_is_plain(books, period)
+    return rules.readiness(
+        facts,
+        rules.ClosingFacts(
+            is_current=current,
+            earlier_open=rules.open_before(period, closed, known),
+            verdicts=verdicts,
+            unexplained=_unexplained(tenants, explained),
+            frozen_by=frozen,
+            evidence=verified.status,
+        ),
+    )
+
+
+def _off_tolerance(con: sa.Connection, period: Period) -> Sequence[Any]:
+    r, n = t.recon_run, t.recon_run_tenant
+    newest = sa.select(sa.func.max(r.c.recon_seq)).where(r.c.period_start == period.start).scalar_subquery()
+    return con.execute(
+        sa.select(n).where(n.c.recon_seq == newest, n.c.status.not_in(("ok",))).order_by(n.c.tenant_id)
+    ).all()
+
+
+def _unexplained(tenants: Sequence[Any], explained: Sequence[Any]) -> list[str]:
+    """Tenants off tolerance whose decided exceptions leave more than the tolerance open."""
+    found = []
+    for row in tenants:
+        decided = sum((one.amount_usd for one in explained if one.tenant_id == row.tenant_id), Decimal(0))
+        left = row.variance_usd - decided
+        if abs(left) > row.warning_tolerance_usd:
+            found.append(f"{row.tenant_id} {left:.2f} USD")
+    return found
+
+
+def _frozen(con: sa.Connection, period: Period) -> str | None:
+    f = t.invoice_freeze
+    row = con.execute(
+        sa.select(f).where(f.c.period_start <= period.start, f.c.released_at.is_(None)).limit(1)
+    ).one_or_none()
+    return f"frozen since {row.set_at:%Y-%m-%d}: {row.reason}" if row else None
+
+
+def _head_is_plain(books: Books, period: Period) -> bool:
+    """The head was computed from today's inputs; a run that took one back is no answer to close on."""
+    with books.admin.read() as con:
+        found = head(con, allocate.TABLE, period)
+        gathered = allocate.gather(con, books.settings, period)
+    return found is not None and found.inputs_id == gathered.inputs_id
+
+
+def close(books: Books, period: Period) -> Closed:
+    """Closes a period, or finishes a close that was cut short; closed already is an answer, not an error.
+
+    Raises:
+        CopsError: `E-NOT-READY` naming what blocks (`details` holds the whole list); `E-SEAL` when the two
+            digests differ: the period is final again and nothing is sealed; `E-DIGEST`.
+    """
+    with books.admin.read() as con:
+        here = lock.state_of(con, period)
+    if here == "closed":
+        return _anchored(books, period, wrote=False)  # a crash may have come between seal and anchor
+    if here != "closing":
+        _begin(books, period)
+    sweep.project(books)
+    try:
+        document, kept = _seal(books, period)
+    except CopsError as problem:
+        if problem.code == "E-SEAL":
+            _step_back(books, period, str(problem))
+        raise
+    _finish(books, period, document, kept)
+    return _anchored(books, period, wrote=True)
+
+
+def _begin(books: Books, period: Period) -> None:
+    requirements = readiness(books, period)
+    blocking = rules.unmet(requirements)
+    if blocking:
+        raise CopsError(
+            "E-NOT-READY", f"period {period}",
+            expected=", ".join(one.name.replace("_", " ") for one in blocking),
+            found="; ".join(one.found for one in blocking), next_step=blocking[0].next_step,
+            details={"readiness": [one.__dict__ for one in requirements]},
+        )  # fmt: skip
+    with books.admin.read() as con:
+        seen = _seen(con, period)
+    document = bundle.document({"readiness": [one.__dict__ for one in requirements]})
+    kept = evidence.store(books, [Piece("readiness", "period", str(period), certificate.JSON, data=document)])
+    with books.admin.write() as con:
+        if rules.order(lock.hold(con, period, books.actor)) >= rules.order("closing"):
+            return  # another process began; this one helps it to the end
+        # what was judged must still be what closes: nobody published between the list and the lock
+        if _seen(con, period) != seen:
+            raise CopsError(
+                "E-CONTENTION", f"period {period}", expected="no other run while it closes",
+                found="a run was published after the readiness list was made",
+                next_step="run `cops close` again",
+            )  # fmt: skip
+        proof = str(evidence.index(con, books, kept)[0])
+        for there in ("provisional", "final", "closing"):
+            if rules.order(lock.state_of(con, period)) < rules.order(there):
+                lock.move(
+                    con, period, there, reason="the readiness list holds", actor=books.actor,
+                    evidence_id=proof,
+                )  # fmt: skip
+
+
+def _seen(con: sa.Connection, period: Period) -> Any:
+    """What the readiness list was made over: the newest journal row and reconciliation of the period."""
+    j, r = t.publish_journal, t.recon_run
+    return (
+        con.execute(sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == period.start)).scalar(),
+        con.execute(sa.select(sa.func.max(r.c.recon_seq)).where(r.c.period_start == period.start)).scalar(),
+        lock.state_of(con, period),
+    )
+
+
+def _seal(books: Books, period: Period) -> tuple[bytes, list[Kept]]:
+    """Digests twice, then puts delivered bytes and seal into the evidence store; nothing is indexed yet."""
+    with books.admin.read() as con:
+        run = head(con, allocate.TABLE, period)
+        assert run is not None
+        first = seal.of_period(books, con, period, run.run_id)
+        second, rows = seal.elsewhere(books, con, period)
+        if (first.entries, first.row_count) != (second, rows):
+            raise CopsError(
+                "E-SEAL", f"period {period}",
+                expected=f"one digest by two ways: {first.entries[:16]}… over {first.row_count} entries",
+                found=f"{second[:16]}… over {rows}",
+                next_step="the period is final again; keep everything as it is and find out why",
+            )  # fmt: skip
+        delivered = _delivered(con, books, period)
+        j = t.publish_journal
+        journal_seq = con.execute(
+            sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == period.start)
+        ).scalar_one()
+        recon = con.execute(
+            sa.select(t.recon_run.c.recon_id)
+            .where(t.recon_run.c.period_start == period.start)
+            .order_by(t.recon_run.c.recon_seq.desc())
+            .limit(1)
+        ).scalar_one()
+        before = con.execute(
+            sa.select(t.period_lock.c.seal_digest).where(
+                t.period_lock.c.period_start == period.previous().start
+            )
+        ).scalar_one_or_none()
+        document = bundle.document(
+            {
+                "period": str(period),
+                "entries_digest": first.entries,
+                "entry_count": first.row_count,
+                "result_digest": first.result,
+                "totals": first.totals,
+                "head_run_id": run.run_id,
+                "head_inputs_key": evidence.find(con, "run_inputs", "run", run.run_id).object_key,
+                "journal_seq": journal_seq,
+                "recon_id": recon,
+                "charge": books.settings.charge.model_dump(mode="json"),
+                "deliveries": certificate.deliveries_of(con, [one.delivery_id for one in delivered]),
+                "previous_seal": before,
+            }
+        )
+    pieces = [
+        Piece("delivered_file", "delivery", one.delivery_id, "application/octet-stream", path=path)
+        for one in delivered
+        for path in one.paths
+    ]
+    pieces.append(Piece("seal", "period", str(period), certificate.JSON, data=document))
+    return document, evidence.store(books, pieces)
+
+
+def _delivered(con: sa.Connection, books: Books, period: Period) -> list[DeliveredFiles]:
+    """The deliveries that readers see, their bytes those of first sight."""
+    h, d = t.cur_billing_head, t.cur_delivery
+    found = []
+    for row in con.execute(
+        sa.select(h.c.location_json, d)
+        .join(d, d.c.delivery_id == h.c.delivery_id)
+        .where(h.c.period_start == period.start)
+        .order_by(h.c.source_id)
+    ):
+        files = DeliveredFiles.recorded(row, books.settings.home)
+        live.verify(live.delivered_files(con, books.settings.home, files), digests=True)
+        found.append(files)
+    return found
+
+
+def _finish(books: Books, period: Period, document: bytes, kept: list[Kept]) -> None:
+    sealed = json.loads(document)
+    with books.admin.write() as con:
+        if lock.state_of(con, period) == "closed":
+            return  # another process sealed it; the seal has no time, so it is the same one
+        numbers = evidence.index(con, books, kept)
+        _show_from_evidence(con, books, period, kept)
+        lock.move(
+            con, period, "closed", reason="sealed", actor=books.actor, evidence_id=str(numbers[-1]),
+            seal_digest=kept[-1].sha256, seal_journal_seq=sealed["journal_seq"],
+        )  # fmt: skip
+
+
+def _show_from_evidence(con: sa.Connection, books: Books, period: Period, kept: list[Kept]) -> None:
+    """`cur_billing_master` of a closed month reads the kept bytes: AWS may overwrite its own."""
+    objects = evidence.objects(books)
+    places = {one.sha256: objects.path(one.key) for one in kept if one.piece.kind == "delivered_file"}
+    h, f = t.cur_billing_head, t.cur_delivery_file
+    for row in con.execute(sa.select(h).where(h.c.period_start == period.start)).all():
+        files = con.execute(
+            sa.select(f).where(f.c.delivery_id == row.delivery_id).order_by(f.c.position)
+        ).all()
+        held = [places.get(file.sha256) for file in files]
+        if not all(held):
+            continue  # an evidence store that is no folder: the files are read where AWS keeps their versions
+        location = [json.loads(row.location_json)[0], *(_place(books, path) for path in held if path)]
+        con.execute(
+            sa.update(h)
+            .where(h.c.source_id == row.source_id, h.c.period_start == period.start)
+            .values(location_json=json.dumps(location))
+        )
+
+
+def _place(books: Books, path: Path) -> list[str | int]:
+    home, info = books.settings.home, path.stat()
+    named = path.relative_to(home) if path.is_relative_to(home) else path
+    return [str(named), info.st_size, info.st_mtime_ns]
+
+
+def _step_back(books: Books, period: Period, reason: str) -> None:
+    with books.admin.write() as con:
+        if lock.state_of(con, period) == "closing":
+            lock.move(con, period, "final", reason=reason, actor=books.actor)
+
+
+def _anchored(books: Books, period: Period, *, wrote: bool) -> Closed:
+    """The seal gets its name in the evidence store, and the head of the chain is written down there."""
+    with books.admin.read() as con:
+        row = con.execute(sa.select(t.period_lock).where(t.period_lock.c.period_start == period.start)).one()
+    evidence.objects(books).name(seal.name_of(period), key_of(row.seal_digest))
+    evidence.anchor(books)
+    return Closed(period, row.seal_digest, row.seal_journal_seq, wrote)

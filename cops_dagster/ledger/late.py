@@ -1,0 +1,170 @@
+"""Late deliveries: what AWS changed about a closed month, as proposed adjustments (never a mutation).
+
+Belongs here: restating the closed month from the late delivery with the sealed run's own rules, keys and
+settings, and the differences to what the books hold. Whole lines are compared, no pool is split anew: the
+largest-remainder method is not additive. Does not belong here: classes of change (`rules/late_changes.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.lake import live
+from cops_dagster.lake.delivered import DeliveredFiles
+from cops_dagster.ledger import adjustments, allocate, evidence, lock, one_time, replay
+from cops_dagster.ledger.books import Books
+from cops_dagster.money.digest import digest
+from cops_dagster.period import Period
+from cops_dagster.rules import late_changes
+from cops_dagster.rules.allocation import Costs
+from cops_dagster.rules.late_changes import Line
+from cops_dagster.stores import tables as t
+
+
+@dataclass(frozen=True)
+class Late:
+    """A closed month with deliveries that came after its seal: id by source, where they differ."""
+
+    period: Period
+    delivery_ids: dict[str, str]
+
+    @property
+    def delivery_id(self) -> str:
+        """One id for what is late: the delivery's own, or the digest of several sources' ids."""
+        ids = sorted(self.delivery_ids.values())
+        return ids[0] if len(ids) == 1 else digest(ids)
+
+
+def waiting(con: sa.Connection, period: Period) -> Late | None:
+    """What came late and is not proposed yet over the books as they are; `None` when nothing is."""
+    if lock.state_of(con, period) != "closed":
+        return None
+    i, h = t.cur_ingestion_log, t.cur_billing_head
+    sealed = dict(
+        con.execute(sa.select(h.c.source_id, h.c.delivery_id).where(h.c.period_start == period.start)).all()
+    )
+    newest = {
+        row.source_id: row.delivery_id
+        for row in con.execute(
+            sa.select(i.c.source_id, i.c.delivery_id)
+            .where(i.c.period_start == period.start, i.c.status == "skipped")
+            .order_by(i.c.log_seq)
+        )
+    }
+    late = {source: one for source, one in newest.items() if one and one != sealed.get(source)}
+    if not late:
+        return None
+    found, a = Late(period, late), t.adjustment
+    proposed = con.execute(
+        sa.select(a.c.adjustment_id).where(
+            a.c.usage_period_start == period.start,
+            a.c.delivery_id == found.delivery_id,
+            a.c.base_digest == adjustments.base_of(con, period),
+        )
+    ).first()
+    booked = con.execute(
+        sa.select(a.c.adjustment_id)
+        .join(t.adjustment_booking, t.adjustment_booking.c.adjustment_id == a.c.adjustment_id)
+        .where(a.c.usage_period_start == period.start, a.c.delivery_id == found.delivery_id)
+    ).first()
+    return None if proposed or booked else found
+
+
+def propose(books: Books, period: Period) -> str | None:
+    """Proposes what a late delivery changed; the adjustment's id, or `None` when nothing is late.
+
+    Other bytes with the same cost give a proposal without lines: it is recorded and needs no approval.
+
+    Raises:
+        CopsError: what refuses the late delivery, as for any other; `E-DIGEST`.
+    """
+    with books.admin.read() as con:
+        late = waiting(con, period)
+        if late is None:
+            return None
+        base = adjustments.base_of(con, period)
+        inputs = _sealed_inputs(books, con, period)
+        given = _files(books, con, late)
+        before = one_time.posted(books, con, period)
+    with (
+        tempfile.TemporaryDirectory(dir=books.settings.home, prefix="late-") as folder,
+        replay.remade(Path(folder) / "home", inputs, period, given) as remade,
+        remade.admin.read() as con,
+    ):
+        after = one_time.posted(remade, con, period)
+    lines = difference(after, before)
+    return adjustments.propose(
+        books, period, "late_change", lines, late_changes.classify(lines), base_digest=base,
+        reason=f"AWS delivered {period} again after it was closed", delivery_id=late.delivery_id,
+    )  # fmt: skip
+
+
+def difference(after: Sequence[Line], before: Sequence[Line]) -> list[Line]:
+    """Restated − posted, line by line; lines without any difference are left out."""
+    left: defaultdict[Line, Costs] = defaultdict(Costs)
+    for line in after:
+        key = replace(line, costs=Costs())
+        left[key] = left[key].plus(line.costs)
+    for line in before:
+        key = replace(line, costs=Costs())
+        left[key] = left[key].plus(Costs(*(-cost for cost in line.costs)))
+    return [replace(key, costs=costs) for key, costs in sorted(left.items(), key=_order) if any(costs)]
+
+
+def _order(item: tuple[Line, Costs]) -> list[str]:
+    line = item[0]
+    return [
+        str(part or "")
+        for part in (
+            line.service, line.service_component, line.charge_class, line.tenant_id, line.plan_id,
+            line.allocation_method, line.rule_id, line.rule_version,
+        )
+    ]  # fmt: skip
+
+
+def _sealed_inputs(books: Books, con: sa.Connection, period: Period) -> dict[str, Any]:
+    """The inputs document of the run that the month was sealed with."""
+    h = t.period_head
+    run_id = con.execute(
+        sa.select(h.c.run_id).where(h.c.table_name == allocate.TABLE, h.c.period_start == period.start)
+    ).scalar_one()
+    row = evidence.find(con, "run_inputs", "run", run_id)
+    assert row is not None  # publishing indexes it in the same transaction
+    found: dict[str, Any] = json.loads(evidence.read(books, row.evidence_seq))
+    return found
+
+
+def _files(books: Books, con: sa.Connection, late: Late) -> list[replay.Given]:
+    """The late files of the sources that delivered late, the sealed files of the others."""
+    h, d, p, f = t.cur_billing_head, t.cur_delivery, t.cur_delivery_place, t.cur_delivery_file
+    given = []
+    heads = con.execute(
+        sa.select(h.c.source_id, h.c.location_json, d)
+        .join(d, d.c.delivery_id == h.c.delivery_id)
+        .where(h.c.period_start == late.period.start)
+        .order_by(h.c.source_id)
+    ).all()
+    rows = {row.source_id: row for row in heads}
+    for source, delivery_id in late.delivery_ids.items():
+        rows[source] = con.execute(
+            sa.select(p.c.location_json, d)
+            .join(d, d.c.delivery_id == p.c.delivery_id)
+            .where(p.c.source_id == source, p.c.delivery_id == delivery_id)
+        ).first()  # type: ignore[assignment]
+    for number, source in enumerate(sorted(rows), start=1):
+        row = rows[source]
+        files = DeliveredFiles.recorded(row, books.settings.home)
+        live.verify(live.delivered_files(con, books.settings.home, files), digests=True)
+        names = con.execute(
+            sa.select(f.c.name).where(f.c.delivery_id == row.delivery_id).order_by(f.c.position)
+        ).scalars()
+        given.append(replay.Given(f"source-{number}", list(zip(names, files.paths, strict=True))))
+    return given

@@ -1,0 +1,87 @@
+"""The row that says whether a period takes writes: read under lock, moved only as the state machine says.
+
+Belongs here: `period_lock` and `period_lock_event`, within the caller's transaction. Does not belong
+here: why a period moves (`ledger/periods.py`, `ledger/close.py`).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.period import Period
+from cops_dagster.rules import periods as rules
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+
+def state_of(con: sa.Connection, period: Period) -> str:
+    """The period's state; `open` before anything was written to it."""
+    lock = t.period_lock
+    found = con.execute(
+        sa.select(lock.c.state).where(lock.c.period_start == period.start)
+    ).scalar_one_or_none()
+    return found or "open"
+
+
+def hold(con: sa.Connection, period: Period, actor: str, *, reason: str = "first run of the period") -> str:
+    """The period's state, its row locked until the transaction ends; made open when it has none."""
+    table = t.period_lock
+    found = con.execute(
+        sa.select(table.c.state).where(table.c.period_start == period.start).with_for_update()
+    ).scalar_one_or_none()
+    if found is not None:
+        return str(found)
+    at = now()
+    con.execute(sa.insert(table).values(period_start=period.start, state="open", state_seq=1, changed_at=at))
+    con.execute(
+        sa.insert(t.period_lock_event).values(
+            period_start=period.start, state_seq=1, from_state=None, to_state="open", reason=reason,
+            actor=actor, changed_at=at,
+        )
+    )  # fmt: skip
+    return "open"
+
+
+def move(
+    con: sa.Connection,
+    period: Period,
+    there: str,
+    *,
+    reason: str,
+    actor: str,
+    evidence_id: str | None = None,
+    **sealed: object,
+) -> bool:
+    """Moves a period within the caller's write transaction; `False` when it is there already.
+
+    Args:
+        sealed: columns that only the move to `closed` sets.
+
+    Raises:
+        CopsError: `E-PERIOD-STATE` when the state machine has no such move.
+    """
+    here = hold(con, period, actor)
+    if here == there:
+        return False
+    if not rules.may_move(here, there):
+        raise CopsError(
+            "E-PERIOD-STATE", f"period {period}",
+            expected=f"a state that can become {there}", found=here,
+            next_step="a closed period stays closed: adjust it in an open one" if here == "closed"
+            else f"see `cops period show {period}`",
+        )  # fmt: skip
+    table, at = t.period_lock, now()
+    row = con.execute(sa.select(table).where(table.c.period_start == period.start)).one()
+    con.execute(
+        sa.update(table)
+        .where(table.c.period_start == period.start)
+        .values(state=there, state_seq=row.state_seq + 1, changed_at=at, **sealed)
+    )
+    con.execute(
+        sa.insert(t.period_lock_event).values(
+            period_start=period.start, state_seq=row.state_seq + 1, from_state=here, to_state=there,
+            reason=reason, evidence_id=evidence_id, actor=actor, changed_at=at,
+        )
+    )  # fmt: skip
+    return True

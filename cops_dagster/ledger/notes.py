@@ -1,0 +1,61 @@
+"""Variance notes: why a closed month differs from what was invoiced, said once, with evidence.
+
+Belongs here: opening a note as an entry of `recon_exceptions`; it changes no amount. A second person
+approves it (`ledger/approve.py`).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import lock
+from cops_dagster.ledger.books import Books
+from cops_dagster.money.digest import digest
+from cops_dagster.period import Period
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+
+def note(
+    books: Books, period: Period, *, tenant_id: str, amount_usd: Decimal, reason: str, evidence: str
+) -> str:
+    """Opens a variance note about a closed month; its id. The same note again is the same one.
+
+    Raises:
+        CopsError: `E-PERIOD-OPEN`, `E-PARAM` without reason or evidence, `E-TENANT-UNKNOWN`.
+    """
+    if not reason.strip() or not evidence.strip():
+        raise CopsError(
+            "E-PARAM", "variance note", expected="a reason and evidence (a link or a ticket)",
+            found="nothing", next_step="add --reason '…' and --evidence LINK",
+        )  # fmt: skip
+    exception_id = digest("variance-note-1", str(period), tenant_id, amount_usd, reason, evidence)
+    e = t.recon_exceptions
+    with books.admin.write() as con:
+        if lock.state_of(con, period) != "closed":
+            raise CopsError(
+                "E-PERIOD-OPEN", f"period {period}", expected="a closed period",
+                found=f"period is {lock.state_of(con, period)}",
+                next_step="correct an open month instead of explaining it",
+            )  # fmt: skip
+        known = con.execute(sa.select(t.tenants.c.tenant_id).where(t.tenants.c.tenant_id == tenant_id))
+        if not known.first():
+            raise CopsError(
+                "E-TENANT-UNKNOWN", f"variance note of {period}", expected="a tenant of the registry",
+                found=repr(tenant_id), next_step="correct --tenant",
+            )  # fmt: skip
+        if not con.execute(sa.select(e.c.exception_id).where(e.c.exception_id == exception_id)).first():
+            con.execute(
+                sa.insert(e).values(
+                    {
+                        "exception_id": exception_id, "period_start": period.start, "tenant_id": tenant_id,
+                        "class": "variance_note", "amount_usd": amount_usd, "owner": books.actor,
+                        "evidence_id": evidence.strip(), "opened_by": books.actor, "opened_at": now(),
+                        "note": reason.strip(),
+                    }
+                )
+            )  # fmt: skip
+    return exception_id

@@ -1,0 +1,168 @@
+"""The state of each period: who moved it, why, on what evidence.
+
+Belongs here: what people mark and what moves on by itself; the facts that finality is judged on. Does not
+belong here: which moves there are and what makes a month final (`rules/periods.py`); the row itself
+(`ledger/lock.py`); closing (`ledger/close.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import approve, reconcile, state
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.lock import move, state_of
+from cops_dagster.period import Period
+from cops_dagster.rules import periods as rules
+from cops_dagster.rules.periods import AUTOMATIC, DELIVERED_AGAIN, IS_FINAL, MONTH_IS_OVER
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+
+def mark(books: Books, period: Period, there: str, *, reason: str, evidence: str | None = None) -> bool:
+    """A person's move of an open period: delayed, provisional, final; `False` when it is there already.
+
+    Raises:
+        CopsError: `E-PARAM` without a reason, `E-PERIOD-STATE`, `E-PERIOD-UNKNOWN` for a month that was
+            never delivered, `E-NOT-FINAL` when it cannot be final yet.
+    """
+    if not reason.strip():
+        raise CopsError(
+            "E-PARAM", "reason", expected="why, in words", found="nothing",
+            next_step="add --reason '…'; it stands in the period's history for ever",
+        )  # fmt: skip
+    if there == "final":
+        with books.admin.read() as con:
+            facts = facts_of(books, con, period)
+        missing = [one for one in rules.unmet(rules.finality(facts)) if one.name != _MARK]
+        if missing:
+            raise CopsError(
+                "E-NOT-FINAL", f"period {period}",
+                expected=", ".join(one.name.replace("_", " ") for one in missing),
+                found="; ".join(one.found for one in missing), next_step=missing[0].next_step,
+            )  # fmt: skip
+    with books.admin.write() as con:
+        h = t.cur_billing_head
+        known = con.execute(sa.select(h.c.source_id).where(h.c.period_start == period.start).limit(1)).first()
+        if not known and there != "delayed":
+            raise CopsError(
+                "E-PERIOD-UNKNOWN", f"period {period}", expected="a month with a delivery",
+                found="none seen", next_step=f"run `cops materialize {period}`",
+            )  # fmt: skip
+        if there == "final" and state_of(con, period) == "open":
+            move(con, period, "provisional", reason=reason, actor=books.actor)
+        return move(con, period, there, reason=reason.strip(), actor=books.actor, evidence_id=evidence)
+
+
+_MARK = "nobody_holds_it_provisional"
+
+
+def advance(books: Books, period: Period) -> str:
+    """Moves a period on where nothing is left to decide; its state afterwards.
+
+    An open month that is over and reconciled becomes provisional; a provisional one of which everything
+    holds becomes final; a delayed one that was delivered since goes on. Never beyond final.
+    """
+    with books.admin.read() as con:
+        here = state_of(con, period)
+        if here not in rules.WRITABLE:
+            return here
+        facts = facts_of(books, con, period)
+        event = _newest_event(con, period)
+        newest = max((one.delivered_at for one in facts.deliveries), default=None)
+    if here == "delayed" and not (event and newest and newest > event.changed_at):
+        return here
+    with books.admin.write() as con:
+        if here == "delayed":
+            move(con, period, "open", reason=DELIVERED_AGAIN, actor=books.actor)
+        if here != "provisional" and facts.now.date() >= period.end and facts.reconciled:
+            move(con, period, "provisional", reason=MONTH_IS_OVER, actor=books.actor)
+        if state_of(con, period) == "provisional" and not rules.unmet(rules.finality(facts)):
+            move(con, period, "final", reason=IS_FINAL, actor=books.actor)
+        return state_of(con, period)
+
+
+def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
+    """What is known of a period, from the admin database alone."""
+    h, d = t.cur_billing_head, t.cur_delivery
+    shown = con.execute(
+        sa.select(d.c.source_id, d.c.delivered_at, d.c.invoice_state, d.c.cost_usd)
+        .join(h, h.c.delivery_id == d.c.delivery_id)
+        .where(h.c.period_start == period.start)
+        .order_by(d.c.source_id)
+    ).all()
+    allocated = state.allocated_usd(con, period)
+    delivered = sum((row.cost_usd for row in shown), Decimal(0))
+    recon = t.recon_run
+    reconciled = con.execute(
+        sa.select(recon.c.status)
+        .where(recon.c.period_start == period.start)
+        .order_by(recon.c.recon_seq.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return rules.Facts(
+        period,
+        now(),
+        [rules.Delivered(row.source_id, row.delivered_at, row.invoice_state == "final") for row in shown],
+        _waiting(con, period),
+        reconcile.quarantined_rows(con, period),
+        None if allocated is None else allocated - delivered,
+        reconciled,
+        _marked_by(con, period),
+    )
+
+
+def _waiting(con: sa.Connection, period: Period) -> list[str]:
+    i = t.cur_ingestion_log
+    rows = con.execute(
+        sa.select(i.c.source_id, i.c.status, i.c.error_code)
+        .where(i.c.period_start == period.start)
+        .order_by(i.c.log_seq)
+    ).all()
+    newest = {row.source_id: row for row in rows}
+    refused = [
+        f"{source}: {row.error_code}" for source, row in newest.items() if row.status in ("failed", "delayed")
+    ]
+    held = [
+        f"{one.source_id}: {one.code} waits for approval"
+        for one in approve.held(con, period)
+        if not one.approved_by
+    ]
+    return refused or held
+
+
+def _newest_event(con: sa.Connection, period: Period) -> Any:
+    e = t.period_lock_event
+    return con.execute(
+        sa.select(e).where(e.c.period_start == period.start).order_by(e.c.state_seq.desc()).limit(1)
+    ).one_or_none()
+
+
+def _marked_by(con: sa.Connection, period: Period) -> str | None:
+    event = _newest_event(con, period)
+    if event is None or event.to_state != "provisional" or event.reason in AUTOMATIC:
+        return None
+    d, h = t.cur_delivery, t.cur_billing_head
+    seen: datetime | None = con.execute(
+        sa.select(sa.func.max(d.c.first_seen_at))
+        .join(h, h.c.delivery_id == d.c.delivery_id)
+        .where(h.c.period_start == period.start)
+    ).scalar_one_or_none()
+    return None if seen and seen > event.changed_at else str(event.actor)
+
+
+def history(books: Books, period: Period) -> list[dict[str, Any]]:
+    """Every move of a period, the oldest first."""
+    e = t.period_lock_event
+    with books.admin.read() as con:
+        return [
+            dict(row)
+            for row in con.execute(
+                sa.select(e).where(e.c.period_start == period.start).order_by(e.c.state_seq)
+            ).mappings()
+        ]

@@ -1,0 +1,125 @@
+"""A month made again from evidence alone, in an empty home: the same entries, or the books are wrong.
+
+Belongs here: `cops evidence replay`, and the same machinery over a late delivery's files. Nothing of the
+admin database is read but through the sealed documents. Does not belong here: comparing and booking.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cops_dagster import settings as settings_module
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import allocate, bundle, deliver, handover, ingest, seal, tag
+from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger.publish import head
+from cops_dagster.period import Period
+from cops_dagster.stores.objects import Objects
+
+
+@dataclass(frozen=True)
+class Given:
+    """One source's delivered files: the names AWS gave them, and where their bytes are now."""
+
+    source: str
+    files: Sequence[tuple[str, Path]]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Outcome of a replay: two digests, equal when the month is what its evidence says."""
+
+    period: Period
+    sealed_digest: str
+    replayed_digest: str
+    entry_count: int
+
+    @property
+    def agrees(self) -> bool:
+        """The replay gave the sealed result."""
+        return self.sealed_digest == self.replayed_digest
+
+
+def replay(home: Path, objects: Objects, period: Period) -> Replayed:
+    """Replays a closed month from the evidence store alone.
+
+    Args:
+        home: a folder to work in; what is made there is removed again.
+
+    Raises:
+        CopsError: `E-EVIDENCE-…` for objects that are missing or not what was stored.
+    """
+    sealed = json.loads(objects.get(objects.named(seal.name_of(period))))
+    inputs = json.loads(objects.get(sealed["head_inputs_key"]))
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home, prefix="replay-") as folder:
+        given = []
+        for number, delivery in enumerate(sealed["deliveries"], start=1):
+            place = Path(folder) / "kept" / str(number)
+            place.mkdir(parents=True)
+            files = []
+            for file in delivery["files"]:
+                path = place / f"{file['position']:05d}"
+                objects.fetch(f"objects/{file['sha256'][:2]}/{file['sha256']}", path)
+                files.append((str(file["name"]), path))
+            given.append(Given(f"source-{number}", files))
+        with remade(Path(folder) / "home", inputs, period, given) as books, books.admin.read() as con:
+            run = head(con, allocate.TABLE, period)
+            found = seal.of_period(books, con, period, run.run_id if run else "")
+    return Replayed(period, sealed["result_digest"], found.result, found.row_count)
+
+
+@contextmanager
+def remade(
+    home: Path, inputs: dict[str, Any], period: Period, deliveries: Sequence[Given]
+) -> Iterator[Books]:
+    """Books in an empty home that hold one month, made from a run's inputs and some delivered files.
+
+    Args:
+        inputs: a `run_inputs` document.
+    """
+    given = inputs["settings"]
+    books = open_books(
+        settings_module.load(home=home, cur="", admin_db=None, actor="replay", first_period=None, **given)
+    )
+    try:
+        with books.admin.write() as con:
+            bundle.restore(con, inputs["tables"])
+        for delivery in deliveries:
+            _hand_over(books, period, delivery)
+        for seen in deliver.look(books, period):
+            if seen.refusals:
+                raise seen.refusals[0]
+        ingest.ingest(books, period)
+        tag.tag(books, period)
+        allocate.allocate(books, period)
+        yield books
+    finally:
+        books.admin.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _hand_over(books: Books, period: Period, delivery: Given) -> None:
+    if not delivery.files:
+        raise CopsError(
+            "E-CHUNK-MISSING", f"delivery {delivery.source} of {period}", expected="its files",
+            found="none", next_step="see `cops evidence verify`",
+        )  # fmt: skip
+    place = books.settings.home / "given" / delivery.source
+    place.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, (name, path) in enumerate(delivery.files, start=1):
+        # a delivered name is data: only its ending, which says the format, becomes part of a path
+        ending = re.search(r"(\.[a-z0-9]{1,8}){1,2}$", name.lower())
+        target = place / f"part-{number:05d}{ending[0] if ending else ''}"
+        shutil.copyfile(path, target)
+        paths.append(target)
+    handover.deliver(books, paths, period, source_id=delivery.source)

@@ -1,0 +1,24 @@
+-- What an allocation posts: what tags already gave to tenants, and what the rules gave (split on integers
+-- outside SQL, delivered here as split_entries).
+SELECT
+    service, service_component, charge_class, tenant_id, plan_id,
+    'direct' AS allocation_method,
+    CAST(NULL AS VARCHAR) AS rule_id,
+    CAST(NULL AS BIGINT) AS rule_version,
+    CAST(NULL AS VARCHAR) AS key_name,
+    CAST(NULL AS DECIMAL(38, 18)) AS key_value,
+    CAST(NULL AS DECIMAL(38, 18)) AS key_total,
+    CAST(NULL AS DECIMAL(38, 18)) AS pool_cost_usd,
+    SUM(unblended_cost) AS allocated_cost_usd,
+    SUM(amortized_cost) AS allocated_amortized_cost_usd,
+    SUM(net_amortized_cost) AS allocated_net_amortized_cost_usd,
+    delivery_id
+FROM fact_cost_tagged
+WHERE period_start = :period_start AND tenant_id IS NOT NULL
+GROUP BY service, service_component, charge_class, tenant_id, plan_id, delivery_id
+UNION ALL
+SELECT
+    service, service_component, charge_class, tenant_id, plan_id, 'rule', rule_id, rule_version, key_name,
+    key_value, key_total, pool_cost_usd, allocated_cost_usd, allocated_amortized_cost_usd,
+    allocated_net_amortized_cost_usd, delivery_id
+FROM split_entries
