@@ -1,4 +1,4 @@
-"""`cops demo`: three realistic months from delivery to reconciled, with nothing to prepare."""
+"""`cops demo`: three realistic months from delivery to reconciled, the first of them closed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 def demo(
     lines: Annotated[int, typer.Option(help="CUR lines per month.")] = 20_000,
 ) -> None:
-    """Write three months of CUR with rules, keys, invoices and budgets, and take them to reconciled."""
+    """Write three months of CUR with rules, keys, invoices and budgets, reconcile them, close the first."""
     from cops_dagster import settings
     from cops_dagster.cli import materialize, output, show
     from cops_dagster.demo import lines_of, write_demo
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import sweep, work
+    from cops_dagster.ledger import close, sweep, work
     from cops_dagster.ledger.books import open_books
     from cops_dagster.ledger.load import load
 
@@ -48,5 +48,8 @@ def demo(
             ["period", "check", "severity", "figures"],
             [[one["period"], one["check"], one["severity"], one["figures"]] for one in failed],
         )
+    first = min(months)
+    sealed = close.close(books, first)
+    output.say(f"{first} {'closed' if sealed.wrote else 'was closed before'}, seal {sealed.seal_digest}")
     show.print_statuses(books, None)
     output.say("next: make ui opens Dagster on it; cops sql -q 'SELECT * FROM recon_summary'")

@@ -11,12 +11,27 @@ import sys
 
 import typer
 
-from cops_dagster.cli import admin, approve, demo, lake, materialize, query, show, tags
+from cops_dagster.cli import (
+    adjust,
+    admin,
+    approve,
+    demo,
+    evidence,
+    explain,
+    lake,
+    materialize,
+    period,
+    query,
+    rules,
+    runs,
+    show,
+    tags,
+)
 from cops_dagster.errors import CopsError
 
 app = typer.Typer(
     name="cops",
-    help="COPS, the AWS cost ledger: delivered → tagged → allocated → reconciled.",
+    help="COPS, the AWS cost ledger: delivered → tagged → allocated → reconciled → closed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,11 +42,19 @@ app.command("deliver")(materialize.deliver)
 app.command("sql")(query.sql)
 app.command("status")(show.status)
 app.command("runs")(show.runs)
+app.command("allocate")(runs.allocate)
+app.command("reverse")(runs.reverse)
+app.command("explain")(explain.explain)
+app.command("close")(period.close)
 app.command("approve")(approve.approve)
 app.command("init")(admin.init)
 app.command("demo")(demo.demo)
 app.add_typer(admin.app, name="admin")
+app.add_typer(adjust.app, name="adjust")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(lake.app, name="lake")
+app.add_typer(period.app, name="period")
+app.add_typer(rules.app, name="rules")
 app.add_typer(tags.app, name="tags")
 
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 import calendar
 import dataclasses
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +34,8 @@ from cops_dagster.period import Period
 if TYPE_CHECKING:
     import duckdb
 
+DELIVERED_AFTER_DAYS = 9
+"""The last delivery of a demo month comes on the 10th of the next, after the support fees."""
 Layout = Literal["create_new_version", "overwrite"]
 
 LINES_MIN = 1_000
@@ -295,7 +299,7 @@ def _write_files(
         f"'{catalogue.PAYER}' AS payer, TIMESTAMP '{period.start} 00:00:00' AS month_start, "
         f"TIMESTAMP '{period.end} 00:00:00' AS month_end"
     )
-    keys = []
+    keys, written = [], []
     for number in range(files):
         name = f"{catalogue.REPORT}-{number + 1:05d}.snappy.parquet"
         first, last = (month.usage_lines * edge // files for edge in (number, number + 1))
@@ -305,10 +309,16 @@ def _write_files(
         target = str(place / name).replace("'", "''")
         options = "FORMAT parquet, COMPRESSION snappy"
         con.execute(f"COPY (SELECT {made} FROM ({source})) TO '{target}' ({options})")
+        written.append(place / name)
         keys.append("/".join((*place.relative_to(root).parts, name)))
     body = manifest.text(period, assembly_id, keys, [name for name, _ in chosen])
     for target_folder in dict.fromkeys((place, folder)):  # the pointer to the newest assembly comes last
-        (target_folder / f"{catalogue.REPORT}-Manifest.json").write_text(body, encoding="utf-8")
+        written.append(target_folder / f"{catalogue.REPORT}-Manifest.json")
+        written[-1].write_text(body, encoding="utf-8")
+    # delivered when AWS would have, also when it is written again: nothing changed then
+    moment = datetime.combine(period.end, time(3), UTC) + timedelta(days=DELIVERED_AFTER_DAYS)
+    for path in written:
+        os.utime(path, (moment.timestamp(), moment.timestamp()))
 
 
 def _assembly_id(month: _Month) -> str:

@@ -17,8 +17,19 @@ from cops_dagster.graph.resources import Ledger, act
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.namespace import admin_columns
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TENANT_TAGS
-from cops_dagster.ledger import allocate, budgets, deliver, ingest, reconcile, state, sweep, tag
+from cops_dagster.ledger import (
+    allocate,
+    budgets,
+    deliver,
+    ingest,
+    late,
+    reconcile,
+    state,
+    sweep,
+    tag,
+)
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.periods import advance
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -38,7 +49,7 @@ TRENDS = (
 
 
 def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
-    """What COPS reads and does not make."""
+    """What a run reads and does not make."""
     described = {
         "cur_delivery": (
             "delivery",
@@ -54,7 +65,16 @@ def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
         "invoice_detail": ("inputs", "Issued tenant documents.", ["table"]),
         "budgets": ("inputs", "Budget targets, versioned.", ["table"]),
     }
-    return [
+    adjustment = dg.AssetSpec(
+        "fact_cost_adjustment",
+        group_name="allocation",
+        description="Corrections of closed months, booked in the open one by `cops approve`.",
+        kinds={"duckdb", "parquet"},
+        owners=FINANCE,
+        partitions_def=periods,
+        metadata=_schema("fact_cost_adjustment"),
+    )
+    return [adjustment] + [
         dg.AssetSpec(
             name, group_name=group, description=text, kinds=set(kinds), owners=OWNERS,
             partitions_def=periods if name == "cur_delivery" else None,
@@ -80,6 +100,7 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
         """
         books, period = ledger.books(context), period_of(context)
         seen = act(lambda: deliver.look(books, period))
+        proposed = act(lambda: late.propose(books, period))
         status = _status(books, period)
         ids = sorted(source.delivery_id or "" for source in seen)
         for source in seen:
@@ -97,6 +118,7 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
                 "sources": len(seen),
                 "deliveries": ", ".join(ids),
                 "refused": sum(len(source.refusals) for source in seen),
+                "proposed_adjustment": proposed,
             },
             ",".join(ids),
         )
@@ -219,13 +241,18 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
 
     @dg.asset(
         **_about(
-            "recon_summary", periods, "reconciliation", ["fact_cost_allocated", "invoice_detail"], FINANCE
+            "recon_summary",
+            periods,
+            "reconciliation",
+            ["fact_cost_allocated", "fact_cost_adjustment", "invoice_detail"],
+            FINANCE,
         )
     )
     def recon_summary(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """AWS ↔ allocated ↔ invoiced in USD, every term of the expectation a column."""
         books, period = ledger.books(context), period_of(context)
         done = act(lambda: reconcile.reconcile(books, period))
+        moved_to = act(lambda: advance(books, period))
         with books.admin.read() as con:
             row = con.execute(sa.select(t.recon_run).where(t.recon_run.c.recon_id == done.recon_id)).one()
             tenants = con.execute(
@@ -240,7 +267,9 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
              ("tenant_id", "allocated_usd", "expected_usd", "invoiced_usd", "variance_usd", "status")}
             for tenant in tenants
         ]  # fmt: skip
-        return _result({"status": done.status, **figures, "tenants": by_tenant}, done.recon_id)
+        return _result(
+            {"status": done.status, "period_state": moved_to, **figures, "tenants": by_tenant}, done.recon_id
+        )
 
     @dg.asset(
         **_about("budget_master", periods, "reconciliation", ["fact_cost_allocated", "budgets"], FINANCE)
@@ -273,12 +302,16 @@ def _about(
         "owners": owners or OWNERS,
         "kinds": {"duckdb", "parquet"} if name.startswith(("fact_", "cur_")) else {"sql"},
         "pool": "ledger",
-        "metadata": {
-            "dagster/table_name": name,
-            "dagster/column_schema": dg.TableSchema(
-                columns=[dg.TableColumn(column, kind.lower()) for column, kind in _columns(name)]
-            ),
-        },
+        "metadata": _schema(name),
+    }
+
+
+def _schema(name: str) -> dict[str, Any]:
+    return {
+        "dagster/table_name": name,
+        "dagster/column_schema": dg.TableSchema(
+            columns=[dg.TableColumn(column, kind.lower()) for column, kind in _columns(name)]
+        ),
     }
 
 

@@ -1,5 +1,4 @@
-"""Adjustments of closed months: proposed with every line as evidence, approved by a second person, booked
-in the open month.
+"""Adjustments of closed months: proposed with every line as evidence, approved, booked in the open month.
 
 Belongs here: storing proposals, what the books hold about a month, booking. Does not belong here: where the
 lines come from (`ledger/late.py`, `ledger/one_time.py`), who may approve (`ledger/approve.py`).

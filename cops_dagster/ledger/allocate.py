@@ -21,7 +21,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
-from cops_dagster.ledger import certificate, evidence, rule_date, run_log
+from cops_dagster.ledger import certificate, evidence, rule_date, rule_sets, run_log
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Head, Publication, Staged, head, publish, refuse, settle
@@ -87,12 +87,9 @@ def gather(con: sa.Connection, settings: Settings, period: Period) -> Inputs:
         )
     decided = rule_date.newest(con, period)
     rules_as_of = decided.rules_as_of if decided else period.start
-    rules = allocation.in_force(
-        (Rule.from_row(dict(row._mapping)) for row in con.execute(sa.select(t.allocation_rules))),
-        rules_as_of,
-    )
+    rules = rule_sets.in_force(con, rules_as_of)
     usage = {
-        rule.key_name: _usage_key(con, rule.key_name, period)
+        rule.key_name: usage_key(con, rule.key_name, period)
         for rule in rules
         if rule.method == "usage_key" and rule.key_name
     }
@@ -140,7 +137,8 @@ def _rule_fields(rule: Rule) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _usage_key(con: sa.Connection, key_name: str, period: Period) -> Key:
+def usage_key(con: sa.Connection, key_name: str, period: Period) -> Key:
+    """The figures of a key's measure in a period. Raises `E-KEY-UNKNOWN`."""
     k, u = t.allocation_keys, t.tenant_usage
     measure = con.execute(sa.select(k.c.measure).where(k.c.key_name == key_name)).scalar_one_or_none()
     if measure is None:

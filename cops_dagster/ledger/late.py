@@ -93,7 +93,7 @@ def propose(books: Books, period: Period) -> str | None:
         base = adjustments.base_of(con, period)
         inputs = _sealed_inputs(books, con, period)
         given = _files(books, con, late)
-        before = one_time.posted(books, con, period)
+        before = one_time.posted(books, con, period, with_one_time=False)
     with (
         tempfile.TemporaryDirectory(dir=books.settings.home, prefix="late-") as folder,
         replay.remade(Path(folder) / "home", inputs, period, given) as remade,

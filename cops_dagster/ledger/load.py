@@ -83,25 +83,39 @@ def load(
             `E-KEY-UNKNOWN`, `E-MAP-DUP`, `E-ACCOUNT-OVERLAP`, `E-BUDGET-OVERLAP`, `E-RULE-METHOD`,
             `E-RULE-SUM`, `E-RULE-DATES`, `E-RULE-OVERLAP`, `E-RULE-CYCLE`, `E-INV-LINK`, `E-FX`.
     """
+    given = read_files(paths)
+    with admin.write() as con:
+        reports = store(con, given, replace=replace, tags=tags)
+    return LoadReport(actor, now(), reports)
+
+
+def read_files(paths: Sequence[Path]) -> dict[str, list[Row]]:
+    """The rows of CSV files by table, each cell checked. Raises as `load` does; the database is not asked."""
     given: defaultdict[str, list[Row]] = defaultdict(list)
     for path in _files(paths):
         table, rows = frames.read(path)
         given[table].extend(rows)
-    reports, spelling = {}, tags or Tags()
-    with admin.write() as con:
-        stored = {name: _stored(con, name, given[name]) for name in frames.FIELDS if name in given}
-        if given.get("invoice_detail"):
-            given["invoice_detail"] = load_checks.in_dollars(con, given)
-        load_checks.check_references(con, given)
-        for name in stored:  # in the order of FIELDS
-            new, changed, unchanged = _compared(con, name, given[name], stored[name], replace)
-            after = {**stored[name], **new, **changed}
-            if new or changed:
-                load_checks.check_versions(name, after, spelling)
-            replaced = tuple(_write(con, name, new.values(), changed, stored[name]))
-            reports[name] = TableReport(len(new), unchanged, replaced)
-        load_checks.check_names_of_tenants(con, given, spelling)
-    return LoadReport(actor, now(), reports)
+    return dict(given)
+
+
+def store(
+    con: sa.Connection, rows: Mapping[str, list[Row]], *, replace: bool = False, tags: Tags | None = None
+) -> dict[str, TableReport]:
+    """Checks rows against each other and what is stored, and stores them, in the caller's transaction."""
+    reports, spelling, given = {}, tags or Tags(), dict(rows)
+    stored = {name: _stored(con, name, given[name]) for name in frames.FIELDS if name in given}
+    if given.get("invoice_detail"):
+        given["invoice_detail"] = load_checks.in_dollars(con, given)
+    load_checks.check_references(con, given)
+    for name in stored:  # in the order of FIELDS
+        new, changed, unchanged = _compared(con, name, given[name], stored[name], replace)
+        after = {**stored[name], **new, **changed}
+        if new or changed:
+            load_checks.check_versions(name, after, spelling)
+        replaced = tuple(_write(con, name, new.values(), changed, stored[name]))
+        reports[name] = TableReport(len(new), unchanged, replaced)
+    load_checks.check_names_of_tenants(con, given, spelling)
+    return reports
 
 
 # --- files and stored rows ----------------------------------------------------------------------------

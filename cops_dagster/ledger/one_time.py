@@ -26,12 +26,18 @@ from cops_dagster.stores import tables as t
 HUNDRED = 100 * amount.ATTO
 
 
-def posted(books: Books, con: sa.Connection, period: Period) -> list[Line]:
-    """What stands in the books about a month, netted at the grain of entries."""
+def posted(books: Books, con: sa.Connection, period: Period, *, with_one_time: bool = True) -> list[Line]:
+    """What stands in the books about a month, netted at the grain of entries.
+
+    Args:
+        with_one_time: one-time rules count; without, what remains is what deliveries account for.
+    """
     with books.engine() as engine:
         books.namespace(engine, con, period).provide(["fact_cost_allocated"])
         books.namespace(engine, con).provide(["fact_cost_adjustment"])
-        rows = engine.fetch("fetch_posted_by_grain", {"usage_period_start": period.start}).dicts()
+        rows = engine.fetch(
+            "fetch_posted_by_grain", {"usage_period_start": period.start, "with_one_time": with_one_time}
+        ).dicts()
     return [_line(row) for row in rows]
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
-from cops_dagster.ledger import allocate, deliver, ingest, reconcile, sweep, tag
+from cops_dagster.ledger import allocate, deliver, ingest, late, reconcile, sweep, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
@@ -20,6 +20,8 @@ def nothing_to_do(books: Books, period: Period) -> bool:
     """Every layer's inputs are those of its head: decided on size, time and ids alone."""
     with books.admin.read() as con:
         if sweep.pending(con) or not deliver.unchanged(books, con, period):
+            return False
+        if late.waiting(con, period):
             return False
         h = t.cur_billing_head
         for row in con.execute(sa.select(h).where(h.c.period_start == period.start)):

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -105,9 +106,9 @@ class Key:
     weights: Mapping[str, int]
     refreshed_at: datetime | None = None
 
-    @property
+    @cached_property
     def total(self) -> int:
-        """Sum of the weights: the denominator of every share."""
+        """Sum of the weights: the denominator of every share. Summed once, since each entry shows it."""
         return sum(self.weights.values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
 from fractions import Fraction
 
@@ -57,22 +58,47 @@ def test_basis_points_are_exact_to_half_an_atto(atto: int, bps: int) -> None:
     assert abs(Fraction(atto * abs(bps), 10_000) - found) <= Fraction(1, 2)
 
 
+def keeps_its_promises(pool: int, weights: dict[str, int]) -> bool:
+    """Σ exact, each share less than an atto-dollar off, whatever the order, scale or sign."""
+    total, shares = sum(weights.values()), split(pool, weights)
+    return (
+        sum(shares.values()) == pool
+        # |share − pool × weight ÷ total| < 1, multiplied out: no quotient is rounded
+        and all(abs(shares[name] * total - pool * weight) < total for name, weight in weights.items())
+        and all(weight or shares[name] == 0 for name, weight in weights.items())
+        and split(pool, dict(reversed(weights.items()))) == shares
+        and split(pool, {name: 7 * weight for name, weight in weights.items()}) == shares
+        and split(-pool, weights) == {name: -share for name, share in shares.items()}
+    )
+
+
 @settings(max_examples=3000)
 @given(AMOUNTS, WEIGHTS)
 def test_shares_add_up_to_the_amount_exactly(pool: int, weights: dict[str, int]) -> None:
-    total = sum(weights.values())
-    if total == 0:
+    if sum(weights.values()) == 0:
         with pytest.raises(ValueError, match="positive sum"):
             split(pool, weights)
         return
-    shares = split(pool, weights)
-    assert sum(shares.values()) == pool
-    for name, weight in weights.items():
-        assert abs(shares[name] - Fraction(pool * weight, total)) < 1
-        assert weight or shares[name] == 0
-    assert split(pool, dict(reversed(weights.items()))) == shares
-    assert split(pool, {name: 7 * weight for name, weight in weights.items()}) == shares
-    assert split(-pool, weights) == {name: -share for name, share in shares.items()}
+    assert keeps_its_promises(pool, weights)
+
+
+SIZES = (0, 1, 3, 6, 12, 18, 24, 30)
+"""Powers of ten of amounts and weights: few digits meet ties, many meet remainders of every length."""
+
+
+@pytest.mark.parametrize(
+    "count", [3_000, pytest.param(1_000_000, marks=pytest.mark.long)], ids=["3000", "million"]
+)
+def test_random_splits_add_up_to_the_amount_exactly(count: int) -> None:
+    chance = random.Random(20250901)
+    for _ in range(count):
+        weights = {
+            f"t{number}": chance.randrange(10 ** chance.choice(SIZES))
+            for number in range(chance.randint(1, chance.choice((2, 4, 12))))
+        }
+        weights[f"t{chance.randrange(len(weights))}"] += 1  # a sum of 0 is another test
+        pool = chance.choice((1, -1)) * chance.randrange(10 ** chance.choice(SIZES))
+        assert keeps_its_promises(pool, weights), (pool, weights)
 
 
 def test_more_to_split_may_give_a_tenant_less() -> None:

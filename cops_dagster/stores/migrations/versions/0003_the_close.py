@@ -98,9 +98,7 @@ def _run_log_with_links() -> None:
         " unallocated_total_usd, entry_count, error_code, error_detail, note, evidence_id, actor,"
         " dagster_run_id, started_at, finished_at"
     )
-    op.execute(
-        f"INSERT INTO allocation_run_log ({columns}) SELECT {columns} FROM allocation_run_log_before"
-    )
+    op.execute(f"INSERT INTO allocation_run_log ({columns}) SELECT {columns} FROM allocation_run_log_before")
     op.execute("DROP TABLE allocation_run_log_before")
 
 

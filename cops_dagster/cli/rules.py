@@ -1,0 +1,163 @@
+"""`cops rules`: whether a rule set fits together, what it does, and what another one would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from cops_dagster.ledger.rule_effects import Claim
+
+app = typer.Typer(no_args_is_help=True, help="Allocation rules: checked, explained, compared.")
+
+
+@app.callback()
+def _group() -> None:
+    """Allocation rules: checked, explained, compared."""
+
+
+@app.command("check")
+def check(
+    path: Annotated[
+        Path | None, typer.Argument(help="CSV file or folder, over the stored rules; nothing is loaded.")
+    ] = None,
+    period: Annotated[
+        str | None, typer.Option(help="This month only, YYYY-MM; else from the newest open one on.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List every problem of the rules, stored or as they would be after a load."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.errors import CopsError
+    from cops_dagster.ledger import rule_sets
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    month = Period.parse(period) if period else None
+    try:
+        found = rule_sets.check(open_books(settings.current()), [path] if path else (), month)
+    except CopsError as refusal:
+        if refusal.details.get("problems") and not json:
+            _problems(refusal.details["problems"])
+        raise
+    listed = found.as_json()
+    counts = {"errors": found.errors, "warnings": len(listed) - found.errors}
+    if json:
+        output.as_json({**counts, "days": found.days, "problems": listed})
+    else:
+        if listed:
+            _problems(listed)
+        days = f"{found.days[0]}" + (f" and {len(found.days) - 1} later days" if found.days[1:] else "")
+        output.say(f"{counts['errors']} errors, {counts['warnings']} warnings; rules in force on {days}")
+    if found.errors:
+        raise typer.Exit(1)
+
+
+def _problems(listed: list[dict[str, Any]]) -> None:
+    from cops_dagster.cli import output
+
+    output.table(
+        "",
+        ["severity", "code", "rules", "expected", "found", "first on"],
+        [
+            [
+                one["severity"], one["code"], ", ".join(one["rule_ids"]), one["expected"], one["found"],
+                one["days"][0],
+            ]
+            for one in listed
+        ],
+    )  # fmt: skip
+
+
+@app.command("explain")
+def explain(
+    period: Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")],
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show what each rule claims of a month, and where it ends up."""
+    from dataclasses import asdict
+    from decimal import Decimal
+
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import rule_effects
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    found = rule_effects.explain(open_books(settings.current()), Period.parse(period))
+    if json:
+        output.as_json(asdict(found))
+        return
+    left = output.usd(sum((one.unblended_usd for one in found.unclaimed), Decimal(0)))
+    missed = sum(one.pools for one in found.unclaimed)
+    numbers = ["pools", "claimed USD", "tenants", "__operator__", "__unallocated__"]
+    output.table(
+        f"{found.period}: {found.pools} pools, {output.usd(found.pooled_usd)} USD without a tenant",
+        ["priority", "rule", "matches", "method", "keys", *numbers, ""],
+        [
+            *(_claimed(one) for one in found.rules),
+            ["", "(no rule)", "", "", "", missed, left, "0.00", "0.00", left, ""],
+        ],
+        right=["priority", *numbers],
+    )
+
+
+def _claimed(one: Claim) -> list[object]:
+    from cops_dagster.cli import output
+
+    keys = [f"{key.key_name} {key.total.normalize():f} over {key.tenants}" for key in one.keys]
+    return [
+        one.priority, f"{one.rule_id} v{one.version}",
+        ", ".join(f"{name} {value}" for name, value in one.matches.items()) or "everything",
+        one.method, f"{len(keys)} keys" if keys[2:] else "; ".join(keys), one.pools,
+        *map(output.usd, (one.claimed_usd, one.tenants_usd, one.operator_usd, one.unallocated_usd)),
+        "key empty: the run stops" if one.stops_the_run else "",
+    ]  # fmt: skip
+
+
+@app.command("diff")
+def diff(
+    period: Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")],
+    other: Annotated[
+        str, typer.Option("--with", metavar="PATH|DATE", help="CSV over the stored rules, or YYYY-MM-DD.")
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show what other rules would change for each tenant; nothing is posted."""
+    from dataclasses import asdict
+
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import rule_effects
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    month, wanted = Period.parse(period), rule_effects.other_set(other)
+    found = rule_effects.diff(open_books(settings.current()), month, wanted)
+    if json:
+        output.as_json(asdict(found))
+        return
+    output.table(
+        "",
+        ["rule", "version before", "version after"],
+        [
+            [one.rule_id, *(version or "not in force" for version in (one.version_before, one.version_after))]
+            for one in found.rules
+        ],
+    )
+    views = ["unblended"] if found.basis == "unblended" else ["unblended", found.basis]
+    numbers = [f"{view} {side}" for view in views for side in ("before", "after", "difference")]
+    output.table(
+        f"{found.period}: share of pooled cost, USD; tenants are charged on {found.basis}",
+        ["tenant", *numbers],
+        [
+            [one["tenant_id"], *map(output.usd, list(one.values())[1 : len(numbers) + 1])]
+            for one in map(asdict, found.effects)
+        ],
+        right=numbers,
+    )
+    if found.stops_the_run:
+        output.say(f"the month would be refused (E-KEY-ZERO): {', '.join(found.stops_the_run)}")

@@ -1,0 +1,45 @@
+"""A month that can be closed, for the tests of closing and of what comes after."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, home, lines, run, write
+
+DOCUMENTS = {
+    "aws_invoices": (
+        "invoice_id,period_start,payer_account_id,invoice_type,base_currency,amount_before_tax,tax\n"
+        "I-1,2025-09,111111111111,INVOICE,USD,40.81,0.07\n"
+    ),
+    "invoice_detail": (
+        "invoice_id,tenant_id,period_start,amount,currency,status,document_type\n"
+        "T-1,acme,2025-09,14.10,USD,issued,invoice\nT-2,globex,2025-09,28.21,USD,issued,invoice\n"
+    ),
+}
+"""What AWS and Commercial-Ops invoiced for `MONTH` of September."""
+
+
+def aged(root: Path, when: datetime = datetime(2025, 10, 9, tzinfo=UTC)) -> None:
+    """Lets every file below `root` have been delivered at `when`."""
+    for path in root.rglob("*"):
+        if path.is_file():
+            os.utime(path, (when.timestamp(), when.timestamp()))
+
+
+def ready(folder: Path, **overrides: object) -> Books:
+    """Open books over a September of which everything on the readiness list holds."""
+    write(folder / "cur", [lines(MONTH)])
+    aged(folder / "cur")
+    books = home(folder, inputs=INPUTS | DOCUMENTS, **overrides)
+    run(books)
+    return books
+
+
+def month(folder: Path, text: str, *, period: Period = SEPTEMBER, assembly: str) -> None:
+    """Delivers a month's lines, as old as the others."""
+    write(folder / "cur", [lines(text, period)], period=period, assembly=assembly)
+    aged(folder / "cur")
