@@ -151,6 +151,8 @@ def close(books: Books, period: Period) -> Closed:
 
 
 def _begin(books: Books, period: Period) -> None:
+    with books.admin.read() as con:
+        seen = _seen(con, period)
     requirements = readiness(books, period)
     blocking = rules.unmet(requirements)
     if blocking:
@@ -160,8 +162,6 @@ def _begin(books: Books, period: Period) -> None:
             found="; ".join(one.found for one in blocking), next_step=blocking[0].next_step,
             details={"readiness": [one.__dict__ for one in requirements]},
         )  # fmt: skip
-    with books.admin.read() as con:
-        seen = _seen(con, period)
     document = bundle.document({"readiness": [one.__dict__ for one in requirements]})
     kept = evidence.store(books, [Piece("readiness", "period", str(period), certificate.JSON, data=document)])
     with books.admin.write() as con:

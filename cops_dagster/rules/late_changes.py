@@ -41,28 +41,31 @@ def classify(lines: Sequence[Line]) -> list[ChangeClass]:
     """The class of each line, in order.
 
     Refunds, credits, support and tax are known by their charge class. Within one service and charge class
-    the rest is a *tag backfill* when cost moved between tenants and none came in or left; a
-    *re-amortisation* when no unblended cost moved at all; else *late usage*.
+    the rest is *late usage* when cost came in or left; a *re-amortisation* when no unblended cost moved at
+    all; a *tag backfill* when cost moved between tenants. Pooled cost that only moved because what it is
+    split by has changed follows the change that caused it.
     """
     moved: defaultdict[tuple[str, str], Costs] = defaultdict(Costs)
     unblended: defaultdict[tuple[str, str], bool] = defaultdict(bool)
+    direct: defaultdict[tuple[str, str], bool] = defaultdict(bool)
     for line in lines:
         place = line.service, line.charge_class
         moved[place] = moved[place].plus(line.costs)
         unblended[place] |= line.costs.unblended != 0
-    classes = []
-    for line in lines:
-        place = line.service, line.charge_class
-        known = _BY_CHARGE_CLASS.get(line.charge_class)
+        direct[place] |= line.allocation_method == "direct"
+
+    def of(place: tuple[str, str]) -> ChangeClass | None:
+        known = _BY_CHARGE_CLASS.get(place[1])
         if known:
-            classes.append(known)
-        elif not any(moved[place]):
-            classes.append("tag_backfill")
-        elif not unblended[place]:
-            classes.append("reamortization")
-        else:
-            classes.append("late_usage")
-    return classes
+            return known
+        if not any(moved[place]):
+            return "tag_backfill" if direct[place] else None
+        return "late_usage" if unblended[place] else "reamortization"
+
+    causes = {place: of(place) for place in moved}
+    backfilled = "tag_backfill" in causes.values() and "late_usage" not in causes.values()
+    followed: ChangeClass = "tag_backfill" if backfilled else "late_usage"
+    return [causes[line.service, line.charge_class] or followed for line in lines]
 
 
 def effects(
