@@ -20,6 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import sqlalchemy as sa
 
 from cops_dagster import settings
 from cops_dagster.cur.schema import BY_NAME
@@ -27,7 +28,8 @@ from cops_dagster.ledger import allocate, budgets, deliver, ingest, reconcile, s
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.ledger.load import load
 from cops_dagster.period import Period
-from cops_dagster.stores.admin import open_admin
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now, open_admin
 
 SEPTEMBER = Period(2025, 9)
 SHORT = {
@@ -169,6 +171,27 @@ def give(books: Books, folder: Path, *, replace: bool = False, **tables: str) ->
     for name, text in tables.items():
         (place / f"{name}.csv").write_text(text, encoding="utf-8")
     load(books.admin, [place], actor="test", replace=replace)
+
+
+def force_state(con: sa.Connection, state: str, period: Period | None = None) -> None:
+    """Puts periods into a state that no act leads to, as somebody would who owns the database's file."""
+    guards = con.exec_driver_sql(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'period_lock'"
+    ).all()
+    for name, _ in guards:
+        con.exec_driver_sql(f"DROP TRIGGER {name}")
+    lock = t.period_lock
+    if (
+        period is not None
+        and not con.execute(sa.select(lock).where(lock.c.period_start == period.start)).first()
+    ):
+        con.execute(
+            sa.insert(lock).values(period_start=period.start, state=state, state_seq=1, changed_at=now())
+        )
+    changed = sa.update(lock).values(state=state)
+    con.execute(changed if period is None else changed.where(lock.c.period_start == period.start))
+    for _, sql in guards:
+        con.exec_driver_sql(sql)
 
 
 def run(books: Books, period: Period = SEPTEMBER) -> None:

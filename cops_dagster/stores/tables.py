@@ -272,6 +272,10 @@ publish_journal = sa.Table(
     _int("row_count", null=False), _money("cost_usd", null=False), _text("verdicts_json", null=False),
     _text("actor", null=False), _text("dagster_run_id"), _time("published_at", null=False),
 )
+sa.Index(  # a run is replaced once at most, and one run begins
+    "uq_publish_journal_predecessor", publish_journal.c.table_name, publish_journal.c.period_start,
+    publish_journal.c.source_id, sa.func.coalesce(publish_journal.c.predecessor_run_id, ""), unique=True,
+)
 period_head = sa.Table(  # the pointer readers follow; source_id is '' where a table has no sources
     "period_head", metadata,
     _key("table_name"), _key("period_start", sa.Date), _key("source_id"),

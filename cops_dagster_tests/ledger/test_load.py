@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import frames
 from cops_dagster.ledger.load import LoadReport, load
+from cops_dagster.period import Period
 from cops_dagster.settings import Tags
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, now, open_admin
+from cops_dagster_tests.deliveries import force_state
 
 Files = Mapping[str, str | bytes]
 
@@ -584,9 +586,7 @@ def test_a_budget_version_is_replaced_until_an_evaluation_has_used_it(stocked: D
 
 def lock(desk: Desk, month: date, state: str) -> None:
     with desk.admin.write() as con:
-        con.execute(
-            sa.insert(t.period_lock).values(period_start=month, state=state, state_seq=1, changed_at=now())
-        )
+        force_state(con, state, Period.of(month))
 
 
 @pytest.mark.parametrize(
@@ -606,7 +606,7 @@ def test_a_value_of_a_closed_period_is_not_replaced_and_one_of_an_open_period_is
     lock(stocked, date(2025, 9, 1), "closed")
     assert stocked.refused(files, replace=True).code == "E-PERIOD-CLOSED"
     with stocked.admin.write() as con:
-        con.execute(sa.update(t.period_lock).values(state="provisional"))
+        force_state(con, "provisional")
     stocked.load(files, replace=True)
 
 

@@ -14,7 +14,7 @@ from cops_dagster.ledger import allocate, ask, ingest, publish, state, sweep, wo
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
-from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
+from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
 
 
 def answer(books: Books, sql: str, **how: Any) -> list[tuple[Any, ...]]:
@@ -194,13 +194,13 @@ def test_a_closed_period_takes_no_run_and_an_open_one_does(books: Books, tmp_pat
     key = "period_start,tenant_id,value,refreshed_at\n2025-09,acme,5,2025-10-01T03:00:00Z\n"
     give(books, tmp_path, replace=True, tenant_network_usage=key)
     with books.admin.write() as con:
-        con.execute(sa.update(t.period_lock).values(state="closed"))
+        force_state(con, "closed")
     before = by_tenant(books)
     with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):
         run(books)
     assert by_tenant(books) == before
     with books.admin.write() as con:
-        con.execute(sa.update(t.period_lock).values(state="provisional"))
+        force_state(con, "provisional")
     run(books)
     assert by_tenant(books) != before
 
@@ -210,7 +210,7 @@ def test_a_delivery_for_a_closed_period_is_kept_aside_and_for_an_open_one_taken(
 ) -> None:
     write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 111111111111 acme team api 1\n")], assembly="a2")
     with books.admin.write() as con:
-        con.execute(sa.update(t.period_lock).values(state="closed"))
+        force_state(con, "closed")
     before = by_tenant(books)
     for _ in range(2):
         run(books)
@@ -220,7 +220,7 @@ def test_a_delivery_for_a_closed_period_is_kept_aside_and_for_an_open_one_taken(
         ("skipped",)
     ]
     with books.admin.write() as con:
-        con.execute(sa.update(t.period_lock).values(state="provisional"))
+        force_state(con, "provisional")
     run(books)
     assert by_tenant(books) != before
 

@@ -18,7 +18,7 @@ from cops_dagster.ledger import allocate, deliver, ingest, publish, state, sweep
 from cops_dagster.ledger.attempt import Attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
-from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
+from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -216,7 +216,7 @@ def test_a_period_that_is_closed_after_a_run_was_planned_refuses_it(
 
     def close() -> None:
         with books.admin.write() as con:
-            con.execute(sa.update(t.period_lock).values(state="closed"))
+            force_state(con, "closed")
 
     Meanwhile(monkeypatch, close)
     with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):

@@ -10,14 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import allocate, budgets, deliver, ingest, publish, reconcile, sweep, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules.verdicts import Verdict
-from cops_dagster.stores import tables as t
-from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
+from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
 from cops_dagster_tests.ledger.test_bad_input import CASES, refused
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump, lake
 
@@ -119,7 +117,7 @@ def test_a_period_that_is_being_closed_takes_nothing_and_an_open_one_does(tmp_pa
         tenant_network_usage=INPUTS["tenant_network_usage"].replace(",2,", ",8,"),
     )  # fmt: skip
     with books.admin.write() as con:
-        con.execute(sa.update(t.period_lock).values(state=state))
+        force_state(con, state)
     before, files = books_but_logs(books), lake(books)
     with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):
         allocate.allocate(books, SEPTEMBER)
@@ -128,7 +126,7 @@ def test_a_period_that_is_being_closed_takes_nothing_and_an_open_one_does(tmp_pa
     assert {name for name in after if after[name] != before[name]} <= {"allocation_key_snapshot"}
     assert lake(books) == files
     with books.admin.write() as con:
-        con.execute(sa.update(t.period_lock).values(state="delayed"))
+        force_state(con, "delayed")
     assert allocate.allocate(books, SEPTEMBER).wrote
 
 
@@ -138,7 +136,7 @@ def test_a_new_delivery_for_a_closed_period_is_kept_aside_and_changes_no_entry(t
     run(books)
     sums = by_tenant(books)
     with books.admin.write() as con:
-        con.execute(sa.update(t.period_lock).values(state="closed"))
+        force_state(con, "closed")
     write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 111111111111 acme team api 1\n")], assembly="a2")
     deliver.look(books, SEPTEMBER)
     assert insist(books) == []

@@ -19,14 +19,6 @@ from cops_dagster.stores import admin as module
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, open_admin
 
-APPEND_ONLY = (
-    "adjustment", "adjustment_booking", "adjustment_effect", "allocation_key_snapshot",
-    "allocation_rule_date", "approval", "budget_history", "cur_delivery", "cur_delivery_breakdown",
-    "cur_delivery_file", "cur_delivery_hold", "cur_delivery_profile", "evidence_index",
-    "expected_cur_schema", "lake_file", "period_lock_event", "publish_journal", "recon_run",
-    "recon_run_tenant", "run_reversal",
-)  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def admin(tmp_path_factory: pytest.TempPathFactory) -> Admin:
@@ -100,32 +92,3 @@ def test_the_code_knows_every_revision_in_order() -> None:
     config.set_main_option("path_separator", "os")
     scripts = ScriptDirectory.from_config(config)
     assert tuple(script.revision for script in scripts.walk_revisions())[::-1] == module.REVISIONS
-
-
-@pytest.mark.parametrize("name", APPEND_ONLY)
-def test_an_append_only_table_takes_inserts_and_refuses_everything_else(admin: Admin, name: str) -> None:
-    table = t.metadata.tables[name]
-    with admin.write() as con:
-        con.execute(sa.insert(table).values(row(table)))
-    before = _rows(admin, table)
-    for change in (
-        sa.update(table).values({table.columns.keys()[-1]: row(table)[table.columns.keys()[-1]]}),
-        sa.delete(table),
-        sa.insert(table).prefix_with("OR REPLACE").values(row(table)),
-    ):
-        with pytest.raises(sa.exc.IntegrityError, match=f"E-APPEND-ONLY {name}"), admin.write() as con:
-            con.execute(change)
-    assert _rows(admin, table) == before
-
-
-def test_a_table_of_state_takes_updates_and_deletes(admin: Admin) -> None:
-    table = t.period_head
-    with admin.write() as con:
-        con.execute(sa.insert(table).values(row(table)))
-        con.execute(sa.update(table).values(run_id="y"))
-        assert con.execute(sa.delete(table)).rowcount == 1
-
-
-def _rows(admin: Admin, table: sa.Table) -> list[tuple[Any, ...]]:
-    with admin.read() as con:
-        return [tuple(line) for line in con.execute(sa.select(table))]

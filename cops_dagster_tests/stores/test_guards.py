@@ -1,0 +1,407 @@
+"""What the database refuses by itself: tables × verbs × roles × period states, each beside what it allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from cops_dagster.rules.periods import MOVES, WRITABLE
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import Admin, open_admin
+from cops_dagster_tests import postgres
+
+ROOT = Path(__file__).resolve().parents[2]
+MONTH = date(2025, 9, 1)
+STATES = ("open", "delayed", "provisional", "final", "closing", "closed")
+
+NEVER_CHANGED = (
+    "adjustment", "adjustment_booking", "adjustment_effect", "alert_event", "allocation_key_snapshot",
+    "allocation_keys", "allocation_rule_date", "allocation_rules", "approval", "aws_invoices",
+    "budget_history", "control_status", "cur_delivery", "cur_delivery_breakdown", "cur_delivery_file",
+    "cur_delivery_hold", "cur_delivery_profile", "evidence_index", "expected_cur_schema", "fx_rates",
+    "invoice_detail", "lake_file", "notification_log", "period_lock_event", "plans", "publish_journal",
+    "recon_run", "recon_run_tenant", "run_reversal",
+)  # fmt: skip
+DELETED_BY_CODE = (
+    "active_cost_allocation_tag", "budget_master", "cur_billing_head", "cur_delivery_place", "cur_read_file",
+    "tag_coverage",
+)  # fmt: skip
+CHANGED_BY_CODE = tuple(sorted(set(t.metadata.tables) - set(NEVER_CHANGED) - set(DELETED_BY_CODE)))
+
+REFUSED = (sa.exc.IntegrityError, sa.exc.InternalError, sa.exc.ProgrammingError, sa.exc.OperationalError)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def admin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Admin]:
+    url = f"sqlite:///{tmp_path / 'admin.db'}" if request.param == "sqlite" else postgres.database()
+    opened = open_admin(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
+    """A database with a row in every table."""
+    folder = tmp_path_factory.mktemp("guards")
+    url = f"sqlite:///{folder / 'admin.db'}" if request.param == "sqlite" else postgres.database()
+    opened = open_admin(url)
+    with opened.write() as con:
+        publish(con)
+        for table in t.metadata.sorted_tables:
+            if not con.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
+                con.execute(sa.insert(table).values(row(table)))
+    yield opened
+    opened.close()
+
+
+def row(table: sa.Table, **given: object) -> dict[str, Any]:
+    """Some value for every column."""
+    values: dict[type, Any] = {
+        sa.Text: "x",
+        sa.BigInteger: 7,
+        sa.Boolean: False,
+        sa.Date: MONTH,
+        sa.DateTime: datetime.fromisoformat("2025-09-01"),
+        t.Money: Decimal("-1.000000000000000001"),
+    }
+    some = {column.name: values[type(column.type)] for column in table.columns}
+    if "status" in some and table.name.endswith("_log"):
+        some["status"] = "running"
+    if table.name in ("recon_exceptions", "invoice_freeze"):
+        some |= {name: None for name in ("resolved_at", "released_at") if name in some}
+    return some | given
+
+
+def publish(con: sa.Connection, run_id: str = "r1", before: str | None = None, **given: object) -> None:
+    """One journal row with its file and head, as `ledger/publish.py` writes them."""
+    table = "fact_cost_allocated"
+    if not con.execute(sa.select(t.period_lock)).first():
+        con.execute(sa.insert(t.period_lock).values(row(t.period_lock, state="open", state_seq=1)))
+    seq = con.execute(
+        sa.insert(t.publish_journal)
+        .values(
+            {name: value for name, value in row(t.publish_journal).items() if name != "journal_seq"}
+            | {"run_id": run_id, "table_name": table, "source_id": "", "predecessor_run_id": before}
+            | given
+        )
+        .returning(t.publish_journal.c.journal_seq)
+    ).scalar_one()  # fmt: skip
+    h = t.period_head
+    if before is None:
+        con.execute(
+            sa.insert(h).values(row(h, table_name=table, source_id="", run_id=run_id, journal_seq=seq))
+        )
+    else:
+        con.execute(sa.update(h).where(h.c.table_name == table).values(run_id=run_id, journal_seq=seq))
+    con.execute(sa.insert(t.lake_file).values(row(t.lake_file, path=run_id, run_id=run_id, table_name=table)))
+
+
+def contents(admin: Admin, name: str) -> list[tuple[Any, ...]]:
+    with admin.read() as con:
+        return [tuple(line) for line in con.execute(sa.select(t.metadata.tables[name]))]
+
+
+def other_value(table: sa.Table) -> dict[str, Any]:
+    """A change of the last column that is no key."""
+    column = [column for column in table.columns if not column.primary_key][-1]
+    values: dict[type, Any] = {
+        sa.Text: "y", sa.BigInteger: 8, sa.Boolean: True, sa.Date: date(2025, 10, 1),
+        sa.DateTime: datetime.fromisoformat("2025-10-01"), t.Money: Decimal(2),
+    }  # fmt: skip
+    return {column.name: values[type(column.type)]}
+
+
+def refused(admin: Admin, change: Any, code: str) -> None:
+    with pytest.raises(REFUSED, match=code), admin.write() as con:
+        con.execute(change)
+
+
+# --- append-only ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NEVER_CHANGED)
+def test_a_table_of_facts_takes_rows_and_no_change_of_them(filled: Admin, name: str) -> None:
+    table = t.metadata.tables[name]
+    before = contents(filled, name)
+    assert before  # the allowed twin: `filled` inserted it
+    refused(filled, sa.update(table).values(other_value(table)), f"E-APPEND-ONLY {name}")
+    refused(filled, sa.delete(table), f"E-APPEND-ONLY {name}")
+    if filled.engine.dialect.name == "postgresql":
+        refused(filled, sa.text(f'TRUNCATE "{name}"'), f"E-APPEND-ONLY {name}")
+    else:
+        first = dict(zip(table.columns.keys(), before[0], strict=True))
+        refused(
+            filled, sa.insert(table).prefix_with("OR REPLACE").values(first | other_value(table)),
+            "E-APPEND-ONLY|E-SUPERSEDED",
+        )  # fmt: skip
+    assert contents(filled, name) == before
+
+
+@pytest.mark.parametrize("name", CHANGED_BY_CODE)
+def test_a_table_of_state_takes_changes_and_loses_no_row(filled: Admin, name: str) -> None:
+    table = t.metadata.tables[name]
+    before = contents(filled, name)
+    assert before
+    refused(filled, sa.delete(table), f"E-APPEND-ONLY {name}")
+    if filled.engine.dialect.name == "postgresql":
+        refused(filled, sa.text(f'TRUNCATE "{name}"'), f"E-APPEND-ONLY {name}")
+    assert contents(filled, name) == before
+
+
+@pytest.mark.parametrize("name", DELETED_BY_CODE)
+def test_a_table_that_is_looked_up_anew_takes_deletes(filled: Admin, name: str) -> None:
+    table = t.metadata.tables[name]
+    with filled.write() as con:
+        assert con.execute(sa.delete(table)).rowcount >= 1
+        con.execute(sa.insert(table).values(row(table)))
+
+
+@pytest.mark.parametrize(
+    ("table", "ended"),
+    [
+        (t.allocation_run_log, {"status": "published"}),
+        (t.cur_ingestion_log, {"status": "succeeded"}),
+        (t.recon_exceptions, {"resolved_at": datetime(2025, 9, 2)}),
+        (t.invoice_freeze, {"released_at": datetime(2025, 9, 2)}),
+    ],
+)
+def test_what_ended_stays_as_it_is_and_what_did_not_can_end(
+    admin: Admin, table: sa.Table, ended: dict[str, object]
+) -> None:
+    with admin.write() as con:
+        con.execute(sa.insert(table).values(row(table)))
+        con.execute(sa.update(table).values(ended))
+    before = contents(admin, table.name)
+    refused(admin, sa.update(table).values(ended), "E-APPEND-ONLY")
+    assert contents(admin, table.name) == before
+
+
+def test_of_a_freeze_only_its_release_is_written(admin: Admin) -> None:
+    with admin.write() as con:
+        con.execute(sa.insert(t.invoice_freeze).values(row(t.invoice_freeze)))
+    refused(admin, sa.update(t.invoice_freeze).values(reason="never mind"), "E-APPEND-ONLY")
+
+
+# --- periods --------------------------------------------------------------------------------------------
+
+
+def put(con: sa.Connection, state: str) -> None:
+    """Walks the period to a state by moves that are allowed."""
+    paths: dict[str, tuple[str, ...]] = {
+        "open": (), "delayed": ("delayed",), "provisional": ("provisional",),
+        "final": ("provisional", "final"), "closing": ("provisional", "final", "closing"),
+        "closed": ("provisional", "final", "closing", "closed"),
+    }  # fmt: skip
+    for one in paths[state]:
+        con.execute(sa.update(t.period_lock).values(state=one, state_seq=t.period_lock.c.state_seq + 1))
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_only_an_open_period_takes_a_journal_row(admin: Admin, state: str) -> None:
+    with admin.write() as con:
+        publish(con)
+        put(con, state)
+    before = contents(admin, "publish_journal")
+    if state in WRITABLE:
+        with admin.write() as con:
+            publish(con, "r2", before="r1")
+        assert len(contents(admin, "publish_journal")) == 2
+        return
+    with pytest.raises(REFUSED, match="E-PERIOD-CLOSED"), admin.write() as con:
+        publish(con, "r2", before="r1")
+    assert contents(admin, "publish_journal") == before
+
+
+def test_a_period_that_nobody_opened_takes_no_journal_row(admin: Admin) -> None:
+    with pytest.raises(REFUSED, match="E-PERIOD-CLOSED"), admin.write() as con:
+        con.execute(sa.insert(t.publish_journal).values(row(t.publish_journal, predecessor_run_id=None)))
+
+
+@pytest.mark.parametrize("here", STATES)
+@pytest.mark.parametrize("there", STATES)
+def test_a_period_moves_as_the_state_machine_says_and_no_other_way(
+    admin: Admin, here: str, there: str
+) -> None:
+    with admin.write() as con:
+        con.execute(sa.insert(t.period_lock).values(row(t.period_lock, state="open", state_seq=1)))
+        put(con, here)
+    move = sa.update(t.period_lock).values(state=there, state_seq=t.period_lock.c.state_seq + 1)
+    if (here, there) in MOVES:
+        with admin.write() as con:
+            assert con.execute(move).rowcount == 1
+    else:
+        refused(admin, move, "E-PERIOD-STATE")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"state": "provisional"}, {"state_seq": 5, "state": "delayed"}, {"period_start": date(2025, 10, 1)}],
+)
+def test_a_move_that_skips_its_number_or_renames_its_period_is_refused(
+    admin: Admin, values: dict[str, object]
+) -> None:
+    with admin.write() as con:
+        con.execute(sa.insert(t.period_lock).values(row(t.period_lock, state="open", state_seq=1)))
+    refused(admin, sa.update(t.period_lock).values(values), "E-PERIOD-STATE")
+
+
+@pytest.mark.parametrize("state", ["provisional", "final", "closing", "closed"])
+def test_a_period_begins_open_or_delayed(admin: Admin, state: str) -> None:
+    refused(
+        admin, sa.insert(t.period_lock).values(row(t.period_lock, state=state, state_seq=1)), "E-PERIOD-STATE"
+    )
+    with admin.write() as con:
+        con.execute(sa.insert(t.period_lock).values(row(t.period_lock, state="delayed", state_seq=1)))
+
+
+# --- one live run ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [None, "r1", "unknown"])
+def test_a_run_over_another_head_is_refused_and_one_over_the_head_is_taken(
+    admin: Admin, before: str | None
+) -> None:
+    with admin.write() as con:
+        publish(con)
+        publish(con, "r2", before="r1")
+    with pytest.raises(REFUSED, match="E-SUPERSEDED"), admin.write() as con:
+        publish(con, "r3", before=before)
+    with admin.write() as con:
+        publish(con, "r3", before="r2")
+
+
+def test_a_file_or_a_head_without_a_journal_row_is_refused(admin: Admin) -> None:
+    with admin.write() as con:
+        publish(con)
+    refused(admin, sa.insert(t.lake_file).values(row(t.lake_file, path="p", run_id="r9")), "E-UNPUBLISHED")
+    refused(admin, sa.update(t.period_head).values(run_id="r9", journal_seq=99), "E-UNPUBLISHED")
+    refused(
+        admin,
+        sa.insert(t.period_head).values(row(t.period_head, source_id="s", run_id="r9")),
+        "E-UNPUBLISHED",
+    )
+
+
+def test_a_head_never_moves_back(admin: Admin) -> None:
+    with admin.write() as con:
+        publish(con)
+        publish(con, "r2", before="r1")
+        first = con.execute(sa.select(sa.func.min(t.publish_journal.c.journal_seq))).scalar_one()
+    refused(admin, sa.update(t.period_head).values(run_id="r1", journal_seq=first), "E-UNPUBLISHED")
+
+
+# --- roles on PostgreSQL ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def roles() -> Iterator[Callable[[str], sa.Engine]]:
+    """Engines of a filled database by role: reader, writer, closer."""
+    url = postgres.database()
+    opened = open_admin(url)
+    with opened.write() as con:
+        publish(con)
+        for table in t.metadata.sorted_tables:
+            if not con.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
+                con.execute(sa.insert(table).values(row(table)))
+    opened.close()
+    owner = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with owner.connect() as con:
+        for _ in range(2):  # twice changes nothing
+            con.exec_driver_sql((ROOT / "deploy/postgresql/roles.sql").read_text(encoding="utf-8"))
+    made: dict[str, sa.Engine] = {}
+
+    def of(role: str) -> sa.Engine:
+        if role not in made:
+            made[role] = sa.create_engine(url)
+
+            @sa.event.listens_for(made[role], "begin")
+            def become(con: sa.Connection) -> None:
+                con.exec_driver_sql(f"SET LOCAL ROLE cops_{role}")
+
+        return made[role]
+
+    yield of
+    for engine in (owner, *made.values()):
+        engine.dispose()
+    # the roles belong to the server: other tests of this process are of one user again
+    database = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with database.connect() as con:
+        con.exec_driver_sql("DROP OWNED BY cops_reader, cops_writer, cops_closer")
+        con.exec_driver_sql("DROP ROLE cops_reader, cops_writer, cops_closer")
+    database.dispose()
+
+
+def tried(engine: sa.Engine, change: Any) -> str:
+    """`done` (and undone), or the first line of the refusal."""
+    with engine.connect() as con, con.begin() as transaction:
+        try:
+            con.execute(change)
+        except sa.exc.DBAPIError as problem:
+            return str(problem.orig).split("\n")[0]
+        finally:
+            transaction.rollback()
+    return "done"
+
+
+@pytest.mark.parametrize("name", sorted(t.metadata.tables))
+@pytest.mark.parametrize("role", ["reader", "writer", "closer"])
+def test_a_role_does_what_it_is_for_and_no_more(
+    roles: Callable[[str], sa.Engine], role: str, name: str
+) -> None:
+    engine, table = roles(role), t.metadata.tables[name]
+    writes = role != "reader"
+    assert tried(engine, sa.select(table)) == "done"
+    assert ("permission denied" in tried(engine, sa.delete(table))) == (
+        not writes or name not in DELETED_BY_CODE
+    )
+    assert "permission denied" in tried(engine, sa.text(f'TRUNCATE "{name}"'))
+    assert "must be owner" in tried(engine, sa.text(f'ALTER TABLE "{name}" DISABLE TRIGGER ALL'))
+    updated = tried(engine, sa.update(table).values(other_value(table)))
+    if not writes or name in NEVER_CHANGED:
+        assert "permission denied" in updated
+    inserted = tried(engine, sa.insert(table).values(row(table)))
+    assert ("permission denied" in inserted) == (not writes)
+
+
+def test_only_the_closer_closes(roles: Callable[[str], sa.Engine]) -> None:
+    lock = t.period_lock
+    seq = lock.c.state_seq + 1
+
+    def close(role: str) -> str:
+        with roles(role).connect() as con, con.begin() as transaction:
+            try:
+                for state in ("provisional", "final", "closing", "closed"):
+                    con.execute(sa.update(lock).values(state=state, state_seq=seq))
+            except sa.exc.DBAPIError as problem:
+                return str(problem.orig).split("\n")[0]
+            finally:
+                transaction.rollback()
+        return "done"
+
+    assert close("closer") == "done"
+    assert "E-ROLE" in close("writer")
+    assert "permission denied" in close("reader")
+
+
+@pytest.mark.parametrize("statement", ["SET session_replication_role = replica", "SET ROLE postgres"])
+def test_a_writer_cannot_step_around_the_guards(roles: Callable[[str], sa.Engine], statement: str) -> None:
+    url = roles("writer").url
+    login = f"cops_login_{url.database}"
+    with sa.create_engine(url, isolation_level="AUTOCOMMIT").connect() as owner:
+        owner.exec_driver_sql(f"CREATE ROLE {login} LOGIN IN ROLE cops_writer")
+    try:
+        engine = sa.create_engine(url.set(username=login))
+        answer = tried(engine, sa.text(statement))
+        allowed = tried(engine, sa.text("SELECT 1"))
+        engine.dispose()
+    finally:
+        with sa.create_engine(url, isolation_level="AUTOCOMMIT").connect() as owner:
+            owner.exec_driver_sql(f"DROP ROLE {login}")
+    assert "permission denied" in answer
+    assert allowed == "done"
