@@ -38,12 +38,19 @@ def test_a_commands_line_runs_as_written(block: Block, workshop: Workshop) -> No
         if "DELIVERY" in line:  # stands for an id that a reader takes from `cops status`
             shown = json.loads(workshop.run("cops status 2025-09 --json").stdout)
             line = line.replace("DELIVERY", shown[0]["deliveries"][0]["delivery_id"][:16])
+        if "RUN_ID" in line:
+            made = json.loads(workshop.run(f"cops runs 2025-09 --json  # before {line}").stdout)
+            newest = [one for one in made if one["table_name"] == "fact_cost_allocated"][-1]
+            line = line.replace("RUN_ID", newest["run_id"])
+        if "ENTRY_ID" in line:
+            shown = json.loads(workshop.run("cops explain --tenant acme --period 2025-07 --json").stdout)
+            line = line.replace("ENTRY_ID", shown["entries"][0]["entry_id"])
         done = workshop.run(line)
         if line.startswith("cops approve"):  # nothing waits in the demo
             assert "E-APPROVAL-UNKNOWN" in done.stderr
             continue
         # 1 says that a check does not hold, which the demo has on purpose; 2 would be a refusal
-        allowed = (0, 1) if line.startswith("cops materialize") else (0,)
+        allowed = (0, 1) if line.startswith(("cops materialize", "cops allocate", "cops close")) else (0,)
         assert done.returncode in allowed, f"{line}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr
 

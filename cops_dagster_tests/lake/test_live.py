@@ -120,13 +120,13 @@ def test_a_file_just_written_and_digested_is_not_digested_twice_but_a_later_chan
 # --- which files are live ------------------------------------------------------------------------------
 
 JOURNAL = """
-# seq table               month    source run
-1     fact_cost_raw       2025-08  a      a8
-2     fact_cost_raw       2025-09  a      a9
-3     fact_cost_raw       2025-09  b      b9
-4     fact_cost_raw       2025-09  a      a9-new
-5     fact_cost_allocated 2025-09  .      one
-6     fact_cost_allocated 2025-09  .      two
+# seq table               month    source run    before
+1     fact_cost_raw       2025-08  a      a8     .
+2     fact_cost_raw       2025-09  a      a9     .
+3     fact_cost_raw       2025-09  b      b9     .
+4     fact_cost_raw       2025-09  a      a9-new a9
+5     fact_cost_allocated 2025-09  .      one    .
+6     fact_cost_allocated 2025-09  .      two    one
 """
 
 
@@ -138,12 +138,13 @@ def con() -> Iterator[sa.Connection]:
         table.create(engine)
     with engine.connect() as made:
         for row in JOURNAL.strip().splitlines()[1:]:
-            seq, table_name, month, source, run_id = row.split()
+            seq, table_name, month, source, run_id, before = row.split()
             common = {
                 "run_id": run_id, "table_name": table_name, "period_start": date.fromisoformat(f"{month}-01"),
                 "source_id": source.strip("."), "row_count": 1, "cost_usd": Decimal(1),
             }  # fmt: skip
             more = {"journal_seq": int(seq), "inputs_id": run_id, "verdicts_json": "[]", "actor": "test",
+                    "predecessor_run_id": before.strip(".") or None,
                     "published_at": datetime(2025, 10, 1)}  # fmt: skip
             made.execute(sa.insert(t.publish_journal).values(**common, **more))
             made.execute(

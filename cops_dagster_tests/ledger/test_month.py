@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, ask, ingest, publish, state, sweep, work
+from cops_dagster.ledger import allocate, ask, ingest, late, publish, state, sweep, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
@@ -215,6 +215,7 @@ def test_a_delivery_for_a_closed_period_is_kept_aside_and_for_an_open_one_taken(
     for _ in range(2):
         run(books)
         assert by_tenant(books) == before
+        late.propose(books, SEPTEMBER)
         assert work.nothing_to_do(books, SEPTEMBER)
     assert answer(books, "SELECT status FROM cur_ingestion_log ORDER BY log_seq DESC LIMIT 1") == [
         ("skipped",)
