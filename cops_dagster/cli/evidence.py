@@ -26,11 +26,19 @@ def verify(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.errors import CopsError
     from cops_dagster.ledger import evidence
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import existing_books
     from cops_dagster.period import Period
 
-    found = evidence.verify(open_books(settings.current()), Period.parse(period) if period else None)
+    wanted = Period.parse(period) if period else None
+    books = existing_books(settings.current())
+    if books is None:  # a fresh home would verify as ok, and a mistyped one with it
+        raise CopsError(
+            "E-EVIDENCE-MISSING", "the admin database", expected="a home that COPS has worked in",
+            found=f"nothing in {settings.current().home}", next_step="correct COPS_HOME or COPS_ADMIN_DB",
+        )  # fmt: skip
+    found = evidence.verify(books, wanted)
     if json:
         output.as_json(asdict(found))
     else:

@@ -73,7 +73,7 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
         ).all()
         tenants = _off_tolerance(con, period)
         frozen = _frozen(con, period)
-    verified = evidence.verify(books)
+    verified = evidence.verify(books, period)  # the chain whole; of the objects those of this month
     verdicts = judge.allocated(books, period)
     if facts.reconciled:
         verdicts += judge.reconciled(books, period)

@@ -5,27 +5,32 @@ belong here: what a run's documents say (`ledger/certificate.py`), where bytes l
 
 Bytes are stored before the transaction, since an index entry without its object would be a lie; an object
 without an entry is only unused. The chain is tamper *evidence*: whoever owns the database, the store and the
-anchors can rewrite all three.
+anchors can rewrite all three. `verify` reads what an attacker may have written: nothing in a row is trusted
+to have its type, and what cannot be read is a finding, never a traceback.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
+from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.stores.objects import Objects, Status, Stored, open_objects
+from cops_dagster.stores.objects import Objects, Status, Stored, key_of, missing, open_objects, tampered
 
-HASH_VERSION = 1
+VERSIONS = (1,)
+"""Every encoding of an entry that ever was, oldest first. A chain never goes back to an older one."""
+HASH_VERSION = VERSIONS[-1]
 _BOUND = (
     "hash_version", "evidence_seq", "prev_hash", "kind", "subject_type", "subject_id", "object_key",
     "object_version_id", "sha256", "size_bytes", "content_type", "run_id", "actor",
@@ -102,10 +107,12 @@ def index(con: sa.Connection, books: Books, kept: Sequence[Kept], run_id: str | 
     """Appends to the chain within the caller's write transaction; the entries' numbers, in order.
 
     What is indexed already for the same subject keeps its number: proving twice adds nothing.
+
+    Raises:
+        CopsError: `E-EVIDENCE-TAMPERED` when the chain does not end where its recorded head says.
     """
     h, e = t.evidence_head, t.evidence_index
-    head = con.execute(sa.select(h).with_for_update()).one_or_none()
-    seq, prev = (head.evidence_seq, head.entry_hash) if head else (0, None)
+    seq, prev = _end(con)
     numbers = []
     for one in kept:
         piece = one.piece
@@ -128,18 +135,43 @@ def index(con: sa.Connection, books: Books, kept: Sequence[Kept], run_id: str | 
         }  # fmt: skip
         prev = entry_hash(values)
         con.execute(sa.insert(e).values(**values, entry_hash=prev))
+        if seq == 1:
+            con.execute(sa.insert(h).values(head_id=1, evidence_seq=seq, entry_hash=prev))
+        else:
+            con.execute(sa.update(h).where(h.c.head_id == 1).values(evidence_seq=seq, entry_hash=prev))
         numbers.append(seq)
-    if head is None and prev is not None:
-        con.execute(sa.insert(h).values(head_id=1, evidence_seq=seq, entry_hash=prev))
-    elif head is not None and seq != head.evidence_seq:
-        con.execute(sa.update(h).values(evidence_seq=seq, entry_hash=prev))
     return numbers
 
 
-def entry_hash(values: Any) -> str:
+def _end(con: sa.Connection) -> tuple[int, str | None]:
+    """Number and hash of the last entry. To append behind a cut tail would bury the cut."""
+    h, e = t.evidence_head, t.evidence_index
+    head = con.execute(sa.select(h).where(h.c.head_id == 1).with_for_update()).one_or_none()
+    last = con.execute(
+        sa.select(e.c.evidence_seq, e.c.entry_hash).order_by(e.c.evidence_seq.desc()).limit(1)
+    ).one_or_none()
+    recorded = (head.evidence_seq, head.entry_hash) if head else (0, None)
+    there = (last.evidence_seq, last.entry_hash) if last else (0, None)
+    if recorded != there:
+        raise CopsError(
+            "E-EVIDENCE-TAMPERED", "the chain of evidence", expected=_end_as_text(*recorded),
+            found=_end_as_text(*there), next_step="stop: run `cops evidence verify`",
+        )  # fmt: skip
+    return there
+
+
+def entry_hash(values: Mapping[Any, Any]) -> str:
     """SHA-256 over an entry's bound columns, each length-prefixed."""
-    recorded: datetime = values["recorded_at"]
-    return digest("evidence", *(values[name] for name in _BOUND), recorded.isoformat(timespec="microseconds"))
+    return digest("evidence", *(values[name] for name in _BOUND), _as_text(values["recorded_at"]))
+
+
+def _as_text(moment: Any) -> Any:
+    """A time to the microsecond. SQLite gives `verify` the text that it holds, which may be none."""
+    try:
+        given = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    except ValueError:
+        return moment
+    return given.isoformat(timespec="microseconds") if isinstance(given, datetime) else given
 
 
 def anchor(books: Books) -> None:
@@ -162,11 +194,19 @@ def find(con: sa.Connection, kind: str, subject_type: str, subject_id: str) -> A
 
 
 def read(books: Books, seq: int) -> bytes:
-    """The bytes of an entry's object. Raises `E-EVIDENCE-MISSING`, `E-EVIDENCE-TAMPERED`."""
+    """The bytes of an entry's object, if entry and bytes are those recorded.
+
+    Raises:
+        CopsError: `E-EVIDENCE-MISSING`, `E-EVIDENCE-TAMPERED`, `E-EVIDENCE-STORE`.
+    """
     e = t.evidence_index
     with books.admin.read() as con:
-        row = con.execute(sa.select(e).where(e.c.evidence_seq == seq)).one()
-    return objects(books).get(row.object_key, row.object_version_id)
+        row = con.execute(_entries().where(e.c.evidence_seq == seq)).mappings().one_or_none()
+    if row is None:
+        raise missing(f"entry {seq}", "no such entry")
+    if row["entry_hash"] != _right_hash(row) or row["object_key"] != key_of(row["sha256"]):
+        raise tampered(f"entry {seq}", "an entry that is not as it was recorded")
+    return objects(books).get(row["object_key"], row["object_version_id"])
 
 
 def verify(books: Books, period: Period | None = None) -> Verification:
@@ -175,59 +215,132 @@ def verify(books: Books, period: Period | None = None) -> Verification:
     Returns:
         ok, or mismatch (something is not what was recorded), or incomplete (something cannot be read).
     """
-    e = t.evidence_index
-    with books.admin.read() as con:
-        rows = con.execute(sa.select(e).order_by(e.c.evidence_seq)).mappings().all()
-        head = con.execute(sa.select(t.evidence_head)).one_or_none()
-        about = None if period is None else _subjects(con, period)
     at = objects(books)
-    findings = [*_chain(rows, head), *_anchored(rows, at)]
-    checked = [row for row in rows if about is None or (row["subject_type"], row["subject_id"]) in about]
+    # before the entries: a head that is anchored while this reads must not look like a cut chain
+    anchors, findings = _anchors(at)
+    try:
+        with books.admin.read() as con:
+            recorded = _recorded(con, period)
+    except (DBAPIError, ValueError) as problem:
+        found = Finding(0, "entries", "rows that can be read", type(problem).__name__, "incomplete")
+        return Verification("incomplete", 0, 0, [*findings, found])
+    rows = recorded.rows
+    findings += [*_chain(rows, recorded.heads), *_anchored(rows, anchors), *_sealed(recorded, at)]
+    checked = [row for row in rows if recorded.about is None or recorded.about.covers(row)]
+    verdicts: dict[Stored, tuple[Status, str]] = {}  # many entries share one object, such as a rule set
     for row in checked:
-        status, found = at.verify(
-            Stored(row["object_key"], row["sha256"], row["size_bytes"], row["object_version_id"])
-        )
+        key, sha256 = str(row["object_key"]), str(row["sha256"])
+        stored = Stored(key, sha256, row["size_bytes"], row["object_version_id"])
+        if stored not in verdicts:
+            verdicts[stored] = at.verify(stored)
+        status, found_there = verdicts[stored]
         if status != "ok":
-            what = f"object of {row['kind']} {row['subject_id'][:16]}"
-            findings.append(Finding(row["evidence_seq"], what, f"{row['size_bytes']} bytes", found, status))
+            what = f"object of {row['kind']} {str(row['subject_id'])[:16]}"
+            findings.append(
+                Finding(row["evidence_seq"], what, f"{row['size_bytes']} bytes", found_there, status)
+            )
     statuses = {finding.status for finding in findings}
     status = "mismatch" if "mismatch" in statuses else "incomplete" if statuses else "ok"
-    return Verification(status, len(rows), len(checked), findings)
+    return Verification(status, len(rows), len(verdicts), findings)
 
 
-def _chain(rows: Sequence[Any], head: Any) -> list[Finding]:
-    found, prev, version = [], None, HASH_VERSION
-    for expected, row in enumerate(rows, start=1):
-        seq = row["evidence_seq"]
-        if seq != expected:
-            found.append(Finding(seq, "number", str(expected), str(seq)))
-            break
-        if row["hash_version"] != version:
-            found.append(Finding(seq, "hash version", str(version), str(row["hash_version"])))
-        if row["prev_hash"] != prev:
-            found.append(Finding(seq, "hash of the entry before", _short(prev), _short(row["prev_hash"])))
-        right = entry_hash(row)
-        if row["entry_hash"] != right:
-            found.append(Finding(seq, "hash of the entry", _short(right), _short(row["entry_hash"])))
-        if not str(row["object_key"]).endswith(f"/{row['sha256']}"):
-            found.append(Finding(seq, "key of the object", row["sha256"][:16], str(row["object_key"])))
-        prev = row["entry_hash"]
-    recorded = (head.evidence_seq, head.entry_hash) if head else (0, None)
-    if recorded != (len(rows), prev):
-        found.append(
-            Finding(
-                0, "recorded length and head", f"{recorded[0]} entries, {_short(recorded[1])}",
-                f"{len(rows)} entries, {_short(prev)}",
-            )
-        )  # fmt: skip
+@dataclass(frozen=True)
+class _About:
+    """What belongs to a period: itself, its runs, its sealed deliveries, the adjustments about it."""
+
+    subjects: set[tuple[str, str]]
+    runs: set[str]
+
+    def covers(self, row: Any) -> bool:
+        return (row["subject_type"], row["subject_id"]) in self.subjects or row["run_id"] in self.runs
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What the database says of the evidence, in one snapshot."""
+
+    rows: Sequence[Any]
+    heads: Sequence[Any]
+    seals: Sequence[tuple[str, str | None]]
+    about: _About | None
+
+
+def _recorded(con: sa.Connection, period: Period | None) -> _Recorded:
+    p = t.period_lock
+    closed = con.execute(sa.select(p.c.period_start, p.c.seal_digest).where(p.c.state == "closed"))
+    return _Recorded(
+        rows=con.execute(_entries().order_by(t.evidence_index.c.evidence_seq)).mappings().all(),
+        heads=con.execute(sa.select(t.evidence_head)).all(),
+        seals=[(f"{row.period_start:%Y-%m}", row.seal_digest) for row in closed],
+        about=None if period is None else _about(con, period),
+    )
+
+
+def _entries() -> sa.Select[Any]:
+    """Entries with their time as it is held: a type would refuse to read what is no time."""
+    e = t.evidence_index
+    return sa.select(
+        *(
+            sa.type_coerce(column, sa.Text).label(column.name) if column is e.c.recorded_at else column
+            for column in e.c
+        )
+    )
+
+
+def _about(con: sa.Connection, period: Period) -> _About:
+    j, h, a = t.publish_journal, t.cur_billing_head, t.adjustment
+    runs = set(con.execute(sa.select(j.c.run_id).where(j.c.period_start == period.start)).scalars())
+    deliveries = con.execute(sa.select(h.c.delivery_id).where(h.c.period_start == period.start)).scalars()
+    about = con.execute(sa.select(a.c.adjustment_id).where(a.c.usage_period_start == period.start)).scalars()
+    subjects = {("period", str(period))} | {("run", one) for one in runs}
+    subjects |= {("delivery", one) for one in deliveries} | {("adjustment", one) for one in about}
+    return _About(subjects, runs)
+
+
+def _chain(rows: Sequence[Any], heads: Sequence[Any]) -> list[Finding]:
+    found: list[Finding] = []
+    seq, prev, version = 0, None, VERSIONS[0]
+    for row in rows:
+        found += _entry(row, seq + 1, prev, version)
+        seq, prev = row["evidence_seq"], row["entry_hash"]
+        version = row["hash_version"] if row["hash_version"] in VERSIONS else version
+    recorded = [(head.head_id, head.evidence_seq, head.entry_hash) for head in heads]
+    if recorded != ([(1, len(rows), prev)] if rows else []):
+        expected = "; ".join(_end_as_text(*head[1:]) for head in recorded) or _end_as_text(0, None)
+        found.append(Finding(0, "recorded length and head", expected, _end_as_text(len(rows), prev)))
     return found
 
 
-def _anchored(rows: Sequence[Any], at: Objects) -> list[Finding]:
+def _entry(row: Any, number: int, prev: str | None, version: int) -> list[Finding]:
+    """What is wrong with one entry, given the number, hash and version that the one before leaves it."""
+    seq, found = row["evidence_seq"], []
+    if seq != number:
+        found.append(Finding(seq, "number", str(number), str(seq)))
+    if row["hash_version"] not in VERSIONS or row["hash_version"] < version:
+        found.append(Finding(seq, "hash version", f"{version} or a newer one", str(row["hash_version"])))
+    if row["prev_hash"] != prev:
+        found.append(Finding(seq, "hash of the entry before", _short(prev), _short(row["prev_hash"])))
+    right = _right_hash(row)
+    if right is None or row["entry_hash"] != right:
+        found.append(Finding(seq, "hash of the entry", _short(right), _short(row["entry_hash"])))
+    return found
+
+
+def _right_hash(row: Any) -> str | None:
     try:
-        anchors = at.anchors()
-    except OSError as problem:
-        return [Finding(0, "anchors", "anchors that can be read", str(problem.strerror), "incomplete")]
+        return entry_hash(row)
+    except TypeError:  # a float, which SQLite lets any column hold and `digest` refuses
+        return None
+
+
+def _anchors(at: Objects) -> tuple[list[tuple[int, str]], list[Finding]]:
+    try:
+        return at.anchors(), []
+    except CopsError as problem:
+        return [], [Finding(0, "anchors", "anchors that can be read", problem.found, "incomplete")]
+
+
+def _anchored(rows: Sequence[Any], anchors: Sequence[tuple[int, str]]) -> list[Finding]:
     hashes = {row["evidence_seq"]: row["entry_hash"] for row in rows}
     return [
         Finding(seq, "anchor", _short(anchored), _short(hashes.get(seq)))
@@ -236,19 +349,29 @@ def _anchored(rows: Sequence[Any], at: Objects) -> list[Finding]:
     ]
 
 
-def _short(value: str | None) -> str:
-    return f"{value[:16]}…" if value else "none"
+def _sealed(recorded: _Recorded, at: Objects) -> list[Finding]:
+    """Every closed period has its seal in the chain, and an anchor behind it: else one was taken away."""
+    found = []
+    # listed anew: a period that was closed since the first listing has its anchor by now
+    reach = max((seq for seq, _ in _anchors(at)[0]), default=0) if recorded.seals else 0
+    entries = {(row["kind"], row["subject_id"], row["sha256"]): row["evidence_seq"] for row in recorded.rows}
+    for period, seal in recorded.seals:
+        seq = entries.get(("seal", period, seal))
+        if seq is None:
+            found.append(Finding(0, f"seal of {period}", _short(seal), "no entry"))
+        elif seq > reach:
+            found.append(
+                Finding(
+                    seq, f"anchor of {period}", f"one at entry {seq} or later",
+                    f"none; if its close was cut short, `cops close {period}` writes it", "incomplete",
+                )
+            )  # fmt: skip
+    return found
 
 
-def _subjects(con: sa.Connection, period: Period) -> set[tuple[str, str]]:
-    """What belongs to a period: itself, its runs, its sealed deliveries, the adjustments about it."""
-    j, h, a = t.publish_journal, t.cur_billing_head, t.adjustment
-    runs = con.execute(sa.select(j.c.run_id).where(j.c.period_start == period.start)).scalars()
-    deliveries = con.execute(sa.select(h.c.delivery_id).where(h.c.period_start == period.start)).scalars()
-    about = con.execute(sa.select(a.c.adjustment_id).where(a.c.usage_period_start == period.start)).scalars()
-    return (
-        {("period", str(period))}
-        | {("run", one) for one in runs}
-        | {("delivery", one) for one in deliveries}
-        | {("adjustment", one) for one in about}
-    )
+def _end_as_text(seq: int, entry: str | None) -> str:
+    return f"{seq} entries, {_short(entry)}"
+
+
+def _short(value: Any) -> str:
+    return f"{str(value)[:16]}…" if value else "none"

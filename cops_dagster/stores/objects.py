@@ -1,8 +1,9 @@
 """The evidence store: objects named by their own digest, written once; anchors and names beside them.
 
-Belongs here: a folder or an S3 prefix behind one port, `Objects`. Does not belong here: what is proof of
-what (`ledger/evidence.py`). Nothing is ever overwritten: the same bytes again change nothing, other bytes
-under the same name are refused. Layout: `objects/<2 hex>/<sha256>`, `anchors/<seq>-<hash>`, `names/<name>`.
+Belongs here: the port, `Objects`, and a folder behind it (S3: `stores/s3_objects.py`). Does not belong
+here: what is proof of what (`ledger/evidence.py`). Nothing is ever overwritten: the same bytes again change
+nothing, other bytes under the same name are refused. Layout: `objects/<2 hex>/<sha256>`, `names/<name>`,
+`anchors/<seq>-<hash>`. Keys come out of a database that may have been tampered with: they are not trusted.
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import files
 
 Status = Literal["ok", "mismatch", "incomplete"]
+_KEY = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})")
+_ANCHOR = re.compile(r"([0-9]{12})-([0-9a-f]{64})")
 _FICLONE = 0x40049409  # ioctl: share the blocks of another file, where the file system can (btrfs, XFS)
 
 
@@ -36,7 +41,7 @@ class Stored:
 
 
 class Objects(Protocol):
-    """Where evidence lies."""
+    """Where evidence lies. Every verb raises `E-EVIDENCE-STORE` when the store does not do its part."""
 
     def put(self, data: bytes) -> Stored:
         """Stores bytes; the same bytes again are the same object."""
@@ -51,7 +56,7 @@ class Objects(Protocol):
         """Writes an object's bytes to a new file. Raises as `get`."""
 
     def verify(self, stored: Stored) -> tuple[Status, str]:
-        """Whether an object is what was stored, and what was found."""
+        """Whether an object is what was stored, and what was found; incomplete if it cannot be read."""
 
     def path(self, key: str) -> Path | None:
         """Where an object lies as a local file; `None` where it does not."""
@@ -80,18 +85,19 @@ def open_objects(uri: str) -> Objects:
     Raises:
         CopsError: `E-SETTING` for any other scheme.
     """
-    scheme, colon, rest = uri.partition("://")
-    if colon and scheme == "s3":
+    scheme = re.match(r"[a-z][a-z0-9+.-]*:", uri)
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    if uri.startswith("s3://") and bucket:
         from cops_dagster.stores.s3_objects import S3Objects
 
-        bucket, _, prefix = rest.partition("/")
         return S3Objects(bucket, prefix.strip("/"))
-    if colon and scheme != "file":
+    if (scheme and scheme[0] != "file:") or uri in ("", "file:", "file://"):
         raise CopsError(
             "E-SETTING", "setting evidence", expected="a folder, file:/folder or s3://bucket/prefix",
             found=repr(uri), next_step="correct COPS_EVIDENCE",
         )  # fmt: skip
-    return FolderObjects(Path(uri.removeprefix("file://").removeprefix("file:")))
+    # absolute, since paths of objects are recorded, and the next process may start elsewhere
+    return FolderObjects(Path(uri.removeprefix("file://").removeprefix("file:")).expanduser().absolute())
 
 
 class FolderObjects:
@@ -110,39 +116,40 @@ class FolderObjects:
     def put_file(self, path: Path) -> Stored:
         """See `Objects`. Blocks are shared where the file system can, else copied; never linked."""
         with self._partial() as partial:
-            _clone(path, partial)
+            with path.open("rb") as source:
+                _copy(source, partial)
             return self._keep(partial, files.sha256(partial), partial.stat().st_size)
 
     def get(self, key: str, version_id: str | None = None) -> bytes:
         """See `Objects`."""
-        try:
-            data = (self.root / key).read_bytes()
-        except OSError as problem:
-            raise missing(key, str(problem.strerror)) from None
+        with self._opened(key) as stream:
+            data = stream.read()
         check(key, hashlib.sha256(data).hexdigest())
         return data
 
     def fetch(self, key: str, target: Path, version_id: str | None = None) -> None:
         """See `Objects`."""
-        try:
-            _clone(self.root / key, target)
-        except OSError as problem:
-            raise missing(key, str(problem.strerror)) from None
+        with self._opened(key) as stream:
+            try:
+                _copy(stream, target)
+            except OSError as problem:
+                raise unusable(str(target), str(problem.strerror)) from None
         check(key, files.sha256(target))
 
     def verify(self, stored: Stored) -> tuple[Status, str]:
         """See `Objects`."""
-        path = self.root / stored.key
+        if stored.key != key_of(stored.sha256):
+            return "mismatch", f"key {stored.key}"
         try:
-            size, sha256 = path.stat().st_size, files.sha256(path)
-        except OSError as problem:
-            return "incomplete", str(problem.strerror)
-        if (size, sha256) != (stored.size_bytes, stored.sha256):
-            return "mismatch", f"{size} bytes, sha256 {sha256[:16]}…"
-        return "ok", f"{size} bytes"
+            with self._opened(stored.key) as stream:
+                sha256, size = digested(iter(lambda: stream.read(1 << 20), b""))
+        except CopsError as problem:
+            return "incomplete", problem.found
+        return compared(stored, sha256, size)
 
     def path(self, key: str) -> Path | None:
         """See `Objects`."""
+        digest_of(key)
         return self.root / key
 
     def name(self, name: str, key: str) -> None:
@@ -162,29 +169,44 @@ class FolderObjects:
         """See `Objects`."""
         with self._partial() as partial:
             partial.write_text(entry_hash, encoding="utf-8")
-            self._link(partial, self.root / "anchors" / f"{seq:012d}-{entry_hash}")
+            self._link(partial, self.root / anchor_name(seq, entry_hash))
 
     def anchors(self) -> list[tuple[int, str]]:
         """See `Objects`."""
-        folder = self.root / "anchors"
-        if not folder.is_dir():
+        try:
+            return anchors_of(path.name for path in (self.root / "anchors").iterdir())
+        except FileNotFoundError:
             return []
-        return sorted(
-            (int(seq), entry_hash)
-            for seq, dash, entry_hash in (path.name.partition("-") for path in folder.iterdir())
-            if dash and seq.isdigit()
-        )
+        except OSError as problem:
+            raise unusable(str(self.root / "anchors"), str(problem.strerror)) from None
+
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[BinaryIO]:
+        digest_of(key)
+        try:
+            # not blocking, not following: a pipe or a link in the object's place is no object
+            handle = os.open(self.root / key, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(handle, "rb") as stream:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise missing(key, "something that is no file")
+                yield stream
+        except OSError as problem:
+            raise missing(key, str(problem.strerror)) from None
 
     @contextmanager
     def _partial(self) -> Iterator[Path]:
-        place = self.root / "partial"
-        place.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=place)
-        os.close(handle)
+        """An empty file that is gone afterwards, whatever happened; failures get their code."""
         try:
-            yield Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)
+            place = self.root / "partial"
+            _make(place)
+            handle, name = tempfile.mkstemp(dir=place)
+            os.close(handle)
+            try:
+                yield Path(name)
+            finally:
+                Path(name).unlink(missing_ok=True)
+        except OSError as problem:
+            raise unusable(str(problem.filename or self.root), str(problem.strerror)) from None
 
     def _keep(self, partial: Path, sha256: str, size: int) -> Stored:
         key = key_of(sha256)
@@ -193,7 +215,7 @@ class FolderObjects:
 
     def _link(self, partial: Path, target: Path) -> None:
         """Gives a complete file its name, unless the name is taken: then the bytes must be the same."""
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make(target.parent)
         partial.chmod(0o444)
         handle = os.open(partial, os.O_RDONLY)
         try:
@@ -205,29 +227,71 @@ class FolderObjects:
         except FileExistsError:
             if files.sha256(target) != files.sha256(partial):
                 raise tampered(target.relative_to(self.root).as_posix(), "other bytes") from None
-            return
+        # also where it was there: who linked it may not have come this far
         files.fsync_folder(target.parent)
 
 
-def _clone(source: Path, target: Path) -> None:
-    with source.open("rb") as read, target.open("wb") as written:
+def _make(folder: Path) -> None:
+    """Makes a folder whose name outlasts a power cut; `mkdir(parents=True)` leaves that to chance."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        files.fsync_folder(folder.parent)
+
+
+def _copy(source: BinaryIO, target: Path) -> None:
+    with target.open("wb") as written:
         try:
-            fcntl.ioctl(written.fileno(), _FICLONE, read.fileno())
+            fcntl.ioctl(written.fileno(), _FICLONE, source.fileno())
         except OSError:
-            shutil.copyfileobj(read, written, 1 << 20)
+            shutil.copyfileobj(source, written, 1 << 20)
+
+
+def digest_of(key: str) -> str:
+    """The digest in a key. Raises `E-EVIDENCE-TAMPERED` for what is no key, such as a path elsewhere."""
+    found = _KEY.fullmatch(key)
+    if found is None:
+        raise tampered(key, "no key of an object")
+    return found[2]
+
+
+def anchor_name(seq: int, entry_hash: str) -> str:
+    """Where an anchor lies; the name says all, so that to list anchors is to read them."""
+    return f"anchors/{seq:012d}-{entry_hash}"
+
+
+def anchors_of(names: Iterable[str]) -> list[tuple[int, str]]:
+    """The anchors that these names stand for, the oldest first."""
+    found = (_ANCHOR.fullmatch(name) for name in names)
+    return sorted({(int(one[1]), one[2]) for one in found if one})
+
+
+def digested(blocks: Iterable[bytes]) -> tuple[str, int]:
+    """Digest and size of a stream."""
+    state, size = hashlib.sha256(), 0
+    for block in blocks:
+        state.update(block)
+        size += len(block)
+    return state.hexdigest(), size
+
+
+def compared(stored: Stored, sha256: str, size: int) -> tuple[Status, str]:
+    """The verdict on bytes that could be read."""
+    same = (sha256, size) == (stored.sha256, stored.size_bytes)
+    return ("ok", f"{size} bytes") if same else ("mismatch", f"{size} bytes, sha256 {sha256[:16]}…")
 
 
 def check(key: str, sha256: str) -> None:
     """Refuses bytes whose digest is not the one in their key."""
-    if key.rpartition("/")[2] != sha256:
+    if digest_of(key) != sha256:
         raise tampered(key, f"bytes of digest {sha256[:16]}…")
 
 
-def tampered(key: str, found: Any) -> CopsError:
+def tampered(key: str, found: str) -> CopsError:
     """What a store says whose object is not what was stored."""
     return CopsError(
         "E-EVIDENCE-TAMPERED", f"evidence {key}", expected="the bytes that were stored under it",
-        found=str(found), next_step="stop: run `cops evidence verify`, and restore the store from its copy",
+        found=found, next_step="stop: run `cops evidence verify`, and restore the store from its copy",
     )  # fmt: skip
 
 
@@ -236,4 +300,12 @@ def missing(key: str, found: str) -> CopsError:
     return CopsError(
         "E-EVIDENCE-MISSING", f"evidence {key}", expected="an object that was stored", found=found,
         next_step="check COPS_EVIDENCE and the rights on it, or restore the store from its copy",
+    )  # fmt: skip
+
+
+def unusable(place: str, found: str) -> CopsError:
+    """What a store says that does not do its part."""
+    return CopsError(
+        "E-EVIDENCE-STORE", f"evidence store {place}", expected="a store that can be read and written",
+        found=found, next_step="check COPS_EVIDENCE, the rights and the space there; then run again",
     )  # fmt: skip

@@ -20,7 +20,7 @@ ALL_PAGES = [*pages.pages(), *sorted((ROOT / "docs" / "adr").glob("*.md"))]
 def codes_in_the_code() -> set[str]:
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "cops_dagster").rglob("*.py")]
     # a code alone, or in front of what a trigger of the database says
-    found = re.findall(r'"(E-[A-Z0-9]+(?:-[A-Z]+)*)[" ]', "\n".join(sources))
+    found = re.findall(r"""["'](E-[A-Z0-9]+(?:-[A-Z]+)*)[" ]""", "\n".join(sources))
     return set(found)
 
 

@@ -1,9 +1,9 @@
-"""The child of the kill sweep: runs a month and dies by SIGKILL at its N-th side effect.
+"""The child of the kill sweep: does one act and dies by SIGKILL at its N-th side effect.
 
-    python kill_points.py FOLDER N      N = 0: runs to the end and prints how many side effects there were
+    python kill_points.py ACT FOLDER N    N = 0: does it to the end and prints how many side effects it had
 
-A side effect is whatever leaves a trace outside the process: a committed transaction, a staged or synced
-file, a replaced or removed one, an Iceberg commit. Each counts twice: before it and after it.
+A side effect is whatever leaves a trace outside the process: a committed transaction, a staged, synced,
+linked, replaced or removed file, an Iceberg commit. Each counts twice: before it and after it.
 """
 
 from __future__ import annotations
@@ -13,20 +13,86 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from pyiceberg.catalog.sql import SqlCatalog
 
+from cops_dagster import settings
+from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger.books import open_books
-from cops_dagster_tests.deliveries import run
+from cops_dagster.ledger import (
+    allocate,
+    approve,
+    close,
+    deliver,
+    handover,
+    late,
+    publish,
+    reconcile,
+    reverse,
+    sweep,
+)
+from cops_dagster.ledger.books import Books, open_books
+from cops_dagster_tests.deliveries import SEPTEMBER, run
 
 passed = 0
 
 
-def main(folder: Path, fatal: int) -> None:
+def take_back(books: Books) -> None:
+    """Reverses September's newest run, unless that was done already."""
+    sweep.sweep(books)
+    with books.admin.read() as con:
+        found = publish.head(con, allocate.TABLE, SEPTEMBER)
+    assert found is not None
+    try:
+        reverse.reverse(books, found.run_id, reason="wrong")
+    except CopsError as refusal:
+        if "took one back" not in refusal.found:
+            raise
+    reconcile.reconcile(books, SEPTEMBER)
+    sweep.sweep(books)
+
+
+def close_it(books: Books) -> None:
+    """Closes September."""
+    sweep.sweep(books)
+    deliver.look(books, SEPTEMBER)  # a copied folder has its files in another place
+    close.close(books, SEPTEMBER)
+
+
+def book_late(books: Books) -> None:
+    """Proposes what came late for September, and books it by a second person."""
+    sweep.sweep(books)
+    deliver.look(books, SEPTEMBER)
+    late.propose(books, SEPTEMBER)
+    second = replace(books, settings=books.settings.model_copy(update={"actor": "second"}))
+    with books.admin.read() as con:
+        made = con.exec_driver_sql("SELECT adjustment_id FROM adjustment").scalar_one()
+    approve.approve(second, made, reason="checked")
+    sweep.sweep(books)
+
+
+def hand_over(books: Books) -> None:
+    """Makes a delivery of files that came without a manifest, and reads it for the first time."""
+    sweep.sweep(books)
+    files = sorted((books.settings.home.parent / "given").glob("*.parquet"))
+    handover.deliver(books, files, SEPTEMBER)
+    deliver.look(books, SEPTEMBER)
+
+
+ACTS: dict[str, Callable[[Books], None]] = {
+    "run": run, "reverse": take_back, "close": close_it, "book": book_late, "deliver": hand_over,
+}  # fmt: skip
+
+
+def books_of(folder: Path) -> Books:
+    return open_books(settings.load(home=folder / "home", cur=str(folder / "cur"), actor="test"))
+
+
+def main(act: str, folder: Path, fatal: int) -> None:
     def point() -> None:
         global passed
         passed += 1
@@ -44,18 +110,17 @@ def main(folder: Path, fatal: int) -> None:
 
         setattr(owner, name, wrapped)
 
-    from cops_dagster import settings
-
-    books = open_books(settings.load(home=folder / "home", cur=str(folder / "cur"), actor="test"))
+    books = books_of(folder)
     around(Engine, "stage")
-    around(os, "fsync")
+    for name in ("fsync", "link", "replace", "unlink"):
+        around(os, name)
     around(shutil, "rmtree")
     around(SqlCatalog, "commit_table")
     around(SqlCatalog, "create_table")
     around(sa.engine.RootTransaction, "commit")
-    run(books)
+    ACTS[act](books)
     sys.stdout.write(f"{passed}\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

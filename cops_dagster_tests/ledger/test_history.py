@@ -321,9 +321,11 @@ class History(RuleBasedStateMachine):
             run(self.books, period)
             assert self.seen() == before
             return "closed takes nothing"
-        if month.state == "final" and newest != month.taken:
-            month.state, month.held = "provisional", False
-            PROBES["other bytes after final"] += 1
+        if newest != month.taken:
+            month.held = False
+            if month.state == "final":
+                month.state = "provisional"
+                PROBES["other bytes after final"] += 1
         inputs = (newest, month.key)
         same = month.head is not None and inputs in (
             month.head.inputs, month.head.took_back.inputs if month.head.took_back else None

@@ -1,8 +1,13 @@
-"""A real process killed at every side effect of a run: the next one ends where an undisturbed one does."""
+"""A real process killed at every side effect of an act: done again, it ends where an undisturbed one does.
+
+CI takes a share of the points; `COPS_TEST_EVERY_POINT=1` takes every one, and pairs of crashes.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -13,54 +18,71 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.ledger import sweep
-from cops_dagster.ledger.books import Books, open_books
-from cops_dagster.settings import load as settings_of
+from cops_dagster.ledger import evidence, sweep
+from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, give, home, lines, run, write
+from cops_dagster_tests.ledger import kill_points
+from cops_dagster_tests.ledger.closing import aged, month, ready
 from cops_dagster_tests.ledger.test_month import answer
 
 ROOT = Path(__file__).resolve().parents[2]
-CHILD = Path(__file__).with_name("kill_points.py")
+CHILD = Path(kill_points.__file__)
+EVERY = bool(os.environ.get("COPS_TEST_EVERY_POINT"))
+LATE = MONTH + "Usage AmazonS3 111111111111 acme team api 5\n"
 
 
-def child(folder: Path, fatal: int) -> subprocess.CompletedProcess[str]:
+def child(act: str, folder: Path, fatal: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(CHILD), str(folder), str(fatal)],
+        [sys.executable, str(CHILD), act, str(folder), str(fatal)],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
 def world(books: Books) -> dict[str, Any]:
-    """What readers see: heads, every entry, the month's lines, the reconciliation, what is pending."""
+    """What people and later acts see: heads, entries, lines, states, seals, evidence, leftovers."""
+
+    def rows(*columns: Any) -> list[tuple[Any, ...]]:
+        with books.admin.read() as con:
+            return [tuple(row) for row in con.execute(sa.select(*columns).order_by(*columns))]
+
+    h, r, lock, e, b = t.period_head, t.recon_run, t.period_lock, t.evidence_index, t.adjustment_booking
     with books.admin.read() as con:
-        h = t.period_head
-        heads = con.execute(sa.select(h.c.table_name, h.c.run_id).order_by(h.c.table_name)).all()
-        recon = con.execute(sa.select(t.recon_run.c.recon_id, t.recon_run.c.variance_usd)).all()
         running = [
             con.execute(sa.select(log.c.status).where(log.c.status == "running")).all()
             for log in (t.cur_ingestion_log, t.allocation_run_log)
         ]
         pending = sweep.pending(con)
         known = {str(Path(path).parent) for path in con.execute(sa.select(t.lake_file.c.path)).scalars()}
+        seal = evidence.find(con, "seal", "period", "2025-09")
     root = books.settings.lake_root
+    sealed = json.loads(evidence.read(books, seal.evidence_seq)) if seal else {}
+    verified = evidence.verify(books)
     return {
-        "heads": heads,
-        "recon": recon,
+        "heads": rows(h.c.table_name, h.c.period_start, h.c.run_id),
+        "journal": rows(t.publish_journal.c.journal_seq, t.publish_journal.c.run_id),
+        "recon": rows(r.c.recon_id, r.c.variance_usd),
+        "states": rows(lock.c.period_start, lock.c.state, lock.c.state_seq),
+        "seal": [sealed.get(name) for name in ("entries_digest", "result_digest", "journal_seq")],
+        "evidence": (verified.status, rows(e.c.kind, e.c.subject_type)),
+        "deliveries": rows(t.cur_billing_head.c.source_id, t.cur_billing_head.c.delivery_id),
+        "bookings": rows(b.c.adjustment_id, b.c.run_id, b.c.period_start),
         "running": running,
         "pending": pending,
         "orphans": [
             str(folder) for folder in root.glob("fact_*/*/*") if str(folder.relative_to(root)) not in known
         ],
         "entries": answer(books, "SELECT * EXCLUDE (delivery_id) FROM fact_cost_allocated ORDER BY entry_id"),
+        "adjustments": answer(
+            books, "SELECT * EXCLUDE (delivery_id, evidence_id) FROM fact_cost_adjustment ORDER BY entry_id"
+        ),
         "lines": answer(books, "SELECT COUNT(*), SUM(line_item_unblended_cost) FROM fact_cost_raw"),
+        "shown": answer(books, "SELECT COUNT(*), SUM(line_item_unblended_cost) FROM cur_billing_master"),
     }
 
 
-@pytest.fixture
-def prepared(tmp_path: Path) -> Path:
+def to_run(folder: Path) -> Books:
     """A month that was run once and then got another delivery and other keys: the next run reverses."""
-    folder = tmp_path / "prepared"
     write(folder / "cur", [lines(MONTH)])
     books = home(folder)
     run(books)
@@ -68,44 +90,115 @@ def prepared(tmp_path: Path) -> Path:
     give(
         books, folder, replace=True, tenant_network_usage=INPUTS["tenant_network_usage"].replace(",2,", ",8,")
     )
-    books.admin.close()
+    return books
+
+
+def to_reverse(folder: Path) -> Books:
+    """A month whose newest run has one before it over the same delivery."""
+    write(folder / "cur", [lines(MONTH)])
+    books = home(folder)
+    run(books)
+    give(
+        books, folder, replace=True, tenant_network_usage=INPUTS["tenant_network_usage"].replace(",2,", ",8,")
+    )
+    run(books)
+    return books
+
+
+def to_book(folder: Path) -> Books:
+    """A closed month for which AWS delivered again."""
+    books = ready(folder)
+    kill_points.close_it(books)
+    month(folder, LATE, assembly="late")
+    return books
+
+
+def to_deliver(folder: Path) -> Books:
+    """Two files that came without a manifest."""
+    made = write(folder / "aside", [lines(MONTH), lines(LATE)])
+    shutil.move(made, folder / "given")
+    (folder / "cur").mkdir()
+    return home(folder)
+
+
+PREPARED = {"run": to_run, "reverse": to_reverse, "close": ready, "book": to_book, "deliver": to_deliver}
+
+
+@pytest.fixture
+def prepared(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    folder = tmp_path / "prepared"
+    folder.mkdir()
+    PREPARED[request.param](folder).admin.close()
     return folder
 
 
 def copy(prepared: Path, name: str) -> Path:
     target = prepared.parent / name
     shutil.copytree(prepared, target)
+    aged(target / "cur")  # whichever folder it lies in, AWS delivered it then
     return target
 
 
+def undisturbed(act: str, prepared: Path) -> tuple[int, dict[str, Any]]:
+    folder = copy(prepared, "undisturbed")
+    done = child(act, folder, 0)
+    assert done.returncode == 0, done.stderr
+    expected = world(kill_points.books_of(folder))
+    assert expected["orphans"] == expected["pending"] == []
+    assert expected["running"] == [[], []]
+    return int(done.stdout), expected
+
+
+def recovered(act: str, folder: Path) -> dict[str, Any]:
+    books = kill_points.books_of(folder)
+    try:
+        kill_points.ACTS[act](books)
+        return world(books)
+    finally:
+        books.admin.close()
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("prepared", ["run"], indirect=True)
 def test_the_same_month_run_by_three_processes_at_once_is_published_once(prepared: Path) -> None:
-    undisturbed = copy(prepared, "undisturbed")
-    assert child(undisturbed, 0).returncode == 0
+    _, alone = undisturbed("run", prepared)
     together = copy(prepared, "together")
     with ThreadPoolExecutor(3) as pool:
-        done = list(pool.map(lambda _: child(together, 0), range(3)))
+        done = list(pool.map(lambda _: child("run", together, 0), range(3)))
     assert [one.returncode for one in done] == [0, 0, 0], [one.stderr[-500:] for one in done]
-    alone, crowd = (
-        world(open_books(settings_of(home=folder / "home", cur=str(folder / "cur"), actor="test")))
-        for folder in (undisturbed, together)
-    )
+    crowd = world(kill_points.books_of(together))
     assert crowd == alone
 
 
-def test_a_run_killed_at_any_side_effect_ends_as_the_undisturbed_one(prepared: Path) -> None:
-    undisturbed = copy(prepared, "undisturbed")
-    done = child(undisturbed, 0)
-    assert done.returncode == 0, done.stderr
-    points = int(done.stdout)
-    expected = world(open_books(settings_of(home=undisturbed / "home", cur=str(undisturbed / "cur"))))
-    assert points >= 24
-    assert expected["orphans"] == expected["pending"] == []
-    every = 1 if os.environ.get("COPS_TEST_EVERY_POINT") else max(points // 16, 1)
-    for fatal in range(1, points + 1, every):
+@pytest.mark.parametrize(
+    ("prepared", "least", "share"),
+    [("run", 60, 12), ("reverse", 30, 4), ("close", 40, 8), ("book", 30, 5), ("deliver", 10, 3)],
+    indirect=["prepared"],
+    ids=["run", "reverse", "close", "book", "deliver"],
+)
+def test_an_act_killed_at_any_side_effect_ends_as_the_undisturbed_one(
+    prepared: Path, least: int, share: int, request: pytest.FixtureRequest
+) -> None:
+    act = str(request.node.callspec.id)
+    points, expected = undisturbed(act, prepared)
+    assert points >= least
+    every = 1 if EVERY else max(points // share, 1)
+    first = 1 if EVERY else random.Random(act).randrange(1, every + 1)
+    for fatal in range(first, points + 1, every):
         folder = copy(prepared, f"killed-at-{fatal}")
-        assert child(folder, fatal).returncode == -9
-        books = open_books(settings_of(home=folder / "home", cur=str(folder / "cur"), actor="test"))
-        run(books)
-        assert world(books) == expected, f"killed at side effect {fatal} of {points}"
-        books.admin.close()
-        shutil.rmtree(folder)
+        assert child(act, folder, fatal).returncode == -9
+        assert recovered(act, folder) == expected, f"killed at side effect {fatal} of {points}"
+
+
+@pytest.mark.parametrize("prepared", ["run", "close"], indirect=True, ids=["run", "close"])
+def test_an_act_killed_again_while_it_recovers_ends_as_the_undisturbed_one(
+    prepared: Path, request: pytest.FixtureRequest
+) -> None:
+    act = str(request.node.callspec.id)
+    points, expected = undisturbed(act, prepared)
+    chance = random.Random(f"twice {act}")
+    for number in range(20 if EVERY else 2):
+        folder = copy(prepared, f"twice-{number}")
+        assert child(act, folder, chance.randrange(1, points + 1)).returncode == -9
+        child(act, folder, chance.randrange(1, points + 1))
+        assert recovered(act, folder) == expected

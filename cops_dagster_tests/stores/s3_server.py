@@ -1,0 +1,176 @@
+"""A small S3 over HTTP: versions, conditional writes, delete markers, parts, and failures on demand."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+SECRET = "TOKEN-THAT-NOBODY-MAY-SEE"
+
+
+@dataclass
+class Bucket:
+    """What the server holds. A version whose bytes are `None` is a delete marker."""
+
+    url: str = ""
+    versions: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
+    parts: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    failures: list[tuple[int, str]] = field(default_factory=list)
+    """Answers that the next requests get, one each."""
+    always: tuple[int, str] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def current(self, key: str) -> bytes | None:
+        found = self.versions.get(key)
+        return found[-1][1] if found else None
+
+    def on_top(self, key: str, data: bytes | None) -> str:
+        """Puts a version, or a delete marker, on top of what is there."""
+        versions = self.versions.setdefault(key, [])
+        versions.append((f"v{len(versions) + 1}", data))
+        return versions[-1][0]
+
+
+@contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A server of one bucket, which boto3 finds by its environment and nothing else."""
+    bucket = Bucket()
+
+    class Handler(_Handler):
+        held = bucket
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    bucket.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    for name in [name for name in os.environ if name.upper().endswith("_PROXY") or name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": bucket.url, "AWS_DEFAULT_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "AKIATEST",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_SESSION_TOKEN": SECRET, "NO_PROXY": "127.0.0.1",
+        "AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    try:
+        yield bucket
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    held: Bucket
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+    def do_GET(self) -> None:
+        self._do()
+
+    def do_PUT(self) -> None:
+        self._do()
+
+    def do_POST(self) -> None:
+        self._do()
+
+    def do_DELETE(self) -> None:
+        self._do()
+
+    def _do(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = urlsplit(self.path)
+        query = {name: value[0] for name, value in parse_qs(parts.query, keep_blank_values=True).items()}
+        key = unquote(parts.path).split("/", 2)[2] if parts.path.count("/") > 1 else ""
+        with self.held.lock:
+            self.held.calls.append(f"{self.command} {key}")
+            failure = self.held.failures.pop(0) if self.held.failures else self.held.always
+            if failure is not None:
+                self._error(*failure)
+            elif self.command == "GET":
+                self._list(query["prefix"]) if "versions" in query else self._get(key, query.get("versionId"))
+            elif self.command == "DELETE":
+                self.held.parts.pop(query["uploadId"], None)
+                self._answer(204)
+            elif self.command == "POST" and "uploads" in query:
+                self.held.parts[key] = {}
+                self._answer(200, _xml("InitiateMultipartUploadResult", f"<UploadId>{key}</UploadId>"))
+            elif "partNumber" in query:
+                if self._intact(body):
+                    self.held.parts[query["uploadId"]][int(query["partNumber"])] = body
+                    self._answer(200, headers={"ETag": f'"{query["partNumber"]}"'})
+            elif self.command == "POST":
+                parts_of = self.held.parts.get(query["uploadId"], {})
+                self._put(key, b"".join(data for _, data in sorted(parts_of.items())), whole=False)
+            elif self._intact(body):
+                self._put(key, body)
+
+    def _intact(self, body: bytes) -> bool:
+        said = self.headers.get("x-amz-checksum-sha256")
+        if said != base64.b64encode(hashlib.sha256(body).digest()).decode():
+            self._error(400, "BadDigest")
+            return False
+        return True
+
+    def _put(self, key: str, body: bytes, *, whole: bool = True) -> None:
+        if self.headers.get("If-None-Match") != "*":
+            self._error(403, "AccessDenied")  # as the policy of a bucket of evidence has it
+        elif self.held.current(key) is not None:
+            self._error(412, "PreconditionFailed")
+        else:
+            version = self.held.on_top(key, body)
+            xml = b"" if whole else _xml("CompleteMultipartUploadResult", "<ETag>x</ETag>")
+            self._answer(200, xml, {"x-amz-version-id": version})
+
+    def _get(self, key: str, version: str | None) -> None:
+        found = self.held.versions.get(key, [])
+        wanted = [one for one in found if one[0] == version] if version else found[-1:]
+        if not wanted or (version is None and wanted[0][1] is None):
+            self._error(404, "NoSuchVersion" if version else "NoSuchKey")
+        elif wanted[0][1] is None:
+            self._error(405, "MethodNotAllowed")
+        else:
+            self._answer(200, wanted[0][1], {"x-amz-version-id": wanted[0][0]})
+
+    def _list(self, prefix: str) -> None:
+        rows = []
+        for key, versions in sorted(self.held.versions.items()):
+            for number, (version, data) in reversed(list(enumerate(versions, start=1))):
+                if key.startswith(prefix):
+                    kind = "DeleteMarker" if data is None else "Version"
+                    newest = str(number == len(versions)).lower()
+                    rows.append(
+                        f"<{kind}><Key>{key}</Key><VersionId>{version}</VersionId>"
+                        f"<IsLatest>{newest}</IsLatest></{kind}>"
+                    )
+        self._answer(
+            200, _xml("ListVersionsResult", "<IsTruncated>false</IsTruncated>" + "".join(rows))
+        )  # fmt: skip
+
+    def _error(self, status: int, code: str) -> None:
+        self._answer(status, _xml("Error", f"<Code>{code}</Code><Message>{SECRET}</Message>"))
+
+    def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _xml(root: str, inner: str) -> bytes:
+    return f'<?xml version="1.0" encoding="UTF-8"?><{root}>{inner}</{root}>'.encode()
