@@ -1,0 +1,168 @@
+"""The commands of the close as people type them: what they print, what they exit with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cops_dagster import settings
+from cops_dagster.cli.main import app
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import close, sweep
+from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, run
+from cops_dagster_tests.ledger.closing import month, ready
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A September that is ready to be closed, and the environment of somebody who works on it."""
+    books = ready(tmp_path)
+    sweep.sweep(books)
+    books.admin.close()
+    monkeypatch.setenv("COPS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COPS_CUR", str(tmp_path / "cur"))
+    monkeypatch.setenv("COPS_ACTOR", "kim")
+    settings.current.cache_clear()
+    return tmp_path
+
+
+def cops(*arguments: str, code: int = 0) -> str:
+    done = CliRunner().invoke(app, arguments)
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def cops_json(*arguments: str, code: int = 0) -> Any:
+    return json.loads(cops(*arguments, "--json", code=code))
+
+
+def as_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COPS_ACTOR", "lee")
+    settings.current.cache_clear()
+
+
+def test_a_dry_run_lists_what_a_close_needs_and_changes_nothing(folder: Path) -> None:
+    found = cops_json("close", "2025-09", "--dry-run")
+    assert found["ready"]
+    assert len(found["readiness"]) == 17
+    assert "earlier periods are closed" in cops("close", "2025-09", "--dry-run")
+    assert [one["to_state"] for one in cops_json("period", "show", "2025-09")] == ["open"]
+
+
+def test_what_blocks_is_printed_and_ends_with_1(folder: Path) -> None:
+    books = ready(folder / "blocked")
+    give(
+        books, folder, replace=True,
+        tenant_network_usage=INPUTS["tenant_network_usage"].replace("globex,2,", "globex,8,"),
+    )  # fmt: skip
+    books.admin.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COPS_HOME", str(folder / "blocked" / "home"))
+        patch.setenv("COPS_CUR", str(folder / "blocked" / "cur"))
+        settings.current.cache_clear()
+        found = cops_json("close", "2025-09", code=1)
+        assert not found["ready"]
+        cops("close", "2025-09", "--dry-run", code=1)
+        cops("close", "2025-09", code=1)
+
+
+def test_a_month_is_closed_once_and_answers_with_its_seal(folder: Path) -> None:
+    first = cops_json("close", "2025-09")
+    again = cops_json("close", "2025-09")
+    assert (first["was_new"], again["was_new"]) == (True, False)
+    assert first["seal_digest"] == again["seal_digest"]
+    assert cops_json("evidence", "verify", "2025-09")["status"] == "ok"
+    assert cops_json("evidence", "replay", "2025-09")["agrees"]
+    assert cops_json("status", "2025-09")[0]["state"] == "closed"
+
+
+def test_a_late_change_goes_from_proposal_to_booking(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cops("close", "2025-09")
+    month(folder, MONTH + "Refund AmazonS3 111111111111 acme team api -5\n", assembly="late")
+    made = cops_json("adjust", "propose", "2025-09")["id"]
+    assert cops_json("adjust", "propose", "2025-09")["id"] is None  # proposed already
+    with pytest.raises(CopsError, match="E-APPROVER"):
+        cops("approve", made, "--reason", "mine")
+    as_another(monkeypatch)
+    done = cops_json("approve", made[:12], "--reason", "checked")
+    assert (done["period"], done["was_new"]) == ("2025-10", True)
+    (listed,) = cops_json("adjust", "list", "2025-09")
+    assert (listed["booked_in"], listed["usage_period"]) == ("2025-10", "2025-09")
+    assert "refund" in cops("adjust", "list")
+
+
+def test_cost_is_moved_once_and_a_difference_is_noted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cops("close", "2025-09")
+    why = ("--reason", "tax is theirs", "--evidence", "TICKET-1")
+    moved = cops_json("adjust", "move", "2025-09", "--from", "__unallocated__", "--to", "acme=100", *why)[
+        "id"
+    ]
+    noted = cops_json("adjust", "note", "2025-09", "--tenant", "acme", "--amount-usd", "0.01", *why)["id"]
+    as_another(monkeypatch)
+    assert cops_json("approve", moved, "--reason", "agreed")["was_new"]
+    assert cops_json("approve", noted, "--reason", "agreed")["was_new"]
+    for wrong in ("acme", "acme=", "acme=x", "=", "acme=1e400"):
+        with pytest.raises(CopsError):
+            cops("adjust", "move", "2025-09", "--from", "acme", "--to", wrong, *why)
+
+
+def test_an_amount_is_explained_down_to_the_delivered_file(folder: Path) -> None:
+    listed = cops_json("explain", "--tenant", "globex", "--period", "2025-09")
+    shared = next(one for one in listed["entries"] if one["rule_id"] == "transfer")
+    found = cops_json("explain", shared["entry_id"])
+    assert found["entry"]["key_value"] == "2.000000000000000000"
+    assert found["rule"]["approved_by"] == "kim"
+    assert found["key"] == {"acme": "1.000000000000000000", "globex": "2.000000000000000000"}
+    assert [group["unblended_usd"] for group in found["line_groups"]] == ["9.000000001000000000"]
+    assert len(found["files"][0]["sha256"]) == 64
+    assert {one["kind"] for one in found["evidence"]} == {"run_inputs", "run_sql", "run_certificate"}
+    assert "delivered files" in cops("explain", shared["entry_id"])
+    for wrong in (["nothing-1"], ["--tenant", "nobody", "--period", "2025-09"], [], ["--tenant", "acme"]):
+        with pytest.raises(CopsError):
+            cops("explain", *wrong)
+
+
+def test_runs_by_command_end_in_a_reconciliation_before_and_after(folder: Path) -> None:
+    done = cops_json("allocate", "2025-09", "--rules-as-of", "2025-09-10", "--note", "agreed", code=0)
+    assert done["reconciliations"]
+    run_id = cops_json("runs", "2025-09")[-1]["run_id"]
+    with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):  # it became final by itself
+        cops("reverse", run_id, "--reason", "not agreed after all")
+    cops("period", "mark-provisional", "2025-09", "--reason", "the rules were not agreed")
+    back = cops_json("reverse", run_id, "--reason", "not agreed after all")
+    before, after = back["reconciliations"]
+    assert (before["run_id"], after["run_id"]) == (run_id, back["run_id"])
+    with pytest.raises(CopsError, match="E-REV"):
+        cops("reverse", run_id, "--reason", "again")
+    with pytest.raises(CopsError, match="E-PARAM"):
+        cops("allocate", "2025-09", "--rules-as-of", "2025-13-01")
+
+
+def test_people_mark_months_with_a_reason(folder: Path) -> None:
+    cops("period", "mark-delayed", "2025-09", "--reason", "AWS is late")
+    cops("period", "mark-provisional", "2025-09", "--reason", "and now it is not")
+    assert cops_json("status", "2025-09")[0]["state"] == "provisional"
+    moves = cops_json("period", "show", "2025-09")
+    assert [one["to_state"] for one in moves] == ["open", "delayed", "provisional"]
+    assert moves[-1]["actor"] == "kim"
+
+
+def test_a_closed_month_materialised_again_is_left_as_it_is(folder: Path) -> None:
+    cops("close", "2025-09")
+    assert cops_json("materialize", "2025-09")["outcome"] == "nothing to do"
+    with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):
+        cops("allocate", "2025-09", "--note", "again")
+
+
+def test_acts_and_commands_agree_on_what_is_closed(folder: Path) -> None:
+    cops("close", "2025-09")
+    books = ready(folder / "acts")
+    assert close.close(books, SEPTEMBER).wrote
+    run(books)
+    books.admin.close()

@@ -1,0 +1,184 @@
+"""The state machine and the readiness list: every boundary from both sides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cops_dagster.period import Period
+from cops_dagster.rules.periods import (
+    MOVES,
+    UNCHANGED_FOR,
+    WRITABLE,
+    ClosingFacts,
+    Delivered,
+    Facts,
+    finality,
+    may_move,
+    open_before,
+    order,
+    readiness,
+    unmet,
+)
+from cops_dagster.rules.verdicts import Verdict
+
+SEPTEMBER = Period(2025, 9)
+STATES = ("open", "delayed", "provisional", "final", "closing", "closed")
+SECOND = timedelta(seconds=1)
+GOOD = Facts(
+    SEPTEMBER,
+    now=datetime(2025, 10, 12),
+    deliveries=[Delivered("report", datetime(2025, 10, 9), is_invoiced=True)],
+    waiting=[],
+    quarantined_lines=0,
+    gap_usd=Decimal("0E-18"),
+    reconciled="ok",
+    marked_by=None,
+)
+HOLD = [
+    Verdict(name, True, "ERROR")
+    for name in (
+        "allocated_equals_pool", "unallocated_within_2_pct", "aws_invoice_matches_cur",
+        "exceptions_explained",
+    )
+]  # fmt: skip
+READY = ClosingFacts(
+    is_current=True, earlier_open=[], verdicts=HOLD, unexplained=[], frozen_by=None, evidence="ok"
+)
+
+
+def missing(facts: Facts) -> list[str]:
+    return [one.name for one in unmet(finality(facts))]
+
+
+def test_a_month_of_which_everything_holds_is_final_and_ready() -> None:
+    assert missing(GOOD) == []
+    assert unmet(readiness(GOOD, READY)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"now": datetime(2025, 10, 8) - SECOND}, "support_fees_have_arrived"),
+        ({"deliveries": []}, "delivery_is_complete"),
+        ({"waiting": ["report: E-SHRINK"]}, "delivery_is_complete"),
+        ({"deliveries": [Delivered("r", datetime(2025, 10, 9), is_invoiced=False)]},
+         "every_cost_line_has_an_invoice"),
+        ({"now": datetime(2025, 10, 9) + UNCHANGED_FOR - SECOND}, "delivery_unchanged_for_72_hours"),
+        ({"quarantined_lines": 1}, "no_line_is_quarantined"),
+        ({"gap_usd": Decimal("-0.000000000000000001")}, "everything_delivered_is_allocated"),
+        ({"gap_usd": None}, "everything_delivered_is_allocated"),
+        ({"reconciled": None}, "period_is_reconciled"),
+        ({"reconciled": "failed"}, "period_is_reconciled"),
+        ({"reconciled": "incomplete"}, "period_is_reconciled"),
+        ({"marked_by": "kim"}, "nobody_holds_it_provisional"),
+    ],
+)  # fmt: skip
+def test_what_makes_a_month_final_is_missed_by_name(change: dict[str, object], name: str) -> None:
+    assert name in missing(replace(GOOD, **change))  # type: ignore[arg-type]
+
+
+def test_72_hours_are_counted_to_the_second() -> None:
+    assert timedelta(hours=72) == UNCHANGED_FOR
+    delivered = [Delivered("r", datetime(2025, 10, 10), is_invoiced=True)]
+    at = replace(GOOD, deliveries=delivered, now=datetime(2025, 10, 13))
+    assert missing(at) == []
+    assert missing(replace(at, now=at.now - SECOND)) == ["delivery_unchanged_for_72_hours"]
+
+
+def test_support_fees_have_arrived_from_the_eighth_on() -> None:
+    early = [Delivered("r", datetime(2025, 10, 1), is_invoiced=True)]
+    at = replace(GOOD, deliveries=early, now=datetime(2025, 10, 8))
+    assert missing(at) == []
+    assert missing(replace(at, now=at.now - SECOND)) == ["support_fees_have_arrived"]
+
+
+@pytest.mark.parametrize("status", ["ok", "warning", "provisional"])
+def test_a_reconciliation_that_did_not_fail_lets_a_month_be_final(status: str) -> None:
+    assert missing(replace(GOOD, reconciled=status)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"is_current": False}, "ledger_was_made_from_todays_inputs"),
+        ({"earlier_open": [Period(2025, 8)]}, "earlier_periods_are_closed"),
+        ({"unexplained": ["acme 3.00 USD"]}, "variance_within_tolerance"),
+        ({"frozen_by": "P1"}, "invoices_are_not_frozen"),
+        ({"evidence": "mismatch"}, "evidence_is_intact"),
+        ({"evidence": "incomplete"}, "evidence_is_intact"),
+        *(
+            ({"verdicts": [Verdict(v.check, v.check != name, "WARN") for v in HOLD]}, name)
+            for name in (one.check for one in HOLD)
+        ),
+        ({"verdicts": [Verdict(v.check, None, "WARN") for v in HOLD]}, "aws_invoice_matches_cur"),
+    ],
+)
+def test_what_a_close_needs_beyond_is_missed_by_name(change: dict[str, object], name: str) -> None:
+    blocking = unmet(readiness(GOOD, replace(READY, **change)))  # type: ignore[arg-type]
+    assert name in [one.name for one in blocking]
+    assert all(one.owner and one.next_step for one in blocking)
+
+
+def test_a_month_without_a_pool_has_no_share_to_judge_and_may_close() -> None:
+    none = [Verdict(v.check, None if v.check.startswith("unallocated") else True, "ERROR") for v in HOLD]
+    assert unmet(readiness(GOOD, replace(READY, verdicts=none))) == []
+
+
+def test_nothing_leads_out_of_closed_and_only_forward_leads_into_it() -> None:
+    assert [there for there in STATES if may_move("closed", there)] == []
+    assert [here for here in STATES if may_move(here, "closed")] == ["closing"]
+    assert [here for here in STATES if may_move(here, "closing")] == ["final"]
+    assert all(
+        here in WRITABLE or there in ("provisional", "closing", "closed", "final") for here, there in MOVES
+    )
+
+
+@given(st.lists(st.sampled_from(STATES), max_size=20))
+def test_any_walk_that_reached_closed_went_through_every_state_on_the_way(walk: list[str]) -> None:
+    at, been = "open", ["open"]
+    for there in walk:
+        if may_move(at, there):
+            at = there
+            been.append(there)
+    if at == "closed":
+        assert [one for one in ("provisional", "final", "closing", "closed") if one not in been] == []
+        assert been.index("closed") == len(been) - 1
+
+
+@pytest.mark.parametrize(
+    ("period", "closed", "known", "expected"),
+    [
+        ("2025-09", [], ["2025-09"], []),
+        ("2025-09", [], ["2025-08", "2025-09"], ["2025-08"]),
+        ("2025-09", ["2025-08"], ["2025-08", "2025-09"], []),
+        (
+            "2025-09",
+            ["2025-07"],
+            ["2025-07", "2025-09"],
+            ["2025-08"],
+        ),  # a month that never came is not closed
+        ("2025-01", ["2024-12"], ["2024-11", "2024-12", "2025-01"], ["2024-11"]),
+        ("2025-07", [], ["2025-08"], []),
+        ("2025-07", [], [], []),
+    ],
+)
+def test_months_close_in_the_order_of_the_calendar(
+    period: str, closed: list[str], known: list[str], expected: list[str]
+) -> None:
+    def days(names: list[str]) -> list[date]:
+        return [Period.parse(name).start for name in names]
+
+    found = open_before(Period.parse(period), days(closed), days(known))
+    assert [str(one) for one in found] == expected
+
+
+def test_states_are_ordered_as_a_month_goes_through_them() -> None:
+    assert [order(state) for state in STATES] == sorted(order(state) for state in STATES)
+    assert {pair for pair in product(STATES, STATES) if may_move(*pair)} == MOVES
