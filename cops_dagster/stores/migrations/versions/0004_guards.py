@@ -59,14 +59,18 @@ def _conditions(distinct: str) -> list[tuple[str, str, str, str, str]]:
     """
     moves = ", ".join(f"'{move}'" for move in _MOVES)
     unreleased = " OR ".join(
-        f"OLD.{name} {distinct} NEW.{name}" for name in ("freeze_seq", "period_start", "reason", "set_by", "set_at")
+        f"OLD.{name} {distinct} NEW.{name}"
+        for name in ("freeze_seq", "period_start", "reason", "set_by", "set_at")
     )
     return [
         (
             "publish_journal", "head", "INSERT", f"NEW.predecessor_run_id {distinct} {_HEAD}",
             "E-SUPERSEDED the run was planned over another head",
         ),
-        ("lake_file", "published", "INSERT", f"NOT {_IN_JOURNAL}", "E-UNPUBLISHED the journal has no such run"),
+        (
+            "lake_file", "published", "INSERT", f"NOT {_IN_JOURNAL}",
+            "E-UNPUBLISHED the journal has no such run",
+        ),
         (
             "period_head", "published", "INSERT", f"NOT {_IN_JOURNAL}",
             "E-UNPUBLISHED the journal has no such run",
@@ -145,7 +149,8 @@ def _postgresql() -> None:
     # only where the roles of deploy/postgresql/roles.sql exist: a database without them has one user
     _postgresql_guard(
         "period_lock", "closer", "UPDATE",
-        "IF NEW.state IN ('closing','closed') AND EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cops_closer') "
+        "IF NEW.state IN ('closing','closed') "
+        "AND EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cops_closer') "
         "AND NOT pg_has_role(current_user, 'cops_closer', 'MEMBER') "
         "THEN RAISE EXCEPTION 'E-ROLE only a member of cops_closer closes a period'; END IF;",
     )  # fmt: skip
