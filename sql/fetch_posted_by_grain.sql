@@ -1,6 +1,7 @@
 -- What stands in the books about one month: its entries and every adjustment booked since, netted at the
--- grain of entries. :usage_period_start is the month it is about, whatever month it was booked in. Without one-time
--- rules it is what deliveries account for: a late one is compared with that, and takes no decision back.
+-- grain of entries. :usage_period_start is the month it is about, whatever month it was booked in. Without
+-- one-time rules it is what deliveries account for: a late one is compared with that, and takes no decision
+-- back.
 WITH posted AS (
     SELECT
         service, service_component, charge_class, tenant_id, plan_id, allocation_method, rule_id,
