@@ -57,6 +57,7 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("key_totals_positive", "Every key that a pool needs has a positive total.", True),
         ("rules_cover_every_pool", "Every pool with cost is claimed by a rule.", False),
         ("rules_unchanged_in_period", "No rule version starts inside the period.", True),
+        ("keys_name_every_tenant", "Every active tenant, and nobody else, has a figure in each key.", False),
         ("keys_fresh_24h", "Keys were refreshed in time (after month end for ended months).", False),
     ),
     "fact_cost_allocated": (

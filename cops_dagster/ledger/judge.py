@@ -137,8 +137,25 @@ def keys(books: Books, period: Period) -> list[Verdict]:
             },
             blocking=True,
         ),
+        _keys_name_everybody(inputs),
         _keys_fresh(period, made.keys, ages),
     ]
+
+
+def _keys_name_everybody(inputs: allocate.Inputs) -> Verdict:
+    """A tenant that a usage file forgot pays nothing of the pool, and the others pay its share."""
+    wrong: list[dict[str, object]] = [
+        {"key_name": name, "tenant_id": tenant, "what": what}
+        for name, key in sorted(inputs.usage.items())
+        for what, tenants in (
+            ("no figure", set(inputs.tenants) - set(key.weights)),
+            ("not active in the month", set(key.weights) - set(inputs.tenants) if inputs.tenants else set()),
+        )
+        for tenant in sorted(tenants)
+    ]
+    return Verdict(
+        "keys_name_every_tenant", not wrong, "WARN", {"keys": len(inputs.usage), "tenants": wrong[:50]}
+    )
 
 
 def _keys_fresh(period: Period, used: dict[str, Any], max_age_hours: dict[str, int]) -> Verdict:

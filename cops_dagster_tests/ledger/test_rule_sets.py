@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, rule_date, rule_effects, rule_sets
+from cops_dagster.ledger import allocate, judge, rule_date, rule_effects, rule_sets
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.load import load
 from cops_dagster.period import Period
@@ -449,3 +449,34 @@ def test_what_is_compared_with_is_a_day_that_exists_or_a_path() -> None:
     assert rule_effects.other_set("rules/2025-09-30.csv") == Path("rules/2025-09-30.csv")
     with pytest.raises(CopsError, match="E-PARAM"):
         rule_effects.other_set("2025-09-31")
+
+
+@pytest.mark.parametrize(
+    ("usage", "wrong"),
+    [
+        ("acme,1 globex,2", []),
+        ("acme,1 globex,0", []),
+        ("acme,1", [("globex", "no figure")]),
+        ("acme,1 globex,2 gone,3", [("gone", "not active in the month")]),
+    ],
+)
+def test_a_key_that_forgets_a_tenant_or_names_another_is_told(
+    tmp_path: Path, usage: str, wrong: list[tuple[str, str]]
+) -> None:
+    write(tmp_path / "cur", [lines(MONTH)])
+    rows = "".join(f"2025-09,{one},2025-10-01T03:00:00Z\n" for one in usage.split())
+    books = home(
+        tmp_path,
+        inputs=INPUTS
+        | {
+            "tenant_network_usage": f"period_start,tenant_id,value,refreshed_at\n{rows}",
+            "tenants": INPUTS["tenants"]
+            .replace("active_from\n", "active_from,active_to\n")
+            .replace("01\n", "01,\n")
+            + "gone,Gone,team,2024-01-01,2025-09-01\n",
+        },
+    )
+    run(books)
+    verdict = next(one for one in judge.keys(books, SEPTEMBER) if one.check == "keys_name_every_tenant")
+    assert verdict.passed == (not wrong)
+    assert [(one["tenant_id"], one["what"]) for one in verdict.figures["tenants"]] == wrong  # type: ignore[union-attr,index]
