@@ -21,7 +21,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
-from cops_dagster.ledger import certificate, evidence, rule_date, rule_sets, run_log
+from cops_dagster.ledger import certificate, evidence, lock, rule_date, rule_sets, run_log
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Head, Publication, Staged, head, publish, refuse, settle
@@ -262,7 +262,7 @@ def answers(con: sa.Connection, found: Head | None, inputs_id: str) -> bool:
 
 
 def allocate(books: Books, period: Period) -> Allocated:
-    """Allocates the tagged month. With the head's own inputs nothing is written.
+    """Allocates the tagged month. With the head's own inputs, or once it is closed, nothing is written.
 
     Raises:
         CopsError: `E-KEY-ZERO` when a key that a pool needs is empty and its rule says `fail`;
@@ -273,8 +273,10 @@ def allocate(books: Books, period: Period) -> Allocated:
         # one snapshot from the plan to the last line read: what is planned over one tagged month must not
         # be computed from the next one, and the published entries must be those of the head planned over
         with attempt(books) as trying, books.admin.read() as con:
-            inputs = gather(con, books.settings, period)
             before = head(con, TABLE, period)
+            if before and lock.is_sealed(con, period):
+                return Allocated(before.run_id, wrote=False)
+            inputs = gather(con, books.settings, period)
             if before and answers(con, before, inputs.inputs_id):
                 return Allocated(before.run_id, wrote=False)
             predecessor = before.run_id if before else None

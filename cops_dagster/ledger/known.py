@@ -328,10 +328,12 @@ def is_older(books: Books, month: layout.ReportMonth, delivered: layout.Delivere
                 h.c.source_id == month.source_id, h.c.period_start == month.period.start
             )
         ).one_or_none()
-        if shown is None or shown.delivery_id == delivery_id:
+        if shown is not None and shown.delivery_id == delivery_id:
             return False
-        if lock.state_of(con, month.period) in ("closing", "closed"):
+        if lock.is_sealed(con, month.period):
             return True
+        if shown is None:
+            return False
         i = t.cur_ingestion_log
         was_shown = con.execute(
             sa.select(i.c.log_seq).where(i.c.delivery_id == delivery_id, i.c.status == "succeeded").limit(1)
@@ -368,7 +370,7 @@ def is_late(con: sa.Connection, source_id: str, period: Period, place: str) -> b
 def is_sealed(con: sa.Connection, source_id: str, period: Period, place: str) -> bool:
     """What lies at this place is the delivery that a closed month was sealed with."""
     p, h = t.cur_delivery_place, t.cur_billing_head
-    if lock.state_of(con, period) not in ("closing", "closed"):
+    if not lock.is_sealed(con, period):
         return False
     return bool(
         con.execute(
@@ -411,10 +413,10 @@ def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) 
         before = con.execute(sa.select(h.c.delivery_id, h.c.location_json).where(*key)).one_or_none()
         if before and (before.delivery_id, before.location_json) == (delivery_id, place):
             return
-        here = lock.state_of(con, month.period)
-        if here in ("closing", "closed"):
+        if lock.is_sealed(con, month.period):
             return  # what is sealed is shown from the evidence store, wherever AWS' files lie
-        if here == "final" and before and before.delivery_id != delivery_id:
+        is_final = lock.state_of(con, month.period) == "final"
+        if is_final and before and before.delivery_id != delivery_id:
             lock.move(
                 con, month.period, "provisional", reason=OTHER_BYTES, actor=books.actor,
                 evidence_id=f"delivery {delivery_id}",

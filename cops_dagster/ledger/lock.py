@@ -24,6 +24,11 @@ def state_of(con: sa.Connection, period: Period) -> str:
     return found or "open"
 
 
+def is_sealed(con: sa.Connection, period: Period) -> bool:
+    """What stands is the answer to any inputs: the period is closed, or being closed."""
+    return state_of(con, period) in ("closing", "closed")
+
+
 def hold(con: sa.Connection, period: Period, actor: str, *, reason: str = "first run of the period") -> str:
     """The period's state, its row locked until the transaction ends; made open when it has none."""
     table = t.period_lock

@@ -19,7 +19,7 @@ from cops_dagster.lake import live, tagging
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_TAGGED
-from cops_dagster.ledger import ingest
+from cops_dagster.ledger import ingest, lock
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication, Staged, head, publish, settle
@@ -46,6 +46,8 @@ class Tagged:
 def tag(books: Books, period: Period) -> Tagged:
     """Tags the ingested month; with unchanged lines, mapping and registry nothing is written.
 
+    Of a closed month nothing is either, whatever came since.
+
     Raises:
         CopsError: `E-PERIOD-UNKNOWN` when nothing is ingested.
     """
@@ -53,8 +55,10 @@ def tag(books: Books, period: Period) -> Tagged:
     def once() -> Tagged:
         # one snapshot from the plan to the last line read, as in allocation
         with attempt(books) as trying, books.admin.read() as con:
-            inputs_id = inputs_of(con, books.settings, period)
             before = head(con, TABLE, period)
+            if before is not None and lock.is_sealed(con, period):
+                return Tagged(before.run_id, wrote=False)
+            inputs_id = inputs_of(con, books.settings, period)
             root = books.settings.lake_root
             if (
                 before is not None

