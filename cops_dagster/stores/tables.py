@@ -365,12 +365,36 @@ recon_run_tenant = sa.Table(
     _money("variance_pct"), _money("warning_tolerance_usd", null=False),
     _money("failure_tolerance_usd", null=False), _text("status", null=False),
 )
-recon_exceptions = sa.Table(
+recon_run_statement = sa.Table(  # the view tenant_statement is the newest; rounding is shown apart
+    "recon_run_statement", metadata,
+    _key("recon_seq", sa.BigInteger), _key("tenant_id"), _date("period_start", null=False),
+    _money("direct_usd", null=False), _money("shared_usd", null=False),
+    _money("adjustments_usd", null=False), _money("markup_usd", null=False),
+    _money("total_usd", null=False), _text("currency", null=False), _money("fx_rate"),
+    _money("direct"), _money("shared"), _money("adjustments"), _money("markup"), _money("rounding"),
+    _money("total"),
+)  # direct … total are cents of `currency`; NULL while the rate is missing
+recon_run_bridge = sa.Table(  # the view cost_bridge is the newest; tenant_id '' is the whole month
+    "recon_run_bridge", metadata,
+    _key("recon_seq", sa.BigInteger), _key("tenant_id"), _key("position", sa.BigInteger),
+    _date("period_start", null=False), _text("step", null=False), _text("kind", null=False),
+    _money("amount_usd", null=False), _money("cumulative_usd", null=False),
+    sa.CheckConstraint("kind IN ('level','change')", name="kind"),
+)
+recon_exceptions = sa.Table(  # every difference of every reconciliation; one amount, one decision
     "recon_exceptions", metadata,
-    _key("exception_id"), _date("period_start", null=False), _int("recon_seq"), _text("tenant_id"),
-    _text("class", null=False), _money("amount_usd", null=False), _text("owner"), _text("decision"),
-    _text("evidence_id"), _text("opened_by", null=False), _time("opened_at", null=False),
-    _text("resolved_by"), _time("resolved_at"), _text("note"),
+    _key("exception_id"), _date("period_start", null=False), _int("recon_seq"), _text("stage"),
+    _text("subject_id"), _text("tenant_id"), _text("class", null=False), _money("amount_usd", null=False),
+    _text("owner"), _text("decision"), _text("evidence_id"), _text("opened_by", null=False),
+    _time("opened_at", null=False), _text("decided_by"), _time("decided_at"), _text("resolved_by"),
+    _time("resolved_at"), _time("withdrawn_at"), _text("note"),
+)  # stage: aws_invoice | cur | tenant_invoice; withdrawn: the difference is no longer there
+document_conflict = sa.Table(  # documents that came twice with other content: both versions are kept
+    "document_conflict", metadata,
+    _key("conflict_id"), _text("table_name", null=False), _text("document_id", null=False),
+    _date("period_start", null=False), _text("tenant_id"), _text("stored_json", null=False),
+    _text("given_json", null=False), _money("difference_usd", null=False), _text("actor", null=False),
+    _time("seen_at", null=False),
 )
 
 # --- coverage, budgets, controls, alerts --------------------------------------------------------------------
@@ -388,8 +412,14 @@ budget_master = sa.Table(
     "budget_master", metadata,
     _key("budget_id"), _text("scope_type", null=False), _text("scope_value"),
     _date("period_start", null=False), _text("basis", null=False), _money("target_usd", null=False),
-    _money("actual_usd", null=False), _money("forecast_usd"), _text("level", null=False),
-    _time("last_refreshed_at", null=False),
+    _money("actual_usd", null=False), _money("forecast_usd"), _money("forecast_error_usd"),
+    _text("forecast_method"), _text("level", null=False), _time("last_refreshed_at", null=False),
+)
+aws_budget = sa.Table(  # AWS Budgets as last read, beside ours; COPS never writes them
+    "aws_budget", metadata,
+    _key("account_id"), _key("budget_name"), _text("budget_type", null=False), _text("time_unit", null=False),
+    _text("currency", null=False), _money("limit_amount"), _money("actual_amount"),
+    _money("forecast_amount"), _time("fetched_at", null=False),
 )
 budget_history = sa.Table(
     "budget_history", metadata,
@@ -397,17 +427,24 @@ budget_history = sa.Table(
     _money("target_usd", null=False), _money("actual_usd", null=False), _money("forecast_usd"),
     _text("level", null=False),
 )
-control_status = sa.Table(
+control_status = sa.Table(  # every evaluation; `measured_at` is how old the fact is that was judged
     "control_status", metadata,
     _key("control"), _key("evaluated_at", sa.DateTime), _text("status", null=False),
-    _text("target"), _text("measured"), _text("detail"),
+    _text("target", null=False), _text("measured", null=False), _text("evidence", null=False),
+    _time("measured_at"), _text("owner", null=False), _text("next_step", null=False),
+    sa.CheckConstraint("status IN ('ok','warning','failed','unknown')", name="status"),
 )
 alert_state = sa.Table(
     "alert_state", metadata,
-    _key("fingerprint"), _text("alert_rule", null=False), _text("scope", null=False),
+    _key("fingerprint"), _text("alert_rule", null=False), _text("scope", null=False), _date("period_start"),
     _text("state", null=False), _text("severity", null=False), _int("episode", null=False),
-    _money("measured"), _time("since", null=False), _time("last_evaluated_at", null=False),
+    _int("step", null=False), _text("title", null=False), _text("measured"), _text("detail", null=False),
+    _text("next_step", null=False), _text("dagster_run_id"),
+    _time("since", null=False), _time("since_data", null=False), _time("fired_at"), _time("resolved_at"),
+    _text("resolved_because"), _time("last_data_at", null=False), _time("last_evaluated_at", null=False),
     _text("acked_by"), _time("ack_expires_at"),
+    sa.CheckConstraint("state IN ('inactive','pending','firing','resolved')", name="state"),
+    sa.CheckConstraint("severity IN ('P1','P2','P3','P4')", name="severity"),
 )
 alert_event = sa.Table(
     "alert_event", metadata,
@@ -415,18 +452,25 @@ alert_event = sa.Table(
     _text("event", null=False), _text("severity"), _text("actor"), _text("detail"),
     _time("occurred_at", null=False),
 )
-notification_log = sa.Table(
+alert_silence = sa.Table(  # P1 is never silenced; a silence ends within seven days
+    "alert_silence", metadata,
+    _key("silence_id"), _text("alert_rule"), _date("period_start"), _text("severity", null=False),
+    _text("reason", null=False), _text("actor", null=False), _time("starts_at", null=False),
+    _time("ends_at", null=False),
+)
+notification_log = sa.Table(  # one row per alert and receiver, written after the receiver answered
     "notification_log", metadata,
     _seq("notification_seq"), _text("fingerprint", null=False), _int("episode", null=False),
-    _text("receiver", null=False), _text("reason", null=False), _text("status", null=False),
-    _text("detail"), _time("sent_at", null=False),
+    _text("receiver", null=False), _text("reason", null=False), _text("severity", null=False),
+    _int("step", null=False), _text("status", null=False), _text("detail"), _time("sent_at", null=False),
 )
 invoice_freeze = sa.Table(
     "invoice_freeze", metadata,
     _seq("freeze_seq"), _date("period_start", null=False), _text("reason", null=False),
-    _text("set_by", null=False), _time("set_at", null=False), _text("released_by"),
-    _time("released_at"), _text("release_evidence_id"),
-)
+    _text("cause", null=False), _text("set_by", null=False), _time("set_at", null=False),
+    _text("release_requested_by"), _text("release_reason"), _text("released_by"), _time("released_at"),
+    _text("release_evidence_id"),
+)  # cause: fingerprint and episode of the alert; each cause is released by itself
 evidence_index = sa.Table(
     "evidence_index", metadata,
     _seq("evidence_seq"), _text("prev_hash"), _text("entry_hash"), _text("kind", null=False),
@@ -461,6 +505,14 @@ VIEWS: dict[str, str] = {
         "SELECT * FROM recon_run_tenant WHERE recon_seq IN "
         "(SELECT max(recon_seq) FROM recon_run GROUP BY period_start)"
     ),
+    "tenant_statement": (
+        "SELECT * FROM recon_run_statement WHERE recon_seq IN "
+        "(SELECT max(recon_seq) FROM recon_run GROUP BY period_start)"
+    ),
+    "cost_bridge": (
+        "SELECT * FROM recon_run_bridge WHERE recon_seq IN "
+        "(SELECT max(recon_seq) FROM recon_run GROUP BY period_start)"
+    ),
 }
 """Views of the admin database, name → SELECT, in the SQL that SQLite and PostgreSQL share."""
 
@@ -470,5 +522,7 @@ VIEW_OF: dict[str, str] = {
     "expected_cur_schema_vN": "expected_cur_schema",
     "recon_summary": "recon_run",
     "recon_tenant": "recon_run_tenant",
+    "tenant_statement": "recon_run_statement",
+    "cost_bridge": "recon_run_bridge",
 }
 """The table whose column types a view's columns have."""
