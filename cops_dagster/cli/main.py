@@ -17,7 +17,9 @@ from cops_dagster.cli import (
     approve,
     demo,
     evidence,
+    exceptions,
     explain,
+    freeze,
     lake,
     materialize,
     period,
@@ -25,6 +27,7 @@ from cops_dagster.cli import (
     rules,
     runs,
     show,
+    statement,
     tags,
 )
 from cops_dagster.errors import CopsError
@@ -45,6 +48,8 @@ app.command("runs")(show.runs)
 app.command("allocate")(runs.allocate)
 app.command("reverse")(runs.reverse)
 app.command("explain")(explain.explain)
+app.command("statement")(statement.statement)
+app.command("bridge")(statement.bridge)
 app.command("close")(period.close)
 app.command("approve")(approve.approve)
 app.command("init")(admin.init)
@@ -52,6 +57,8 @@ app.command("demo")(demo.demo)
 app.add_typer(admin.app, name="admin")
 app.add_typer(adjust.app, name="adjust")
 app.add_typer(evidence.app, name="evidence")
+app.add_typer(exceptions.app, name="exceptions")
+app.add_typer(freeze.app, name="freeze")
 app.add_typer(lake.app, name="lake")
 app.add_typer(period.app, name="period")
 app.add_typer(rules.app, name="rules")

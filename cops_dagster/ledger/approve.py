@@ -12,7 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ledger import exceptions, freeze
 from cops_dagster.ledger.books import Books
+from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -21,6 +23,8 @@ SUBJECT = "cur_delivery"
 """What an approval of a held delivery is about."""
 ADJUSTMENT = "adjustment"
 NOTE = "variance_note"
+EXCEPTION = "exception"
+FREEZE = "invoice_freeze"
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,14 @@ class Approved:
 
 
 def approve(books: Books, subject: str, *, reason: str) -> Approved:
-    """Approves what waits under an id or an unambiguous beginning of it: a delivery, an adjustment, a note.
+    """Approves what waits under an id or an unambiguous beginning of it.
+
+    A delivery, an adjustment, a variance note, a decided exception, the release of a freeze.
 
     Raises:
         CopsError: `E-APPROVAL-UNKNOWN`, `E-APPROVER` (the one who asked cannot approve), `E-PARAM`;
-            `E-ADJUSTMENT-STALE` when the books changed since the adjustment was proposed.
+            `E-ADJUSTMENT-STALE` when the books changed since the adjustment was proposed;
+            `E-UNDECIDED` for an exception that nobody decided on; `E-FREEZE-CAUSE`.
     """
     if not reason.strip():
         raise CopsError(
@@ -89,6 +96,10 @@ def approve(books: Books, subject: str, *, reason: str) -> Approved:
         return _adjustment(books, found, approval)
     if kind == NOTE:
         return _note(books, found, approval)
+    if kind == EXCEPTION:
+        return _exception(books, found, approval)
+    if kind == FREEZE:
+        return _release(books, found, approval)
     return _delivery(books, found, approval)
 
 
@@ -100,17 +111,18 @@ def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
     if subject:
         named = sa.select(a).where(a.c.adjustment_id.startswith(subject, autoescape=True), a.c.line_count > 0)
         found += [(ADJUSTMENT, row) for row in con.execute(named)]
-        noted = sa.select(e).where(
-            e.c.exception_id.startswith(subject, autoescape=True), e.c["class"] == "variance_note"
+        named = sa.select(e).where(
+            e.c.exception_id.startswith(subject, autoescape=True), e.c.withdrawn_at.is_(None)
         )
-        found += [(NOTE, row) for row in con.execute(noted)]
+        found += [(NOTE if row.stage is None else EXCEPTION, row) for row in con.execute(named)]
+        found += [(FREEZE, row) for row in freeze.requested(con) if freeze.name_of(row) == subject]
     if len(found) != 1:
         raise CopsError(
             "E-APPROVAL-UNKNOWN",
             f"id {subject!r}",
             expected="one thing that waits for approval",
             found=f"{len(found)}",
-            next_step="take the id from `cops status PERIOD` or `cops adjust list`",
+            next_step="take the id from `cops status PERIOD`, `cops adjust list` or `cops exceptions list`",
         )
     return found[0]
 
@@ -198,4 +210,47 @@ def _note(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
                 **approval,
             )
         )  # fmt: skip
+    return done
+
+
+def _exception(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
+    period = Period.of(row.period_start)
+    done = Approved(
+        EXCEPTION, row.exception_id, period, f"exception {row.exception_id[:16]} of {period}",
+        row.resolved_at is None, f"cops materialize {period}",
+    )  # fmt: skip
+    if row.resolved_at is not None:
+        return done
+    if row.decided_at is None:
+        raise CopsError(
+            "E-UNDECIDED", done.what, expected="a decision with evidence, made by somebody else",
+            found="none yet",
+            next_step=f"cops exceptions decide {row.exception_id[:16]} --decision … --evidence LINK",
+        )  # fmt: skip
+    _require_another(books, done.what, row.decided_by)
+    subject = digest(row.exception_id, row.decision, row.evidence_id)
+    with books.admin.write() as con:
+        exceptions.resolve(con, row, by=books.actor, at=approval["approved_at"])
+        con.execute(
+            sa.insert(t.approval).values(
+                subject_id=row.exception_id, subject_digest=subject, requested_by=row.decided_by, **approval
+            )
+        )
+    return done
+
+
+def _release(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
+    period, name = Period.of(row.period_start), freeze.name_of(row)
+    done = Approved(
+        FREEZE, name, period, f"release of the invoice freeze {name}", True, f"cops freeze check {period}"
+    )
+    _require_another(books, done.what, row.release_requested_by)
+    with books.admin.write() as con:
+        freeze.release(con, row, by=books.actor, at=approval["approved_at"])
+        subject = digest(name, row.cause, row.release_reason, row.release_evidence_id)
+        con.execute(
+            sa.insert(t.approval).values(
+                subject_id=name, subject_digest=subject, requested_by=row.release_requested_by, **approval
+            )
+        )
     return done

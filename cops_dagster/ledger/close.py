@@ -24,11 +24,13 @@ from cops_dagster.ledger import (
     bundle,
     certificate,
     evidence,
+    freeze,
     judge,
     lock,
     periods,
     seal,
     sweep,
+    watch,
     work,
 )
 from cops_dagster.ledger.books import Books
@@ -68,7 +70,10 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
         known = con.execute(sa.select(t.cur_billing_head.c.period_start).distinct()).scalars().all()
         explained = con.execute(
             sa.select(e.c.tenant_id, e.c.amount_usd).where(
-                e.c.period_start == period.start, e.c.resolved_at.is_not(None)
+                e.c.period_start == period.start,
+                e.c.resolved_at.is_not(None),
+                e.c.withdrawn_at.is_(None),
+                e.c.stage == "tenant_invoice",
             )
         ).all()
         tenants = _off_tolerance(con, period)
@@ -111,11 +116,10 @@ def _unexplained(tenants: Sequence[Any], explained: Sequence[Any]) -> list[str]:
 
 
 def _frozen(con: sa.Connection, period: Period) -> str | None:
-    f = t.invoice_freeze
-    row = con.execute(
-        sa.select(f).where(f.c.period_start <= period.start, f.c.released_at.is_(None)).limit(1)
-    ).one_or_none()
-    return f"frozen since {row.set_at:%Y-%m-%d}: {row.reason}" if row else None
+    found = freeze.in_force(con, period)
+    return (
+        f"{freeze.name_of(found[0])} since {found[0].set_at:%Y-%m-%d}: {found[0].reason}" if found else None
+    )
 
 
 def _head_is_plain(books: Books, period: Period) -> bool:
@@ -271,6 +275,7 @@ def _finish(books: Books, period: Period, document: bytes, kept: list[Kept]) -> 
             return  # another process sealed it; the seal has no time, so it is the same one
         numbers = evidence.index(con, books, kept)
         _show_from_evidence(con, books, period, kept)
+        watch.end_period(con, period, because="the period is closed", actor=books.actor)
         lock.move(
             con, period, "closed", reason="sealed", actor=books.actor, evidence_id=str(numbers[-1]),
             seal_digest=kept[-1].sha256, seal_journal_seq=sealed["journal_seq"],

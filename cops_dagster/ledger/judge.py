@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import active_tags, allocate, ingest, rule_date, tag
+from cops_dagster.ledger import active_tags, allocate, exceptions, ingest, rule_date, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
@@ -222,20 +222,16 @@ def _operator_share(engine: Any, period: Period) -> Decimal | None:
 
 def reconciled(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `recon_summary`: variance, exceptions, AWS's own invoices."""
-    with books.admin.read() as con, books.engine() as engine:
-        r, e = t.recon_run, t.recon_exceptions
+    with books.admin.read() as con:
+        r, a = t.recon_run, t.aws_invoices
         newest = con.execute(
             sa.select(r).where(r.c.period_start == period.start).order_by(r.c.recon_seq.desc()).limit(1)
         ).one()
-        undecided = con.execute(
-            sa.select(e.c.exception_id).where(e.c.period_start == period.start, e.c.decision.is_(None))
-        ).scalars().all()  # fmt: skip
-        a = t.aws_invoices
+        found = exceptions.current(con, period)
         issued = con.execute(
-            sa.select(a.c.invoice_id, a.c.amount_before_tax, a.c.tax).where(a.c.period_start == period.start)
-        ).all()
-        books.namespace(engine, con, period).provide(["fact_cost_raw"])
-        billed = engine.fetch("fetch_cost_by_invoice", {"period_start": period.start}).dicts()
+            sa.select(sa.func.count()).select_from(a).where(a.c.period_start == period.start)
+        ).scalar_one()
+    waiting = [one for one in found if one.status in ("open", "decided")]
     return [
         verdicts.variance_within_tolerance(
             newest.worst_tenant_status if newest.status == "provisional" else newest.status,
@@ -243,10 +239,16 @@ def reconciled(books: Books, period: Period) -> list[Verdict]:
             newest.variance_pct,
             newest.worst_tenant_id,
         ),
-        Verdict("exceptions_explained", not undecided, "WARN", {"undecided_exceptions": len(undecided)}),
+        verdicts.exceptions_explained(
+            len(found), [(one.kind, one.subject_id, one.amount_usd, one.status) for one in waiting]
+        ),
         verdicts.aws_invoice_matches_cur(
-            {row.invoice_id: (row.amount_before_tax, row.tax) for row in issued},
-            {row["invoice_id"]: (row["before_tax_usd"], row["tax_usd"]) for row in billed},
+            int(issued),
+            [
+                (one.subject_id, one.amount_usd, one.status == "resolved")
+                for one in found
+                if one.stage == "aws_invoice" and one.kind != "rounding"
+            ],
         ),
     ]
 

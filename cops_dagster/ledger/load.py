@@ -8,19 +8,22 @@ The checks run inside the write transaction, so what they saw stays true until t
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import frames, load_checks
+from cops_dagster.ledger import frames, freeze, load_checks
 from cops_dagster.ledger.frames import Row
 from cops_dagster.ledger.load_checks import Key, Rows
+from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.settings import Tags
 from cops_dagster.stores import tables as t
@@ -81,12 +84,55 @@ def load(
             single cells (see `frames.read`); `E-LOAD-CONFLICT`, `E-INV-CONFLICT`, `E-INV-DUP`,
             `E-LOAD-IMMUTABLE`, `E-PERIOD-CLOSED`; `E-TENANT-UNKNOWN`, `E-PLAN-UNKNOWN`,
             `E-KEY-UNKNOWN`, `E-MAP-DUP`, `E-ACCOUNT-OVERLAP`, `E-BUDGET-OVERLAP`, `E-RULE-METHOD`,
-            `E-RULE-SUM`, `E-RULE-DATES`, `E-RULE-OVERLAP`, `E-RULE-CYCLE`, `E-INV-LINK`, `E-FX`.
+            `E-RULE-SUM`, `E-RULE-DATES`, `E-RULE-OVERLAP`, `E-RULE-CYCLE`, `E-INV-LINK`, `E-FX`,
+            `E-FREEZE`. A document in conflict is refused and kept in `document_conflict`.
     """
     given = read_files(paths)
-    with admin.write() as con:
-        reports = store(con, given, replace=replace, tags=tags)
+    try:
+        with admin.write() as con:
+            reports = store(con, given, replace=replace, tags=tags)
+    except DocumentConflict as refusal:
+        # the load is refused whole; that somebody sent another version of a document is kept
+        with admin.write() as con:
+            _keep_conflict(con, refusal, actor)
+        raise
     return LoadReport(actor, now(), reports)
+
+
+class DocumentConflict(CopsError):
+    """`E-INV-CONFLICT`: a document that came again with other content; both versions are at hand."""
+
+    stored: Row
+    given: Row
+
+
+def _keep_conflict(con: sa.Connection, refusal: DocumentConflict, actor: str) -> None:
+    stored, given = refusal.stored.values, refusal.given.values
+    usd = [_document_usd(values) for values in (stored, given)]
+    columns = _differing(refusal.given, refusal.stored)
+    contents = [
+        json.dumps({name: load_checks.plain(values[name]) for name in columns}, sort_keys=True)
+        for values in (stored, given)
+    ]
+    table, document = refusal.given.table, str(given["invoice_id"])
+    conflict_id = digest("document-conflict-1", table, document, given.get("tenant_id"), *contents)
+    c = t.document_conflict
+    if not con.execute(sa.select(c.c.conflict_id).where(c.c.conflict_id == conflict_id)).first():
+        con.execute(
+            sa.insert(c).values(
+                conflict_id=conflict_id, table_name=table, document_id=document,
+                period_start=stored["period_start"], tenant_id=given.get("tenant_id"),
+                stored_json=contents[0], given_json=contents[1], difference_usd=usd[1] - usd[0],
+                actor=actor, seen_at=now(),
+            )
+        )  # fmt: skip
+
+
+def _document_usd(values: Mapping[str, Any]) -> Decimal:
+    """The document's amount; of an AWS one in its base currency, before tax and tax together."""
+    if "amount_usd" in values:
+        return Decimal(values["amount_usd"] or 0)
+    return Decimal(values["amount_before_tax"] + values["tax"])
 
 
 def read_files(paths: Sequence[Path]) -> dict[str, list[Row]]:
@@ -112,6 +158,9 @@ def store(
         after = {**stored[name], **new, **changed}
         if new or changed:
             load_checks.check_versions(name, after, spelling)
+        if name == "invoice_detail":
+            for row in new.values():
+                freeze.require_none(con, row.where("period_start"), row.values)
         replaced = tuple(_write(con, name, new.values(), changed, stored[name]))
         reports[name] = TableReport(len(new), unchanged, replaced)
     load_checks.check_names_of_tenants(con, given, spelling)
@@ -200,9 +249,9 @@ def _conflict(row: Row, other: Row, whose: str, next_step: str) -> CopsError:
     columns = _differing(row, other)
     clash = row.table == "tag_aliases" and "canonical" in columns  # one tag value, two meanings
     first = "canonical" if clash else columns[0]
-    code = "E-INV-CONFLICT" if row.table in load_checks.DOCUMENTS else "E-LOAD-CONFLICT"
-    return CopsError(
-        "E-MAP-DUP" if clash else code,
+    is_document = row.table in load_checks.DOCUMENTS
+    refusal = (DocumentConflict if is_document else CopsError)(
+        "E-MAP-DUP" if clash else "E-INV-CONFLICT" if is_document else "E-LOAD-CONFLICT",
         f"{row.where(first)} ({load_checks.shown(row.table, row.values)})",
         expected=f"{load_checks.plain(other.values[first])} as in {whose}",
         found=load_checks.plain(row.values[first])
@@ -220,6 +269,9 @@ def _conflict(row: Row, other: Row, whose: str, next_step: str) -> CopsError:
             },
         },
     )
+    if isinstance(refusal, DocumentConflict):
+        refusal.stored, refusal.given = other, row
+    return refusal
 
 
 def _way_out(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, reconcile, state
+from cops_dagster.ledger import approve, state
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import move, state_of
 from cops_dagster.period import Period
@@ -110,7 +110,7 @@ def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
         now(),
         [rules.Delivered(row.source_id, row.delivered_at, row.invoice_state == "final") for row in shown],
         _waiting(con, period),
-        reconcile.quarantined_rows(con, period),
+        state.quarantined(con, period)[0],
         None if allocated is None else allocated - delivered,
         reconciled,
         _marked_by(con, period),

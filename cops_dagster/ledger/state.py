@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, reconcile
+from cops_dagster.ledger import approve
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
@@ -182,7 +182,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
         run_id=run.run_id if run else None,
         last_ingestion=(last.error_code or last.status) if last else None,
         delivered_at=max((row.delivered_at for row in shown), default=None),
-        quarantined_lines=reconcile.quarantined_rows(con, period),
+        quarantined_lines=quarantined(con, period)[0],
         layouts=", ".join(sorted({f"{row.layout} {row.file_format or 'parquet'}" for row in shown})),
     )  # fmt: skip
 
@@ -206,6 +206,17 @@ def allocated_usd(con: sa.Connection, period: Period) -> Decimal | None:
         )
     ).scalars().all()  # fmt: skip
     return sum(costs, Decimal(0)) if costs else None  # each row holds its run's net, reversal included
+
+
+def quarantined(con: sa.Connection, period: Period) -> tuple[int, Decimal]:
+    """Lines of a period that are set aside, and their cost in USD."""
+    h, j = t.period_head, t.publish_journal
+    rows = con.execute(
+        sa.select(j.c.row_count, j.c.cost_usd)
+        .join(h, h.c.run_id == j.c.run_id)
+        .where(h.c.table_name == "cur_quarantine", h.c.period_start == period.start)
+    ).all()
+    return sum(row.row_count for row in rows), sum((row.cost_usd for row in rows), Decimal(0))
 
 
 def runs(books: Books, period: Period) -> list[dict[str, Any]]:

@@ -41,13 +41,18 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class TenantCost:
-    """What the ledger holds for a tenant and plan, with the plan's markup in basis points."""
+    """What the ledger holds for a tenant and plan, with the plan's markup in basis points.
+
+    `direct` is the part of `basis` whose lines named the tenant; the rest came by rules.
+    """
 
     tenant_id: str
     unblended: int
     basis: int
     markup_bps: int = 0
     adjustments: int = 0
+    amortized: int = 0
+    direct: int = 0
 
 
 @dataclass
@@ -56,6 +61,9 @@ class TenantLine:
 
     tenant_id: str
     allocated: int = 0
+    amortized: int = 0
+    direct: int = 0
+    shared: int = 0
     operator: int = 0
     unallocated: int = 0
     adjustments: int = 0
@@ -106,6 +114,8 @@ def reconcile(
     tolerance: Tolerance,
     *,
     is_final: bool,
+    conflicts: int = 0,
+    missing_entities: int = 0,
 ) -> Reconciliation:
     """Reconciles a period.
 
@@ -113,14 +123,20 @@ def reconcile(
         costs: per tenant and plan; the two reserved names are recognised.
         invoices: (tenant, amount) of every issued document, credit notes negative.
         is_final: every AWS invoice of the month is issued; before that the result is provisional.
+        conflicts: documents of the month that came twice with other content and wait for a decision.
+        missing_entities: AWS entities that invoiced the month before and not this one.
 
-    The period's status is that of the worst tenant, never of the netted total; `incomplete` when
-    nothing is invoiced or nothing allocated, but not both: a month of nothing matches no invoice.
+    The period's status is that of the worst tenant, never of the netted total; `failed` while a document
+    is in conflict; `incomplete` when an AWS entity has not invoiced, or when nothing is invoiced or nothing
+    allocated, but not both: a month of nothing matches no invoice.
     """
     lines: dict[str, TenantLine] = {}
     for cost in costs:
         line = lines.setdefault(cost.tenant_id, TenantLine(cost.tenant_id))
         line.allocated += cost.unblended
+        line.amortized += cost.amortized
+        line.direct += cost.direct
+        line.shared += cost.basis - cost.direct
         if cost.tenant_id == OPERATOR:
             line.operator += cost.unblended
         elif cost.tenant_id == UNALLOCATED:
@@ -137,8 +153,13 @@ def reconcile(
     for line in made.lines:
         line.warning_tolerance, line.failure_tolerance = tolerance.of(line.expected, line.invoice_lines)
     made.worst = max(made.lines, key=lambda line: (_RANK[line.status], abs(line.variance)), default=None)
+    worst = made.worst.status if made.worst else "ok"
     if bool(costs) != bool(invoices):
         made.status = "incomplete"
+    elif not is_final:
+        made.status = "provisional"
+    elif conflicts or worst == "failed":
+        made.status = "failed"
     else:
-        made.status = (made.worst.status if made.worst else "ok") if is_final else "provisional"
+        made.status = "incomplete" if missing_entities else worst
     return made

@@ -210,29 +210,40 @@ def variance_within_tolerance(
     )
 
 
-def aws_invoice_matches_cur(
-    issued: Mapping[str, tuple[Decimal, Decimal]], cur: Mapping[str, tuple[Decimal, Decimal]]
-) -> Verdict:
-    """Each AWS invoice ties to the CUR by invoice id: before tax, then tax, to the cent.
+def exceptions_explained(count: int, waiting: Sequence[tuple[str, str, Decimal, str]]) -> Verdict:
+    """Every difference that the reconciliation found is settled, or decided by two people with evidence.
 
-    Both are (before tax, tax) in USD. Invoices carry cents and the CUR more decimals, so half a cent
-    on each side is rounding. Nothing loaded, nothing to judge.
+    Args:
+        count: current exceptions.
+        waiting: of those that are not, class, subject, USD and status (open or decided).
     """
-    bound = Decimal("0.01")
-    differing: list[dict[str, object]] = []
-    for invoice_id, amounts in sorted(issued.items()):
-        billed = cur.get(invoice_id, (Decimal(0), Decimal(0)))
-        for part, invoiced, delivered in zip(("before tax", "tax"), amounts, billed, strict=True):
-            if abs(invoiced - delivered) > bound:
-                differing.append(
-                    {"invoice_id": invoice_id, "part": part, "invoiced_usd": invoiced, "cur_usd": delivered}
-                )
-    missing = sorted(name for name in cur if name and name not in issued)
+    shown: list[Mapping[str, object]] = [
+        {"class": kind, "subject": subject, "usd": usd, "status": status}
+        for kind, subject, usd, status in waiting
+    ]
+    return Verdict(
+        "exceptions_explained",
+        not waiting,
+        "WARN",
+        {"exceptions": count, "undecided_exceptions": len(waiting), "waiting": shown},
+    )
+
+
+def aws_invoice_matches_cur(invoices: int, gaps: Sequence[tuple[str, Decimal, bool]]) -> Verdict:
+    """Each AWS invoice ties to the CUR by invoice id, before tax and tax, or the difference is explained.
+
+    Args:
+        invoices: documents loaded for the period; without any there is nothing to judge.
+        gaps: differences beyond rounding: invoice and part, invoiced − delivered in USD, explained.
+    """
+    differing: list[Mapping[str, object]] = [
+        {"invoice": subject, "difference_usd": usd} for subject, usd, explained in gaps if not explained
+    ]
     return Verdict(
         "aws_invoice_matches_cur",
-        not differing and not missing if issued else None,
+        not differing if invoices else None,
         "WARN",
-        {"invoices": len(issued), "differing": differing, "not_loaded": ", ".join(missing)},
+        {"invoices": invoices, "explained": len(gaps) - len(differing), "differing": differing},
     )
 
 

@@ -379,7 +379,7 @@ recon_run_bridge = sa.Table(  # the view cost_bridge is the newest; tenant_id ''
     _key("recon_seq", sa.BigInteger), _key("tenant_id"), _key("position", sa.BigInteger),
     _date("period_start", null=False), _text("step", null=False), _text("kind", null=False),
     _money("amount_usd", null=False), _money("cumulative_usd", null=False),
-    sa.CheckConstraint("kind IN ('level','change')", name="kind"),
+    sa.CheckConstraint("kind IN ('level','change','part')", name="kind"),
 )
 recon_exceptions = sa.Table(  # every difference of every reconciliation; one amount, one decision
     "recon_exceptions", metadata,
@@ -388,7 +388,7 @@ recon_exceptions = sa.Table(  # every difference of every reconciliation; one am
     _text("owner"), _text("decision"), _text("evidence_id"), _text("opened_by", null=False),
     _time("opened_at", null=False), _text("decided_by"), _time("decided_at"), _text("resolved_by"),
     _time("resolved_at"), _time("withdrawn_at"), _text("note"),
-)  # stage: aws_invoice | cur | tenant_invoice; withdrawn: the difference is no longer there
+)  # stage: aws_invoice | cur | tenant_invoice | document; withdrawn: the difference is not there any more
 document_conflict = sa.Table(  # documents that came twice with other content: both versions are kept
     "document_conflict", metadata,
     _key("conflict_id"), _text("table_name", null=False), _text("document_id", null=False),
@@ -461,8 +461,9 @@ alert_silence = sa.Table(  # P1 is never silenced; a silence ends within seven d
 notification_log = sa.Table(  # one row per alert and receiver, written after the receiver answered
     "notification_log", metadata,
     _seq("notification_seq"), _text("fingerprint", null=False), _int("episode", null=False),
-    _text("receiver", null=False), _text("reason", null=False), _text("severity", null=False),
-    _int("step", null=False), _text("status", null=False), _text("detail"), _time("sent_at", null=False),
+    _text("receiver", null=False), _text("reason", null=False), _text("retried_reason"),
+    _text("severity", null=False), _int("step", null=False), _text("status", null=False), _text("detail"),
+    _time("sent_at", null=False),
 )
 invoice_freeze = sa.Table(
     "invoice_freeze", metadata,

@@ -170,7 +170,7 @@ def _reconciliation() -> None:
         sa.Column("cumulative_usd", Money, nullable=False),
         sa.PrimaryKeyConstraint("recon_seq", "tenant_id", "position", name=op.f("pk_recon_run_bridge")),
         sa.CheckConstraint(
-            "kind IN ('level','change')",
+            "kind IN ('level','change','part')",
             name=op.f("ck_recon_run_bridge_kind"),
         ),
     )
@@ -325,6 +325,7 @@ def _alerts() -> None:
         sa.Column("episode", sa.BigInteger, nullable=False),
         sa.Column("receiver", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("retried_reason", sa.Text, nullable=True),
         sa.Column("severity", sa.Text, nullable=False),
         sa.Column("step", sa.BigInteger, nullable=False),
         sa.Column("status", sa.Text, nullable=False),

@@ -1,0 +1,70 @@
+"""`cops freeze`: may new invoices be issued, and letting them again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Whether new invoices may be issued.")
+
+_Period = Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Whether new invoices may be issued."""
+
+
+@app.command("check")
+def check(
+    period: _Period, json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False
+) -> None:
+    """Ask before issuing an invoice of a month: exit 0 when it may be issued, 1 when it is frozen."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import freeze as act
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    wanted = Period.parse(period)
+    with open_books(settings.current()).admin.read() as con:
+        found = act.in_force(con, wanted)
+    if json:
+        output.as_json(
+            {
+                "period": str(wanted),
+                "frozen": bool(found),
+                "freezes": [{"name": act.name_of(row), **row._mapping} for row in found],
+            }
+        )
+    elif not found:
+        output.say(f"{wanted}: invoices are not frozen")
+    for row in () if json else found:
+        output.say(f"{wanted}: {act.name_of(row)} since {row.set_at:%Y-%m-%d %H:%M} UTC: {row.reason}")
+        if row.release_requested_by:
+            output.say(f"  release asked for by {row.release_requested_by}: {row.release_reason}")
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command("release")
+def release(
+    period: _Period,
+    reason: Annotated[str, typer.Option(help="Why it may end.")],
+    evidence: Annotated[str, typer.Option(metavar="LINK", help="What proves it.")],
+) -> None:
+    """Ask for the end of a month's freeze, once it reconciles again; a second person approves it."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import freeze as act
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    wanted = Period.parse(period)
+    names = act.request_release(open_books(settings.current()), wanted, reason=reason, evidence=evidence)
+    if not names:
+        output.say(f"{wanted}: no freeze of this month is in force")
+    for name in names:
+        output.say(f"{wanted}: release of {name} asked for; now a second person:")
+        output.say(f"cops approve {name} --reason '…'")

@@ -1,0 +1,91 @@
+"""`cops statement`, what a billing system writes invoices from; `cops bridge`, from AWS's bill to ours."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """How a statement is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+_Period = Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")]
+_As = Annotated[Format, typer.Option("--format", help="table, csv or json.")]
+
+
+def statement(period: _Period, as_: _As = Format.table) -> None:
+    """Print what every tenant owes for a month, in their currency, to the cent."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import statement as act
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    found = act.statement(open_books(settings.current()), Period.parse(period))
+    if as_ is not Format.table:
+        _plain(found.rows, as_)
+        return
+    shown = ("direct", "shared", "adjustments", "markup", "rounding", "total")
+    output.table(
+        f"{period}: statement ({found.status}, charge basis {found.basis})",
+        ["tenant", "total USD", "rate", "currency", *shown],
+        [
+            [
+                row["tenant_id"], output.usd(row["total_usd"]), f"{row['fx_rate'].normalize():f}",
+                row["currency"], *(output.usd(row[name]) for name in shown),
+            ]
+            for row in found.rows
+        ],
+        right=["total USD", "rate", *shown],
+    )  # fmt: skip
+
+
+def bridge(
+    period: _Period,
+    tenant: Annotated[str, typer.Option(help="Of one tenant instead of the whole month.")] = "",
+    as_: _As = Format.table,
+) -> None:
+    """Print the steps from AWS's bill to our invoices."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import statement as act
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+
+    rows = act.bridge(open_books(settings.current()), Period.parse(period), tenant)
+    if as_ is not Format.table:
+        _plain(rows, as_)
+        return
+    output.table(
+        f"{period}: from AWS's bill to our invoices{f' ({tenant})' if tenant else ''}",
+        ["step", "USD", ""],
+        [
+            [
+                row["step"].replace("_", " "),
+                ("+" if row["kind"] == "change" and row["amount_usd"] > 0 else "")
+                + output.usd(row["amount_usd"]),
+                {"level": "=", "part": "of which", "change": ""}[row["kind"]],
+            ]
+            for row in rows
+        ],
+        right=["USD"],
+    )
+
+
+def _plain(rows: list[dict[str, object]], as_: Format) -> None:
+    import sys
+
+    from cops_dagster.cli import output
+    from cops_dagster.ledger.csv_cells import write
+
+    if as_ is Format.json:
+        output.as_json(rows)
+    else:
+        write(sys.stdout, rows)

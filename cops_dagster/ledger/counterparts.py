@@ -1,0 +1,276 @@
+"""What a reconciliation compares: the ledger, AWS's invoices, and the tenants' documents.
+
+Belongs here: reading the three sides of one period, in atto-dollars, in one snapshot. Does not belong
+here: comparing them (`rules/reconciliation.py`, `rules/exceptions.py`), recording it (`ledger/recon_log.py`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.ledger import state
+from cops_dagster.ledger.books import Books
+from cops_dagster.money import amount
+from cops_dagster.period import Period
+from cops_dagster.rules.allocation import UNALLOCATED
+from cops_dagster.rules.exceptions import AwsInvoice, Billed, Ledger, TenantFacts
+from cops_dagster.rules.reconciliation import TenantCost
+from cops_dagster.stores import tables as t
+
+
+@dataclass
+class Counterparts:
+    """The three sides of one period.
+
+    Attributes:
+        aws: totals of the month's lines in every cost view, USD.
+        documents: per issued tenant document: tenant, invoice id, atto-USD.
+        rates: atto-USD for one unit of each currency on the documents of the month.
+        currencies: the currency of each tenant's invoices.
+    """
+
+    aws: dict[str, Any]
+    costs: list[TenantCost]
+    by_class: dict[str, dict[str, int]]
+    documents: list[tuple[str, str, int]]
+    billed: list[Billed]
+    issued: list[AwsInvoice]
+    issued_before: list[AwsInvoice]
+    ledger: Ledger
+    is_final: bool
+    conflicts: int
+    rates: dict[str, int] = field(default_factory=dict)
+    currencies: dict[str, str] = field(default_factory=dict)
+    foreign: dict[str, list[int]] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, TenantFacts]:
+        """What may explain each tenant's variance."""
+        documents: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+        for tenant, invoice_id, usd in self.documents:
+            documents[tenant].append((invoice_id, usd))
+        names = {*documents, *self.by_class}
+        return {
+            name: TenantFacts(documents[name], self.by_class.get(name, {}), self.foreign.get(name, ()))
+            for name in names
+        }
+
+
+def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
+    """Reads all three sides. Documents in another currency stand in USD at their frozen rate."""
+    basis = books.settings.charge.basis
+    start = {"period_start": period.start}
+    with books.engine() as engine:
+        names = books.namespace(engine, con, period)
+        names.provide(["fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated", "fact_cost_adjustment"])
+        # tagging preserves every cost view exactly, so its few rows stand for the month's lines
+        aws = engine.fetch("measure_fact_cost_tagged", start).one()
+        allocated = engine.fetch("fetch_allocated_by_tenant", start).dicts()
+        booked = engine.fetch("fetch_adjustments_by_tenant", start).dicts()
+        billed = engine.fetch("fetch_cost_by_invoice", start).dicts()
+        unclaimed = engine.fetch("fetch_unclaimed_by_service", start).dicts()
+        pools = engine.fetch("fetch_pool_by_service", start).dicts()
+    costs = _costs(allocated, booked, basis, markups(con, period))
+    by_class: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for row in allocated:
+        classes, charge_class = by_class[row["tenant_id"]], row["charge_class"]
+        classes[charge_class] = classes.get(charge_class, 0) + amount.from_decimal(row[f"{basis}_usd"])
+    issued = aws_invoices(con, period)
+    documents = [(row.tenant_id, row.invoice_id, _atto(row.amount_usd)) for row in invoices(con, period)]
+    rates = fx_rates(con, period)
+    return Counterparts(
+        aws, costs, dict(by_class), documents,
+        [
+            Billed(row["invoice_id"], _atto(row["before_tax_usd"]), _atto(row["tax_usd"]),
+                   row["payer_account_id"])
+            for row in billed
+        ],
+        issued, aws_invoices(con, period.previous()), _ledger(con, period, costs, unclaimed, pools),
+        is_final(con, period), len(conflicts(con, period)), rates, _currencies(con, period),
+        _at_other_rates(con, period, rates),
+    )  # fmt: skip
+
+
+def _atto(value: Decimal | None) -> int:
+    return amount.from_decimal(value or Decimal(0))
+
+
+def _costs(
+    allocated: list[dict[str, Any]], booked: list[dict[str, Any]], basis: str, bps: dict[str | None, int]
+) -> list[TenantCost]:
+    sums: defaultdict[tuple[str, str | None], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in allocated:
+        one = sums[row["tenant_id"], row["plan_id"]]
+        on_basis = _atto(row[f"{basis}_usd"])
+        one["unblended"] += _atto(row["unblended_usd"])
+        one["amortized"] += _atto(row["amortized_usd"])
+        one["basis"] += on_basis
+        one["direct"] += on_basis if row["allocation_method"] == "direct" else 0
+    for row in booked:  # also a tenant, or a plan of one, that this month has nothing else of
+        sums[row["tenant_id"], row["plan_id"]]["adjustments"] += _atto(row[f"{basis}_usd"])
+    return [
+        TenantCost(
+            tenant, one["unblended"], one["basis"], bps.get(plan, 0), one["adjustments"], one["amortized"],
+            one["direct"],
+        )
+        for (tenant, plan), one in sorted(sums.items(), key=str)
+    ]  # fmt: skip
+
+
+def markups(con: sa.Connection, period: Period) -> dict[str | None, int]:
+    """Basis points of each plan, as in force on the first day of the period."""
+    rows = con.execute(
+        sa.select(t.plans).where(t.plans.c.effective_from <= period.start).order_by(t.plans.c.effective_from)
+    )
+    return {row.plan_id: row.markup_bps for row in rows}
+
+
+def invoices(con: sa.Connection, period: Period) -> list[Any]:
+    """Issued tenant documents of a period, credit notes negative."""
+    i = t.invoice_detail
+    return list(
+        con.execute(
+            sa.select(i).where(i.c.period_start == period.start).order_by(i.c.invoice_id, i.c.tenant_id)
+        )
+    )
+
+
+def aws_invoices(con: sa.Connection, period: Period) -> list[AwsInvoice]:
+    """AWS's documents of a period; amounts in USD, or `None` where AWS gave no rate to it."""
+    a = t.aws_invoices
+    made = []
+    for row in con.execute(sa.select(a).where(a.c.period_start == period.start).order_by(a.c.invoice_id)):
+        before_tax, tax = _in_usd(row)
+        made.append(
+            AwsInvoice(
+                row.invoice_id, row.billing_entity or "AWS", before_tax, tax, row.payer_account_id,
+                row.base_currency, row.corrects_invoice_id,
+            )
+        )  # fmt: skip
+    return made
+
+
+def _in_usd(row: Any) -> tuple[int | None, int | None]:
+    if row.base_currency == "USD":
+        return _atto(row.amount_before_tax), _atto(row.tax)
+    if row.payment_currency == "USD" and row.exchange_rate:  # AWS's own rate, base → payment currency
+        rate = _atto(row.exchange_rate)
+        return _converted(_atto(row.amount_before_tax), rate), _converted(_atto(row.tax), rate)
+    return None, None
+
+
+def _converted(units: int, rate: int) -> int:
+    whole, rest = divmod(abs(units) * rate, amount.ATTO)
+    whole += 2 * rest > amount.ATTO or (2 * rest == amount.ATTO and whole % 2 == 1)
+    return -whole if units < 0 else whole
+
+
+def fx_rates(con: sa.Connection, period: Period) -> dict[str, int]:
+    """atto-USD for one unit of each currency, as frozen for the documents of the month."""
+    f = t.fx_rates
+    rows = con.execute(sa.select(f).where(f.c.quote == "USD", f.c.period_start == period.start))
+    return {"USD": amount.ATTO, **{row.base: _atto(row.rate) for row in rows}}
+
+
+def _at_other_rates(con: sa.Connection, period: Period, rates: dict[str, int]) -> dict[str, list[int]]:
+    """What each tenant's foreign documents would be in USD at another month's rate of their currency."""
+    f = t.fx_rates
+    others: defaultdict[str, list[int]] = defaultdict(list)
+    for row in con.execute(
+        sa.select(f).where(f.c.quote == "USD", f.c.period_start != period.start).order_by(f.c.period_start)
+    ):
+        others[row.base].append(_atto(row.rate))
+    sums: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for row in invoices(con, period):
+        if row.currency != "USD":
+            sums[row.tenant_id, row.currency] += _atto(row.amount)
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for (tenant, currency), units in sums.items():
+        found[tenant] += [_converted(units, rate) for rate in others[currency] if rate != rates.get(currency)]
+    return dict(found)
+
+
+def _currencies(con: sa.Connection, period: Period) -> dict[str, str]:
+    return {row.tenant_id: row.currency or "USD" for row in con.execute(sa.select(t.tenants))}
+
+
+def conflicts(con: sa.Connection, period: Period) -> list[Any]:
+    """Documents of a period that came twice with other content and that nobody has decided on."""
+    c, e = t.document_conflict, t.recon_exceptions
+    decided = sa.select(e.c.subject_id).where(
+        e.c.period_start == period.start, e.c.stage == "document", e.c.resolved_at.is_not(None)
+    )
+    rows = con.execute(sa.select(c).where(c.c.period_start == period.start, c.c.conflict_id.not_in(decided)))
+    return list(rows)
+
+
+def is_final(con: sa.Connection, period: Period) -> bool:
+    """Every AWS invoice of the period is issued, and no line is set aside."""
+    h, d = t.cur_billing_head, t.cur_delivery
+    found = (
+        con.execute(
+            sa.select(d.c.invoice_state)
+            .join(h, h.c.delivery_id == d.c.delivery_id)
+            .where(h.c.period_start == period.start)
+        )
+        .scalars()
+        .all()
+    )
+    return bool(found) and all(one == "final" for one in found) and not state.quarantined(con, period)[0]
+
+
+def _ledger(
+    con: sa.Connection,
+    period: Period,
+    costs: list[TenantCost],
+    unclaimed: list[dict[str, Any]],
+    pools: list[dict[str, Any]],
+) -> Ledger:
+    aside = sum(cost.unblended for cost in costs if cost.tenant_id == UNALLOCATED)
+    claimed_by_nobody = sum(_atto(row["unclaimed_usd"]) for row in unclaimed)
+    fault = sum(abs(_atto(row["unclaimed_usd"])) for row in unclaimed)
+    pool = sum(abs(_atto(row["pool_usd"])) for row in pools)
+    set_aside = _atto(state.quarantined(con, period)[1])
+    booked = _atto(state.allocated_usd(con, period)) + set_aside
+    return Ledger(
+        newer=_atto(delivered_usd(con, period)) - booked,
+        quarantined=set_aside,
+        unclaimed=claimed_by_nobody,
+        held=aside - claimed_by_nobody,
+        is_within_limit=100 * fault <= 2 * pool,
+    )
+
+
+def delivered_usd(con: sa.Connection, period: Period) -> Decimal:
+    """Cost of the newest delivery of every source."""
+    d, h = t.cur_delivery, t.cur_billing_head
+    rows = con.execute(
+        sa.select(d.c.cost_usd)
+        .join(h, h.c.delivery_id == d.c.delivery_id)
+        .where(h.c.period_start == period.start)
+    ).scalars()
+    return sum(rows, Decimal(0))
+
+
+def loaded(con: sa.Connection, period: Period) -> list[Any]:
+    """Every loaded row that a reconciliation reads, for its id: documents, rates, plans, currencies."""
+    a, f, h = t.aws_invoices, t.fx_rates, t.cur_billing_head
+    aws = a.c.period_start.in_((period.start, period.previous().start))
+    return [
+        [(row.invoice_id, row.tenant_id, row.amount_usd) for row in invoices(con, period)],
+        [tuple(row) for row in con.execute(sa.select(a).where(aws).order_by(a.c.invoice_id))],
+        [
+            tuple(row)
+            for row in con.execute(
+                sa.select(f).where(f.c.period_start == period.start).order_by(f.c.base, f.c.quote)
+            )
+        ],
+        [tuple(row) for row in con.execute(sa.select(t.plans).order_by(*t.plans.primary_key))],
+        sorted(_currencies(con, period).items()),
+        sorted(row.conflict_id for row in conflicts(con, period)),
+        sorted(con.execute(sa.select(h.c.delivery_id).where(h.c.period_start == period.start)).scalars()),
+    ]

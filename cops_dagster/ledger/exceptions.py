@@ -1,0 +1,206 @@
+"""Exceptions of the reconciliation: opened by it, decided by people, with evidence.
+
+Belongs here: keeping `recon_exceptions` in step with what differs now, listing them, deciding on one.
+Does not belong here: what differs and what kind it is (`rules/exceptions.py`); a second person's yes
+(`ledger/approve.py`). A difference keeps its id while its amount and class stay; when either changes the
+old exception is withdrawn, for a decision is about one amount.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger.books import Books
+from cops_dagster.money import amount
+from cops_dagster.money.digest import digest
+from cops_dagster.period import Period
+from cops_dagster.rules.exceptions import Difference
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+OPENED_BY = "cops"
+"""Who opens what a reconciliation finds; so nobody who decides on it is its opener."""
+SETTLED_BY = "cops"
+
+
+@dataclass(frozen=True)
+class Exceptional:
+    """One exception as people see it. `status`: open, decided (a second person must approve), resolved."""
+
+    exception_id: str
+    period: Period
+    stage: str
+    subject_id: str
+    tenant_id: str | None
+    kind: str
+    amount_usd: Decimal
+    status: str
+    owner: str
+    note: str
+    decision: str | None
+    evidence: str | None
+    decided_by: str | None
+    resolved_by: str | None
+    opened_at: datetime
+
+
+def replace(con: sa.Connection, period: Period, recon_seq: int, found: Sequence[Difference]) -> None:
+    """Makes the current exceptions of a period those of a reconciliation; nothing is deleted."""
+    e = t.recon_exceptions
+    known = {
+        row.exception_id: row
+        for row in con.execute(sa.select(e).where(e.c.period_start == period.start, e.c.stage.is_not(None)))
+    }
+    at = now()
+    every = [(one, one.subject_id) for one in found] + _conflicting(con, period)
+    current: set[str] = set()
+    for one, subject in every:
+        exception_id = _free_id(known, period, one, subject, current)
+        current.add(exception_id)
+        row = known.get(exception_id)
+        if row is None:
+            con.execute(sa.insert(e).values(_row(period, recon_seq, one, subject, exception_id, at)))
+        elif row.withdrawn_at is not None:
+            con.execute(sa.update(e).where(e.c.exception_id == exception_id).values(withdrawn_at=None))
+    gone = [name for name, row in known.items() if name not in current and row.withdrawn_at is None]
+    for begin in range(0, len(gone), 500):
+        batch = gone[begin : begin + 500]
+        con.execute(sa.update(e).where(e.c.exception_id.in_(batch)).values(withdrawn_at=at))
+
+
+def _free_id(known: dict[str, Any], period: Period, one: Difference, subject: str, taken: set[str]) -> str:
+    """The id of a difference. One that was resolved, went away and is back is decided on anew."""
+    repeat = 0
+    while True:
+        made = digest("exception-1", str(period), one.stage, subject, one.kind, one.amount, repeat)
+        row = known.get(made)
+        if made not in taken and (row is None or row.withdrawn_at is None or row.resolved_at is None):
+            return made
+        repeat += 1
+
+
+def _row(
+    period: Period, recon_seq: int, one: Difference, subject: str, exception_id: str, at: datetime
+) -> dict[str, Any]:
+    settled = {
+        "decision": one.settled, "decided_by": SETTLED_BY, "decided_at": at, "resolved_by": SETTLED_BY,
+        "resolved_at": at, "evidence_id": f"reconciliation {recon_seq}",
+    }  # fmt: skip
+    return {
+        "exception_id": exception_id, "period_start": period.start, "recon_seq": recon_seq,
+        "stage": one.stage, "subject_id": subject, "tenant_id": one.tenant_id, "class": one.kind,
+        "amount_usd": amount.to_decimal(one.amount), "owner": one.owner, "opened_by": OPENED_BY,
+        "opened_at": at, "note": one.note, **(settled if one.settled else {}),
+    }  # fmt: skip
+
+
+def _conflicting(con: sa.Connection, period: Period) -> list[tuple[Difference, str]]:
+    """One exception per document that came twice with other content; both versions are kept."""
+    c = t.document_conflict
+    made = []
+    for row in con.execute(sa.select(c).where(c.c.period_start == period.start).order_by(c.c.conflict_id)):
+        note = (
+            f"{row.document_id} came again with other content ({row.difference_usd:.2f} USD apart):"
+            f" stored {_few(row.stored_json)}, given {_few(row.given_json)}"
+        )
+        made.append(
+            (Difference("document", row.document_id, "unknown", 0, note, row.tenant_id), row.conflict_id)
+        )
+    return made
+
+
+def _few(text: str) -> str:
+    return ", ".join(f"{name} {value}" for name, value in json.loads(text).items())[:200]
+
+
+def current(con: sa.Connection, period: Period, *, everything: bool = False) -> list[Exceptional]:
+    """The exceptions of a period, open ones and large ones first; with `everything` withdrawn ones too."""
+    e = t.recon_exceptions
+    query = sa.select(e).where(e.c.period_start == period.start)
+    if not everything:
+        query = query.where(e.c.withdrawn_at.is_(None))
+    found = [_seen(row) for row in con.execute(query)]
+    order = ("open", "decided", "resolved", "withdrawn")
+    return sorted(found, key=lambda one: (order.index(one.status), -abs(one.amount_usd), one.exception_id))
+
+
+def _seen(row: Any) -> Exceptional:
+    values = row._mapping
+    status = (
+        "withdrawn" if row.withdrawn_at
+        else "resolved" if row.resolved_at
+        else "decided" if row.decided_at or row.stage is None
+        else "open"
+    )  # fmt: skip
+    return Exceptional(
+        row.exception_id, Period.of(row.period_start), row.stage or "note", row.subject_id or "",
+        row.tenant_id, values["class"], row.amount_usd, status, row.owner or "", row.note or "",
+        row.decision, row.evidence_id, row.decided_by or (row.opened_by if row.stage is None else None),
+        row.resolved_by, row.opened_at,
+    )  # fmt: skip
+
+
+def unresolved(con: sa.Connection, period: Period) -> list[Exceptional]:
+    """Current exceptions that still wait for a decision or for its approval."""
+    return [one for one in current(con, period) if one.status in ("open", "decided")]
+
+
+def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> Exceptional:
+    """Records what a person decided about an exception; a second person approves it.
+
+    Raises:
+        CopsError: `E-PARAM` without decision or evidence; `E-APPROVAL-UNKNOWN` for an id that is not one
+            open exception; `E-EXCEPTION-RESOLVED` for one that is resolved or withdrawn.
+    """
+    if not decision.strip() or not evidence.strip():
+        raise CopsError(
+            "E-PARAM", "decision", expected="what was decided, and evidence (a link or a ticket)",
+            found="nothing", next_step="add --decision '…' and --evidence LINK",
+        )  # fmt: skip
+    e = t.recon_exceptions
+    with books.admin.write() as con:
+        rows = con.execute(
+            sa.select(e).where(
+                e.c.exception_id.startswith(exception_id, autoescape=True), e.c.stage.is_not(None)
+            )
+        ).all() if exception_id else []  # fmt: skip
+        if len(rows) != 1:
+            raise CopsError(
+                "E-APPROVAL-UNKNOWN", f"id {exception_id!r}", expected="one exception",
+                found=f"{len(rows)}", next_step="take the id from `cops exceptions list PERIOD`",
+            )  # fmt: skip
+        row = rows[0]
+        if row.resolved_at is not None or row.withdrawn_at is not None:
+            raise CopsError(
+                "E-EXCEPTION-RESOLVED", f"exception {row.exception_id[:16]}", expected="an open exception",
+                found="withdrawn: the difference is not there any more" if row.withdrawn_at
+                else f"resolved by {row.resolved_by}: {row.decision}",
+                next_step="see `cops exceptions list PERIOD`; what is resolved stays as it is",
+            )  # fmt: skip
+        con.execute(
+            sa.update(e)
+            .where(e.c.exception_id == row.exception_id)
+            .values(
+                decision=decision.strip(), evidence_id=evidence.strip(), decided_by=books.actor,
+                decided_at=now(),
+            )
+        )  # fmt: skip
+        return _seen(con.execute(sa.select(e).where(e.c.exception_id == row.exception_id)).one())
+
+
+def resolve(con: sa.Connection, row: Any, *, by: str, at: datetime) -> None:
+    """Marks a decided exception as resolved; the caller has seen to it that two people agree."""
+    e = t.recon_exceptions
+    con.execute(
+        sa.update(e)
+        .where(e.c.exception_id == row.exception_id, e.c.resolved_at.is_(None))
+        .values(resolved_by=by, resolved_at=at)
+    )

@@ -1,0 +1,86 @@
+"""Reading the statement and the bridge of a period, as its newest reconciliation recorded them.
+
+Belongs here: refusing a statement that nobody should invoice from. Computing it is `rules/statement.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import recon_log
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+from cops_dagster.stores import tables as t
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What every tenant owes. `status` is that of the reconciliation it comes from."""
+
+    rows: list[dict[str, Any]]
+    status: str
+    basis: str
+
+
+def statement(books: Books, period: Period) -> Statement:
+    """The tenant statement of a period.
+
+    Raises:
+        CopsError: `E-PERIOD-UNKNOWN` when it was never reconciled; `E-FX` when a tenant's currency has no
+            rate for the month: nothing is shown in part.
+    """
+    with books.admin.read() as con:
+        newest = _reconciled(con, period)
+        s = t.recon_run_statement
+        rows = con.execute(
+            sa.select(s).where(s.c.recon_seq == newest.recon_seq).order_by(s.c.tenant_id)
+        ).mappings()
+        found = [{name: row[name] for name in row if name != "recon_seq"} for row in rows]
+    missing = sorted({row["currency"] for row in found if row["fx_rate"] is None})
+    if missing:
+        raise CopsError(
+            "E-FX", f"statement of {period}", expected="a rate to USD for every tenant's currency",
+            found=f"none for {', '.join(missing)}",
+            next_step=f"load fx_rates.csv with it, then run `cops materialize {period}`",
+        )  # fmt: skip
+    return Statement(found, newest.status, newest.charge_basis)
+
+
+def bridge(books: Books, period: Period, tenant_id: str = "") -> list[dict[str, Any]]:
+    """The steps from AWS's bill to our invoices, of the whole month or of one tenant.
+
+    Raises:
+        CopsError: `E-PERIOD-UNKNOWN`; `E-TENANT-UNKNOWN` for a tenant that the month does not know.
+    """
+    b = t.recon_run_bridge
+    with books.admin.read() as con:
+        newest = _reconciled(con, period)
+        rows = (
+            con.execute(
+                sa.select(b)
+                .where(b.c.recon_seq == newest.recon_seq, b.c.tenant_id == tenant_id)
+                .order_by(b.c.position)
+            )
+            .mappings()
+            .all()
+        )
+    if not rows:
+        raise CopsError(
+            "E-TENANT-UNKNOWN", f"bridge of {period}", expected="a tenant of the month",
+            found=repr(tenant_id), next_step=f"take one of `cops statement {period}`",
+        )  # fmt: skip
+    return [{name: row[name] for name in row if name != "recon_seq"} for row in rows]
+
+
+def _reconciled(con: sa.Connection, period: Period) -> Any:
+    newest = recon_log.newest(con, period)
+    if newest is None:
+        raise CopsError(
+            "E-PERIOD-UNKNOWN", f"period {period}", expected="a reconciled month", found="none",
+            next_step=f"run `cops materialize {period}`",
+        )  # fmt: skip
+    return newest

@@ -1,0 +1,70 @@
+"""The bridge from AWS's bill to our invoices, each step a named amount. Pure.
+
+Belongs here: the steps, their order and that they add up. Σ over the tenants, `__operator__` and
+`__unallocated__` of every step is that step of the whole month, to difference 0.
+
+    aws_billed + amortisation = amortised;  + back_to_charge_basis − operator − unallocated = allocated
+    allocated = direct + shared;  + adjustments + markup = expected;  + variance = invoiced
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
+from cops_dagster.rules.reconciliation import TenantLine
+
+Kind = Literal["level", "change", "part"]
+WHOLE_MONTH = ""
+"""The name under which the steps of the whole month stand."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One bar: a level, a change of it, or a part of the level before. `cumulative` is where it ends."""
+
+    name: str
+    kind: Kind
+    amount: int
+    cumulative: int
+
+
+def bridges(lines: Sequence[TenantLine]) -> dict[str, list[Step]]:
+    """The steps of every tenant, and under `WHOLE_MONTH` of all of them together."""
+    plans = {line.tenant_id: _plan(line) for line in lines}
+    whole = [
+        (name, kind, sum(plan[at][2] for plan in plans.values()))
+        for at, (name, kind, _) in enumerate(_plan(TenantLine(WHOLE_MONTH)))
+    ]
+    return {WHOLE_MONTH: _steps(whole), **{name: _steps(plan) for name, plan in plans.items()}}
+
+
+def _plan(line: TenantLine) -> list[tuple[str, Kind, int]]:
+    charged = line.direct + line.shared
+    is_tenant = line.tenant_id not in (OPERATOR, UNALLOCATED)
+    return [
+        ("aws_billed", "level", line.allocated),
+        ("amortisation", "change", line.amortized - line.allocated),
+        ("amortised", "level", line.amortized),
+        ("back_to_charge_basis", "change", charged - line.amortized),
+        ("operator", "change", -charged if line.tenant_id == OPERATOR else 0),
+        ("unallocated", "change", -charged if line.tenant_id == UNALLOCATED else 0),
+        ("allocated", "level", charged if is_tenant else 0),
+        ("direct", "part", line.direct if is_tenant else 0),
+        ("shared", "part", line.shared if is_tenant else 0),
+        ("adjustments", "change", line.adjustments),
+        ("markup", "change", line.markup),
+        ("expected", "level", line.expected),
+        ("variance", "change", line.variance),
+        ("invoiced", "level", line.invoiced),
+    ]
+
+
+def _steps(plan: Sequence[tuple[str, Kind, int]]) -> list[Step]:
+    made, at = [], 0
+    for name, kind, usd in plan:
+        at = usd if kind == "level" else at + usd if kind == "change" else at
+        made.append(Step(name, kind, usd, at))
+    return made

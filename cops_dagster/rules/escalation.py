@@ -1,0 +1,161 @@
+"""Which facts are alerts, how urgent, and whose: the playbook's escalation as tables. Pure.
+
+Belongs here: rule names, severities, teams, titles and next steps. Does not belong here: what becomes of
+an observation (`rules/alerts.py`).
+
+    P1  reconciliation failed at month close, integrity broken        finance, platform
+    P2  allocation mismatch above 2 % in an open period               billing-ops
+    P3  coverage below 98 % for more than 24 h of data                platform
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from cops_dagster.period import Period
+from cops_dagster.rules.alerts import DEAD_AFTER, Observation, Severity
+
+RECONCILIATION = "reconciliation_failed"
+RUN = "run_failed"
+BUDGET = "budget_level"
+CONTROL = "control"
+SILENT = "evaluations_stopped"
+
+COVERAGE_HELD_FOR = timedelta(hours=24)
+STEPS_PCT = (2, 5, 10, 25, 50)
+"""Percentages at which an amount is worth another message."""
+
+TEAMS = ("finance", "platform", "billing-ops", "data-engineering")
+
+_INTEGRITY = (
+    "rows_match_delivery", "cost_matches_delivery", "tagging_preserves_cost", "allocated_equals_pool",
+)  # fmt: skip
+_OF_CHECK: Mapping[str, tuple[Severity | None, Severity | None]] = {
+    **dict.fromkeys(_INTEGRITY, ("P1", "P1")),
+    "unallocated_within_2_pct": ("P2", "P2"),
+    "tag_coverage_at_target": ("P3", "P4"),
+    # a failed reconciliation is an alert of its own, written with the freeze; its check would say it twice
+    "variance_within_tolerance": (None, "P4"),
+    "delivery_within_48h": ("P3", "P3"),
+}
+"""Severity of an ERROR and of a WARN; every other check is P3 and P4."""
+
+_PAGE: Mapping[str, str] = {
+    "cur_billing_master": "docs/cur-ingestion.md",
+    "fact_cost_raw": "docs/cur-ingestion.md",
+    "cur_quarantine": "docs/cur-ingestion.md",
+    "fact_cost_tagged": "docs/tag-strategy.md",
+    "allocation_key_snapshot": "docs/allocation-rules.md",
+    "fact_cost_allocated": "docs/allocation-rules.md",
+    "recon_summary": "docs/reconciliation.md",
+    "budget_master": "docs/budgets-alerts.md",
+}
+
+
+def teams_of(rule: str, severity: str) -> tuple[str, ...]:
+    """Whose alert it is."""
+    if severity == "P1":
+        return ("finance", "platform")
+    if rule in (BUDGET, "variance_within_tolerance", "exceptions_explained", "aws_invoice_matches_cur"):
+        return ("finance", "billing-ops")
+    if severity == "P2":
+        return ("billing-ops",)
+    if rule in ("tag_coverage_at_target", "tenants_are_known", "tags_are_spelled_alike"):
+        return ("platform",)
+    return ("data-engineering", "platform")
+
+
+def steps_passed(percent: Decimal | None) -> int:
+    """How many of 2, 5, 10, 25, 50 % are exceeded, strictly."""
+    return 0 if percent is None else sum(abs(percent) > step for step in STEPS_PCT)
+
+
+def of_reconciliation(
+    period: Period, status: str, at: datetime, *, run_id: str | None, figures: str = ""
+) -> Observation | None:
+    """P1 when a month whose invoices are all issued fails; only a passing one takes it back."""
+    if status not in ("failed", "ok", "warning"):
+        return None
+    return Observation(
+        RECONCILIATION, "", period, "P1", status == "failed", at, at,
+        f"Reconciliation of {period} failed", figures,
+        f"new invoices are frozen; docs/reconciliation.md, then cops exceptions list {period}",
+        status, because=f"a reconciliation passed: {status}", dagster_run_id=run_id,
+    )  # fmt: skip
+
+
+def of_check(
+    asset: str, check: str, period: Period, passed: bool, severity: str, figures: Mapping[str, str],
+    *, data_at: datetime, at: datetime, run_id: str | None,
+) -> Observation | None:  # fmt: skip
+    """A check's verdict. `passed=None` of a check without a denominator comes as passed: nothing to judge."""
+    error, warning = _OF_CHECK.get(check, ("P3", "P4"))
+    rank = error if severity == "ERROR" else warning
+    if rank is None and not passed:
+        return None
+    judged: bool | None = passed
+    if "verdict" in figures:
+        judged = None
+    is_coverage = check == "tag_coverage_at_target"
+    shown = ", ".join(f"{name} {value}" for name, value in figures.items() if value not in ("", "0"))
+    percent = figures.get("mismatch_pct")
+    return Observation(
+        check, asset, period, rank or warning or "P4", None if judged is None else not judged, data_at, at,
+        f"{period}: not so: {check.replace('_', ' ')}", shown,
+        f"{_PAGE.get(asset, 'docs/runbook.md')}; cops status {period}", percent or _first(figures),
+        steps_passed(Decimal(percent)) if percent else 0,
+        COVERAGE_HELD_FOR if is_coverage and rank == "P3" else timedelta(0), "the check holds again", run_id,
+    )  # fmt: skip
+
+
+def _first(figures: Mapping[str, str]) -> str | None:
+    return next((f"{name} {value}" for name, value in figures.items()), None)
+
+
+def of_run(
+    job: str, period: Period | None, failed: bool, at: datetime, run_id: str, error: str
+) -> Observation:
+    """A run of a job for a period failed, or one succeeded again."""
+    return Observation(
+        RUN, job, period, "P3", failed, at, at, f"{period or job}: the run {job} failed", error,
+        "read the run in Dagster, then run it again: a run resumes", run_id[:8],
+        because="a later run succeeded", dagster_run_id=run_id,
+    )  # fmt: skip
+
+
+def of_budget(
+    budget_id: str, period: Period, level: str, at: datetime, *, measured: str, step: int = 0
+) -> Observation:
+    """A budget's level: critical is P2, warning P3."""
+    return Observation(
+        BUDGET, budget_id, period, "P2" if level == "critical" else "P3", level != "ok", at, at,
+        f"{period}: budget {budget_id} is {level}", measured,
+        "docs/budgets-alerts.md; cops budgets list", measured, step, because=f"the budget is {level}",
+    )  # fmt: skip
+
+
+def of_control(
+    control: str, status: str, at: datetime, *, target: str, measured: str, next_step: str
+) -> Observation:
+    """A preventive control; what could not be measured is no news."""
+    return Observation(
+        CONTROL, control, None, "P3" if status == "failed" else "P4",
+        None if status == "unknown" else status != "ok", at, at,
+        f"Control {control.replace('_', ' ')} is {status}", f"target {target}; measured {measured}",
+        next_step, measured, because="the control holds again",
+    )  # fmt: skip
+
+
+def of_silence(newest_evaluation: datetime | None, now: datetime) -> Observation | None:
+    """The dead man's handle: controls were evaluated once, and are not any more."""
+    if newest_evaluation is None:
+        return None
+    silent = now - newest_evaluation
+    return Observation(
+        SILENT, "", None, "P2", silent > DEAD_AFTER, now, now, "Nothing is being watched",
+        f"the controls were last evaluated at {newest_evaluation:%Y-%m-%d %H:%M} UTC",
+        "start dagster-daemon, or run cops controls --evaluate; docs/budgets-alerts.md",
+        f"{newest_evaluation:%Y-%m-%d %H:%M}", because="the controls are evaluated again",
+    )  # fmt: skip
