@@ -12,8 +12,17 @@ from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -88,10 +97,60 @@ class Recon(_Section):
 
 
 class Budgets(_Section):
-    """Budget levels, percent of target."""
+    """Budget levels, percent of target; and the account whose AWS Budgets are read beside, if any."""
 
     warning_pct: Decimal = Decimal(80)
     critical_pct: Decimal = Decimal(95)
+    aws_account_id: str | None = Field(None, pattern=r"^\d{12}$")
+
+
+class Controls(_Section):
+    """What the preventive controls look at beyond the books: the Glue crawler, if there is one."""
+
+    crawler: str | None = None
+    delivery_lag_hours: int = Field(48, ge=1)
+
+
+class Receiver(_Section):
+    """One place that alerts go to. What it needs depends on its kind; secrets come from the environment.
+
+    `priorities` and `teams` choose what it gets (no team: of every team), `scopes` are patterns on
+    `rule/scope/period` such as `budget_level/tenant-*/*`.
+    """
+
+    kind: Literal["sns", "smtp", "slack", "webhook", "console"]
+    priorities: tuple[Literal["P1", "P2", "P3", "P4"], ...] = ("P1", "P2", "P3")
+    teams: tuple[Literal["finance", "platform", "billing-ops", "data-engineering"], ...] = ()
+    scopes: tuple[str, ...] = ()
+    topic_arn: str | None = Field(None, pattern=r"^arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]+(\.fifo)?$")
+    url: SecretStr | None = None
+    host: str | None = None
+    port: int = Field(25, ge=1, le=65535)
+    tls: Literal["none", "starttls", "tls"] = "starttls"
+    username: str | None = None
+    password: SecretStr | None = None
+    sender: str | None = None
+    to: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Receiver:
+        needed = {
+            "sns": ("topic_arn",), "smtp": ("host", "sender", "to"), "slack": ("url",), "webhook": ("url",),
+        }.get(self.kind, ())  # fmt: skip
+        missing = [name for name in needed if not getattr(self, name)]
+        if missing:
+            raise ValueError(f"a receiver of kind {self.kind} needs {', '.join(missing)}")
+        if self.url and urlsplit(self.url.get_secret_value()).scheme not in ("http", "https"):
+            raise ValueError("url is no http or https address")
+        if any(set("\r\n") & set(text) for text in (self.sender or "", *self.to)):
+            raise ValueError("an address is one line")
+        return self
+
+
+class Notify(_Section):
+    """Who is told of alerts: receivers by name."""
+
+    receivers: dict[str, Receiver] = {}
 
 
 class Settings(BaseSettings):
@@ -115,6 +174,8 @@ class Settings(BaseSettings):
     coverage: Coverage = Coverage()
     recon: Recon = Recon()
     budgets: Budgets = Budgets()
+    controls: Controls = Controls()
+    notify: Notify = Notify()
 
     @field_validator("home")
     @classmethod
@@ -200,6 +261,7 @@ def load(**overrides: object) -> Settings:
             next_step="correct COPS_CONFIG or unset it",
         )
     try:
+        _refuse_written_secrets(Path(config or "cops.toml"))
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as problem:
         first = problem.errors(include_input=False, include_url=False)[0]
@@ -208,6 +270,19 @@ def load(**overrides: object) -> Settings:
         raise _refused(str(problem).split('"')[1] if '"' in str(problem) else "", str(problem)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise _refused("file", f"cops.toml is no TOML: {problem}") from None
+
+
+def _refuse_written_secrets(file: Path) -> None:
+    """A secret that stands in a file is copied with it: `cops.toml` holds none."""
+    if not file.is_file():
+        return
+    notify = tomllib.loads(file.read_text(encoding="utf-8")).get("notify", {})
+    receivers = notify.get("receivers", {}) if isinstance(notify, dict) else {}
+    for name, given in receivers.items() if isinstance(receivers, dict) else ():
+        for secret in ("url", "password"):
+            if isinstance(given, dict) and secret in given:
+                setting = f"notify.receivers.{name}.{secret}"
+                raise _refused(setting, "a secret in cops.toml; it belongs in the environment")
 
 
 def _refused(name: str, found: str) -> CopsError:

@@ -18,6 +18,7 @@ def demo(
     from cops_dagster.ledger import close, sweep, work
     from cops_dagster.ledger.books import open_books
     from cops_dagster.ledger.load import load
+    from cops_dagster.reports import close_report
 
     configured = settings.current()
     if configured.cur:
@@ -51,5 +52,7 @@ def demo(
     first = min(months)
     sealed = close.close(books, first)
     output.say(f"{first} {'closed' if sealed.wrote else 'was closed before'}, seal {sealed.seal_digest}")
+    report = close_report.keep(books, first)
     show.print_statuses(books, None)
+    output.say(f"close report of {first}: {report.url}")
     output.say("next: make ui opens Dagster on it; cops sql -q 'SELECT * FROM recon_summary'")

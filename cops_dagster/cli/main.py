@@ -14,7 +14,10 @@ import typer
 from cops_dagster.cli import (
     adjust,
     admin,
+    alerts,
     approve,
+    budgets,
+    controls,
     demo,
     evidence,
     exceptions,
@@ -24,6 +27,7 @@ from cops_dagster.cli import (
     materialize,
     period,
     query,
+    report,
     rules,
     runs,
     show,
@@ -50,12 +54,16 @@ app.command("reverse")(runs.reverse)
 app.command("explain")(explain.explain)
 app.command("statement")(statement.statement)
 app.command("bridge")(statement.bridge)
+app.command("report")(report.report)
 app.command("close")(period.close)
+app.command("controls")(controls.controls)
 app.command("approve")(approve.approve)
 app.command("init")(admin.init)
 app.command("demo")(demo.demo)
 app.add_typer(admin.app, name="admin")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(adjust.app, name="adjust")
+app.add_typer(budgets.app, name="budgets")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(exceptions.app, name="exceptions")
 app.add_typer(freeze.app, name="freeze")

@@ -109,13 +109,17 @@ def close(
             raise
         _print(str(wanted), [Requirement(**one) for one in problem.details["readiness"]], as_json=json)
         raise typer.Exit(1) from None
+    from cops_dagster.reports import close_report
+
+    report = close_report.keep(books, wanted)
     if json:
         output.as_json(
-            {"period": str(wanted), "state": "closed", "seal_digest": done.seal_digest,
+            {"period": str(wanted), "state": "closed", "close_report": report.url, "seal_digest": done.seal_digest,
              "journal_seq": done.journal_seq, "was_new": done.wrote}
         )  # fmt: skip
         return
     output.say(f"{wanted}: {'closed' if done.wrote else 'was closed already'}, seal {done.seal_digest}")
+    output.say(f"report: {report.url}")
 
 
 def _print(period: str, found: list[Requirement], *, as_json: bool) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
+from cops_dagster.alerts.receivers import open_receivers
+from cops_dagster.alerts.tick import tick
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.figures import metadata
 from cops_dagster.graph.partitions import period_of
@@ -20,6 +22,7 @@ from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TE
 from cops_dagster.ledger import (
     allocate,
     budgets,
+    controls,
     deliver,
     ingest,
     late,
@@ -32,6 +35,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.periods import advance
 from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.reports import close_report as report
 from cops_dagster.stores import tables as t
 
 OWNERS = ["team:data-engineering"]
@@ -272,19 +276,73 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
         )
 
     @dg.asset(
+        name="close_report",
+        group_name="reconciliation",
+        deps=["recon_summary", "tag_coverage"],
+        partitions_def=periods,
+        owners=FINANCE,
+        kinds={"html"},
+        pool="ledger",
+    )
+    def close_report(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """One page a month for finance: totals, bridge, coverage, tenants, exceptions, proof."""
+        books, period = ledger.books(context), period_of(context)
+        kept = act(lambda: report.keep(books, period))
+        return dg.MaterializeResult(
+            metadata=metadata(
+                {"evidence": kept.evidence_seq, "sha256": kept.sha256, "size_bytes": kept.size_bytes}
+            )
+            | {"page": dg.MetadataValue.url(kept.url)},
+            data_version=dg.DataVersion(kept.sha256),
+        )
+
+    @dg.asset(
         **_about("budget_master", periods, "reconciliation", ["fact_cost_allocated", "budgets"], FINANCE)
     )
     def budget_master(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """Budgets against the newest allocated month: actual, level, when refreshed."""
         books = ledger.books(context)
-        act(lambda: budgets.refresh(books))
+        done = act(lambda: budgets.refresh(books))
         with books.admin.read() as con:
             rows = con.execute(sa.select(t.budget_master).order_by(t.budget_master.c.budget_id)).all()
-        shown = ("budget_id", "scope_type", "scope_value", "target_usd", "actual_usd", "level")
+        shown = ("budget_id", "scope_type", "scope_value", "target_usd", "actual_usd", "forecast_usd",
+                 "forecast_error_usd", "level")  # fmt: skip
         levels = [{name: _cents(row._mapping[name]) for name in shown} for row in rows]
-        return dg.MaterializeResult(metadata=metadata({"budgets": len(rows), "levels": levels}))
+        figures: dict[str, Any] = {
+            "budgets": len(rows),
+            "levels": levels,
+            "aws_budgets": done.aws_budgets,
+            "aws_refusal": done.aws_refusal,
+        }
+        return dg.MaterializeResult(metadata=metadata(figures))
 
-    return [recon_summary, budget_master]
+    @dg.asset(
+        name="control_status",
+        group_name="operations",
+        owners=OWNERS,
+        kinds={"sql"},
+        metadata=_schema("control_status"),
+    )
+    def control_status(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """The six preventive controls, judged hourly; then whoever must be told is told."""
+        books = ledger.books(context)
+        found = act(lambda: controls.evaluate(books))
+        sent = tick(books, open_receivers(books.settings))
+        rows = [
+            {"control": one.control, "status": one.status, "target": one.target, "measured": one.measured,
+             "next_step": one.next_step}
+            for one in found
+        ]  # fmt: skip
+        figures: dict[str, Any] = {
+            "failed": sum(one.status == "failed" for one in found),
+            "unknown": sum(one.status == "unknown" for one in found),
+            "controls": rows,
+            "messages_accepted": sent.accepted,
+            "messages_not_accepted": sent.failed,
+        }
+        return dg.MaterializeResult(metadata=metadata(figures))
+
+    return [recon_summary, close_report, budget_master, control_status]
 
 
 def _about(

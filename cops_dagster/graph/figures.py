@@ -65,3 +65,15 @@ def result(verdict: Verdict) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity[verdict.severity],
         metadata=figures,
     )
+
+
+def texts_of(evaluation: dg.AssetCheckEvaluation) -> dict[str, str]:
+    """The figures of an evaluation as short texts; of a list its length and first row."""
+    figures = {}
+    for name, value in evaluation.metadata.items():
+        if isinstance(value, dg.TableMetadataValue):
+            first = ", ".join(str(cell) for cell in value.records[0].data.values())
+            figures[name] = f"{len(value.records)} ({first}{', …' if len(value.records) > 1 else ''})"
+        elif not name.endswith("(trend)") and isinstance(value.value, (str, int, float)):
+            figures[name] = str(value.value)
+    return figures

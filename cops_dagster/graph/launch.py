@@ -14,8 +14,10 @@ import dagster as dg
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.graph import watching
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.checks import BLOCKING
+from cops_dagster.graph.figures import texts_of
 from cops_dagster.graph.partitions import first_period
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -71,6 +73,7 @@ def launch(books: Books, period: Period, select: list[str] | None) -> list[dict[
             asset_selection=selection,
             run_config=_QUIET,
         )
+        watching.observe(books, instance, result.dagster_run.run_id)
     failed = [
         _failed(evaluation) for evaluation in result.get_asset_check_evaluations() if not evaluation.passed
     ]
@@ -111,21 +114,13 @@ def report(books: Books, period: Period) -> None:
 
 
 def _failed(evaluation: Any) -> dict[str, str]:
-    figures = {
-        name: value.value
-        for name, value in evaluation.metadata.items()
-        if not name.endswith("(trend)") and isinstance(value.value, (str, int, float))
-    }
-    for name, value in evaluation.metadata.items():
-        if isinstance(value, dg.TableMetadataValue):  # a list: its first row says what kind of thing
-            first = ", ".join(str(cell) for cell in value.records[0].data.values())
-            figures[name] = f"{len(value.records)} ({first}{', …' if len(value.records) > 1 else ''})"
+    figures = texts_of(evaluation)
     return {
         "check": evaluation.asset_check_key.name,
         "asset": evaluation.asset_key.to_user_string(),
         "severity": evaluation.severity.value,
-        "error_code": str(figures.get("error_code", "")),
-        "error": str(figures.get("error", "")),
+        "error_code": figures.get("error_code", ""),
+        "error": figures.get("error", ""),
         "figures": ", ".join(f"{name} {value}" for name, value in figures.items()),
     }
 

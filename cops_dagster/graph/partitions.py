@@ -35,3 +35,10 @@ def billing_periods(first: Period) -> dg.MonthlyPartitionsDefinition:
 def period_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Period:
     """The period of a run, validated: GraphQL launches do not check partition keys."""
     return Period.parse(context.partition_key)
+
+
+def newest_partition(periods: dg.MonthlyPartitionsDefinition) -> str:
+    """The month that is being written now."""
+    newest = periods.get_last_partition_key()
+    assert newest is not None  # the definition ends with the current month
+    return newest

@@ -1,18 +1,26 @@
 """Budgets: targets against what the ledger holds, one row per active budget for the current period.
 
-Belongs here: the refresh of `budget_master` and its history. Alerts on levels are another act.
+Belongs here: the refresh of `budget_master` and its history, AWS Budgets beside it, the alerts of levels.
+Does not belong here: the arithmetic of a forecast (`rules/forecast.py`).
 """
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
+from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.rules import escalation
+from cops_dagster.rules.forecast import Profile, forecast
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -24,46 +32,88 @@ _SCOPE_COLUMN = {
 }
 
 
-def refresh(books: Books) -> int:
-    """Measures every active budget in the newest allocated period; the number of budgets.
+@dataclass(frozen=True)
+class Refreshed:
+    """Outcome: budgets measured, the period, and what AWS Budgets answered (`None`: not asked)."""
 
-    The forecast of an ended month is its actual; before that there is none, since a month that is
-    still being delivered is cumulative and its last days are incomplete.
+    budgets: int
+    period: Period | None
+    aws_budgets: int | None = None
+    aws_refusal: str | None = None
+
+
+def refresh(books: Books) -> Refreshed:
+    """Measures every active budget in the newest allocated period.
+
+    The forecast of an ended month is its actual; of a running one its run rate (`rules/forecast.py`).
+    What AWS Budgets says is read beside, where an account is set; when it cannot be had, what was read
+    before stands with its time, and the refresh goes on: our own figures need no AWS.
     """
+    asked, refusal = _ask_aws(books)
     with books.admin.read() as con:
         h = t.period_head
         newest = con.execute(
             sa.select(sa.func.max(h.c.period_start)).where(h.c.table_name == "fact_cost_allocated")
         ).scalar_one()
-        if newest is None:
-            return 0
-        period = Period.of(newest)
-        budgets = _active(con, period)
-        by_account = any(budget.scope_type == "account" for budget in budgets)
-        actuals = _actuals(books, con, period, by_account=by_account)
-        known = {
-            row.budget_id: (row.target_usd, row.actual_usd, row.forecast_usd, row.level, row.period_start)
-            for row in con.execute(sa.select(t.budget_master))
-        }
+        period = Period.of(newest) if newest else None
+        budgets = _active(con, period) if period else []
+        rows = _measured(books, con, period, budgets, now()) if period else []
+        known = {row.budget_id: _judged(row._mapping) for row in con.execute(sa.select(t.budget_master))}
     at = now()
-    rows = [_row(books, budget, period, actuals, at.date()) for budget in budgets]
     with books.admin.write() as con:
-        con.execute(sa.delete(t.budget_master))
-        if rows:
-            con.execute(sa.insert(t.budget_master), [row | {"last_refreshed_at": at} for row in rows])
-        changed = [
-            row
-            for row in rows
-            if known.get(str(row["budget_id"]))
-            != (row["target_usd"], row["actual_usd"], row["forecast_usd"], row["level"], row["period_start"])
-        ]
-        if changed:
-            kept = ("budget_id", "period_start", "target_usd", "actual_usd", "forecast_usd", "level")
-            con.execute(
-                sa.insert(t.budget_history),
-                [{name: row[name] for name in kept} | {"refreshed_at": at} for row in changed],
-            )
-    return len(rows)
+        if period:
+            _store(con, rows, known, at)
+            watch.observe(con, [_observation(row, period, at) for row in rows], actor=books.actor)
+            watch.end_other_periods(con, escalation.BUDGET, period, because=f"the month is {period} now")
+        if asked is not None:
+            con.execute(sa.delete(t.aws_budget))
+            if asked:
+                con.execute(sa.insert(t.aws_budget), [one | {"fetched_at": at} for one in asked])
+    return Refreshed(len(rows), period, None if asked is None else len(asked), refusal)
+
+
+def _ask_aws(books: Books) -> tuple[list[dict[str, Any]] | None, str | None]:
+    account = books.settings.budgets.aws_account_id
+    if not account:
+        return None, None
+    from cops_dagster.stores.aws_budgets import describe_budgets
+
+    try:
+        return describe_budgets(account), None
+    except CopsError as problem:
+        return None, str(problem)
+
+
+_JUDGED = ("target_usd", "actual_usd", "forecast_usd", "level", "period_start")
+
+
+def _judged(row: Any) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _JUDGED)
+
+
+def _store(con: sa.Connection, rows: list[dict[str, Any]], known: dict[str, Any], at: datetime) -> None:
+    con.execute(sa.delete(t.budget_master))
+    if rows:
+        con.execute(sa.insert(t.budget_master), [row | {"last_refreshed_at": at} for row in rows])
+    changed = [row for row in rows if known.get(str(row["budget_id"])) != _judged(row)]
+    if changed:
+        kept = ("budget_id", "period_start", "target_usd", "actual_usd", "forecast_usd", "level")
+        con.execute(
+            sa.insert(t.budget_history),
+            [{name: row[name] for name in kept} | {"refreshed_at": at} for row in changed],
+        )
+
+
+def _observation(row: dict[str, Any], period: Period, at: datetime) -> Any:
+    target, actual = row["target_usd"], row["actual_usd"]
+    over = amount.percent(amount.from_decimal(actual - target), amount.from_decimal(target))
+    measured = f"actual {actual:.2f} of {target:.2f} USD"
+    if row["forecast_usd"] is not None:
+        measured += f", forecast {row['forecast_usd']:.2f}"
+    return escalation.of_budget(
+        row["budget_id"], period, row["level"], at, measured=measured,
+        step=escalation.steps_passed(max(Decimal(0), over or Decimal(0))),
+    )  # fmt: skip
 
 
 def level(actual: Decimal, target: Decimal, warning_pct: Decimal, critical_pct: Decimal) -> str:
@@ -87,22 +137,33 @@ def _active(con: sa.Connection, period: Period) -> list[Any]:
     return list(newest.values())
 
 
-def _actuals(books: Books, con: sa.Connection, period: Period, *, by_account: bool) -> list[dict[str, Any]]:
+def _measured(
+    books: Books, con: sa.Connection, period: Period, budgets: Sequence[Any], at: datetime
+) -> list[dict[str, Any]]:
+    if not budgets:
+        return []
+    by_account = any(budget.scope_type == "account" for budget in budgets)
+    is_over = at.date() >= period.end
+    start = {"period_start": period.start}
     with books.engine() as engine:
         names = books.namespace(engine, con, period)
-        names.provide(["fact_cost_allocated", *(["fact_cost_raw"] if by_account else [])])
-        start = {"period_start": period.start}
-        return [
-            *engine.fetch("fetch_allocated_by_scope", start).dicts(),
-            *(engine.fetch("fetch_cost_by_account", start).dicts() if by_account else []),
-        ]
+        names.provide(["fact_cost_allocated", *([] if is_over and not by_account else ["fact_cost_raw"])])
+        actuals = engine.fetch("fetch_allocated_by_scope", start).dicts()
+        if by_account:
+            actuals += engine.fetch("fetch_cost_by_account", start).dicts()
+        bounds = {**start, "period_end": period.end}
+        days = [] if is_over else engine.fetch("fetch_usage_by_day", bounds).dicts()
+    return [_row(books, budget, period, actuals, None if is_over else days) for budget in budgets]
 
 
 def _row(
-    books: Books, budget: Any, period: Period, actuals: list[dict[str, Any]], today: date
+    books: Books,
+    budget: Any,
+    period: Period,
+    actuals: list[dict[str, Any]],
+    days: list[dict[str, Any]] | None,
 ) -> dict[str, Any]:
-    cost = {"unblended": "unblended_usd", "amortized": "amortized_usd", "net_amortized": "net_amortized_usd"}
-    column = cost[budget.basis]
+    column = f"{budget.basis}_usd"
     if budget.scope_type == "account":
         chosen = [row for row in actuals if row.get("usage_account_id") == budget.scope_value]
     else:
@@ -113,6 +174,7 @@ def _row(
             if "tenant_id" in row and (scope is None or row[scope] == budget.scope_value)
         ]
     actual = sum((row[column] for row in chosen), Decimal(0))
+    usage = sum((row[f"usage_{column}"] for row in chosen), Decimal(0))
     limits = books.settings.budgets
     return {
         "budget_id": budget.budget_id,
@@ -122,6 +184,45 @@ def _row(
         "basis": budget.basis,
         "target_usd": budget.target_usd,
         "actual_usd": actual,
-        "forecast_usd": actual if today >= period.end else None,
         "level": level(actual, budget.target_usd, limits.warning_pct, limits.critical_pct),
+        **_forecast(actual, usage, column, period, days),
     }
+
+
+def _forecast(
+    actual: Decimal, usage: Decimal, column: str, period: Period, days: list[dict[str, Any]] | None
+) -> dict[str, Any]:
+    if days is None:
+        return {
+            "forecast_usd": actual, "forecast_error_usd": Decimal(0), "forecast_method": "the month is over",
+        }  # fmt: skip
+    profile = _profile(days, column, period)
+    made = forecast(amount.from_decimal(actual), amount.from_decimal(usage), profile)
+    if made is None:
+        return {
+            "forecast_usd": None, "forecast_error_usd": None,
+            "forecast_method": f"too early: {len(profile.days)} complete day(s)",
+        }  # fmt: skip
+    return {
+        "forecast_usd": amount.to_decimal(made.amount),
+        "forecast_error_usd": amount.to_decimal(made.error),
+        "forecast_method": f"run rate of {len(profile.days)} complete days",
+    }
+
+
+def _profile(days: list[dict[str, Any]], column: str, period: Period) -> Profile:
+    """Usage of every complete day; a day without a line cost nothing, and is a day all the same."""
+    costs: dict[date, int] = {row["usage_day"]: amount.from_decimal(row[column]) for row in days}
+    newest = max(costs, default=period.start)
+    complete = [period.start + timedelta(days=at) for at in range((newest - period.start).days)]
+    return Profile(
+        [costs.get(day, 0) for day in complete], sum(costs.values()), (period.end - period.start).days
+    )
+
+
+def without_budget(con: sa.Connection) -> list[str]:
+    """Tenants of the registry that no active budget of scope tenant watches."""
+    b = t.budget_master
+    watched = con.execute(sa.select(b.c.scope_value).where(b.c.scope_type == "tenant")).scalars().all()
+    known = con.execute(sa.select(t.tenants.c.tenant_id).order_by(t.tenants.c.tenant_id)).scalars()
+    return [tenant for tenant in known if tenant not in watched]

@@ -140,6 +140,14 @@ def rate_cell(text: str) -> Decimal:
     return rate
 
 
+def target_cell(text: str) -> Decimal:
+    """A budget's target above 0: against nothing, no level can be told."""
+    target = money_cell(text)
+    if target <= 0:
+        raise bad("a target above 0", text, "correct the target, or leave the budget out", "E-LOAD-VALUE")
+    return target
+
+
 def usage_cell(text: str) -> Decimal:
     """A usage value from 0 to 10^12 in its measure."""
     if text.lower() in ("nan", "inf", "-inf", "infinity", "-infinity"):

@@ -331,7 +331,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("effective_from", cells.day_cell),
         Field("effective_to", cells.day_cell, required=False),
         Field("basis", cells.basis_cell),
-        Field("target_usd", cells.money_cell),
+        Field("target_usd", cells.target_cell),
     ),
 }
 """Loadable tables, in the order they are written: what a row refers to comes first."""

@@ -138,7 +138,7 @@ def keys(books: Books, period: Period) -> list[Verdict]:
             blocking=True,
         ),
         _keys_name_everybody(inputs),
-        _keys_fresh(period, made.keys, ages),
+        keys_fresh(period, {name: key.refreshed_at for name, key in made.keys.items()}, ages),
     ]
 
 
@@ -158,14 +158,18 @@ def _keys_name_everybody(inputs: allocate.Inputs) -> Verdict:
     )
 
 
-def _keys_fresh(period: Period, used: dict[str, Any], max_age_hours: dict[str, int]) -> Verdict:
+def keys_fresh(period: Period, used: dict[str, datetime | None], max_age_hours: dict[str, int]) -> Verdict:
+    """Keys were refreshed within their age, in an ended month after its end (design rule 5.15).
+
+    Args:
+        used: key → when its usage was refreshed, UTC; max_age_hours: of the keys that have an age.
+    """
     stale: list[dict[str, object]] = []
     ended = now().date() >= period.end
     end = datetime.combine(period.end, datetime.min.time())
-    for name, key in used.items():
+    for name, refreshed in used.items():
         if name not in max_age_hours:
             continue  # computed from the month itself, so as fresh as the month
-        refreshed = key.refreshed_at
         fresh = refreshed is not None and (
             refreshed >= end if ended else now() - refreshed <= timedelta(hours=max_age_hours[name])
         )
@@ -266,6 +270,6 @@ def budgets(books: Books) -> list[Verdict]:
             "budgets_refreshed_today",
             None if not count else oldest is not None and oldest >= due,
             "WARN",
-            {"budgets": int(count), "oldest_refresh_utc": f"{oldest or 'never'}"},
+            {"budgets": int(count), "oldest_refresh_utc": f"{oldest:%Y-%m-%d %H:%M}" if oldest else "never"},
         )
     ]

@@ -104,11 +104,18 @@ def reconciled(con: sa.Connection, books: Books, period: Period, status: str) ->
 
 def end_period(con: sa.Connection, period: Period, *, because: str, actor: str) -> None:
     """Resolves what still fires or waits about a period, for a reason that is recorded."""
+    _end(con, t.alert_state.c.period_start == period.start, because, actor)
+
+
+def end_other_periods(con: sa.Connection, rule: str, period: Period, *, because: str) -> None:
+    """Resolves a rule's alerts of every month but the one that is watched now."""
     s = t.alert_state
-    rows = con.execute(
-        sa.select(s).where(s.c.period_start == period.start, s.c.state.in_(("firing", "pending")))
-    ).all()
-    for row in rows:
+    _end(con, sa.and_(s.c.alert_rule == rule, s.c.period_start != period.start), because, "cops")
+
+
+def _end(con: sa.Connection, which: sa.ColumnElement[bool], because: str, actor: str) -> None:
+    s = t.alert_state
+    for row in con.execute(sa.select(s).where(which, s.c.state.in_(("firing", "pending")))).all():
         ended, events = rules.resolve(alert_of(row), now(), because)
         _write(con, ended, is_new=False)
         _record(con, ended, events, actor)
@@ -194,3 +201,18 @@ def silences(con: sa.Connection) -> list[Silence]:
         )
         for row in con.execute(sa.select(s).where(s.c.ends_at > now()))
     ]  # fmt: skip
+
+
+def told(con: sa.Connection) -> dict[str, list[str]]:
+    """Per alert of the running episode: which receivers took a message, and which did not."""
+    n, s = t.notification_log, t.alert_state
+    rows = con.execute(
+        sa.select(n.c.fingerprint, n.c.receiver, n.c.status)
+        .join(s, sa.and_(s.c.fingerprint == n.c.fingerprint, s.c.episode == n.c.episode))
+        .order_by(n.c.notification_seq)
+    )
+    newest = {(row.fingerprint, row.receiver): row.status for row in rows}
+    found: dict[str, list[str]] = {}
+    for (name, receiver), status in sorted(newest.items()):
+        found.setdefault(name, []).append(receiver if status == "accepted" else f"{receiver} (not accepted)")
+    return found

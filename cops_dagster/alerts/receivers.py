@@ -1,0 +1,251 @@
+"""The places that take messages: SNS, e-mail, Slack, webhook, console.
+
+Belongs here: one class per kind, each a thin call of its library with a timeout and no retry of its own:
+what was not accepted is due again at a later tick. Only the receivers of the settings exist; no address
+comes from data, and no redirect is followed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import Any, Protocol
+
+from cops_dagster.alerts.message import Message, for_slack, for_subject
+from cops_dagster.settings import Receiver as Configured
+from cops_dagster.settings import Settings
+
+SECONDS = 10
+"""How long a receiver may take to answer."""
+SNS_BYTES_MAX = 250_000
+
+
+class NotAccepted(Exception):
+    """A receiver did not take a message. `is_down`: it would not take another one now either."""
+
+    def __init__(self, why: str, *, is_down: bool = True) -> None:
+        super().__init__(why)
+        self.why = why
+        self.is_down = is_down
+
+
+class Receiver(Protocol):
+    """What takes messages."""
+
+    def send(self, message: Message) -> str:
+        """Hands the message over; what the receiver answered. Raises `NotAccepted`."""
+
+    def inspect(self) -> list[str]:
+        """What can be found out about the receiver beyond sending: one finding per line."""
+
+
+def open_receiver(configured: Configured) -> Receiver:
+    """The receiver of a setting. Nothing is connected yet."""
+    made: dict[str, Any] = {
+        "sns": Sns, "smtp": Smtp, "slack": Slack, "webhook": Webhook, "console": Console,
+    }  # fmt: skip
+    receiver: Receiver = made[configured.kind](configured)
+    return receiver
+
+
+def open_receivers(settings: Settings) -> dict[str, Receiver]:
+    """Every configured receiver by name."""
+    return {name: open_receiver(one) for name, one in sorted(settings.notify.receivers.items())}
+
+
+@dataclass(frozen=True)
+class Console:
+    """Standard error of the process that ticks."""
+
+    configured: Configured
+
+    def send(self, message: Message) -> str:
+        """Prints the message."""
+        sys.stderr.write(message.text + "\n")
+        return "printed"
+
+    def inspect(self) -> list[str]:
+        """Nothing to find out."""
+        return []
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """JSON to one fixed address; any 2xx is acceptance."""
+
+    configured: Configured
+
+    def send(self, message: Message) -> str:
+        """Posts the message with its key, so that the other side may drop a duplicate."""
+        return _post(self.configured, self._body(message), {"Idempotency-Key": message.key})
+
+    def _body(self, message: Message) -> dict[str, Any]:
+        return {
+            "key": message.key, "severity": message.severity, "period": message.period,
+            "subject": message.subject, "text": message.text, "count": len(message.entries),
+            "alerts": [
+                {
+                    "key": one.key, "id": one.alert.fingerprint, "episode": one.alert.episode,
+                    "reason": one.reason, "rule": one.alert.rule, "scope": one.alert.scope,
+                    "state": one.alert.state, "measured": one.alert.measured,
+                    "since": (one.alert.fired_at or one.alert.since).isoformat(),
+                }
+                for one in message.entries[:100]
+            ],
+        }  # fmt: skip
+
+    def inspect(self) -> list[str]:
+        """Nothing to find out."""
+        return []
+
+
+@dataclass(frozen=True)
+class Slack:
+    """An incoming webhook of Slack."""
+
+    configured: Configured
+
+    def send(self, message: Message) -> str:
+        """Posts plain text: no markup, no mentions, no previews."""
+        body = {
+            "text": for_slack(message.text),
+            "mrkdwn": False,
+            "unfurl_links": False,
+            "unfurl_media": False,
+        }
+        return _post(self.configured, body, {})
+
+    def inspect(self) -> list[str]:
+        """Nothing to find out."""
+        return []
+
+
+def _post(configured: Configured, body: dict[str, Any], headers: dict[str, str]) -> str:
+    import requests
+
+    assert configured.url is not None  # the settings see to it
+    try:
+        answer = requests.post(
+            configured.url.get_secret_value(), data=json.dumps(body).encode(), timeout=SECONDS,
+            headers={"Content-Type": "application/json", **headers}, allow_redirects=False, stream=True,
+        )  # fmt: skip
+        answer.close()
+    except requests.RequestException as problem:
+        # the text of the problem holds the address, which is a secret
+        raise NotAccepted(type(problem).__name__) from None
+    if not 200 <= answer.status_code < 300:
+        raise NotAccepted(f"HTTP {answer.status_code}", is_down=answer.status_code >= 500)
+    return f"HTTP {answer.status_code}"
+
+
+@dataclass(frozen=True)
+class Smtp:
+    """E-mail over SMTP, with STARTTLS unless said otherwise."""
+
+    configured: Configured
+
+    def send(self, message: Message) -> str:
+        """Sends one mail to every address; some of them refused is told, all of them is a failure."""
+        import smtplib
+        import ssl
+
+        to = self.configured
+        mail = EmailMessage()
+        mail["Subject"] = for_subject(message.subject, 180)
+        mail["From"], mail["To"] = to.sender, ", ".join(to.to)
+        mail["Date"] = format_datetime(message.at)
+        mail["Message-ID"] = f"<{message.key}@cops>"
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(message.text)
+        try:
+            opened = (
+                smtplib.SMTP_SSL(
+                    to.host or "", to.port, timeout=SECONDS, context=ssl.create_default_context()
+                )
+                if to.tls == "tls"
+                else smtplib.SMTP(to.host or "", to.port, timeout=SECONDS)
+            )
+            with opened as server:
+                if to.tls == "starttls":
+                    server.starttls(context=ssl.create_default_context())
+                if to.username and to.password:
+                    server.login(to.username, to.password.get_secret_value())
+                refused = server.send_message(mail)
+        except smtplib.SMTPRecipientsRefused:
+            raise NotAccepted("every recipient was refused") from None
+        except smtplib.SMTPResponseException as problem:
+            raise NotAccepted(f"{type(problem).__name__} {problem.smtp_code}") from None
+        except (smtplib.SMTPException, OSError) as problem:
+            raise NotAccepted(type(problem).__name__) from None
+        return f"accepted for {len(to.to) - len(refused)} of {len(to.to)} recipient(s)"
+
+    def inspect(self) -> list[str]:
+        """Nothing to find out without sending."""
+        return []
+
+
+@dataclass(frozen=True)
+class Sns:
+    """A topic of Amazon SNS. Credentials and `AWS_ENDPOINT_URL` are boto3's affair."""
+
+    configured: Configured
+
+    def _client(self) -> Any:
+        from boto3.session import Session
+        from botocore.config import Config
+
+        config = Config(retries={"total_max_attempts": 1}, connect_timeout=SECONDS, read_timeout=SECONDS)
+        return Session().client("sns", region_name=self._arn.split(":")[3], config=config)
+
+    @property
+    def _arn(self) -> str:
+        assert self.configured.topic_arn is not None  # the settings see to it
+        return self.configured.topic_arn
+
+    def send(self, message: Message) -> str:
+        """Publishes the message; the topic's filter policies may use the attribute `severity`."""
+        from botocore import exceptions as aws
+
+        fifo = {"MessageGroupId": "cops", "MessageDeduplicationId": message.key}
+        try:
+            answer = self._client().publish(
+                TopicArn=self._arn, Subject=for_subject(message.subject),
+                Message=message.text.encode()[:SNS_BYTES_MAX].decode("utf-8", "ignore"),
+                MessageAttributes={
+                    "severity": {"DataType": "String", "StringValue": message.severity},
+                    "key": {"DataType": "String", "StringValue": message.key},
+                },
+                **(fifo if self._arn.endswith(".fifo") else {}),
+            )  # fmt: skip
+        except (aws.ClientError, aws.BotoCoreError) as problem:
+            raise NotAccepted(_aws(problem)) from None
+        return f"message {answer['MessageId']}"
+
+    def inspect(self) -> list[str]:
+        """The topic's policy and its subscriptions: what is confirmed, pending or gone."""
+        from botocore import exceptions as aws
+
+        try:
+            client = self._client()
+            policy = client.get_topic_attributes(TopicArn=self._arn)["Attributes"].get("Policy", "{}")
+            pages = client.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=self._arn)
+            found = [one for page in pages for one in page["Subscriptions"]]
+        except (aws.ClientError, aws.BotoCoreError) as problem:
+            return [f"topic policy and subscriptions: {_aws(problem)}"]
+        statements = json.loads(policy).get("Statement", [])
+        denied = sum(one.get("Effect") == "Deny" for one in statements)
+        pending = sum(one["SubscriptionArn"] == "PendingConfirmation" for one in found)
+        told = f"{len(found) - pending} confirmed, {pending} pending"
+        return [
+            f"topic policy: {len(statements)} statement(s), {denied} deny",
+            f"subscriptions: {told}" + ("" if len(found) > pending else "; nobody gets these messages"),
+        ]
+
+
+def _aws(problem: Any) -> str:
+    """The code alone: a refused signature quotes the session token."""
+    code = getattr(problem, "response", {}).get("Error", {}).get("Code")
+    return str(code or type(problem).__name__)[:80]

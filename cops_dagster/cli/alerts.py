@@ -1,0 +1,146 @@
+"""`cops alerts`: what is wrong, who was told, and taking it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="What is wrong, who was told, and taking it.")
+
+_Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+
+@app.callback()
+def _group() -> None:
+    """What is wrong, who was told, and taking it."""
+
+
+@app.command("list")
+def list_(
+    everything: Annotated[bool, typer.Option("--all", help="Also what is over.")] = False,
+    json: _Json = False,
+) -> None:
+    """List alerts that fire or wait to fire, the gravest first; exit 1 while one of P1 to P3 fires."""
+    from dataclasses import asdict
+
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import watch
+    from cops_dagster.ledger.books import open_books
+
+    configured = settings.current()
+    with open_books(configured).admin.read() as con:
+        found = watch.alerts(con, everything=everything)
+        told = watch.told(con)
+    if json:
+        output.as_json(
+            [
+                {**asdict(one), "period": str(one.period or ""), "told": told.get(one.fingerprint, [])}
+                for one in found
+            ]
+        )
+    else:
+        output.table(
+            "",
+            ["id", "priority", "state", "since (UTC)", "what", "measured", "next", "taken by", "told"],
+            [
+                [
+                    one.fingerprint[:16], one.severity, f"{one.state} {one.episode or ''}".strip(),
+                    f"{one.fired_at or one.since:%Y-%m-%d %H:%M}", one.title, one.measured, one.next_step,
+                    one.acked_by, ", ".join(told.get(one.fingerprint, [])),
+                ]
+                for one in found
+            ],
+        )  # fmt: skip
+        if not configured.notify.receivers:
+            output.say("nobody is told: no receiver is set in [notify] (docs/budgets-alerts.md)")
+    if any(one.state == "firing" and one.severity != "P4" for one in found):
+        raise typer.Exit(1)
+
+
+@app.command("ack")
+def ack(
+    alert: Annotated[str, typer.Argument(metavar="ID", help="Id of a firing alert, or its beginning.")],
+    note: Annotated[str, typer.Option(help="What you are doing about it.")] = "",
+) -> None:
+    """Take an alert: it is not repeated for 8 hours, unless it gets graver or fires anew."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import watch
+    from cops_dagster.ledger.books import open_books
+
+    taken = watch.acknowledge(open_books(settings.current()), alert, note=note)
+    output.say(f"{taken.title}: taken by {taken.acked_by} until {taken.ack_expires_at:%Y-%m-%d %H:%M} UTC")
+
+
+@app.command("silence")
+def silence(
+    hours: Annotated[int, typer.Option(help="For how long; at most 168.")],
+    reason: Annotated[str, typer.Option(help="Why; kept for ever.")],
+    severity: Annotated[str, typer.Option(help="The gravest priority that it covers: P2, P3 or P4.")] = "P3",
+    rule: Annotated[str | None, typer.Option(help="Only alerts of this rule.")] = None,
+    period: Annotated[str | None, typer.Option(help="Only alerts about this month.")] = None,
+) -> None:
+    """Keep messages back for a while; alerts go on, and a P1 is never silenced."""
+    from typing import cast
+
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.errors import CopsError
+    from cops_dagster.ledger import watch
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+    from cops_dagster.rules.alerts import RANK, Severity
+
+    if severity not in RANK:
+        raise CopsError(
+            "E-PARAM", f"severity {severity!r}", expected="P2, P3 or P4", found=repr(severity),
+            next_step="name the gravest priority to keep back",
+        )  # fmt: skip
+    made = watch.silence(
+        open_books(settings.current()), rule=rule, period=Period.parse(period) if period else None,
+        severity=cast("Severity", severity), hours=hours, reason=reason,
+    )  # fmt: skip
+    output.say(f"silence {made} for {hours} h")
+
+
+@app.command("test")
+def try_out(
+    receiver: Annotated[str | None, typer.Argument(help="Only this receiver.")] = None, json: _Json = False
+) -> None:
+    """Send a test message to every receiver and say what came of it; exit 1 when one did not take it."""
+    from cops_dagster import settings
+    from cops_dagster.alerts import trial
+    from cops_dagster.cli import output
+
+    found = trial.try_out(settings.current(), receiver)
+    if json:
+        output.as_json(found)
+    else:
+        output.table(
+            "",
+            ["receiver", "kind", "accepted", "answer", "found out"],
+            [[one["receiver"], one["kind"], one["accepted"], one["answer"], "; ".join(one["found"])]
+             for one in found],
+        )  # fmt: skip
+    if not all(one["accepted"] for one in found):
+        raise typer.Exit(1)
+
+
+@app.command("tick")
+def tick() -> None:
+    """Send what is due now. The daemon does it; this is for cron, and for homes without a daemon."""
+    from cops_dagster import settings
+    from cops_dagster.alerts import tick as act
+    from cops_dagster.alerts.receivers import open_receivers
+    from cops_dagster.cli import output
+    from cops_dagster.ledger.books import open_books
+
+    books = open_books(settings.current())
+    done = act.tick(books, open_receivers(books.settings))
+    output.say(
+        "another tick is running" if done.busy else f"{done.accepted} sent, {done.failed} not accepted"
+    )
+    if done.failed:
+        raise typer.Exit(1)

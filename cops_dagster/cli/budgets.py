@@ -1,0 +1,109 @@
+"""`cops budgets`: targets, what was spent, where the month is heading."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Targets, what was spent, where the month is heading.")
+
+_Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Targets, what was spent, where the month is heading."""
+
+
+@app.command("refresh")
+def refresh(json: _Json = False) -> None:
+    """Measure every active budget now, and read AWS Budgets beside it where an account is set."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import budgets as act
+    from cops_dagster.ledger.books import open_books
+
+    done = act.refresh(open_books(settings.current()))
+    if json:
+        output.as_json(
+            {
+                "budgets": done.budgets, "period": str(done.period or ""), "aws_budgets": done.aws_budgets,
+                "aws_refusal": done.aws_refusal,
+            }
+        )  # fmt: skip
+        return
+    output.say(f"{done.budgets} budget(s) of {done.period or 'no month'} refreshed")
+    if done.aws_budgets is not None:
+        output.say(f"{done.aws_budgets} AWS budget(s) read")
+    if done.aws_refusal:
+        output.say(f"AWS Budgets as read before: {done.aws_refusal}")
+
+
+@app.command("list")
+def list_(json: _Json = False) -> None:
+    """List budgets as last refreshed, the tightest first; exit 1 while one is critical."""
+    import sqlalchemy as sa
+
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import budgets as act
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.stores import tables as t
+
+    with open_books(settings.current()).admin.read() as con:
+        rows = [dict(row) for row in con.execute(sa.select(t.budget_master)).mappings()]
+        aws = [
+            dict(row)
+            for row in con.execute(sa.select(t.aws_budget).order_by(t.aws_budget.c.budget_name)).mappings()
+        ]
+        without = act.without_budget(con)
+    rows.sort(key=lambda row: (("critical", "warning", "ok").index(row["level"]), row["budget_id"]))
+    if json:
+        output.as_json({"budgets": rows, "aws_budgets": aws, "tenants_without_budget": without})
+    else:
+        _print(rows, aws, without)
+    if any(row["level"] == "critical" for row in rows):
+        raise typer.Exit(1)
+
+
+def _print(rows: list[dict[str, object]], aws: list[dict[str, object]], without: list[str]) -> None:
+    from decimal import Decimal
+    from typing import cast
+
+    from cops_dagster.cli import output
+
+    def usd(value: object) -> str:
+        return output.usd(cast("Decimal | None", value))
+
+    output.table(
+        "",
+        ["budget", "scope", "of", "month", "level", "actual USD", "target USD", "forecast USD", "±", "how",
+         "refreshed (UTC)"],
+        [
+            [
+                row["budget_id"], row["scope_type"], row["scope_value"], f"{row['period_start']:%Y-%m}",
+                row["level"], usd(row["actual_usd"]), usd(row["target_usd"]), usd(row["forecast_usd"]),
+                usd(row["forecast_error_usd"]), row["forecast_method"],
+                f"{row['last_refreshed_at']:%Y-%m-%d %H:%M}",
+            ]
+            for row in rows
+        ],
+        right=["actual USD", "target USD", "forecast USD", "±"],
+    )  # fmt: skip
+    if without:
+        output.say(f"no budget: {', '.join(without)}")
+    if aws:
+        output.table(
+            "AWS Budgets, as read",
+            ["budget", "type", "unit", "limit", "actual", "forecast", "currency", "read (UTC)"],
+            [
+                [
+                    row["budget_name"], row["budget_type"], row["time_unit"], usd(row["limit_amount"]),
+                    usd(row["actual_amount"]), usd(row["forecast_amount"]), row["currency"],
+                    f"{row['fetched_at']:%Y-%m-%d %H:%M}",
+                ]
+                for row in aws
+            ],
+            right=["limit", "actual", "forecast"],
+        )  # fmt: skip

@@ -1,0 +1,45 @@
+"""`cops controls`: the six preventive controls, as last judged."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def controls(
+    evaluate: Annotated[bool, typer.Option(help="Judge them now instead of showing the last time.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show the preventive controls with evidence and age; exit 1 when one failed or none was judged."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import controls as act
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.stores.admin import now
+
+    books = open_books(settings.current())
+    if evaluate:
+        act.evaluate(books)
+    with books.admin.read() as con:
+        rows = act.newest(con)
+    if json:
+        output.as_json([dict(row._mapping) for row in rows])
+    elif rows:
+        at = now()
+        output.table(
+            f"controls, judged {rows[0].evaluated_at:%Y-%m-%d %H:%M} UTC",
+            ["control", "status", "target", "measured", "evidence", "age", "owner", "next"],
+            [
+                [
+                    row.control.replace("_", " "), row.status, row.target, row.measured, row.evidence,
+                    f"{(at - row.measured_at).total_seconds() / 3600:.1f} h" if row.measured_at else "",
+                    row.owner, "" if row.status == "ok" else row.next_step,
+                ]
+                for row in rows
+            ],
+        )  # fmt: skip
+    else:
+        output.say("never judged: the daemon does it hourly, or `cops controls --evaluate` now")
+    if not rows or any(row.status == "failed" for row in rows):
+        raise typer.Exit(1)

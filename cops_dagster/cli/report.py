@@ -1,0 +1,23 @@
+"""`cops report`: a month's close report as one file, with its tables as CSV beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    period: Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
+) -> None:
+    """Write the close report of a month: one page to read, mail or print, and its tables as CSV."""
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger.books import open_books
+    from cops_dagster.period import Period
+    from cops_dagster.reports import close_report
+
+    for file in close_report.write(open_books(settings.current()), Period.parse(period), out):
+        output.say(str(file))

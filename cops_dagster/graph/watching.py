@@ -1,0 +1,123 @@
+"""What Dagster saw becomes alerts: check evaluations and outcomes of runs, however they were launched.
+
+Belongs here: reading a finished run's own events. Run-status sensors do so for every run of the instance,
+on SQLite and PostgreSQL alike (a cursor over the event log raises on the default SQLite storage); `cops`
+does it for its own run at once. Observing a run twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+
+from cops_dagster import settings
+from cops_dagster.alerts.receivers import open_receivers
+from cops_dagster.alerts.tick import tick
+from cops_dagster.graph.figures import texts_of
+from cops_dagster.ledger import lock, watch
+from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.period import Period
+from cops_dagster.rules import escalation
+from cops_dagster.rules.alerts import Observation
+from cops_dagster.stores import tables as t
+
+_PARTITION = "dagster/partition"
+_ERROR_MAX = 1_000
+
+
+def observe(books: Books, instance: dg.DagsterInstance, run_id: str) -> int:
+    """Applies what a finished run saw to the alerts; how many changed."""
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        return 0
+    period = Period.parse(run.tags[_PARTITION]) if _PARTITION in run.tags else None
+    seen = [*_checks(books, instance, run, period), _outcome(instance, run, period)]
+    with books.admin.write() as con:
+        return len(watch.observe(con, seen, actor="cops"))
+
+
+def _checks(
+    books: Books, instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | None
+) -> list[Observation | None]:
+    if period is None:
+        return []
+    with books.admin.read() as con:
+        reach = _data_reaches(con, period)
+    found = []
+    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+        evaluation: Any = entry.dagster_event and entry.dagster_event.event_specific_data
+        at = datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None)
+        found.append(
+            escalation.of_check(
+                evaluation.asset_key.to_user_string(), evaluation.check_name, period, evaluation.passed,
+                evaluation.severity.value, texts_of(evaluation), data_at=reach or at, at=at,
+                run_id=run.run_id,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _data_reaches(con: sa.Connection, period: Period) -> datetime | None:
+    """When the judged data was delivered; of a month that gets no more data, the clock counts."""
+    if lock.state_of(con, period) in ("final", "closing", "closed"):
+        return None
+    d, h = t.cur_delivery, t.cur_billing_head
+    found: datetime | None = con.execute(
+        sa.select(sa.func.max(d.c.delivered_at))
+        .join(h, h.c.delivery_id == d.c.delivery_id)
+        .where(h.c.period_start == period.start)
+    ).scalar_one_or_none()
+    return found
+
+
+def _outcome(instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | None) -> Observation | None:
+    failed = run.status == dg.DagsterRunStatus.FAILURE
+    if not failed and run.status != dg.DagsterRunStatus.SUCCESS:
+        return None
+    record = instance.get_run_record_by_id(run.run_id)
+    ended = record.end_time if record and record.end_time else None
+    at = datetime.fromtimestamp(ended, UTC) if ended else datetime.now(UTC)
+    return escalation.of_run(
+        run.job_name.removeprefix("__"), period, failed, at.replace(tzinfo=None), run.run_id,
+        _why(instance, run) if failed else "",
+    )  # fmt: skip
+
+
+def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        data: Any = entry.dagster_event and entry.dagster_event.event_specific_data
+        given = data.user_failure_data
+        return str(given.description if given else data.error_display_string)[:_ERROR_MAX]
+    return "no step said why; the process may have died"
+
+
+def sensors() -> list[dg.SensorDefinition]:
+    """The two sensors that hear of every finished run; `monitored_jobs` unset, so ad-hoc ones too."""
+
+    @dg.run_status_sensor(
+        name="check_alerts",
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Failed and recovered checks of every successful run become alerts; sends what is due.",
+    )
+    def check_alerts(context: dg.RunStatusSensorContext) -> None:
+        _hear(context)
+
+    @dg.run_failure_sensor(
+        name="failed_run_alerts",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Failed runs, and the checks that they got to, become alerts; sends what is due.",
+    )
+    def failed_run_alerts(context: dg.RunFailureSensorContext) -> None:
+        _hear(context)
+
+    return [check_alerts, failed_run_alerts]
+
+
+def _hear(context: dg.RunStatusSensorContext) -> None:
+    books = open_books(settings.current())
+    observe(books, context.instance, context.dagster_run.run_id)
+    tick(books, open_receivers(books.settings))

@@ -1,0 +1,277 @@
+"""The preventive controls of the playbook: six facts, judged hourly, each with its evidence and age.
+
+Belongs here: measuring each control and recording the outcome in `control_status`, with the alert of one
+that does not hold. What cannot be measured is `unknown`, never ok. Does not belong here: the schedule
+(`graph/schedules.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import judge, watch
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+from cops_dagster.rules import escalation
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+Status = Literal["ok", "warning", "failed", "unknown"]
+
+CRAWL_WITHIN = timedelta(hours=25)
+"""A daily crawler, and an hour for it to be late."""
+CLOSE_WITHIN = timedelta(days=10)
+"""How long a month may be final before somebody should close it."""
+UNDELIVERED_AFTER = timedelta(hours=1)
+"""How long a message may be refused before that is a fault of its own."""
+
+
+_ALERTED_ELSEWHERE = ("tag_coverage_at_100",)
+"""The check's alert waits for 24 h of data (P3); the control would not, and would say it twice."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control as judged: what should be, what is, what shows it, how old that is, whose it is."""
+
+    control: str
+    status: Status
+    target: str
+    measured: str
+    evidence: str
+    measured_at: datetime | None
+    owner: str
+    next_step: str
+
+
+def evaluate(books: Books) -> list[Control]:
+    """Judges every control and records it, with alerts for those that do not hold."""
+    at = now()
+    found = [judged(books, at) for judged in _CONTROLS]
+    with books.admin.write() as con:
+        con.execute(
+            sa.insert(t.control_status), [asdict(control) | {"evaluated_at": at} for control in found]
+        )
+        watch.observe(
+            con,
+            [
+                escalation.of_control(
+                    one.control, one.status, at, target=one.target, measured=one.measured,
+                    next_step=one.next_step,
+                )
+                for one in found
+                if one.control not in _ALERTED_ELSEWHERE
+            ],
+            actor=books.actor,
+        )  # fmt: skip
+    return found
+
+
+def newest(con: sa.Connection) -> list[Any]:
+    """The last evaluation of every control, in the playbook's order."""
+    c = t.control_status
+    last = con.execute(sa.select(sa.func.max(c.c.evaluated_at))).scalar_one_or_none()
+    rows = con.execute(sa.select(c).where(c.c.evaluated_at == last)).all() if last else []
+    return sorted(rows, key=lambda row: NAMES.index(row.control) if row.control in NAMES else len(NAMES))
+
+
+def _crawler(books: Books, at: datetime) -> Control:
+    name = books.settings.controls.crawler
+    made = _made("glue_crawler_succeeded_daily", "daily", "data engineering")
+    if not name:
+        return made(
+            "unknown", "no crawler is set", "[controls] crawler", None,
+            "set it if Athena reads a crawled table; COPS itself reads manifests",
+        )  # fmt: skip
+    from cops_dagster.stores import glue
+
+    restart = f"aws glue start-crawler --name {name}"
+    try:
+        seen = glue.crawler(name)
+    except CopsError as problem:
+        return made("unknown", f"{problem.code}: {problem.found}", name, None, problem.next_step)
+    started = seen.last_started_at
+    told = f"last crawl {seen.last_status or 'never'}" + (
+        f" at {started:%Y-%m-%d %H:%M} UTC" if started else ""
+    )
+    if started is None or seen.last_status != "SUCCEEDED":
+        return made("failed", told, name, started, restart)
+    return made("ok" if at - started <= CRAWL_WITHIN else "failed", told, name, started, restart)
+
+
+def _delivery(books: Books, at: datetime) -> Control:
+    hours = books.settings.controls.delivery_lag_hours
+    made = _made("cur_delivered_within_48h", f"< {hours} h", "data engineering")
+    d = t.cur_delivery
+    with books.admin.read() as con:
+        rows = con.execute(
+            sa.select(d.c.source_id, sa.func.max(d.c.delivered_at).label("at")).group_by(d.c.source_id)
+        ).all()
+    if not rows:
+        return made("unknown", "no delivery seen yet", "cur_delivery", None, "cops status")
+    oldest = min(rows, key=lambda row: row.at)
+    age = at - oldest.at
+    return made(
+        "ok" if age <= timedelta(hours=hours) else "failed",
+        f"{oldest.source_id}: {_age(age)} ago", "cur_delivery", oldest.at,
+        "see docs/cur-ingestion.md; cops period mark-delayed PERIOD --reason …",
+    )  # fmt: skip
+
+
+def _coverage(books: Books, at: datetime) -> Control:
+    limits = books.settings.coverage
+    made = _made("tag_coverage_at_100", f"{limits.target_pct:f} %", "platform")
+    c = t.tag_coverage
+    with books.admin.read() as con:
+        row = con.execute(sa.select(c).order_by(c.c.period_start.desc()).limit(1)).one_or_none()
+    if row is None or row.coverable_usd == 0:
+        return made("unknown", "nothing to cover yet", "tag_coverage", None, "cops status")
+    share = 100 * row.covered_usd
+    status: Status = (
+        "ok" if share >= limits.target_pct * row.coverable_usd
+        else "warning" if share >= limits.floor_pct * row.coverable_usd
+        else "failed"
+    )  # fmt: skip
+    return made(
+        status, f"{row.tag_coverage_pct.normalize():f} % of {row.period_start:%Y-%m}", "tag_coverage",
+        row.measured_at,
+        "see docs/tag-strategy.md; cops sql -q 'SELECT * FROM missing_tenant_tags'",
+    )  # fmt: skip
+
+
+def _keys(books: Books, at: datetime) -> Control:
+    made = _made("allocation_keys_fresh_24h", "< 24 h", "platform")
+    u, k = t.tenant_usage, t.allocation_keys
+    with books.admin.read() as con:
+        period = _newest_allocated(con)
+        keys = con.execute(sa.select(k)).all()
+        refreshed = dict(
+            con.execute(
+                sa.select(u.c.measure, sa.func.max(u.c.refreshed_at))
+                .where(u.c.period_start == (period.start if period else None))
+                .group_by(u.c.measure)
+            ).all()
+        )
+    if period is None or not keys:
+        return made("unknown", "no usage key is in use", "tenant_usage", None, "cops status")
+    used = {row.key_name: refreshed.get(row.measure) for row in keys}
+    verdict = judge.keys_fresh(period, used, {row.key_name: row.max_age_hours for row in keys})
+    stale = verdict.figures["stale"]
+    assert isinstance(stale, list)
+    known = [moment for moment in used.values() if moment is not None]
+    return made(
+        "ok" if verdict.passed else "failed",
+        f"{len(used) - len(stale)} of {len(used)} keys of {period} fresh"
+        + (f"; stale: {', '.join(str(one['key_name']) for one in stale)}" if stale else ""),
+        "tenant_usage", min(known, default=None),
+        "see docs/allocation-rules.md: reload the usage files, then cops allocate PERIOD",
+    )  # fmt: skip
+
+
+def _budgets(books: Books, at: datetime) -> Control:
+    made = _made("budgets_refreshed_and_alerts_delivered", "daily 04:00 UTC, messages accepted", "finance")
+    (verdict,) = judge.budgets(books)
+    with books.admin.read() as con:
+        oldest = con.execute(sa.select(sa.func.min(t.budget_master.c.last_refreshed_at))).scalar_one_or_none()
+        accepted, refused = _messages(con, at)
+    told = f"oldest refresh {verdict.figures['oldest_refresh_utc']}; {accepted} message(s) accepted in 24 h"
+    if refused:
+        return made(
+            "failed", f"{told}; not accepted by {', '.join(refused)}", "notification_log", oldest,
+            "cops alerts test",
+        )  # fmt: skip
+    if verdict.passed is None:
+        return made("unknown", f"no budget is loaded; {told}", "budget_master", oldest, "load budgets.csv")
+    return made(
+        "ok" if verdict.passed else "failed", told, "budget_master, notification_log", oldest,
+        "cops budgets refresh",
+    )  # fmt: skip
+
+
+def _messages(con: sa.Connection, at: datetime) -> tuple[int, list[str]]:
+    """Messages accepted within a day, and receivers whose newest answers are refusals for over an hour."""
+    n = t.notification_log
+    rows = con.execute(
+        sa.select(n.c.receiver, n.c.status, n.c.sent_at).where(n.c.sent_at >= at - timedelta(days=1))
+        .order_by(n.c.notification_seq)
+    ).all()  # fmt: skip
+    since: dict[str, datetime] = {}
+    for row in rows:
+        if row.status == "accepted":
+            since.pop(row.receiver, None)
+        else:
+            since.setdefault(row.receiver, row.sent_at)
+    refused = sorted(name for name, first in since.items() if at - first >= UNDELIVERED_AFTER)
+    return sum(row.status == "accepted" for row in rows), refused
+
+
+def _locks(books: Books, at: datetime) -> Control:
+    made = _made("closed_periods_stay_locked", "closed after final, nothing posted behind a seal", "finance")
+    p, j = t.period_lock, t.publish_journal
+    with books.admin.read() as con:
+        states = con.execute(sa.select(p)).all()
+        newest = dict(
+            con.execute(
+                sa.select(j.c.period_start, sa.func.max(j.c.journal_seq))
+                .where(j.c.table_name != "fact_cost_adjustment")
+                .group_by(j.c.period_start)
+            ).all()
+        )
+    closed = [row for row in states if row.state == "closed"]
+    behind = [row for row in closed if newest.get(row.period_start, 0) > (row.seal_journal_seq or 0)]
+    if behind:
+        return made(
+            "failed", f"posted behind the seal: {_months(behind)}", "publish_journal", at,
+            "stop: cops evidence verify; keep everything as it is",
+        )  # fmt: skip
+    waiting = [row for row in states if row.state == "final" and at - row.changed_at > CLOSE_WITHIN]
+    if waiting:
+        return made(
+            "warning", f"final and not closed: {_months(waiting)}", "period_lock",
+            min(row.changed_at for row in waiting), f"cops close {_months(waiting).split(',')[0]} --dry-run",
+        )  # fmt: skip
+    return made("ok", f"{len(closed)} month(s) closed, none changed since", "period_lock", at, "nothing")
+
+
+def _age(age: timedelta) -> str:
+    hours = age.total_seconds() / 3600
+    return f"{hours:.1f} h" if hours < 72 else f"{age.days} days"
+
+
+def _months(rows: list[Any]) -> str:
+    return ", ".join(sorted(f"{row.period_start:%Y-%m}" for row in rows))
+
+
+def _newest_allocated(con: sa.Connection) -> Period | None:
+    h = t.period_head
+    start = con.execute(
+        sa.select(sa.func.max(h.c.period_start)).where(h.c.table_name == "fact_cost_allocated")
+    ).scalar_one_or_none()
+    return Period.of(start) if start else None
+
+
+def _made(
+    control: str, target: str, owner: str
+) -> Callable[[Status, str, str, datetime | None, str], Control]:
+    def made(
+        status: Status, measured: str, evidence: str, measured_at: datetime | None, next_step: str
+    ) -> Control:
+        return Control(control, status, target, measured, evidence, measured_at, owner, next_step)
+
+    return made
+
+
+_CONTROLS: tuple[Callable[[Books, datetime], Control], ...] = (
+    _crawler, _delivery, _coverage, _keys, _budgets, _locks,
+)  # fmt: skip
+NAMES = (
+    "glue_crawler_succeeded_daily", "cur_delivered_within_48h", "tag_coverage_at_100",
+    "allocation_keys_fresh_24h", "budgets_refreshed_and_alerts_delivered", "closed_periods_stay_locked",
+)  # fmt: skip
+"""The controls in the playbook's order."""

@@ -1,0 +1,1 @@
+"""What people read about a month: the close report, its figures, its charts."""

@@ -1,0 +1,97 @@
+"""Charts as SVG text, the same bytes for the same figures.
+
+Belongs here: drawing, with matplotlib, never through its global state. Figures are rounded to what an eye
+can see; the exact ones stand in the tables beside. Amounts become floats here and nowhere else, to be drawn.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+INK, LEVEL, UP, DOWN, PART, LINE = "#1b2733", "#33506b", "#b4552d", "#2f7d5b", "#8aa3ba", "#c9d2da"
+
+
+def waterfall(steps: Sequence[tuple[str, str, Decimal, Decimal]]) -> str:
+    """The bridge as horizontal bars.
+
+    Args:
+        steps: name, kind (level, change, part), amount and where the bar ends, USD.
+    """
+    figure, axes = _canvas(5.4, 0.3 * len(steps) + 0.2)
+    reach = max((abs(float(end)) for _, _, _, end in steps), default=0.0) or 1.0
+    part_from = 0.0
+    for at, (_, kind, amount, end) in enumerate(steps):
+        usd, stop = float(amount), float(end)
+        left = 0.0 if kind == "level" else stop - usd
+        if kind == "part":
+            left, part_from = part_from, part_from + usd
+        elif kind == "level":
+            part_from = 0.0
+        colour = {"level": LEVEL, "part": PART}.get(kind, UP if usd >= 0 else DOWN)
+        axes.barh(at, usd, left=left, height=0.62, color=colour)
+        sign = "+" if kind == "change" and usd > 0 else ""
+        axes.text(
+            max(left, left + usd) + 0.012 * reach, at, f"{sign}{usd:,.0f}", va="center", size=9, color=INK
+        )
+    axes.set_yticks(range(len(steps)), [name.replace("_", " ") for name, _, _, _ in steps], size=9)
+    axes.invert_yaxis()
+    axes.set_xlim(min(0.0, *(float(end) for _, _, _, end in steps)) if steps else 0, reach * 1.2)
+    axes.xaxis.set_visible(False)
+    axes.axvline(0, color=LINE, linewidth=1)
+    return _svg(figure, "From AWS's bill to our invoices, USD")
+
+
+def trend(months: Sequence[tuple[str, Decimal | None]], target: Decimal, floor: Decimal) -> str:
+    """Tag coverage over months, with its target and its floor, in percent."""
+    figure, axes = _canvas(5.4, 2.4)
+    known = [(at, float(value)) for at, (_, value) in enumerate(months) if value is not None]
+    axes.axhline(float(target), color=DOWN, linewidth=1, linestyle=(0, (4, 3)))
+    axes.axhline(float(floor), color=UP, linewidth=1, linestyle=(0, (4, 3)))
+    axes.plot(
+        [at for at, _ in known], [value for _, value in known], color=LEVEL, linewidth=1.8, marker="o", ms=5
+    )
+    for at, value in known:
+        axes.annotate(f"{value:.2f}", (at, value), (0, 7), textcoords="offset points", size=9, ha="center")
+    low = min([value for _, value in known] + [float(floor)])
+    axes.set_ylim(low - (100 - low) * 0.25 - 0.2, 100 + (100 - low) * 0.35 + 0.3)
+    axes.set_xticks(range(len(months)), [month for month, _ in months], size=9)
+    axes.set_xlim(-0.5, max(0.5, len(months) - 0.5))
+    for value, name, colour, lift in ((target, "target", DOWN, 4), (floor, "floor", UP, -11)):
+        axes.annotate(
+            f"{name} {value:f}", (1, float(value)), (0, lift), xycoords=("axes fraction", "data"),
+            textcoords="offset points", size=9, color=colour, ha="right",
+        )  # fmt: skip
+    axes.yaxis.set_visible(False)
+    return _svg(figure, "Tag coverage, percent of coverable cost")
+
+
+def _canvas(width: float, height: float) -> tuple[Any, Any]:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.rcParams["svg.fonttype"] = "none"  # text stays text: small, searchable, read aloud
+    mpl.rcParams["svg.hashsalt"] = "cops"  # else every drawing has other ids
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(length=0, colors=INK)
+    return figure, axes
+
+
+def _svg(figure: Any, title: str) -> str:
+    from markupsafe import escape
+
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = drawn.getvalue()
+    body = text[text.index("<svg") :]
+    head, rest = body.split(">", 1)
+    size = head[head.index("viewBox") :].split('"')[1]
+    opened = f'<svg viewBox="{size}" role="img" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    return f"{opened}<title>{escape(title)}</title>{rest.strip()}"
