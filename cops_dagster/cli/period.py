@@ -114,8 +114,8 @@ def close(
     report = close_report.keep(books, wanted)
     if json:
         output.as_json(
-            {"period": str(wanted), "state": "closed", "close_report": report.url, "seal_digest": done.seal_digest,
-             "journal_seq": done.journal_seq, "was_new": done.wrote}
+            {"period": str(wanted), "state": "closed", "close_report": report.url,
+             "seal_digest": done.seal_digest, "journal_seq": done.journal_seq, "was_new": done.wrote}
         )  # fmt: skip
         return
     output.say(f"{wanted}: {'closed' if done.wrote else 'was closed already'}, seal {done.seal_digest}")

@@ -61,9 +61,9 @@ def trend(months: Sequence[tuple[str, Decimal | None]], target: Decimal, floor: 
     axes.set_ylim(low - (100 - low) * 0.25 - 0.2, 100 + (100 - low) * 0.35 + 0.3)
     axes.set_xticks(range(len(months)), [month for month, _ in months], size=9)
     axes.set_xlim(-0.5, max(0.5, len(months) - 0.5))
-    for value, name, colour, lift in ((target, "target", DOWN, 4), (floor, "floor", UP, -11)):
+    for limit, name, colour, lift in ((target, "target", DOWN, 4), (floor, "floor", UP, -11)):
         axes.annotate(
-            f"{name} {value:f}", (1, float(value)), (0, lift), xycoords=("axes fraction", "data"),
+            f"{name} {limit:f}", (1, float(limit)), (0, lift), xycoords=("axes fraction", "data"),
             textcoords="offset points", size=9, color=colour, ha="right",
         )  # fmt: skip
     axes.yaxis.set_visible(False)

@@ -103,15 +103,30 @@ def of_check(
     percent = figures.get("mismatch_pct")
     return Observation(
         check, asset, period, rank or warning or "P4", None if judged is None else not judged, data_at, at,
-        f"{period}: not so: {check.replace('_', ' ')}", shown,
-        f"{_PAGE.get(asset, 'docs/runbook.md')}; cops status {period}", percent or _first(figures),
+        f"{period}: does not hold: {check.replace('_', ' ')}", shown,
+        f"{_PAGE.get(asset, 'docs/runbook.md')}; cops status {period}", percent or _headline(check, figures),
         steps_passed(Decimal(percent)) if percent else 0,
         COVERAGE_HELD_FOR if is_coverage and rank == "P3" else timedelta(0), "the check holds again", run_id,
     )  # fmt: skip
 
 
-def _first(figures: Mapping[str, str]) -> str | None:
-    return next((f"{name} {value}" for name, value in figures.items()), None)
+_HEADLINE: Mapping[str, str] = {
+    "tag_coverage_at_target": "tag_coverage_pct",
+    "variance_within_tolerance": "variance_usd",
+    "exceptions_explained": "undecided_exceptions",
+    "rules_cover_every_pool": "unclaimed_pools",
+    "no_unexpected_columns": "unexpected_columns",
+    "tenants_are_known": "largest",
+    "allocated_equals_pool": "differing",
+    "aws_invoice_matches_cur": "differing",
+    "keys_fresh_24h": "stale",
+}
+"""The figure that says most, by check."""
+
+
+def _headline(check: str, figures: Mapping[str, str]) -> str | None:
+    name = _HEADLINE.get(check, next(iter(figures), ""))
+    return f"{name} {figures[name]}" if name in figures else None
 
 
 def of_run(
