@@ -247,5 +247,6 @@ class Sns:
 
 def _aws(problem: Any) -> str:
     """The code alone: a refused signature quotes the session token."""
-    code = getattr(problem, "response", {}).get("Error", {}).get("Code")
+    answer = getattr(problem, "response", None) or {}  # a time-out has the attribute, and None in it
+    code = answer.get("Error", {}).get("Code")
     return str(code or type(problem).__name__)[:80]

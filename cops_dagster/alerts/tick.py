@@ -91,6 +91,8 @@ def _serve(
         except NotAccepted as problem:
             status, detail = "failed", problem.why
             is_down = problem.why if problem.is_down else None
+        except Exception as problem:  # noqa: BLE001  a fault of one receiver keeps no other from its message
+            status, detail = "failed", f"unforeseen: {type(problem).__name__}"
         _log(books, name, message, status, detail or "", moment)
         accepted, failed = accepted + (status == "accepted"), failed + (status == "failed")
     return accepted, failed
@@ -104,35 +106,37 @@ def _due(books: Books, name: str, configured: Configured, moment: datetime) -> l
             for row in con.execute(sa.select(s).where(s.c.state.in_(("firing", "resolved"))))
         ]
         log = _sent(con, name)
-        silences = watch.silences(con)
-    mine = [alert for alert in found if _is_for(configured, alert) or log.get(alert.fingerprint)]
+        silences = watch.silences(con, moment)
     frozen = {alert.period for alert in found if alert.state == "firing" and alert.severity == "P1"}
-    groups = _grouped(mine, log, silences, frozen - {None}, moment)
+    groups = _grouped(configured, found, log, silences, frozen - {None}, moment)
     made = []
     for (severity, period), entries in sorted(groups.items()):
         told = {one.alert.fingerprint for one in entries}
         also = [
-            alert for alert in mine
-            if alert.state == "firing" and str(alert.period or "") == period and alert.fingerprint not in told
+            alert for alert in found
+            if alert.state == "firing" and str(alert.period or "") == period and _is_for(configured, alert)
+            and alert.fingerprint not in told
         ]  # fmt: skip
         made.append(Message(severity, period, entries, also, moment))
     return made
 
 
 def _grouped(
-    mine: Sequence[Alert],
+    configured: Configured,
+    found: Sequence[Alert],
     log: Mapping[str, list[Sent]],
     silences: Sequence[Silence],
     inhibited: set[Any],
     moment: datetime,
 ) -> dict[tuple[str, str], list[Entry]]:
     groups: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
-    for alert in sorted(mine, key=lambda one: (one.since, one.fingerprint)):
+    for alert in sorted(found, key=lambda one: (one.since, one.fingerprint)):
         decision = rules.decide(
             alert, log.get(alert.fingerprint, []), silences, now=moment,
             inhibited=alert.severity != "P1" and alert.period in inhibited,
         )  # fmt: skip
-        if decision is not None:
+        # whoever was told of it hears its end, also when it got too mild for them meanwhile
+        if decision and (decision.meant == "RESOLVED" or _is_for(configured, alert)):
             before = log.get(alert.fingerprint, [])
             number = sum(row.episode == alert.episode and row.status == "accepted" for row in before)
             groups[alert.severity, str(alert.period or "")].append(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -191,15 +191,15 @@ def silence(
     return silence_id
 
 
-def silences(con: sa.Connection) -> list[Silence]:
-    """Silences that have not ended."""
+def silences(con: sa.Connection, at: datetime) -> list[Silence]:
+    """Silences that have not ended at a moment, UTC."""
     s = t.alert_silence
     return [
         Silence(
             row.alert_rule, Period.of(row.period_start) if row.period_start else None, row.severity,
             row.starts_at, row.ends_at,
         )
-        for row in con.execute(sa.select(s).where(s.c.ends_at > now()))
+        for row in con.execute(sa.select(s).where(s.c.ends_at > at))
     ]  # fmt: skip
 
 

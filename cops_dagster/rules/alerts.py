@@ -253,8 +253,10 @@ def decide(
         return None
     failed: list[Sent] = []
     for row in log:
-        if row.episode == alert.episode and row.meant == meant:
-            failed = [*failed, row] if row.status == "failed" else []
+        if row.status == "accepted":
+            failed = []  # whatever was refused before it, the receiver is there again
+        elif row.episode == alert.episode and row.meant == meant:
+            failed.append(row)
     if not failed:
         return Decision(meant, meant)
     pause = min(RETRY_FIRST * 2 ** min(len(failed) - 1, 10), RETRY_MAX)

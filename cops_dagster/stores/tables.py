@@ -7,86 +7,18 @@ every dialect; times are UTC without zone; ids and account numbers are text.
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Any
-
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect
 
-from cops_dagster.money import amount
-
-
-class Money(sa.types.TypeDecorator[Decimal]):
-    """`decimal(38,18)`: NUMERIC where the database has exact decimals, canonical text on SQLite.
-
-    The admin database never sums or compares money, so the text form loses nothing (design 3).
-    """
-
-    impl = sa.Numeric(38, 18)
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
-        """Text on SQLite, whose NUMERIC would store a float."""
-        if dialect.name == "sqlite":
-            return dialect.type_descriptor(sa.Text())
-        return dialect.type_descriptor(sa.Numeric(38, 18))
-
-    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        """Refuses NaN and more than 18 decimals before the database sees them."""
-        if value is None:
-            return None
-        text = amount.to_text(amount.from_decimal(value))
-        return text if dialect.name == "sqlite" else Decimal(text)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        """The stored amount as `Decimal`."""
-        return None if value is None else Decimal(value)
-
-
-metadata = sa.MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    }
-)
-
-
-def _key(name: str, type_: Any = sa.Text) -> sa.Column[Any]:
-    return sa.Column(name, type_, primary_key=True)
-
-
-def _text(name: str, *, null: bool = True) -> sa.Column[Any]:
-    return sa.Column(name, sa.Text, nullable=null)
-
-
-def _date(name: str, *, null: bool = True) -> sa.Column[Any]:
-    return sa.Column(name, sa.Date, nullable=null)
-
-
-def _time(name: str, *, null: bool = True) -> sa.Column[Any]:
-    return sa.Column(name, sa.DateTime, nullable=null)
-
-
-def _int(name: str, *, null: bool = True) -> sa.Column[Any]:
-    return sa.Column(name, sa.BigInteger, nullable=null)
-
-
-def _money(name: str, *, null: bool = True) -> sa.Column[Any]:
-    return sa.Column(name, Money, nullable=null)
-
-
-def _flag(name: str) -> sa.Column[Any]:
-    return sa.Column(name, sa.Boolean, nullable=False)
-
-
-def _seq(name: str) -> sa.Column[Any]:
-    # BIGINT does not autoincrement on SQLite; the variant keeps one definition.
-    return sa.Column(
-        name, sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True
-    )
-
+from cops_dagster.stores.columns import Money as Money
+from cops_dagster.stores.columns import date_column as _date
+from cops_dagster.stores.columns import flag_column as _flag
+from cops_dagster.stores.columns import int_column as _int
+from cops_dagster.stores.columns import key_column as _key
+from cops_dagster.stores.columns import metadata as metadata
+from cops_dagster.stores.columns import money_column as _money
+from cops_dagster.stores.columns import seq_column as _seq
+from cops_dagster.stores.columns import text_column as _text
+from cops_dagster.stores.columns import time_column as _time
 
 # fmt: off
 # --- inputs: loaded by `cops admin load`, never overwritten (rule 5.11) --------------------------

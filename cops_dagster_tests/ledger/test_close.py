@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     allocate,
+    approve,
     close,
     deliver,
     evidence,
+    exceptions,
     ingest,
     lock,
     periods,
@@ -135,13 +137,14 @@ def not_tied(books: Books, folder: Path) -> None:
         aws_invoices="invoice_id,period_start,payer_account_id,invoice_type,base_currency,amount_before_tax,tax\n"
         "I-2,2025-09,111111111111,INVOICE,USD,5,0\n",
     )  # fmt: skip
+    reconcile.reconcile(books, SEPTEMBER)
 
 
 def frozen(books: Books, folder: Path) -> None:
     with books.admin.write() as con:
         con.execute(
             sa.insert(t.invoice_freeze).values(
-                period_start=SEPTEMBER.start, reason="P1", set_by="cops", set_at=now()
+                period_start=SEPTEMBER.start, reason="P1", cause="c", set_by="cops", set_at=now()
             )
         )
 
@@ -220,17 +223,12 @@ def test_what_is_missing_blocks_the_close_by_name_and_changes_nothing(
 
 def test_a_difference_that_was_explained_with_evidence_does_not_block(books: Books, tmp_path: Path) -> None:
     slightly_overbilled(books, tmp_path)
-    with books.admin.write() as con:
-        con.execute(
-            sa.insert(t.recon_exceptions).values(
-                {
-                    "exception_id": "x", "period_start": SEPTEMBER.start, "class": "rounding",
-                    "tenant_id": "acme",
-                    "amount_usd": Decimal(2), "opened_by": "kim", "opened_at": now(), "decision": "agreed",
-                    "resolved_by": "lee", "resolved_at": now(), "evidence_id": "TICKET-1",
-                }
-            )
-        )  # fmt: skip
+    with books.admin.read() as con:
+        (waiting,) = exceptions.unresolved(con, SEPTEMBER)
+    exceptions.decide(books, waiting.exception_id, decision="agreed", evidence="TICKET-1")
+    assert {"exceptions_explained", "variance_within_tolerance"} <= set(blocking(books))
+    lee = replace(books, settings=books.settings.model_copy(update={"actor": "lee"}))
+    approve.approve(lee, waiting.exception_id, reason="read the ticket")
     assert blocking(books) == []
 
 

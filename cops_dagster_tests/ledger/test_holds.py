@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, compare, deliver, reconcile, state, work
+from cops_dagster.ledger import approve, compare, deliver, state, work
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write

@@ -292,6 +292,8 @@ def test_a_variance_note_is_opened_by_one_and_decided_by_another(closed: Books) 
         approve.approve(closed, made, reason="mine")
     assert approve.approve(somebody_else(closed), made, reason="agreed").was_new
     with closed.admin.read() as con:
-        row = con.execute(sa.select(t.recon_exceptions)).one()
+        row = con.execute(
+            sa.select(t.recon_exceptions).where(t.recon_exceptions.c.exception_id == made)
+        ).one()
     assert (row.decision, row.opened_by, row.resolved_by) == ("agreed", "test", "second")
     assert by_tenant(closed) == before

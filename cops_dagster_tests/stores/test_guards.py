@@ -25,13 +25,14 @@ NEVER_CHANGED = (
     "allocation_key_snapshot",
     "allocation_keys", "allocation_rule_date", "allocation_rules", "approval", "aws_invoices",
     "budget_history", "control_status", "cur_delivery", "cur_delivery_breakdown", "cur_delivery_file",
-    "cur_delivery_hold", "cur_delivery_profile", "document_conflict", "evidence_index", "expected_cur_schema", "fx_rates",
+    "cur_delivery_hold", "cur_delivery_profile", "document_conflict", "evidence_index",
+    "expected_cur_schema", "fx_rates",
     "invoice_detail", "lake_file", "notification_log", "period_lock_event", "plans", "publish_journal",
     "recon_run", "recon_run_bridge", "recon_run_statement", "recon_run_tenant", "run_reversal",
 )  # fmt: skip
 DELETED_BY_CODE = (
-    "active_cost_allocation_tag", "aws_budget", "budget_master", "cur_billing_head", "cur_delivery_place", "cur_read_file",
-    "tag_coverage",
+    "active_cost_allocation_tag", "aws_budget", "budget_master", "cur_billing_head",
+    "cur_delivery_place", "cur_read_file", "tag_coverage",
 )  # fmt: skip
 CHANGED_BY_CODE = tuple(sorted(set(t.metadata.tables) - set(NEVER_CHANGED) - set(DELETED_BY_CODE)))
 
