@@ -30,7 +30,10 @@ from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, 
 from cops_dagster_tests.ledger.closing import DOCUMENTS, aged, ready
 
 INVOICES = "invoice_id,tenant_id,period_start,amount,currency,status,document_type,corrects_invoice_id\n"
-AWS = "invoice_id,period_start,payer_account_id,billing_entity,invoice_type,base_currency,amount_before_tax,tax\n"
+AWS = (
+    "invoice_id,period_start,payer_account_id,billing_entity,invoice_type,base_currency,"
+    "amount_before_tax,tax\n"
+)
 
 
 def load(books: Books, folder: Path, *rows: str) -> None:
