@@ -41,21 +41,18 @@ def observe(books: Books, instance: dg.DagsterInstance, run_id: str) -> int:
 
 def _checks(
     books: Books, instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | None
-) -> list[Observation | None]:
+) -> list[Observation]:
     if period is None:
         return []
     with books.admin.read() as con:
         reach = _data_reaches(con, period)
-    found = []
+    found: list[Observation] = []
     for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
         evaluation: Any = entry.dagster_event and entry.dagster_event.event_specific_data
         at = datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None)
-        found.append(
-            escalation.of_check(
-                evaluation.asset_key.to_user_string(), evaluation.check_name, period, evaluation.passed,
-                evaluation.severity.value, texts_of(evaluation), data_at=reach or at, at=at,
-                run_id=run.run_id,
-            )
+        found += escalation.of_check(
+            evaluation.asset_key.to_user_string(), evaluation.check_name, period, evaluation.passed,
+            evaluation.severity.value, texts_of(evaluation), data_at=reach or at, at=at, run_id=run.run_id,
         )  # fmt: skip
     return found
 

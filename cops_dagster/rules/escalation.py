@@ -11,6 +11,7 @@ an observation (`rules/alerts.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -22,6 +23,7 @@ RUN = "run_failed"
 BUDGET = "budget_level"
 CONTROL = "control"
 SILENT = "evaluations_stopped"
+COVERAGE = "tag_coverage_below_floor"
 
 COVERAGE_HELD_FOR = timedelta(hours=24)
 STEPS_PCT = (2, 5, 10, 25, 50)
@@ -35,7 +37,7 @@ _INTEGRITY = (
 _OF_CHECK: Mapping[str, tuple[Severity | None, Severity | None]] = {
     **dict.fromkeys(_INTEGRITY, ("P1", "P1")),
     "unallocated_within_2_pct": ("P2", "P2"),
-    "tag_coverage_at_target": ("P3", "P4"),
+    "tag_coverage_at_target": ("P4", "P4"),  # below the floor it is `COVERAGE` too, after 24 h of data
     # a failed reconciliation is an alert of its own, written with the freeze; its check would say it twice
     "variance_within_tolerance": (None, "P4"),
     "delivery_within_48h": ("P3", "P3"),
@@ -62,7 +64,7 @@ def teams_of(rule: str, severity: str) -> tuple[str, ...]:
         return ("finance", "billing-ops")
     if severity == "P2":
         return ("billing-ops",)
-    if rule in ("tag_coverage_at_target", "tenants_are_known", "tags_are_spelled_alike"):
+    if rule in (COVERAGE, "tag_coverage_at_target", "tenants_are_known", "tags_are_spelled_alike"):
         return ("platform",)
     return ("data-engineering", "platform")
 
@@ -89,25 +91,30 @@ def of_reconciliation(
 def of_check(
     asset: str, check: str, period: Period, passed: bool, severity: str, figures: Mapping[str, str],
     *, data_at: datetime, at: datetime, run_id: str | None,
-) -> Observation | None:  # fmt: skip
-    """A check's verdict. `passed=None` of a check without a denominator comes as passed: nothing to judge."""
+) -> list[Observation]:  # fmt: skip
+    """A check's verdict. One without a denominator comes as passed, and is no news: nothing was judged."""
     error, warning = _OF_CHECK.get(check, ("P3", "P4"))
     rank = error if severity == "ERROR" else warning
     if rank is None and not passed:
-        return None
-    judged: bool | None = passed
-    if "verdict" in figures:
-        judged = None
-    is_coverage = check == "tag_coverage_at_target"
+        return []
     shown = ", ".join(f"{name} {value}" for name, value in figures.items() if value not in ("", "0"))
     percent = figures.get("mismatch_pct")
-    return Observation(
-        check, asset, period, rank or warning or "P4", None if judged is None else not judged, data_at, at,
-        f"{period}: does not hold: {check.replace('_', ' ')}", shown,
-        f"{_PAGE.get(asset, 'docs/runbook.md')}; cops status {period}", percent or _headline(check, figures),
-        steps_passed(Decimal(percent)) if percent else 0,
-        COVERAGE_HELD_FOR if is_coverage and rank == "P3" else timedelta(0), "the check holds again", run_id,
+    seen = Observation(
+        check, asset, period, rank or warning or "P4", None if "verdict" in figures else not passed, data_at,
+        at, f"{period}: does not hold: {check.replace('_', ' ')}", shown,
+        f"{_PAGE.get(asset, 'docs/runbook.md')}; cops status {period}",
+        percent or _headline(check, figures), steps_passed(Decimal(percent)) if percent else 0,
+        because="the check holds again", dagster_run_id=run_id,
     )  # fmt: skip
+    if check != "tag_coverage_at_target":
+        return [seen]
+    below = replace(
+        seen, rule=COVERAGE, severity="P3", held_for=COVERAGE_HELD_FOR,
+        holds=None if seen.holds is None else not passed and severity == "ERROR",
+        title=f"{period}: tag coverage is below {figures.get('floor_pct', '98')} %",
+        because="coverage is above the floor again",
+    )  # fmt: skip
+    return [seen, below]
 
 
 _HEADLINE: Mapping[str, str] = {

@@ -119,7 +119,8 @@ def test_a_control_that_holds_again_ends_its_alert(
 
 def test_messages_that_nobody_takes_for_an_hour_fail_the_control(books: Books) -> None:
     row = {
-        "fingerprint": "f", "episode": 1, "receiver": "finance", "reason": "FIRST", "severity": "P1", "step": 0,
+        "fingerprint": "f", "episode": 1, "receiver": "finance", "reason": "FIRST", "severity": "P1",
+        "step": 0,
     }  # fmt: skip
     with books.admin.write() as con:
         for status, minutes in (("accepted", 90), ("failed", 70), ("failed", 30)):

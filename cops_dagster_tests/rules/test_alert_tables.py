@@ -240,14 +240,16 @@ def test_a_receiver_is_told(name: str) -> None:
         assert timeline.tick(at) == expected.strip(), row
 
 
-def coverage(hours: float, *, share: str = "97", final_at: datetime | None = None) -> Observation | None:
-    """The coverage check, failed, on data that is `hours` newer than the first."""
-    figures = {"tag_coverage_pct": share}
+def coverage(hours: float, *, severity: str = "ERROR", final_at: datetime | None = None) -> Observation:
+    """What coverage below its target says of the floor, on data that is `hours` newer than the first."""
+    figures = {"tag_coverage_pct": "97"}
     at = final_at or BEGIN + timedelta(hours=hours)
-    return escalation.of_check(
-        "fact_cost_tagged", "tag_coverage_at_target", SEPTEMBER, False, "ERROR", figures,
+    target, floor = escalation.of_check(
+        "fact_cost_tagged", "tag_coverage_at_target", SEPTEMBER, False, severity, figures,
         data_at=BEGIN + timedelta(hours=hours), at=at, run_id=None,
     )  # fmt: skip
+    assert (target.severity, target.holds, target.held_for) == ("P4", True, timedelta(0))
+    return floor
 
 
 @pytest.mark.parametrize(
@@ -260,31 +262,29 @@ def test_low_coverage_is_a_p3_after_strictly_more_than_24_h_of_data(
 ) -> None:
     alert = None
     for hour in hours:
-        seen = coverage(hour)
-        assert seen
-        alert, _ = alerts.observe(alert, seen)
+        alert, _ = alerts.observe(alert, coverage(hour))
     assert alert
     assert (alert.state, alert.severity) == (state, "P3")
 
 
 def test_without_newer_data_the_24_hours_do_not_run() -> None:
-    first, later = coverage(0), coverage(0, final_at=BEGIN + timedelta(days=9))
-    assert first
-    assert later
-    alert, _ = alerts.observe(None, first)
-    alert, _ = alerts.observe(alert, later)
+    alert, _ = alerts.observe(None, coverage(0))
+    alert, _ = alerts.observe(alert, coverage(0, final_at=BEGIN + timedelta(days=9)))
     assert alert
     assert alert.state == "pending"
 
 
 def test_a_check_without_a_denominator_says_nothing_either_way() -> None:
-    seen = escalation.of_check(
+    found = escalation.of_check(
         "fact_cost_tagged", "tag_coverage_at_target", SEPTEMBER, True, "WARN",
         {"coverable_usd": "0", "verdict": "nothing to judge in this period"},
         data_at=BEGIN, at=BEGIN, run_id=None,
     )  # fmt: skip
-    assert seen
-    assert seen.holds is None
+    assert [seen.holds for seen in found] == [None, None]
+
+
+def test_coverage_below_its_target_and_above_its_floor_is_no_p3() -> None:
+    assert coverage(0, severity="WARN").holds is False
 
 
 @pytest.mark.parametrize(

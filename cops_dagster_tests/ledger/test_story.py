@@ -1,0 +1,235 @@
+"""A month from its first alert to its close, as the people who live it see it: every state at each step.
+
+September opens → a spike of untagged cost (P3 after 24 hours of data) → a bad rule (P2) → mended by a run
+that reverses it → the invoices do not match at month close (P1, freeze) → credit note and reissue →
+released by two people → closed. One receiver takes every message; the test reads what it got.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from cops_dagster import settings
+from cops_dagster.alerts.receivers import open_receivers
+from cops_dagster.alerts.tick import tick
+from cops_dagster.errors import CopsError
+from cops_dagster.graph.launch import launch
+from cops_dagster.ledger import approve, close, exceptions, freeze, reconcile, watch
+from cops_dagster.ledger.books import Books
+from cops_dagster.reports import close_report
+from cops_dagster.stores import tables as t
+from cops_dagster_tests.alerts.servers import Seen, web
+from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, write
+from cops_dagster_tests.ledger.closing import aged
+
+HEADER = "type service account tenant plan component cost invoice"
+GOOD = """
+Usage  AmazonEC2        111111111111  acme    team  api        500   {invoice}
+Usage  AmazonEC2        111111111111  globex  team  api        490   {invoice}
+Usage  AWSDataTransfer  111111111111  .       .     network    90    {invoice}
+"""
+UNTAGGED = "Usage  AmazonEC2  111111111111  .  .  .  120  {invoice}\n"
+INVOICES = "invoice_id,tenant_id,period_start,amount,currency,status,document_type,corrects_invoice_id\n"
+
+
+class Story:
+    """The home, its report root and its one receiver."""
+
+    def __init__(self, folder: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.number = folder, 0
+        monkeypatch.setenv("COPS_HOME", str(folder / "home"))
+        monkeypatch.setenv("COPS_CUR", str(folder / "cur"))
+        monkeypatch.setenv("COPS_ACTOR", "kim")
+        monkeypatch.setenv("COPS_NOTIFY__RECEIVERS__OPS", json.dumps({"kind": "webhook", "url": address}))
+        monkeypatch.setenv("COPS_COVERAGE__UNTAGGABLE", '["AWSDataTransfer"]')
+        settings.current.cache_clear()
+        self.books = replace(home(folder), settings=settings.current())
+
+    def deliver(self, text: str, when: datetime, *, invoice: str = ".") -> None:
+        self.number += 1
+        table = lines(f"{HEADER}\n{text.strip()}".format(invoice=invoice))
+        place = write(self.folder / "cur", [table], assembly=f"a{self.number}")
+        aged(place, when)
+        aged(place.parent, when)
+
+    def materialise(self) -> list[str]:
+        return [check["check"] for check in launch(self.books, SEPTEMBER, None)]
+
+    def act_as(self, actor: str) -> Books:
+        return replace(self.books, settings=self.books.settings.model_copy(update={"actor": actor}))
+
+    def alerts(self, *wanted: str) -> dict[str, tuple[str, str, int]]:
+        with self.books.admin.read() as con:
+            return {
+                one.rule: (one.severity, one.state, one.episode)
+                for one in watch.alerts(con, everything=True)
+                if one.rule in wanted
+            }
+
+    def tick(self, minutes: int) -> None:
+        from cops_dagster.stores.admin import now
+
+        tick(self.books, open_receivers(self.books.settings), at=now() + timedelta(minutes=minutes))
+
+    def status(self) -> str:
+        with self.books.admin.read() as con:
+            return str(reconcile.recon_log.newest(con, SEPTEMBER).status)
+
+    def state(self) -> str:
+        with self.books.admin.read() as con:
+            return str(con.execute(sa.select(t.period_lock.c.state)).scalar_one_or_none() or "open")
+
+
+def heard(seen: Seen, *, rule: str) -> list[str]:
+    return [one["reason"] for _, body in seen.taken for one in body["alerts"] if one["rule"] == rule]
+
+
+COVERAGE, MISMATCH, FAILED = "tag_coverage_below_floor", "unallocated_within_2_pct", "reconciliation_failed"
+WATCHED = (COVERAGE, MISMATCH, FAILED)
+
+
+def test_a_month_from_its_first_alert_to_its_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Seen()
+    with web(seen) as address:
+        story = Story(tmp_path, address, monkeypatch)
+        _opens(story)
+        _spike(story, seen)
+        _bad_rule(story, seen)
+        _mended(story, seen)
+        _invoices_do_not_match(story, seen)
+        _corrected_and_closed(story, seen)
+
+
+def _opens(story: Story) -> None:
+    story.deliver(GOOD, datetime(2025, 9, 10, tzinfo=UTC))
+    story.materialise()
+    assert story.alerts(*WATCHED) == {}
+    assert story.status() == "incomplete"  # nothing is invoiced yet
+    assert story.state() in ("open", "provisional")
+
+
+def _spike(story: Story, seen: Seen) -> None:
+    # 120 of 1,110 USD come without a tag: below 98 %, but for how long?
+    story.deliver(GOOD + UNTAGGED, datetime(2025, 9, 11, tzinfo=UTC))
+    assert "tag_coverage_at_target" in story.materialise()
+    assert story.alerts(*WATCHED) == {COVERAGE: ("P3", "pending", 0)}
+    story.deliver(GOOD + UNTAGGED + " ", datetime(2025, 9, 12, tzinfo=UTC))
+    story.materialise()
+    assert story.alerts(*WATCHED) == {COVERAGE: ("P3", "pending", 0)}  # 24 h exactly is not more than 24 h
+    story.deliver(GOOD + UNTAGGED.replace("120", "121"), datetime(2025, 9, 12, 0, 1, tzinfo=UTC))
+    story.materialise()
+    assert story.alerts(*WATCHED) == {COVERAGE: ("P3", "firing", 1)}
+    story.tick(1)
+    assert heard(seen, rule=COVERAGE) == []  # a P3 waits a quarter of an hour
+    story.tick(20)
+    assert heard(seen, rule=COVERAGE) == ["FIRST"]
+
+
+def _bad_rule(story: Story, seen: Seen) -> None:
+    # it is tagged at last; and a new rule splits transfer by a usage that nobody has measured yet
+    story.deliver(GOOD + UNTAGGED.replace(".  .  .", "acme team api"), datetime(2025, 9, 14, tzinfo=UTC))
+    give(
+        story.books, story.folder,
+        allocation_keys="key_name,measure,max_age_hours\ncompute,compute,24\n",
+        allocation_rules="rule_id,version,effective_from,priority,match_service,match_charge_class,method,"
+        "key_name,shares,on_zero_key,approved_by\n"
+        "transfer-by-compute,1,2025-01-01,5,AWSDataTransfer,,usage_key,compute,,hold,kim\n",
+    )  # fmt: skip
+    failed = story.materialise()
+    assert MISMATCH in failed
+    found = story.alerts(*WATCHED)
+    assert found[MISMATCH] == ("P2", "firing", 1)
+    assert found[COVERAGE][1] in ("firing", "resolved")
+    story.tick(1)
+    assert heard(seen, rule=MISMATCH) == []
+    story.tick(6)
+    assert heard(seen, rule=MISMATCH) == ["FIRST"]
+    (body,) = [body for _, body in seen.taken if any(one["rule"] == MISMATCH for one in body["alerts"])]
+    assert "docs/allocation-rules.md" in body["text"]
+    with story.books.admin.read() as con:
+        (open_one,) = [
+            one for one in exceptions.current(con, SEPTEMBER) if one.subject_id == "unclaimed cost"
+        ]
+    assert open_one.kind == "allocation_gap"
+
+
+def _mended(story: Story, seen: Seen) -> None:
+    usage = INPUTS["tenant_network_usage"]
+    give(story.books, story.folder, tenant_compute_usage=usage)
+    story.materialise()
+    assert story.alerts(MISMATCH) == {MISMATCH: ("P2", "resolved", 1)}
+    story.tick(10)
+    assert heard(seen, rule=MISMATCH) == ["FIRST", "RESOLVED"]
+    j = t.publish_journal
+    with story.books.admin.read() as con:
+        runs = con.execute(
+            sa.select(j.c.predecessor_run_id, j.c.cost_usd)
+            .where(j.c.table_name == "fact_cost_allocated").order_by(j.c.journal_seq)
+        ).all()  # fmt: skip
+        assert runs[-1].predecessor_run_id is not None  # the run reversed the one with the bad rule
+        gone = [
+            one for one in exceptions.current(con, SEPTEMBER, everything=True) if one.status == "withdrawn"
+        ]
+    assert "unclaimed cost" in {one.subject_id for one in gone}
+
+
+def _invoices_do_not_match(story: Story, seen: Seen) -> None:
+    story.deliver(
+        GOOD + UNTAGGED.replace(".  .  .", "acme team api"), datetime(2025, 10, 9, tzinfo=UTC), invoice="I-1"
+    )
+    give(
+        story.books, story.folder,
+        aws_invoices="invoice_id,period_start,payer_account_id,invoice_type,base_currency,amount_before_tax,tax\n"
+        "I-1,2025-09,111111111111,INVOICE,USD,1200,0\n",
+        invoice_detail=INVOICES + "T-1,acme,2025-09,750.00,USD,issued,invoice,\n"
+        "T-2,globex,2025-09,550.00,USD,issued,invoice,\n",
+    )  # fmt: skip
+    story.materialise()
+    assert story.status() == "failed"
+    assert story.alerts(FAILED) == {FAILED: ("P1", "firing", 1)}
+    with story.books.admin.read() as con:
+        (frozen,) = freeze.in_force(con, SEPTEMBER)
+    assert "acme" in frozen.reason
+    story.tick(0)
+    assert heard(seen, rule=FAILED) == ["FIRST"]  # a P1 waits for nothing
+    story.tick(61)
+    assert heard(seen, rule=FAILED) == ["FIRST", "REPEAT"]
+    with pytest.raises(CopsError, match="E-FREEZE"):
+        give(story.books, story.folder, invoice_detail=INVOICES + "T-9,acme,2025-10,1,USD,issued,invoice,\n")
+    with pytest.raises(CopsError, match="E-NOT-READY"):
+        close.close(story.books, SEPTEMBER)
+
+
+def _corrected_and_closed(story: Story, seen: Seen) -> None:
+    give(
+        story.books, story.folder,
+        invoice_detail=INVOICES + "CN-1,acme,2025-09,-750.00,USD,issued,credit_note,T-1\n"
+        "T-1b,acme,2025-09,650.00,USD,issued,invoice,T-1\n",
+    )  # fmt: skip
+    story.materialise()
+    assert story.status() == "ok", story.status()
+    assert story.alerts(FAILED) == {FAILED: ("P1", "resolved", 1)}
+    story.tick(62)
+    assert heard(seen, rule=FAILED) == ["FIRST", "REPEAT", "RESOLVED"]
+    with pytest.raises(CopsError, match="invoices are not frozen"):
+        close.close(story.books, SEPTEMBER)
+    (name,) = freeze.request_release(story.books, SEPTEMBER, reason="T-1 was reissued", evidence="CN-1")
+    approve.approve(story.act_as("lee"), name, reason="seen CN-1 and T-1b")
+    assert close.close(story.books, SEPTEMBER).wrote
+    assert story.state() == "closed"
+    kept = close_report.keep(story.books, SEPTEMBER)
+    assert kept.size_bytes > 0
+    with story.books.admin.read() as con:
+        left = [one for one in watch.alerts(con) if one.period == SEPTEMBER]
+        trend = [row.status for row in con.execute(sa.select(t.recon_run).order_by(t.recon_run.c.recon_seq))]
+        invoices = con.execute(sa.select(t.invoice_detail.c.invoice_id)).scalars().all()
+    assert left == []
+    assert trend[0] == "incomplete"
+    assert trend[-2:] == ["failed", "ok"]
+    assert sorted(invoices) == ["CN-1", "T-1", "T-1b", "T-2"]  # an issued invoice never changes
