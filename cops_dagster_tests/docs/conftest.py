@@ -44,7 +44,11 @@ class Workshop:
         """The command's outcome; what ran once in this session is not run again."""
         if command not in self.ran:
             self.ran[command] = run_cops(
-                command, home=self.home, cwd=self.cwd, COPS_CUR=str(self.report_root)
+                command,
+                home=self.home,
+                cwd=self.cwd,
+                COPS_CUR=str(self.report_root),
+                COPS_NOTIFY__RECEIVERS__DESK='{"kind": "console"}',
             )
         return self.ran[command]
 

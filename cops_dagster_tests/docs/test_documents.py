@@ -60,6 +60,7 @@ def test_no_setting_is_in_the_readme_that_does_not_exist() -> None:
     known = {f"COPS_{name.upper()}" for name in Settings.model_fields} | {
         "COPS_CONFIG",
         "COPS_TAGS__TENANT_ID",
+        "COPS_NOTIFY__RECEIVERS__ONCALL__URL",
     }
     assert named <= known
 
