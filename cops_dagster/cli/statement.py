@@ -29,6 +29,8 @@ def statement(period: _Period, as_: _As = Format.table) -> None:
     from cops_dagster.period import Period
 
     found = act.statement(open_books(settings.current()), Period.parse(period))
+    if found.status in ("provisional", "failed"):
+        output.say(f"{period} is {found.status}: these amounts may still change")
     if as_ is not Format.table:
         _plain(found.rows, as_)
         return

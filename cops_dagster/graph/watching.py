@@ -18,7 +18,7 @@ from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.graph.figures import texts_of
 from cops_dagster.ledger import lock, watch
-from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger.books import Books, existing_books, open_books
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
 from cops_dagster.rules.alerts import Observation
@@ -92,7 +92,7 @@ def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 
 
 def sensors() -> list[dg.SensorDefinition]:
-    """The two sensors that hear of every finished run; `monitored_jobs` unset, so ad-hoc ones too."""
+    """Two that hear of every finished run (`monitored_jobs` unset, so ad-hoc ones too), one that sends."""
 
     @dg.run_status_sensor(
         name="check_alerts",
@@ -111,7 +111,22 @@ def sensors() -> list[dg.SensorDefinition]:
     def failed_run_alerts(context: dg.RunFailureSensorContext) -> None:
         _hear(context)
 
-    return [check_alerts, failed_run_alerts]
+    @dg.sensor(
+        name="send_alerts",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends what is due every minute: first messages, repeats, and what was refused before.",
+    )
+    def send_alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        books = existing_books(settings.current())
+        if books is None:
+            return dg.SkipReason("there is no home yet")
+        done = tick(books, open_receivers(books.settings))
+        if done.busy:
+            return dg.SkipReason("another tick is running")
+        return dg.SkipReason(f"{done.accepted} message(s) accepted, {done.failed} not accepted")
+
+    return [check_alerts, failed_run_alerts, send_alerts]
 
 
 def _hear(context: dg.RunStatusSensorContext) -> None:

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.alerts import receivers, trial
+from cops_dagster.alerts import tick as ticking
 from cops_dagster.alerts.message import DETAIL_MAX, ENTRIES_MAX, Entry, Message
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
@@ -24,6 +25,7 @@ from cops_dagster.period import Period
 from cops_dagster.rules.alerts import Alert, Observation
 from cops_dagster.settings import Receiver
 from cops_dagster.stores import tables as t
+from cops_dagster_tests import postgres
 from cops_dagster_tests.alerts.servers import Seen, smtp, sns, web
 from cops_dagster_tests.deliveries import home
 
@@ -318,3 +320,21 @@ def test_the_console_prints(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().err
     assert "P2 FIRST (sent again): title" in said
     assert "(3 h), episode 1" in said
+
+
+def test_over_postgresql_two_ticks_at_once_send_one_message(tmp_path: Path) -> None:
+    seen = Seen()
+    with web(seen) as address:
+        receiver = {"kind": "webhook", "url": address}
+        one, other = (
+            home(tmp_path / name, inputs=None, admin_db=url, notify={"receivers": {"a": receiver}})
+            for url in [postgres.database()]
+            for name in ("here", "there")
+        )
+        fire(one)
+        with ticking._alone(one) as alone:
+            assert alone
+            assert tick(other, open_receivers(other.settings), at=at(0)).busy
+        assert tick(other, open_receivers(other.settings), at=at(0)).accepted == 1
+        assert tick(one, open_receivers(one.settings), at=at(0)).accepted == 0
+    assert len(seen.taken) == 1

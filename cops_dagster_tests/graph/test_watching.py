@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -17,8 +18,11 @@ from cops_dagster.graph.launch import dagster_home, launch
 from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.rules.alerts import Observation
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
 from cops_dagster_tests import postgres
+from cops_dagster_tests.alerts.servers import Seen, web
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home
 from cops_dagster_tests.graph.test_graph import month
 
@@ -171,3 +175,25 @@ def test_the_jobs_by_the_clock_measure_judge_and_tell(month: Path) -> None:
         )
     with books.admin.read() as con:
         assert con.execute(sa.select(sa.func.count()).select_from(t.control_status)).scalar_one() == 6
+
+
+def test_a_minute_after_the_wait_the_message_is_out(month: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sensor,) = [one for one in build_defs(first=Period(2025, 7)).sensors or [] if one.name == "send_alerts"]
+    assert sensor.minimum_interval_seconds == 60
+    said = sensor(dg.build_sensor_context())
+    assert isinstance(said, dg.SkipReason)
+    assert said.skip_message == "there is no home yet"
+    seen = Seen()
+    with web(seen) as address:
+        receiver = {"kind": "webhook", "url": address}
+        monkeypatch.setenv("COPS_NOTIFY__RECEIVERS__OPS", json.dumps(receiver))
+        settings.current.cache_clear()
+        books = home(month)
+        at = now() - timedelta(minutes=6)
+        with books.admin.write() as con:
+            watch.observe(con, [Observation("r", "s", SEPTEMBER, "P2", True, at, at, "title")], actor="kim")
+        for expected in ("1 message(s) accepted, 0 not accepted", "0 message(s) accepted, 0 not accepted"):
+            said = sensor(dg.build_sensor_context())
+            assert isinstance(said, dg.SkipReason)
+            assert said.skip_message == expected
+    assert len(seen.taken) == 1

@@ -26,6 +26,7 @@ from cops_dagster.ledger import (
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.closing import DOCUMENTS, aged, ready
 
@@ -332,8 +333,16 @@ def test_what_is_no_new_invoice_is_taken_while_frozen(tmp_path: Path, row: str) 
         ({"corrects_invoice_id": "T-3"}, False),
     ],
 )
-def test_the_database_itself_keeps_the_freeze(tmp_path: Path, values: dict[str, Any], refused: bool) -> None:
-    books = failed(tmp_path)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_the_database_itself_keeps_the_freeze(
+    tmp_path: Path, values: dict[str, Any], refused: bool, database: str
+) -> None:
+    books = home(
+        tmp_path, inputs={name: INPUTS[name] for name in ("plans", "tenants")},
+        **({"admin_db": postgres.database()} if database == "postgresql" else {}),
+    )  # fmt: skip
+    with books.admin.write() as con:
+        freeze.put(con, SEPTEMBER, cause="c", reason="r", actor="kim")
     row = {
         "invoice_id": "X", "tenant_id": "acme", "period_start": SEPTEMBER.start, "amount": Decimal(1),
         "currency": "USD", "amount_usd": Decimal(1), "status": "issued", "document_type": "invoice",
