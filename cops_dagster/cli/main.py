@@ -19,6 +19,7 @@ from cops_dagster.cli import (
     budgets,
     controls,
     demo,
+    doctor,
     evidence,
     exceptions,
     explain,
@@ -48,6 +49,7 @@ app.command("materialize")(materialize.materialize)
 app.command("deliver")(materialize.deliver)
 app.command("sql")(query.sql)
 app.command("status")(show.status)
+app.command("doctor")(doctor.doctor)
 app.command("runs")(show.runs)
 app.command("allocate")(runs.allocate)
 app.command("reverse")(runs.reverse)

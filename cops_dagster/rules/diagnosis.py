@@ -1,0 +1,159 @@
+"""From what is wrong to what to do: the playbook's recovery steps, by check and by symptom. Pure.
+
+Belongs here: which step of the quick diagnostic path a check belongs to, how to look closer, which command
+mends it. Does not belong here: asking the checks (`ledger/doctor.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Literal
+
+from cops_dagster.money import amount
+from cops_dagster.rules.verdicts import Verdict
+
+Light = Literal["green", "amber", "red", "unknown"]
+Step = Literal["scope", "freshness", "tags", "allocation", "invoices", "snapshot", "alerts"]
+
+STEPS: tuple[Step, ...] = ("scope", "freshness", "tags", "allocation", "invoices", "snapshot")
+"""The playbook's quick diagnostic path, in its order."""
+RANK: Mapping[Light, int] = {"red": 0, "amber": 1, "unknown": 2, "green": 3}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a diagnosis: how it stands, what was found, how to look closer, what to run."""
+
+    step: Step
+    light: Light
+    what: str
+    found: str
+    look: str = ""
+    next_step: str = ""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How to look closer at a check that does not hold, and the command that mends it. `{P}` is the month."""
+
+    look: str
+    command: str
+
+
+_DELIVERY = Recovery("cops status {P}", "wait for AWS, then: cops materialize {P}")
+_SQL = "cops sql sql/diagnostics/{}.sql --param start={{P}} --param end={{P}}"
+RECOVERY: Mapping[str, Recovery] = {
+    "delivery_within_48h": Recovery(
+        "cops sql sql/diagnostics/latest_partition.sql", "cops period mark-delayed {P} --reason '…'"
+    ),
+    "no_delivery_waits_for_approval": Recovery("cops status {P}", "cops approve ID --reason '…'"),
+    "rows_not_falling": Recovery(
+        "cops sql sql/diagnostics/expected_vs_ingested.sql --param period_start={P}",
+        "ask AWS whether the report is whole, then: cops materialize {P}",
+    ),
+    "no_unexpected_columns": Recovery(
+        "cops sql sql/diagnostics/schema_diff.sql", "nothing: new columns are kept, nullable, and listed"
+    ),
+    "no_lines_quarantined": Recovery(
+        "cops sql -q 'SELECT * FROM cur_quarantine'", "AWS must deliver these lines again"
+    ),
+    "tag_coverage_at_target": Recovery(
+        _SQL.format("untagged_by_service"), "correct tags at the source, then: cops materialize {P}"
+    ),
+    "tenants_are_known": Recovery(
+        _SQL.format("untagged_cost"), "cops admin load tenants.csv tag_aliases.csv; cops materialize {P}"
+    ),
+    "tags_are_spelled_alike": Recovery(
+        _SQL.format("untagged_cost"), "cops admin load tag_aliases.csv, or [tags] fold_case"
+    ),
+    "tenants_with_usage_have_direct_cost": Recovery(
+        _SQL.format("untagged_cost"), "is the tenant's provisioning tagging? then: cops materialize {P}"
+    ),
+    "key_totals_positive": Recovery(
+        _SQL.format("empty_keys"), "cops admin load tenant_MEASURE_usage.csv; cops materialize {P}"
+    ),
+    "keys_fresh_24h": Recovery(
+        _SQL.format("empty_keys"),
+        "run the usage pipeline; cops admin load tenant_MEASURE_usage.csv --replace",
+    ),
+    "keys_name_every_tenant": Recovery(
+        _SQL.format("empty_keys"), "cops admin load tenant_MEASURE_usage.csv with the missing tenants"
+    ),
+    "rules_cover_every_pool": Recovery(
+        "cops rules explain {P}", "cops admin load allocation_rules.csv with a rule; cops materialize {P}"
+    ),
+    "rules_unchanged_in_period": Recovery(
+        "cops rules explain {P}", "cops allocate {P} --rules-as-of DAY --note '…' --evidence LINK"
+    ),
+    "allocated_equals_pool": Recovery(
+        _SQL.format("pool_vs_allocated"), "stop: this must never happen; cops evidence verify {P}"
+    ),
+    "unallocated_within_2_pct": Recovery(
+        _SQL.format("pool_vs_allocated"),
+        "keys, then rules: cops rules check --period {P}; cops materialize {P}",
+    ),
+    "variance_within_tolerance": Recovery(
+        "cops sql sql/diagnostics/tenant_drill.sql --param start={P} --param end={P}",
+        "timing: wait; allocation: cops materialize {P}; invoice: credit note and reissue",
+    ),
+    "exceptions_explained": Recovery(
+        "cops exceptions list {P}", "cops exceptions decide ID --decision '…' --evidence LINK"
+    ),
+    "aws_invoice_matches_cur": Recovery(
+        "cops exceptions list {P}", "cops admin load aws_invoices.csv; cops materialize {P}"
+    ),
+    "budgets_refreshed_today": Recovery("cops budgets list", "cops budgets refresh"),
+}  # fmt: skip
+"""By check; every other check of a delivery is looked at in the status, and waits for AWS."""
+
+SYMPTOMS: Mapping[str, tuple[Step, ...]] = {
+    "missing-partitions": ("scope", "freshness"),
+    "rows-fell": ("freshness",),
+    "new-columns": ("freshness",),
+    "untagged-cost": ("tags", "allocation"),
+    "usage-without-cost": ("tags",),
+    "pool-mismatch": ("allocation", "freshness"),
+    "zero-allocation": ("allocation", "tags"),
+    "division-by-zero": ("allocation",),
+    "no-alerts": ("alerts",),
+    "stale-budgets": ("alerts",),
+    "variance": ("invoices", "allocation", "freshness"),
+    "timing-gap": ("freshness", "invoices"),
+}
+"""The playbook's symptoms, and the steps that find their cause, the likeliest first."""
+
+
+def of_verdict(step: Step, verdict: Verdict, period: str) -> Finding:
+    """A check's verdict as a line of the diagnosis."""
+    light: Light = "green" if verdict.passed else "unknown" if verdict.passed is None else "amber"
+    if verdict.passed is False and verdict.severity == "ERROR":
+        light = "red"
+    figures = [
+        f"{name} {_short(name, value)}"
+        for name, value in verdict.figures.items()
+        if value not in ("", [], None)
+    ]
+    recovery = RECOVERY.get(verdict.check, _DELIVERY)
+    return Finding(
+        step, light, verdict.check.replace("_", " "), ", ".join(figures[:4]),
+        recovery.look.replace("{P}", period),
+        "" if light in ("green", "unknown") else recovery.command.replace("{P}", period),
+    )  # fmt: skip
+
+
+def of_closed_month(finding: Finding, period: str) -> Finding:
+    """A closed month is never changed: what would mend an open one is an adjustment or a note."""
+    if finding.light not in ("red", "amber") or finding.step not in ("tags", "allocation", "freshness"):
+        return finding
+    return replace(finding, next_step=f"the month is closed: cops adjust note {period} … or cops adjust move")
+
+
+def _short(name: str, value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        first = ", ".join(_short("", one) for one in value[0].values()) if value else ""
+        return f"{len(value)} ({first}{', …' if len(value) > 1 else ''})"
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}" if name.endswith("_pct") else amount.show(amount.from_decimal(value))
+    return str(value)[:200]
