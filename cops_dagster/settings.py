@@ -234,9 +234,15 @@ class Settings(BaseSettings):
         """Where the Parquet lies that is read instead of delivered CSV; AWS's bucket is never written to."""
         return self.home / "converted"
 
+    def fetched_place(self, root: str) -> Path:
+        """Where the files of a report root in S3 lie once they were fetched."""
+        return self.home.joinpath(
+            "fetched", *(part for part in root.removeprefix("s3://").split("/") if part)
+        )
+
     @property
     def report_roots(self) -> tuple[str, ...]:
-        """The folders of `COPS_CUR`, as given, without `file:`; unset, the demo's own if it was made."""
+        """Folders and `s3://` addresses of `COPS_CUR`, without `file:`; unset, the demo's if it was made."""
         if not self.cur:
             demo = self.home / "demo" / "cur"
             return (str(demo),) if demo.is_dir() else ()

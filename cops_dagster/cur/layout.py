@@ -14,6 +14,7 @@ digests (`ledger/deliver.py`).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -106,6 +107,22 @@ def months(files: Files) -> list[ReportMonth]:
             else:
                 found[key] = month
     return sorted(found.values(), key=lambda month: (month.period, month.source_id))
+
+
+def period_of(parts: Sequence[str]) -> Period | None:
+    """The billing month that a path belongs to, by the first of its folders that names one; or none."""
+    for at, name in enumerate(parts):
+        year = _YEAR.fullmatch(parts[at - 1]) if at else None
+        try:
+            if match := _RANGE.fullmatch(name):
+                return Period.parse(f"{match[1]}-{match[2]}")
+            if match := _PARTITION.fullmatch(name):
+                return Period.parse(match[1])
+            if year and (match := _MONTH.fullmatch(name)):
+                return Period.parse(f"{year[1]}-{int(match[1]):02d}")
+        except CopsError:
+            continue  # month 13 of something else
+    return None
 
 
 def _month(parts: tuple[str, ...]) -> ReportMonth | None:

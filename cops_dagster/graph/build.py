@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from cops_dagster import settings
-from cops_dagster.graph import assets, checks, schedules, watching
+from cops_dagster.graph import assets, checks, schedules, sensors, watching
 from cops_dagster.graph.partitions import billing_periods, first_period
 from cops_dagster.graph.resources import Ledger
 from cops_dagster.period import Period
@@ -26,19 +26,17 @@ def build_defs(
     """
     periods = billing_periods(first or first_period(settings.current()))
     made = assets.tables(periods)
+    job = dg.define_asset_job(
+        JOB,
+        selection=dg.AssetSelection.assets(*made) - dg.AssetSelection.assets("control_status"),
+        description="One billing period from delivery to reconciled.",
+    )
     return dg.Definitions(
         assets=[*assets.sources(periods), *made],
         asset_checks=checks.period_checks(periods),
-        jobs=[
-            dg.define_asset_job(
-                JOB,
-                selection=dg.AssetSelection.assets(*made) - dg.AssetSelection.assets("control_status"),
-                description="One billing period from delivery to reconciled.",
-            ),
-            *schedules.jobs(periods),
-        ],
-        schedules=schedules.schedules(periods),
-        sensors=watching.sensors(),
+        jobs=[job, *schedules.jobs(periods)],
+        schedules=[*schedules.schedules(periods), sensors.open_periods(periods, job)],
+        sensors=[*watching.sensors(), *sensors.sensors(periods, job)],
         resources={"ledger": Ledger(), **(resources or {})},
         # 3 steps take 5 s in process and 19 s with a process each (measured); the work is in DuckDB
         executor=dg.in_process_executor,

@@ -20,8 +20,10 @@ def first_period(settings: Settings) -> Period:
         return Period.parse(settings.first_period)
     found = []
     for root in (*settings.report_roots, str(settings.deliveries_root)):
+        # definitions load in seconds and without AWS: of a root in S3, what was fetched so far counts
+        place = settings.fetched_place(root) if root.startswith("s3://") else Path(root)
         try:
-            found += [month.period for month in layout.months(Folder(Path(root)))]
+            found += [month.period for month in layout.months(Folder(place))]
         except CopsError:
             continue  # a root that does not exist yet holds no period
     return min(found, default=Period.of(datetime.now(UTC).date()))

@@ -52,12 +52,28 @@ class _Torn(Exception):
     """The delivery changed while it was read: start over."""
 
 
-def roots(books: Books) -> list[stored.Folder]:
-    """The report roots of `COPS_CUR`, and the home's own deliveries."""
-    found = [stored.Folder(Path(root)) for root in books.settings.report_roots]
+def roots(books: Books, period: Period | None = None) -> list[stored.Folder]:
+    """The report roots of `COPS_CUR`, and the home's own deliveries.
+
+    Of a root in S3 the manifests, and the files of `period`, are brought into the home first.
+
+    Raises:
+        CopsError: `E-AWS-DENIED`, `E-AWS-THROTTLED`, `E-AWS-UNREACHABLE`, `E-SOURCE-UNKNOWN`.
+    """
+    found = [stored.Folder(_fetched(books, root, period)) for root in books.settings.report_roots]
     if books.settings.deliveries_root.is_dir():
         found.append(stored.Folder(books.settings.deliveries_root))
     return found
+
+
+def _fetched(books: Books, root: str, period: Period | None) -> Path:
+    if not root.startswith("s3://"):
+        return Path(root)
+    from cops_dagster.stores import s3_reports
+
+    place = books.settings.fetched_place(root)
+    s3_reports.fetch(root, place, period)
+    return place
 
 
 def months(books: Books) -> list[layout.ReportMonth]:
@@ -115,7 +131,10 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
 
 def _places(books: Books, period: Period) -> list[tuple[stored.Folder, layout.ReportMonth]]:
     found = [
-        (root, month) for root in roots(books) for month in layout.months(root) if month.period == period
+        (root, month)
+        for root in roots(books, period)
+        for month in layout.months(root)
+        if month.period == period
     ]
     twice = [source for source, times in Counter(month.source_id for _, month in found).items() if times > 1]
     if twice:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 import pytest
 
@@ -28,6 +29,8 @@ class Bucket:
     failures: list[tuple[int, str]] = field(default_factory=list)
     """Answers that the next requests get, one each."""
     always: tuple[int, str] | None = None
+    modified: str = "2025-10-09T00:00:00.000Z"
+    """When every object was written, as the listing tells."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def current(self, key: str) -> bytes | None:
@@ -100,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
             if failure is not None:
                 self._error(*failure)
             elif self.command == "GET":
-                self._list(query["prefix"]) if "versions" in query else self._get(key, query.get("versionId"))
+                self._read(key, query)
             elif self.command == "DELETE":
                 self.held.parts.pop(query["uploadId"], None)
                 self._answer(204)
@@ -116,6 +119,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._put(key, b"".join(data for _, data in sorted(parts_of.items())), whole=False)
             elif self._intact(body):
                 self._put(key, body)
+
+    def _read(self, key: str, query: dict[str, str]) -> None:
+        if "list-type" in query:
+            self._list_current(query.get("prefix", ""))
+        elif "versions" in query:
+            self._list(query["prefix"])
+        else:
+            self._get(key, query.get("versionId"))
 
     def _intact(self, body: bytes) -> bool:
         said = self.headers.get("x-amz-checksum-sha256")
@@ -141,8 +152,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(404, "NoSuchVersion" if version else "NoSuchKey")
         elif wanted[0][1] is None:
             self._error(405, "MethodNotAllowed")
+        elif self.headers.get("If-Match") not in (None, etag_of(wanted[0][1])):
+            self._error(412, "PreconditionFailed")
         else:
-            self._answer(200, wanted[0][1], {"x-amz-version-id": wanted[0][0]})
+            tag = etag_of(wanted[0][1])
+            self._answer(200, wanted[0][1], {"x-amz-version-id": wanted[0][0], "ETag": tag})
+
+    def _list_current(self, prefix: str) -> None:
+        rows = "".join(
+            f"<Contents><Key>{escape(key)}</Key><Size>{len(data)}</Size>"
+            f"<ETag>{escape(etag_of(data))}</ETag><LastModified>{self.held.modified}</LastModified></Contents>"
+            for key in sorted(self.held.versions)
+            if key.startswith(prefix) and (data := self.held.current(key)) is not None
+        )
+        self._answer(200, _xml("ListBucketResult", f"<IsTruncated>false</IsTruncated>{rows}"))
 
     def _list(self, prefix: str) -> None:
         rows = []
@@ -170,6 +193,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def etag_of(data: bytes) -> str:
+    """As S3 makes it for an object that was put whole."""
+    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
 
 
 def _xml(root: str, inner: str) -> bytes:

@@ -1,0 +1,211 @@
+"""What watches: new deliveries, late ones, and what a crash left behind.
+
+Belongs here: which month gets a run, and saying why none does. What a run does is the job's affair. Cursors
+are bounded: a fingerprint per source and month of the last `MONTHS_MAX` months that were seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import dagster as dg
+import sqlalchemy as sa
+
+from cops_dagster import settings
+from cops_dagster.cur import layout
+from cops_dagster.errors import CopsError
+from cops_dagster.graph.partitions import newest_partition
+from cops_dagster.ledger import deliver, late, lock, sweep, work
+from cops_dagster.ledger.books import Books, existing_books, open_books
+from cops_dagster.money.digest import digest
+from cops_dagster.period import Period
+from cops_dagster.stores import tables as t
+
+MONTHS_MAX = 120
+"""Months that a cursor remembers: ten years."""
+RUNS_MAX = 6
+"""Runs asked for at once: a new home with five years of reports takes them in turns."""
+UNATTENDED = ("open", "delayed", "provisional")
+"""States in which a run may start by itself; a final month waits for its close, a closed one for people."""
+
+
+def sensors(
+    periods: dg.MonthlyPartitionsDefinition, job: dg.UnresolvedAssetJobDefinition
+) -> list[dg.SensorDefinition]:
+    """The three that watch deliveries and the outbox."""
+
+    @dg.sensor(
+        name="cur_manifests",
+        job=job,
+        minimum_interval_seconds=300,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="New or restated deliveries in the report roots, folders and S3: a run for each month.",
+    )
+    def cur_manifests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        books = open_books(settings.current())
+        try:
+            lying = fingerprints(books)
+        except CopsError as problem:
+            return dg.SkipReason(f"{problem.code}: {problem.found}; next: {problem.next_step}")
+        return _requests(books, periods, lying, known_of(context.cursor))
+
+    @dg.sensor(
+        name="late_deliveries",
+        minimum_interval_seconds=900,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Deliveries for closed months become proposed adjustments, which a person approves.",
+    )
+    def late_deliveries(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        books = existing_books(settings.current())
+        if books is None:
+            return dg.SkipReason("there is no home yet")
+        return dg.SkipReason(propose_late(books))
+
+    @dg.sensor(
+        name="publish_sweep",
+        minimum_interval_seconds=300,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Finishes what a crash left: projections, dead attempts, files that nobody published.",
+    )
+    def publish_sweep(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        books = existing_books(settings.current())
+        if books is None:
+            return dg.SkipReason("there is no home yet")
+        try:
+            done = sweep.sweep(books)
+        except CopsError as problem:
+            return dg.SkipReason(f"{problem.code}: {problem.found}; next: {problem.next_step}")
+        return dg.SkipReason(
+            f"{done.projected} projected, {done.attempts_closed} attempts closed,"
+            f" {done.folders_removed} folders removed"
+        )
+
+    return [cur_manifests, late_deliveries, publish_sweep]
+
+
+def fingerprints(books: Books) -> dict[Period, str]:
+    """What lies in the report roots: per month a digest over the manifests of its sources."""
+    found: dict[Period, list[str]] = {}
+    for root in deliver.roots(books):
+        for month in layout.months(root):
+            newest = layout.find(root, month).newest
+            # files without a readable manifest get no run: a run could only refuse them
+            seen = newest.manifest_file if newest else None
+            mark = digest(month.source_id, seen.version, seen.size) if seen else digest(month.source_id)
+            found.setdefault(month.period, []).append(mark)
+    return {period: digest(sorted(marks)) for period, marks in found.items()}
+
+
+def known_of(cursor: str | None) -> dict[str, str]:
+    """The fingerprints that a cursor remembers; nothing for one that cannot be read."""
+    try:
+        given = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return {str(name): str(mark) for name, mark in given.items()} if isinstance(given, dict) else {}
+
+
+def _requests(
+    books: Books, periods: dg.MonthlyPartitionsDefinition, lying: Mapping[Period, str], known: dict[str, str]
+) -> dg.SensorResult | dg.SkipReason:
+    changed = [period for period in sorted(lying) if known.get(str(period)) != lying[period]]
+    offered = set(periods.get_partition_keys())
+    requests: list[dg.RunRequest] = []
+    told: list[str] = []
+    for period in changed:
+        if len(requests) == RUNS_MAX:
+            told.append(f"{len(changed) - changed.index(period)} more month(s) at the next tick")
+            break
+        why = _no_run(books, period, offered)
+        if why is None:
+            requests.append(
+                dg.RunRequest(
+                    run_key=f"{period}:{lying[period][:32]}", partition_key=str(period),
+                    tags={"cops/period": str(period), "cops/cause": "delivery"},
+                )
+            )  # fmt: skip
+        else:
+            told.append(f"{period}: {why}")
+        known[str(period)] = lying[period]
+    cursor = json.dumps(dict(sorted(known.items())[-MONTHS_MAX:]))
+    if not requests:
+        reason = "; ".join(told) or f"{len(lying)} month(s) looked at, none changed"
+        return dg.SensorResult(skip_reason=reason, cursor=cursor)
+    return dg.SensorResult(run_requests=requests, cursor=cursor)
+
+
+def _no_run(books: Books, period: Period, offered: set[str]) -> str | None:
+    """Why a changed month gets no run, or `None`."""
+    if str(period) not in offered:
+        return "before COPS_FIRST_PERIOD, or later than this month"
+    with books.admin.read() as con:
+        here = lock.state_of(con, period)
+    if here == "closed":
+        return "closed: late_deliveries proposes adjustments"
+    if here not in (*UNATTENDED, "final"):
+        return f"it is {here}"
+    return (
+        "nothing to do, the ledger was made from these bytes" if work.nothing_to_do(books, period) else None
+    )
+
+
+def propose_late(books: Books) -> str:
+    """Proposes what late deliveries of closed months changed; what came of it, in one line."""
+    p = t.period_lock
+    with books.admin.read() as con:
+        closed = con.execute(sa.select(p.c.period_start).where(p.c.state == "closed")).scalars().all()
+    told = []
+    lying = {month.period for month in deliver.months(books)}
+    for start in sorted(closed):
+        period = Period.of(start)
+        if period not in lying:
+            continue
+        try:
+            deliver.look(books, period)
+            made = late.propose(books, period)
+        except CopsError as problem:
+            told.append(f"{period}: {problem.code}")
+            continue
+        if made:
+            told.append(f"{period}: proposed {made[:16]}, cops adjust list")
+    return "; ".join(told) or f"{len(closed)} closed month(s), nothing late"
+
+
+def open_periods(
+    periods: dg.MonthlyPartitionsDefinition, job: dg.UnresolvedAssetJobDefinition
+) -> dg.ScheduleDefinition:
+    """Daily: every month that is not final and has work gets a run, if no sensor saw why."""
+
+    @dg.schedule(
+        name="open_periods",
+        job=job,
+        cron_schedule="30 5 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Daily at 05:30 UTC: open months with new inputs, and final ones that may move on.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        books = existing_books(settings.current())
+        if books is None:
+            return dg.SkipReason("there is no home yet")
+        offered, newest = set(periods.get_partition_keys()), newest_partition(periods)
+        h, day = t.cur_billing_head, f"{context.scheduled_execution_time:%Y-%m-%d}"
+        with books.admin.read() as con:
+            starts = con.execute(sa.select(h.c.period_start).distinct()).scalars().all()
+            open_ = [
+                Period.of(start) for start in sorted(starts)
+                if lock.state_of(con, Period.of(start)) in UNATTENDED
+            ]  # fmt: skip
+        wanted = [one for one in open_ if str(one) in offered and not work.nothing_to_do(books, one)]
+        if not wanted:
+            return dg.SkipReason(f"{len(open_)} open month(s) up to {newest}, nothing to do")
+        return [
+            dg.RunRequest(
+                run_key=f"{day}:{one}", partition_key=str(one),
+                tags={"cops/period": str(one), "cops/cause": "open_periods"},
+            )
+            for one in wanted[-RUNS_MAX:]
+        ]  # fmt: skip
+
+    return schedule

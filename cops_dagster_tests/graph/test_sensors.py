@@ -1,0 +1,132 @@
+"""What watches: which month gets a run, why another gets none, and cursors that stay small."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from cops_dagster.graph import sensors
+from cops_dagster.graph.build import build_defs
+from cops_dagster.ledger import close, deliver
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+from cops_dagster.stores import tables as t
+from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
+from cops_dagster_tests.graph.test_graph import month
+from cops_dagster_tests.ledger.closing import aged, ready
+
+__all__ = ["month"]  # the fixture
+FIRST = Period(2025, 7)
+
+
+def tick(name: str, cursor: str | None = None) -> Any:
+    found = [one for one in build_defs(first=FIRST).sensors or [] if one.name == name]
+    assert isinstance(found[0], dg.SensorDefinition)
+    return found[0](dg.build_sensor_context(cursor=cursor))
+
+
+def test_a_new_delivery_is_a_run_once_and_a_restated_one_is_another(month: Path) -> None:
+    books = home(month)
+    first = tick("cur_manifests")
+    (request,) = first.run_requests
+    assert request.partition_key == "2025-09"
+    assert request.tags["cops/cause"] == "delivery"
+    again = tick("cur_manifests", first.cursor)
+    assert (again.run_requests, again.skip_reason.skip_message) == (
+        None,
+        "1 month(s) looked at, none changed",
+    )
+    run(books)
+    write(month / "cur", [lines(MONTH.replace("10.10", "11.10"))], assembly="a2")
+    restated = tick("cur_manifests", again.cursor)
+    assert restated.run_requests[0].run_key != request.run_key
+
+
+def test_what_the_ledger_was_made_from_needs_no_run(month: Path) -> None:
+    run(home(month))
+    seen = tick("cur_manifests", "not a cursor {")
+    assert seen.run_requests == []
+    assert "nothing to do" in seen.skip_reason.skip_message
+
+
+def test_many_months_take_turns_and_the_cursor_forgets_none_that_waits(
+    month: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home(month)
+    for number in range(1, 9):
+        period = Period(2025, number)
+        write(month / "cur", [lines(MONTH, period)], period=period)
+    monkeypatch.setattr(sensors, "RUNS_MAX", 2)
+    first = tick("cur_manifests")
+    second = tick("cur_manifests", first.cursor)
+    asked = [one.partition_key for seen in (first, second) for one in seen.run_requests]
+    assert len(first.run_requests) == 2
+    assert asked == ["2025-07", "2025-08", "2025-09"]
+    assert set(json.loads(second.cursor)) == {f"2025-{number:02d}" for number in range(1, 10)}
+
+
+def test_a_closed_month_gets_no_run_but_a_proposal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cops_dagster import settings
+
+    books = ready(tmp_path)
+    close.close(books, SEPTEMBER)
+    monkeypatch.setenv("COPS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COPS_CUR", str(tmp_path / "cur"))
+    settings.current.cache_clear()
+    assert "nothing late" in tick("late_deliveries").skip_message
+    write(tmp_path / "cur", [lines(MONTH.replace("10.10", "11.10"))], assembly="late")
+    aged(tmp_path / "cur", datetime(2025, 11, 1, tzinfo=UTC))
+    seen = tick("cur_manifests")
+    assert seen.run_requests == []
+    assert "closed: late_deliveries proposes adjustments" in seen.skip_reason.skip_message
+    assert "2025-09: proposed" in tick("late_deliveries").skip_message
+    assert "nothing late" in tick("late_deliveries").skip_message
+    with books.admin.read() as con:
+        assert len(con.execute(sa.select(t.adjustment)).all()) == 1
+
+
+def test_a_root_that_is_not_there_is_said_and_forgets_nothing(month: Path) -> None:
+    home(month)
+    first = tick("cur_manifests")
+    shutil.rmtree(month / "cur")
+    seen = tick("cur_manifests", first.cursor)
+    assert isinstance(seen, dg.SkipReason)
+    assert seen.skip_message is not None
+    assert seen.skip_message.startswith("E-SOURCE-UNKNOWN")
+
+
+def test_the_sweep_says_what_it_did(month: Path) -> None:
+    assert tick("publish_sweep").skip_message == "there is no home yet"
+    run(home(month))
+    assert tick("publish_sweep").skip_message == "0 projected, 0 attempts closed, 0 folders removed"
+
+
+def scheduled() -> Any:
+    (schedule,) = [one for one in build_defs(first=FIRST).schedules or [] if one.name == "open_periods"]
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    return schedule(
+        dg.build_schedule_context(scheduled_execution_time=datetime(2025, 10, 1, 5, 30, tzinfo=UTC))
+    )
+
+
+def test_open_months_with_work_get_a_run_every_day(month: Path) -> None:
+    assert scheduled().skip_message == "there is no home yet"
+    books: Books = home(month)
+    deliver.look(books, SEPTEMBER)
+    (request,) = scheduled()
+    assert (request.partition_key, request.run_key) == ("2025-09", "2025-10-01:2025-09")
+    run(books)
+    assert "nothing to do" in scheduled().skip_message
+
+
+def test_a_cursor_is_bounded(month: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home(month)
+    old = json.dumps({f"{1900 + at // 12}-{at % 12 + 1:02d}": "x" for at in range(500)})
+    assert len(json.loads(tick("cur_manifests", old).cursor)) == sensors.MONTHS_MAX
