@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PORT ?= 3000
 LINES ?= 10000000
-CODE := cops_dagster cops_dagster_tests $(wildcard benchmarks) setup.py
+CODE := cops_dagster cops_dagster_tests $(wildcard benchmarks deploy/aws) setup.py
 
 # pip asks nothing and does not look for newer versions of itself.
 export PIP_NO_INPUT := 1

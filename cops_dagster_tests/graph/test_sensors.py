@@ -40,7 +40,7 @@ def test_a_new_delivery_is_a_run_once_and_a_restated_one_is_another(month: Path)
     assert request.tags["cops/cause"] == "delivery"
     again = tick("cur_manifests", first.cursor)
     assert (again.run_requests, again.skip_reason.skip_message) == (
-        None,
+        [],
         "1 month(s) looked at, none changed",
     )
     run(books)
