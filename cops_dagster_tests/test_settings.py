@@ -194,3 +194,47 @@ def test_settings_are_read_once_and_cannot_be_changed(monkeypatch: Patch) -> Non
         first.cur = "x"
     with pytest.raises(ValueError, match="frozen"):
         first.recon.warning_bps = 1
+
+
+RECEIVERS = '[notify.receivers.oncall]\nkind = "slack"\npriorities = ["P1"]\n'
+
+
+def test_a_receiver_stands_in_the_file_and_its_secret_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cops.toml").write_text(RECEIVERS)
+    monkeypatch.setenv("COPS_CONFIG", str(tmp_path / "cops.toml"))
+    with pytest.raises(CopsError, match="needs url"):
+        settings.load()
+    monkeypatch.setenv("COPS_NOTIFY__RECEIVERS__ONCALL__URL", "https://hooks.example.com/canary")
+    oncall = settings.load().notify.receivers["oncall"]
+    assert (oncall.kind, oncall.priorities) == ("slack", ("P1",))
+    assert oncall.url is not None
+    assert oncall.url.get_secret_value() == "https://hooks.example.com/canary"
+    assert "canary" not in repr(settings.load())
+
+
+@pytest.mark.parametrize("secret", ['url = "https://hooks.example.com/canary"', 'password = "canary"'])
+def test_a_secret_in_the_file_is_refused_without_being_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    (tmp_path / "cops.toml").write_text(RECEIVERS + secret + "\n")
+    monkeypatch.setenv("COPS_CONFIG", str(tmp_path / "cops.toml"))
+    with pytest.raises(CopsError, match="E-SETTING") as refusal:
+        settings.load()
+    assert "canary" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"kind": "sns"}, {"kind": "sns", "topic_arn": "arn:aws:s3:::bucket"},
+        {"kind": "smtp", "host": "h"},
+        {"kind": "webhook", "url": "ftp://canary"}, {"kind": "pigeon"}, {"kind": "console", "teams": ["nobody"]},
+        {"kind": "smtp", "host": "h", "sender": "a@b\nBcc: c@d", "to": ["x@y"]},
+    ],
+)  # fmt: skip
+def test_a_receiver_that_cannot_work_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(CopsError, match="E-SETTING") as refusal:
+        settings.load(notify={"receivers": {"a": given}})
+    assert "canary" not in str(refusal.value)

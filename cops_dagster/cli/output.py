@@ -22,7 +22,10 @@ def printable(value: object) -> str:
 
 def usd(value: Decimal | None, places: int = 2) -> str:
     """An amount for people, rounded half-even, thousands separated."""
-    return "" if value is None else f"{value:,.{places}f}"
+    if value is None:
+        return ""
+    text = f"{value:,.{places}f}"
+    return text.lstrip("-") if not text.strip("-0.,") else text  # a rounded -0.004 is 0.00
 
 
 def as_json(value: Any) -> None:

@@ -197,10 +197,27 @@ def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> 
 
 
 def resolve(con: sa.Connection, row: Any, *, by: str, at: datetime) -> None:
-    """Marks a decided exception as resolved; the caller has seen to it that two people agree."""
+    """Marks a decided exception as resolved; the caller has seen to it that two people agree.
+
+    Raises:
+        CopsError: `E-UNDECIDED` when the decision is not any more the one that was approved.
+    """
     e = t.recon_exceptions
-    con.execute(
+    done = con.execute(
         sa.update(e)
-        .where(e.c.exception_id == row.exception_id, e.c.resolved_at.is_(None))
+        .where(
+            e.c.exception_id == row.exception_id,
+            e.c.resolved_at.is_(None),
+            e.c.withdrawn_at.is_(None),
+            e.c.decision == row.decision,
+            e.c.evidence_id == row.evidence_id,
+            e.c.decided_by == row.decided_by,
+        )
         .values(resolved_by=by, resolved_at=at)
     )
+    if done.rowcount != 1:
+        raise CopsError(
+            "E-UNDECIDED", f"exception {row.exception_id[:16]}", expected="the decision that you looked at",
+            found="it was decided anew, or the difference went away",
+            next_step="look again: cops exceptions list",
+        )  # fmt: skip

@@ -166,11 +166,11 @@ def silence(
     Raises:
         CopsError: `E-ALERT-SILENCE` for P1, no reason, no scope, or an end that is not within seven days.
     """
-    span = timedelta(hours=hours)
+    longest = int(rules.SILENCE_MAX.total_seconds()) // 3600
     if (
         severity == "P1"
         or not reason.strip()
-        or not timedelta(0) < span <= rules.SILENCE_MAX
+        or not 0 < hours <= longest
         or (rule is None and period is None)
     ):
         raise CopsError(
@@ -183,7 +183,8 @@ def silence(
     at = now()
     values = {
         "alert_rule": rule, "period_start": period.start if period else None, "severity": severity,
-        "reason": reason.strip(), "actor": books.actor, "starts_at": at, "ends_at": at + span,
+        "reason": reason.strip(), "actor": books.actor, "starts_at": at,
+        "ends_at": at + timedelta(hours=hours),
     }  # fmt: skip
     silence_id = digest("silence-1", *(values[name] for name in sorted(values)))[:16]
     with books.admin.write() as con:

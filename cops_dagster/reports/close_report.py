@@ -157,14 +157,18 @@ def keep(books: Books, period: Period) -> Kept:
 def write(books: Books, period: Period, folder: Path) -> list[Path]:
     """Writes the page and every table as CSV into a folder; the files, the page first."""
     report = gather(books, period)
-    folder.mkdir(parents=True, exist_ok=True)
-    page = folder / f"close_report_{period}.html"
-    page.write_bytes(render(report))
-    files = [page]
-    for table in report.tables:
-        files.append(folder / f"{table.name}_{period}.csv")
-        files[-1].write_text(table.csv(), encoding="utf-8")
-    return files
+    pages = {f"close_report_{period}.html": render(report)}
+    pages |= {f"{table.name}_{period}.csv": table.csv().encode() for table in report.tables}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in pages.items():
+            (folder / name).write_bytes(content)
+    except OSError as problem:
+        raise CopsError(
+            "E-PARAM", f"folder {folder}", expected="a folder that can be written to",
+            found=str(problem.strerror), next_step="give another with --out",
+        ) from None  # fmt: skip
+    return [folder / name for name in pages]
 
 
 def _shown(value: object) -> str:

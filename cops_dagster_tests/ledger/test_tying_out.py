@@ -210,6 +210,51 @@ def test_N14_an_exception_needs_evidence_and_two_people(tmp_path: Path) -> None:
     assert close.close(books, SEPTEMBER).wrote
 
 
+def test_an_approval_is_of_the_decision_that_was_looked_at(tmp_path: Path) -> None:
+    books = ready(tmp_path)
+    load(books, tmp_path, "T-3,acme,2025-09,2,USD,issued,invoice,")
+    status(books)
+    acme = only(books, "acme")
+    exceptions.decide(books, acme, decision="goodwill", evidence="TICKET-1")
+    e = t.recon_exceptions
+    with books.admin.read() as con:
+        looked_at = con.execute(sa.select(e).where(e.c.exception_id == acme)).one()
+    exceptions.decide(books, acme, decision="write it off", evidence="TICKET-1")
+    with pytest.raises(CopsError, match="E-UNDECIDED"), books.admin.write() as con:
+        exceptions.resolve(con, looked_at, by="lee", at=now())
+    assert current(books)["acme"][2] == "decided"
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ({}, True), ({"hours": 168}, True), ({"hours": 169}, False), ({"hours": 0}, False),
+        ({"hours": -1}, False), ({"hours": 10**12}, False), ({"severity": "P1"}, False),
+        ({"reason": " "}, False),
+        ({"rule": None}, False), ({"rule": None, "period": SEPTEMBER}, True),
+    ],
+)  # fmt: skip
+def test_a_silence_has_scope_reason_and_an_end(tmp_path: Path, given: dict[str, Any], allowed: bool) -> None:
+    books = home(tmp_path, inputs=None)
+    values = {"rule": "r", "period": None, "severity": "P2", "hours": 24, "reason": "known", **given}
+    if allowed:
+        assert watch.silence(books, **values)
+        return
+    with pytest.raises(CopsError, match="E-ALERT-SILENCE"):
+        watch.silence(books, **values)
+
+
+def test_only_one_firing_alert_can_be_taken_and_its_taker_is_recorded(tmp_path: Path) -> None:
+    books = failed(tmp_path)
+    with books.admin.read() as con:
+        (alert,) = watch.alerts(con)
+    taken = watch.acknowledge(books, alert.fingerprint[:12], note="on it")
+    assert (taken.acked_by, taken.is_acked(now())) == ("test", True)
+    for name in ("", "0" * 64):
+        with pytest.raises(CopsError, match="E-ALERT-UNKNOWN"):
+            watch.acknowledge(books, name)
+
+
 def test_a_decision_is_about_one_amount(tmp_path: Path) -> None:
     books = ready(tmp_path)
     load(books, tmp_path, "T-3,acme,2025-09,2,USD,issued,invoice,")

@@ -191,3 +191,9 @@ def test_a_month_of_500_tenants_is_a_page_below_two_megabytes(tmp_path: Path) ->
     assert (
         len(re.findall(r"<tr>", evidence.read(books, kept.evidence_seq).decode())) > 1000
     )  # tenants and exceptions
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(books: Books, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(CopsError, match="E-PARAM"):
+        close_report.write(books, SEPTEMBER, tmp_path / "taken")
