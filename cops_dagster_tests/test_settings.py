@@ -230,7 +230,8 @@ def test_a_secret_in_the_file_is_refused_without_being_shown(
     [
         {"kind": "sns"}, {"kind": "sns", "topic_arn": "arn:aws:s3:::bucket"},
         {"kind": "smtp", "host": "h"},
-        {"kind": "webhook", "url": "ftp://canary"}, {"kind": "pigeon"}, {"kind": "console", "teams": ["nobody"]},
+        {"kind": "webhook", "url": "ftp://canary"}, {"kind": "pigeon"},
+        {"kind": "console", "teams": ["nobody"]},
         {"kind": "smtp", "host": "h", "sender": "a@b\nBcc: c@d", "to": ["x@y"]},
     ],
 )  # fmt: skip
