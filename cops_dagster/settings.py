@@ -166,6 +166,8 @@ class Settings(BaseSettings):
     engine: Literal["duckdb"] = "duckdb"
     admin_db: str | None = None
     evidence: str | None = None
+    lake: str | None = Field(None, pattern=r"^s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w./=-]*)?$")
+    catalog: Literal["file", "glue"] = "file"
     actor: str | None = None
     memory_limit: str = Field("2500MiB", pattern=r"^\d+(MiB|GiB)$")
     tags: Tags = Tags()
@@ -196,6 +198,12 @@ class Settings(BaseSettings):
         # SQLAlchemy 2.1 reads postgresql:// as psycopg 3; dagster-postgres ships psycopg2.
         return url.replace("postgresql://", "postgresql+psycopg2://", 1) if url else None
 
+    @model_validator(mode="after")
+    def _glue_reads_s3(self) -> Settings:
+        if self.catalog == "glue" and self.lake is None:
+            raise ValueError("catalog: Glue shows tables in S3: set COPS_LAKE to s3://bucket/prefix")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -221,7 +229,7 @@ class Settings(BaseSettings):
 
     @property
     def lake_root(self) -> Path:
-        """Folder that the paths in `lake_file` are relative to."""
+        """Folder that the paths in `lake_file` are relative to; with `COPS_LAKE` it holds copies."""
         return self.home / "lake"
 
     @property

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES, Columns
+from cops_dagster.settings import Settings
+from cops_dagster.stores.aws import Call, calling
+from cops_dagster.stores.volume import Volume, open_volume
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -35,7 +38,7 @@ class Commit:
     period_start: date
     source_id: str
     replaces: bool  # an earlier run of the same table, period and source is projected already
-    paths: Sequence[Path]
+    uris: Sequence[str]
 
 
 def prepare() -> None:
@@ -47,24 +50,56 @@ def _imports() -> None:
     import pyiceberg.catalog.sql  # noqa: F401
 
 
-def open_catalog(lake_root: Path) -> Catalog:
-    """The SQL catalog in a file below the lake, its metadata beside it."""
+def open_catalog(settings: Settings) -> Catalog:
+    """Glue, or a SQL catalog in a file below the lake; the tables' metadata lies beside the lake's files.
+
+    Raises:
+        CopsError: `E-AWS-DENIED`, `E-AWS-THROTTLED`, `E-AWS-UNREACHABLE` when Glue does not answer.
+    """
+    logging.getLogger("pyiceberg").setLevel(logging.ERROR)
+    settings.lake_root.mkdir(parents=True, exist_ok=True)
+    lake = open_volume(settings.lake_root, settings.lake)
+    properties = {"warehouse": lake.uri("iceberg"), **_reaching(lake)}
+    if settings.catalog == "glue":
+        from pyiceberg.catalog.glue import GlueCatalog
+
+        with calling(Call("glue", "the Glue catalog", "glue:CreateTable and glue:UpdateTable")) as call:
+            catalog: Catalog = GlueCatalog("cops", client=call.client(), **properties)
+            catalog.create_namespace_if_not_exists(NAMESPACE)
+        return catalog
     from pyiceberg.catalog.sql import SqlCatalog
 
-    logging.getLogger("pyiceberg").setLevel(logging.ERROR)
-    lake_root.mkdir(parents=True, exist_ok=True)
-    catalog = SqlCatalog(
-        "cops",
-        uri=f"sqlite:///{lake_root / 'iceberg_catalog.db'}",
-        warehouse=str(lake_root / "iceberg"),
-    )
+    catalog = SqlCatalog("cops", uri=f"sqlite:///{_file(settings)}", **properties)
     catalog.create_namespace_if_not_exists(NAMESPACE)
     return catalog
 
 
+def is_known(settings: Settings) -> bool:
+    """Whether the catalog can hold what was projected; a file that is not there holds nothing."""
+    return settings.catalog == "glue" or _file(settings).is_file()
+
+
+def _file(settings: Settings) -> Path:
+    return settings.lake_root / "iceberg_catalog.db"
+
+
+def _reaching(lake: Volume) -> dict[str, str]:
+    """How pyarrow reaches the same S3 as boto3 does, with the same credentials."""
+    if lake.place is None:
+        return {}
+    with lake.place.answering():
+        client = lake.place.client
+        found = lake.place.session.get_credentials()
+        frozen = found.get_frozen_credentials() if found else None
+    reach = {"s3.endpoint": client.meta.endpoint_url, "s3.region": client.meta.region_name}
+    if frozen:
+        reach |= {"s3.access-key-id": frozen.access_key, "s3.secret-access-key": frozen.secret_key}
+        reach |= {"s3.session-token": frozen.token} if frozen.token else {}
+    return reach
+
+
 def project(catalog: Catalog, commit: Commit) -> bool:
     """Applies one journal row; `False` when it was applied before."""
-    import pyarrow.parquet as pq
     from pyiceberg.expressions import And, EqualTo
 
     table = _table(catalog, commit.table_name)
@@ -75,10 +110,9 @@ def project(catalog: Catalog, commit: Commit) -> bool:
     ):
         return False
     marks = {_SEQ: str(commit.journal_seq), "cops.run_id": commit.run_id}
-    paths = [str(path) for path in commit.paths]
     with table.transaction() as transaction:
-        for path in paths:
-            added = pq.read_schema(path)
+        for uri in commit.uris:
+            added = _columns_of(table, uri)
             missing = set(added.names) - set(table.schema().column_names)
             if missing:  # a column AWS added: nullable, behind the others (Iceberg schema evolution)
                 with transaction.update_schema() as update:
@@ -87,12 +121,19 @@ def project(catalog: Catalog, commit: Commit) -> bool:
             month = EqualTo("period_start", commit.period_start.isoformat())
             replaced = And(month, EqualTo("source_id", commit.source_id)) if commit.source_id else month
             transaction.delete(replaced, snapshot_properties=marks)
-        if paths:
-            transaction.add_files(paths, snapshot_properties=marks, check_duplicate_files=False)
+        if commit.uris:
+            transaction.add_files(list(commit.uris), snapshot_properties=marks, check_duplicate_files=False)
     return True
 
 
-def is_elsewhere(catalog: Catalog, lake_root: Path) -> bool:
+def _columns_of(table: Table, uri: str) -> Any:
+    import pyarrow.parquet as pq
+
+    with table.io.new_input(uri).open() as stream:
+        return pq.read_schema(stream)
+
+
+def is_elsewhere(catalog: Catalog, lake: Volume) -> bool:
     """The catalog's tables lie in another home, whose metadata this one must not write to."""
     from pyiceberg.exceptions import NoSuchTableError
 
@@ -101,7 +142,7 @@ def is_elsewhere(catalog: Catalog, lake_root: Path) -> bool:
             location = catalog.load_table(identifier).location()
         except (NoSuchTableError, OSError):
             return True
-        if not Path(location.removeprefix("file://")).is_relative_to(lake_root):
+        if not location.removeprefix("file://").startswith(lake.uri("iceberg") + "/"):
             return True
     return False
 

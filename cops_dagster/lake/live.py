@@ -19,6 +19,7 @@ from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.tables import APPEND_ONLY
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,19 @@ class LiveFile:
 
 def live_files(
     con: sa.Connection,
-    lake_root: Path,
+    lake: Volume,
     table_name: str,
     *,
     period_start: date | None = None,
     as_of_seq: int | None = None,
 ) -> list[LiveFile]:
-    """The files that make up a table: the heads' files, or all of an append-only table.
+    """The files that make up a table, on this machine: the heads' files, or all of an append-only table.
 
     Args:
         as_of_seq: only runs with a journal number up to this count; later ones have not happened.
+
+    Raises:
+        CopsError: `E-LAKE-STORE`, `E-DIGEST` for a file that must come from S3 and cannot.
     """
     journal = t.publish_journal
     runs = sa.select(
@@ -69,20 +73,22 @@ def live_files(
     f = t.lake_file
     rows = con.execute(
         sa.select(f).where(f.c.table_name == table_name, f.c.run_id.in_(chosen)).order_by(f.c.path)
-    )
+    ).all()
+    for row in rows:
+        lake.bring(row.path, row.sha256, row.mtime_ns)
     return [
         LiveFile(
             row.table_name, row.period_start, row.source_id, row.run_id,
-            lake_root / row.path, row.sha256, row.size_bytes, row.mtime_ns,
+            lake.root / row.path, row.sha256, row.size_bytes, row.mtime_ns,
         )
         for row in rows
     ]  # fmt: skip
 
 
-def intact(con: sa.Connection, lake_root: Path, table_name: str, period_start: date, run_id: str) -> bool:
+def intact(con: sa.Connection, lake: Volume, table_name: str, period_start: date, run_id: str) -> bool:
     """Whether a run's files are still the published bytes; a damaged one is a reason to stage it anew."""
-    found = live_files(con, lake_root, table_name, period_start=period_start)
     try:
+        found = live_files(con, lake, table_name, period_start=period_start)
         verify([file for file in found if file.run_id == run_id], digests=True)
     except CopsError:
         return False

@@ -23,6 +23,7 @@ from cops_dagster.lake.live import LiveFile, delivered_files, live_files, verify
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, Columns
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.volume import open_volume
 
 MISSING_TAGS = "missing_tenant_tags"
 """A table that is a question: `sql/missing_tenant_tags.sql` over the live lines."""
@@ -90,7 +91,7 @@ class Namespace:
     def _lake_table(self, name: str) -> None:
         found = live_files(
             self.con,
-            self.settings.lake_root,
+            open_volume(self.settings.lake_root, self.settings.lake),
             name,
             period_start=self.period_start,
             as_of_seq=self.as_of_seq,

@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from cops_dagster.period import Period
 from cops_dagster.settings import Settings
 from cops_dagster.stores.admin import Admin, open_admin
+from cops_dagster.stores.volume import Volume, open_volume
 
 if TYPE_CHECKING:
     from cops_dagster.lake.engine import Engine
@@ -81,6 +82,11 @@ class Books:
 
         start = period.start if period else None
         return Namespace(engine, con, self.settings, period_start=start, digests=True)
+
+    @property
+    def lake(self) -> Volume:
+        """Where the lake's files are kept."""
+        return open_volume(self.settings.lake_root, self.settings.lake)
 
     def lake_path(self, path: Path) -> str:
         """A file's path as `lake_file` records it: relative, so that a moved home works."""

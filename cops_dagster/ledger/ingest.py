@@ -82,11 +82,10 @@ def _source(books: Books, period: Period, delivery: Any) -> Ingested:
     def once() -> Ingested:
         with books.admin.read() as con:
             before = head(con, TABLE, period, delivery.source_id)
-            root = books.settings.lake_root
             current = (
                 before is not None
                 and before.inputs_id == inputs_id
-                and live.intact(con, root, TABLE, period.start, before.run_id)
+                and live.intact(con, books.lake, TABLE, period.start, before.run_id)
             )
         predecessor = before.run_id if before else None
         if predecessor and current:

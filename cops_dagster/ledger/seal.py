@@ -99,10 +99,7 @@ def _order(row: Sequence[Any]) -> list[tuple[bool, str]]:
 def elsewhere(books: Books, con: sa.Connection, period: Period) -> tuple[str, int]:
     """The digest of every posted entry once more, and their number: another process, other code."""
     files = {
-        name: [
-            str(file.path)
-            for file in live.live_files(con, books.settings.lake_root, name, period_start=period.start)
-        ]
+        name: [str(file.path) for file in live.live_files(con, books.lake, name, period_start=period.start)]
         for name in SEALED
     }
     columns = {name: [column for column, _ in LAKE_TABLES[name]] for name in SEALED}

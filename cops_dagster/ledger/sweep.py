@@ -61,9 +61,10 @@ def project(books: Books) -> int:
     from cops_dagster.lake import iceberg  # 0.4 s of imports, only when there is work
 
     with _one_projector(books):
-        catalog = iceberg.open_catalog(books.settings.lake_root)
-        if iceberg.is_elsewhere(catalog, books.settings.lake_root):
-            return _project_all(books, catalog)  # a copied or moved home: its tables are those of another
+        known = iceberg.is_known(books.settings)
+        catalog = iceberg.open_catalog(books.settings)
+        if not known or iceberg.is_elsewhere(catalog, books.lake):
+            return _project_all(books, catalog)  # a copied, moved or new home has no tables of its own
         with books.admin.read() as con:
             todo = [_commit(con, books, seq) for seq in pending(con)]
         for commit in todo:
@@ -87,7 +88,7 @@ def rebuild(books: Books) -> int:
     from cops_dagster.lake import iceberg
 
     with _one_projector(books):
-        return _project_all(books, iceberg.open_catalog(books.settings.lake_root))
+        return _project_all(books, iceberg.open_catalog(books.settings))
 
 
 def _project_all(books: Books, catalog: Any) -> int:
@@ -110,10 +111,11 @@ def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
     j, f = t.publish_journal, t.lake_file
     row = con.execute(sa.select(j).where(j.c.journal_seq == seq)).one()
     paths = con.execute(sa.select(f.c.path).where(f.c.run_id == row.run_id).order_by(f.c.path)).scalars()
+    lake = books.lake
     return Commit(
         seq, row.run_id, row.table_name, row.period_start, row.source_id,
         row.predecessor_run_id is not None,
-        [books.settings.lake_root / path for path in paths],
+        [lake.uri(path) for path in paths],
     )  # fmt: skip
 
 

@@ -59,11 +59,10 @@ def tag(books: Books, period: Period) -> Tagged:
             if before is not None and lock.is_sealed(con, period):
                 return Tagged(before.run_id, wrote=False)
             inputs_id = inputs_of(con, books.settings, period)
-            root = books.settings.lake_root
             if (
                 before is not None
                 and before.inputs_id == inputs_id
-                and live.intact(con, root, TABLE, period.start, before.run_id)
+                and live.intact(con, books.lake, TABLE, period.start, before.run_id)
             ):
                 return Tagged(before.run_id, wrote=False)
             predecessor = before.run_id if before else None

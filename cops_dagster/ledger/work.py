@@ -32,7 +32,7 @@ def nothing_to_do(books: Books, period: Period) -> bool:
                 return False
         try:
             for table in (ingest.TABLE, tag.TABLE, allocate.TABLE):
-                files = live.live_files(con, books.settings.lake_root, table, period_start=period.start)
+                files = live.live_files(con, books.lake, table, period_start=period.start)
                 live.verify(files, digests=False)
             tagged = head(con, tag.TABLE, period)
             if tagged is None or tagged.inputs_id != tag.inputs_of(con, books.settings, period):

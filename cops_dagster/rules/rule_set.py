@@ -38,9 +38,9 @@ class Problem:
     found: str
 
     @property
-    def rank(self) -> tuple[bool, str, tuple[str, ...], str]:
+    def rank(self) -> tuple[bool, str, tuple[str, ...], str, str]:
         """Errors first, then by code and rules: the order of every list of problems."""
-        return self.severity != "error", self.code, self.rule_ids, self.found
+        return self.severity != "error", self.code, self.rule_ids, self.found, self.expected
 
 
 def problems(

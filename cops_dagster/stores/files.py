@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from cops_dagster.cur.files import FileStat
 from cops_dagster.errors import CopsError
@@ -88,6 +89,20 @@ def sha256(path: Path) -> str:
         while size := stream.readinto(view):
             state.update(view[:size])
     return state.hexdigest()
+
+
+def digested(blocks: Iterable[bytes]) -> tuple[str, int]:
+    """Digest and size of a stream."""
+    state, size = hashlib.sha256(), 0
+    for block in blocks:
+        state.update(block)
+        size += len(block)
+    return state.hexdigest(), size
+
+
+def blocks(stream: Any) -> Iterator[bytes]:
+    """A stream in pieces."""
+    return iter(lambda: stream.read(_BLOCK), b"")
 
 
 def sha256_all(paths: Iterable[Path]) -> list[str]:

@@ -142,7 +142,7 @@ class FolderObjects:
             return "mismatch", f"key {stored.key}"
         try:
             with self._opened(stored.key) as stream:
-                sha256, size = digested(iter(lambda: stream.read(1 << 20), b""))
+                sha256, size = files.digested(files.blocks(stream))
         except CopsError as problem:
             return "incomplete", problem.found
         return compared(stored, sha256, size)
@@ -264,15 +264,6 @@ def anchors_of(names: Iterable[str]) -> list[tuple[int, str]]:
     """The anchors that these names stand for, the oldest first."""
     found = (_ANCHOR.fullmatch(name) for name in names)
     return sorted({(int(one[1]), one[2]) for one in found if one})
-
-
-def digested(blocks: Iterable[bytes]) -> tuple[str, int]:
-    """Digest and size of a stream."""
-    state, size = hashlib.sha256(), 0
-    for block in blocks:
-        state.update(block)
-        size += len(block)
-    return state.hexdigest(), size
 
 
 def compared(stored: Stored, sha256: str, size: int) -> tuple[Status, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
+from cops_dagster import settings
 from cops_dagster.lake import iceberg, statements
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.iceberg import Commit
@@ -23,7 +24,7 @@ class Lake:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.catalog = iceberg.open_catalog(root)
+        self.catalog = iceberg.open_catalog(settings.load(home=root.parent))
 
     def file(
         self, name: str, *costs: str, month: date = SEPTEMBER, source: str = "report", more: str = ""
@@ -44,7 +45,8 @@ class Lake:
         source: str = "report", replaces: bool = False,
     ) -> bool:  # fmt: skip
         return iceberg.project(
-            self.catalog, Commit(seq, f"run-{seq}", table, month, source, replaces, list(paths))
+            self.catalog,
+            Commit(seq, f"run-{seq}", table, month, source, replaces, [str(path) for path in paths]),
         )
 
     def table(self, name: str = "fact_cost_raw") -> Any:

@@ -16,6 +16,7 @@ from cops_dagster.lake import live
 from cops_dagster.lake.live import LiveFile, live_files, verify
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.volume import Volume
 
 SEPTEMBER = date(2025, 9, 1)
 
@@ -175,7 +176,7 @@ def test_the_newest_run_of_a_source_is_live_and_every_run_of_an_append_only_tabl
     table: str, month: str | None, as_of: int | None, runs: list[str], con: sa.Connection, tmp_path: Path
 ) -> None:
     found = live_files(
-        con, tmp_path, table,
+        con, Volume(tmp_path), table,
         period_start=date.fromisoformat(f"{month}-01") if month else None, as_of_seq=as_of,
     )  # fmt: skip
     assert [file.run_id for file in found] == runs

@@ -264,6 +264,12 @@ def rules_of_any_kind(draw: st.DrawFn) -> list[Rule]:
     return made
 
 
+def test_findings_that_differ_in_what_they_expect_stand_in_one_order() -> None:
+    one = Problem("E-RULE-GAP", "warning", (), "a rule for class fee", "none")
+    other = Problem("E-RULE-GAP", "warning", (), "a rule for class tax", "none")
+    assert one.rank < other.rank
+
+
 @settings(max_examples=300)
 @given(rules_of_any_kind(), st.randoms(use_true_random=False))
 def test_the_order_of_rules_changes_nothing(rules: list[Rule], chance: random.Random) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import objects as module
-from cops_dagster.stores import s3_objects
+from cops_dagster.stores import s3_objects, s3_place
 from cops_dagster.stores.objects import FolderObjects, Objects, Stored, key_of, open_objects
 from cops_dagster.stores.s3_objects import S3Objects
 from cops_dagster_tests.stores.s3_server import SECRET, Bucket, serving
@@ -249,7 +249,7 @@ def test_a_uri_opens_the_store_it_names(
     for uri, prefix in (("s3://proof", ""), ("s3://proof/", ""), ("s3://proof/a/b/", "a/b/")):
         there = open_objects(uri)
         assert isinstance(there, S3Objects)
-        assert (there.bucket, there.prefix) == ("proof", prefix)
+        assert (there.place.bucket, there.place.prefix) == ("proof", prefix)
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/x", "s3:bucket", "s3://", "s3:///x", "", "file:", "http://x"])
@@ -326,14 +326,14 @@ def test_a_refusal_is_a_coded_error_without_the_words_of_aws(
 def test_a_store_that_does_not_answer_is_a_coded_error(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_objects, "ATTEMPTS", 1)
+    monkeypatch.setattr(s3_place, "ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     with pytest.raises(CopsError) as problem:
         open_objects("s3://proof").put(b"x")
     assert (code_of(problem), problem.value.found) == ("E-EVIDENCE-STORE", "EndpointConnectionError")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "no url")
     with pytest.raises(CopsError) as problem:
-        open_objects("s3://proof")
+        open_objects("s3://proof").put(b"x")
     assert code_of(problem) == "E-EVIDENCE-STORE"
 
 
@@ -348,7 +348,7 @@ def test_a_conflict_without_end_is_given_up(s3: S3Objects, bucket: Bucket) -> No
     with pytest.raises(CopsError) as problem:
         s3.put(b"proof")
     assert code_of(problem) == "E-EVIDENCE-STORE"
-    assert len(bucket.calls) == s3_objects.ATTEMPTS
+    assert len(bucket.calls) == s3_place.ATTEMPTS
 
 
 def test_a_write_whose_answer_was_lost_is_found_done(s3: S3Objects, bucket: Bucket) -> None:
@@ -372,7 +372,7 @@ def test_bytes_that_change_on_the_way_are_refused(
     monkeypatch.setattr(s3_objects, "digested", then_it_changes)
     for largest in (1 << 30, 1):
         (tmp_path / "file").write_bytes(b"as delivered")
-        monkeypatch.setattr(s3_objects, "WHOLE_MAX", largest)
+        monkeypatch.setattr(s3_place, "WHOLE_MAX", largest)
         with pytest.raises(CopsError) as problem:
             s3.put_file(tmp_path / "file")
         assert code_of(problem) == "E-EVIDENCE-STORE"
@@ -382,8 +382,8 @@ def test_bytes_that_change_on_the_way_are_refused(
 def test_a_large_file_goes_in_parts_and_once(
     s3: S3Objects, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(s3_objects, "WHOLE_MAX", 1000)
-    monkeypatch.setattr(s3_objects, "PART", 700)
+    monkeypatch.setattr(s3_place, "WHOLE_MAX", 1000)
+    monkeypatch.setattr(s3_place, "PART", 700)
     (tmp_path / "file").write_bytes(data := os.urandom(2000))
     stored = s3.put_file(tmp_path / "file")
     assert sum("POST" in call for call in bucket.calls) == 2

@@ -1,0 +1,91 @@
+"""Where the lake's files are kept: the home alone, or S3 with a copy of what is needed in the home.
+
+Belongs here: bringing a published file to S3 before a row speaks of it, and back when this machine does not
+have it. Does not belong here: which files are live (`lake/live.py`). A file has one path for ever and is
+never overwritten, so a copy needs no invalidation: it is there with the recorded digest, or it is fetched.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from cops_dagster.errors import CopsError
+from cops_dagster.stores import files
+from cops_dagster.stores.s3_place import S3Place
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The lake's folder, and the place in S3 that holds the same files, if there is one."""
+
+    root: Path
+    place: S3Place | None = None
+
+    def keep(self, path: str, sha256: str) -> None:
+        """Brings a file that was just written to S3; there before, it must be the same bytes.
+
+        Raises:
+            CopsError: `E-LAKE-STORE` when S3 does not take it, or holds other bytes under its path.
+        """
+        if self.place is None:
+            return
+        file = self.root / path
+        with file.open("rb") as stream:
+            _, there = self.place.keep(path, stream, sha256, file.stat().st_size)
+        if there != sha256:
+            raise unusable(self.place.uri(path), f"other bytes, sha256 {there[:16]}…")
+
+    def bring(self, path: str, sha256: str, mtime_ns: int) -> None:
+        """Fetches a file that this machine does not have; what cannot be fetched whole is not there.
+
+        Raises:
+            CopsError: `E-LAKE-STORE` when S3 does not answer; `E-DIGEST` when it holds other bytes.
+        """
+        file = self.root / path
+        if self.place is None or file.exists():
+            return
+        partial = file.with_name(f".{uuid.uuid4().hex}.partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            found = self.place.read_into(path, partial)
+            if found != sha256:
+                raise CopsError(
+                    "E-DIGEST", f"lake file {self.place.uri(path)}", found=f"sha256 {found[:12]}…",
+                    expected=f"the published bytes: sha256 {sha256[:12]}…",
+                    next_step="restore the version of the object that was published",
+                )  # fmt: skip
+            os.utime(partial, ns=(mtime_ns, mtime_ns))  # a copy that was digested needs no second digest
+            partial.replace(file)
+            files.fsync_folder(file.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def uri(self, path: str) -> str:
+        """Where other engines find a file."""
+        return self.place.uri(path) if self.place else str(self.root / path)
+
+
+def open_volume(root: Path, uri: str | None) -> Volume:
+    """The lake below `root`, kept in `s3://bucket/prefix` if that is given."""
+    if uri is None:
+        return Volume(root)
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    return Volume(root, S3Place(bucket, prefix.strip("/"), unusable=unusable, missing=_missing))
+
+
+def unusable(place: str, found: str) -> CopsError:
+    """What a lake in S3 says that does not do its part."""
+    return CopsError(
+        "E-LAKE-STORE", f"lake {place}", expected="a bucket that can be read and written", found=found,
+        next_step="check COPS_LAKE, the credentials and the rights on it; then run again",
+    )  # fmt: skip
+
+
+def _missing(name: str, found: str) -> CopsError:
+    return CopsError(
+        "E-LAKE-STORE", f"lake file {name}", expected="the object that was published", found=found,
+        next_step="restore the object from its older version, or materialise the period again",
+    )  # fmt: skip
