@@ -105,9 +105,10 @@ class Budgets(_Section):
 
 
 class Controls(_Section):
-    """What the preventive controls look at beyond the books: the Glue crawler, if there is one."""
+    """What is looked at beyond the books: Glue's crawler and its table `database.table`, if there are."""
 
     crawler: str | None = None
+    catalog_table: str | None = Field(None, pattern=r"^[\w-]+\.[\w-]+$")
     delivery_lag_hours: int = Field(48, ge=1)
 
 

@@ -16,6 +16,7 @@ from cops_dagster.cli import (
     admin,
     alerts,
     approve,
+    aws,
     budgets,
     controls,
     demo,
@@ -65,7 +66,9 @@ app.command("demo")(demo.demo)
 app.add_typer(admin.app, name="admin")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(adjust.app, name="adjust")
+app.add_typer(aws.athena, name="athena")
 app.add_typer(budgets.app, name="budgets")
+app.add_typer(aws.crawler, name="crawler")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(exceptions.app, name="exceptions")
 app.add_typer(freeze.app, name="freeze")

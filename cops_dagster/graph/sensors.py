@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 import dagster as dg
 import sqlalchemy as sa
@@ -16,16 +17,19 @@ from cops_dagster import settings
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.partitions import newest_partition
-from cops_dagster.ledger import deliver, late, lock, sweep, work
+from cops_dagster.ledger import crawl, deliver, late, lock, sweep, work
 from cops_dagster.ledger.books import Books, existing_books, open_books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
 
 MONTHS_MAX = 120
 """Months that a cursor remembers: ten years."""
 RUNS_MAX = 6
 """Runs asked for at once: a new home with five years of reports takes them in turns."""
+CRAWL_AGAIN_AFTER = timedelta(hours=6)
+"""A crawl that does not help is not repeated at every tick: crawls are paid for."""
 UNATTENDED = ("open", "delayed", "provisional")
 """States in which a run may start by itself; a final month waits for its close, a closed one for people."""
 
@@ -33,7 +37,7 @@ UNATTENDED = ("open", "delayed", "provisional")
 def sensors(
     periods: dg.MonthlyPartitionsDefinition, job: dg.UnresolvedAssetJobDefinition
 ) -> list[dg.SensorDefinition]:
-    """The three that watch deliveries and the outbox."""
+    """Those that watch deliveries, the outbox and the crawler."""
 
     @dg.sensor(
         name="cur_manifests",
@@ -81,7 +85,43 @@ def sensors(
             f" {done.folders_removed} folders removed"
         )
 
-    return [cur_manifests, late_deliveries, publish_sweep]
+    return [cur_manifests, late_deliveries, publish_sweep, _crawler_watch()]
+
+
+def _crawler_watch() -> dg.SensorDefinition:
+    @dg.sensor(
+        name="crawler_watch",
+        minimum_interval_seconds=900,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts the Glue crawler if its last crawl failed or its table lacks a delivered month.",
+    )
+    def crawler_watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        books = existing_books(settings.current())
+        if books is None:
+            return dg.SensorResult(skip_reason="there is no home yet")
+        at = now()
+        try:
+            reason, cursor = watch_crawler(books, at, context.cursor)
+        except CopsError as problem:
+            reason, cursor = f"{problem.code}: {problem.found}; next: {problem.next_step}", context.cursor
+        return dg.SensorResult(skip_reason=reason, cursor=cursor)
+
+    return crawler_watch
+
+
+def watch_crawler(books: Books, at: datetime, cursor: str | None) -> tuple[str, str | None]:
+    """Starts the crawler if it should run; what was found, and when it was last started by us."""
+    seen = crawl.look(books, at)
+    if seen is None:
+        return "no crawler is set in [controls]", cursor
+    if seen.is_running:
+        return f"{seen.crawler.name} is {seen.crawler.state}", cursor
+    if seen.reason is None:
+        return f"{seen.crawler.name} succeeded {seen.crawler.last_started_at:%Y-%m-%d %H:%M} UTC", cursor
+    if cursor and at - datetime.fromisoformat(cursor) < CRAWL_AGAIN_AFTER:
+        return f"{seen.reason}; started {cursor[:16]} UTC and not again before 6 hours", cursor
+    crawl.start(books)
+    return f"{seen.reason}: started {seen.crawler.name}", at.isoformat()
 
 
 def fingerprints(books: Books) -> dict[Period, str]:

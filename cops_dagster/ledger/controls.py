@@ -91,7 +91,7 @@ def _crawler(books: Books, at: datetime) -> Control:
         )  # fmt: skip
     from cops_dagster.stores import glue
 
-    restart = f"aws glue start-crawler --name {name}"
+    restart = "cops crawler start"
     try:
         seen = glue.crawler(name)
     except CopsError as problem:

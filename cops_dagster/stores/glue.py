@@ -1,6 +1,7 @@
-"""The Glue crawler of the CUR table, as its API tells it.
+"""The Glue crawler of the CUR table and the partitions it found, as Glue's API tells them.
 
-Belongs here: the call. Does not belong here: what a late crawl means (`ledger/controls.py`).
+Belongs here: the calls. Does not belong here: what a late crawl means (`ledger/controls.py`) and when one
+is started (`ledger/crawl.py`).
 """
 
 from __future__ import annotations
@@ -36,3 +37,34 @@ def crawler(name: str) -> Crawler:
         name, str(found.get("State", "")), last.get("Status"),
         started.astimezone(UTC).replace(tzinfo=None) if started else None,
     )  # fmt: skip
+
+
+def start_crawler(name: str) -> bool:
+    """Starts a crawler; `False` when it runs already.
+
+    Raises:
+        CopsError: as `crawler`.
+    """
+    call = Call("glue", "AWS Glue", "glue:StartCrawler")
+    with calling(call):
+        client = call.client()
+        try:
+            client.start_crawler(Name=name)
+        except client.exceptions.CrawlerRunningException:
+            return False
+    return True
+
+
+def partitions(table: str) -> list[tuple[str, ...]]:
+    """The values of every partition of `database.table`.
+
+    Raises:
+        CopsError: as `crawler`.
+    """
+    database, _, name = table.partition(".")
+    call = Call("glue", "AWS Glue", "glue:GetPartitions")
+    with calling(call):
+        pages = call.client().get_paginator("get_partitions").paginate(
+            DatabaseName=database, TableName=name, ExcludeColumnSchema=True
+        )  # fmt: skip
+        return [tuple(one["Values"]) for page in pages for one in page["Partitions"]]
