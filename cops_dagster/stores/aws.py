@@ -90,6 +90,11 @@ def calling(call: Call) -> Iterator[Call]:
         raise call.denied(f"no usable credentials ({type(problem).__name__})") from None
     except aws.ClientError as problem:
         raise _answered(call, problem) from None
+    except aws.NoRegionError:
+        raise CopsError(
+            "E-AWS-UNREACHABLE", call.place, expected="a region", found="none",
+            next_step="set AWS_DEFAULT_REGION, such as eu-west-1",
+        ) from None  # fmt: skip
     except (aws.BotoCoreError, ValueError) as problem:  # ValueError: an endpoint that is no URL
         raise call.unreachable(type(problem).__name__) from None
 

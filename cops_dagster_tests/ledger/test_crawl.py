@@ -17,7 +17,7 @@ from cops_dagster.ledger import crawl, deliver
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster_tests.aws_server import TOKEN, Aws, aws
-from cops_dagster_tests.deliveries import MONTH, home, lines, write
+from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
 from cops_dagster_tests.stores.glue_server import Glue, serving
 
 __all__ = ["aws"]  # a fixture
@@ -37,9 +37,8 @@ def glue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Glue]:
 @pytest.fixture
 def books(tmp_path: Path) -> Books:
     made = home(tmp_path)
-    for month in (8, 9):
-        write(tmp_path / "cur", [lines(MONTH, Period(2025, month))], period=Period(2025, month))
-        deliver.look(made, Period(2025, month))
+    write(tmp_path / "cur", [lines(MONTH)])
+    deliver.look(made, SEPTEMBER)
     controls = made.settings.controls.model_copy(update={"crawler": NAME, "catalog_table": "billing.cur"})
     return Books(made.admin, made.settings.model_copy(update={"controls": controls}))
 
@@ -135,7 +134,10 @@ def test_the_commands_tell_and_start(
 
 
 @pytest.mark.parametrize(("state", "exit_code"), [("SUCCEEDED", 0), ("RUNNING", 0), ("FAILED", 1)])
-def test_the_status_of_a_query_execution_is_told(aws: Aws, state: str, exit_code: int) -> None:
+def test_the_status_of_a_query_execution_is_told(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, state: str, exit_code: int
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     aws.answers = [
         (
             200,
@@ -158,7 +160,16 @@ def test_the_status_of_a_query_execution_is_told(aws: Aws, state: str, exit_code
     assert aws.asked == [{"QueryExecutionId": "q-1"}]
 
 
-def test_an_execution_that_athena_does_not_know_is_a_coded_error(aws: Aws) -> None:
+def test_without_a_region_the_refusal_says_how_to_set_one(aws: Aws) -> None:
+    done = CliRunner().invoke(app, ["athena", "status", "q-1"])
+    assert isinstance(done.exception, CopsError)
+    assert "AWS_DEFAULT_REGION" in done.exception.next_step
+
+
+def test_an_execution_that_athena_does_not_know_is_a_coded_error(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     aws.answers = [(400, {"__type": "InvalidRequestException", "message": TOKEN})]
     done = CliRunner().invoke(app, ["athena", "status", "nobody"])
     assert isinstance(done.exception, CopsError)
