@@ -15,7 +15,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import judge, watch
+from cops_dagster.ledger import judge, periods, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
@@ -53,6 +53,7 @@ class Control:
 def evaluate(books: Books) -> list[Control]:
     """Judges every control and records it, with alerts for those that do not hold."""
     at = now()
+    periods.mark_late(books, at)
     found = [judged(books, at) for judged in _CONTROLS]
     with books.admin.write() as con:
         con.execute(

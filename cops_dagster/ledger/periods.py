@@ -7,7 +7,8 @@ belong here: which moves there are and what makes a month final (`rules/periods.
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -74,17 +75,42 @@ def advance(books: Books, period: Period) -> str:
             return here
         facts = facts_of(books, con, period)
         event = _newest_event(con, period)
-        newest = max((one.delivered_at for one in facts.deliveries), default=None)
-    if here == "delayed" and not (event and newest and newest > event.changed_at):
+        seen = _newest_seen(con, period)
+    if here == "delayed" and not (event and seen and seen > event.changed_at):
         return here
     with books.admin.write() as con:
         if here == "delayed":
             move(con, period, "open", reason=DELIVERED_AGAIN, actor=books.actor)
+            facts = replace(facts, is_delayed=False)
         if here != "provisional" and facts.now.date() >= period.end and facts.reconciled:
             move(con, period, "provisional", reason=MONTH_IS_OVER, actor=books.actor)
         if state_of(con, period) == "provisional" and not rules.unmet(rules.finality(facts)):
             move(con, period, "final", reason=IS_FINAL, actor=books.actor)
         return state_of(con, period)
+
+
+def mark_late(books: Books, at: datetime) -> list[Period]:
+    """Marks open months delayed that AWS should have delivered by now; which ones it marked.
+
+    The month goes on by itself with the next delivery (`advance`). Books that never saw a delivery wait for
+    none.
+    """
+    lag = timedelta(hours=books.settings.controls.delivery_lag_hours)
+    running = Period.of(at.date())
+    with books.admin.read() as con:
+        known = con.execute(sa.select(sa.func.max(t.cur_billing_head.c.period_start))).scalar_one_or_none()
+        late = [
+            period
+            for period in (running.previous(), running)
+            if known is not None
+            and period.previous() <= Period.of(known)  # a feed that is alive, not an archive
+            and state_of(con, period) == "open"
+            and rules.is_late(period, facts_of(books, con, period).deliveries, at, lag)
+        ]
+    for period in late:
+        with books.admin.write() as con:
+            move(con, period, "delayed", reason=rules.DELIVERY_IS_LATE, actor=books.actor)
+    return late
 
 
 def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
@@ -114,6 +140,7 @@ def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
         None if allocated is None else allocated - delivered,
         reconciled,
         _marked_by(con, period),
+        state_of(con, period) == "delayed",
     )
 
 
@@ -143,16 +170,20 @@ def _newest_event(con: sa.Connection, period: Period) -> Any:
     ).one_or_none()
 
 
-def _marked_by(con: sa.Connection, period: Period) -> str | None:
-    event = _newest_event(con, period)
-    if event is None or event.to_state != "provisional" or event.reason in AUTOMATIC:
-        return None
+def _newest_seen(con: sa.Connection, period: Period) -> datetime | None:
     d, h = t.cur_delivery, t.cur_billing_head
-    seen: datetime | None = con.execute(
+    return con.execute(
         sa.select(sa.func.max(d.c.first_seen_at))
         .join(h, h.c.delivery_id == d.c.delivery_id)
         .where(h.c.period_start == period.start)
     ).scalar_one_or_none()
+
+
+def _marked_by(con: sa.Connection, period: Period) -> str | None:
+    event = _newest_event(con, period)
+    if event is None or event.to_state != "provisional" or event.reason in AUTOMATIC:
+        return None
+    seen = _newest_seen(con, period)
     return None if seen and seen > event.changed_at else str(event.actor)
 
 

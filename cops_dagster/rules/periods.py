@@ -42,7 +42,8 @@ MONTH_IS_OVER = "the month is over and reconciled for the first time"
 IS_FINAL = "everything that makes a month final holds"
 OTHER_BYTES = "AWS delivered other bytes"
 DELIVERED_AGAIN = "a newer delivery arrived"
-AUTOMATIC = (MONTH_IS_OVER, IS_FINAL, OTHER_BYTES, DELIVERED_AGAIN)
+DELIVERY_IS_LATE = "AWS has delivered nothing within the lag that is allowed"
+AUTOMATIC = (MONTH_IS_OVER, IS_FINAL, OTHER_BYTES, DELIVERED_AGAIN, DELIVERY_IS_LATE)
 """Reasons that COPS gives itself; any other reason is a person's."""
 
 
@@ -73,6 +74,7 @@ class Facts:
     Attributes:
         waiting: why newer deliveries are refused or wait for approval.
         marked_by: who marked the period provisional since its newest delivery, if anybody.
+        is_delayed: another delivery is waited for, since COPS or a person says so.
         gap_usd: allocated − newest delivery; `None` when nothing is allocated.
         reconciled: status of the newest reconciliation, or `None`.
     """
@@ -85,6 +87,7 @@ class Facts:
     gap_usd: Decimal | None
     reconciled: str | None
     marked_by: str | None
+    is_delayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,20 @@ def first_final_moment(period: Period) -> datetime:
     return datetime.combine(period.end.replace(day=FINAL_DAY), datetime.min.time())
 
 
+def is_late(period: Period, deliveries: Sequence[Delivered], at: datetime, lag: timedelta) -> bool:
+    """Whether AWS should have delivered a running or just ended month by now, and has not.
+
+    AWS refreshes a report at least once a day until it has invoiced the month (CUR guide). A month is
+    waited for until the month after is over; what it lacks then, its readiness list says.
+    """
+    begun = datetime.combine(period.start, datetime.min.time())
+    if not begun + lag < at < datetime.combine(period.next().end, datetime.min.time()):
+        return False
+    if not deliveries:
+        return True
+    return any(not one.is_invoiced and at - one.delivered_at > lag for one in deliveries)
+
+
 def finality(facts: Facts) -> list[Requirement]:
     """What makes a month final: the month is over and settled, and AWS has said its last word for now."""
     newest = max((one.delivered_at for one in facts.deliveries), default=None)
@@ -138,6 +155,11 @@ def finality(facts: Facts) -> list[Requirement]:
             "delivery_is_complete", bool(facts.deliveries) and not facts.waiting,
             "; ".join(facts.waiting) or f"{len(facts.deliveries)} source(s) delivered", "data engineering",
             f"see `cops status {facts.period}`",
+        ),
+        Requirement(
+            "no_delivery_is_waited_for", not facts.is_delayed,
+            "the month is delayed" if facts.is_delayed else "none is", "data engineering",
+            f"wait for it, or `cops period mark-provisional {facts.period} --reason …`",
         ),
         Requirement(
             "every_cost_line_has_an_invoice", bool(facts.deliveries) and not open_sources,

@@ -425,6 +425,40 @@ def test_a_delayed_month_goes_on_with_the_next_delivery(books: Books, tmp_path: 
     assert periods.advance(books, SEPTEMBER) == "provisional"
 
 
+def test_a_month_that_aws_stops_delivering_is_delayed_reconciled_and_not_closed(
+    books: Books, tmp_path: Path
+) -> None:
+    not_invoiced(books, tmp_path)
+    delivered = datetime(2025, 10, 9)
+    assert periods.mark_late(books, delivered + timedelta(hours=48)) == [OCTOBER]  # of which nothing came
+    assert periods.mark_late(books, delivered + timedelta(hours=48, minutes=1)) == [SEPTEMBER]
+    assert periods.mark_late(books, delivered + timedelta(hours=49)) == []
+    assert (state(books), state(books, OCTOBER)) == ("delayed", "delayed")
+    assert reconcile.reconcile(books, SEPTEMBER).status
+    assert periods.advance(books, SEPTEMBER) == "delayed"
+    with pytest.raises(CopsError, match="E-NOT-READY"):
+        close.close(books, SEPTEMBER)
+    write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 111111111111 acme team api 1\n")], assembly="new")
+    run(books)
+    assert periods.advance(books, SEPTEMBER) == "provisional"
+
+
+def test_a_delayed_month_of_which_all_else_holds_is_not_closed(books: Books) -> None:
+    periods.mark(books, SEPTEMBER, "delayed", reason="AWS announced a correction")
+    assert blocking(books) == ["no_delivery_is_waited_for"]
+    with pytest.raises(CopsError, match="E-NOT-READY"):
+        close.close(books, SEPTEMBER)
+    assert state(books) == "delayed"
+    periods.mark(books, SEPTEMBER, "provisional", reason="AWS took it back")
+    periods.mark(books, SEPTEMBER, "final", reason="AWS took it back")
+    assert close.close(books, SEPTEMBER).wrote
+
+
+def test_an_archive_is_not_waited_for(books: Books) -> None:
+    assert periods.mark_late(books, datetime(2026, 11, 24)) == []
+    assert state(books) == "open"
+
+
 @pytest.mark.parametrize("there", ["delayed", "provisional", "final"])
 def test_a_mark_without_a_reason_is_refused(books: Books, there: str) -> None:
     with pytest.raises(CopsError, match="E-PARAM"):

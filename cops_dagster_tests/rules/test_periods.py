@@ -20,6 +20,7 @@ from cops_dagster.rules.periods import (
     Delivered,
     Facts,
     finality,
+    is_late,
     may_move,
     open_before,
     order,
@@ -29,6 +30,8 @@ from cops_dagster.rules.periods import (
 from cops_dagster.rules.verdicts import Verdict
 
 SEPTEMBER = Period(2025, 9)
+
+
 STATES = ("open", "delayed", "provisional", "final", "closing", "closed")
 SECOND = timedelta(seconds=1)
 GOOD = Facts(
@@ -51,6 +54,30 @@ HOLD = [
 READY = ClosingFacts(
     is_current=True, earlier_open=[], verdicts=HOLD, unexplained=[], frozen_by=None, evidence="ok"
 )
+
+
+@pytest.mark.parametrize(
+    ("delivered", "is_invoiced", "at", "late"),
+    [
+        # nothing delivered of September: waited for from two days into the month to the end of the next
+        (None, False, "2025-09-02 23:59", False),
+        (None, False, "2025-09-03 00:01", True),
+        (None, False, "2025-10-31 23:59", True),
+        (None, False, "2025-11-01 00:00", False),
+        # delivered and not invoiced: two days after the last delivery
+        ("2025-09-20 00:00", False, "2025-09-22 00:00", False),
+        ("2025-09-20 00:00", False, "2025-09-22 00:01", True),
+        ("2025-10-05 00:00", False, "2025-10-07 00:01", True),
+        # invoiced: AWS has nothing more to say
+        ("2025-10-05 00:00", True, "2025-10-09 00:00", False),
+    ],
+)
+def test_a_month_is_late_when_aws_should_still_deliver_and_does_not(
+    delivered: str | None, is_invoiced: bool, at: str, late: bool
+) -> None:
+    known = [Delivered("report", datetime.fromisoformat(delivered), is_invoiced)] if delivered else []
+    lag = timedelta(hours=48)
+    assert is_late(Period(2025, 9), known, datetime.fromisoformat(at), lag) is late
 
 
 def missing(facts: Facts) -> list[str]:
@@ -78,6 +105,7 @@ def test_a_month_of_which_everything_holds_is_final_and_ready() -> None:
         ({"reconciled": "failed"}, "period_is_reconciled"),
         ({"reconciled": "incomplete"}, "period_is_reconciled"),
         ({"marked_by": "kim"}, "nobody_holds_it_provisional"),
+        ({"is_delayed": True}, "no_delivery_is_waited_for"),
     ],
 )  # fmt: skip
 def test_what_makes_a_month_final_is_missed_by_name(change: dict[str, object], name: str) -> None:
