@@ -112,6 +112,12 @@ class Controls(_Section):
     delivery_lag_hours: int = Field(48, ge=1)
 
 
+class Watch(_Section):
+    """How often the report roots are looked at for new deliveries."""
+
+    every_seconds: int = Field(300, ge=1)
+
+
 class Receiver(_Section):
     """One place that alerts go to. What it needs depends on its kind; secrets come from the environment.
 
@@ -179,6 +185,7 @@ class Settings(BaseSettings):
     budgets: Budgets = Budgets()
     controls: Controls = Controls()
     notify: Notify = Notify()
+    watch: Watch = Watch()
 
     @field_validator("home")
     @classmethod

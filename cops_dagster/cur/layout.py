@@ -164,6 +164,11 @@ def find(files: Files, month: ReportMonth) -> Found:
     return Found(None, tuple(refusals))
 
 
+def manifest_files(files: Files, month: ReportMonth) -> list[FileStat]:
+    """Every manifest of a month, whether or not the files that it names are there."""
+    return [file for _, file in _candidates(files, month)]
+
+
 def _candidates(files: Files, month: ReportMonth) -> list[tuple[tuple[str, ...], FileStat]]:
     top = [
         (month.parts, file)

@@ -19,6 +19,7 @@ from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.checks import BLOCKING
 from cops_dagster.graph.figures import texts_of
 from cops_dagster.graph.partitions import first_period
+from cops_dagster.graph.resources import BY_COMMAND
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -72,6 +73,7 @@ def launch(books: Books, period: Period, select: list[str] | None) -> list[dict[
             raise_on_error=False,
             asset_selection=selection,
             run_config=_QUIET,
+            tags={**BY_COMMAND, "cops/period": str(period)},
         )
         watching.observe(books, instance, result.dagster_run.run_id)
     failed = [

@@ -16,6 +16,17 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books, open_books
 
 Outcome = TypeVar("Outcome")
+TRANSIENT = frozenset(
+    {
+        "E-AWS-THROTTLED", "E-AWS-UNREACHABLE", "E-CONTENTION", "E-DB-BUSY", "E-DB-UNREACHABLE",
+        "E-EVIDENCE-STORE", "E-LAKE-STORE",
+    }
+)  # fmt: skip
+"""Refusals that may be gone a minute later without anybody doing anything."""
+RETRIES = 3
+WAIT_SECONDS = 60
+BY_COMMAND = {"cops/cause": "command"}
+"""Tags of a run whose outcome a person at a terminal waits for."""
 
 
 class Ledger(dg.ConfigurableResource):
@@ -31,12 +42,27 @@ class Ledger(dg.ConfigurableResource):
 
 
 def act(act: Callable[[], Outcome]) -> Outcome:
-    """Runs an act; a coded refusal becomes a failure that no retry layer repeats."""
+    """Runs an act; a coded refusal becomes a failure that no retry layer repeats.
+
+    What time alone may mend (somebody else's lock, a store that does not answer) is tried again some minutes,
+    within the step and visibly, unless a person waits for the answer.
+    """
     try:
         return act()
     except CopsError as refusal:
+        if refusal.code in TRANSIENT and _may_wait():
+            raise dg.RetryRequested(RETRIES, WAIT_SECONDS) from refusal
         raise dg.Failure(
             description=str(refusal),
             metadata={"error_code": refusal.code, "next_step": refusal.next_step},
             allow_retries=False,
         ) from refusal
+
+
+def _may_wait() -> bool:
+    try:
+        context = dg.AssetExecutionContext.get()
+    except dg.DagsterInvariantViolationError:  # a check: it is asked again with the next run
+        return False
+    waited_for = any(context.run.tags.get(name) == value for name, value in BY_COMMAND.items())
+    return not waited_for and context.retry_number < RETRIES

@@ -42,7 +42,7 @@ def sensors(
     @dg.sensor(
         name="cur_manifests",
         job=job,
-        minimum_interval_seconds=300,
+        minimum_interval_seconds=settings.current().watch.every_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="New or restated deliveries in the report roots, folders and S3: a run for each month.",
     )
@@ -56,7 +56,7 @@ def sensors(
 
     @dg.sensor(
         name="late_deliveries",
-        minimum_interval_seconds=900,
+        minimum_interval_seconds=3 * settings.current().watch.every_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Deliveries for closed months become proposed adjustments, which a person approves.",
     )
@@ -125,15 +125,22 @@ def watch_crawler(books: Books, at: datetime, cursor: str | None) -> tuple[str, 
 
 
 def fingerprints(books: Books) -> dict[Period, str]:
-    """What lies in the report roots: per month a digest over the manifests of its sources."""
+    """What lies in the report roots: per month a digest over the manifests of its sources.
+
+    Of a month in S3 only manifests are here before its first run, so they alone count: AWS writes them last.
+    In a folder it also counts which delivery is complete, since people copy files in any order.
+    """
     found: dict[Period, list[str]] = {}
+    fetched = books.settings.fetched_place("s3://")
     for root in deliver.roots(books):
         for month in layout.months(root):
-            newest = layout.find(root, month).newest
-            # files without a readable manifest get no run: a run could only refuse them
-            seen = newest.manifest_file if newest else None
-            mark = digest(month.source_id, seen.version, seen.size) if seen else digest(month.source_id)
-            found.setdefault(month.period, []).append(mark)
+            marks = sorted(
+                f"{file.name} {file.version} {file.size}" for file in layout.manifest_files(root, month)
+            )
+            if not root.root.is_relative_to(fetched):
+                newest = layout.find(root, month).newest
+                marks.append(f"complete {newest.manifest_file.version if newest else 'none'}")
+            found.setdefault(month.period, []).append(digest(month.source_id, *marks))
     return {period: digest(sorted(marks)) for period, marks in found.items()}
 
 

@@ -21,6 +21,8 @@ from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.graph.test_graph import month
 from cops_dagster_tests.ledger.closing import aged, ready
+from cops_dagster_tests.stores.s3_server import serving
+from cops_dagster_tests.stores.test_s3_reports import put
 
 __all__ = ["month"]  # the fixture
 FIRST = Period(2025, 7)
@@ -47,6 +49,30 @@ def test_a_new_delivery_is_a_run_once_and_a_restated_one_is_another(month: Path)
     write(month / "cur", [lines(MONTH.replace("10.10", "11.10"))], assembly="a2")
     restated = tick("cur_manifests", again.cursor)
     assert restated.run_requests[0].run_key != request.run_key
+
+
+def test_in_s3_too_a_delivery_is_a_run_once_and_a_restated_one_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cops_dagster import settings
+
+    with serving(monkeypatch) as bucket:
+        monkeypatch.setenv("COPS_HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("COPS_CUR", "s3://billing/exports")
+        settings.current.cache_clear()
+        books = home(tmp_path)
+        books = Books(books.admin, books.settings.model_copy(update={"cur": "s3://billing/exports"}))
+        asked, cursor = [], None
+        for assembly in ("a1", "b2"):
+            write(tmp_path / assembly, [lines(MONTH)], assembly=assembly)
+            put(bucket, tmp_path / assembly)
+            # before its run only manifests are here, after it the whole month: that is no change
+            for act in (lambda: None, lambda: run(books), lambda: None):
+                act()
+                seen = tick("cur_manifests", cursor)
+                asked.append(len(seen.run_requests))
+                cursor = seen.cursor
+        assert asked == [1, 0, 0, 1, 0, 0]
 
 
 def test_what_the_ledger_was_made_from_needs_no_run(month: Path) -> None:

@@ -1,0 +1,143 @@
+"""A whole Dagster as it is deployed: webserver and daemon as processes, PostgreSQL, asked over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cops_dagster_tests import postgres
+from cops_dagster_tests.docs.pages import ROOT
+
+Found = TypeVar("Found")
+PATIENCE = 240
+
+
+@dataclass
+class Dagster:
+    """One running instance; `url` is its webserver."""
+
+    url: str
+    home: Path
+    env: Mapping[str, str]
+
+    def ask(self, query: str, **variables: object) -> dict[str, Any]:
+        """A GraphQL answer's data. Raises `AssertionError` for errors."""
+        request = urllib.request.Request(
+            f"{self.url}/graphql",
+            data=json.dumps({"query": query, "variables": variables}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            body = json.loads(answer.read())
+        assert "errors" not in body, body["errors"]
+        data: dict[str, Any] = body["data"]
+        return data
+
+    def runs(self, **tags: str) -> list[dict[str, Any]]:
+        """Runs with these tags, the newest first: id, status, partition, process id of the step."""
+        found = self.ask(
+            """query($filter: RunsFilter) { runsOrError(filter: $filter) { ... on Runs { results {
+            runId status jobName startTime endTime tags { key value } } } } }""",
+            filter={"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        )
+        return [
+            one | {"tags": {tag["key"]: tag["value"] for tag in one["tags"]}}
+            for one in found["runsOrError"]["results"]
+        ]
+
+    def ended(self, run_id: str) -> str:
+        """A run's status once it has ended."""
+        query = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+        return until(
+            lambda: (
+                status
+                if (status := self.ask(query, id=run_id)["runOrError"]["status"])
+                in ("SUCCESS", "FAILURE", "CANCELED")
+                else None
+            )
+        )
+
+
+def until(look: Callable[[], Found | None], patience: float = PATIENCE) -> Found:
+    """What `look` finds, once it finds something."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"nothing after {patience} s")
+
+
+@contextmanager
+def running(
+    home: Path, *, daemon: bool = True, config: str = "", storage: str | None = None, **env: str
+) -> Iterator[Dagster]:
+    """Starts webserver and daemon over a COPS home; ends both, and the runs that they started."""
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    url = storage or postgres.empty_database()
+    (folder / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\nnux: {enabled: false}\n"
+        "compute_logs:\n  module: dagster.core.storage.noop_compute_log_manager\n"
+        "  class: NoOpComputeLogManager\n"
+        f"storage: {{postgres: {{postgres_url: '{url}'}}}}\n" + config
+    )
+    whole = {
+        **os.environ, "COPS_HOME": str(home), "DAGSTER_HOME": str(folder), "PYTHONPATH": str(ROOT),
+        "DAGSTER_DISABLE_TELEMETRY": "1", **env,
+    }  # fmt: skip
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    module = ["-m", "cops_dagster.definitions"]
+    with ExitStack() as stack:
+        made = Dagster(f"http://127.0.0.1:{port}", home, whole)
+        stack.enter_context(
+            _process(["dagster_webserver", *module, "-h", "127.0.0.1", "-p", str(port)], whole, home / "web")
+        )
+        until(lambda: _answers(made.url))
+        if daemon:
+            stack.enter_context(_process(["dagster._daemon", "run", *module], whole, home / "daemon"))
+        yield made
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/server_info", timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def _process(command: list[str], env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], env=env, cwd=log.parent, stdout=said, stderr=said,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(15)
+    with suppress(ProcessLookupError):
+        # its code servers and runs are of its session: nothing of a test outlives it
+        os.killpg(process.pid, 9)
+    process.wait()
