@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,47 @@ class Dagster:
             )
         )
 
+    def stop(self, sensor: str) -> None:
+        """Switches a sensor off, as the UI does."""
+        place = self.ask(
+            "{ repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } } }"
+        )
+        (node,) = place["repositoriesOrError"]["nodes"]
+        found = self.ask(
+            """query($at: SensorSelector!) { sensorOrError(sensorSelector: $at) {
+            ... on Sensor { sensorState { id } } } }""",
+            at={
+                "repositoryName": node["name"], "repositoryLocationName": node["location"]["name"],
+                "sensorName": sensor,
+            },
+        )  # fmt: skip
+        done = self.ask(
+            "mutation($id: String!) { stopSensor(id: $id) { __typename ... on PythonError { message } } }",
+            id=found["sensorOrError"]["sensorState"]["id"],
+        )["stopSensor"]
+        assert done["__typename"] == "StopSensorMutationResult", done
+
+    def why(self, run_id: str) -> list[str]:
+        """What a run's events say of failures."""
+        query = """query($id: ID!) { logsForRun(runId: $id, limit: 1000) { ... on EventConnection { events {
+            __typename ... on MessageEvent { message stepKey }
+            ... on ExecutionStepFailureEvent { error { message causes { message } } }
+            ... on RunFailureEvent { error { message } } } } } }"""
+        events = self.ask(query, id=run_id)["logsForRun"]["events"]
+        return [str(one) for one in events if "Failure" in one["__typename"]]
+
+    def process_of(self, run_id: str) -> int:
+        """The process of a run, once its events name it."""
+        query = """query($id: ID!) { logsForRun(runId: $id, limit: 500) {
+            ... on EventConnection { events { ... on MessageEvent { message } } } } }"""
+
+        def look() -> int | None:
+            events = self.ask(query, id=run_id)["logsForRun"].get("events", [])
+            found = (re.search(r"Started process for run \(pid: (\d+)\)", one["message"]) for one in events)
+            return next((int(one[1]) for one in found if one), None)
+
+        return until(look)
+
 
 def until(look: Callable[[], Found | None], patience: float = PATIENCE) -> Found:
     """What `look` finds, once it finds something."""
@@ -80,19 +122,17 @@ def until(look: Callable[[], Found | None], patience: float = PATIENCE) -> Found
 
 
 @contextmanager
-def running(
-    home: Path, *, daemon: bool = True, config: str = "", storage: str | None = None, **env: str
-) -> Iterator[Dagster]:
-    """Starts webserver and daemon over a COPS home; ends both, and the runs that they started."""
+def running(home: Path, *, stopped: Sequence[str] = (), **env: str) -> Iterator[Dagster]:
+    """Starts webserver and daemon over a COPS home; ends both, and the runs that they started.
+
+    Args:
+        stopped: sensors that somebody switched off.
+    """
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
-    url = storage or postgres.empty_database()
-    (folder / "dagster.yaml").write_text(
-        "telemetry: {enabled: false}\nnux: {enabled: false}\n"
-        "compute_logs:\n  module: dagster.core.storage.noop_compute_log_manager\n"
-        "  class: NoOpComputeLogManager\n"
-        f"storage: {{postgres: {{postgres_url: '{url}'}}}}\n" + config
-    )
+    url = postgres.empty_database()
+    shipped = (ROOT / "dagster.yaml").read_text(encoding="utf-8")
+    (folder / "dagster.yaml").write_text(f"{shipped}\nstorage: {{postgres: {{postgres_url: '{url}'}}}}\n")
     whole = {
         **os.environ, "COPS_HOME": str(home), "DAGSTER_HOME": str(folder), "PYTHONPATH": str(ROOT),
         "DAGSTER_DISABLE_TELEMETRY": "1", **env,
@@ -107,8 +147,9 @@ def running(
             _process(["dagster_webserver", *module, "-h", "127.0.0.1", "-p", str(port)], whole, home / "web")
         )
         until(lambda: _answers(made.url))
-        if daemon:
-            stack.enter_context(_process(["dagster._daemon", "run", *module], whole, home / "daemon"))
+        for sensor in stopped:
+            made.stop(sensor)
+        stack.enter_context(_process(["dagster._daemon", "run", *module], whole, home / "daemon"))
         yield made
 
 
