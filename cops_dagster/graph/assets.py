@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.errors import CopsError
-from cops_dagster.graph.figures import metadata
+from cops_dagster.graph.figures import metadata, picture
+from cops_dagster.graph.lineage import column_lineage, made_of
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import Ledger, act
 from cops_dagster.lake import iceberg
@@ -116,6 +117,7 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
                     )
                 )  # fmt: skip
         return _result(
+            "cur_billing_master",
             {
                 "dagster/partition_row_count": status.lines if status else 0,
                 "delivered_usd": status.aws_usd if status else Decimal(0),
@@ -145,6 +147,7 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
         total = sum((row["cost_usd"] for row in rows), Decimal(0))
         lines = sum(row["row_count"] for row in rows)
         return _result(
+            "cur_quarantine",
             {"dagster/partition_row_count": lines, "quarantined_usd": total, "by_code": rows},
             f"{lines} {total:f}",
         )
@@ -170,9 +173,11 @@ def _tagging(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinitio
             row = con.execute(
                 sa.select(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start)
             ).one()
+            chart = picture(report.coverage_chart(con, books.settings.coverage, period))
         shown = ("tag_coverage_pct", "row_coverage_pct", "propagated_coverage_pct", "covered_usd",
                  "coverable_usd", "missing_tenant_tag_usd", "missing_tenant_tag")  # fmt: skip
-        return _result({name: row._mapping[name] for name in shown}, row.run_id)
+        shown_figures = {name: row._mapping[name] for name in shown}
+        return _result("tag_coverage", shown_figures, row.run_id, over_months=chart)
 
     @dg.asset(**_about("missing_tenant_tags", periods, "tagging", ["fact_cost_raw", "fact_cost_tagged"]))
     def missing_tenant_tags(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
@@ -187,7 +192,11 @@ def _tagging(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinitio
             {name: _cents(value) for name, value in row.items() if name not in ("total_usd", "places")}
             for row in rows
         ]
-        return _result({"missing_usd": total, "places": places, "largest": shown}, f"{places} {total:f}")
+        return _result(
+            "missing_tenant_tags",
+            {"missing_usd": total, "places": places, "largest": shown},
+            f"{places} {total:f}",
+        )
 
     return [fact_cost_tagged, tag_coverage, missing_tenant_tags]
 
@@ -213,7 +222,9 @@ def _allocation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefini
              "key_total": amount.to_text(key.total)}
             for key in made.keys.values()
         ]  # fmt: skip
-        return _result({"rules": len(inputs.rules), "keys": rows}, inputs.inputs_id)
+        return _result(
+            "allocation_key_snapshot", {"rules": len(inputs.rules), "keys": rows}, inputs.inputs_id
+        )
 
     @dg.asset(**_about("fact_cost_allocated", periods, "allocation", ["allocation_key_snapshot"]))
     def fact_cost_allocated(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
@@ -235,7 +246,7 @@ def _allocation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefini
             (row for row in rows if row["unclaimed_usd"]), key=lambda row: -abs(row["unclaimed_usd"])
         )
         total = sum((row["unclaimed_usd"] for row in rows), Decimal(0))
-        return _result({"unclaimed_usd": total, "by_service": rows}, f"{total:f}")
+        return _result("unallocated_cost", {"unclaimed_usd": total, "by_service": rows}, f"{total:f}")
 
     return [allocation_key_snapshot, fact_cost_allocated, unallocated_cost]
 
@@ -262,6 +273,7 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
             tenants = con.execute(
                 sa.select(t.recon_run_tenant).where(t.recon_run_tenant.c.recon_seq == row.recon_seq)
             ).all()
+            chart = picture(report.bridge_chart(con, row.recon_seq))
         figures = {
             column.name: value for column, value in zip(t.recon_run.c, row, strict=True)
             if isinstance(column.type, t.Money)
@@ -271,9 +283,8 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
              ("tenant_id", "allocated_usd", "expected_usd", "invoiced_usd", "variance_usd", "status")}
             for tenant in tenants
         ]  # fmt: skip
-        return _result(
-            {"status": done.status, "period_state": moved_to, **figures, "tenants": by_tenant}, done.recon_id
-        )
+        told = {"status": done.status, "period_state": moved_to, **figures, "tenants": by_tenant}
+        return _result("recon_summary", told, done.recon_id, bridge=chart)
 
     @dg.asset(
         name="close_report",
@@ -292,7 +303,10 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
             metadata=metadata(
                 {"evidence": kept.evidence_seq, "sha256": kept.sha256, "size_bytes": kept.size_bytes}
             )
-            | {"page": dg.MetadataValue.url(kept.url)},
+            | {
+                "page": dg.MetadataValue.path(kept.url.removeprefix("file://")),
+                "to_open": dg.MetadataValue.md(f"`cops report {period} --out FOLDER`"),
+            },
             data_version=dg.DataVersion(kept.sha256),
         )
 
@@ -368,7 +382,10 @@ def _schema(name: str) -> dict[str, Any]:
     return {
         "dagster/table_name": name,
         "dagster/column_schema": dg.TableSchema(
-            columns=[dg.TableColumn(column, kind.lower()) for column, kind in _columns(name)]
+            columns=[
+                dg.TableColumn(column, kind.lower(), description=made_of(name, column))
+                for column, kind in _columns(name)
+            ]
         ),
     }
 
@@ -405,6 +422,7 @@ def _published(
             .order_by(j.c.journal_seq)
         ).all()
     return _result(
+        name,
         {
             "dagster/partition_row_count": sum(row.row_count for row in rows),
             "cost_usd": sum((row.cost_usd for row in rows), Decimal(0)),
@@ -416,9 +434,12 @@ def _published(
     )
 
 
-def _result(figures: dict[str, Any], version: str) -> dg.MaterializeResult[Any]:
+def _result(
+    name: str, figures: dict[str, Any], version: str, **pictures: dg.MetadataValue
+) -> dg.MaterializeResult[Any]:
     return dg.MaterializeResult(
-        metadata=metadata(figures, trends=TRENDS), data_version=dg.DataVersion(version[:60])
+        metadata={**metadata(figures, trends=TRENDS), **pictures, **column_lineage(name)},
+        data_version=dg.DataVersion(version[:60]),
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import dagster as dg
 
+from cops_dagster.reports.charts import Chart
 from cops_dagster.rules.verdicts import Figure, Verdict
 
 ROWS_MAX = 50
@@ -37,6 +39,12 @@ def metadata(figures: Mapping[str, Figure], *, trends: Sequence[str] = ()) -> di
         elif value:
             made[name] = table(value)
     return made
+
+
+def picture(chart: Chart) -> dg.MetadataValue:
+    """A chart within the page: Dagster shows Markdown, and Markdown shows pictures that it carries itself."""
+    encoded = base64.b64encode(chart.png()).decode()
+    return dg.MetadataValue.md(f"![{chart.title}](data:image/png;base64,{encoded})")
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:

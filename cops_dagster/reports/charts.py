@@ -1,4 +1,4 @@
-"""Charts as SVG text, the same bytes for the same figures.
+"""Charts, as SVG for pages and PNG for Dagster: the same bytes for the same figures.
 
 Belongs here: drawing, with matplotlib, never through its global state. Figures are rounded to what an eye
 can see; the exact ones stand in the tables beside. Amounts become floats here and nowhere else, to be drawn.
@@ -8,15 +8,45 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
+PNG_DPI = 70
+"""Of 5.4 inches: 378 pixels and some 8 kB, since each goes into Dagster's event log."""
 INK, LEVEL, UP, DOWN, PART, LINE = "#1b2733", "#33506b", "#b4552d", "#2f7d5b", "#8aa3ba", "#c9d2da"
 
 
-def waterfall(steps: Sequence[tuple[str, str, Decimal, Decimal]]) -> str:
+@dataclass(frozen=True)
+class Chart:
+    """A drawn figure and what it shows."""
+
+    title: str
+    figure: Any
+
+    def svg(self) -> str:
+        """As text to stand in a page: small, searchable, read aloud."""
+        from markupsafe import escape
+
+        drawn = io.StringIO()
+        self.figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        text = drawn.getvalue()
+        body = text[text.index("<svg") :]
+        head, rest = body.split(">", 1)
+        size = head[head.index("viewBox") :].split('"')[1]
+        opened = f'<svg viewBox="{size}" role="img" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+        return f"{opened}<title>{escape(self.title)}</title>{rest.strip()}"
+
+    def png(self) -> bytes:
+        """As a small picture on white: Dagster's pages are light or dark."""
+        drawn = io.BytesIO()
+        self.figure.savefig(drawn, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+        return drawn.getvalue()
+
+
+def waterfall(steps: Sequence[tuple[str, str, Decimal, Decimal]]) -> Chart:
     """The bridge as horizontal bars.
 
     Args:
@@ -43,10 +73,10 @@ def waterfall(steps: Sequence[tuple[str, str, Decimal, Decimal]]) -> str:
     axes.set_xlim(min(0.0, *(float(end) for _, _, _, end in steps)) if steps else 0, reach * 1.2)
     axes.xaxis.set_visible(False)
     axes.axvline(0, color=LINE, linewidth=1)
-    return _svg(figure, "From AWS's bill to our invoices, USD")
+    return Chart("From AWS's bill to our invoices, USD", figure)
 
 
-def trend(months: Sequence[tuple[str, Decimal | None]], target: Decimal, floor: Decimal) -> str:
+def trend(months: Sequence[tuple[str, Decimal | None]], target: Decimal, floor: Decimal) -> Chart:
     """Tag coverage over months, with its target and its floor, in percent."""
     figure, axes = _canvas(5.4, 2.4)
     known = [(at, float(value)) for at, (_, value) in enumerate(months) if value is not None]
@@ -67,7 +97,7 @@ def trend(months: Sequence[tuple[str, Decimal | None]], target: Decimal, floor: 
             textcoords="offset points", size=9, color=colour, ha="right",
         )  # fmt: skip
     axes.yaxis.set_visible(False)
-    return _svg(figure, "Tag coverage, percent of coverable cost")
+    return Chart("Tag coverage, percent of coverable cost", figure)
 
 
 def _canvas(width: float, height: float) -> tuple[Any, Any]:
@@ -82,16 +112,3 @@ def _canvas(width: float, height: float) -> tuple[Any, Any]:
         axes.spines[side].set_visible(False)
     axes.tick_params(length=0, colors=INK)
     return figure, axes
-
-
-def _svg(figure: Any, title: str) -> str:
-    from markupsafe import escape
-
-    drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = drawn.getvalue()
-    body = text[text.index("<svg") :]
-    head, rest = body.split(">", 1)
-    size = head[head.index("viewBox") :].split('"')[1]
-    opened = f'<svg viewBox="{size}" role="img" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
-    return f"{opened}<title>{escape(title)}</title>{rest.strip()}"

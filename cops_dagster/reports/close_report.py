@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -24,7 +24,11 @@ from cops_dagster.ledger.evidence import Piece
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules.bridge import WHOLE_MONTH
+from cops_dagster.settings import Coverage
 from cops_dagster.stores import tables as t
+
+if TYPE_CHECKING:
+    from cops_dagster.reports.charts import Chart
 
 KIND = "close_report"
 TREND_MONTHS = 12
@@ -86,8 +90,6 @@ def gather(books: Books, period: Period) -> Report:
     Raises:
         CopsError: `E-PERIOD-UNKNOWN` when it was never reconciled.
     """
-    from cops_dagster.reports import charts
-
     with books.admin.read() as con:
         recon = recon_log.newest(con, period)
         if recon is None:
@@ -97,14 +99,13 @@ def gather(books: Books, period: Period) -> Report:
             )  # fmt: skip
         bridge = _bridge(con, recon.recon_seq)
         months = _coverage(con, period)
-        limits = books.settings.coverage
         return Report(
             period,
             lock.state_of(con, period),
             recon,
             _facts(recon, months),
-            charts.waterfall(bridge),
-            charts.trend(months, limits.target_pct, limits.floor_pct),
+            bridge_chart(con, recon.recon_seq).svg(),
+            coverage_chart(con, books.settings.coverage, period).svg(),
             [
                 _tenants(con, recon, period),
                 Table(
@@ -119,6 +120,20 @@ def gather(books: Books, period: Period) -> Report:
                 _proof(con, period),
             ],
         )  # fmt: skip
+
+
+def bridge_chart(con: sa.Connection, recon_seq: int) -> Chart:
+    """From AWS's bill to our invoices, as one reconciliation saw it."""
+    from cops_dagster.reports import charts
+
+    return charts.waterfall(_bridge(con, recon_seq))
+
+
+def coverage_chart(con: sa.Connection, limits: Coverage, period: Period) -> Chart:
+    """Tag coverage over the months up to this one."""
+    from cops_dagster.reports import charts
+
+    return charts.trend(_coverage(con, period), limits.target_pct, limits.floor_pct)
 
 
 def render(report: Report) -> bytes:

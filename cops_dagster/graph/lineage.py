@@ -1,0 +1,134 @@
+"""Which columns each column is made of, for Dagster's column lineage.
+
+Belongs here: the lineage of the lake's tables and of what is summed from them, column by column. Columns with
+the same name come from each other; what SQL computes of a line is read off that SQL; the rest is listed. Does
+not belong here: the computing (`sql/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+import dagster as dg
+from sqlglot.lineage import lineage
+
+from cops_dagster.lake import statements
+from cops_dagster.lake.tables import (
+    CUR_BILLING_MASTER,
+    CUR_QUARANTINE,
+    FACT_COST_ALLOCATED,
+    FACT_COST_RAW,
+    FACT_COST_TAGGED,
+    Columns,
+)
+
+_POOL = ("fact_cost_tagged.tenant_id", "fact_cost_tagged.charge_class")
+_KEY = ("allocation_key_snapshot.key_name", "allocation_key_snapshot.measure")
+_COMPUTED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "fact_cost_tagged": {
+        "service": ("fact_cost_raw.product_servicecode",),
+        "service_component": ("fact_cost_raw.resource_tags_user_service_component",),
+        "usage_account_id": ("fact_cost_raw.line_item_usage_account_id",),
+        "tenant_id": (
+            "fact_cost_raw.resource_tags_user_tenant_id",
+            "fact_cost_raw.line_item_resource_id",
+            "tenants.tenant_id",
+            "tag_aliases.canonical",
+        ),
+        "tenant_tag": ("fact_cost_raw.resource_tags_user_tenant_id",),
+        "plan_id": ("fact_cost_raw.resource_tags_user_plan_id", "tenants.plan_id"),
+        "tag_source": ("fact_cost_raw.resource_tags_user_tenant_id", "fact_cost_raw.line_item_resource_id"),
+        "unblended_cost": ("fact_cost_raw.line_item_unblended_cost",),
+        "positive_unblended_cost": ("fact_cost_raw.line_item_unblended_cost",),
+        "positive_amortized_cost": ("fact_cost_raw.amortized_cost",),
+        "positive_net_amortized_cost": ("fact_cost_raw.net_amortized_cost",),
+    },
+    "fact_cost_allocated": {
+        "allocation_method": ("allocation_rules.method",),
+        "rule_id": ("allocation_rules.rule_id",),
+        "rule_version": ("allocation_rules.version",),
+        "key_name": ("allocation_rules.key_name",),
+        "key_value": _KEY,
+        "key_total": _KEY,
+        "pool_cost_usd": ("fact_cost_tagged.unblended_cost", *_POOL),
+        "allocated_cost_usd": ("fact_cost_tagged.unblended_cost", *_POOL, *_KEY),
+        "allocated_amortized_cost_usd": ("fact_cost_tagged.amortized_cost", *_POOL, *_KEY),
+        "allocated_net_amortized_cost_usd": ("fact_cost_tagged.net_amortized_cost", *_POOL, *_KEY),
+    },
+    "tag_coverage": {
+        "covered_usd": ("fact_cost_tagged.positive_unblended_cost", "fact_cost_tagged.is_tag_complete"),
+        "coverable_usd": ("fact_cost_tagged.positive_unblended_cost", "fact_cost_tagged.charge_class"),
+        "tag_coverage_pct": ("fact_cost_tagged.positive_unblended_cost", "fact_cost_tagged.is_tag_complete"),
+    },
+    "recon_summary": {
+        "aws_total_usd": ("cur_billing_master.line_item_unblended_cost",),
+        "allocated_total_usd": ("fact_cost_allocated.allocated_cost_usd",),
+        "invoiced_total_usd": ("invoice_detail.amount_usd",),
+        "variance_usd": ("fact_cost_allocated.allocated_cost_usd", "invoice_detail.amount_usd"),
+    },
+}
+_CARRIED: Mapping[str, tuple[Columns, str, Columns]] = {
+    "fact_cost_raw": (FACT_COST_RAW, "cur_billing_master", CUR_BILLING_MASTER),
+    "cur_quarantine": (CUR_QUARANTINE, "cur_billing_master", CUR_BILLING_MASTER),
+    "fact_cost_tagged": (FACT_COST_TAGGED, "fact_cost_raw", FACT_COST_RAW),
+    "fact_cost_allocated": (FACT_COST_ALLOCATED, "fact_cost_tagged", FACT_COST_TAGGED),
+}
+
+
+@cache
+def parents(name: str) -> dict[str, tuple[str, ...]]:
+    """Column → the `table.column` it is made of; columns that COPS makes itself are left out."""
+    computed = dict(_COMPUTED.get(name, {}))
+    if name not in _CARRIED:
+        return computed
+    columns, table, before = _CARRIED[name]
+    there = {column for column, _ in before}
+    carried = {column: (f"{table}.{column}",) for column, _ in columns if column in there}
+    if name == "fact_cost_raw":
+        computed |= {column: _read_off(column) for column, _ in columns if column not in carried}
+    return carried | computed
+
+
+@cache
+def _read_off(column: str) -> tuple[str, ...]:
+    """The delivered columns that `sql/stage_fact_cost_raw.sql` makes a column of, found by sqlglot."""
+    query = statements.parsed("stage_fact_cost_raw")
+    if column == "period_start":  # bound, and checked against what each line says
+        return ("cur_billing_master.bill_billing_period_start_date",)
+    of_line = query.ctes[0].this
+    made = query if column in query.named_selects else of_line
+    leaves = (
+        node
+        for node in lineage(column, made, {}, dialect=statements.SOURCE_DIALECT).walk()
+        if not node.downstream
+    )
+    return tuple(sorted({f"cur_billing_master.{node.name.rpartition('.')[2]}" for node in leaves}))
+
+
+def made_of(name: str, column: str) -> str | None:
+    """A column's lineage in words, for the column list of Dagster's pages."""
+    found = parents(name).get(column)
+    if found is None:
+        return None
+    if len(found) == 1 and found[0].endswith(f".{column}"):
+        return f"as in {found[0].partition('.')[0]}"
+    return f"from {', '.join(found)}"
+
+
+def column_lineage(name: str) -> dict[str, dg.TableColumnLineage]:
+    """A table's lineage as the metadata of a materialisation; empty for a table without."""
+    found = parents(name)
+    if not found:
+        return {}
+    return {
+        "dagster/column_lineage": dg.TableColumnLineage(
+            {column: list(_deps(made_of)) for column, made_of in found.items()}
+        )
+    }
+
+
+def _deps(made_of: Iterable[str]) -> Iterable[dg.TableColumnDep]:
+    for name in made_of:
+        table, _, column = name.partition(".")
+        yield dg.TableColumnDep(asset_key=table, column_name=column)
