@@ -1,4 +1,4 @@
-"""`cops init` and `cops admin`: the home, and loading what people decide."""
+"""`cops admin`: loading what people decide."""
 
 from __future__ import annotations
 
@@ -13,18 +13,6 @@ app = typer.Typer(no_args_is_help=True, help="Tenants, rules, keys, invoices, bu
 @app.callback()
 def _group() -> None:
     """Tenants, rules, keys, invoices, budgets."""
-
-
-def init() -> None:
-    """Create the home: admin database, lake, Dagster instance."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.graph.launch import dagster_home
-    from cops_dagster.ledger.books import open_books
-
-    books = open_books(settings.current())
-    dagster_home(books.settings.home)
-    output.say(f"home ready: {books.settings.home}")
 
 
 @app.command("load")

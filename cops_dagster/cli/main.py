@@ -32,6 +32,7 @@ from cops_dagster.cli import (
     report,
     rules,
     runs,
+    setup,
     show,
     statement,
     tags,
@@ -42,7 +43,6 @@ app = typer.Typer(
     name="cops",
     help="COPS, the AWS cost ledger: delivered → tagged → allocated → reconciled → closed.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich would take 0.2 s of the half second that --help may take
 )
@@ -61,7 +61,7 @@ app.command("report")(report.report)
 app.command("close")(period.close)
 app.command("controls")(controls.controls)
 app.command("approve")(approve.approve)
-app.command("init")(admin.init)
+app.command("init")(setup.init)
 app.command("demo")(demo.demo)
 app.add_typer(admin.app, name="admin")
 app.add_typer(alerts.app, name="alerts")

@@ -15,6 +15,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
+from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules.verdicts import Verdict
 
@@ -235,9 +236,23 @@ _CHECKS = (
 def _asked_again(closing: ClosingFacts, check: str, owner: str, next_step: str) -> Requirement:
     """A check's verdict as a line of the list: at close nothing is only a warning."""
     verdict = next(one for one in closing.verdicts if one.check == check)
-    figures = ", ".join(f"{name} {value}" for name, value in verdict.figures.items() if value not in ("", []))
+    figures = ", ".join(
+        f"{name.replace('_', ' ')} {_told(value)}"
+        for name, value in verdict.figures.items()
+        if value not in ("", [])
+    )
     judged = verdict.passed if verdict.passed is not None else check == "unallocated_within_2_pct"
     return Requirement(check, judged, figures, owner, next_step)
+
+
+def _told(value: object) -> str:
+    """A figure for people: of a list the first three rows, of an amount its cents."""
+    if isinstance(value, Decimal):
+        return amount.show(amount.from_decimal(value))
+    if not isinstance(value, (list, tuple)):
+        return str(value)
+    rows = ["/".join(_told(cell) for cell in row.values()) for row in value[:3]]
+    return f"{'; '.join(rows)}{f' and {len(value) - 3} more' if len(value) > 3 else ''}"
 
 
 def unmet(requirements: Sequence[Requirement]) -> list[Requirement]:

@@ -154,6 +154,13 @@ class S3Place:
                 raise self._missing(name, _code(problem)) from None
             raise
 
+    def listed(self, below: str) -> Iterator[str]:
+        """Names of the first objects below a name, a thousand at most."""
+        with self.answering():
+            found = self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + below)
+        for one in found.get("Contents", []):
+            yield str(one["Key"])[len(self.prefix) :]
+
     def versions(self, below: str) -> Iterator[Any]:
         """Every version below a name; of one name the newest first."""
         pages = self.client.get_paginator("list_object_versions")
