@@ -57,10 +57,10 @@ ui: $(STAMP) ## Dagster on what `make demo` made (PORT=3000)
 	exec $(BIN)/dagster dev -w workspace.yaml -p $(PORT)
 
 test: $(STAMP) ## every test but the long ones
-	@$(BIN)/python -m pytest -m "not long" -n logical --dist loadfile
+	@$(BIN)/python -m pytest -m "not long" -n logical --dist loadfile --no-loadscope-reorder
 
 test-long: $(STAMP) ## every test
-	@$(BIN)/python -m pytest -n logical --dist loadfile
+	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) ## lint, format, types, import layers, SQL style
 	@$(BIN)/ruff check $(CODE)

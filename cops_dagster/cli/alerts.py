@@ -63,6 +63,7 @@ def list_(
 def ack(
     alert: Annotated[str, typer.Argument(metavar="ID", help="Id of a firing alert, or its beginning.")],
     note: Annotated[str, typer.Option(help="What you are doing about it.")] = "",
+    json: _Json = False,
 ) -> None:
     """Take an alert: it is not repeated for 8 hours, unless it gets graver or fires anew."""
     from cops_dagster import settings
@@ -71,7 +72,11 @@ def ack(
     from cops_dagster.ledger.books import open_books
 
     taken = watch.acknowledge(open_books(settings.current()), alert, note=note)
-    output.say(f"{taken.title}: taken by {taken.acked_by} until {taken.ack_expires_at:%Y-%m-%d %H:%M} UTC")
+    output.told(
+        json,
+        {"alert": taken.fingerprint, "acked_by": taken.acked_by, "ack_expires_at": taken.ack_expires_at},
+        f"{taken.title}: taken by {taken.acked_by} until {taken.ack_expires_at:%Y-%m-%d %H:%M} UTC",
+    )
 
 
 @app.command("silence")
@@ -81,6 +86,7 @@ def silence(
     severity: Annotated[str, typer.Option(help="The gravest priority that it covers: P2, P3 or P4.")] = "P3",
     rule: Annotated[str | None, typer.Option(help="Only alerts of this rule.")] = None,
     period: Annotated[str | None, typer.Option(help="Only alerts about this month.")] = None,
+    json: _Json = False,
 ) -> None:
     """Keep messages back for a while; alerts go on, and a P1 is never silenced."""
     from typing import cast
@@ -102,7 +108,7 @@ def silence(
         open_books(settings.current()), rule=rule, period=Period.parse(period) if period else None,
         severity=cast("Severity", severity), hours=hours, reason=reason,
     )  # fmt: skip
-    output.say(f"silence {made} for {hours} h")
+    output.told(json, {"silence": made, "hours": hours}, f"silence {made} for {hours} h")
 
 
 @app.command("test")
@@ -129,7 +135,7 @@ def try_out(
 
 
 @app.command("tick")
-def tick() -> None:
+def tick(json: _Json = False) -> None:
     """Send what is due now. The daemon does it; this is for cron, and for homes without a daemon."""
     from cops_dagster import settings
     from cops_dagster.alerts import tick as act
@@ -139,8 +145,10 @@ def tick() -> None:
 
     books = open_books(settings.current())
     done = act.tick(books, open_receivers(books.settings))
-    output.say(
-        "another tick is running" if done.busy else f"{done.accepted} sent, {done.failed} not accepted"
+    output.told(
+        json,
+        {"accepted": done.accepted, "failed": done.failed, "busy": done.busy},
+        "another tick is running" if done.busy else f"{done.accepted} sent, {done.failed} not accepted",
     )
     if done.failed:
         raise typer.Exit(1)

@@ -52,14 +52,15 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] 
 
 
 @crawler.command("start")
-def start() -> None:
+def start(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """Start the crawler; nothing happens when it runs."""
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import crawl
     from cops_dagster.ledger.books import open_books
 
-    output.say("started" if crawl.start(open_books(settings.current())) else "it is running already")
+    started = crawl.start(open_books(settings.current()))
+    output.told(json, {"started": started}, "started" if started else "it is running already")
 
 
 @athena.command("status")

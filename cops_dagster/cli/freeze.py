@@ -53,6 +53,7 @@ def release(
     period: _Period,
     reason: Annotated[str, typer.Option(help="Why it may end.")],
     evidence: Annotated[str, typer.Option(metavar="LINK", help="What proves it.")],
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Ask for the end of a month's freeze, once it reconciles again; a second person approves it."""
     from cops_dagster import settings
@@ -63,8 +64,8 @@ def release(
 
     wanted = Period.parse(period)
     names = act.request_release(open_books(settings.current()), wanted, reason=reason, evidence=evidence)
-    if not names:
-        output.say(f"{wanted}: no freeze of this month is in force")
+    lines = [f"{wanted}: no freeze of this month is in force"] if not names else []
     for name in names:
-        output.say(f"{wanted}: release of {name} asked for; now a second person:")
-        output.say(f"cops approve {name} --reason '…'")
+        lines.append(f"{wanted}: release of {name} asked for; now a second person:")
+        lines.append(f"cops approve {name} --reason '…'")
+    output.told(json, {"period": str(wanted), "to_approve": list(names)}, *lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 app = typer.Typer(no_args_is_help=True, help="The Iceberg tables for other engines.")
@@ -13,7 +15,7 @@ def _group() -> None:
 
 
 @app.command("rebuild")
-def rebuild() -> None:
+def rebuild(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """Make the Iceberg tables anew from the published files; nothing is rewritten."""
     from cops_dagster import settings
     from cops_dagster.cli import output
@@ -21,4 +23,4 @@ def rebuild() -> None:
     from cops_dagster.ledger.books import open_books
 
     done = sweep.rebuild(open_books(settings.current()))
-    output.say(f"Iceberg tables rebuilt from {done} published runs")
+    output.told(json, {"runs": done}, f"Iceberg tables rebuilt from {done} published runs")

@@ -76,6 +76,7 @@ def deliver(
     ],
     period: Annotated[str, typer.Option(help="Billing month, YYYY-MM.")],
     source: Annotated[str, typer.Option(help="Name of the source.")] = "manual",
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Make a delivery of CUR files that came without a manifest."""
     from cops_dagster import settings
@@ -93,5 +94,9 @@ def deliver(
         )  # fmt: skip
     books = open_books(settings.current())
     manifest = act.deliver(books, files, wanted, source_id=source)
-    output.say(f"{wanted}: {len(files)} file(s) delivered as {source}, manifest {manifest.name}")
-    output.say(f"next: cops materialize {wanted}")
+    output.told(
+        json,
+        {"period": str(wanted), "source": source, "files": len(files), "manifest": str(manifest)},
+        f"{wanted}: {len(files)} file(s) delivered as {source}, manifest {manifest.name}",
+        f"next: cops materialize {wanted}",
+    )

@@ -59,6 +59,15 @@ def say(text: str) -> None:
     Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def told(json: bool, facts: Mapping[str, Any], *lines: str) -> None:
+    """What an act did: its facts as JSON for scripts, else in words for people."""
+    if json:
+        as_json(facts)
+        return
+    for line in lines:
+        say(line)
+
+
 def print_refusal(refusal: CopsError) -> None:
     """The five facts of a refusal; as one JSON line when standard error is no terminal."""
     if not sys.stderr.isatty():

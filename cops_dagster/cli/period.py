@@ -14,6 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="The state of a month and its histo
 _Period = Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")]
 _Reason = Annotated[str, typer.Option(help="Why; kept in the month's history.")]
 _Evidence = Annotated[str | None, typer.Option(metavar="LINK", help="What proves it.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
 @app.callback()
@@ -51,24 +52,26 @@ def show(
 
 
 @app.command("mark-delayed")
-def mark_delayed(period: _Period, reason: _Reason, evidence: _Evidence = None) -> None:
+def mark_delayed(period: _Period, reason: _Reason, evidence: _Evidence = None, json: _Json = False) -> None:
     """Say that AWS has not delivered what it should have; the next delivery takes it back."""
-    _mark(period, "delayed", reason, evidence)
+    _mark(period, "delayed", reason, evidence, json)
 
 
 @app.command("mark-provisional")
-def mark_provisional(period: _Period, reason: _Reason, evidence: _Evidence = None) -> None:
+def mark_provisional(
+    period: _Period, reason: _Reason, evidence: _Evidence = None, json: _Json = False
+) -> None:
     """Keep a month from being final, or open a final one again for runs, until the next delivery."""
-    _mark(period, "provisional", reason, evidence)
+    _mark(period, "provisional", reason, evidence, json)
 
 
 @app.command("mark-final")
-def mark_final(period: _Period, reason: _Reason, evidence: _Evidence = None) -> None:
+def mark_final(period: _Period, reason: _Reason, evidence: _Evidence = None, json: _Json = False) -> None:
     """Say that nothing is expected any more; refused while anything that makes a month final is missing."""
-    _mark(period, "final", reason, evidence)
+    _mark(period, "final", reason, evidence, json)
 
 
-def _mark(period: str, there: str, reason: str, evidence: str | None) -> None:
+def _mark(period: str, there: str, reason: str, evidence: str | None, json: bool) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import periods
@@ -77,7 +80,11 @@ def _mark(period: str, there: str, reason: str, evidence: str | None) -> None:
 
     wanted = Period.parse(period)
     moved = periods.mark(open_books(settings.current()), wanted, there, reason=reason, evidence=evidence)
-    output.say(f"{wanted}: {'now' if moved else 'already'} {there}")
+    output.told(
+        json,
+        {"period": str(wanted), "state": there, "has_moved": moved},
+        f"{wanted}: {'now' if moved else 'already'} {there}",
+    )
 
 
 def close(

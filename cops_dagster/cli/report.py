@@ -11,6 +11,7 @@ import typer
 def report(
     period: Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")],
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Write the close report of a month: one page to read, mail or print, and its tables as CSV."""
     from cops_dagster import settings
@@ -19,5 +20,5 @@ def report(
     from cops_dagster.period import Period
     from cops_dagster.reports import close_report
 
-    for file in close_report.write(open_books(settings.current()), Period.parse(period), out):
-        output.say(str(file))
+    files = close_report.write(open_books(settings.current()), Period.parse(period), out)
+    output.told(json, {"files": [str(file) for file in files]}, *map(str, files))

@@ -60,7 +60,7 @@ def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[F
 def _refused(step: Step, problem: CopsError) -> Finding:
     return Finding(
         step, "red", f"{problem.code}: {problem.subject}",
-        f"expected {problem.expected}, found {problem.found}", "docs/runbook.md", problem.next_step,
+        f"expected {problem.expected}, found {problem.found}", "docs/troubleshooting.md", problem.next_step,
     )  # fmt: skip
 
 

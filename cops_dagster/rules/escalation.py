@@ -102,7 +102,7 @@ def of_check(
     seen = Observation(
         check, asset, period, rank or warning or "P4", None if "verdict" in figures else not passed, data_at,
         at, f"{period}: does not hold: {check.replace('_', ' ')}", shown,
-        f"{_PAGE.get(asset, 'docs/runbook.md')}; cops status {period}",
+        f"{_PAGE.get(asset, 'docs/troubleshooting.md')}; cops status {period}",
         percent or _headline(check, figures), steps_passed(Decimal(percent)) if percent else 0,
         because="the check holds again", dagster_run_id=run_id,
     )  # fmt: skip

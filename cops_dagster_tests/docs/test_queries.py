@@ -88,7 +88,7 @@ def test_a_diagnostic_says_what_it_corrects_and_never_divides_or_multiplies(path
 
 def test_every_playbook_query_has_a_diagnostic_that_the_runbook_names() -> None:
     assert len(DIAGNOSTICS) == len(PLAYBOOK) + len(OUR_OWN)
-    runbook = pages.text("docs/runbook.md")
+    runbook = pages.text("docs/troubleshooting.md")
     assert [path.stem for path in DIAGNOSTICS if f"`sql/diagnostics/{path.name}`" not in runbook] == []
 
 
