@@ -38,7 +38,8 @@ def verify(
             "E-EVIDENCE-MISSING", "the admin database", expected="a home that COPS has worked in",
             found=f"nothing in {settings.current().home}", next_step="correct COPS_HOME or COPS_ADMIN_DB",
         )  # fmt: skip
-    found = evidence.verify(books, wanted)
+    with output.working("reading every object of the evidence"):
+        found = evidence.verify(books, wanted)
     if json:
         output.as_json(asdict(found))
     else:
@@ -71,7 +72,8 @@ def replay(
     from cops_dagster.stores.objects import open_objects
 
     current, wanted = settings.current(), Period.parse(period)
-    done = act.replay(current.home, open_objects(current.evidence_uri), wanted)
+    with output.working(f"{wanted}: made again from the evidence"):
+        done = act.replay(current.home, open_objects(current.evidence_uri), wanted)
     if json:
         output.as_json({**asdict(done), "period": str(wanted), "agrees": done.agrees})
     else:

@@ -22,5 +22,6 @@ def rebuild(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")]
     from cops_dagster.ledger import sweep
     from cops_dagster.ledger.books import open_books
 
-    done = sweep.rebuild(open_books(settings.current()))
+    with output.working("projecting every published run"):
+        done = sweep.rebuild(open_books(settings.current()))
     output.told(json, {"runs": done}, f"Iceberg tables rebuilt from {done} published runs")

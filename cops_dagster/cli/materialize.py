@@ -52,9 +52,12 @@ def run(books: Books, period: Period, select: list[str] | None) -> list[dict[str
     Raises:
         CopsError: the refusal that stopped the run, as the ledger gave it.
     """
-    from cops_dagster.graph.launch import launch
+    from cops_dagster.cli import output
 
-    return launch(books, period, select)
+    with output.working(f"{period}: from delivery to reconciled"):
+        from cops_dagster.graph.launch import launch
+
+        return launch(books, period, select)
 
 
 def report(books: Books, period: Period, failed: list[dict[str, str]]) -> None:

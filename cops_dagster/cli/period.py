@@ -110,7 +110,8 @@ def close(
         raise typer.Exit(0 if all(one.holds for one in found) else 1)
     sweep.sweep(books)
     try:
-        done = act.close(books, wanted)
+        with output.working(f"{wanted}: closing"):
+            done = act.close(books, wanted)
     except CopsError as problem:
         if problem.code != "E-NOT-READY":
             raise
