@@ -20,6 +20,7 @@ from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, 
 from cops_dagster_tests.graph.instance import Dagster, running, until
 from cops_dagster_tests.ledger.closing import DOCUMENTS
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.stores.glue_server import serving as glue_serving
 from cops_dagster_tests.stores.s3_server import Bucket, serving
 from cops_dagster_tests.stores.test_s3_reports import put
 
@@ -47,7 +48,7 @@ def run_of(dagster: Dagster, known: int) -> str:
 
 
 def test_deliveries_become_entries_alerts_reversals_and_proposals_by_themselves(
-    bucket: Bucket, tmp_path: Path
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, seen = postgres.database(), Seen()
     books = home(
@@ -63,9 +64,13 @@ def test_deliveries_become_entries_alerts_reversals_and_proposals_by_themselves(
             "COPS_ADMIN_DB": url, "COPS_CUR": "s3://billing/exports", "COPS_LAKE": "s3://cops/lake",
             "COPS_EVIDENCE": "s3://cops/proof", "COPS_FIRST_PERIOD": "2025-08", "COPS_ACTOR": "daemon",
             "COPS_WATCH__EVERY_SECONDS": "2", "COPS_RECON__FAILURE_USD": "5",
-            "COPS_NOTIFY__RECEIVERS": json.dumps(receivers),
+            "COPS_NOTIFY__RECEIVERS": json.dumps(receivers), "COPS_CONTROLS__CRAWLER": "cur-crawler",
         }  # fmt: skip
-        with running(tmp_path / "home", **settings) as dagster:
+        with glue_serving(monkeypatch) as glue, running(tmp_path / "home", **settings) as dagster:
+            glue.crawler = {"State": "READY", "LastCrawl": {"Status": "FAILED", "StartTime": 1760000000}}
+            # a crawler whose last crawl failed is started
+            until(lambda: glue.crawler and glue.crawler["State"] == "RUNNING")
+
             # a first delivery, far from what was invoiced: it fails to reconcile, and people are told at once
             delivered(bucket, tmp_path, MONTH.replace("10.10", "17.10"), "a1")
             run_of(dagster, known=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,11 @@ from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, 
 from cops_dagster_tests.ledger.closing import DOCUMENTS
 from cops_dagster_tests.ledger.test_month import answer
 from cops_dagster_tests.stores.glue_server import serving as glue_serving
-from cops_dagster_tests.stores.s3_server import SECRET, Bucket, serving
-from cops_dagster_tests.stores.test_s3_reports import put
+from cops_dagster_tests.stores.s3_server import SECRET, Bucket
+from cops_dagster_tests.stores.test_s3_reports import bucket, put
 
+__all__ = ["bucket"]  # the fixture
 TOTAL = "SELECT CAST(SUM(allocated_cost_usd) AS VARCHAR), COUNT(*) FROM fact_cost_allocated"
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    with serving(monkeypatch) as held:
-        monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
-        yield held
 
 
 def opened(folder: Path, **more: Any) -> Books:
