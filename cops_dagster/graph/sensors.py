@@ -7,7 +7,7 @@ are bounded: a fingerprint per source and month of the last `MONTHS_MAX` months 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -51,7 +51,7 @@ def sensors(
         try:
             lying = fingerprints(books)
         except CopsError as problem:
-            return dg.SkipReason(f"{problem.code}: {problem.found}; next: {problem.next_step}")
+            return _refused(problem)
         return _requests(books, periods, lying, known_of(context.cursor))
 
     @dg.sensor(
@@ -61,10 +61,7 @@ def sensors(
         description="Deliveries for closed months become proposed adjustments, which a person approves.",
     )
     def late_deliveries(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        books = existing_books(settings.current())
-        if books is None:
-            return dg.SkipReason("there is no home yet")
-        return dg.SkipReason(propose_late(books))
+        return _told(propose_late)
 
     @dg.sensor(
         name="publish_sweep",
@@ -73,19 +70,33 @@ def sensors(
         description="Finishes what a crash left: projections, dead attempts, files that nobody published.",
     )
     def publish_sweep(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        books = existing_books(settings.current())
-        if books is None:
-            return dg.SkipReason("there is no home yet")
-        try:
-            done = sweep.sweep(books)
-        except CopsError as problem:
-            return dg.SkipReason(f"{problem.code}: {problem.found}; next: {problem.next_step}")
-        return dg.SkipReason(
-            f"{done.projected} projected, {done.attempts_closed} attempts closed,"
-            f" {done.folders_removed} folders removed"
-        )
+        return _told(swept)
 
     return [cur_manifests, late_deliveries, publish_sweep, _crawler_watch()]
+
+
+def _told(act: Callable[[Books], str]) -> dg.SkipReason:
+    """What an act on the books found; that there are none yet, or why it was refused, is an answer too."""
+    books = existing_books(settings.current())
+    if books is None:
+        return dg.SkipReason("there is no home yet")
+    try:
+        return dg.SkipReason(act(books))
+    except CopsError as problem:
+        return _refused(problem)
+
+
+def _refused(problem: CopsError) -> dg.SkipReason:
+    return dg.SkipReason(f"{problem.code}: {problem.found}; next: {problem.next_step}")
+
+
+def swept(books: Books) -> str:
+    """Finishes what a crash left; what it did, in one line."""
+    done = sweep.sweep(books)
+    return (
+        f"{done.projected} projected, {done.attempts_closed} attempts closed,"
+        f" {done.folders_removed} folders removed"
+    )
 
 
 def _crawler_watch() -> dg.SensorDefinition:
@@ -96,15 +107,14 @@ def _crawler_watch() -> dg.SensorDefinition:
         description="Starts the Glue crawler if its last crawl failed or its table lacks a delivered month.",
     )
     def crawler_watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        books = existing_books(settings.current())
-        if books is None:
-            return dg.SensorResult(skip_reason="there is no home yet")
-        at = now()
-        try:
-            reason, cursor = watch_crawler(books, at, context.cursor)
-        except CopsError as problem:
-            reason, cursor = f"{problem.code}: {problem.found}; next: {problem.next_step}", context.cursor
-        return dg.SensorResult(skip_reason=reason, cursor=cursor)
+        cursor = context.cursor
+
+        def look(books: Books) -> str:
+            nonlocal cursor
+            reason, cursor = watch_crawler(books, now(), context.cursor)
+            return reason
+
+        return dg.SensorResult(skip_reason=_told(look), cursor=cursor)
 
     return crawler_watch
 

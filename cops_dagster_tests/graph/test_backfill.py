@@ -59,7 +59,8 @@ def overlapping(runs: list[dict[str, Any]]) -> int:
     return most
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("count", [3, 12])
 def test_a_backfill_that_is_killed_and_cancelled_in_the_middle_is_resumed_and_consistent(
     tmp_path: Path, count: int
 ) -> None:
