@@ -40,7 +40,10 @@ def test_the_deployed_instance_opens_on_postgresql(tmp_path: Path, monkeypatch: 
 def test_composed_services_start_what_there_is_and_only_the_door_is_open() -> None:
     composed = loaded(DEPLOY / "compose" / "compose.yaml")
     services = composed["services"]
-    assert {services[name]["command"][0] for name in ("migrate", "webserver", "viewer", "daemon")} == STARTED
+    started = [services[name]["command"][0] for name in ("webserver", "viewer", "daemon")]
+    assert {*started, *services["migrate"]["command"][2].split()[:1]} == STARTED
+    for name in ("webserver", "viewer", "daemon"):
+        assert services[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
     assert [name for name, service in services.items() if "ports" in service] == ["door"]
     assert "--read-only" in services["viewer"]["command"]
     assert "--read-only" not in services["webserver"]["command"]
