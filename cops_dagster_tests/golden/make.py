@@ -6,10 +6,11 @@ It takes some minutes and writes `schema_NNNN/` (NNNN: the newest migration) bes
 folder and never change it again; `test_golden.py` finds it by itself. A folder that exists is refused: remove
 it to make it anew, which is right only while its version is not released.
 
-The product is driven by its commands alone, once over SQLite and once over PostgreSQL. Of either is kept:
+The product is driven by its commands alone, over SQLite; the books are then copied into a PostgreSQL whose
+schema the migrations made. Kept are:
 
-    home.tar.xz         deliveries, lake, evidence, what was converted, and `admin.db` if it is SQLite
-    admin.sql.xz        PostgreSQL alone: a dump that restores into an empty database
+    home.tar.xz         deliveries, lake, evidence, what was converted, and `admin.db`
+    admin.sql.xz        the same books as a dump that restores into an empty PostgreSQL
     digests.json        size, modification time (ns) and SHA-256 of every file of the home
     books.json          what commands say of the finished home: states, seals, runs, sums
     statement-P.csv     `cops statement P --format csv`
@@ -37,7 +38,7 @@ import pyarrow.parquet as pq
 
 from cops_dagster.period import Period
 from cops_dagster.stores.admin import HEAD
-from cops_dagster_tests import layouts, postgres
+from cops_dagster_tests import layouts
 from cops_dagster_tests.deliveries import lines
 from cops_dagster_tests.golden import given, stored
 from cops_dagster_tests.golden.given import AUGUST, INPUTS, JULY, JUNE, SEPTEMBER
@@ -81,23 +82,20 @@ ANSWERS = {
 
 
 def main() -> int:
-    """Makes both homes of the newest schema version; 2 when it has some already."""
+    """Makes the home of the newest schema version; 2 when it has one already."""
     target = stored.HERE / f"schema_{HEAD}"
     if target.exists():
         sys.stderr.write(f"{target} exists; a golden home is never changed\n")
         return 2
-    made = PLACE / target.name
     shutil.rmtree(PLACE, ignore_errors=True)
-    for backend in stored.BACKENDS:
-        url = postgres.empty_database() if backend == "postgresql" else None
-        home = Home(PLACE / backend / "home", url)
-        home.folder.mkdir(parents=True)
-        live_through(home)
-        stored.keep(home, made / backend)
-        describe(home, made / backend)
+    home, made = Home(PLACE / "home"), PLACE / "made"
+    home.folder.mkdir(parents=True)
+    live_through(home)
+    stored.keep(home, made)
+    describe(home, made)
     shutil.move(made, target)
     shutil.rmtree(PLACE)
-    sys.stdout.write(f"{target}: {sum(path.stat().st_size for path in target.rglob('*.*')):,} bytes\n")
+    sys.stdout.write(f"{target}: {sum(path.stat().st_size for path in target.iterdir()):,} bytes\n")
     return 0
 
 

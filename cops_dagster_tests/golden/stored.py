@@ -22,6 +22,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
 
 HERE = Path(__file__).resolve().parent
@@ -37,7 +38,7 @@ _HOME, _DUMP, _DIGESTS = "home.tar.xz", "admin.sql.xz", "digests.json"
 
 def kept() -> list[tuple[str, str]]:
     """Every golden home in the repository, as (folder, backend), the oldest schema first."""
-    return sorted((one.parent.parent.name, one.parent.name) for one in HERE.glob("schema_*/*/books.json"))
+    return [(folder.name, backend) for folder in sorted(HERE.glob("schema_*")) for backend in BACKENDS]
 
 
 class Home:
@@ -80,10 +81,8 @@ def keep(home: Home, target: Path) -> None:
         if path.is_file() and not name.endswith(".lock")
         and name.split("/")[0] not in _LEFT_OUT and not name.startswith(_REBUILT)
     }  # fmt: skip
-    if home.admin_db:
-        (target / _DUMP).write_bytes(lzma.compress(_dumped(home.admin_db).encode(), preset=9))
-    else:
-        files["admin.db"] = _backup(home.folder / "admin.db", target / "admin.db")
+    files["admin.db"] = _backup(home.folder / "admin.db", target / "admin.db")
+    keep_dump(files["admin.db"], target)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, path in files.items():
@@ -98,6 +97,35 @@ def keep(home: Home, target: Path) -> None:
     (target / "admin.db").unlink(missing_ok=True)
     rows = ",\n".join(f" {json.dumps(name)}: {json.dumps(row)}" for name, row in said.items())
     (target / _DIGESTS).write_text(f"{{\n{rows}\n}}\n", encoding="utf-8")
+
+
+def keep_dump(sqlite: Path, target: Path) -> None:
+    """Writes the same books as a dump of PostgreSQL, whose schema the migrations made."""
+    url = postgres.database()
+    engine, books = sa.create_engine(url), sa.create_engine(f"sqlite:///{sqlite}")
+    with engine.begin() as con, books.connect() as given:
+        con.exec_driver_sql("SET session_replication_role = replica")  # no guard, no order of tables
+        for table in t.metadata.sorted_tables:
+            con.execute(sa.delete(table))
+            rows = [dict(row) for row in given.execute(sa.select(table)).mappings()]
+            if rows:
+                con.execute(sa.insert(table), rows)
+        for sequence in con.exec_driver_sql(_SEQUENCES).all():
+            con.exec_driver_sql("SELECT setval(%s, %s)", (sequence.name, _newest(con, sequence)))
+    engine.dispose()
+    books.dispose()
+    (target / _DUMP).write_bytes(lzma.compress(_dumped(url).encode(), preset=9))
+
+
+_SEQUENCES = """SELECT pg_get_serial_sequence(table_name, column_name) AS name, table_name, column_name
+FROM information_schema.columns WHERE table_schema = 'public'
+AND pg_get_serial_sequence(table_name, column_name) IS NOT NULL"""
+
+
+def _newest(con: sa.Connection, sequence: sa.Row) -> int:
+    column = sa.column(sequence.column_name)
+    newest = con.execute(sa.select(sa.func.max(column)).select_from(sa.table(sequence.table_name))).scalar()
+    return max(int(newest or 0), 1)
 
 
 def digests(source: Path) -> dict[str, tuple[int, int, str]]:
@@ -115,10 +143,11 @@ def digests_of(folder: Path, below: str) -> dict[str, str]:
     }
 
 
-def restore(source: Path, folder: Path, *, times: bool = True) -> Home:
-    """A kept home, unpacked into `folder`; a dump goes into a database of its own.
+def restore(source: Path, folder: Path, backend: str, *, times: bool = True) -> Home:
+    """A kept home, unpacked into `folder`; PostgreSQL's dump goes into a database of its own.
 
     Args:
+        backend: `sqlite` or `postgresql`.
         times: give files the times they had; without, they are as new as after a careless copy.
     """
     with tarfile.open(source / _HOME) as archive:
@@ -129,8 +158,9 @@ def restore(source: Path, folder: Path, *, times: bool = True) -> Home:
             (folder / name).write_bytes(stream.read())
             if times:
                 os.utime(folder / name, ns=(mtime, mtime))
-    if not (source / _DUMP).exists():
+    if backend == "sqlite":
         return Home(folder)
+    (folder / "admin.db").unlink()
     url = postgres.empty_database()
     engine = sa.create_engine(url)
     with engine.begin() as con, con.connection.cursor() as cursor:

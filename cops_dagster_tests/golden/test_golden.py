@@ -46,9 +46,9 @@ class Golden:
 
 
 def restored(which: tuple[str, str], folder: Path, *, times: bool = True) -> Golden:
-    source = stored.HERE / Path(*which)
+    source, backend = stored.HERE / which[0], which[1]
     said = json.loads((source / "books.json").read_text(encoding="utf-8"))
-    return Golden(source, stored.restore(source, folder, times=times), said)
+    return Golden(source, stored.restore(source, folder, backend, times=times), said)
 
 
 def work_in(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> Golden:
