@@ -1,13 +1,15 @@
 """What watches: new deliveries, late ones, and what a crash left behind.
 
 Belongs here: which month gets a run, and saying why none does. What a run does is the job's affair. Cursors
-are bounded: a fingerprint per source and month of the last `MONTHS_MAX` months that were seen.
+are bounded, a fingerprint for each of the last `MONTHS_MAX` months, and advance only over work that was asked
+for or needs none: a month that got no run for now is looked at again at every tick.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -128,10 +130,20 @@ def watch_crawler(books: Books, at: datetime, cursor: str | None) -> tuple[str, 
         return f"{seen.crawler.name} is {seen.crawler.state}", cursor
     if seen.reason is None:
         return f"{seen.crawler.name} succeeded {seen.crawler.last_started_at:%Y-%m-%d %H:%M} UTC", cursor
-    if cursor and at - datetime.fromisoformat(cursor) < CRAWL_AGAIN_AFTER:
-        return f"{seen.reason}; started {cursor[:16]} UTC and not again before 6 hours", cursor
+    started = _started_at(cursor, at)
+    if started and at - started < CRAWL_AGAIN_AFTER:
+        return f"{seen.reason}; started {started:%Y-%m-%d %H:%M} UTC and not again before 6 hours", cursor
     crawl.start(books)
     return f"{seen.reason}: started {seen.crawler.name}", at.isoformat()
+
+
+def _started_at(cursor: str | None, at: datetime) -> datetime | None:
+    """When the crawler was last started by us; nothing for a cursor that cannot be read or lies ahead."""
+    try:
+        started = datetime.fromisoformat(cursor or "")
+        return started if started <= at else None
+    except (ValueError, TypeError):
+        return None
 
 
 def fingerprints(books: Books) -> dict[Period, str]:
@@ -147,6 +159,8 @@ def fingerprints(books: Books) -> dict[Period, str]:
             marks = sorted(
                 f"{file.name} {file.version} {file.size}" for file in layout.manifest_files(root, month)
             )
+            if not marks:
+                continue  # AWS writes its manifest last: there is no delivery yet
             if not root.root.is_relative_to(fetched):
                 newest = layout.find(root, month).newest
                 marks.append(f"complete {newest.manifest_file.version if newest else 'none'}")
@@ -174,7 +188,11 @@ def _requests(
         if len(requests) == RUNS_MAX:
             told.append(f"{len(changed) - changed.index(period)} more month(s) at the next tick")
             break
-        why = _no_run(books, period, offered)
+        waits = _waits(books, period, offered)
+        if waits:
+            told.append(f"{period}: {waits}")
+            continue  # not remembered: it is asked for once it can be
+        why = _no_work(books, period)
         if why is None:
             requests.append(
                 dg.RunRequest(
@@ -192,19 +210,31 @@ def _requests(
     return dg.SensorResult(run_requests=requests, cursor=cursor)
 
 
-def _no_run(books: Books, period: Period, offered: set[str]) -> str | None:
-    """Why a changed month gets no run, or `None`."""
+def _waits(books: Books, period: Period, offered: set[str]) -> str | None:
+    """Why a changed month can get no run for now, or `None`. Nothing is decided about it."""
     if str(period) not in offered:
-        return "before COPS_FIRST_PERIOD, or later than this month"
+        first = min(offered, default=str(period))
+        if str(period) < first:
+            return f"before {first}, the first month that Dagster offers: reload the code location{_also()}"
+        return "later than this month by this machine's clock"
     with books.admin.read() as con:
         here = lock.state_of(con, period)
-    if here == "closed":
-        return "closed: late_deliveries proposes adjustments"
-    if here not in (*UNATTENDED, "final"):
-        return f"it is {here}"
-    return (
-        "nothing to do, the ledger was made from these bytes" if work.nothing_to_do(books, period) else None
-    )
+    return None if here in (*UNATTENDED, "final", "closed") else f"it is {here}"
+
+
+def _also() -> str:
+    given = settings.current().first_period
+    return f" with COPS_FIRST_PERIOD earlier than {given}, or unset" if given else ""
+
+
+def _no_work(books: Books, period: Period) -> str | None:
+    """Why a changed month needs no run, ever, for these bytes; or `None`."""
+    with books.admin.read() as con:
+        if lock.state_of(con, period) == "closed":
+            return "closed: late_deliveries proposes adjustments"
+    if work.nothing_to_do(books, period):
+        return "nothing to do, the ledger was made from these bytes"
+    return None
 
 
 def propose_late(books: Books) -> str:
@@ -229,10 +259,24 @@ def propose_late(books: Books) -> str:
     return "; ".join(told) or f"{len(closed)} closed month(s), nothing late"
 
 
+def _months(books: Books) -> list[Period]:
+    """Every month on record or in a report root, oldest first; a root that does not answer adds none."""
+    h = t.cur_billing_head
+    with books.admin.read() as con:
+        months = {Period.of(start) for start in con.execute(sa.select(h.c.period_start)).scalars()}
+    with suppress(CopsError):  # cur_manifests says so at every tick; the months on record go on
+        months |= {month.period for month in deliver.months(books)}
+    return sorted(months)
+
+
 def open_periods(
     periods: dg.MonthlyPartitionsDefinition, job: dg.UnresolvedAssetJobDefinition
 ) -> dg.ScheduleDefinition:
-    """Daily: every month that is not final and has work gets a run, if no sensor saw why."""
+    """Daily: every month that is not final and has work gets a run, if no sensor saw why.
+
+    Months that lie in a report root count as well as those on record: one whose first run failed before its
+    delivery was recorded is asked for again. Dagster's queue lets them take turns.
+    """
 
     @dg.schedule(
         name="open_periods",
@@ -247,13 +291,10 @@ def open_periods(
         if books is None:
             return dg.SkipReason("there is no home yet")
         offered, newest = set(periods.get_partition_keys()), newest_partition(periods)
-        h, day = t.cur_billing_head, f"{context.scheduled_execution_time:%Y-%m-%d}"
+        day = f"{context.scheduled_execution_time:%Y-%m-%d}"
+        months = _months(books)
         with books.admin.read() as con:
-            starts = con.execute(sa.select(h.c.period_start).distinct()).scalars().all()
-            open_ = [
-                Period.of(start) for start in sorted(starts)
-                if lock.state_of(con, Period.of(start)) in UNATTENDED
-            ]  # fmt: skip
+            open_ = [one for one in months if lock.state_of(con, one) in UNATTENDED]
         wanted = [one for one in open_ if str(one) in offered and not work.nothing_to_do(books, one)]
         if not wanted:
             return dg.SkipReason(f"{len(open_)} open month(s) up to {newest}, nothing to do")
@@ -262,7 +303,7 @@ def open_periods(
                 run_key=f"{day}:{one}", partition_key=str(one),
                 tags={"cops/period": str(one), "cops/cause": "open_periods"},
             )
-            for one in wanted[-RUNS_MAX:]
+            for one in wanted
         ]  # fmt: skip
 
     return schedule

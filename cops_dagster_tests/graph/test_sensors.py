@@ -95,7 +95,66 @@ def test_many_months_take_turns_and_the_cursor_forgets_none_that_waits(
     asked = [one.partition_key for seen in (first, second) for one in seen.run_requests]
     assert len(first.run_requests) == 2
     assert asked == ["2025-07", "2025-08", "2025-09"]
-    assert set(json.loads(second.cursor)) == {f"2025-{number:02d}" for number in range(1, 10)}
+    assert set(json.loads(second.cursor)) == {"2025-07", "2025-08", "2025-09"}
+
+
+def offering(first: Period, cursor: str | None) -> Any:
+    (found,) = [one for one in build_defs(first=first).sensors or [] if one.name == "cur_manifests"]
+    assert isinstance(found, dg.SensorDefinition)
+    return found(dg.build_sensor_context(cursor=cursor))
+
+
+def test_history_that_is_copied_in_later_is_asked_for_once_dagster_offers_it(month: Path) -> None:
+    """The cursor remembered a month that was only skipped, and no later look asked for it."""
+    home(month)
+    seen = offering(SEPTEMBER, None)
+    write(month / "cur", [lines(MONTH, Period(2025, 5))], period=Period(2025, 5))
+    for _ in range(2):
+        seen = offering(SEPTEMBER, seen.cursor)
+        assert seen.run_requests == []
+        assert "2025-05: before 2025-09, the first month that Dagster offers" in seen.skip_reason.skip_message
+        assert "reload the code location" in seen.skip_reason.skip_message
+    reloaded = offering(Period(2025, 5), seen.cursor)
+    assert [one.partition_key for one in reloaded.run_requests] == ["2025-05"]
+    assert offering(Period(2025, 5), reloaded.cursor).run_requests == []
+
+
+def test_a_month_that_is_closing_is_asked_for_when_its_close_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cops_dagster import settings
+
+    ready(tmp_path)
+    monkeypatch.setenv("COPS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COPS_CUR", str(tmp_path / "cur"))
+    settings.current.cache_clear()
+    write(tmp_path / "cur", [lines(MONTH.replace("10.10", "11.10"))], assembly="late")
+    with monkeypatch.context() as while_closing:
+        while_closing.setattr(sensors.lock, "state_of", lambda _con, _period: "closing")
+        waiting = tick("cur_manifests")
+    assert waiting.run_requests == []
+    assert waiting.skip_reason.skip_message == "2025-09: it is closing"
+    assert [one.partition_key for one in tick("cur_manifests", waiting.cursor).run_requests] == ["2025-09"]
+
+
+def test_files_without_a_manifest_start_no_run_and_the_manifest_does(month: Path) -> None:
+    home(month)
+    seen = tick("cur_manifests")
+    folder = write(month / "cur", [lines(MONTH, Period(2025, 8))], period=Period(2025, 8)).parent
+    body = (folder / "report-Manifest.json").read_text()
+    for file in list(folder.rglob("*-Manifest.json")):
+        file.unlink()
+    waiting = tick("cur_manifests", seen.cursor)
+    assert waiting.run_requests == []
+    (folder / "report-Manifest.json").write_text(body)
+    asked = tick("cur_manifests", waiting.cursor).run_requests
+    assert [one.partition_key for one in asked] == ["2025-08"]
+
+
+@pytest.mark.parametrize("cursor", ["", "yesterday", "2999-01-01T00:00:00", "2025-01-01T00:00:00+00:00"])
+def test_a_crawl_is_not_held_back_by_a_cursor_that_is_none(cursor: str) -> None:
+    assert sensors._started_at(cursor, datetime(2025, 10, 1)) is None
+    assert sensors._started_at("2025-09-30T23:00:00", datetime(2025, 10, 1)) == datetime(2025, 9, 30, 23)
 
 
 def test_a_closed_month_gets_no_run_but_a_proposal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,9 +203,10 @@ def scheduled() -> Any:
 
 def test_open_months_with_work_get_a_run_every_day(month: Path) -> None:
     assert scheduled().skip_message == "there is no home yet"
-    books: Books = home(month)
-    deliver.look(books, SEPTEMBER)
+    books: Books = home(month)  # its first run never came as far as recording the delivery
     (request,) = scheduled()
+    deliver.look(books, SEPTEMBER)
+    assert [one.partition_key for one in scheduled()] == ["2025-09"]
     assert (request.partition_key, request.run_key) == ("2025-09", "2025-10-01:2025-09")
     run(books)
     assert "nothing to do" in scheduled().skip_message
