@@ -34,6 +34,7 @@ _MONTH = re.compile(r"month=(\d{1,2})", re.ASCII | re.IGNORECASE)
 _YEAR = re.compile(r"year=(\d{4})", re.ASCII | re.IGNORECASE)
 _PARTITION = re.compile(r"billing_period=(\d{4}-\d{2})", re.ASCII | re.IGNORECASE)
 _STATUS = "cost_and_usage_data_status"
+_DATA = (".parquet", ".csv", ".csv.gz", ".csv.zip")
 _BESIDE = ("-Manifest.json", ".yml", ".sql")  # what AWS puts beside the data files
 
 
@@ -83,6 +84,11 @@ class Found:
     refusals: tuple[CopsError, ...]
 
 
+def is_data(name: str) -> bool:
+    """Whether a file of this name may hold CUR lines."""
+    return name.lower().endswith(_DATA) and not _is_beside(name)
+
+
 def is_month(name: str) -> bool:
     """Whether a folder of this name holds one billing month."""
     return any(pattern.fullmatch(name) for pattern in (_RANGE, _MONTH, _PARTITION))
@@ -92,10 +98,12 @@ def months(files: Files) -> list[ReportMonth]:
     """Every source and period under a report root, oldest first.
 
     A report with Athena integration keeps a range folder for its manifests too; the folder with the
-    data is the one that counts.
+    data is the one that counts. Data of an export whose folder of manifests is not there counts as well:
+    `find` then says what is missing.
     """
     found: dict[tuple[str, Period], ReportMonth] = {}
-    for parts in files.folders_named(is_month):
+    named = files.folders_named(is_month)
+    for parts in (*named, *_without_metadata(named)):
         month = _month(parts)
         if month is not None:
             key = (month.source_id, month.period)
@@ -107,6 +115,36 @@ def months(files: Files) -> list[ReportMonth]:
             else:
                 found[key] = month
     return sorted(found.values(), key=lambda month: (month.period, month.source_id))
+
+
+def _without_metadata(named: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Where the manifests of an export's data would lie, if no folder for them is there."""
+    there = {tuple(part.lower() for part in parts) for parts in named}
+    missing = [
+        (*parts[:-2], "metadata", parts[-1])
+        for parts in named
+        if _PARTITION.fullmatch(parts[-1]) and len(parts) > 1 and parts[-2].lower() == "data"
+    ]
+    return [parts for parts in missing if tuple(part.lower() for part in parts) not in there]
+
+
+def above_month(parts: Sequence[str]) -> tuple[str, ...] | None:
+    """The report root that a path should have named: it lies in a month, a year, or an export's halves.
+
+    `None` for a path that shows nothing of the kind.
+    """
+    for at, name in enumerate(parts):
+        if is_month(name) and period_of(parts[: at + 1]) is not None:
+            break
+        if _YEAR.fullmatch(name):
+            break
+    else:
+        at = len(parts) - 1
+        if not parts or parts[at].lower() not in ("data", "metadata"):
+            return None
+    while at and (_YEAR.fullmatch(parts[at - 1]) or parts[at - 1].lower() in ("data", "metadata")):
+        at -= 1
+    return tuple(parts[:at])
 
 
 def period_of(parts: Sequence[str]) -> Period | None:
@@ -152,7 +190,10 @@ def find(files: Files, month: ReportMonth) -> Found:
     """The newest complete delivery of a month: the pointer manifest first, then older assemblies."""
     refusals: list[CopsError] = []
     refused: set[bytes] = set()
-    for folder, manifest_file in _candidates(files, month):
+    candidates = _candidates(files, month)
+    if not candidates:
+        return Found(None, _no_manifest(files, month))
+    for folder, manifest_file in candidates:
         try:
             body = files.read(manifest_file, manifests.SIZE_LIMIT)
             if body in refused:
@@ -164,6 +205,41 @@ def find(files: Files, month: ReportMonth) -> Found:
     return Found(None, tuple(refusals))
 
 
+def unclaimed(files: Files, month: ReportMonth) -> list[FileStat]:
+    """Data files of a month that has no manifest at all; none when there is one, or nothing lies there."""
+    return [] if _candidates(files, month) else [file for _, file in _lying(files, month)]
+
+
+def _lying(files: Files, month: ReportMonth) -> list[tuple[tuple[str, ...], FileStat]]:
+    place = _data_folder(files, month) if month.kind == "data_exports" else month.parts
+    folders = (place, *((*place, name) for name in _folders(files, place)))
+    return [
+        (folder, file) for folder in folders for file in _listing(files, folder) if not _is_beside(file.name)
+    ]
+
+
+def _no_manifest(files: Files, month: ReportMonth) -> tuple[CopsError, ...]:
+    """What to do about data files that no manifest speaks of; nothing for an empty folder."""
+    lying = _lying(files, month)
+    if not lying:
+        return ()
+    folder = "/".join(lying[0][0])
+    return (
+        CopsError(
+            "E-MANIFEST-MISSING",
+            f"delivery {month.source_id} {month.period}",
+            expected="AWS's manifest beside the data files",
+            found=f"{len(lying)} file(s) in {folder}, no manifest",
+            next_step=f"sync the manifest too ({_manifest_place(month)}), or hand the files over:"
+            f" cops deliver {folder}/* --period {month.period}",
+        ),
+    )
+
+
+def _manifest_place(month: ReportMonth) -> str:
+    return f"{'/'.join(month.parts)}/*-Manifest.json"
+
+
 def manifest_files(files: Files, month: ReportMonth) -> list[FileStat]:
     """Every manifest of a month, whether or not the files that it names are there."""
     return [file for _, file in _candidates(files, month)]
@@ -173,12 +249,12 @@ def _candidates(files: Files, month: ReportMonth) -> list[tuple[tuple[str, ...],
     top = [
         (month.parts, file)
         for parts in ((month.parts, month.pointer) if month.pointer else (month.parts,))
-        for file in files.listing(parts)
+        for file in _listing(files, parts)
         if _is_manifest(file)
     ]
     assemblies = [
         ((*month.parts, name), file)
-        for name in files.folders(month.parts)
+        for name in _folders(files, month.parts)
         for file in files.listing((*month.parts, name))
         if _is_manifest(file)
     ]
@@ -270,12 +346,16 @@ def _status_files(files: Files, month: ReportMonth) -> tuple[FileStat, ...]:
 
 
 def _listing(files: Files, parts: tuple[str, ...]) -> list[FileStat]:
-    return files.listing(parts) if not parts or parts[-1] in files.folders(parts[:-1]) else []
+    return files.listing(parts) if _is_there(files, parts) else []
 
 
 def _folders(files: Files, parts: tuple[str, ...]) -> list[str]:
-    known = not parts or parts[-1] in files.folders(parts[:-1])
-    return files.folders(parts) if known else []
+    return files.folders(parts) if _is_there(files, parts) else []
+
+
+def _is_there(files: Files, parts: tuple[str, ...]) -> bool:
+    """Every folder on the way is a real one, and listed."""
+    return not parts or (_is_there(files, parts[:-1]) and parts[-1] in files.folders(parts[:-1]))
 
 
 def _is_beside(name: str) -> bool:

@@ -11,6 +11,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ MAP_COLUMNS = frozenset({"product", "resource_tags", "cost_category", "discount"
 RATIO_MAX = 200
 """CUR text compresses 20 to 40 times; a file that unpacks to more than this is a bomb."""
 _HEADER_MAX = 1 << 20
+_BILLING_PERIOD = "bill_billing_period_start_date"
+_DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-01", re.ASCII)
 _MARK_BEGIN, _MARK_END = "\ufdd0", "\ufdd1"  # noncharacters: no delivered text can hold them
 _BLOCK = 1 << 20
 
@@ -273,6 +276,22 @@ def _typed(source: exp.Table, columns: dict[str, str], *, marked: bool = False) 
         exp.alias_(every if lost else nothing, cur_schema.LOST),
     ]
     return exp.Select().from_(source).select(*selected, copy=False)
+
+
+def billing_days(path: Path, kind: Format) -> set[str]:
+    """First days of the billing months that the first lines of a CSV file name, `YYYY-MM-DD`.
+
+    As far as they can be read: what is wrong with them is said when the file is converted.
+    """
+    with opened(path, kind) as stream:
+        text = stream.read(_HEADER_MAX).decode("utf-8-sig", errors="replace")
+    lines = list(csv.reader(io.StringIO(text.rpartition("\n")[0], newline="")))
+    columns = list(names.flat_names(lines[0], frozenset(), subject=path.name).values()) if lines else []
+    if _BILLING_PERIOD not in columns:
+        return set()
+    at = columns.index(_BILLING_PERIOD)
+    found = {line[at][:10].strip() for line in lines[1:] if len(line) > at}
+    return {day for day in found if _DAY.fullmatch(day)}
 
 
 def _value(header: str, column: cur_schema.Column | None, text: exp.Expr) -> exp.Expr:

@@ -15,6 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from cops_dagster.cur import layout
+from cops_dagster.cur.files import FileStat
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import known
 from cops_dagster.ledger.books import Books
@@ -27,7 +28,10 @@ from cops_dagster.stores.admin import now
 
 ROUNDS = 5
 """How often a delivery that changes while it is read is read again, before the month is delayed."""
-WAITING = ("E-DELIVERY-TORN", "E-DELIVERY-UPDATING", "E-EMPTY", "E-SHRINK", "E-GROWTH", *UNPRICED)
+WAITING = (
+    "E-DELIVERY-TORN", "E-DELIVERY-UPDATING", "E-MANIFEST-MISSING", "E-EMPTY", "E-SHRINK", "E-GROWTH",
+    *UNPRICED,
+)  # fmt: skip
 """Refusals that time or a person resolves: the month is `delayed`, nothing has failed."""
 
 
@@ -60,20 +64,26 @@ def roots(books: Books, period: Period | None = None) -> list[stored.Folder]:
     Raises:
         CopsError: `E-AWS-DENIED`, `E-AWS-THROTTLED`, `E-AWS-UNREACHABLE`, `E-SOURCE-UNKNOWN`.
     """
-    found = [stored.Folder(_fetched(books, root, period)) for root in books.settings.report_roots]
+    found = []
+    for root in books.settings.report_roots:
+        fetched(books, root, period)
+        found.append(folder_of(books, root))
     if books.settings.deliveries_root.is_dir():
         found.append(stored.Folder(books.settings.deliveries_root))
     return found
 
 
-def _fetched(books: Books, root: str, period: Period | None) -> Path:
-    if not root.startswith("s3://"):
-        return Path(root)
-    from cops_dagster.stores import s3_reports
+def folder_of(books: Books, root: str) -> stored.Folder:
+    """The folder that shows a report root here: itself, or what was fetched of one in S3."""
+    return stored.Folder(books.settings.fetched_place(root) if root.startswith("s3://") else Path(root))
 
-    place = books.settings.fetched_place(root)
-    s3_reports.fetch(root, place, period)
-    return place
+
+def fetched(books: Books, root: str, period: Period | None = None) -> None:
+    """Brings the manifests of a root in S3, and the files of one month, into the home."""
+    if root.startswith("s3://"):
+        from cops_dagster.stores import s3_reports
+
+        s3_reports.fetch(root, books.settings.fetched_place(root), period)
 
 
 def months(books: Books) -> list[layout.ReportMonth]:
@@ -91,6 +101,8 @@ def unchanged(books: Books, con: sa.Connection, period: Period) -> bool:
         return False
     lying: set[str] = set()
     for root, month in _places(books, period):
+        if _is_no_delivery(books, root, month):
+            continue
         found = layout.find(root, month)
         if found.refusals or found.newest is None:
             return False
@@ -117,16 +129,79 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
             `delivery_is_complete` stops the run.
     """
     places = _places(books, period)
-    if not places:
-        named = ", ".join(books.settings.report_roots) or "none (COPS_CUR is not set)"
-        raise CopsError(
-            "E-PERIOD-UNKNOWN",
-            f"period {period}",
-            expected="a delivery of that month in a report root",
-            found=f"none; report roots: {named}",
-            next_step="check COPS_CUR, or hand files over with `cops deliver`",
+    seen = [
+        _look_at(books, root, month, log=log)
+        for root, month in places
+        if not _is_no_delivery(books, root, month)
+    ]
+    if not seen:
+        raise _unknown(books, period, [month for _, month in places])
+    return seen
+
+
+def _is_no_delivery(books: Books, root: stored.Folder, month: layout.ReportMonth) -> bool:
+    """A month's folder without a manifest whose files, if any, were handed over with `cops deliver`.
+
+    It stands in no other source's way: handing over was the way out that its refusal named.
+    """
+    if layout.manifest_files(root, month):
+        return False
+    handed = {(file.name, file.size): file.version for file in _handed_over(books, month.period)}
+    return all(  # a file that was written after the copy is another one
+        file.version <= handed.get((file.name, file.size), -1) for file in layout.unclaimed(root, month)
+    )
+
+
+def _handed_over(books: Books, period: Period) -> list[FileStat]:
+    if not books.settings.deliveries_root.is_dir():
+        return []
+    ours = stored.Folder(books.settings.deliveries_root)
+    newest = [layout.find(ours, month).newest for month in layout.months(ours) if month.period == period]
+    return [file for delivered in newest if delivered for file in delivered.files]
+
+
+def _unknown(books: Books, period: Period, empty: list[layout.ReportMonth]) -> CopsError:
+    roots = books.settings.report_roots
+    found = f"none; report roots: {', '.join(roots) or 'none (COPS_CUR is not set)'}"
+    next_step = "check COPS_CUR, or hand files over with `cops deliver`"
+    if empty:
+        found = f"the empty folder {'/'.join(empty[0].parts)}; report roots: {', '.join(roots)}"
+        next_step = "sync the month's files and their manifest into it, then run again"
+    for root in roots:
+        if said := misplaced(books, root):
+            found, next_step = said
+            break
+    return CopsError(
+        "E-PERIOD-UNKNOWN", f"period {period}", expected="a delivery of that month in a report root",
+        found=found, next_step=next_step,
+    )  # fmt: skip
+
+
+def misplaced(books: Books, root: str) -> tuple[str, str] | None:
+    """What is wrong with a report root that shows no month at all, and what to do; else `None`.
+
+    A month's own folder, or one inside it, was named instead of the report's; or data files lie there
+    without the folder of a month.
+
+    Raises:
+        CopsError: what `roots` raises of one that cannot be read.
+    """
+    folder = folder_of(books, root)
+    if layout.months(folder):
+        return None
+    is_s3 = root.startswith("s3://")
+    parts = root.removeprefix("s3://").strip("/").split("/") if is_s3 else Path(root).absolute().parts
+    above = layout.above_month(parts)
+    if above:
+        name = f"s3://{'/'.join(above)}" if is_s3 else str(Path(*above))
+        return f"{root} is a month's folder, or lies in one", f"name the folder above it in COPS_CUR: {name}"
+    files = [file.name for file in folder.listing(()) if layout.is_data(file.name)]
+    if files:
+        return (
+            f"{len(files)} data file(s) directly in {root}, in no month's folder",
+            f"hand them over: cops deliver {root}/{files[0]} … --period YYYY-MM",
         )
-    return [_look_at(books, root, month, log=log) for root, month in places]
+    return None
 
 
 def _places(books: Books, period: Period) -> list[tuple[stored.Folder, layout.ReportMonth]]:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import date
 from pathlib import Path
 
 from cops_dagster.cur import formats
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.convert import header_names
+from cops_dagster.lake.convert import billing_days, header_names
+from cops_dagster.lake.delivered import DeliveredFiles, lines_query
 from cops_dagster.lake.footers import inspect
+from cops_dagster.lake.namespace import view
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -34,8 +37,9 @@ def deliver(books: Books, paths: list[Path], period: Period, *, source_id: str =
     written, last: a crash in between leaves no delivery. The same files again are the same delivery.
 
     Raises:
-        CopsError: `E-FILE` for what is no regular file, `E-CHUNK-DUP`, `E-FORMAT`; what the lines hold is
-            judged when the period is materialised.
+        CopsError: `E-FILE` for what is no regular file, `E-CHUNK-DUP`, `E-FORMAT`, `E-SCHEMA-MISSING`,
+            `E-MANIFEST-SCOPE` for lines of another month (of CSV the first lines are looked at); what else
+            the lines hold is judged when the period is materialised.
     """
     for path in paths:
         if not path.is_file() or path.is_symlink():
@@ -51,7 +55,7 @@ def deliver(books: Books, paths: list[Path], period: Period, *, source_id: str =
         )  # fmt: skip
     subject = f"delivery {source_id} {period}"
     kind = _format(paths, subject)
-    _check_columns(books, paths, kind, subject)
+    _check_lines(books, paths, kind, period, subject)
     digests = stored.sha256_all(paths)
     assembly = digest(str(period), list(zip(names, digests, strict=True)))[:32]
     folder = books.settings.deliveries_root / source_id / f"{_day(period)}-{_day(period.next())}"
@@ -89,11 +93,15 @@ def _format(paths: list[Path], subject: str) -> formats.Format:
     return kinds.pop()
 
 
-def _check_columns(books: Books, paths: list[Path], kind: formats.Format, subject: str) -> None:
+def _check_lines(books: Books, paths: list[Path], kind: formats.Format, period: Period, subject: str) -> None:
     """Refuses at once what no ledger can be made of, while the person who hands it over is there."""
     if kind == "parquet":
         with books.reader(subject, paths, books.settings.converted_root) as engine:
             columns, _ = inspect(engine, paths, subject=subject)
+            cur_schema.require(columns, subject=subject)
+            files = DeliveredFiles("", "", columns, tuple(paths), (), ())
+            view(engine, "delivered_lines", lines_query(files))
+            months = [one for (one,) in engine.fetch("find_billing_periods").rows if one]
     else:
         names = [name for path in paths for name in header_names(path, kind, subject=subject)]
         known = {name: cur_schema.BY_NAME.get(name) for name in names}
@@ -101,7 +109,22 @@ def _check_columns(books: Books, paths: list[Path], kind: formats.Format, subjec
             name: Sent(column.data_type if column else "varchar", ((name, None),))
             for name, column in known.items()
         }
-    cur_schema.require(columns, subject=subject)
+        cur_schema.require(columns, subject=subject)
+        months = [date.fromisoformat(day) for path in paths for day in billing_days(path, kind)]
+    _check_period({Period.of(month) for month in months}, period, subject)
+
+
+def _check_period(found: set[Period], period: Period, subject: str) -> None:
+    others = sorted(found - {period})
+    if not others:
+        return
+    told = ", ".join(str(one) for one in sorted(found))
+    raise CopsError(
+        "E-MANIFEST-SCOPE", subject, expected=f"lines of {period}, as --period says",
+        found=f"lines of billing period {told}",
+        next_step=f"hand them over as what they are: --period {others[0]}" if len(found) == 1
+        else "hand over the files of each month by themselves",
+    )  # fmt: skip
 
 
 def _copy_in(paths: list[Path], folder: Path) -> None:

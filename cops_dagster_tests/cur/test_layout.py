@@ -169,7 +169,7 @@ TABLES = {
         ./r-1.parquet
         ./a1/r-1.parquet
         """,
-        "nothing",
+        "nothing ! E-MANIFEST-MISSING",
     ),
 }
 
@@ -284,7 +284,7 @@ def test_links_to_folders_and_manifests_are_not_followed(tmp_path: Path) -> None
         tmp_path / "outside" / "20250801-20250901" / "r-Manifest.json"
     )
     assert [month.parts for month in layout.months(Folder(root))] == [("20250901-20251001",)]
-    assert shown(tmp_path, find(root, ("20250901-20251001",))) == "nothing"
+    assert shown(tmp_path, find(root, ("20250901-20251001",))) == "nothing ! E-MANIFEST-MISSING"
 
 
 def test_a_manifest_that_became_a_link_after_it_was_listed_is_not_read(tmp_path: Path) -> None:
@@ -353,3 +353,48 @@ def test_a_report_root_that_is_not_there_is_refused_and_an_empty_one_allowed(tmp
     with pytest.raises(CopsError, match="E-SOURCE-UNKNOWN"):
         layout.months(Folder(tmp_path / "nowhere"))
     assert layout.months(Folder(tmp_path)) == []
+
+
+def test_data_of_an_export_without_its_metadata_folder_is_a_month_whose_manifest_is_missing(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "export" / "data" / "BILLING_PERIOD=2025-09" / "x-1"
+    data.mkdir(parents=True)
+    (data / "e-00001.snappy.parquet").write_bytes(b"PAR1")
+    (month,) = layout.months(Folder(tmp_path))
+    assert (month.source_id, str(month.period), month.kind) == ("export", "2025-09", "data_exports")
+    (refusal,) = layout.find(Folder(tmp_path), month).refusals
+    assert refusal.found == "1 file(s) in export/data/BILLING_PERIOD=2025-09/x-1, no manifest"
+    assert "export/metadata/BILLING_PERIOD=2025-09/*-Manifest.json" in refusal.next_step
+
+
+def test_an_export_with_both_halves_is_one_month(tmp_path: Path) -> None:
+    for half in ("data", "metadata"):
+        (tmp_path / "export" / half / "BILLING_PERIOD=2025-09").mkdir(parents=True)
+    assert len(layout.months(Folder(tmp_path))) == 1
+
+
+def test_an_empty_folder_of_a_month_is_no_delivery_and_no_refusal(tmp_path: Path) -> None:
+    tmp_path.joinpath(*SEPTEMBER).mkdir(parents=True)
+    assert shown(tmp_path, find(tmp_path)) == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("path", "above"),
+    [
+        ("billing/report/20250901-20251001", "billing/report"),
+        ("billing/report/20250901-20251001/assembly", "billing/report"),
+        ("billing/report/report/year=2025/month=9", "billing/report/report"),
+        ("billing/report/report/year=2025", "billing/report/report"),
+        ("billing/export/data/BILLING_PERIOD=2025-09", "billing/export"),
+        ("billing/export/metadata", "billing/export"),
+        ("billing/export/data", "billing/export"),
+        ("20250901-20251001", ""),
+        ("billing/report", None),
+        ("billing/20251301-20260101", None),
+        ("", None),
+    ],
+)
+def test_the_folder_that_should_have_been_named_lies_above_the_month(path: str, above: str | None) -> None:
+    found = layout.above_month(path.split("/"))
+    assert (None if found is None else "/".join(found)) == above
