@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from cops_dagster.ledger.books import Books
     from cops_dagster.settings import Settings
+
+
+CONFIG = Path("cops.toml")
 
 
 def init(
@@ -31,37 +35,34 @@ def init(
 
     current = settings.current()
     asks = sys.stdin.isatty() and not json
-    written: list[Path] = []
-    if not current.cur and (cur or asks):
-        cur = cur or typer.prompt("Where does AWS deliver the report? a folder or s3://bucket/prefix")
-        if not cur.startswith(("s3://", "file:")):
-            cur = str(Path(cur).expanduser().absolute())  # the next command may start elsewhere
-        actor = actor or (
-            typer.prompt("Who decides?", default=current.actor_name) if asks else current.actor_name
-        )
-        first = current.first_period or _first(current.model_copy(update={"cur": cur}))
-        if setup.write_config(
-            Path("cops.toml"), cur=cur, home=str(current.home), actor=actor, first_period=first
-        ):
-            written.append(Path("cops.toml"))
-        written += setup.write_inputs(Path("inputs"), first_period=first, actor=actor)
-        current = current.model_copy(update={"cur": cur, "actor": actor, "first_period": first})
+    is_new = not CONFIG.is_file() and not current.cur
+    given = _given(current, cur, actor, asks=asks, is_new=is_new)
+    current = current.model_copy(update={name: given[name] for name in ("cur", "actor") if name in given})
     books = open_books(current)
     dagster_home(books.settings.home)
     reached = setup.reach(books)
+    tags = setup.delivered_tags(books) if all(one.is_good for one in reached) else []
+    question = setup.tag_question(current.tags.tenant_id, tags)
+    tag = _tag_of(question.found, tags) if question and asks else None
+    written = []
+    if (given or is_new or tag) and setup.write_config(CONFIG, given, tenant_tag=tag):
+        written.append(CONFIG)
+    if not setup.has_rules(books):
+        written += setup.write_inputs(Path("inputs"), actor=current.actor_name)
+    shown = [*reached, question] if question and not tag else reached
     if json:
         output.as_json(
             {
                 "home": str(current.home),
                 "written": [str(path) for path in written],
-                "reached": [asdict(one) for one in reached],
+                "reached": [asdict(one) for one in shown],
             }
         )
     else:
         output.table(
             "",
             ["what", "", "found", "what to do"],
-            [[one.what, "ok" if one.is_good else "NOT", one.found, one.next_step] for one in reached],
+            [[one.what, "ok" if one.is_good else "NOT", one.found, one.next_step] for one in shown],
         )
         for path in written:
             output.say(f"written: {path}")
@@ -69,22 +70,72 @@ def init(
         if written:
             output.say(
                 "next: put your tenants into inputs/tenants.csv; cops admin load inputs; cops materialize"
-                f" {current.first_period}"
+                f" {_first(books)}"
             )
-    if not all(one.is_good for one in reached if one.what != "report roots" or current.cur):
+    if not all(one.is_good for one in reached if one.what != "report root" or current.cur):
         raise typer.Exit(1)
 
 
-def _first(current: Settings) -> str:
+def _given(
+    current: Settings, cur: str | None, actor: str | None, *, asks: bool, is_new: bool
+) -> dict[str, str]:
+    """What is to be written: options, and answers to what is not set yet."""
+    if asks and not cur and not current.cur:
+        cur = str(typer.prompt("Where does AWS deliver the report? a folder or s3://bucket/prefix"))
+    if asks and not actor and is_new:
+        actor = str(typer.prompt("Who decides?", default=current.actor_name))
+    given = {"cur": _place(cur)} if cur else {}
+    if is_new:
+        given |= {"home": str(current.home), "actor": actor or current.actor_name}
+    elif actor:
+        given["actor"] = actor
+    return {name: value for name, value in given.items() if not _stands(current, name, value)}
+
+
+def _place(cur: str) -> str:
+    """Report roots that the next command finds too, wherever it starts."""
+    roots = [root.strip() for root in cur.split(",") if root.strip()]
+    return ",".join(
+        root if root.startswith(("s3://", "file:")) else str(Path(root).expanduser().absolute())
+        for root in roots
+    )
+
+
+def _stands(current: Settings, name: str, value: str) -> bool:
+    """Whether a setting says so already; an option that contradicts what is set is refused."""
+    from cops_dagster.errors import CopsError
+
+    stands = getattr(current, name) if name in ("cur", "actor") else None
+    if not stands:
+        return False
+    if value not in (stands, _place(stands) if name == "cur" else stands):
+        raise CopsError(
+            "E-SETTING", f"setting {name}", expected=f"{stands!r}, as it is set already", found=value,
+            next_step=f"correct COPS_{name.upper()} or cops.toml, or leave --{name} out",
+        )  # fmt: skip
+    return True
+
+
+def _tag_of(said: str, tags: list[str]) -> str | None:
+    """Which tag names the tenant, as a person says; an empty answer leaves it for later."""
+    from cops_dagster.cli import output
+
+    output.say(f"{said}\ntags of the newest delivery: {', '.join(tags)}")
+    while True:
+        asked = typer.prompt("Which tag names the tenant? (empty: later)", default="", show_default=False)
+        if not asked or asked in tags:
+            return str(asked) or None
+
+
+def _first(books: Books) -> str:
     """The oldest month that lies in the report roots; this month while there is none."""
     from datetime import UTC, datetime
 
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import deliver
-    from cops_dagster.ledger.books import open_books
 
     try:
-        months = deliver.months(open_books(current))
+        months = deliver.months(books)
     except CopsError:
         months = []
     return str(months[0].period) if months else f"{datetime.now(UTC):%Y-%m}"

@@ -9,24 +9,39 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
+import sqlalchemy as sa
+
+from cops_dagster.cur import formats, layout
 from cops_dagster.errors import CopsError
+from cops_dagster.lake.convert import header_names
+from cops_dagster.lake.footers import inspect
 from cops_dagster.ledger import deliver
 from cops_dagster.ledger.books import Books
+from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import open_objects
 
+TAGS_SHOWN = 8
+"""Delivered tags that are named when none comes near: a real month may have hundreds."""
+
+SINCE = "2000-01-01"
+"""From when the default plan and rule hold: the oldest month there can be, so that history that is copied in
+later has a rule too. A rule cannot be given an earlier date once it was used."""
 INPUTS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "plans": (("plan_id", "effective_from", "markup_bps"), ("standard", "{first}-01", "0")),
+    "plans": (("plan_id", "effective_from", "markup_bps"), ("standard", SINCE, "0")),
     "tenants": (("tenant_id", "name", "plan_id", "active_from"),),
     "allocation_rules": (
         (
             "rule_id", "version", "effective_from", "priority", "match_service", "match_charge_class",
             "method", "key_name", "shares", "on_zero_key", "approved_by",
         ),
-        ("by_direct_cost", "1", "{first}-01", "100", "", "", "proportional_cost", "", "", "hold", "{actor}"),
+        ("by_direct_cost", "1", SINCE, "100", "", "", "proportional_cost", "", "", "hold", "{actor}"),
     ),
 }  # fmt: skip
 """Default inputs: one plan without markup, no tenant yet, one rule that splits every pool by direct cost."""
@@ -42,38 +57,84 @@ class Reached:
     next_step: str = ""
 
 
-def write_config(path: Path, *, cur: str, home: str, actor: str, first_period: str | None) -> bool:
-    """Writes `cops.toml` unless there is one."""
+def write_config(path: Path, given: Mapping[str, str], *, tenant_tag: str | None = None) -> bool:
+    """Writes settings into `cops.toml`, or adds those that an existing one lacks; whether it changed.
+
+    What stands in the file stays: settings go above it, a section below.
+
+    Raises:
+        CopsError: `E-SETTING` when the file sets one of them to something else, or is no TOML.
+    """
+    there = path.read_text(encoding="utf-8") if path.is_file() else None
+    try:
+        stands = tomllib.loads(there or "")
+    except tomllib.TOMLDecodeError as problem:
+        raise _other_value(path, "", "TOML", str(problem)) from None
+    for name, value in given.items():
+        if stands.get(name, value) != value:
+            raise _other_value(path, name, json.dumps(value, ensure_ascii=False), repr(stands[name]))
     lines = [
-        "# Settings of COPS; the README lists all. Secrets stand in the environment, never here.",
-        f"cur = {json.dumps(cur, ensure_ascii=False)}",
-        f"home = {json.dumps(home, ensure_ascii=False)}",
-        f"actor = {json.dumps(actor, ensure_ascii=False)}",
+        f"{name} = {json.dumps(value, ensure_ascii=False)}"
+        for name, value in given.items()
+        if name not in stands
     ]
-    if first_period:
-        lines.append(f"first_period = {json.dumps(first_period)}")
-    return _write(path, "\n".join(lines) + "\n")
+    section = []
+    if tenant_tag and "tags" not in stands:
+        section = ["", "[tags]", f"tenant_id = {json.dumps([tenant_tag])}"]
+    if there is None:
+        lines.insert(
+            0, "# Settings of COPS; the README lists all. Secrets stand in the environment, never here."
+        )
+        if "cur" not in given:
+            lines.append('# cur = "s3://bucket/prefix"   where AWS delivers the report: this, or a folder')
+    if not lines and not section:
+        return False
+    whole = ["\n".join(lines), (there or "").strip("\n"), "\n".join(section).strip("\n")]
+    unfinished = path.with_name(f".{path.name}.partial")
+    unfinished.write_text("\n\n".join(part for part in whole if part) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+    return True
 
 
-def write_inputs(folder: Path, *, first_period: str, actor: str) -> list[Path]:
+def _other_value(path: Path, name: str, expected: str, found: str) -> CopsError:
+    return CopsError(
+        "E-SETTING", f"{path}{f', setting {name}' if name else ''}", expected=expected, found=found,
+        next_step=f"edit {path}, or leave the option out",
+    )  # fmt: skip
+
+
+def write_inputs(folder: Path, *, actor: str) -> list[Path]:
     """Writes default plans, tenants and rules as CSV; those that are there already stay as they are."""
     written = []
     for name, rows in INPUTS.items():
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(
-            [cell.format(first=first_period, actor=actor) for cell in row] for row in rows
+            [cell.format(actor=actor) for cell in row] for row in rows
         )
         if _write(folder / f"{name}.csv", text.getvalue()):
             written.append(folder / f"{name}.csv")
     return written
 
 
+def has_rules(books: Books) -> bool:
+    """Whether a rule was loaded: then nobody needs default inputs any more."""
+    with books.admin.read() as con:
+        return con.execute(sa.select(t.allocation_rules.c.rule_id).limit(1)).first() is not None
+
+
 def reach(books: Books) -> list[Reached]:
-    """Asks the report roots, the lake and the evidence store, each once; nothing is written there."""
-    found = [
-        _asked("admin database", lambda: _database(books)),
-        _asked("report roots", lambda: _roots(books)),
-    ]
+    """Asks every report root, the lake and the evidence store, each once; nothing is written there.
+
+    Of the newest delivery in a folder one file is read, as a run reads it.
+    """
+    found = [_asked("admin database", lambda: _database(books))]
+    for root in books.settings.report_roots:
+        found.append(_asked("report root", partial(_root, books, root)))
+    if not books.settings.report_roots:
+        found.append(Reached(
+            "report root", False, "none is set",
+            'write cur = "s3://bucket/prefix" or a folder into cops.toml, or: cops init --cur FOLDER',
+        ))  # fmt: skip
     place = books.lake.place
     if place is not None:
         found.append(_asked("lake", lambda: _listed(place.uri(""), list(place.listed("")))))
@@ -84,22 +145,78 @@ def reach(books: Books) -> list[Reached]:
     return found
 
 
+def tag_question(mapped: Sequence[str], delivered: Sequence[str]) -> Reached | None:
+    """What to ask when a delivery has tags, and none of those that are to name the tenant; else `None`."""
+    if not delivered or set(mapped) & set(delivered) or not mapped:
+        return None
+    near = [name for wanted in mapped for name in get_close_matches(wanted, delivered, n=2)]
+    likely = near or sorted(delivered)[:TAGS_SHOWN]
+    shown = ", ".join(likely)
+    return Reached(
+        "tags", False, f"no delivery has {', '.join(mapped)}; {'near' if near else 'delivered'}: {shown}",
+        f'say in cops.toml which tag names the tenant: [tags] tenant_id = ["{likely[0]}"]',
+    )  # fmt: skip
+
+
+def delivered_tags(books: Books) -> list[str]:
+    """Tags on resources that the newest delivery in a folder carries, as `[tags]` names them.
+
+    Of a report in S3 nothing is known before its first run: its files are not fetched for a question.
+    """
+    newest = [_newest(books, root) for root in books.settings.report_roots if not root.startswith("s3://")]
+    found = max((one for one in newest if one), key=lambda one: one.period, default=None)
+    prefix = "resource_tags_"
+    names = _columns(books, found) if found else []
+    return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+
+
+def _newest(books: Books, root: str) -> layout.Delivered | None:
+    folder = deliver.folder_of(books, root)
+    for month in reversed(layout.months(folder)):
+        newest = layout.find(folder, month).newest
+        if newest:
+            return newest
+    return None
+
+
+def _columns(books: Books, delivered: layout.Delivered) -> list[str]:
+    """Column names of a delivery's first file, under Athena names."""
+    path, subject = Path(delivered.files[0].path), f"delivery {delivered.source_id} {delivered.period}"
+    with path.open("rb") as stream:
+        head = stream.read(formats.HEAD_BYTES)
+    kind = formats.check(head, delivered.files[0].size, path.name, delivered.compression, subject=subject)
+    if kind != "parquet":
+        return header_names(path, kind, subject=subject)
+    with books.reader(subject, [path], books.settings.converted_root) as engine:
+        columns, _ = inspect(engine, [path], subject=subject)
+    return list(columns)
+
+
 def _database(books: Books) -> str:
     with books.admin.read():
         return books.admin.engine.url.render_as_string(hide_password=True)
 
 
-def _roots(books: Books) -> str:
-    if not books.settings.report_roots:
-        raise CopsError(
-            "E-SOURCE-UNKNOWN", "report roots", expected="where AWS delivers the report", found="none is set",
-            next_step="set cur in cops.toml, such as s3://bucket/prefix or a folder",
-        )  # fmt: skip
-    months = deliver.months(books)
+def _root(books: Books, root: str) -> str:
+    deliver.fetched(books, root)
+    months = layout.months(deliver.folder_of(books, root))
     if not months:
-        return "no delivery yet"
+        said = deliver.misplaced(books, root)
+        if said:
+            raise CopsError(
+                "E-SOURCE-UNKNOWN", f"report root {root}", expected="the folder above the months' folders",
+                found=said[0], next_step=said[1],
+            )  # fmt: skip
+        return f"{root}: no delivery yet"
+    newest = _newest(books, root)
+    if newest is None:
+        refusals = layout.find(deliver.folder_of(books, root), months[-1]).refusals
+        if refusals:
+            raise refusals[0]
+    elif not root.startswith("s3://"):
+        _columns(books, newest)
     sources = {month.source_id for month in months}
-    return f"{months[0].period} to {months[-1].period} from {len(sources)} source(s)"
+    return f"{root}: {months[0].period} to {months[-1].period} from {len(sources)} source(s)"
 
 
 def _listed(place: str, names: list[str]) -> str:
@@ -110,7 +227,11 @@ def _asked(what: str, ask: Callable[[], str]) -> Reached:
     try:
         return Reached(what, True, ask())
     except CopsError as problem:
-        return Reached(what, False, f"{problem.code}: {problem.found}", problem.next_step)
+        return Reached(what, False, f"{problem.code}: {problem.subject}: {problem.found}", problem.next_step)
+    except OSError as problem:
+        return Reached(
+            what, False, f"{problem.filename}: {problem.strerror}", "correct the path, or the rights on it"
+        )
 
 
 def _write(path: Path, text: str) -> bool:
