@@ -19,7 +19,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import frames
 from cops_dagster.ledger.load import LoadReport, load
 from cops_dagster.period import Period
-from cops_dagster.settings import Tags
+from cops_dagster.policy import Tags
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, now, open_admin
 from cops_dagster_tests.deliveries import force_state
