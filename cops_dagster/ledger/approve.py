@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import exceptions, freeze
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -82,6 +83,7 @@ def approve(books: Books, subject: str, *, reason: str) -> Approved:
             `E-ADJUSTMENT-STALE` when the books changed since the adjustment was proposed;
             `E-UNDECIDED` for an exception that nobody decided on; `E-FREEZE-CAUSE`.
     """
+    require_policy(books)
     if not reason.strip():
         raise CopsError(
             "E-PARAM", "reason", expected="why this is right, in words", found="nothing",

@@ -17,6 +17,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.convert import header_names
 from cops_dagster.lake.footers import inspect
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
@@ -37,6 +38,7 @@ def deliver(books: Books, paths: list[Path], period: Period, *, source_id: str =
         CopsError: `E-FILE` for what is no regular file, `E-CHUNK-DUP`, `E-FORMAT`; what the lines hold is
             judged when the period is materialised.
     """
+    require_policy(books)
     for path in paths:
         if not path.is_file() or path.is_symlink():
             raise CopsError(
