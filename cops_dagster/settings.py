@@ -285,6 +285,7 @@ def load(**overrides: object) -> Settings:
     """Settings of this process. Raises `E-SETTING` naming the setting that is wrong, and where it stands."""
     written = _written()
     settings_words.refuse_written_secrets(written)
+    settings_words.refuse_misspelt(written, Settings)
     made = _made(written, lambda: Settings(**overrides))  # type: ignore[arg-type]
     for name in made.given_policy:
         section, _, setting = name.partition(".")

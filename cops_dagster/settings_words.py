@@ -131,6 +131,28 @@ def no_json(written: Written, kind: type[BaseModel]) -> CopsError:
     return _refusal("settings", _README, "a variable that is no JSON", "correct the COPS_ variables")
 
 
+_OTHER_VARIABLES = ("COPS_CONFIG",)
+
+
+def refuse_misspelt(written: Written, kind: type[BaseModel]) -> None:
+    """Refuses a variable that looks like a setting and is none: it would be passed over in silence.
+
+    Other programs may have variables of their own that begin with `COPS_`.
+    """
+    known = [*_OTHER_VARIABLES, *(variable_of((name,)) for name in kind.model_fields)]
+    for variable in sorted(written.environment):
+        first, has_more, rest = variable.partition("__")
+        if first in known or (first in _OTHER_VARIABLES and not has_more):
+            continue
+        near = difflib.get_close_matches(first, known, n=1, cutoff=0.5 if has_more else 0.85)
+        if near:
+            raise _refusal(
+                f"variable {variable}", "a setting that exists (README, Settings)",
+                f"no such setting; did you mean {near[0]}{has_more}{rest}?",
+                f"correct {variable}, or unset it",
+            )  # fmt: skip
+
+
 def refuse_unknown(written: Written, kind: type[BaseModel]) -> None:
     """Refuses a file that has a setting at its top which does not exist."""
     for name in written.data:

@@ -325,6 +325,28 @@ def test_a_wrong_variable_is_named(variable: str, value: str, expected: str, mon
     assert refusal.value.next_step == f"correct {variable}"
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("COPS_TAG__TENANT_ID", "COPS_TAGS__TENANT_ID"), ("COPS_CHARGES__BASIS", "COPS_CHARGE__BASIS"),
+        ("COPS_HOMES", "COPS_HOME"), ("COPS_ADMINDB", "COPS_ADMIN_DB"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_variable_is_not_passed_over(variable: str, meant: str, monkeypatch: Patch) -> None:
+    """The first run would have adopted the default in its place."""
+    monkeypatch.setenv(variable, "x")
+    with pytest.raises(CopsError, match=rf"did you mean {meant}\?"):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    "variable", ["COPS_DB_PASSWORD", "COPS_LOG_BUCKET", "COPS_TEST_POSTGRES_URL", "COPS_X"]
+)
+def test_a_variable_of_another_program_is_its_own_affair(variable: str, monkeypatch: Patch) -> None:
+    monkeypatch.setenv(variable, "x")
+    assert settings.load()
+
+
 def test_a_file_in_another_encoding_says_which_line(toml: Path) -> None:
     toml.write_bytes(b'cur = "x"\nactor = "J\xfcrgen"\n')
     with pytest.raises(CopsError, match=r"line 2 is in another encoding.*UTF-8"):
