@@ -53,6 +53,9 @@ ui: $(STAMP) ## Dagster on what `make demo` made (PORT=3000)
 	@mkdir -p "$${COPS_HOME:-.cops}/dagster"; \
 	export COPS_HOME=$$(cd "$${COPS_HOME:-.cops}" && pwd) DAGSTER_HOME; \
 	DAGSTER_HOME=$$COPS_HOME/dagster; \
+	if [ -z "$${COPS_CONFIG:-}" ] && [ -f "$$COPS_HOME/../cops.toml" ]; then \
+	  export COPS_CONFIG=$$(cd "$$COPS_HOME/.." && pwd)/cops.toml; \
+	fi; \
 	[ -f "$$DAGSTER_HOME/dagster.yaml" ] || cp dagster.yaml "$$DAGSTER_HOME/"; \
 	exec $(BIN)/dagster dev -w workspace.yaml -p $(PORT)
 

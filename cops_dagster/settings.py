@@ -1,23 +1,25 @@
 """Every setting, typed, in one object. From `COPS_*`, else `cops.toml` (path in `COPS_CONFIG`).
 
-Belongs here: names, defaults and validation of settings. This is the only module that reads the
-environment. Nested settings are written `COPS_TAGS__TENANT_ID='["user_tenant_id"]'`.
+Belongs here: names, defaults and validation of settings, and where each was given. This is the only module
+that reads the environment. Nested settings are written `COPS_TAGS__TENANT_ID='["user_tenant_id"]'`. Does not
+belong here: what decides numbers (`policy.py`; it is given here and kept in the books), how a wrong setting
+is told (`settings_words.py`).
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
-from decimal import Decimal
+import pwd
+import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -25,100 +27,51 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
+from cops_dagster import settings_words
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
-
-ChargeBasis = Literal["unblended", "amortized", "net_amortized"]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Tags(_Section):
-    """Which tags name the tenant, plan and component, and how their values are spelled.
-
-    The first non-empty wins. `user_tenant_id` is the key `tenant_id` on the resource, else on the account,
-    else as a cost category; a full column name (`account_tag_team`) is that column alone. Values are trimmed,
-    brought to `unicode_form` and, with `fold_case`, compared without case.
-    """
-
-    tenant_id: tuple[str, ...] = ("user_tenant_id",)
-    plan_id: tuple[str, ...] = ("user_plan_id",)
-    service_component: tuple[str, ...] = ("user_service_component",)
-    fold_case: bool = False
-    unicode_form: Literal["NFC", "as_sent"] = "NFC"
-    inherit: bool = True
-
-    @field_validator("tenant_id", "plan_id", "service_component")
-    @classmethod
-    def _column_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if not name.isascii() or not name.replace("_", "a").isalnum() or name != name.lower():
-                raise ValueError(f"{name!r} is not a tag column such as user_tenant_id")
-        return names
+from cops_dagster.policy import (
+    NAMES,
+    BudgetLevels,
+    Charge,
+    Coverage,
+    Delivery,
+    Lateness,
+    Policy,
+    Recon,
+    Section,
+    Tags,
+    nested,
+)
+from cops_dagster.settings_words import Written
 
 
-class Delivery(_Section):
-    """How far a new delivery of a month may differ before a person must approve it."""
+class Budgets(BudgetLevels):
+    """Budget levels (policy); and the account whose AWS Budgets are read beside, if any."""
 
-    shrink_pct: Decimal = Decimal(20)
-    growth_pct: Decimal = Decimal(75)
-    least_usd: Decimal = Decimal(1)
-
-
-class Charge(_Section):
-    """What tenants are charged on (design rule 5.1)."""
-
-    basis: ChargeBasis = "unblended"
-
-
-class Coverage(_Section):
-    """Coverage targets in percent, and the services that cannot carry a tag."""
-
-    target_pct: Decimal = Decimal(100)
-    floor_pct: Decimal = Decimal(98)
-    untaggable: tuple[str, ...] = ()
-
-
-class Recon(_Section):
-    """Tolerance per tenant = max(absolute, basis points of expected, half a cent per line)."""
-
-    warning_usd: Decimal = Decimal("1.00")
-    warning_bps: int = 50
-    failure_usd: Decimal = Decimal("10.00")
-    failure_bps: int = 200
-
-
-class Budgets(_Section):
-    """Budget levels, percent of target; and the account whose AWS Budgets are read beside, if any."""
-
-    warning_pct: Decimal = Decimal(80)
-    critical_pct: Decimal = Decimal(95)
     aws_account_id: str | None = Field(None, pattern=r"^\d{12}$")
 
 
-class Controls(_Section):
-    """What is looked at beyond the books: Glue's crawler and its table `database.table`, if there are."""
+class Controls(Lateness):
+    """When a source is late (policy); Glue's crawler and its table `database.table`, if there are."""
 
     crawler: str | None = None
     catalog_table: str | None = Field(None, pattern=r"^[\w-]+\.[\w-]+$")
-    delivery_lag_hours: int = Field(48, ge=1)
 
 
-class Watch(_Section):
+class Watch(Section):
     """How often the report roots are looked at for new deliveries."""
 
     every_seconds: int = Field(300, ge=1)
 
 
-class Receiver(_Section):
+class Receiver(Section):
     """One place that alerts go to. What it needs depends on its kind; secrets come from the environment.
 
     `priorities` and `teams` choose what it gets (no team: of every team), `scopes` are patterns on
@@ -154,10 +107,10 @@ class Receiver(_Section):
         return self
 
 
-class Notify(_Section):
+class Notify(Section):
     """Who is told of alerts: receivers by name."""
 
-    receivers: dict[str, Receiver] = {}
+    receivers: dict[str, Receiver] = Field(default_factory=dict)
 
 
 class Settings(BaseSettings):
@@ -186,11 +139,27 @@ class Settings(BaseSettings):
     controls: Controls = Controls()
     notify: Notify = Notify()
     watch: Watch = Watch()
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _ignored: tuple[str, ...] = PrivateAttr(default=())
 
-    @field_validator("home")
+    @field_validator("home", mode="before")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+    def _absolute(cls, home: object) -> object:
+        return (
+            Path(_place(str(home)))
+            if isinstance(home, (str, Path)) and str(home)
+            else Path(".cops").absolute()
+        )
+
+    @field_validator("cur")
+    @classmethod
+    def _roots(cls, text: str) -> str:
+        return _each_place(text)
+
+    @field_validator("evidence")
+    @classmethod
+    def _store(cls, text: str | None) -> str | None:
+        return _place(text) if text and not _OTHER_SCHEME.match(text) else text
 
     @field_validator("first_period")
     @classmethod
@@ -204,7 +173,7 @@ class Settings(BaseSettings):
     @classmethod
     def _psycopg2(cls, url: str | None) -> str | None:
         # SQLAlchemy 2.1 reads postgresql:// as psycopg 3; dagster-postgres ships psycopg2.
-        return url.replace("postgresql://", "postgresql+psycopg2://", 1) if url else None
+        return _database(url.replace("postgresql://", "postgresql+psycopg2://", 1)) if url else None
 
     @model_validator(mode="after")
     def _glue_reads_s3(self) -> Settings:
@@ -222,8 +191,43 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, which wins over `cops.toml`."""
-        toml = TomlConfigSettingsSource(settings_cls, Path(os.environ.get("COPS_CONFIG", "cops.toml")))
-        return init_settings, env_settings, toml
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _placed(_written()))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_orphans(cls, given: Any) -> Any:
+        """A secret whose receiver is gone stops nobody: it is left out, and named by `ignored_secrets`."""
+        notify = given.get("notify") if isinstance(given, dict) else None
+        receivers = notify.get("receivers") if isinstance(notify, dict) else None
+        if not isinstance(receivers, dict) or notify is None:
+            return given
+        kept = {name: one for name, one in receivers.items() if not _is_orphan(one)}
+        return {**given, "notify": {**notify, "receivers": kept}}
+
+    @property
+    def policy(self) -> Policy:
+        """What these settings would decide by, defaults included. What does decide is in the books."""
+        values = Policy().values
+        for name in NAMES:
+            section, _, setting = name.partition(".")
+            values[name] = getattr(getattr(self, section), setting)
+        return Policy.model_validate(nested(values))
+
+    @property
+    def given_policy(self) -> dict[str, tuple[Any, str]]:
+        """Settings of the policy that are set, by dotted name: the value, and where it was given."""
+        found = {}
+        for name in NAMES:
+            section, _, setting = name.partition(".")
+            here = getattr(self, section)
+            if setting in here.model_fields_set:
+                found[name] = (getattr(here, setting), self._origins.get(name, "an argument"))
+        return found
+
+    @property
+    def ignored_secrets(self) -> tuple[str, ...]:
+        """Variables that hold a secret of a receiver which no setting describes."""
+        return self._ignored
 
     @property
     def admin_url(self) -> str:
@@ -262,59 +266,133 @@ class Settings(BaseSettings):
         if not self.cur:
             demo = self.home / "demo" / "cur"
             return (str(demo),) if demo.is_dir() else ()
-        roots = (root.strip() for root in self.cur.split(","))
-        return tuple(root.removeprefix("file://").removeprefix("file:") for root in roots if root)
+        return tuple(self.cur.split(","))
 
     @property
     def actor_name(self) -> str:
-        """Who decides: `COPS_ACTOR`, else the operating-system user."""
-        return self.actor or os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
+        """Who decides: `COPS_ACTOR`, else the operating-system user by name, else by number; never nobody."""
+        named = (self.actor, os.environ.get("USER"), os.environ.get("LOGNAME"))
+        for name in named:
+            if name and name.strip():
+                return name.strip()
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name.strip() or f"uid-{os.getuid()}"
+        except KeyError:  # a container's user that no database knows
+            return f"uid-{os.getuid()}"
 
 
 def load(**overrides: object) -> Settings:
-    """Settings of this process. Raises `E-SETTING` naming the setting that is wrong."""
-    config = os.environ.get("COPS_CONFIG")
-    if config and not Path(config).is_file():
-        raise CopsError(
-            "E-SETTING",
-            "COPS_CONFIG",
-            expected="the path of a readable cops.toml",
-            found=config,
-            next_step="correct COPS_CONFIG or unset it",
-        )
+    """Settings of this process. Raises `E-SETTING` naming the setting that is wrong, and where it stands."""
+    written = _written()
+    settings_words.refuse_written_secrets(written)
+    settings_words.refuse_misspelt(written, Settings)
+    made = _made(written, lambda: Settings(**overrides))  # type: ignore[arg-type]
+    for name in made.given_policy:
+        section, _, setting = name.partition(".")
+        given = overrides.get(section)
+        is_argument = isinstance(given, Section) or (isinstance(given, dict) and setting in given)
+        made._origins[name] = "an argument" if is_argument else written.origin((section, setting))
+    known = {name.upper() for name in made.notify.receivers}
+    made._ignored = tuple(
+        name for name in sorted(written.environment)
+        if (secret := _SECRET.fullmatch(name)) and secret[1] not in known
+    )  # fmt: skip
+    return made
+
+
+def policy_of(file: Path) -> dict[str, tuple[Any, str]]:
+    """Settings of the policy that a file sets, as `Settings.given_policy`; the environment does not count.
+
+    Raises:
+        CopsError: `E-SETTING` for a file that cannot be read, and as `load` does.
+    """
+    written = Written.read(file, {}, must_exist=True)
+    settings_words.refuse_written_secrets(written)
+    found = {}
+    for section, kind in Policy.model_fields.items():
+        given = written.data.get(section, {})
+        whole = Settings.model_fields[section].annotation
+        assert whole is not None
+        made = _made(written, lambda given=given, whole=whole: whole.model_validate(given), section)  # type: ignore[misc]
+        assert kind.annotation is not None
+        for setting in kind.annotation.model_fields:
+            if setting in made.model_fields_set:
+                name = f"{section}.{setting}"
+                found[name] = (getattr(made, setting), written.origin((section, setting)))
+    settings_words.refuse_unknown(written, Settings)
+    return found
+
+
+def _made(written: Written, make: Callable[[], Any], *within: str) -> Any:
     try:
-        _refuse_written_secrets(Path(config or "cops.toml"))
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return make()
     except ValidationError as problem:
-        first = problem.errors(include_input=False, include_url=False)[0]
-        raise _refused(".".join(str(part) for part in first["loc"]), str(first["msg"])) from None
-    except SettingsError as problem:  # names the field, as in: error parsing value for field "tags"
-        raise _refused(str(problem).split('"')[1] if '"' in str(problem) else "", str(problem)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise _refused("file", f"cops.toml is no TOML: {problem}") from None
+        raise settings_words.refused(problem, written, Settings, within) from None
+    except SettingsError:
+        raise settings_words.no_json(written, Settings) from None
 
 
-def _refuse_written_secrets(file: Path) -> None:
-    """A secret that stands in a file is copied with it: `cops.toml` holds none."""
-    if not file.is_file():
-        return
-    notify = tomllib.loads(file.read_text(encoding="utf-8")).get("notify", {})
-    receivers = notify.get("receivers", {}) if isinstance(notify, dict) else {}
-    for name, given in receivers.items() if isinstance(receivers, dict) else ():
-        for secret in ("url", "password"):
-            if isinstance(given, dict) and secret in given:
-                setting = f"notify.receivers.{name}.{secret}"
-                raise _refused(setting, "a secret in cops.toml; it belongs in the environment")
+def _written() -> Written:
+    """The settings file of this process and the environment, as they are now."""
+    environment = {
+        name.upper(): text for name, text in os.environ.items() if name.upper().startswith("COPS_")
+    }
+    config = os.environ.get("COPS_CONFIG")
+    file = Path(_place(config)) if config else Path("cops.toml").absolute()
+    return Written.read(file, environment, must_exist=bool(config))
 
 
-def _refused(name: str, found: str) -> CopsError:
-    return CopsError(
-        "E-SETTING",
-        f"setting {name}",
-        expected="a setting and value as in the README",
-        found=found,
-        next_step=f"correct COPS_{name.upper().replace('.', '__')} or cops.toml",
+_SECRET = re.compile(r"COPS_NOTIFY__RECEIVERS__(.+)__(?:URL|PASSWORD)")
+_OTHER_SCHEME = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!:|file:)([^?]+)(.*)", re.DOTALL)
+
+
+def _is_orphan(receiver: object) -> bool:
+    return isinstance(receiver, dict) and bool(receiver) and set(receiver) <= {"url", "password"}
+
+
+def _place(text: str, folder: Path | None = None) -> str:
+    """A folder as people write it, absolute: `~` is the user's, `file:` is left out, relative to `folder`."""
+    bare = text.strip().removeprefix("file://").removeprefix("file:")
+    try:
+        path = Path(bare).expanduser()
+    except RuntimeError:
+        raise ValueError(f"no user has the folder {bare.split('/')[0]}") from None
+    return str((folder or Path.cwd()) / path)
+
+
+def _each_place(text: str, folder: Path | None = None) -> str:
+    """Report roots, comma-separated, each folder absolute; addresses such as `s3://` stay as they are."""
+    roots = [root.strip() for root in text.split(",") if root.strip()]
+    is_address = [bool(re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*:/", root)) for root in roots]
+    return ",".join(
+        root if address else _place(root, folder) for root, address in zip(roots, is_address, strict=True)
     )
+
+
+def _database(url: str, folder: Path | None = None) -> str:
+    found = _SQLITE.fullmatch(url)
+    if found is None or (folder is None and not found[2].startswith("~")):
+        return url
+    return f"{found[1]}{_place(found[2], folder)}{found[3]}"
+
+
+def _placed(written: Written) -> dict[str, Any]:
+    """What the file says, its relative places made relative to the file and not to the working directory."""
+    data, folder = dict(written.data), written.file.parent
+    for name, placed in (
+        ("home", _place),
+        ("cur", _each_place),
+        ("evidence", _place),
+        ("admin_db", _database),
+    ):
+        text = data.get(name)
+        if isinstance(text, str) and text and not (name == "evidence" and _OTHER_SCHEME.match(text)):
+            try:
+                data[name] = placed(text, folder)
+            except ValueError:
+                continue  # told when the setting is validated
+    return data
 
 
 @lru_cache(maxsize=1)

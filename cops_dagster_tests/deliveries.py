@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from cops_dagster import settings
 from cops_dagster.cur.schema import BY_NAME
-from cops_dagster.ledger import allocate, budgets, deliver, ingest, reconcile, sweep, tag
+from cops_dagster.ledger import allocate, budgets, deliver, ingest, policy, reconcile, sweep, tag
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.ledger.load import load
 from cops_dagster.period import Period
@@ -192,6 +192,12 @@ def force_state(con: sa.Connection, state: str, period: Period | None = None) ->
     con.execute(changed if period is None else changed.where(lock.c.period_start == period.start))
     for _, sql in guards:
         con.exec_driver_sql(sql)
+
+
+def adopt(books: Books) -> Books:
+    """The same books, after a person put what is set for them in force."""
+    policy.adopt(books, books.settings.given_policy, origin="test")
+    return books
 
 
 def run(books: Books, period: Period = SEPTEMBER) -> None:

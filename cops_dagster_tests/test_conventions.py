@@ -87,6 +87,42 @@ def test_only_settings_reads_the_environment() -> None:
     assert bad == []
 
 
+DECIDES = re.compile(
+    r"settings\.((tags|charge|coverage|recon|delivery)\b|budgets\.(warning|critical)_pct"
+    r"|controls\.delivery_lag_hours)"
+)
+KEEP_OR_GIVE_IT = ("settings.py", "policy.py")
+
+
+def test_what_decides_numbers_is_read_from_the_books_alone() -> None:
+    """`books.policy`, never `books.settings`: those are of the folder one stands in (ADR 26)."""
+
+    def read_from_settings(node: ast.AST) -> bool:
+        return isinstance(node, ast.Attribute) and bool(DECIDES.search(ast.unparse(node)))
+
+    asked = [path for path in modules() if path.parent != PACKAGE or path.name not in KEEP_OR_GIVE_IT]
+    assert found(asked, read_from_settings) == []
+
+
+NO_DECISION = {
+    "active_tags.record", "deliver.record_refusal", "freeze.request_release", "known", "publish.publish",
+    "replay.remade", "run_log", "watch",
+}  # fmt: skip
+"""Writers that record, clear up, tell or stop; they decide no amount, and must work when acts do not."""
+
+
+def test_every_act_of_the_ledger_asks_for_the_policy_first() -> None:
+    unasked = set()
+    for path in modules("ledger"):
+        for node in tree(path).body:
+            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+                continue
+            text = ast.unparse(node)
+            if "books.admin.write()" in text and "require_policy(books" not in text:
+                unasked.add(f"{path.stem}.{node.name}")
+    assert {one for one in unasked if not {one, one.split(".")[0]} & NO_DECISION} == set()
+
+
 def sql_made_from_pieces(node: ast.AST) -> bool:
     """An f-string, a `%`, a `+` or a `.format` whose text begins like a statement."""
     text: ast.AST | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from decimal import Decimal
 from pathlib import Path
 
@@ -42,11 +44,11 @@ def test_a_relative_home_is_made_absolute_and_a_tilde_is_the_users(
 def test_an_argument_wins_over_the_environment_which_wins_over_the_file(
     toml: Path, monkeypatch: Patch
 ) -> None:
-    toml.write_text('cur = "from-file"\nactor = "from-file"\nadmin_db = "sqlite:///from-file"\n')
-    monkeypatch.setenv("COPS_CUR", "from-env")
+    toml.write_text('cur = "/from-file"\nactor = "from-file"\nadmin_db = "sqlite:////from-file"\n')
+    monkeypatch.setenv("COPS_CUR", "/from-env")
     monkeypatch.setenv("COPS_ACTOR", "from-env")
-    found = settings.load(cur="from-argument")
-    assert (found.cur, found.actor, found.admin_db) == ("from-argument", "from-env", "sqlite:///from-file")
+    found = settings.load(cur="/from-argument")
+    assert (found.cur, found.actor, found.admin_db) == ("/from-argument", "from-env", "sqlite:////from-file")
 
 
 def test_the_environment_wins_inside_a_section_and_leaves_its_other_settings(
@@ -176,6 +178,246 @@ def test_without_roots_the_demo_is_read_if_it_was_made() -> None:
     (found.home / "demo" / "cur").mkdir(parents=True)
     assert found.report_roots == (str(found.home / "demo" / "cur"),)
     assert settings.load(cur="/a").report_roots == ("/a",)
+
+
+# --- where folders are, whoever asks ----------------------------------------------------------------------
+
+
+def test_places_in_a_file_are_relative_to_the_file_wherever_one_stands(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """`cur = "billing/cur"`, as the README writes it, was looked for in the working directory."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "cops.toml").write_text(
+        'home = "h"\ncur = "billing/cur, s3://bucket/p"\nevidence = "proof"\nadmin_db = "sqlite:///x.db"\n'
+    )
+    monkeypatch.delenv("COPS_HOME")
+    monkeypatch.setenv("COPS_CONFIG", "../a/cops.toml")
+    monkeypatch.chdir(tmp_path / "b")
+    found = settings.load()
+    assert found.home.resolve() == tmp_path / "a" / "h"
+    assert Path(found.report_roots[0]).resolve() == tmp_path / "a" / "billing" / "cur"
+    assert found.report_roots[1] == "s3://bucket/p"
+    assert Path(found.evidence_uri).resolve() == tmp_path / "a" / "proof"
+    assert Path(found.admin_url.removeprefix("sqlite:///")).resolve() == tmp_path / "a" / "x.db"
+
+
+def test_places_in_the_environment_are_relative_to_the_working_directory(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COPS_CUR", "x,file:y")
+    monkeypatch.setenv("COPS_EVIDENCE", "proof")
+    found = settings.load()
+    assert found.report_roots == (str(tmp_path / "x"), str(tmp_path / "y"))
+    assert found.evidence_uri == str(tmp_path / "proof")
+
+
+@pytest.mark.parametrize("where", ["file", "environment"])
+def test_a_tilde_is_the_users_folder_in_every_place(where: str, toml: Path, monkeypatch: Patch) -> None:
+    me = toml.parent / "me"
+    monkeypatch.setenv("HOME", str(me))
+    given = {"home": "~/h", "cur": "~/a, file:~/b", "evidence": "file:~/p", "admin_db": "sqlite:///~/x.db"}
+    if where == "file":
+        monkeypatch.delenv("COPS_HOME")
+        toml.write_text("".join(f'{name} = "{text}"\n' for name, text in given.items()))
+    else:
+        for name, text in given.items():
+            monkeypatch.setenv(f"COPS_{name.upper()}", text)
+    found = settings.load()
+    assert (found.home, found.evidence_uri) == (me / "h", str(me / "p"))
+    assert found.report_roots == (str(me / "a"), str(me / "b"))
+    assert found.admin_url == f"sqlite:///{me / 'x.db'}"
+
+
+def test_a_tilde_leads_to_the_settings_file(tmp_path: Path, monkeypatch: Patch) -> None:
+    (tmp_path / "mine.toml").write_text('actor = "anna"\n')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COPS_CONFIG", "~/mine.toml")
+    assert settings.load().actor_name == "anna"
+
+
+def test_the_folder_of_nobody_is_refused(toml: Path) -> None:
+    toml.write_text('cur = "~nosuchuser/cur"\n')
+    with pytest.raises(CopsError, match="no user has the folder ~nosuchuser"):
+        settings.load()
+
+
+def test_an_address_is_no_folder(monkeypatch: Patch) -> None:
+    monkeypatch.setenv("COPS_CUR", "https://bucket.s3.amazonaws.com/x")
+    assert settings.load().report_roots == ("https://bucket.s3.amazonaws.com/x",)
+
+
+# --- wrong settings in the words of the file --------------------------------------------------------------
+
+WORDS = [  # a file, and what the refusal says: expected, found, where
+    ('[tag]\ntenant_id = ["x"]', "", "no such section [tag]; did you mean [tags]?", "tag"),
+    (
+        '[tags]\ntenant = ["x"]',
+        "",
+        "no such setting tenant in [tags]; did you mean tenant_id?",
+        "[tags] tenant",
+    ),
+    ('tenant_id = ["x"]', "", "no such setting tenant_id; it stands in [tags]", "tenant_id"),
+    ('[tags]\ncur = "x"', "", "it stands at the top of the file", "[tags] cur"),
+    ('hom = "x"', "", "did you mean home?", "hom"),
+    (
+        '[tags]\ntenant_id = "user_x"',
+        'a list: tenant_id = ["user_x"]',
+        'tenant_id = "user_x"',
+        "[tags] tenant_id",
+    ),
+    ('[tags]\ntenant_id = ["user:CostCenter"]', "", "write user_cost_center", "[tags] tenant_id"),
+    ('[tags]\nplan_id = ["CostCenter"]', "", "write user_cost_center", "[tags] plan_id"),
+    ('[tags]\ntenant_id = ["aws:createdBy"]', "", "write aws_created_by", "[tags] tenant_id"),
+    ('[tags]\ntenant_id = ["resourceTags/user:Team"]', "", "write user_team", "[tags] tenant_id"),
+    ('[tags]\nfold_case = "maybe"', "true or false", "'maybe'", "[tags] fold_case"),
+    ("[recon]\nwarning_bps = 0.5", "a whole number", "0.5", "[recon] warning_bps"),
+    ("[recon]\nwarning_usd = -1", "0 or more", "-1", "[recon] warning_usd"),
+    ('[recon]\nwarning_usd = "one"', "a number such as 2.50", "'one'", "[recon] warning_usd"),
+    ("[coverage]\ntarget_pct = 200", "100 at most", "200", "[coverage] target_pct"),
+    (
+        '[charge]\nbasis = "blended"',
+        "one of unblended, amortized, net_amortized",
+        "'blended'",
+        "[charge] basis",
+    ),
+    ('tags = "x"', "a section: [tags]", "'x'", "tags"),
+    ("actor = 3", "text in quotes: actor", "3", "actor"),
+    ('memory_limit = "2GB"', "2500MiB", "'2GB'", "memory_limit"),
+    ('[budgets]\naws_account_id = "123"', "12 digits", "'123'", "[budgets] aws_account_id"),
+    ("a = = 1", "TOML", "line 1", ""),
+    ('cur = "x"\ncur = "y"\n', "TOML", "line 2", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "expected", "found", "place"), WORDS)
+def test_a_wrong_file_is_told_in_its_own_words(
+    text: str, expected: str, found: str, place: str, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    monkeypatch.setenv("COPS_CONFIG", str(file))
+    with pytest.raises(CopsError) as refusal:
+        settings.load()
+    told = refusal.value
+    assert told.code == "E-SETTING"
+    assert expected in told.expected
+    assert found in told.found
+    assert told.next_step == f"correct {file}{', ' if place else ''}{place}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("COPS_TAGS__TENANT_ID", "user_x", "COPS_TAGS__TENANT_ID='[\"user_x\"]'"),
+        ("COPS_TAGS", "{tenant", "COPS_TAGS__TENANT_ID=…"),
+        ("COPS_RECON__WARNING_USD", "one", "a number such as 2.50"),
+        ("COPS_TAGS__TENANT", "[]", "a setting that exists"),
+    ],
+)
+def test_a_wrong_variable_is_named(variable: str, value: str, expected: str, monkeypatch: Patch) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(CopsError) as refusal:
+        settings.load()
+    assert expected in refusal.value.expected
+    assert refusal.value.next_step == f"correct {variable}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("COPS_TAG__TENANT_ID", "COPS_TAGS__TENANT_ID"), ("COPS_CHARGES__BASIS", "COPS_CHARGE__BASIS"),
+        ("COPS_HOMES", "COPS_HOME"), ("COPS_ADMINDB", "COPS_ADMIN_DB"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_variable_is_not_passed_over(variable: str, meant: str, monkeypatch: Patch) -> None:
+    """The first run would have adopted the default in its place."""
+    monkeypatch.setenv(variable, "x")
+    with pytest.raises(CopsError, match=rf"did you mean {meant}\?"):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    "variable", ["COPS_DB_PASSWORD", "COPS_LOG_BUCKET", "COPS_TEST_POSTGRES_URL", "COPS_X"]
+)
+def test_a_variable_of_another_program_is_its_own_affair(variable: str, monkeypatch: Patch) -> None:
+    monkeypatch.setenv(variable, "x")
+    assert settings.load()
+
+
+def test_a_file_in_another_encoding_says_which_line(toml: Path) -> None:
+    toml.write_bytes(b'cur = "x"\nactor = "J\xfcrgen"\n')
+    with pytest.raises(CopsError, match=r"line 2 is in another encoding.*UTF-8"):
+        settings.load()
+
+
+def test_the_mark_that_an_editor_of_windows_writes_is_no_fault(toml: Path) -> None:
+    toml.write_bytes(b'\xef\xbb\xbfactor = "anna"\r\n')
+    assert settings.load().actor_name == "anna"
+
+
+# --- secrets that nothing belongs to ------------------------------------------------------------------------
+
+
+def test_a_secret_that_was_left_behind_stops_nobody(monkeypatch: Patch) -> None:
+    monkeypatch.setenv("COPS_NOTIFY__RECEIVERS__ONCALL__URL", "https://hooks.example.com/canary")
+    monkeypatch.setenv("COPS_NOTIFY__RECEIVERS__MAIL__PASSWORD", "canary")
+    found = settings.load()
+    assert found.notify.receivers == {}
+    assert found.ignored_secrets == (
+        "COPS_NOTIFY__RECEIVERS__MAIL__PASSWORD", "COPS_NOTIFY__RECEIVERS__ONCALL__URL",
+    )  # fmt: skip
+
+
+def test_a_secret_that_belongs_to_a_receiver_is_not_called_left_behind(
+    toml: Path, monkeypatch: Patch
+) -> None:
+    toml.write_text(RECEIVERS)
+    monkeypatch.setenv("COPS_NOTIFY__RECEIVERS__ONCALL__URL", "https://hooks.example.com/canary")
+    assert settings.load().ignored_secrets == ()
+
+
+# --- what is set -----
+
+
+def test_of_the_policy_what_is_set_is_told_apart_from_what_is_not(toml: Path, monkeypatch: Patch) -> None:
+    toml.write_text('[tags]\nplan_id = []\n[budgets]\naws_account_id = "111111111111"\n')
+    monkeypatch.setenv("COPS_RECON__WARNING_USD", "1.00")
+    monkeypatch.setenv("COPS_CHARGE", '{"basis": "amortized"}')
+    assert settings.load(coverage={"floor_pct": 1}).given_policy == {
+        "tags.plan_id": ((), f"{toml}, [tags] plan_id"),
+        "charge.basis": ("amortized", "COPS_CHARGE"),
+        "coverage.floor_pct": (Decimal(1), "an argument"),
+        "recon.warning_usd": (Decimal(1), "COPS_RECON__WARNING_USD"),
+    }
+    assert settings.load().policy.charge.basis == "amortized"
+
+
+# --- who decides -----
+
+
+@pytest.mark.parametrize("given", [None, "", "  "])
+def test_without_a_name_the_password_database_is_asked(given: str | None, monkeypatch: Patch) -> None:
+    """In a container or under cron the actor was `unknown`, whoever it was."""
+    for name in ("USER", "LOGNAME", "COPS_ACTOR"):
+        monkeypatch.delenv(name, raising=False)
+        if given is not None:
+            monkeypatch.setenv(name, given)
+    assert settings.load().actor_name == pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_a_user_whom_nothing_names_is_a_number(monkeypatch: Patch) -> None:
+    for name in ("USER", "LOGNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2_000_000_123)
+    assert settings.load().actor_name == "uid-2000000123"
+
+
+def test_blanks_around_an_actor_are_not_part_of_the_name(monkeypatch: Patch) -> None:
+    monkeypatch.setenv("COPS_ACTOR", " anna ")
+    assert settings.load().actor_name == "anna"
 
 
 def test_the_actor_is_the_setting_else_the_user(monkeypatch: Patch) -> None:

@@ -28,9 +28,11 @@ def load(
     from cops_dagster.cli import output
     from cops_dagster.ledger.books import open_books
     from cops_dagster.ledger.load import load as act
+    from cops_dagster.ledger.policy import require_policy
 
     books = open_books(settings.current())
-    done = act(books.admin, paths, actor=books.actor, replace=replace, tags=books.settings.tags)
+    require_policy(books)
+    done = act(books.admin, paths, actor=books.actor, replace=replace, tags=books.policy.tags)
     if json:
         output.as_json(asdict(done))
         return

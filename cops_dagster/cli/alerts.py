@@ -53,6 +53,7 @@ def list_(
                 for one in found
             ],
         )  # fmt: skip
+        output.say_ignored(configured.ignored_secrets)
         if not configured.notify.receivers:
             output.say("nobody is told: no receiver is set in [notify] (docs/budgets-alerts.md)")
     if any(one.state == "firing" and one.severity != "P4" for one in found):
@@ -120,6 +121,7 @@ def try_out(
     from cops_dagster.alerts import trial
     from cops_dagster.cli import output
 
+    output.say_ignored(settings.current().ignored_secrets)
     found = trial.try_out(settings.current(), receiver)
     if json:
         output.as_json(found)

@@ -18,6 +18,7 @@ def demo(
     from cops_dagster.ledger import close, sweep, work
     from cops_dagster.ledger.books import open_books
     from cops_dagster.ledger.load import load
+    from cops_dagster.ledger.policy import require_policy
     from cops_dagster.reports import close_report
 
     configured = settings.current()
@@ -36,6 +37,7 @@ def demo(
     output.say(f"writing demo deliveries and inputs to {folder}")
     months = write_demo(folder, lines=lines)
     books = open_books(configured)
+    require_policy(books, is_run=True)
     load(books.admin, [folder / "inputs"], actor=books.actor)
     sweep.sweep(books)
     failed = []

@@ -28,6 +28,7 @@ from cops_dagster.cli import (
     lake,
     materialize,
     period,
+    policy,
     query,
     report,
     rules,
@@ -46,6 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich would take 0.2 s of the half second that --help may take
 )
+app.callback()(policy.said_afterwards)
 app.command("materialize")(materialize.materialize)
 app.command("deliver")(materialize.deliver)
 app.command("sql")(query.sql)
@@ -74,6 +76,7 @@ app.add_typer(exceptions.app, name="exceptions")
 app.add_typer(freeze.app, name="freeze")
 app.add_typer(lake.app, name="lake")
 app.add_typer(period.app, name="period")
+app.add_typer(policy.app, name="policy")
 app.add_typer(rules.app, name="rules")
 app.add_typer(tags.app, name="tags")
 

@@ -24,10 +24,12 @@ def materialize(
     from cops_dagster.cli import output
     from cops_dagster.ledger import deliver, sweep, work
     from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.policy import require_policy
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
     books = open_books(settings.current())
+    require_policy(books, is_run=True)
     sweep.sweep(books)
     if not select and work.nothing_to_do(books, wanted):
         if json:
@@ -53,7 +55,9 @@ def run(books: Books, period: Period, select: list[str] | None) -> list[dict[str
         CopsError: the refusal that stopped the run, as the ledger gave it.
     """
     from cops_dagster.cli import output
+    from cops_dagster.ledger.policy import require_policy
 
+    require_policy(books, is_run=True)
     with output.working(f"{period}: from delivery to reconciled"):
         from cops_dagster.graph.launch import launch
 

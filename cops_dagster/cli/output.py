@@ -60,6 +60,12 @@ def say(text: str) -> None:
     Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def say_ignored(names: Sequence[str]) -> None:
+    """Secrets in the environment that belong to no receiver."""
+    for name in names:
+        say(f"ignored: {name} names a receiver that no [notify] setting describes")
+
+
 @contextmanager
 def working(text: str) -> Iterator[None]:
     """On a terminal, while long work goes on: what, and for how long already. Elsewhere nothing."""

@@ -139,14 +139,15 @@ def runs(
         return
     output.table(
         "",
-        ["seq", "table", "run", "replaces", "rows", "cost USD", "status", "at (UTC)", "detail"],
+        ["seq", "table", "run", "replaces", "rows", "cost USD", "status", "at (UTC)", "policy", "detail"],
         [
             [
                 run["journal_seq"], run["table_name"], (run["run_id"] or "")[:16],
                 (run["replaces"] or "")[:16], run["row_count"], output.usd(run["cost_usd"]),
-                run["status"], f"{run['at']:%Y-%m-%d %H:%M:%S}", run["detail"][:120],
+                run["status"], f"{run['at']:%Y-%m-%d %H:%M:%S}", run["policy_version"],
+                run["detail"][:120],
             ]
             for run in found
         ],
-        right=["seq", "rows", "cost USD"],
+        right=["seq", "rows", "cost USD", "policy"],
     )  # fmt: skip

@@ -38,7 +38,8 @@ def validate(
     if books:
         with books.admin.read() as con:
             known = tag_policy.registry(con)
-    found = tag_policy.judge(resources, current.tags, known, today=now().date())
+    tags = books.policy.tags if books else current.tags
+    found = tag_policy.judge(resources, tags, known, today=now().date())
     errors = sum(finding.severity == "error" for finding in found)
     counts = {"resources": len(resources), "errors": errors, "warnings": len(found) - errors}
     if json:
@@ -84,7 +85,7 @@ def active(
     books = open_books(current) if "home" in current.model_fields_set else existing_books(current)
     if books:
         active_tags.record(books, tags)
-    found = active_tags.compare(tags, current.tags)
+    found = active_tags.compare(tags, books.policy.tags if books else current.tags)
     if json:
         output.as_json(
             {"listed": len(tags), "is_kept": bool(books), "findings": [asdict(one) for one in found]}

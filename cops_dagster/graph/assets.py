@@ -173,7 +173,7 @@ def _tagging(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinitio
             row = con.execute(
                 sa.select(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start)
             ).one()
-            chart = picture(report.coverage_chart(con, books.settings.coverage, period))
+            chart = picture(report.coverage_chart(con, books.policy.coverage, period))
         shown = ("tag_coverage_pct", "row_coverage_pct", "propagated_coverage_pct", "covered_usd",
                  "coverable_usd", "missing_tenant_tag_usd", "missing_tenant_tag")  # fmt: skip
         shown_figures = {name: row._mapping[name] for name in shown}

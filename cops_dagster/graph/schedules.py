@@ -7,10 +7,25 @@ from __future__ import annotations
 
 import dagster as dg
 
+from cops_dagster import settings
+from cops_dagster.errors import CopsError
 from cops_dagster.graph.partitions import newest_partition
+from cops_dagster.ledger.books import existing_books
+from cops_dagster.ledger.policy import require_policy
 
 REFRESH_BUDGETS = "refresh_budgets"
 EVALUATE_CONTROLS = "evaluate_controls"
+
+
+def standing_still() -> dg.SkipReason | None:
+    """Why no act may begin in this process: its settings are not the policy of the books."""
+    books = existing_books(settings.current())
+    try:
+        if books is not None:
+            require_policy(books)
+    except CopsError as problem:
+        return dg.SkipReason(f"{problem.code}: {problem.found}; next: {problem.next_step}")
+    return None
 
 
 def jobs(periods: dg.MonthlyPartitionsDefinition) -> list[dg.UnresolvedAssetJobDefinition]:
@@ -41,8 +56,8 @@ def schedules(periods: dg.MonthlyPartitionsDefinition) -> list[dg.ScheduleDefini
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Daily at 04:00 UTC.",
     )
-    def refresh_budgets(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(
+    def refresh_budgets(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return standing_still() or dg.RunRequest(
             run_key=f"{context.scheduled_execution_time:%Y-%m-%d}", partition_key=newest_partition(periods)
         )
 
@@ -54,7 +69,7 @@ def schedules(periods: dg.MonthlyPartitionsDefinition) -> list[dg.ScheduleDefini
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Every hour: that nothing was delivered is seen too.",
     )
-    def evaluate_controls(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%dT%H}")
+    def evaluate_controls(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return standing_still() or dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%dT%H}")
 
     return [refresh_budgets, evaluate_controls]

@@ -19,8 +19,10 @@ from cops_dagster import settings
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.partitions import newest_partition
+from cops_dagster.graph.schedules import standing_still
 from cops_dagster.ledger import crawl, deliver, late, lock, sweep, work
 from cops_dagster.ledger.books import Books, existing_books, open_books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -51,6 +53,7 @@ def sensors(
     def cur_manifests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         books = open_books(settings.current())
         try:
+            require_policy(books)
             lying = fingerprints(books)
         except CopsError as problem:
             return _refused(problem)
@@ -239,6 +242,7 @@ def _no_work(books: Books, period: Period) -> str | None:
 
 def propose_late(books: Books) -> str:
     """Proposes what late deliveries of closed months changed; what came of it, in one line."""
+    require_policy(books)
     p = t.period_lock
     with books.admin.read() as con:
         closed = con.execute(sa.select(p.c.period_start).where(p.c.state == "closed")).scalars().all()
@@ -290,6 +294,8 @@ def open_periods(
         books = existing_books(settings.current())
         if books is None:
             return dg.SkipReason("there is no home yet")
+        if (still := standing_still()) is not None:
+            return still
         offered, newest = set(periods.get_partition_keys()), newest_partition(periods)
         day = f"{context.scheduled_execution_time:%Y-%m-%d}"
         months = _months(books)

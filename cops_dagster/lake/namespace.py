@@ -21,6 +21,7 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import parquet
 from cops_dagster.lake.live import LiveFile, delivered_files, live_files, verify
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, Columns
+from cops_dagster.policy import Tags
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.volume import open_volume
@@ -53,6 +54,7 @@ class Namespace:
     engine: Engine
     con: sa.Connection
     settings: Settings
+    tags: Tags
     period_start: date | None = None
     as_of_seq: int | None = None
     digests: bool = False

@@ -14,7 +14,7 @@ from sqlglot import exp
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.functions import call
 from cops_dagster.lake.namespace import Namespace, view
-from cops_dagster.settings import Tags
+from cops_dagster.policy import Tags
 
 KINDS = ("resource", "account", "category")
 """Kinds of delivered tags, the strongest first."""
@@ -51,7 +51,7 @@ def provide_cost_lines(names: Namespace, boundaries: Sequence[date] = (), *, inh
         inherit: give `untagged_resource` to lines without any tenant tag.
     """
     names.provide(["fact_cost_raw"])
-    engine, tags = names.engine, names.settings.tags
+    engine, tags = names.engine, names.tags
     present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
     query = exp.select("*").from_(exp.to_table("fact_cost_raw"))
     tenant: list[exp.Expr] = []
@@ -82,7 +82,7 @@ def provide_registry(names: Namespace) -> None:
         ("tenant_names", "tenants", "tenant_id"),
         ("alias_names", "tag_aliases", "alias"),
     ):
-        spelled = exp.alias_(spelling(exp.column(column), names.settings.tags), "spelled")
+        spelled = exp.alias_(spelling(exp.column(column), names.tags), "spelled")
         view(names.engine, name, exp.select("*", spelled).from_(source))
 
 

@@ -21,6 +21,7 @@ from cops_dagster.ledger import bundle, certificate, evidence, lock
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import Publication, Staged, head, publish, settle
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
@@ -97,6 +98,7 @@ def propose(
     Raises:
         CopsError: `E-PERIOD-OPEN` when the month is not closed: it takes runs, not adjustments.
     """
+    require_policy(books)
     document = bundle.document(
         {
             "usage_period": str(period),
@@ -187,6 +189,7 @@ def book(books: Books, adjustment_id: str, *, approval: dict[str, Any]) -> Perio
         CopsError: `E-ADJUSTMENT-STALE` when the books about the month changed since it was proposed,
             `E-EVIDENCE-…` when its document is not the approved one.
     """
+    require_policy(books)
 
     def once() -> Period:
         with attempt(books) as trying, books.admin.read() as con:

@@ -24,13 +24,14 @@ from cops_dagster.lake.tables import FACT_COST_ALLOCATED
 from cops_dagster.ledger import certificate, evidence, lock, rule_date, rule_sets, run_log
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import Head, Publication, Staged, head, publish, refuse, settle
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.policy import Policy
 from cops_dagster.rules import allocation, verdicts
 from cops_dagster.rules.allocation import Costs, Key, Keys, Plan, Pool, Rule
-from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -70,7 +71,7 @@ class Allocated:
     reversed_run_id: str | None = None
 
 
-def gather(con: sa.Connection, settings: Settings, period: Period) -> Inputs:
+def gather(con: sa.Connection, policy: Policy, period: Period) -> Inputs:
     """Rules in force, key figures, active tenants and the tagged month, with their common id.
 
     Raises:
@@ -117,7 +118,7 @@ def gather(con: sa.Connection, settings: Settings, period: Period) -> Inputs:
         [_rule_fields(rule) for rule in rules],
         [(name, key.measure, sorted(key.weights.items())) for name, key in sorted(usage.items())],
         [tuple(row) for row in active],
-        settings.charge.basis,
+        policy.charge.basis,
     )
     return Inputs(
         inputs_id,
@@ -125,7 +126,7 @@ def gather(con: sa.Connection, settings: Settings, period: Period) -> Inputs:
         usage,
         {row.tenant_id: row.plan_id for row in active},
         tuple(dict.fromkeys(deliveries)),
-        settings.charge.basis,
+        policy.charge.basis,
         rules_as_of,
     )
 
@@ -185,8 +186,9 @@ _COSTS = ("unblended_usd", "amortized_usd", "net_amortized_usd")
 
 def snapshot_keys(books: Books, period: Period) -> tuple[Inputs, Plan]:
     """Freezes the keys that a run over today's inputs uses, also of a run that will be refused."""
+    require_policy(books, is_run=True)
     with books.engine() as engine, books.admin.read() as con:
-        inputs = gather(con, books.settings, period)
+        inputs = gather(con, books.policy, period)
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         made = compute(engine, inputs, period)
     _freeze(books, period, inputs, made)
@@ -268,6 +270,7 @@ def allocate(books: Books, period: Period) -> Allocated:
         CopsError: `E-KEY-ZERO` when a key that a pool needs is empty and its rule says `fail`;
             `E-VERDICT` when the staged entries do not equal the pool; the head stays in each case.
     """
+    require_policy(books, is_run=True)
 
     def once() -> Allocated:
         # one snapshot from the plan to the last line read: what is planned over one tagged month must not
@@ -276,7 +279,7 @@ def allocate(books: Books, period: Period) -> Allocated:
             before = head(con, TABLE, period)
             if before and lock.is_sealed(con, period):
                 return Allocated(before.run_id, wrote=False)
-            inputs = gather(con, books.settings, period)
+            inputs = gather(con, books.policy, period)
             if before and answers(con, before, inputs.inputs_id):
                 return Allocated(before.run_id, wrote=False)
             predecessor = before.run_id if before else None

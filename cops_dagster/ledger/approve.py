@@ -14,8 +14,10 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import exceptions, freeze
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.rules.people import is_same_person
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -82,6 +84,7 @@ def approve(books: Books, subject: str, *, reason: str) -> Approved:
             `E-ADJUSTMENT-STALE` when the books changed since the adjustment was proposed;
             `E-UNDECIDED` for an exception that nobody decided on; `E-FREEZE-CAUSE`.
     """
+    require_policy(books)
     if not reason.strip():
         raise CopsError(
             "E-PARAM", "reason", expected="why this is right, in words", found="nothing",
@@ -128,12 +131,12 @@ def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
 
 
 def _require_another(books: Books, what: str, requested_by: str) -> None:
-    if requested_by == books.actor:
+    if is_same_person(requested_by, books.actor):
         raise CopsError(
             "E-APPROVER",
             what,
             expected="somebody other than who asked for it",
-            found=f"{books.actor} for both",
+            found=f"{requested_by!r} and {books.actor!r}, one person",
             next_step="let a second person approve, with COPS_ACTOR or a user of their own",
         )
 

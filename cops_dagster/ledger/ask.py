@@ -84,7 +84,7 @@ def ask(
         )  # fmt: skip
     seq = journal_seq_of(books, as_of) if as_of else None
     with books.engine() as engine, books.admin.read() as con:
-        names = Namespace(engine, con, books.settings, as_of_seq=seq, digests=verify)
+        names = Namespace(engine, con, books.settings, books.policy.tags, as_of_seq=seq, digests=verify)
         names.provide(_wanted(tree, names))
         engine.lock_down([path for paths in names.paths.values() for path in paths])
         rows = engine.run(tree.sql(dialect="duckdb"), params)

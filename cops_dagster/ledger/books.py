@@ -1,4 +1,4 @@
-"""The open books: the admin database, the settings and the engine that every act works with.
+"""The open books: the admin database, the settings, the policy and the engine that every act works with.
 
 Belongs here: opening them, once per process. Does not belong here: any act.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
 from cops_dagster.period import Period
+from cops_dagster.policy import Policy
 from cops_dagster.settings import Settings
+from cops_dagster.stores import policies
 from cops_dagster.stores.admin import Admin, open_admin
+from cops_dagster.stores.policies import Adopted
 from cops_dagster.stores.volume import Volume, open_volume
 
 if TYPE_CHECKING:
@@ -27,11 +30,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Books:
-    """What an act needs. `dagster_run_id` is evidence only; it never decides anything."""
+    """What an act needs. `dagster_run_id` is evidence only; it never decides anything.
+
+    `settings` are those of this process: places, limits, secrets, actor. What decides numbers and verdicts
+    is `policy`, which is in the books.
+    """
 
     admin: Admin
     settings: Settings
     dagster_run_id: str | None = None
+    _read: list[Adopted] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def adopted(self) -> Adopted | None:
+        """The policy in force when these books last looked; `None` while nothing was ever adopted."""
+        return self._read[-1] if self._read else self.look_up_policy()
+
+    @property
+    def policy(self) -> Policy:
+        """What decides numbers and verdicts; before anything was adopted, what the settings say."""
+        adopted = self.adopted
+        return adopted.policy if adopted else self.settings.policy
+
+    def look_up_policy(self) -> Adopted | None:
+        """Looks again which policy is in force: an act does so when it begins."""
+        with self.admin.read() as con:
+            found = policies.newest(con)
+        self._read[:] = [found] if found else []
+        return found
 
     @property
     def actor(self) -> str:
@@ -81,7 +107,7 @@ class Books:
         from cops_dagster.lake.namespace import Namespace
 
         start = period.start if period else None
-        return Namespace(engine, con, self.settings, period_start=start, digests=True)
+        return Namespace(engine, con, self.settings, self.policy.tags, period_start=start, digests=True)
 
     @property
     def lake(self) -> Volume:

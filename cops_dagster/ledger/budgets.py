@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
@@ -49,6 +50,7 @@ def refresh(books: Books) -> Refreshed:
     What AWS Budgets says is read beside, where an account is set; when it cannot be had, what was read
     before stands with its time, and the refresh goes on: our own figures need no AWS.
     """
+    require_policy(books)
     asked, refusal = _ask_aws(books)
     with books.admin.read() as con:
         h = t.period_head
@@ -175,7 +177,7 @@ def _row(
         ]
     actual = sum((row[column] for row in chosen), Decimal(0))
     usage = sum((row[f"usage_{column}"] for row in chosen), Decimal(0))
-    limits = books.settings.budgets
+    limits = books.policy.budgets
     return {
         "budget_id": budget.budget_id,
         "scope_type": budget.scope_type,

@@ -15,8 +15,8 @@ from typing import get_args
 from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.policy import ChargeBasis
 from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
-from cops_dagster.settings import ChargeBasis
 
 USAGE_MAX = Decimal(10) ** 12
 IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,127}", re.ASCII)

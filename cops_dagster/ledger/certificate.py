@@ -58,6 +58,7 @@ def of_run(
                 "period": str(period),
                 "run": dict(run),
                 "settings": settings_of(books),
+                "policy_version": books.adopted.version if books.adopted else None,
                 "deliveries": deliveries_of(con, delivery_ids),
                 "tables": bundle.tables_of(con, period),
             },
@@ -78,12 +79,8 @@ def of_run(
 
 
 def settings_of(books: Books) -> dict[str, Any]:
-    """The settings that decide figures; nothing that could be a secret."""
-    settings = books.settings
-    return {
-        name: getattr(settings, name).model_dump(mode="json")
-        for name in ("tags", "charge", "coverage", "recon")
-    }
+    """The policy that decides figures, by sections as settings have them."""
+    return books.policy.model_dump(mode="json")
 
 
 def deliveries_of(con: sa.Connection, delivery_ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ from cops_dagster.ledger import (
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Kept, Piece
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
@@ -126,7 +127,7 @@ def _head_is_plain(books: Books, period: Period) -> bool:
     """The head was computed from today's inputs; a run that took one back is no answer to close on."""
     with books.admin.read() as con:
         found = head(con, allocate.TABLE, period)
-        gathered = allocate.gather(con, books.settings, period)
+        gathered = allocate.gather(con, books.policy, period)
     return found is not None and found.inputs_id == gathered.inputs_id
 
 
@@ -137,6 +138,7 @@ def close(books: Books, period: Period) -> Closed:
         CopsError: `E-NOT-READY` naming what blocks (`details` holds the whole list); `E-SEAL` when the two
             digests differ: the period is final again and nothing is sealed; `E-DIGEST`.
     """
+    require_policy(books)
     with books.admin.read() as con:
         here = lock.state_of(con, period)
     if here == "closed":
@@ -238,7 +240,7 @@ def _seal(books: Books, period: Period) -> tuple[bytes, list[Kept]]:
                 "head_inputs_key": evidence.find(con, "run_inputs", "run", run.run_id).object_key,
                 "journal_seq": journal_seq,
                 "recon_id": recon,
-                "charge": books.settings.charge.model_dump(mode="json"),
+                "charge": books.policy.charge.model_dump(mode="json"),
                 "deliveries": certificate.deliveries_of(con, [one.delivery_id for one in delivered]),
                 "previous_seal": before,
             }

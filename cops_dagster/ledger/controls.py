@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import judge, periods, watch
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
 from cops_dagster.stores import tables as t
@@ -52,6 +53,7 @@ class Control:
 
 def evaluate(books: Books) -> list[Control]:
     """Judges every control and records it, with alerts for those that do not hold."""
+    require_policy(books)
     at = now()
     periods.mark_late(books, at)
     found = [judged(books, at) for judged in _CONTROLS]
@@ -107,7 +109,7 @@ def _crawler(books: Books, at: datetime) -> Control:
 
 
 def _delivery(books: Books, at: datetime) -> Control:
-    hours = books.settings.controls.delivery_lag_hours
+    hours = books.policy.controls.delivery_lag_hours
     made = _made("cur_delivered_within_48h", f"< {hours} h", "data engineering")
     d = t.cur_delivery
     with books.admin.read() as con:
@@ -126,7 +128,7 @@ def _delivery(books: Books, at: datetime) -> Control:
 
 
 def _coverage(books: Books, at: datetime) -> Control:
-    limits = books.settings.coverage
+    limits = books.policy.coverage
     made = _made("tag_coverage_at_100", f"{limits.target_pct:f} %", "platform")
     c = t.tag_coverage
     with books.admin.read() as con:

@@ -62,7 +62,7 @@ class Counterparts:
 
 def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
     """Reads all three sides. Documents in another currency stand in USD at their frozen rate."""
-    basis = books.settings.charge.basis
+    basis = books.policy.charge.basis
     start = {"period_start": period.start}
     with books.engine() as engine:
         names = books.namespace(engine, con, period)

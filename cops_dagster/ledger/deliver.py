@@ -20,6 +20,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import known
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import UNPRICED, Sight, first_sight
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.rules import holding
 from cops_dagster.stores import files as stored
@@ -128,6 +129,8 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
             hold one source. Refused deliveries do not raise: they are in the result, and the check
             `delivery_is_complete` stops the run.
     """
+    if log:
+        require_policy(books, is_run=True)
     places = _places(books, period)
     seen = [
         _look_at(books, root, month, log=log)
@@ -333,7 +336,7 @@ def _before(books: Books, month: layout.ReportMonth, delivery_id: str) -> holdin
 
 
 def _bounds(books: Books) -> holding.Bounds:
-    limits = books.settings.delivery
+    limits = books.policy.delivery
     return holding.Bounds(limits.shrink_pct, limits.growth_pct, limits.least_usd)
 
 

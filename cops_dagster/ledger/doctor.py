@@ -19,6 +19,7 @@ from cops_dagster.ledger import (
     judge,
     judge_delivery,
     lock,
+    policy,
     recon_log,
     reconcile,
     state,
@@ -44,7 +45,7 @@ def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[F
             "E-PARAM", f"symptom {symptom!r}", expected=", ".join(SYMPTOMS), found=repr(symptom),
             next_step="take one of these, or leave --symptom out",
         )  # fmt: skip
-    found: list[Finding] = []
+    found = _settings(books)
     for step in SYMPTOMS[symptom] if symptom else STEPS:
         try:
             found += _STEPS[step](books, period)
@@ -70,6 +71,17 @@ def _judged(step: Step, verdicts: Sequence[Verdict], period: Period) -> list[Fin
     wrong = [one for one in found if one.light in ("red", "amber")]
     held = Finding(step, "green", f"{step} holds", f"{len(found)} checks asked")
     return wrong or [held]
+
+
+def _settings(books: Books) -> list[Finding]:
+    """That this process is set differently from the books, which every act here would refuse."""
+    return [
+        Finding(
+            "scope", "red", "settings here are not the policy of the books", policy.told([one]),
+            "cops policy diff", "correct the setting, or cops policy adopt",
+        )
+        for one in policy.differences(books)
+    ]  # fmt: skip
 
 
 def _scope(books: Books, period: Period) -> list[Finding]:
@@ -170,8 +182,9 @@ def _snapshot(books: Books, period: Period) -> list[Finding]:
     with books.admin.read() as con:
         sealed = lock.is_sealed(con, period)
         before = recon_log.newest(con, period)
-    if sealed and before:
-        done, told = before.recon_id, "the month is sealed"
+    if before and (sealed or books.adopted is None or policy.differences(books)):
+        done = before.recon_id
+        told = "the month is sealed" if sealed else "as it was; no act is possible with these settings"
     else:
         made = reconcile.reconcile(books, period, note="snapshot by cops doctor")
         done, told = made.recon_id, "recorded now" if made.wrote else "on record already"
@@ -189,6 +202,13 @@ def _alerts(books: Books, period: Period) -> list[Finding]:
                 "set receivers: docs/budgets-alerts.md, then: cops alerts test",
             )
         )  # fmt: skip
+    found += [
+        Finding(
+            "alerts", "amber", f"{name} names no receiver", "a secret that no [notify] setting describes",
+            "cops alerts test", f"set its kind in [notify.receivers], or unset {name}",
+        )
+        for name in books.settings.ignored_secrets
+    ]  # fmt: skip
     at = now()
     with books.admin.read() as con:
         told, firing = watch.told(con), [one for one in watch.alerts(con) if one.state == "firing"]

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -160,6 +161,7 @@ def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> 
         CopsError: `E-PARAM` without decision or evidence; `E-APPROVAL-UNKNOWN` for an id that is not one
             open exception; `E-EXCEPTION-RESOLVED` for one that is resolved or withdrawn.
     """
+    require_policy(books)
     if not decision.strip() or not evidence.strip():
         raise CopsError(
             "E-PARAM", "decision", expected="what was decided, and evidence (a link or a ticket)",

@@ -146,7 +146,7 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
 
 def _mapped(books: Books) -> frozenset[str]:
     """Names of which one spelling only may come: mapped tags and what the ledger cannot do without."""
-    tags = books.settings.tags
+    tags = books.policy.tags
     names = {name for key in (tags.tenant_id, tags.plan_id, tags.service_component) for name in key}
     required = {column.name for column in cur_schema.EXPECTED if column.required}
     return frozenset({f"resource_tags_{name}" for name in names} | names | required)

@@ -71,6 +71,7 @@ def read(path: Path) -> tuple[str, list[Row]]:
     line, header = next(records, (1, []))
     if not header:
         raise _bad_file(path, "a CSV file with a header", "an empty file")
+    _check_separator(path, header, fields)
     _check_header(path, header, fields)
     lines, cells = [], []
     for line, record in records:
@@ -114,7 +115,9 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
     if (size := path.stat().st_size) > FILE_BYTES_MAX:
         raise _bad_file(path, f"at most {FILE_BYTES_MAX} bytes", f"{size} bytes", "split the file")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        _check_kind(path, content)
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise _bad_file(path, "UTF-8 text", f"byte {problem.start} is not", "save it as CSV UTF-8") from None
     except OSError as problem:
@@ -128,6 +131,37 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
             begin = reader.line_num + 1
     except csv.Error as problem:
         raise _bad_file(path, "CSV with commas and double quotes", f"line {begin}: {problem}") from None
+
+
+_OTHER_KINDS = (
+    (b"PK\x03\x04", "a workbook (xlsx, ods) or zip archive under this name", "save the sheet as CSV UTF-8"),
+    (b"\xd0\xcf\x11\xe0", "a workbook (xls) under this name", "save the sheet as CSV UTF-8"),
+    (b"\x1f\x8b", "a gzip archive under this name", "unpack it"),
+    (b"\xff\xfe", "text in UTF-16", "save it as CSV UTF-8"),
+    (b"\xfe\xff", "text in UTF-16", "save it as CSV UTF-8"),
+)
+"""What else people name `.csv`, by its first bytes, and what to do about it."""
+
+
+def _check_kind(path: Path, content: bytes) -> None:
+    for begins, found, next_step in _OTHER_KINDS:
+        if content.startswith(begins):
+            raise _bad_file(path, "CSV text", found, next_step)
+
+
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def _check_separator(path: Path, header: Sequence[str], fields: Mapping[str, Field]) -> None:
+    """A spreadsheet of a country that writes decimals with a comma separates by semicolons."""
+    for separator, name in _SEPARATORS.items():
+        names = {part.strip(' "').lower() for cell in header for part in cell.split(separator)}
+        if any(separator in cell for cell in header) and names & set(fields):
+            raise CopsError(
+                "E-LOAD-COLUMN", f"{path}, line 1", expected="columns separated by commas",
+                found=f"columns separated by {name}",
+                next_step="save it with commas, decimals with a point",
+            )  # fmt: skip
 
 
 def _lines(path: Path, text: str) -> Iterator[str]:

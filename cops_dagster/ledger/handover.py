@@ -20,6 +20,7 @@ from cops_dagster.lake.delivered import DeliveredFiles, lines_query
 from cops_dagster.lake.footers import inspect
 from cops_dagster.lake.namespace import view
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
@@ -41,6 +42,7 @@ def deliver(books: Books, paths: list[Path], period: Period, *, source_id: str =
             `E-MANIFEST-SCOPE` for lines of another month (of CSV the first lines are looked at); what else
             the lines hold is judged when the period is materialised.
     """
+    require_policy(books)
     for path in paths:
         if not path.is_file() or path.is_symlink():
             raise CopsError(

@@ -30,6 +30,7 @@ from cops_dagster.ledger import known
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import new_read_file
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -61,6 +62,7 @@ def ingest(books: Books, period: Period) -> list[Ingested]:
     Raises:
         CopsError: whatever a delivery is refused for; the source's previous month stays.
     """
+    require_policy(books, is_run=True)
     with books.admin.read() as con:
         heads = con.execute(
             sa.select(t.cur_billing_head.c.location_json, t.cur_delivery)

@@ -61,7 +61,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         preserved = tag.preserved(
             ingest.published_views(con, period), engine.fetch("measure_fact_cost_tagged", start).one()
         )
-        coverage = tag.measure_coverage(engine, books.settings, period)
+        coverage = tag.measure_coverage(engine, books.policy, period)
         unknown = engine.fetch("find_unknown_tenants", start).dicts()
         direct = _by_tenant(engine.fetch("fetch_direct_cost", start).dicts())
         registered = int(con.execute(sa.select(sa.func.count()).select_from(t.tenants)).scalar_one())
@@ -71,7 +71,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         variants = tag.spelling_variants(books, engine, con, period)
         active = active_tags.recorded(con)
     idle = sorted({row.tenant_id for row in using if row.value > 0} - set(direct))
-    limits = books.settings.coverage
+    limits = books.policy.coverage
     return [
         preserved,
         verdicts.tag_coverage_at_target(coverage, limits.target_pct, limits.floor_pct),
@@ -81,7 +81,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         ),
         _no_spikes(direct, before),
         deliveries.tags_are_spelled_alike(variants),
-        active_tags.verdict(active, books.settings.tags),
+        active_tags.verdict(active, books.policy.tags),
     ]
 
 
@@ -112,7 +112,7 @@ def _no_spikes(direct: dict[str, Decimal], before: dict[str, Decimal]) -> Verdic
 def keys(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `allocation_key_snapshot`: are rules and keys fit to run with?"""
     with books.engine() as engine, books.admin.read() as con:
-        inputs = allocate.gather(con, books.settings, period)
+        inputs = allocate.gather(con, books.policy, period)
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         made = allocate.compute(engine, inputs, period)
         r = t.allocation_rules

@@ -21,6 +21,7 @@ from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.ledger import adjustments, allocate, evidence, lock, one_time, replay
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import late_changes
@@ -86,6 +87,7 @@ def propose(books: Books, period: Period) -> str | None:
     Raises:
         CopsError: what refuses the late delivery, as for any other; `E-DIGEST`.
     """
+    require_policy(books)
     with books.admin.read() as con:
         late = waiting(con, period)
         if late is None:

@@ -25,7 +25,7 @@ from cops_dagster.ledger.frames import Row
 from cops_dagster.ledger.load_checks import Key, Rows
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.settings import Tags
+from cops_dagster.policy import Tags
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, now
 

@@ -23,8 +23,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger.frames import Row
 from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.policy import Tags
 from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
-from cops_dagster.settings import Tags
 from cops_dagster.stores import tables as t
 
 DOCUMENTS = ("invoice_detail", "aws_invoices")

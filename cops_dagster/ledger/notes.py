@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -27,6 +28,7 @@ def note(
     Raises:
         CopsError: `E-PERIOD-OPEN`, `E-PARAM` without reason or evidence, `E-TENANT-UNKNOWN`.
     """
+    require_policy(books)
     if not reason.strip() or not evidence.strip():
         raise CopsError(
             "E-PARAM", "variance note", expected="a reason and evidence (a link or a ticket)",

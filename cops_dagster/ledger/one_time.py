@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import adjustments
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.money.split import split
@@ -70,6 +71,7 @@ def propose(
         CopsError: `E-PERIOD-OPEN`, `E-RULE-SUM`, `E-TENANT-UNKNOWN`, `E-PARAM` without reason or evidence, or
             when the bearer bears nothing there.
     """
+    require_policy(books)
     if not reason.strip() or not evidence_links.strip():
         raise CopsError(
             "E-PARAM", "adjustment", expected="a reason and evidence (a link or a ticket)",

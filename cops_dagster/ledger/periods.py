@@ -18,6 +18,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import approve, state
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import move, state_of
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
 from cops_dagster.rules.periods import AUTOMATIC, DELIVERED_AGAIN, IS_FINAL, MONTH_IS_OVER
@@ -32,6 +33,7 @@ def mark(books: Books, period: Period, there: str, *, reason: str, evidence: str
         CopsError: `E-PARAM` without a reason, `E-PERIOD-STATE`, `E-PERIOD-UNKNOWN` for a month that was
             never delivered, `E-NOT-FINAL` when it cannot be final yet.
     """
+    require_policy(books)
     if not reason.strip():
         raise CopsError(
             "E-PARAM", "reason", expected="why, in words", found="nothing",
@@ -69,6 +71,7 @@ def advance(books: Books, period: Period) -> str:
     An open month that is over and reconciled becomes provisional; a provisional one of which everything
     holds becomes final; a delayed one that was delivered since goes on. Never beyond final.
     """
+    require_policy(books)
     with books.admin.read() as con:
         here = state_of(con, period)
         if here not in rules.WRITABLE:
@@ -95,7 +98,8 @@ def mark_late(books: Books, at: datetime) -> list[Period]:
     The month goes on by itself with the next delivery (`advance`). Books that never saw a delivery wait for
     none.
     """
-    lag = timedelta(hours=books.settings.controls.delivery_lag_hours)
+    require_policy(books)
+    lag = timedelta(hours=books.policy.controls.delivery_lag_hours)
     running = Period.of(at.date())
     with books.admin.read() as con:
         known = con.execute(sa.select(sa.func.max(t.cur_billing_head.c.period_start))).scalar_one_or_none()

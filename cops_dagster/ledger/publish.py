@@ -20,6 +20,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_same_policy
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
 from cops_dagster.rules.verdicts import Verdict
@@ -115,8 +116,8 @@ def publish(
         also: writes that belong to the same decision (attempt log, coverage), in the same transaction.
 
     Raises:
-        CopsError: `E-VERDICT` when a blocking verdict does not hold, `E-PERIOD-CLOSED`; nothing is
-            written in either case.
+        CopsError: `E-VERDICT` when a blocking verdict does not hold, `E-PERIOD-CLOSED`, `E-POLICY` when
+            another policy was adopted since the run began; nothing is written in any case.
         Superseded: the head is not the predecessor a run was planned over.
     """
     first = publications[0]
@@ -125,6 +126,7 @@ def publish(
     recorded = [_recorded(books, publication) for publication in publications]
     with books.admin.write() as con:
         _require_writable(con, first.period, books.actor)
+        require_same_policy(con, books)
         numbers = [
             _publish_one(con, books, publication, files)
             for publication, files in zip(publications, recorded, strict=True)
@@ -223,6 +225,7 @@ def _journal(con: sa.Connection, books: Books, publication: Publication) -> int:
             actor=books.actor,
             dagster_run_id=books.dagster_run_id,
             published_at=now(),
+            policy_version=books.adopted.version if books.adopted else None,
         )
         .returning(t.publish_journal.c.journal_seq)
     )

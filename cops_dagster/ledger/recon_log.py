@@ -73,9 +73,10 @@ def append(
                 status=made.status,
                 worst_tenant_id=made.worst.tenant_id if made.worst else None,
                 worst_tenant_status=made.worst.status if made.worst else None,
-                charge_basis=books.settings.charge.basis,
+                charge_basis=books.policy.charge.basis,
                 actor=books.actor,
                 reconciled_at=now(),
+                policy_version=books.adopted.version if books.adopted else None,
             )
             .returning(t.recon_run.c.recon_seq)
         ).scalar_one()

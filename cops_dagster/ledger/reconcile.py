@@ -14,14 +14,15 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import counterparts, exceptions, recon_log, watch
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy, require_same_policy
 from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.policy import Policy
 from cops_dagster.rules import exceptions as differences
 from cops_dagster.rules import reconciliation
 from cops_dagster.rules.reconciliation import Tolerance
-from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 
 ALGORITHM = "recon-2"
@@ -42,8 +43,9 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
     Raises:
         CopsError: `E-PERIOD-UNKNOWN` when nothing is allocated.
     """
+    require_policy(books, is_run=True)
     with books.admin.read() as con:
-        inputs_id = inputs_of(con, books.settings, period)
+        inputs_id = inputs_of(con, books.policy, period)
         before = recon_log.newest(con, period)
         if before and before.inputs_id == inputs_id:
             return Reconciled(before.recon_id, before.status, wrote=False)
@@ -53,7 +55,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
     made = reconciliation.reconcile(
         sides.costs,
         [(tenant, usd) for tenant, _, usd in sides.documents],
-        tolerance_of(books.settings),
+        tolerance_of(books.policy),
         is_final=sides.is_final,
         conflicts=sides.conflicts,
         missing_entities=len(gone),
@@ -69,6 +71,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
         "recon_id": recon_id, "run_id": run.run_id if run else None, "inputs_id": inputs_id, "note": note,
     }  # fmt: skip
     with books.admin.write() as con:
+        require_same_policy(con, books)
         newest = recon_log.newest(con, period)
         if newest and newest.inputs_id == inputs_id:
             # another process reconciled the same meanwhile, so this is the same reconciliation
@@ -79,9 +82,9 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
     return Reconciled(recon_id, made.status, wrote=True)
 
 
-def tolerance_of(settings: Settings) -> Tolerance:
+def tolerance_of(policy: Policy) -> Tolerance:
     """The `[recon]` tolerances in atto-dollars."""
-    recon = settings.recon
+    recon = policy.recon
     return Tolerance(
         amount.from_decimal(recon.warning_usd), recon.warning_bps,
         amount.from_decimal(recon.failure_usd), recon.failure_bps,
@@ -117,7 +120,7 @@ def months_off(con: sa.Connection, period: Period) -> dict[str, int]:
     return found
 
 
-def inputs_of(con: sa.Connection, settings: Settings, period: Period) -> str:
+def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
     """The id of a reconciliation's inputs: heads, documents, rates, plans, tolerances, finality.
 
     Raises:
@@ -137,13 +140,13 @@ def inputs_of(con: sa.Connection, settings: Settings, period: Period) -> str:
         .where(h.c.period_start == period.start)
         .order_by(h.c.table_name, h.c.source_id)
     ).all()
-    recon = settings.recon
+    recon = policy.recon
     return digest(
         ALGORITHM,
         str(period),
         [tuple(row) for row in heads],
         counterparts.loaded(con, period),
         [recon.warning_usd, recon.warning_bps, recon.failure_usd, recon.failure_bps],
-        settings.charge.basis,
+        policy.charge.basis,
         counterparts.is_final(con, period),
     )

@@ -15,6 +15,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import allocate, run_log
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import head, refuse, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -44,6 +45,7 @@ def reverse(books: Books, run: str, *, reason: str) -> Reversed:
         CopsError: `E-REV` for a run that is unknown, replaced since, or itself took one back; `E-PARAM`
             without a reason; `E-PERIOD-CLOSED`. Nothing is written in any case.
     """
+    require_policy(books)
     if not reason.strip():
         raise CopsError(
             "E-PARAM", "reason", expected="why the run is taken back, in words", found="nothing",

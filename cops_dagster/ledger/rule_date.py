@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -45,6 +46,7 @@ def decide(
         CopsError: `E-RUN-NOTE`, `E-PARAM` (no such rules yet on that day, or the period has ended before
             it), `E-PERIOD-CLOSED`.
     """
+    require_policy(books)
     with books.admin.write() as con:
         _require_writable(con, period)
         before = newest(con, period)

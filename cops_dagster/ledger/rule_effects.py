@@ -126,7 +126,7 @@ def explain(books: Books, period: Period) -> Explained:
         CopsError: `E-PERIOD-UNKNOWN` when nothing is tagged, or what is wrong with the rule set.
     """
     with books.engine() as engine, books.admin.read() as con:
-        inputs = allocate.gather(con, books.settings, period)
+        inputs = allocate.gather(con, books.policy, period)
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         rows = engine.fetch("fetch_pools", {"period_start": period.start})
         claimed: defaultdict[Rule | None, list[tuple[Row, Pool]]] = defaultdict(list)
@@ -247,14 +247,14 @@ def diff(books: Books, period: Period, other: Path | date) -> Difference:
 def _over(books: Books, period: Period, path: Path) -> tuple[Inputs, Inputs]:
     given = loading.read_files([path])
     with rule_sets.rehearsal(books.admin) as con:
-        before = allocate.gather(con, books.settings, period)
-        loading.store(con, given, tags=books.settings.tags)
-        return before, allocate.gather(con, books.settings, period)
+        before = allocate.gather(con, books.policy, period)
+        loading.store(con, given, tags=books.policy.tags)
+        return before, allocate.gather(con, books.policy, period)
 
 
 def _on(books: Books, period: Period, day: date) -> tuple[Inputs, Inputs]:
     with books.admin.read() as con:
-        before = allocate.gather(con, books.settings, period)
+        before = allocate.gather(con, books.policy, period)
         rules = rule_sets.in_force(con, day)
         names = {rule.key_name for rule in rules if rule.method == "usage_key" and rule.key_name}
         # usage stays that of the month: only who splits what comes from the other day

@@ -108,7 +108,7 @@ def check(books: Books, paths: Sequence[Path] = (), period: Period | None = None
         since = decided.rules_as_of if decided else month.start
         before = read(con)
         try:
-            loading.store(con, given, tags=books.settings.tags)
+            loading.store(con, given, tags=books.policy.tags)
         except CopsError as refusal:
             if given.get("allocation_rules"):
                 whole = _checked(_over(before, given), since, period is not None, None)

@@ -228,7 +228,7 @@ def runs(books: Books, period: Period) -> list[dict[str, Any]]:
                 "journal_seq": row.journal_seq, "table_name": row.table_name, "source_id": row.source_id,
                 "run_id": row.run_id, "replaces": row.predecessor_run_id, "row_count": row.row_count,
                 "cost_usd": row.cost_usd, "status": "published", "actor": row.actor,
-                "at": row.published_at, "detail": "",
+                "at": row.published_at, "policy_version": row.policy_version, "detail": "",
             }
             for row in con.execute(
                 sa.select(j).where(j.c.period_start == period.start).order_by(j.c.journal_seq)
@@ -238,7 +238,8 @@ def runs(books: Books, period: Period) -> list[dict[str, Any]]:
             {
                 "journal_seq": None, "table_name": name, "source_id": source, "run_id": row.run_id,
                 "replaces": None, "row_count": None, "cost_usd": None, "status": row.status,
-                "actor": row.actor, "at": row.started_at, "detail": row.error_detail or row.error_code or "",
+                "actor": row.actor, "at": row.started_at, "policy_version": None,
+                "detail": row.error_detail or row.error_code or "",
             }
             for table, name in ((ing, "fact_cost_raw"), (log, "fact_cost_allocated"))
             for row in con.execute(

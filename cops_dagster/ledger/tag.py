@@ -22,12 +22,13 @@ from cops_dagster.lake.tables import FACT_COST_TAGGED
 from cops_dagster.ledger import ingest, lock
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import Publication, Staged, head, publish, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.policy import Policy
 from cops_dagster.rules import verdicts
 from cops_dagster.rules.verdicts import Coverage
-from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -51,6 +52,7 @@ def tag(books: Books, period: Period) -> Tagged:
     Raises:
         CopsError: `E-PERIOD-UNKNOWN` when nothing is ingested.
     """
+    require_policy(books, is_run=True)
 
     def once() -> Tagged:
         # one snapshot from the plan to the last line read, as in allocation
@@ -58,7 +60,7 @@ def tag(books: Books, period: Period) -> Tagged:
             before = head(con, TABLE, period)
             if before is not None and lock.is_sealed(con, period):
                 return Tagged(before.run_id, wrote=False)
-            inputs_id = inputs_of(con, books.settings, period)
+            inputs_id = inputs_of(con, books.policy, period)
             if (
                 before is not None
                 and before.inputs_id == inputs_id
@@ -73,7 +75,7 @@ def tag(books: Books, period: Period) -> Tagged:
     return settle(f"tagging of {period}", once)
 
 
-def inputs_of(con: sa.Connection, settings: Settings, period: Period) -> str:
+def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
     """The id of tagging's inputs: ingested runs, tag mapping, aliases, accounts, tenant registry."""
     h = t.period_head
     raw = con.execute(
@@ -89,7 +91,7 @@ def inputs_of(con: sa.Connection, settings: Settings, period: Period) -> str:
             found="nothing ingested",
             next_step=f"run `cops materialize {period}`",
         )
-    tags = settings.tags
+    tags = policy.tags
     return digest(
         TABLE,
         ALGORITHM,
@@ -97,7 +99,7 @@ def inputs_of(con: sa.Connection, settings: Settings, period: Period) -> str:
         [tuple(row) for row in raw],
         [tags.tenant_id, tags.plan_id, tags.service_component],
         [tags.fold_case, tags.unicode_form, tags.inherit],
-        [settings.charge.basis, settings.coverage.untaggable],  # the coverage published with the month
+        [policy.charge.basis, policy.coverage.untaggable],  # the coverage published with the month
         _content(con, *t.tag_aliases.c),
         _content(con, *t.account_tenants.c),
         _content(con, *(t.tenants.c[name] for name in ("tenant_id", "plan_id", "active_from", "active_to"))),
@@ -133,7 +135,7 @@ def _run(
     start = {"period_start": period.start}
     with books.engine() as engine:
         names = books.namespace(engine, con, period)
-        tags = books.settings.tags
+        tags = books.policy.tags
         tagging.provide_cost_lines(names, boundaries(con, period), inherit=tags.inherit)
         engine.keep("untagged_resources", "find_untagged_resources", start)
         engine.keep("resource_tenants", "find_resource_tenants", start)
@@ -148,7 +150,7 @@ def _run(
         raw = ingest.published_views(con, period)
         view(engine, TABLE, over_files(FACT_COST_TAGGED, [target]))
         figures = engine.fetch("measure_fact_cost_tagged", start).one()
-        coverage = measure_coverage(engine, books.settings, period)
+        coverage = measure_coverage(engine, books.policy, period)
         staged = Staged(
             target, "", None, figures["group_count"], figures["unblended_usd"],
             tuple(name for name, _ in FACT_COST_TAGGED),
@@ -156,7 +158,7 @@ def _run(
     publish(
         books,
         Publication(TABLE, period, "", run_id, inputs_id, predecessor, [staged], [preserved(raw, figures)]),
-        also=lambda con: _record_coverage(con, books.settings, period, run_id, coverage),
+        also=lambda con: _record_coverage(con, books.policy, period, run_id, coverage),
     )
 
 
@@ -168,12 +170,12 @@ def preserved(raw: dict[str, Decimal], tagged: dict[str, Any]) -> verdicts.Verdi
     return verdicts.tagging_preserves_cost(raw, {name: tagged[f"{name}_usd"] for name in raw})
 
 
-def measure_coverage(engine: Engine, settings: Settings, period: Period) -> Coverage:
+def measure_coverage(engine: Engine, policy: Policy, period: Period) -> Coverage:
     """Coverage of the tagged month that the engine's `fact_cost_tagged` shows."""
     rows = engine.fetch(
-        "measure_tag_coverage", {"period_start": period.start, "basis": settings.charge.basis}
+        "measure_tag_coverage", {"period_start": period.start, "basis": policy.charge.basis}
     ).dicts()
-    taggable = [row for row in rows if row["service"] not in settings.coverage.untaggable]
+    taggable = [row for row in rows if row["service"] not in policy.coverage.untaggable]
 
     def total(name: str) -> Decimal:
         return sum((row[name] for row in taggable), Decimal(0))
@@ -204,7 +206,7 @@ def recorded_coverage(con: sa.Connection, period: Period) -> Coverage | None:
 
 
 def _record_coverage(
-    con: sa.Connection, settings: Settings, period: Period, run_id: str, coverage: Coverage
+    con: sa.Connection, policy: Policy, period: Period, run_id: str, coverage: Coverage
 ) -> None:
     con.execute(sa.delete(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start))
     con.execute(
@@ -220,7 +222,7 @@ def _record_coverage(
             propagated_coverage_pct=coverage.propagated_percent,
             missing_tenant_tag=coverage.missing_rows,
             missing_tenant_tag_usd=coverage.missing_cost,
-            basis=settings.charge.basis,
+            basis=policy.charge.basis,
             measured_at=now(),
         )
     )
@@ -235,7 +237,7 @@ def spelling_variants(
     present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
     variants: dict[str, set[str]] = {}
     for kind in tagging.KINDS:
-        for column in tagging.columns_of(books.settings.tags.tenant_id, kind):
+        for column in tagging.columns_of(books.policy.tags.tenant_id, kind):
             if column not in present:
                 continue
             rows = engine.fetch(exp.select(column).distinct().from_("fact_cost_raw").limit(100_000)).rows

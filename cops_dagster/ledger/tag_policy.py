@@ -23,8 +23,8 @@ import sqlalchemy as sa
 from cops_dagster.ledger import active_tags
 from cops_dagster.ledger.load_checks import spelled
 from cops_dagster.ledger.tag_files import Resource, column_of
+from cops_dagster.policy import Tags
 from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
-from cops_dagster.settings import Tags
 from cops_dagster.stores import tables as t
 
 VALUE_CHARS_MAX = 256

@@ -35,10 +35,10 @@ def nothing_to_do(books: Books, period: Period) -> bool:
                 files = live.live_files(con, books.lake, table, period_start=period.start)
                 live.verify(files, digests=False)
             tagged = head(con, tag.TABLE, period)
-            if tagged is None or tagged.inputs_id != tag.inputs_of(con, books.settings, period):
+            if tagged is None or tagged.inputs_id != tag.inputs_of(con, books.policy, period):
                 return False
             allocated = head(con, allocate.TABLE, period)
-            gathered = allocate.gather(con, books.settings, period)
+            gathered = allocate.gather(con, books.policy, period)
             if not allocate.answers(con, allocated, gathered.inputs_id):
                 return False
             newest = con.execute(
@@ -47,6 +47,6 @@ def nothing_to_do(books: Books, period: Period) -> bool:
                 .order_by(t.recon_run.c.recon_seq.desc())
                 .limit(1)
             ).scalar_one_or_none()
-            return newest == reconcile.inputs_of(con, books.settings, period)
+            return newest == reconcile.inputs_of(con, books.policy, period)
         except CopsError:
             return False  # the run itself will say what is wrong

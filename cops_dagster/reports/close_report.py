@@ -23,8 +23,8 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.policy import Coverage
 from cops_dagster.rules.bridge import WHOLE_MONTH
-from cops_dagster.settings import Coverage
 from cops_dagster.stores import tables as t
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def gather(books: Books, period: Period) -> Report:
             recon,
             _facts(recon, months),
             bridge_chart(con, recon.recon_seq).svg(),
-            coverage_chart(con, books.settings.coverage, period).svg(),
+            coverage_chart(con, books.policy.coverage, period).svg(),
             [
                 _tenants(con, recon, period),
                 Table(

@@ -196,6 +196,12 @@ run_reversal = sa.Table(  # runs that people took back: `run_id` posted the oppo
     _text("reposted_run_id"), _date("period_start", null=False), _text("reason", null=False),
     _text("actor", null=False), _time("reversed_at", null=False),
 )
+policy = sa.Table(  # what decides numbers and verdicts; the newest version is in force (ADR 26)
+    "policy", metadata,
+    sa.Column("policy_version", sa.BigInteger, primary_key=True, autoincrement=False),
+    _text("policy_json", null=False), _text("digest", null=False), _text("adopted_by", null=False),
+    _time("adopted_at", null=False), _text("origin", null=False), _text("note"), _text("evidence_id"),
+)  # policy_json: every value explicit; runs made before there was a policy name none
 publish_journal = sa.Table(
     "publish_journal", metadata,
     _seq("journal_seq"), sa.Column("run_id", sa.Text, nullable=False, unique=True),
@@ -203,6 +209,7 @@ publish_journal = sa.Table(
     _text("inputs_id", null=False), _text("predecessor_run_id"), _text("reverses_run_id"),
     _int("row_count", null=False), _money("cost_usd", null=False), _text("verdicts_json", null=False),
     _text("actor", null=False), _text("dagster_run_id"), _time("published_at", null=False),
+    _int("policy_version"),
 )
 sa.Index(  # a run is replaced once at most, and one run begins
     "uq_publish_journal_predecessor", publish_journal.c.table_name, publish_journal.c.period_start,
@@ -288,7 +295,7 @@ recon_run = sa.Table(  # every reconciliation ever made; the view recon_summary 
     _money("variance_usd", null=False), _money("variance_pct"),
     _text("status", null=False), _text("worst_tenant_id"), _text("worst_tenant_status"),
     _text("charge_basis", null=False), _text("note"), _text("actor", null=False),
-    _time("reconciled_at", null=False),
+    _time("reconciled_at", null=False), _int("policy_version"),
 )
 recon_run_tenant = sa.Table(
     "recon_run_tenant", metadata,

@@ -25,8 +25,12 @@ def books(tmp_path: Path) -> Books:
     return opened
 
 
+def acting_as(books: Books, actor: str) -> Books:
+    return open_books(books.settings.model_copy(update={"actor": actor}))
+
+
 def somebody_else(books: Books) -> Books:
-    return open_books(books.settings.model_copy(update={"actor": "kim"}))
+    return acting_as(books, "kim")
 
 
 def held(books: Books) -> approve.Waiting:
@@ -48,6 +52,9 @@ def test_a_month_that_shrank_waits_until_a_second_person_approves(books: Books, 
     assert [one.waits_for is None for one in state.deliveries(books, SEPTEMBER)] == [False, True]
     with pytest.raises(CopsError, match="E-APPROVER"):
         approve.approve(books, waiting.subject_id, reason="looks right")
+    for same in ("test ", "TEST", "te\u200bst"):  # the one who asked, written differently
+        with pytest.raises(CopsError, match="E-APPROVER"):
+            approve.approve(acting_as(books, same), waiting.subject_id, reason="looks right")
     with pytest.raises(CopsError, match="E-PARAM"):
         approve.approve(somebody_else(books), waiting.subject_id, reason=" ")
     with pytest.raises(CopsError, match="E-APPROVAL-UNKNOWN"):

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import frames
 from cops_dagster.ledger.load import LoadReport, load
+from cops_dagster.ledger.load import read_files as load_files
 from cops_dagster.period import Period
-from cops_dagster.settings import Tags
+from cops_dagster.policy import Tags
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, now, open_admin
 from cops_dagster_tests.deliveries import force_state
@@ -755,3 +756,39 @@ def batches(paths: Sequence[Path], separate: bool) -> list[Sequence[Path]]:
         return [paths]
     order = [re.sub("^tenant_usage$", "tenant_network_usage", name) for name in frames.FIELDS]
     return [[path for path in paths if path.stem == name] for name in order]
+
+
+# --- what a spreadsheet saves ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_another_separator_is_named(tmp_path: Path, separator: str, name: str) -> None:
+    """The advice was to remove the column: there was only one."""
+    file = tmp_path / "plans.csv"
+    file.write_text("plan_id,effective_from,markup_bps\nteam,2025-01-01,0\n".replace(",", separator))
+    with pytest.raises(CopsError) as refusal:
+        load_files([file])
+    assert (refusal.value.code, refusal.value.found) == ("E-LOAD-COLUMN", f"columns separated by {name}")
+    assert "commas" in refusal.value.next_step
+    file.write_text(file.read_text().replace(separator, ","))
+    assert len(load_files([file])["plans"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"PK\x03\x04\x14\x00", "workbook"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "workbook"),
+        (b"\x1f\x8b\x08", "gzip"),
+        ("plan_id\n".encode("utf-16"), "UTF-16"),
+    ],
+)
+def test_what_only_has_the_name_of_a_csv_is_told_by_its_kind(
+    tmp_path: Path, content: bytes, found: str
+) -> None:
+    file = tmp_path / "plans.csv"
+    file.write_bytes(content)
+    with pytest.raises(CopsError) as refusal:
+        load_files([file])
+    assert refusal.value.code == "E-LOAD-FILE"
+    assert found in refusal.value.found

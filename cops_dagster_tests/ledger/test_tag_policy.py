@@ -15,7 +15,7 @@ from cops_dagster.ledger import active_tags, tag_files, tag_policy
 from cops_dagster.ledger.active_tags import Snapshot, compare, verdict
 from cops_dagster.ledger.tag_files import CostTag, Resource, column_of
 from cops_dagster.ledger.tag_policy import Alias, Registry, judge
-from cops_dagster.settings import Tags
+from cops_dagster.policy import Tags
 from cops_dagster_tests.deliveries import give, home
 
 TODAY = date(2025, 9, 15)

@@ -22,10 +22,10 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import cells, load_checks
 from cops_dagster.ledger.frames import Row
 from cops_dagster.money import amount
+from cops_dagster.policy import Tags
 from cops_dagster.rules import allocation, rule_set
 from cops_dagster.rules.allocation import MATCHED, Costs, Keys, Pool, Rule, plan
 from cops_dagster.rules.rule_set import Problem, problems, require
-from cops_dagster.settings import Tags
 from cops_dagster_tests.rules.test_rule_tables import KEYS, START, read_pool, read_rule
 
 TENANTS = {"acme", "beta"}

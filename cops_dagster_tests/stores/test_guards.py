@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +29,8 @@ NEVER_CHANGED = (
     "budget_history", "control_status", "cur_delivery", "cur_delivery_breakdown", "cur_delivery_file",
     "cur_delivery_hold", "cur_delivery_profile", "document_conflict", "evidence_index",
     "expected_cur_schema", "fx_rates",
-    "invoice_detail", "lake_file", "notification_log", "period_lock_event", "plans", "publish_journal",
+    "invoice_detail", "lake_file", "notification_log", "period_lock_event", "plans", "policy",
+    "publish_journal",
     "recon_run", "recon_run_bridge", "recon_run_statement", "recon_run_tenant", "run_reversal",
 )  # fmt: skip
 DELETED_BY_CODE = (
@@ -80,6 +83,7 @@ def row(table: sa.Table, **given: object) -> dict[str, Any]:
             ("alert_state", "severity"): "P2",
             ("control_status", "status"): "ok",
             ("recon_run_bridge", "kind"): "level",
+            ("policy", "policy_version"): 1,
         }.items()
         if name == table.name
     }
@@ -198,6 +202,39 @@ def test_of_a_freeze_only_its_release_is_written(admin: Admin) -> None:
     with admin.write() as con:
         con.execute(sa.insert(t.invoice_freeze).values(row(t.invoice_freeze)))
     refused(admin, sa.update(t.invoice_freeze).values(reason="never mind"), "E-APPEND-ONLY")
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+def test_a_policy_takes_its_next_version_and_no_other(admin: Admin, version: int) -> None:
+    with admin.write() as con:
+        con.execute(sa.insert(t.policy).values(row(t.policy)))
+    refused(
+        admin,
+        sa.insert(t.policy).values(row(t.policy, policy_version=version)),
+        "E-APPEND-ONLY|UNIQUE|unique",
+    )
+    with admin.write() as con:
+        con.execute(sa.insert(t.policy).values(row(t.policy, policy_version=2)))
+    assert len(contents(admin, "policy")) == 2
+
+
+def test_a_policy_is_not_replaced_by_a_connection_that_knows_nothing_of_triggers(tmp_path: Path) -> None:
+    """`INSERT OR REPLACE` deletes without asking the DELETE trigger unless a pragma says otherwise."""
+    opened = open_admin(f"sqlite:///{tmp_path / 'admin.db'}")
+    with opened.write() as con:
+        con.execute(sa.insert(t.policy).values(row(t.policy)))
+    before = contents(opened, "policy")
+    change = (
+        "INSERT OR REPLACE INTO policy (policy_version, policy_json, digest, adopted_by, adopted_at, origin)"
+        " VALUES (1, '{}', 'x', 'x', '2025-01-01', 'x')"
+    )
+    with (
+        closing(sqlite3.connect(tmp_path / "admin.db")) as plain,
+        pytest.raises(sqlite3.IntegrityError, match="E-APPEND-ONLY"),
+    ):
+        plain.execute(change)
+    assert contents(opened, "policy") == before
+    opened.close()
 
 
 # --- periods --------------------------------------------------------------------------------------------
