@@ -8,7 +8,7 @@ SELECT
 FROM fact_cost_raw
 WHERE
     period_start = :period_start
-    AND line_item_line_item_type IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')
+    AND line_item_line_item_type IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage', 'SavingsPlanNegation')
     AND line_item_usage_start_date >= CAST(:period_start AS DATE)
     AND line_item_usage_start_date < CAST(:period_end AS DATE)
 GROUP BY 1
