@@ -69,18 +69,26 @@ def columns_of(names: Iterable[str], kind: str) -> list[str]:
 
 
 def provide_cost_lines(names: Namespace, boundaries: Sequence[date] = (), *, inherit: bool = True) -> None:
+    """`cost_lines` over the month's `fact_cost_raw`; see there."""
+    names.provide(["fact_cost_raw"])
+    engine = names.engine
+    present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
+    view(engine, "cost_lines", cost_lines(present, names.settings.tags, boundaries, inherit=inherit))
+
+
+def cost_lines(
+    present: set[str], tags: Tags, boundaries: Sequence[date] = (), *, inherit: bool = True
+) -> exp.Query:
     """`cost_lines`: `fact_cost_raw` with tags by kind, `usage_slice`, the resource to inherit by, and
     what a line takes back (`negation_key`, `takes_back`; docs/adr/0028).
 
     Args:
+        present: the columns of `fact_cost_raw`.
         boundaries: days within the month on which a registry entry begins or ends; a line's slice begins on
             the last of them that is not after its usage, so one tenant is in force throughout a slice.
         inherit: give `untagged_resource` to every line without any tenant tag, else to the refunds and
             credits among them: they belong to who has the resource that they name.
     """
-    names.provide(["fact_cost_raw"])
-    engine, tags = names.engine, names.settings.tags
-    present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
     query = exp.select("*").from_(exp.to_table("fact_cost_raw"))
     tenant: list[exp.Expr] = []
     made: dict[str, exp.Expr] = {}
@@ -105,8 +113,7 @@ def provide_cost_lines(names: Namespace, boundaries: Sequence[date] = (), *, inh
             untagged = exp.and_(untagged, _parsed(_NAMES_RESOURCE))
         identity = exp.func("NULLIF", exp.column("line_item_resource_id"), exp.Literal.string(""))
         resource = exp.Case().when(untagged, identity)
-    query = query.select(exp.alias_(resource, "untagged_resource"))
-    view(engine, "cost_lines", query)
+    return query.select(exp.alias_(resource, "untagged_resource"))
 
 
 def provide_registry(names: Namespace) -> None:
