@@ -32,6 +32,7 @@ class Commitment:
     source_id: str
     arn: str
     has_fee: bool
+    has_usage: bool
     residual: Decimal
     net_residual: Decimal
 
@@ -70,7 +71,7 @@ def halves(
         used, payers = {row[1] for row in here}, {row[2] for row in here}
         is_members_own = len(used) == 1 and None not in payers and len(payers) == 1 and used != payers
         is_fee_elsewhere = is_members_own or (one.owner is not None and one.owner not in used)
-        if not one.has_fee and is_fee_elsewhere:
+        if one.has_usage and not one.has_fee and is_fee_elsewhere:
             found.append(Half(one.arn, "fee", one.residual, one.net_residual))
         elif one.has_fee and is_members_own and one.residual > 0:
             found.append(Half(one.arn, "usage", one.residual, one.net_residual))

@@ -141,7 +141,7 @@ Refund                    -20    0         0         0       -20     refund     
 Refund                    -50    0         0         0       -50     refund         plan=x,text=Remboursement
 Refund                    -50    0         0         0       -50     refund         resource=arn:aws:savingsplans::000000000042:savingsplan/x
 Refund                    -50    0         0         0       -50     refund         resource=arn:aws:ec2:eu-west-1:000000000042:reserved-instances/x
-Refund                    -2     -2        -2        0       0       refund         arn=x,text=Refund~for~hourly~fee,~m5.large
+Refund                    -2     -2        -2        0       0       refund         arn=x,text=Refund~for~hourly~fee~of~m5.large
 Refund                    -2     -2        -2        0       0       refund         arn=x,text=Refund:~recurring~fee
 Refund                    -2     -2        -2        0       0       refund         plan=x,option=No~Upfront
 Refund                    -2     -2        -2        0       0       refund         resource=i-1,text=sign~up
@@ -150,7 +150,7 @@ Credit                    -50    0         0         0       -50     credit     
 Credit                    -3     -3        -3        0       0       credit         plan=x,text=AWS~Activate
 Credit                    -3     -3        -3        0       0       credit         plan=x,bill=Anniversary
 Fee                       60     0         0         0       60      commitment_fee plan=x
-Fee                       60     0         0         0       60      commitment_fee text=Sign~up~charge~for~subscription:~1,~planId:~2
+Fee                       60     0         0         0       60      commitment_fee text=Sign~up~charge~for~subscription:~1
 SavingsPlanRecurringFee   60     4         3.6       0       0       commitment_fee sp_total=60,sp_used=56,sp_recurring=60,sp_net_recurring=54,net=54
 SavingsPlanRecurringFee   60     4         3.6       0       0       commitment_fee sp_total=60,sp_used=56,net=54
 SavingsPlanRecurringFee   40     4         3         -20     0       commitment_fee sp_total=60,sp_used=56,sp_upfront=20,sp_net_upfront=15,sp_net_recurring=30,sp_recurring=40,net=30

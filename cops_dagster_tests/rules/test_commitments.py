@@ -45,15 +45,20 @@ def test_a_half_is_told_from_a_fault_by_whose_account_the_report_holds(row: str)
     owner, has_fee, residual, accounts, missing = row.split()
     name = {"payer": PAYER, "own": OWN, "other": OTHER}
     arn = f"arn:aws:savingsplans::{name[owner]}:savingsplan/x" if owner != "nobody" else "x"
-    one = Commitment("s", arn, has_fee == "yes", Decimal(residual), Decimal(residual))
+    one = Commitment("s", arn, has_fee == "yes", True, Decimal(residual), Decimal(residual))
     here = [("s", name[account], PAYER) for account in accounts.split(",")]
     found = commitments.halves([one], [*here, ("another source", PAYER, PAYER)])
     assert [half.missing for half in found] == ([] if missing == "." else [missing])
 
 
 def test_an_account_that_is_its_own_payer_has_whole_commitments() -> None:
-    one = Commitment("s", f"arn:aws:savingsplans::{OWN}:savingsplan/x", False, Decimal(-5), Decimal(-5))
+    one = Commitment("s", f"arn:aws:savingsplans::{OWN}:savingsplan/x", False, True, Decimal(-5), Decimal(-5))
     assert commitments.halves([one], [("s", OWN, OWN)]) == []
+
+
+def test_a_negation_without_fee_and_usage_is_no_half_of_anything() -> None:
+    one = Commitment("s", f"arn:aws:savingsplans::{PAYER}:savingsplan/x", False, False, Decimal(-5), Decimal(-5))
+    assert commitments.halves([one], [("s", OWN, PAYER)]) == []
 
 
 def test_a_half_is_a_warning_that_names_the_commitment_and_its_money() -> None:
