@@ -1,10 +1,10 @@
--- Which covered usage each savings-plan negation takes back, one row per span of lines (account, service, class,
--- plan, usage type and operation in negation_key; zone, begin, end) that takes part, and how much:
+-- Which covered usage each savings-plan negation takes back: one row per span of lines (account, service,
+-- class, plan, usage type and operation in negation_key; zone, begin, end) that takes part, and how much:
 --   whole  to AWS's rounding (a rest up to 0.000001 USD, docs/adr/0028),
 --   part   less than the lines cost,
 --   over   more than they cost; the rest finds no line.
--- A negation without covered usage in its own span takes that of any zone inside its span, if it names none
--- itself. first_tags are those of the covered line that comes first by its tags: there the negation is counted.
+-- A negation without covered usage in its own span takes that of any zone inside its span, if it names none.
+-- first_tags are those of the covered line that comes first by its tags: there the negation is counted.
 WITH commitment_lines AS (
     SELECT
         l.negation_key,
@@ -157,15 +157,15 @@ SELECT
     j.negated_net_usd,
     j.covered_usd + j.negated_usd AS rest_usd,
     j.covered_net_usd + j.negated_net_usd AS rest_net_usd,
-    j.first_tags.usage_slice AS usage_slice,
-    j.first_tags.resource_tenant AS resource_tenant,
-    j.first_tags.account_tenant AS account_tenant,
-    j.first_tags.category_tenant AS category_tenant,
-    j.first_tags.inherited_tenant AS inherited_tenant,
-    j.first_tags.resource_plan AS resource_plan,
-    j.first_tags.account_plan AS account_plan,
-    j.first_tags.category_plan AS category_plan,
-    j.first_tags.component_tag AS component_tag
+    j.first_tags.usage_slice,
+    j.first_tags.resource_tenant,
+    j.first_tags.account_tenant,
+    j.first_tags.category_tenant,
+    j.first_tags.inherited_tenant,
+    j.first_tags.resource_plan,
+    j.first_tags.account_plan,
+    j.first_tags.category_plan,
+    j.first_tags.component_tag
 FROM members AS m
 INNER JOIN judged AS j
     ON

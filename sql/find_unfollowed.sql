@@ -1,5 +1,5 @@
--- What takes back other lines and found none: negations by themselves or beyond the usage they name, and refunds
--- and credits that name a resource of which no line names a tenant.
+-- What takes back other lines and found none: negations by themselves or beyond the usage they name, and
+-- refunds and credits that name a resource of which no line names a tenant.
 SELECT
     takes_back,
     service,

@@ -2,8 +2,8 @@
 -- (Cloud Intelligence Dashboards, summary view): unblended = amortized + true-up + upfront.
 -- Net falls back to gross per row and per term. The caller takes the columns it writes, those that AWS
 -- added among them; `service` is never empty and becomes product_servicecode.
--- A commitment's purchase and its refund are cash, so they stand in upfront_cost and the bridge holds. They are
--- known by the reservation or savings plan that they name; AWS's sentence is asked where they name none.
+-- A commitment's purchase and its refund are cash, so they stand in upfront_cost and the bridge holds. They
+-- are known by the reservation or savings plan that they name; AWS's sentence is asked where they name none.
 -- The caller gives net_unused_commitments: what of a discounted fee's net commitment was left unused.
 -- Split cost allocation rows repeat their parent's cost: only what they cost themselves (nothing) counts.
 WITH typed AS (

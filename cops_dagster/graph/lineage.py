@@ -98,7 +98,9 @@ def _read_off(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     of_lines = {column: exp.column(column, "t") for column in columns if column not in said}
     # all at once: each column by itself would read the statement anew, a quarter of a second
     query.set("expressions", [*said.values(), *of_lines.values()])
-    found = {"period_start": ("cur_billing_master.bill_billing_period_start_date",)}  # bound, and checked
+    found: dict[str, tuple[str, ...]] = {  # bound, and checked against what each line says
+        "period_start": ("cur_billing_master.bill_billing_period_start_date",)
+    }
     for column, node in lineage(None, query, {}, dialect=statements.SOURCE_DIALECT).items():
         if column in columns and column not in found:
             leaves = {leaf.name.rpartition(".")[2] for leaf in node.walk() if not leaf.downstream}

@@ -30,8 +30,8 @@ _PREFIX = {"resource": "resource_tags_", "account": "account_tag_", "category": 
 _NEGATION_KEY = """
 CASE WHEN commitment_line IN ('SavingsPlanCoveredUsage', 'SavingsPlanNegation') THEN
     COALESCE(line_item_usage_account_id, '') || CHR(31) || product_servicecode || CHR(31) || charge_class
-    || CHR(31) || COALESCE(savings_plan_savings_plan_a_r_n, '') || CHR(31) || COALESCE(line_item_usage_type, '')
-    || CHR(31) || COALESCE(line_item_operation, '')
+    || CHR(31) || COALESCE(savings_plan_savings_plan_a_r_n, '')
+    || CHR(31) || COALESCE(line_item_usage_type, '') || CHR(31) || COALESCE(line_item_operation, '')
 END
 """
 _COVERED = "commitment_line = 'SavingsPlanCoveredUsage'"
@@ -79,8 +79,9 @@ def provide_cost_lines(names: Namespace, boundaries: Sequence[date] = (), *, inh
 def cost_lines(
     present: set[str], tags: Tags, boundaries: Sequence[date] = (), *, inherit: bool = True
 ) -> exp.Query:
-    """`cost_lines`: `fact_cost_raw` with tags by kind, `usage_slice`, the resource to inherit by, and
-    what a line takes back (`negation_key`, `takes_back`; docs/adr/0028).
+    """`cost_lines`: `fact_cost_raw` with tags by kind, `usage_slice` and the resource to inherit by.
+
+    And what a line takes back: `negation_key`, `takes_back` (docs/adr/0028).
 
     Args:
         present: the columns of `fact_cost_raw`.

@@ -289,9 +289,13 @@ def halves(engine: Engine, period: Period) -> list[commitments.Half]:
     start = {"period_start": period.start}
     found = [
         commitments.Commitment(
-            row["source_id"], row["commitment"], row["has_fee"], row["has_usage"], row["residual_usd"],
+            row["source_id"],
+            row["commitment"],
+            row["has_fee"],
+            row["has_usage"],
+            row["residual_usd"],
             row["net_residual_usd"],
-        )  # fmt: skip
+        )
         for row in engine.fetch("measure_commitments", start).dicts()
     ]
     if not found:  # what adds up needs no second look at the lines

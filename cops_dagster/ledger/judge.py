@@ -81,9 +81,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
             totals["unblended_usd"],
             decides=books.settings.charge.basis == "unblended",
         ),
-        commitments.refunds_follow_what_they_name(
-            [row for row in alone if row["takes_back"] == "resource"]
-        ),
+        commitments.refunds_follow_what_they_name([row for row in alone if row["takes_back"] == "resource"]),
         verdicts.tag_coverage_at_target(coverage, limits.target_pct, limits.floor_pct),
         verdicts.tenants_are_known(unknown if registered else [], registered),
         Verdict(

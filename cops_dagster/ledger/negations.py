@@ -20,7 +20,8 @@ _TAGS = (
     "resource_tenant", "account_tenant", "category_tenant", "inherited_tenant", "resource_plan",
     "account_plan", "category_plan",
 )  # fmt: skip
-_COLUMNS = tuple((name, "DATE" if name == "usage_slice" else "VARCHAR") for name in _TAGS) + (
+_COLUMNS = (
+    *((name, "DATE" if name == "usage_slice" else "VARCHAR") for name in _TAGS),
     ("unblended_cost", USD),
     ("net_unblended_cost", USD),
 )
@@ -57,9 +58,7 @@ def shares(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 _GROUP = ("negation_key", "group_zone", "group_start", "group_end")
 
 
-def _split(
-    group: list[dict[str, Any]], negated: str, covered: str
-) -> list[int]:
+def _split(group: list[dict[str, Any]], negated: str, covered: str) -> list[int]:
     whole = amount.from_decimal(group[0][negated])
     weights = _weights(group, covered) or _weights(group, "covered_usd")
     parts = split(whole, weights)

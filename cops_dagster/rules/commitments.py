@@ -79,7 +79,7 @@ def halves(
 
 
 def commitments_are_delivered_whole(found: Sequence[Half]) -> Verdict:
-    """Every commitment came with its fee and its usage; the cost views of a half do not add up by themselves."""
+    """Every commitment came with its fee and its usage; the cost views of a half do not add up."""
     return Verdict(
         "commitments_are_delivered_whole",
         not found,
@@ -95,9 +95,7 @@ def commitments_are_delivered_whole(found: Sequence[Half]) -> Verdict:
     )
 
 
-def negations_follow_usage(
-    alone: Sequence[dict[str, object]], total: Decimal, *, decides: bool
-) -> Verdict:
+def negations_follow_usage(alone: Sequence[dict[str, object]], total: Decimal, *, decides: bool) -> Verdict:
     """Every savings-plan negation takes back covered usage: what finds none is charged as if it were cost.
 
     An ERROR above a ten-thousandth of the month, where tenants are charged on unblended cost.

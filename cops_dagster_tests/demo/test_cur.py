@@ -286,9 +286,9 @@ def test_negations_have_no_tags_and_take_back_the_covered_usage_of_their_hour(
     month = months[period]
     sides = [
         month.rows(
-            f"SELECT {sign} * SUM(line_item_unblended_cost), line_item_usage_start_date, line_item_usage_type,"
-            " line_item_usage_account_id, line_item_operation, line_item_availability_zone,"
-            " savings_plan_savings_plan_a_r_n FROM exact"
+            f"SELECT {sign} * SUM(line_item_unblended_cost), line_item_usage_start_date,"
+            " line_item_usage_type, line_item_usage_account_id, line_item_operation,"
+            " line_item_availability_zone, savings_plan_savings_plan_a_r_n FROM exact"
             f" WHERE line_item_line_item_type = '{line_type}' GROUP BY ALL ORDER BY ALL"
         )
         for line_type, sign in (("SavingsPlanCoveredUsage", 1), ("SavingsPlanNegation", -1))

@@ -1,4 +1,4 @@
-"""Savings-plan negations follow the covered usage that they take back: text tables through the tagging SQL."""
+"""Savings-plan negations follow the covered usage that they take back: lines through the tagging SQL."""
 
 from __future__ import annotations
 
@@ -68,6 +68,8 @@ def unmatched(groups: Rows) -> Decimal:
 
 
 A, B = "acme", "globex"
+ZONE_A, ZONE_B = ({"line_item_availability_zone": zone} for zone in "ab")
+OTHER_SOURCE = {"source_id": "t", "delivery_id": "e"}
 CASES: dict[str, tuple[Rows, dict[str | None, str], str]] = {
     "who had the covered usage gets it back, not everybody": (
         [line("C", "80", A), line("N", "-80"), line("Usage", "80", B)], {A: "0", B: "80"}, "0"),
@@ -80,10 +82,10 @@ CASES: dict[str, tuple[Rows, dict[str | None, str], str]] = {
     "untagged usage stays in the pool with its negation": (
         [line("C", "80"), line("N", "-80"), line("Usage", "1", A)], {None: "0", A: "1"}, "0"),
     "only the zone that is negated": (
-        [line("C", "80", A, line_item_availability_zone="a"), line("C", "80", B, line_item_availability_zone="b"),
-         line("N", "-80", line_item_availability_zone="a")], {A: "0", B: "80"}, "0"),
+        [line("C", "80", A, **ZONE_A), line("C", "80", B, **ZONE_B),
+         line("N", "-80", **ZONE_A)], {A: "0", B: "80"}, "0"),
     "a negation that names no zone takes that of any": (
-        [line("C", "50", A, line_item_availability_zone="a"), line("C", "30", B, line_item_availability_zone="b"),
+        [line("C", "50", A, **ZONE_A), line("C", "30", B, **ZONE_B),
          line("N", "-80")], {A: "0", B: "0"}, "0"),
     "only the hour that is negated": (
         [line("C", "80", A), line("C", "80", B, hours="1-2"), line("N", "-80", hours="1-2")],
@@ -106,16 +108,17 @@ CASES: dict[str, tuple[Rows, dict[str | None, str], str]] = {
         [line("C", "80", A), line("N", "-100")], {A: "0", None: "-20"}, "-20"),
     "a negation alone stays where its own tag puts it and is said": (
         [line("N", "-80", B), line("Usage", "5", A)], {A: "5", B: "-80"}, "-80"),
-    "a negation alone without a tag stays in the pool and is said": ([line("N", "-80")], {None: "-80"}, "-80"),
+    "a negation alone without a tag is pooled and said": ([line("N", "-80")], {None: "-80"}, "-80"),
     "the rounding of AWS stays with a covered line": (
         [line("C", "50.0000000003", A), line("C", "30", B), line("N", "-80.0000000002")],
         {A: "0.0000000001", B: "0"}, "0"),
     "a correction of covered usage is taken back the other way": (
         [line("C", "-80", A), line("N", "80")], {A: "0"}, "0"),
     "of two sources of one payer": (
-        [line("C", "80", A), line("N", "-80", source_id="t", delivery_id="e")], {A: "0"}, "0"),
+        [line("C", "80", A), line("N", "-80", **OTHER_SOURCE)], {A: "0"}, "0"),
     "of another service nothing is taken": (
-        [line("C", "80", A), line("N", "-80", product_servicecode="AmazonECS")], {A: "80", None: "-80"}, "-80"),
+        [line("C", "80", A), line("N", "-80", product_servicecode="AmazonECS")],
+        {A: "80", None: "-80"}, "-80"),
 }  # fmt: skip
 
 
@@ -148,7 +151,8 @@ def test_a_refund_or_credit_that_names_a_resource_is_its_tenants_whatever_the_se
 ) -> None:
     same = {"line_item_resource_id": "i-1"}
     given_lines = [
-        line("Usage", "5", A, **same), line("Usage", "2", **same), line(kind, "-1", **same, charge_class="refund"),
+        line("Usage", "5", A, **same), line("Usage", "2", **same),
+        line(kind, "-1", **same, charge_class="refund"),
         line(kind, "-7", line_item_resource_id="i-2", charge_class="refund"),
     ]  # fmt: skip
     found = grouped(given_lines, inherit=False)

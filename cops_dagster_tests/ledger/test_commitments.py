@@ -32,7 +32,9 @@ RULES = (
 
 
 def month(folder: Path, rows: str) -> Books:
-    text = rows.strip().replace("PLAN", PLAN).replace("RESERVED", RESERVED)
+    text = rows.strip()
+    for name, value in (("PLAN", PLAN), ("RESERVED", RESERVED), ("MEMBER", "1" * 12), ("PAYER", "9" * 12)):
+        text = text.replace(name, value)
     write(folder / "cur", [lines(f"{HEADER}\n{text}")])
     books = home(folder, inputs={**{n: INPUTS[n] for n in ("plans", "tenants")}, "allocation_rules": RULES})
     run(books)
@@ -44,16 +46,16 @@ def said(verdicts: list[Verdict], check: str) -> tuple[bool | None, str, Any]:
     return found.passed, found.severity, found.figures
 
 
-# type                  account      tenant cost  sp resource net plan   sp_net arn      ri total used payer        text
+# type, account, tenant, cost, sp, resource, net, plan, sp_net, arn, ri, total, used, payer, text
 WHOLE = """
-SavingsPlanCoveredUsage 111111111111 acme   80    56 i-1      80    PLAN 50.4 .        . .     .  999999999999 .
-SavingsPlanNegation     111111111111 .      -80   .  .        -80   PLAN .    .        . .     .  999999999999 .
-Usage                   111111111111 globex 80    .  i-2      72    .    .    .        . .     .  999999999999 .
-SavingsPlanRecurringFee 999999999999 .      60    .  .        54    PLAN .    .        . 60    56 999999999999 .
-Fee                     999999999999 .      5000  .  .        5000  .    .    RESERVED . .     .  999999999999 .
-Refund                  999999999999 .      -5000 .  .        -5000 .    .    RESERVED . .     .  999999999999 .
-Refund                  999999999999 .      -2    .  .        -2    .    .    RESERVED . .     .  999999999999 recurring
-Refund                  111111111111 .      -3    .  i-1      -3    .    .    .        . .     .  999999999999 .
+SavingsPlanCoveredUsage MEMBER acme   80    56 i-1      80    PLAN 50.4 .        . .     .  PAYER .
+SavingsPlanNegation     MEMBER .      -80   .  .        -80   PLAN .    .        . .     .  PAYER .
+Usage                   MEMBER globex 80    .  i-2      72    .    .    .        . .     .  PAYER .
+SavingsPlanRecurringFee PAYER .      60    .  .        54    PLAN .    .        . 60    56 PAYER .
+Fee                     PAYER .      5000  .  .        5000  .    .    RESERVED . .     .  PAYER .
+Refund                  PAYER .      -5000 .  .        -5000 .    .    RESERVED . .     .  PAYER .
+Refund                  PAYER .      -2    .  .        -2    .    .    RESERVED . .     .  PAYER recurring
+Refund                  MEMBER .      -3    .  i-1      -3    .    .    .        . .     .  PAYER .
 """
 
 
@@ -97,18 +99,18 @@ def test_the_raw_lines_stay_as_aws_sent_them_and_explain_shows_them(books: Books
 
 
 # a member account's own report: usage of its payer's plan and reservation, and not their fees
-MEMBER = """
-SavingsPlanCoveredUsage 111111111111 acme 80  56 i-1 80  PLAN 50.4 .        .  . . 999999999999 .
-SavingsPlanNegation     111111111111 .    -89 .  .   -89 PLAN .    .        .  . . 999999999999 .
-DiscountedUsage         111111111111 acme 0   .  i-3 0   .    .    RESERVED 30 . . 999999999999 .
-Usage                   111111111111 acme 20  .  i-2 18  .    .    .        .  . . 999999999999 .
-Refund                  111111111111 .    -1  .  i-9 -1  .    .    .        .  . . 999999999999 .
+OWN_REPORT = """
+SavingsPlanCoveredUsage MEMBER acme 80  56 i-1 80  PLAN 50.4 .        .  . . PAYER .
+SavingsPlanNegation     MEMBER .    -89 .  .   -89 PLAN .    .        .  . . PAYER .
+DiscountedUsage         MEMBER acme 0   .  i-3 0   .    .    RESERVED 30 . . PAYER .
+Usage                   MEMBER acme 20  .  i-2 18  .    .    .        .  . . PAYER .
+Refund                  MEMBER .    -1  .  i-9 -1  .    .    .        .  . . PAYER .
 """
 
 
 @pytest.fixture(scope="module")
 def member(tmp_path_factory: pytest.TempPathFactory) -> Books:
-    return month(tmp_path_factory.mktemp("member"), MEMBER)
+    return month(tmp_path_factory.mktemp("member"), OWN_REPORT)
 
 
 def test_fees_that_are_in_the_payers_report_are_a_warning_and_no_broken_bridge(member: Books) -> None:

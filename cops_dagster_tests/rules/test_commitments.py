@@ -1,4 +1,4 @@
-"""What of a discounted commitment was left unused, halves of commitments, and who is offered their refunds."""
+"""Net unused commitment, halves of commitments, and which rule is offered a commitment's refund."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def test_an_account_that_is_its_own_payer_has_whole_commitments() -> None:
 
 
 def test_a_negation_without_fee_and_usage_is_no_half_of_anything() -> None:
-    one = Commitment("s", f"arn:aws:savingsplans::{PAYER}:savingsplan/x", False, False, Decimal(-5), Decimal(-5))
+    arn = f"arn:aws:savingsplans::{PAYER}:savingsplan/x"
+    one = Commitment("s", arn, False, False, Decimal(-5), Decimal(-5))
     assert commitments.halves([one], [("s", OWN, PAYER)]) == []
 
 
