@@ -6,21 +6,30 @@ SELECT
     SUM(net_amortized_cost) AS net_amortized_usd,
     SUM(
         CASE
-            WHEN line_item_line_item_type IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')
+            WHEN
+                line_item_line_item_type IN (
+                    'Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage', 'SavingsPlanNegation'
+                )
                 THEN line_item_unblended_cost
             ELSE 0
         END
     ) AS usage_unblended_usd,
     SUM(
         CASE
-            WHEN line_item_line_item_type IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')
+            WHEN
+                line_item_line_item_type IN (
+                    'Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage', 'SavingsPlanNegation'
+                )
                 THEN amortized_cost
             ELSE 0
         END
     ) AS usage_amortized_usd,
     SUM(
         CASE
-            WHEN line_item_line_item_type IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')
+            WHEN
+                line_item_line_item_type IN (
+                    'Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage', 'SavingsPlanNegation'
+                )
                 THEN net_amortized_cost
             ELSE 0
         END

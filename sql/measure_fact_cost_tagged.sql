@@ -8,6 +8,8 @@ SELECT
     COALESCE(SUM(net_unblended_cost), 0) AS net_unblended_usd,
     COALESCE(SUM(net_amortized_cost), 0) AS net_amortized_usd,
     COALESCE(SUM(true_up_cost), 0) AS true_up_usd,
-    COALESCE(SUM(upfront_cost), 0) AS upfront_usd
+    COALESCE(SUM(upfront_cost), 0) AS upfront_usd,
+    COALESCE(SUM(net_true_up_cost), 0) AS net_true_up_usd,
+    COALESCE(SUM(net_upfront_cost), 0) AS net_upfront_usd
 FROM fact_cost_tagged
 WHERE period_start = :period_start

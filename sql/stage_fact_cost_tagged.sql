@@ -113,9 +113,12 @@ SELECT
     SUM(d.net_amortized_cost) AS net_amortized_cost,
     SUM(d.true_up_cost) AS true_up_cost,
     SUM(d.upfront_cost) AS upfront_cost,
+    SUM(d.net_true_up_cost) AS net_true_up_cost,
+    SUM(d.net_upfront_cost) AS net_upfront_cost,
     SUM(d.positive_unblended_cost) AS positive_unblended_cost,
     SUM(d.positive_amortized_cost) AS positive_amortized_cost,
-    SUM(d.positive_net_amortized_cost) AS positive_net_amortized_cost
+    SUM(d.positive_net_amortized_cost) AS positive_net_amortized_cost,
+    d.takes_back
 FROM decided AS d
 LEFT JOIN tenants AS p ON p.tenant_id = d.tenant_id
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, d.takes_back

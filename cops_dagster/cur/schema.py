@@ -170,6 +170,8 @@ VIEW_COSTS: tuple[str, ...] = (
     "savings_plan_net_savings_plan_effective_cost",
     "savings_plan_amortized_upfront_commitment_for_billing_period",
     "savings_plan_net_amortized_upfront_commitment_for_billing_period",
+    "savings_plan_recurring_commitment_for_billing_period",
+    "savings_plan_net_recurring_commitment_for_billing_period",
 )
 """The money columns that a cost view needs: only these can cost a line its place."""
 
@@ -212,9 +214,19 @@ MADE = frozenset(
         "net_amortized_cost",
         "true_up_cost",
         "upfront_cost",
+        "net_true_up_cost",
+        "net_upfront_cost",
+        "unused_commitment",
+        "gross_commitment",
+        "net_commitment",
         "tenant_tag",
         "plan_tag",
         "component_tag",
+        "tag_order",
+        "negation_key",
+        "negation_zone",
+        "usage_end",
+        "takes_back",
         "quarantine_code",
         "quarantine_reason",
         "lost_values",

@@ -338,30 +338,33 @@ def _totals(month: _Month) -> MonthTotals:
     tax: dict[tuple[str, str, str], int] = defaultdict(int)
     covered = coverable = 0
 
-    def add(line: Line, cost: int, effective: int, positive: int) -> None:
+    def add(line: Line, cost: int, effective: int, positive: int, tenant: str | None) -> None:
         nonlocal covered, coverable
         key = (line.service, line.charge_class)
         unblended[key] += cost
         amortized[key] += effective
-        if line.tenant is None:
+        if tenant is None:
             pools[key] += cost
         else:
-            direct[(line.tenant, *key)] += cost
+            direct[(tenant, *key)] += cost
         if line.charge_class == "usage":
             coverable += positive
             covered += positive if line.is_covered else 0
         bill_key = (invoice_id(month.period, line.invoice), line.billing_entity, BILL_TYPES[line.invoice])
         (tax if line.line_type == "Tax" else before_tax)[bill_key] += cost
 
+    tenant = None
     for one, sums in zip(month.profiles, month.used, strict=True):
+        if one.line.line_type != "SavingsPlanNegation":  # it follows the profile that it takes back
+            tenant = one.line.tenant
         effective = {
             "SavingsPlanCoveredUsage": sums.plan_effective,
             "SavingsPlanNegation": 0,
             "DiscountedUsage": sums.reservation_effective,
         }.get(one.line.line_type, sums.unblended)
-        add(one.line, sums.unblended, effective, sums.positive)
+        add(one.line, sums.unblended, effective, sums.positive, tenant)
     for row in month.bills:
-        add(row.line, row.unblended, row.amortized, max(row.unblended, 0))
+        add(row.line, row.unblended, row.amortized, max(row.unblended, 0), row.line.tenant)
     invoices = {
         key[0]: AwsInvoice(key[1], key[2], _usd(before_tax[key]), _usd(tax.get(key, 0)))
         for key in sorted(before_tax)

@@ -39,13 +39,16 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
     "fact_cost_raw": (
         ("rows_match_delivery", "Delivered rows = accepted + quarantined.", True),
         ("cost_matches_delivery", "Delivered cost = accepted + quarantined, to the last digit.", True),
-        ("cost_views_bridge", "unblended = amortized + true-up + upfront, to AWS's rounding.", False),
+        ("cost_views_bridge", "unblended = amortized + true-up + upfront, gross and net.", False),
+        ("commitments_are_delivered_whole", "Commitments came with their fee and their usage.", False),
     ),
     "cur_quarantine": (
         ("no_lines_quarantined", "No line is set aside; while one is, the month cannot close.", False),
     ),
     "fact_cost_tagged": (
         ("tagging_preserves_cost", "Every cost view sums to the same before and after tagging.", True),
+        ("negations_follow_usage", "Savings-plan negations take back covered usage.", False),
+        ("refunds_follow_what_they_name", "Refunds of a resource belong to its tenant.", False),
         ("tag_coverage_at_target", "Coverable cost carries tenant and plan tags, by cost.", False),
         ("tenants_are_known", "Every delivered tenant tag names a registered tenant.", False),
         ("tenants_with_usage_have_direct_cost", "Tenants with platform usage appear in the CUR.", False),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 import dagster as dg
+from sqlglot import exp
 from sqlglot.lineage import lineage
 
 from cops_dagster.lake import statements
@@ -86,24 +87,29 @@ def parents(name: str) -> dict[str, tuple[str, ...]]:
     there = {column for column, _ in before}
     carried = {column: (f"{table}.{column}",) for column, _ in columns if column in there}
     if name == "fact_cost_raw":
-        computed |= {column: _read_off(column) for column, _ in columns if column not in carried}
+        computed |= _read_off(tuple(column for column, _ in columns if column not in carried))
     return carried | computed
 
 
-@cache
-def _read_off(column: str) -> tuple[str, ...]:
-    """The delivered columns that `sql/stage_fact_cost_raw.sql` makes a column of, found by sqlglot."""
+def _read_off(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """The delivered columns that `sql/stage_fact_cost_raw.sql` makes each column of, found by sqlglot."""
     query = statements.parsed("stage_fact_cost_raw")
-    if column == "period_start":  # bound, and checked against what each line says
-        return ("cur_billing_master.bill_billing_period_start_date",)
-    of_line = query.ctes[0].this
-    made = query if column in query.named_selects else of_line
-    leaves = (
-        node
-        for node in lineage(column, made, {}, dialect=statements.SOURCE_DIALECT).walk()
-        if not node.downstream
-    )
-    return tuple(sorted({f"cur_billing_master.{node.name.rpartition('.')[2]}" for node in leaves}))
+    said = {select.alias: select for select in query.expressions if select.alias}
+    of_lines = {column: exp.column(column, "t") for column in columns if column not in said}
+    # all at once: each column by itself would read the statement anew, a quarter of a second
+    query.set("expressions", [*said.values(), *of_lines.values()])
+    found: dict[str, tuple[str, ...]] = {  # bound, and checked against what each line says
+        "period_start": ("cur_billing_master.bill_billing_period_start_date",)
+    }
+    for column, node in lineage(None, query, {}, dialect=statements.SOURCE_DIALECT).items():
+        if column in columns and column not in found:
+            leaves = {leaf.name.rpartition(".")[2] for leaf in node.walk() if not leaf.downstream}
+            found[column] = tuple(sorted(f"cur_billing_master.{leaf}" for leaf in leaves - _ARITHMETIC))
+    return found
+
+
+_ARITHMETIC = {"net_unused_usd"}
+"""What Python computes of columns that stand beside it."""
 
 
 def made_of(name: str, column: str) -> str | None:

@@ -63,6 +63,23 @@ CASE WHEN REGEXP_FULL_MATCH(x, '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:
          x, '[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?[+-][0-9]{2}(:?[0-9]{2})?')
      THEN MAKE_TIMESTAMP(EPOCH_US(TRY_CAST(x AS TIMESTAMPTZ))) END
 """
+# What a fee, refund or credit is about where its description must say it. The first is AWS's own English
+# sentence for a purchase; the others are asked only of lines that name a reservation or savings plan.
+_SAYS_PURCHASE = """
+LOWER(x) LIKE '%sign up charge for subscription%' OR LOWER(x) LIKE '%one-time fee for savings plan%'
+"""
+_SAYS_UPFRONT = """
+LOWER(x) LIKE '%sign up%' OR LOWER(x) LIKE '%sign-up%' OR LOWER(x) LIKE '%one-time%'
+OR LOWER(x) LIKE '%upfront fee%' OR LOWER(x) LIKE '%upfront payment%'
+"""
+_SAYS_RECURRING = """
+LOWER(x) LIKE '%recurring%' OR LOWER(x) LIKE '%hourly%' OR LOWER(x) LIKE '%per hour%'
+OR LOWER(x) LIKE '%monthly%' OR LOWER(x) LIKE '%no upfront%'
+"""
+# Older reports name a reservation or savings plan as the resource of the line.
+_IS_COMMITMENT = """
+x LIKE 'arn:%:savingsplan/%' OR x LIKE 'arn:%:reserved-instance%' OR x LIKE 'arn:%:rds:%:ri:%'
+"""
 
 FUNCTIONS: dict[str, exp.Expr] = {
     name: sqlglot.parse_one(text, read="duckdb")
@@ -74,6 +91,10 @@ FUNCTIONS: dict[str, exp.Expr] = {
         "TEXT_FAULT": _TEXT_FAULT,
         "DOUBLE_FAULT": _DOUBLE_FAULT,
         "UTC_TIME": _UTC_TIME,
+        "SAYS_PURCHASE": _SAYS_PURCHASE,
+        "SAYS_UPFRONT": _SAYS_UPFRONT,
+        "SAYS_RECURRING": _SAYS_RECURRING,
+        "IS_COMMITMENT": _IS_COMMITMENT,
         "IS_FINITE": "ISFINITE(x)",
         "NFC": "NFC_NORMALIZE(x)",
     }.items()

@@ -27,7 +27,12 @@ FACT_COST_RAW: Columns = (
     *_typed("VARCHAR", "source_id delivery_id"),
     ("period_start", "DATE"),
     ("charge_class", "VARCHAR"),
-    *_typed(USD, "net_unblended_cost amortized_cost net_amortized_cost true_up_cost upfront_cost"),
+    *_typed(
+        USD,
+        "net_unblended_cost amortized_cost net_amortized_cost true_up_cost upfront_cost"
+        " net_true_up_cost net_upfront_cost",
+    ),
+    ("commitment_line", "VARCHAR"),
 )
 
 CUR_QUARANTINE: Columns = (
@@ -47,8 +52,10 @@ FACT_COST_TAGGED: Columns = (
     *_typed(
         USD,
         "unblended_cost amortized_cost net_unblended_cost net_amortized_cost true_up_cost upfront_cost"
-        " positive_unblended_cost positive_amortized_cost positive_net_amortized_cost",
+        " net_true_up_cost net_upfront_cost positive_unblended_cost positive_amortized_cost"
+        " positive_net_amortized_cost",
     ),
+    ("takes_back", "VARCHAR"),
 )
 
 FACT_COST_ALLOCATED: Columns = (

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date
 
+import sqlglot
 from sqlglot import exp
 
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.functions import call
 from cops_dagster.lake.namespace import Namespace, view
+from cops_dagster.lake.statements import SOURCE_DIALECT
 from cops_dagster.policy import Tags
 
 KINDS = ("resource", "account", "category")
@@ -22,6 +24,30 @@ VALUE_MAX = 256
 """AWS takes tag values of at most 256 characters; a longer one names nobody."""
 TOO_LONG = "E-TAG-LONG"
 _PREFIX = {"resource": "resource_tags_", "account": "account_tag_", "category": "cost_category_"}
+
+# Which lines meet: covered usage and the negation that takes it back (docs/adr/0028). Service and class
+# belong to it, so that no cost leaves its service or class. A character that no id holds stands between.
+_NEGATION_KEY = """
+CASE WHEN commitment_line IN ('SavingsPlanCoveredUsage', 'SavingsPlanNegation') THEN
+    COALESCE(line_item_usage_account_id, '') || CHR(31) || product_servicecode || CHR(31) || charge_class
+    || CHR(31) || COALESCE(savings_plan_savings_plan_a_r_n, '')
+    || CHR(31) || COALESCE(line_item_usage_type, '') || CHR(31) || COALESCE(line_item_operation, '')
+END
+"""
+_COVERED = "commitment_line = 'SavingsPlanCoveredUsage'"
+_NEGATION_ZONE = """
+CASE WHEN commitment_line IN ('SavingsPlanCoveredUsage', 'SavingsPlanNegation')
+    THEN COALESCE(line_item_availability_zone, '') END
+"""
+_USAGE_END = "COALESCE(line_item_usage_end_date, line_item_usage_start_date)"
+# What a line takes back, that names it: a commitment's fee, covered usage, other lines of a resource.
+_TAKES_BACK = """
+CASE WHEN commitment_line IN ('CommitmentUpfrontRefund', 'CommitmentFeeRefund') THEN 'commitment_fee'
+     WHEN commitment_line = 'SavingsPlanNegation' THEN 'usage'
+     WHEN line_item_line_item_type IN ('Refund', 'Credit') AND line_item_resource_id <> '' THEN 'resource'
+END
+"""
+_NAMES_RESOURCE = "line_item_line_item_type IN ('Refund', 'Credit')"
 
 
 def columns_of(names: Iterable[str], kind: str) -> list[str]:
@@ -43,36 +69,52 @@ def columns_of(names: Iterable[str], kind: str) -> list[str]:
 
 
 def provide_cost_lines(names: Namespace, boundaries: Sequence[date] = (), *, inherit: bool = True) -> None:
-    """`cost_lines`: `fact_cost_raw` with tags by kind, `usage_slice`, and the resource to inherit by.
+    """`cost_lines` over the month's `fact_cost_raw`; see there."""
+    names.provide(["fact_cost_raw"])
+    engine = names.engine
+    present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
+    view(engine, "cost_lines", cost_lines(present, names.tags, boundaries, inherit=inherit))
+
+
+def cost_lines(
+    present: set[str], tags: Tags, boundaries: Sequence[date] = (), *, inherit: bool = True
+) -> exp.Query:
+    """`cost_lines`: `fact_cost_raw` with tags by kind, `usage_slice` and the resource to inherit by.
+
+    And what a line takes back: `negation_key`, `takes_back` (docs/adr/0028).
 
     Args:
+        present: the columns of `fact_cost_raw`.
         boundaries: days within the month on which a registry entry begins or ends; a line's slice begins on
             the last of them that is not after its usage, so one tenant is in force throughout a slice.
-        inherit: give `untagged_resource` to lines without any tenant tag.
+        inherit: give `untagged_resource` to every line without any tenant tag, else to the refunds and
+            credits among them: they belong to who has the resource that they name.
     """
-    names.provide(["fact_cost_raw"])
-    engine, tags = names.engine, names.tags
-    present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
     query = exp.select("*").from_(exp.to_table("fact_cost_raw"))
     tenant: list[exp.Expr] = []
+    made: dict[str, exp.Expr] = {}
     for kind in KINDS:
         given = _first(columns_of(tags.tenant_id, kind), present)
         tenant.append(given)
-        query = query.select(
-            exp.alias_(given, f"{kind}_tenant"),
-            exp.alias_(_first(columns_of(tags.plan_id, kind), present), f"{kind}_plan"),
-        )
-    query = query.select(
-        exp.alias_(_first(columns_of(tags.service_component, "resource"), present), "component_tag")
-    )
-    query = query.select(exp.alias_(_slice(boundaries), "usage_slice"))
+        made[f"{kind}_tenant"] = given
+        made[f"{kind}_plan"] = _first(columns_of(tags.plan_id, kind), present)
+    made["component_tag"] = _first(columns_of(tags.service_component, "resource"), present)
+    made["usage_slice"] = _slice(boundaries)
+    made["tag_order"] = exp.Case().when(_parsed(_COVERED), _joined(list(made.values())))
+    for name, text in (
+        ("negation_key", _NEGATION_KEY), ("negation_zone", _NEGATION_ZONE), ("usage_end", _USAGE_END),
+        ("takes_back", _TAKES_BACK),
+    ):  # fmt: skip
+        made[name] = _parsed(text)
+    query = query.select(*(exp.alias_(value.copy(), name) for name, value in made.items()))
     resource: exp.Expr = exp.cast(exp.null(), "VARCHAR")
-    if inherit and "line_item_resource_id" in present:
-        untagged = exp.func("COALESCE", *[value.copy() for value in tenant]).is_(exp.null())
+    if "line_item_resource_id" in present:
+        untagged: exp.Expr = exp.func("COALESCE", *[value.copy() for value in tenant]).is_(exp.null())
+        if not inherit:
+            untagged = exp.and_(untagged, _parsed(_NAMES_RESOURCE))
         identity = exp.func("NULLIF", exp.column("line_item_resource_id"), exp.Literal.string(""))
         resource = exp.Case().when(untagged, identity)
-    query = query.select(exp.alias_(resource, "untagged_resource"))
-    view(engine, "cost_lines", query)
+    return query.select(exp.alias_(resource, "untagged_resource"))
 
 
 def provide_registry(names: Namespace) -> None:
@@ -120,6 +162,21 @@ def _first(columns: Sequence[str], present: set[str]) -> exp.Expr:
         if name in present
     ]
     return exp.func("COALESCE", *given) if given else exp.cast(exp.null(), "VARCHAR")
+
+
+def _parsed(text: str) -> exp.Expr:
+    return sqlglot.parse_one(text, read=SOURCE_DIALECT)
+
+
+def _joined(values: Sequence[exp.Expr]) -> exp.Expr:
+    """Values as one text: equal only where all of them are."""
+    texts = [
+        exp.func("COALESCE", exp.cast(value.copy(), "VARCHAR"), exp.Literal.string("")) for value in values
+    ]
+    joined: exp.Expr = texts[0]
+    for text in texts[1:]:
+        joined = exp.DPipe(this=exp.DPipe(this=joined, expression=_parsed("CHR(31)")), expression=text)
+    return joined
 
 
 def _slice(boundaries: Sequence[date]) -> exp.Expr:

@@ -31,12 +31,12 @@ from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
 from cops_dagster.rules import allocation, verdicts
-from cops_dagster.rules.allocation import Costs, Key, Keys, Plan, Pool, Rule
+from cops_dagster.rules.allocation import Key, Keys, Plan, Rule
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
 TABLE = "fact_cost_allocated"
-ALGORITHM = "allocated-1"
+ALGORITHM = "allocated-2"
 STATEMENT = "stage_fact_cost_allocated"
 
 _SPLIT_COLUMNS = (
@@ -166,22 +166,12 @@ def usage_key(con: sa.Connection, key_name: str, period: Period) -> Key:
 def compute(engine: Engine, inputs: Inputs, period: Period) -> Plan:
     """Pools and direct cost from the engine's `fact_cost_tagged`, split by the rules."""
     start = {"period_start": period.start}
-    pools = [
-        Pool(
-            row["service"], row["service_component"], row["charge_class"], row["usage_account_id"],
-            row["plan_id"], row["delivery_id"],
-            Costs(*(amount.from_decimal(row[name]) for name in _COSTS)),
-        )
-        for row in engine.fetch("fetch_pools", start).dicts()
-    ]  # fmt: skip
+    pools = [rule_sets.pool(row) for row in engine.fetch("fetch_pools", start).dicts()]
     direct: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for row in engine.fetch("fetch_direct_cost", start).dicts():
         direct[row["service"]][row["tenant_id"]] = amount.from_decimal(row[f"{inputs.basis}_usd"])
     active = frozenset(inputs.tenants) or frozenset(name for costs in direct.values() for name in costs)
     return allocation.plan(pools, inputs.rules, Keys(inputs.usage, active, direct))
-
-
-_COSTS = ("unblended_usd", "amortized_usd", "net_amortized_usd")
 
 
 def snapshot_keys(books: Books, period: Period) -> tuple[Inputs, Plan]:

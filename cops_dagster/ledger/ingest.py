@@ -6,6 +6,7 @@ Belongs here: staging, the verdicts that hold it against the delivery, the log r
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -32,17 +33,21 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import new_read_file
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish, settle
+from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules import verdicts
+from cops_dagster.rules import commitments, verdicts
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
 TABLE = "fact_cost_raw"
 QUARANTINE = "cur_quarantine"
-VIEWS = ("unblended", "amortized", "net_unblended", "net_amortized", "true_up", "upfront")
+VIEWS = (
+    "unblended", "amortized", "net_unblended", "net_amortized", "true_up", "upfront", "net_true_up",
+    "net_upfront",
+)  # fmt: skip
 """The cost views of a line (FinOps formulas, see docs/cur-ingestion.md)."""
-ALGORITHM = "raw-2"
+ALGORITHM = "raw-3"
 """Raised when the same delivery would give other rows; it is part of every id made here."""
 
 
@@ -227,6 +232,7 @@ def stage(
     target, aside = targets
     start: dict[str, Any] = {"period_start": period.start}
     columns = _written_columns(files.columns)
+    _provide_net_unused(engine, files, start)
     lines = statements.parsed("stage_fact_cost_raw").subquery("lines")
     statement = exp.select(*map(_written, columns)).from_(lines)
     if faulty:
@@ -239,7 +245,65 @@ def stage(
     )
     quarantined = _stage_aside(engine, files, aside, start) if faulty else None
     set_aside = (quarantined.rows, quarantined.cost) if quarantined else (0, Decimal(0))
-    return Staging(raw, quarantined, raw_verdicts(figures, rows, cost, set_aside))
+    judged = raw_verdicts(figures, rows, cost, set_aside, halves=halves(engine, period))
+    return Staging(raw, quarantined, judged)
+
+
+NET_UNUSED = "net_unused_commitments"
+_DISCOUNTED = (
+    "savings_plan_net_recurring_commitment_for_billing_period",
+    "savings_plan_net_amortized_upfront_commitment_for_billing_period",
+    "line_item_net_unblended_cost",
+)
+_NET_UNUSED_COLUMNS = tuple(
+    (name, "DECIMAL(38,18)") for name in ("unused_usd", "gross_usd", "net_usd", "net_unused_usd")
+)
+
+
+def _provide_net_unused(engine: Engine, files: DeliveredFiles, start: dict[str, Any]) -> None:
+    """The net unused commitment of discounted fees, by what they state: SQL may not divide money."""
+    engine.table(NET_UNUSED, _NET_UNUSED_COLUMNS, [])
+    sent = {name.lower() for name in files.columns}
+    if not sent & set(_DISCOUNTED):
+        return
+    lines = statements.parsed("stage_fact_cost_raw").subquery("lines")
+    names = ("unused_commitment", "gross_commitment", "net_commitment")
+    discounted = (
+        exp.select(*map(exp.column, names)).distinct().from_(lines).where(
+            exp.column("line_item_line_item_type").eq("SavingsPlanRecurringFee"),
+            exp.column("quarantine_code").is_(exp.null()),
+            exp.NEQ(this=exp.column(names[1]), expression=exp.column(names[2])),
+        )
+    )  # fmt: skip
+    stated = [tuple(map(amount.from_decimal, row)) for row in engine.fetch(discounted, start).rows]
+    engine.table(
+        NET_UNUSED,
+        _NET_UNUSED_COLUMNS,
+        [
+            tuple(map(amount.to_decimal, (unused, gross, net, commitments.net_unused(unused, gross, net))))
+            for unused, gross, net in stated
+        ],
+    )
+
+
+def halves(engine: Engine, period: Period) -> list[commitments.Half]:
+    """Commitments of the engine's `fact_cost_raw` whose other half is in another report."""
+    start = {"period_start": period.start}
+    found = [
+        commitments.Commitment(
+            row["source_id"],
+            row["commitment"],
+            row["has_fee"],
+            row["has_usage"],
+            row["residual_usd"],
+            row["net_residual_usd"],
+        )
+        for row in engine.fetch("measure_commitments", start).dicts()
+    ]
+    if not found:  # what adds up needs no second look at the lines
+        return []
+    accounts = [(row[0], row[1], row[2]) for row in engine.fetch("fetch_billed_accounts", start).rows]
+    return commitments.halves(found, accounts)
 
 
 def _stage_aside(engine: Engine, files: DeliveredFiles, target: Path, start: dict[str, Any]) -> Staged:
@@ -273,7 +337,12 @@ def _aside(
 
 
 def raw_verdicts(
-    figures: dict[str, Any], rows: int, cost: Decimal, aside: tuple[int, Decimal] = (0, Decimal(0))
+    figures: dict[str, Any],
+    rows: int,
+    cost: Decimal,
+    aside: tuple[int, Decimal] = (0, Decimal(0)),
+    *,
+    halves: Sequence[commitments.Half] = (),
 ) -> list[verdicts.Verdict]:
     """The checks of `fact_cost_raw` over measured figures, what was delivered and what was set aside."""
     return [
@@ -282,15 +351,19 @@ def raw_verdicts(
         verdicts.cost_views_bridge(
             {name: figures["cost_usd" if name == "unblended" else f"{name}_usd"] for name in VIEWS},
             figures["absolute_usd"],
+            sum((half.residual for half in halves), Decimal(0)),
+            sum((half.net_residual for half in halves), Decimal(0)),
         ),
-    ]  # fmt: skip
+        commitments.commitments_are_delivered_whole(halves),
+    ]
 
 
 def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
     """Total of each cost view over a period's published lines, as measured when they were published.
 
     The files are the published ones (their digests are verified), so their sums are too: a second scan
-    of 10 M lines would take 1.5 s to find the same digits.
+    of 10 M lines would take 1.5 s to find the same digits. Views that came later than the publication
+    are left out.
     """
     h, j = t.period_head, t.publish_journal
     totals = dict.fromkeys(VIEWS, Decimal(0))
@@ -302,7 +375,10 @@ def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
     for text in rows:
         (bridge,) = [one for one in json.loads(text) if one["check"] == "cost_views_bridge"]
         for name in VIEWS:
-            totals[name] += Decimal(bridge["figures"][f"{name}_usd"])
+            if f"{name}_usd" not in bridge["figures"]:
+                totals.pop(name, None)
+            elif name in totals:
+                totals[name] += Decimal(bridge["figures"][f"{name}_usd"])
     return totals
 
 

@@ -18,7 +18,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import deliveries, verdicts
+from cops_dagster.rules import commitments, deliveries, verdicts
 from cops_dagster.rules.allocation import OPERATOR
 from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
@@ -37,11 +37,13 @@ def raw(books: Books, period: Period) -> list[Verdict]:
         books.namespace(engine, con, period).provide(["fact_cost_raw", "cur_quarantine"])
         figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
         aside = engine.fetch("measure_cur_quarantine", {"period_start": period.start}).one()
+        halves = ingest.halves(engine, period)
     return ingest.raw_verdicts(
         figures,
         sum(row.row_count for row in delivered),
         sum((row.cost_usd for row in delivered), Decimal(0)),
         aside=(aside["row_count"], aside["cost_usd"]),
+        halves=halves,
     )
 
 
@@ -58,9 +60,9 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
     start = {"period_start": period.start}
     with books.admin.read() as con, books.engine() as engine:
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
-        preserved = tag.preserved(
-            ingest.published_views(con, period), engine.fetch("measure_fact_cost_tagged", start).one()
-        )
+        totals = engine.fetch("measure_fact_cost_tagged", start).one()
+        preserved = tag.preserved(ingest.published_views(con, period), totals)
+        alone = engine.fetch("find_unfollowed", start).dicts()
         coverage = tag.measure_coverage(engine, books.policy, period)
         unknown = engine.fetch("find_unknown_tenants", start).dicts()
         direct = _by_tenant(engine.fetch("fetch_direct_cost", start).dicts())
@@ -74,6 +76,12 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
     limits = books.policy.coverage
     return [
         preserved,
+        commitments.negations_follow_usage(
+            [row for row in alone if row["takes_back"] == "usage"],
+            totals["unblended_usd"],
+            decides=books.policy.charge.basis == "unblended",
+        ),
+        commitments.refunds_follow_what_they_name([row for row in alone if row["takes_back"] == "resource"]),
         verdicts.tag_coverage_at_target(coverage, limits.target_pct, limits.floor_pct),
         verdicts.tenants_are_known(unknown if registered else [], registered),
         Verdict(

@@ -19,7 +19,7 @@ from cops_dagster.lake import live, tagging
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_TAGGED
-from cops_dagster.ledger import ingest, lock
+from cops_dagster.ledger import ingest, lock, negations
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
@@ -33,7 +33,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
 TABLE = "fact_cost_tagged"
-ALGORITHM = "tagged-2"
+ALGORITHM = "tagged-3"
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,7 @@ def _run(
         tagging.provide_cost_lines(names, boundaries(con, period), inherit=tags.inherit)
         engine.keep("untagged_resources", "find_untagged_resources", start)
         engine.keep("resource_tenants", "find_resource_tenants", start)
+        negations.provide(engine, period)
         engine.keep("tag_groups", "group_lines_by_tags", start)
         tagging.provide_registry(names)
         tagging.provide_spelled_groups(engine, tags)

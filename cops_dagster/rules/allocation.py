@@ -80,13 +80,17 @@ class Rule:
         )
 
     def claims(self, pool: Pool) -> bool:
-        """Every constrained column has the pool's value."""
-        return all(getattr(pool, name) == value for name, value in self.matches)
+        """Every constrained column has the pool's value; of the charge class, the one it is matched by."""
+        return all(pool.offered(name) == value for name, value in self.matches)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Cost without a tenant, at the grain that rules match on."""
+    """Cost without a tenant, at the grain that rules match on.
+
+    `matched_class` is the charge class that rules see where it is not the pool's own: a refund of a
+    commitment goes to who bears the commitment's fee (docs/adr/0028).
+    """
 
     service: str
     service_component: str | None
@@ -95,6 +99,14 @@ class Pool:
     plan_id: str | None
     delivery_id: str
     costs: Costs
+    matched_class: str | None = None
+
+    def offered(self, column: str) -> str | None:
+        """The value of one of `MATCHED` that a rule's constraint is held against."""
+        if column == "charge_class":
+            return self.matched_class or self.charge_class
+        value: str | None = getattr(self, column)
+        return value
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,18 @@ RECOVERY: Mapping[str, Recovery] = {
     "no_lines_quarantined": Recovery(
         "cops sql -q 'SELECT * FROM cur_quarantine'", "AWS must deliver these lines again"
     ),
+    "commitments_are_delivered_whole": Recovery(
+        "cops sql -q 'SELECT DISTINCT line_item_usage_account_id, bill_payer_account_id FROM fact_cost_raw'",
+        "nothing in a member account's own report; else wait for AWS, then: cops materialize {P}",
+    ),
+    "negations_follow_usage": Recovery(
+        "cops sql -q \"SELECT * FROM fact_cost_tagged WHERE takes_back = 'usage'\"",
+        "restore the savings-plan columns in the report definition, or wait for the lines set aside",
+    ),
+    "refunds_follow_what_they_name": Recovery(
+        "cops sql -q \"SELECT * FROM fact_cost_tagged WHERE takes_back = 'resource' AND tenant_id IS NULL\"",
+        "tag the resource, then: cops materialize {P}",
+    ),
     "tag_coverage_at_target": Recovery(
         _SQL.format("untagged_by_service"), "correct tags at the source, then: cops materialize {P}"
     ),

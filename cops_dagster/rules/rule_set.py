@@ -254,7 +254,7 @@ def _cycles(standing: Sequence[Rule]) -> Iterator[Problem]:
 def _gaps(standing: Sequence[Rule], pools: Iterable[Pool] | None) -> Iterator[Problem]:
     held: defaultdict[str, list[Pool]] = defaultdict(list)
     for pool in pools or ():
-        held[pool.charge_class].append(pool)
+        held[str(pool.offered("charge_class"))].append(pool)
     for name in CHARGE_CLASSES if pools is None else held:
         if any(set(rule.matches) <= {("charge_class", name)} for rule in standing):
             continue

@@ -55,25 +55,38 @@ def cost_matches_delivery(delivered: Decimal, accepted: Decimal, quarantined: De
     )
 
 
-def cost_views_bridge(views: Mapping[str, Decimal], absolute: Decimal) -> Verdict:
-    """Unblended = amortized + true-up + upfront, to AWS's own rounding (design rule 5.9).
+def cost_views_bridge(
+    views: Mapping[str, Decimal],
+    absolute: Decimal,
+    elsewhere: Decimal = Decimal(0),
+    net_elsewhere: Decimal = Decimal(0),
+) -> Verdict:
+    """Unblended = amortized + true-up + upfront, gross and net, to AWS's own rounding (design rule 5.9).
 
     WARN above max(0.01, 1e-7 × Σ|cost|), ERROR above 1e-4 × Σ|cost|.
 
     Args:
         views: total of each cost view in USD; all of them stand in the figures, net views included.
         absolute: Σ|unblended cost| over the lines.
+        elsewhere, net_elsewhere: what halves of commitments leave over (`rules/commitments.py`).
     """
-    residual = views["unblended"] - views["amortized"] - views["true_up"] - views["upfront"]
+    residual = views["unblended"] - views["amortized"] - views["true_up"] - views["upfront"] - elsewhere
+    net_residual = (
+        views["net_unblended"] - views["net_amortized"] - views["net_true_up"] - views["net_upfront"]
+    ) - net_elsewhere
+    worst = max(abs(residual), abs(net_residual))
     warn = max(Decimal("0.01"), absolute * Decimal("1e-7"))
     error = max(warn, absolute * Decimal("1e-4"))
     return Verdict(
         "cost_views_bridge",
-        abs(residual) <= warn,
-        "ERROR" if abs(residual) > error else "WARN",
+        worst <= warn,
+        "ERROR" if worst > error else "WARN",
         {f"{name}_usd": total for name, total in views.items()}
-        | {"residual_usd": residual, "tolerance_usd": warn},
-    )
+        | {
+            "residual_usd": residual, "net_residual_usd": net_residual, "tolerance_usd": warn,
+            "elsewhere_usd": elsewhere, "net_elsewhere_usd": net_elsewhere,
+        },
+    )  # fmt: skip
 
 
 def tagging_preserves_cost(raw: Mapping[str, Decimal], tagged: Mapping[str, Decimal]) -> Verdict:

@@ -41,6 +41,14 @@ SHORT = {
     "sp_net": "savings_plan_net_savings_plan_effective_cost",
     "sp_total": "savings_plan_total_commitment_to_date",
     "sp_used": "savings_plan_used_commitment",
+    "plan": "savings_plan_savings_plan_a_r_n",
+    "option": "savings_plan_payment_option",
+    "bill": "bill_bill_type",
+    "resource": "line_item_resource_id",
+    "sp_recurring": "savings_plan_recurring_commitment_for_billing_period",
+    "sp_net_recurring": "savings_plan_net_recurring_commitment_for_billing_period",
+    "sp_net_upfront": "savings_plan_net_amortized_upfront_commitment_for_billing_period",
+    "ri_net_upfront": "reservation_net_amortized_upfront_fee_for_billing_period",
     "sp_upfront": "savings_plan_amortized_upfront_commitment_for_billing_period",
 }
 Line = dict[str, Any]
@@ -127,6 +135,26 @@ Tax                       1      1         1         0       0       tax        
 Credit                    -3     -3        -3        0       0       credit         .
 Refund                    -2     -2        -2        0       0       refund         .
 Refund                    -50    0         0         0       -50     refund         text=Refund~for~one-time~fee~for~Savings~Plan~ID~x
+Refund                    -50    0         0         0       -50     refund         text=Refund~for~sign~up~charge~for~subscription:~1
+Refund                    -50    0         0         0       -50     refund         arn=x,text=Erstattung~der~Anzahlung
+Refund                    -20    0         0         0       -20     refund         arn=x
+Refund                    -50    0         0         0       -50     refund         plan=x,text=Remboursement
+Refund                    -50    0         0         0       -50     refund         resource=arn:aws:savingsplans::000000000042:savingsplan/x
+Refund                    -50    0         0         0       -50     refund         resource=arn:aws:ec2:eu-west-1:000000000042:reserved-instances/x
+Refund                    -2     -2        -2        0       0       refund         arn=x,text=Refund~for~hourly~fee~of~m5.large
+Refund                    -2     -2        -2        0       0       refund         arn=x,text=Refund:~recurring~fee
+Refund                    -2     -2        -2        0       0       refund         plan=x,option=No~Upfront
+Refund                    -2     -2        -2        0       0       refund         resource=i-1,text=sign~up
+Credit                    -50    0         0         0       -50     credit         arn=x,bill=Refund
+Credit                    -50    0         0         0       -50     credit         arn=x,text=Credit~for~sign~up~charge
+Credit                    -3     -3        -3        0       0       credit         plan=x,text=AWS~Activate
+Credit                    -3     -3        -3        0       0       credit         plan=x,bill=Anniversary
+Fee                       60     0         0         0       60      commitment_fee plan=x
+Fee                       60     0         0         0       60      commitment_fee text=Sign~up~charge~for~subscription:~1
+SavingsPlanRecurringFee   60     4         3.6       0       0       commitment_fee sp_total=60,sp_used=56,sp_recurring=60,sp_net_recurring=54,net=54
+SavingsPlanRecurringFee   60     4         3.6       0       0       commitment_fee sp_total=60,sp_used=56,net=54
+SavingsPlanRecurringFee   40     4         3         -20     0       commitment_fee sp_total=60,sp_used=56,sp_upfront=20,sp_net_upfront=15,sp_net_recurring=30,sp_recurring=40,net=30
+SavingsPlanRecurringFee   60     0         0         0       0       commitment_fee sp_total=60,sp_used=60,sp_net_recurring=54,sp_recurring=60,net=54
 EdpDiscount               -1     -1        -1        0       0       discount       .
 PrivateRateDiscount       -1     -1        -1        0       0       discount       .
 BundledDiscount           -1     -1        -1        0       0       discount       .
@@ -309,9 +337,9 @@ def test_unblended_is_amortized_and_true_up_and_upfront_in_any_consistent_month(
         for one in month
     ]
     found = staged(tmp_path, doubles)
-    columns = {"unblended": "line_item_unblended_cost", "amortized": "amortized_cost",
-               "true_up": "true_up_cost", "upfront": "upfront_cost"}  # fmt: skip
+    columns = {name: "line_item_unblended_cost" if name == "unblended" else f"{name}_cost"
+               for name in ingest.VIEWS}  # fmt: skip
     totals = {name: sum((one[column] for one in found), Decimal(0)) for name, column in columns.items()}
     assert totals["unblended"] == sum((one["line_item_unblended_cost"] for one in month), Decimal(0))
     bridge = verdicts.cost_views_bridge(totals, Decimal(0))
-    assert bridge.figures["residual_usd"] == 0
+    assert (bridge.figures["residual_usd"], bridge.figures["net_residual_usd"]) == (0, 0)

@@ -44,10 +44,20 @@ BRIDGE = """
 def test_the_bridge_of_cost_views_bears_the_rounding_of_aws_and_no_more(row: str) -> None:
     absolute, residual, verdict = row.split()
     views = {"unblended": D(7) + D(residual), "amortized": D(4), "true_up": D(-2), "upfront": D(5)}
+    views |= {"net_unblended": D(6), "net_amortized": D(3), "net_true_up": D(-2), "net_upfront": D(5)}
     found = verdicts.cost_views_bridge(views, D(absolute))
     assert said(found) == verdict
     assert found.figures["residual_usd"] == D(residual)
     assert not found.refuses
+
+
+def test_the_bridge_of_the_net_views_is_held_to_the_same_and_halves_of_commitments_leave_it() -> None:
+    gross = {"unblended": D(7), "amortized": D(4), "true_up": D(-2), "upfront": D(5)}
+    views = gross | {"net_unblended": D(7), "net_amortized": D(3), "net_true_up": D(-2), "net_upfront": D(5)}
+    found = verdicts.cost_views_bridge(views, D(1000))
+    assert (said(found), found.figures["net_residual_usd"]) == ("ERROR", 1)
+    assert said(verdicts.cost_views_bridge(views, D(1000), D(0), D(1))) == "ok"
+    assert said(verdicts.cost_views_bridge(views, D(1000), D(1), D(1))) == "ERROR"
 
 
 COVERAGE = """

@@ -29,6 +29,7 @@ def test_the_bridge_holds_to_a_cent_and_fails_above_a_ten_thousandth(
 ) -> None:
     views = {"unblended": Decimal(100) + residual, "amortized": Decimal(90), "true_up": Decimal(-5),
              "upfront": Decimal(15)}  # fmt: skip
+    views |= {f"net_{name}": usd for name, usd in views.items()}
     verdict = verdicts.cost_views_bridge(views, Decimal(1000))
     assert (verdict.passed, verdict.severity) == (passed, severity)
 

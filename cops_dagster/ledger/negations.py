@@ -1,0 +1,73 @@
+"""Savings-plan negations: which covered usage they take back, and the shares of those that take a part.
+
+Belongs here: `negations` and `negation_shares`, which `sql/group_lines_by_tags.sql` reads (docs/adr/0028).
+Does not belong here: when a negation that finds nothing is grave (`rules/commitments.py`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.tables import USD
+from cops_dagster.money import amount
+from cops_dagster.money.split import split
+from cops_dagster.period import Period
+
+_TAGS = (
+    "source_id", "delivery_id", "service", "account_id", "charge_class", "usage_slice", "component_tag",
+    "resource_tenant", "account_tenant", "category_tenant", "inherited_tenant", "resource_plan",
+    "account_plan", "category_plan",
+)  # fmt: skip
+_COLUMNS = (
+    *((name, "DATE" if name == "usage_slice" else "VARCHAR") for name in _TAGS),
+    ("unblended_cost", USD),
+    ("net_unblended_cost", USD),
+)
+
+
+def provide(engine: Engine, period: Period) -> None:
+    """Keeps `negations` and `negation_shares` of the engine's `cost_lines`."""
+    start = {"period_start": period.start}
+    engine.keep("negations", "find_negations", start)
+    rows = engine.fetch("fetch_part_negations", start).dicts()
+    engine.table("negation_shares", _COLUMNS, shares(rows))
+
+
+def shares(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """What each tag group has of the negations that take back a part of it: split by what its lines cost.
+
+    Args:
+        rows: `fetch_part_negations`, in its order: one group's usage by tags.
+    """
+    by_group: defaultdict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_group[tuple(row[name] for name in _GROUP)].append(row)
+    made: list[tuple[Any, ...]] = []
+    for group in by_group.values():
+        unblended = _split(group, "negated_usd", "covered_usd")
+        net = _split(group, "negated_net_usd", "covered_net_usd")
+        made += [
+            (*(row[name] for name in _TAGS), amount.to_decimal(cost), amount.to_decimal(net_cost))
+            for row, cost, net_cost in zip(group, unblended, net, strict=True)
+        ]
+    return made
+
+
+_GROUP = ("negation_key", "group_zone", "group_start", "group_end")
+
+
+def _split(group: list[dict[str, Any]], negated: str, covered: str) -> list[int]:
+    whole = amount.from_decimal(group[0][negated])
+    weights = _weights(group, covered) or _weights(group, "covered_usd")
+    parts = split(whole, weights)
+    return [parts[name] for name in weights]
+
+
+def _weights(group: list[dict[str, Any]], covered: str) -> dict[str, int]:
+    """Row number → how far its usage points the way of the group's; empty where nothing does."""
+    costs = [amount.from_decimal(row[covered]) for row in group]
+    sign = 1 if sum(costs) > 0 else -1
+    weights = {f"{number:09d}": max(0, sign * cost) for number, cost in enumerate(costs)}
+    return weights if any(weights.values()) else {}
