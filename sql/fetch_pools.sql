@@ -1,4 +1,5 @@
--- What rules have to split: cost without a tenant, at the grain that rules match on.
+-- What rules have to split: cost without a tenant, at the grain that rules match on, with the tag that names
+-- nobody (no rule matches on it; too much of such cost is held).
 SELECT
     service,
     service_component,
@@ -6,10 +7,11 @@ SELECT
     usage_account_id,
     plan_id,
     delivery_id,
+    tenant_tag,
     SUM(unblended_cost) AS unblended_usd,
     SUM(amortized_cost) AS amortized_usd,
     SUM(net_amortized_cost) AS net_amortized_usd
 FROM fact_cost_tagged
 WHERE period_start = :period_start AND tenant_id IS NULL
-GROUP BY 1, 2, 3, 4, 5, 6
-ORDER BY 1, 2, 3, 4, 5, 6
+GROUP BY 1, 2, 3, 4, 5, 6, 7
+ORDER BY 1, 2, 3, 4, 5, 6, 7

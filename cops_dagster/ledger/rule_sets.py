@@ -146,7 +146,7 @@ def pool(row: Mapping[str, Any]) -> Pool:
     return Pool(
         row["service"], row["service_component"], row["charge_class"], row["usage_account_id"],
         row["plan_id"], row["delivery_id"],
-        Costs(*(amount.from_decimal(row[f"{name}_usd"]) for name in Costs._fields)),
+        Costs(*(amount.from_decimal(row[f"{name}_usd"]) for name in Costs._fields)), row["tenant_tag"],
     )  # fmt: skip
 
 
