@@ -1,5 +1,5 @@
--- Cost held in __unallocated__ because its tenant tag names nobody, by tag: what comes back when the tenant or
--- an alias is loaded.
+-- Cost held in __unallocated__ because its tenant tag names nobody, by tag: what comes back when the tenant
+-- or an alias is loaded.
 SELECT
     key_name,
     SUM(allocated_cost_usd) AS held_usd

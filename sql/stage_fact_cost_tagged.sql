@@ -1,8 +1,8 @@
 -- fact_cost_tagged: the lines of a period at the grain that allocation and drill-down need. Who names the
 -- tenant, strongest first: a tag on the resource, on the account, a cost category, the same resource's other
 -- lines, the account mapping. A name counts only while its tenant is active at the time of usage.
--- An unknown tag names no tenant: the next kind is asked, and tenant_tag keeps what was delivered. A plan tag
--- that names no plan in force names none: the tenant's own plan counts, and plan_tag keeps what was delivered.
+-- An unknown tag names no tenant: the next kind is asked, and tenant_tag keeps what was delivered. A plan
+-- tag that names no plan in force names none: the tenant's own plan counts, and plan_tag keeps the tag.
 WITH spoken AS (
     SELECT usage_slice, resource_tenant_name AS tag_name FROM spelled_groups
     UNION DISTINCT
