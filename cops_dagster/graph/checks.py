@@ -23,7 +23,6 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("schema_has_required_columns", "Required columns are there, each with its type.", True),
         ("one_currency", "Every line is in USD.", True),
         ("no_delivery_waits_for_approval", "No newer delivery is held back or still arriving.", True),
-        ("mapped_tags_are_delivered", "The tags that [tags] maps stand in the deliveries.", True),
         ("delivery_within_48h", "An open month was delivered within the last 48 hours.", False),
         ("rows_not_falling", "As many rows as the delivery before, in all and per usage day.", False),
         ("folder_holds_only_named_files", "No data file lies there that the manifest does not name.", False),
@@ -41,6 +40,7 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("rows_match_delivery", "Delivered rows = accepted + quarantined.", True),
         ("cost_matches_delivery", "Delivered cost = accepted + quarantined, to the last digit.", True),
         ("cost_views_bridge", "unblended = amortized + true-up + upfront, to AWS's rounding.", False),
+        ("mapped_tags_are_delivered", "The tags that [tags] maps stand in the deliveries.", True),
     ),
     "cur_quarantine": (
         ("no_lines_quarantined", "No line is set aside; while one is, the month cannot close.", False),
@@ -53,6 +53,7 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("tenants_with_usage_have_direct_cost", "Tenants with platform usage appear in the CUR.", False),
         ("no_tenant_spikes", "No tenant's direct cost doubled since last month.", False),
         ("tags_are_spelled_alike", "Each tenant's tag is written in one way.", False),
+        ("mapped_accounts_are_delivered", "Every mapped account stands in some delivery.", False),
         ("mapped_tags_are_active", "The payer's mapped cost allocation tags are active.", False),
     ),
     "allocation_key_snapshot": (

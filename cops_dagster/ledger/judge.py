@@ -14,7 +14,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import active_tags, allocate, counterparts, exceptions, ingest, rule_date, tag
+from cops_dagster.ledger import (
+    active_tags,
+    allocate,
+    counterparts,
+    exceptions,
+    ingest,
+    mapped_tags,
+    rule_date,
+    tag,
+)
 from cops_dagster.ledger import budgets as budgets_
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
@@ -30,7 +39,7 @@ from cops_dagster.stores.admin import now
 
 
 def raw(books: Books, period: Period) -> list[Verdict]:
-    """Verdicts on `fact_cost_raw`: the published lines against what was delivered."""
+    """Verdicts on `fact_cost_raw`: the published lines against what was delivered, and the tags to come."""
     with books.admin.read() as con, books.engine() as engine:
         h, d = t.cur_billing_head, t.cur_delivery
         delivered = con.execute(
@@ -41,12 +50,14 @@ def raw(books: Books, period: Period) -> list[Verdict]:
         books.namespace(engine, con, period).provide(["fact_cost_raw", "cur_quarantine"])
         figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
         aside = engine.fetch("measure_cur_quarantine", {"period_start": period.start}).one()
-    return ingest.raw_verdicts(
+        mapped = mapped_tags.verdict(con, books.settings.tags, period)
+    judged = ingest.raw_verdicts(
         figures,
         sum(row.row_count for row in delivered),
         sum((row.cost_usd for row in delivered), Decimal(0)),
         aside=(aside["row_count"], aside["cost_usd"]),
     )
+    return [*judged, mapped]
 
 
 def quarantined(books: Books, period: Period) -> list[Verdict]:
@@ -73,6 +84,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         before = _direct_before(books, con, period)
         variants = tag.spelling_variants(books, engine, con, period)
         active = active_tags.recorded(con)
+        accounts = _mapped_accounts(con, period)
     idle = sorted({row.tenant_id for row in using if row.value > 0} - set(direct))
     limits = books.settings.coverage
     return [
@@ -85,6 +97,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         _no_spikes(direct, before),
         deliveries.tags_are_spelled_alike(variants),
         active_tags.verdict(active, books.settings.tags),
+        accounts,
     ]
 
 
@@ -111,6 +124,20 @@ def _names(books: Books, engine: Engine, con: sa.Connection, period: Period) -> 
         lookups.tenants_are_known(unknown if tenants else [], tenants, pooled, month),
         lookups.plans_are_known(costs, counterparts.plans_begin(con), period),
     ]
+
+
+def _mapped_accounts(con: sa.Connection, period: Period) -> Verdict:
+    a, b = t.account_tenants, t.cur_delivery_breakdown
+    mapped = con.execute(
+        sa.select(a.c.usage_account_id, a.c.tenant_id).where(
+            a.c.effective_from < period.end,
+            sa.or_(a.c.effective_to.is_(None), a.c.effective_to > period.start),
+        )
+    )
+    delivered = con.execute(sa.select(b.c.value).where(b.c.dimension == "account").distinct()).scalars()
+    return lookups.mapped_accounts_are_delivered(
+        {row.usage_account_id: row.tenant_id for row in mapped}, set(delivered)
+    )
 
 
 def _by_tenant(rows: list[dict[str, Any]]) -> dict[str, Decimal]:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.delivered import added_columns
-from cops_dagster.ledger import deliver, mapped_tags
+from cops_dagster.ledger import deliver
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.rules import deliveries, verdicts
@@ -47,7 +47,6 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
         ).all()
         shown = [profile(con, row) for row in rows]
         before = [_before(con, row) for row in rows]
-        mapped = mapped_tags.verdict(con, books.settings.tags, period)
     unexpected = sorted(
         {name for row in rows for name in added_columns(cur_schema.from_json(row.columns_json))}
     )
@@ -58,7 +57,6 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
         _delivered_within_48h(period, delivered_at),
         *deliveries.warnings(shown, before, cur_schema.LINE_TYPES),
         verdicts.no_unexpected_columns(unexpected, cur_schema.REVISION),
-        mapped,
     ]
 
 

@@ -80,7 +80,7 @@ def require(con: sa.Connection, tags: Tags, period: Period) -> None:
             expected="a tag that a delivery of the month has",
             found=f"no delivery has {found.figures['not_delivered']}; near:"
             f" {found.figures['near'] or 'none'}; delivered tags: {found.figures['delivered_tags']}",
-            next_step=tag_mapping.next_step(found),
+            next_step=str(found.figures["next_step"]),
         )  # fmt: skip
 
 

@@ -69,6 +69,10 @@ RECOVERY: Mapping[str, Recovery] = {
         "cops sql sql/diagnostics/schema_diff.sql",
         "correct tenant_id in [tags] (the near name), then: cops materialize {P}",
     ),
+    "mapped_accounts_are_delivered": Recovery(
+        "cops sql -q 'SELECT * FROM account_tenants'",
+        "cops admin load account_tenants.csv with the right account; cops materialize {P}",
+    ),
     "plans_are_known": Recovery(
         "cops sql -q 'SELECT * FROM plans'",
         "cops admin load plans.csv, or tag_aliases.csv with tag_name plan_id; cops materialize {P}",

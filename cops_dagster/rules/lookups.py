@@ -164,6 +164,27 @@ def plans_have_a_markup(unpriced: Sequence[Unpriced], begins: Mapping[str, date]
     )  # fmt: skip
 
 
+def mapped_accounts_are_delivered(mapped: Mapping[str, str], delivered: Collection[str]) -> Verdict:
+    """Every account of `account_tenants` stands in some delivery; a wrong digit maps nothing.
+
+    Args:
+        mapped: account → tenant, of rows that are in force in the month.
+        delivered: accounts of all deliveries so far.
+    """
+    wrong: list[Mapping[str, object]] = [
+        {
+            "usage_account_id": account, "tenant_id": tenant,
+            "near": near(account, set(delivered) - set(mapped), cutoff=0.9) or "none",
+        }
+        for account, tenant in sorted(mapped.items())
+        if account not in delivered
+    ]  # fmt: skip
+    return Verdict(
+        "mapped_accounts_are_delivered", not wrong if mapped else None, "WARN",
+        {"mapped_accounts": len(mapped), "never_delivered": wrong[:_SHOWN]},
+    )  # fmt: skip
+
+
 # --- budgets and rules --------------------------------------------------------------------------------
 
 

@@ -52,10 +52,11 @@ def mapped_tags_are_delivered(
 ) -> Verdict:
     """The tags that `[tags]` maps stand in the deliveries of the month.
 
-    An error, which blocks, when other tags came and none of those mapped to `tenant_id`: every cent would
-    count as untagged. Not where accounts name tenants, and not where no tag came at all: there nothing is
-    misspelt, and the coverage says what is missing. A warning: a source without any tenant tag while others
-    have one, a name that no delivery ever had, a plan or component tag that was asked for and did not come.
+    An error, which blocks, when other tags came and none of those that a person mapped to `tenant_id`: every
+    cent would count as untagged. A warning only where accounts name tenants, or where nobody chose the name
+    (the default) and nothing like it came; no verdict where no tag came at all: there nothing is misspelt,
+    and the coverage says what is missing. Warnings, too: a source without any tenant tag while others have
+    one, a name that no delivery ever had, a plan or component tag that was asked for and did not come.
 
     Args:
         mapped: every name of `[tags]`, in order.
@@ -74,18 +75,21 @@ def mapped_tags_are_delivered(
         if tenant and not is_lost and not any(set(columns).intersection(one.columns) for one in tenant)
     ]
     wrong = [one for one in missing if _matters(one, names, ever, is_lost=is_lost)] if names else []
-    severity: Severity = "ERROR" if is_lost and names and not accounts_name_tenants else "WARN"
+    is_meant = any(not one.is_default or _near(one.name, names, _VERY_NEAR) for one in tenant)
+    severity: Severity = "ERROR" if is_lost and names and is_meant and not accounts_name_tenants else "WARN"
     if not sources or (is_lost and not names):
         passed = None
     else:
         passed = not wrong and (accounts_name_tenants or not without)
+    meant = list(dict.fromkeys(filter(None, (_near(one.name, names) for one in wrong))))
     return Verdict(
         "mapped_tags_are_delivered", passed, severity,
         {
             "not_delivered": ", ".join(f"{one.setting} {one.name}" for one in wrong),
-            "near": ", ".join(dict.fromkeys(filter(None, (near(one.name, names) for one in wrong)))),
+            "near": ", ".join(meant),
             "delivered_tags": ", ".join(names[:50]),
             "sources_without_tenant_tag": "" if accounts_name_tenants else ", ".join(without),
+            "next_step": _next_step(meant) if is_lost and names else "",
         },
         blocking=True,
     )  # fmt: skip
@@ -96,14 +100,21 @@ def _matters(one: Mapped, names: Sequence[str], ever: Collection[str], *, is_los
     if one.setting == "tenant_id":
         return is_lost or not set(one.columns).intersection(ever)
     if one.is_default:
-        return near(one.name, names, cutoff=_VERY_NEAR) is not None
+        return _near(one.name, names, _VERY_NEAR) is not None
     return True
 
 
-def next_step(verdict: Verdict) -> str:
-    """What mends a mapping that names nothing: the near name, else the way out without tags."""
-    meant = str(verdict.figures["near"]) or "one of the delivered tags"
+def _near(name: str, names: Sequence[str], cutoff: float = 0.6) -> str | None:
+    """The delivered name that was likely meant; `user_`, which most have, makes none alike."""
+    keys = {one.removeprefix("user_"): one for one in names}
+    found = near(name.removeprefix("user_"), keys, cutoff=cutoff)
+    return keys[found] if found else None
+
+
+def _next_step(meant: Sequence[str]) -> str:
+    """What mends a mapping that names nothing: the near name, else the way without tags."""
+    name = meant[0] if meant else "one of the delivered tags"
     return (
-        f'map it in [tags]: tenant_id = ["{meant.split(", ")[0]}"]; or tenant_id = [] where accounts alone'
+        f'map it in [tags]: tenant_id = ["{name}"]; or tenant_id = [] where accounts alone'
         " (account_tenants.csv) or rules say who bears the cost"
     )

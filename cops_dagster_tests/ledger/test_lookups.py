@@ -108,7 +108,7 @@ def test_a_plan_without_a_markup_in_force_is_no_zero_it_has_no_statement(planned
     verdict = of(judge.reconciled(planned, SEPTEMBER), "plans_have_a_markup")
     (wrong,) = verdict.figures["without_markup"]  # type: ignore[misc]
     assert (verdict.severity, wrong["tenant_id"], wrong["usd"]) == ("ERROR", "hooli", D(40))
-    with pytest.raises(CopsError, match="E-PLAN-UNKNOWN.*hooli"):
+    with pytest.raises(CopsError, match=r"E-PLAN-UNKNOWN.*hooli"):
         statement(planned, SEPTEMBER)
 
 

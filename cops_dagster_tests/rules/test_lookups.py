@@ -15,7 +15,7 @@ from cops_dagster.rules import lookups
 from cops_dagster.rules.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.rules.lookups import Unpriced
 from cops_dagster.rules.reconciliation import TenantCost, Tolerance, reconcile
-from cops_dagster.rules.tag_mapping import Mapped, mapped_tags_are_delivered, next_step, tag_names
+from cops_dagster.rules.tag_mapping import Mapped, mapped_tags_are_delivered, tag_names
 from cops_dagster.rules.verdicts import Verdict
 
 JUNE = Period(2025, 6)
@@ -166,6 +166,14 @@ def test_a_rule_that_names_a_service_nobody_has_is_named_with_the_near_one() -> 
     assert said(lookups.rules_match_something([], {}, 1)) == "ok"
 
 
+def test_an_account_that_no_delivery_ever_had_is_named_with_the_near_one() -> None:
+    delivered = ["111122223333", "999988887777"]
+    wrong = lookups.mapped_accounts_are_delivered({"111122223334": "acme"}, delivered)
+    assert (said(wrong), first(wrong, "never_delivered")["near"]) == ("WARN", "111122223333")
+    assert said(lookups.mapped_accounts_are_delivered({"111122223333": "acme"}, delivered)) == "ok"
+    assert said(lookups.mapped_accounts_are_delivered({}, delivered)) == "none"
+
+
 # --- mapped tags --------------------------------------------------------------------------------------
 
 MAPPING = {
@@ -175,6 +183,10 @@ MAPPING = {
     "misspelt": ("user_costcenter", "", "a:resource_tags_user_cost_center", "", False, "ERROR",
                  "user_cost_center"),
     "misspelt, and nothing is near": ("user_xyz", "", "a:resource_tags_user_stack", "", False, "ERROR", ""),
+    "the default, and nothing is near": ("user_tenant_id*", "", "a:resource_tags_user_name", "", False,
+                                         "WARN", ""),
+    "the default, spelt otherwise": ("user_tenant_id*", "", "a:resource_tags_user_tenantid", "", False,
+                                     "ERROR", "user_tenantid"),
     "misspelt, and accounts name tenants": ("user_costcenter", "", "a:resource_tags_user_cost_center", "",
                                             True, "WARN", "user_cost_center"),
     "no tag was delivered at all": ("user_tenant_id", "", "a:line_item_x", "", False, "none", ""),
@@ -183,7 +195,7 @@ MAPPING = {
     "one of two, the other seen before": ("user_a user_b", "", "a:resource_tags_user_a",
                                           "resource_tags_user_b", False, "ok", ""),
     "one of two, the other never seen": ("user_a user_b", "", "a:resource_tags_user_a", "", False, "WARN",
-                                         "user_a"),
+                                         ""),
     "one source of two": ("user_a", "", "a:resource_tags_user_a;b:resource_tags_user_z", "", False, "WARN",
                           ""),
     "one source of two, and accounts name tenants": (
@@ -226,7 +238,8 @@ def test_a_mapped_tag_that_nobody_delivers_is_told_with_the_near_one(case: str) 
 
 
 def test_the_next_step_names_the_near_tag_and_the_way_without_tags() -> None:
-    told = next_step(mapping("user_costcenter", "", "a:resource_tags_user_cost_center", "", False))
+    verdict = mapping("user_costcenter", "", "a:resource_tags_user_cost_center", "", False)
+    told = str(verdict.figures["next_step"])
     assert 'tenant_id = ["user_cost_center"]' in told
     assert "tenant_id = []" in told
 
