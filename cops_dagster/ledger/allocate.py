@@ -368,7 +368,10 @@ def _run(
             refuse(judged, f"{TABLE} of {period}")
         publish_run(
             books, con, trying, period, run, posted, judged,
-            sql=("fetch_pools", "fetch_direct_cost", "gather_entries", STATEMENT, "fetch_conservation"),
+            sql=(
+                "fetch_pools", "fetch_direct_cost", "find_unknown_tenants", "fetch_pool_by_service",
+                "gather_entries", STATEMENT, "fetch_conservation",
+            ),
         )  # fmt: skip
 
 

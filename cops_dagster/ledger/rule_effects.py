@@ -116,7 +116,10 @@ class Difference:
     stops_the_run: tuple[str, ...]
 
 
-_HELD = Rule(UNKNOWN_TENANT, 0, date.min, None, 0, (), "hold", key_name=None, shares=(), on_zero_key="hold")
+_HELD = Rule(
+    UNKNOWN_TENANT, 0, date.min, None, 0, (("tenant_tag", "that names nobody"),), "hold",
+    key_name=None, shares=(), on_zero_key="hold",
+)  # fmt: skip
 """What COPS does with too much cost of tags that name nobody, before any rule, shown like one."""
 
 

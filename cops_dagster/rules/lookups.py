@@ -22,10 +22,10 @@ LIMIT_PCT = 2
 _SHOWN = 20
 
 
-def near(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The known name that was likely meant, compared without case; `None` when none is near."""
+def near(name: str, known: Iterable[str], *, alike_pct: int = 60) -> str | None:
+    """The known name that was likely meant, compared without case; `None` when none is alike enough."""
     folded = {one.strip().casefold(): one for one in sorted(known, reverse=True)}
-    found = difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=cutoff)
+    found = difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=alike_pct / 100)
     return folded[found[0]] if found else None
 
 
@@ -174,7 +174,7 @@ def mapped_accounts_are_delivered(mapped: Mapping[str, str], delivered: Collecti
     wrong: list[Mapping[str, object]] = [
         {
             "usage_account_id": account, "tenant_id": tenant,
-            "near": near(account, set(delivered) - set(mapped), cutoff=0.9) or "none",
+            "near": near(account, set(delivered) - set(mapped), alike_pct=90) or "none",
         }
         for account, tenant in sorted(mapped.items())
         if account not in delivered

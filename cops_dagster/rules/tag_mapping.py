@@ -15,8 +15,8 @@ from cops_dagster.rules.verdicts import Severity, Verdict
 
 _PREFIXES = ("resource_tags_", "account_tag_", "cost_category_")
 _OF_AWS = "resource_tags_aws_"
-_VERY_NEAR = 0.85
-"""How alike a delivered name must be to a default one before anybody is asked whether it was meant."""
+_VERY_NEAR = 85
+"""Per cent that a delivered name must be alike a default one before anybody is asked whether it was meant."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def _matters(one: Mapped, names: Sequence[str], ever: Collection[str], *, is_los
     return True
 
 
-def _near(name: str, names: Sequence[str], cutoff: float = 0.6) -> str | None:
+def _near(name: str, names: Sequence[str], alike_pct: int = 60) -> str | None:
     """The delivered name that was likely meant; `user_`, which most have, makes none alike."""
     keys = {one.removeprefix("user_"): one for one in names}
-    found = near(name.removeprefix("user_"), keys, cutoff=cutoff)
+    found = near(name.removeprefix("user_"), keys, alike_pct=alike_pct)
     return keys[found] if found else None
 
 
