@@ -161,8 +161,8 @@ def unpriced(books: Books, con: sa.Connection, period: Period) -> list[Unpriced]
 def plans_begin(con: sa.Connection) -> dict[str, date]:
     """Each registered plan with the first day it is in force."""
     p = t.plans
-    rows = con.execute(sa.select(p.c.plan_id, sa.func.min(p.c.effective_from)).group_by(p.c.plan_id))
-    return dict(rows.all())  # type: ignore[arg-type]
+    first = sa.func.min(p.c.effective_from)
+    return dict(con.execute(sa.select(p.c.plan_id, first).group_by(p.c.plan_id)).all())
 
 
 def markups(con: sa.Connection, period: Period) -> dict[str, int]:

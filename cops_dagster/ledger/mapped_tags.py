@@ -51,7 +51,7 @@ def verdict(con: sa.Connection, tags: Tags, period: Period) -> Verdict:
             .where(h.c.period_start == period.start)
         )
     }
-    ever = set().union(*sources.values())
+    ever = {column for columns in sources.values() for column in columns}
     if any(not ever.intersection(one.columns) for one in names if one.setting == "tenant_id"):
         ever |= _columns(con.execute(sa.select(d.c.columns_json).distinct()).scalars())
     by_account = con.execute(

@@ -90,6 +90,7 @@ def plans_are_known(
         begins: plan → first day it is in force.
     """
     month = sum((abs(usd) for _, _, _, usd in costs), Decimal(0))
+    wrong: list[tuple[str | None, str | None, str | None, Decimal]]
     if begins:
         wrong = [row for row in costs if row[2] is not None]
     else:
