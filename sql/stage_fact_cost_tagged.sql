@@ -1,7 +1,8 @@
 -- fact_cost_tagged: the lines of a period at the grain that allocation and drill-down need. Who names the
 -- tenant, strongest first: a tag on the resource, on the account, a cost category, the same resource's other
 -- lines, the account mapping. A name counts only while its tenant is active at the time of usage.
--- An unknown tag names no tenant: the next kind is asked, and tenant_tag keeps what was delivered.
+-- An unknown tag names no tenant: the next kind is asked, and tenant_tag keeps what was delivered. A plan
+-- tag that names no plan in force names none: the tenant's own plan counts, and plan_tag keeps the tag.
 WITH spoken AS (
     SELECT usage_slice, resource_tenant_name AS tag_name FROM spelled_groups
     UNION DISTINCT
@@ -38,6 +39,14 @@ resolved AS (
     WHERE s.tag_name IS NOT NULL
 ),
 
+-- a name that two plans share in the declared spelling names neither
+spelled_plans AS (
+    SELECT spelled, MIN(plan_id) AS plan_id
+    FROM plan_names
+    GROUP BY 1
+    HAVING COUNT(DISTINCT plan_id) = 1
+),
+
 named AS (
     SELECT
         g.*,
@@ -46,7 +55,10 @@ named AS (
         r3.tenant_id AS by_category,
         r4.tenant_id AS by_inheritance,
         m.tenant_id AS by_mapping,
-        COALESCE(p.canonical, g.plan_name) AS tagged_plan,
+        CASE
+            WHEN :any_plan THEN COALESCE(p.canonical, g.plan_name)
+            ELSE COALESCE(pc.plan_id, pn.plan_id)
+        END AS tagged_plan,
         COALESCE(ca.canonical, g.component_name) AS service_component
     FROM spelled_groups AS g
     LEFT JOIN resolved AS r1 ON r1.usage_slice = g.usage_slice AND r1.tag_name = g.resource_tenant_name
@@ -63,6 +75,8 @@ named AS (
             p.tag_name = 'plan_id' AND p.spelled = g.plan_name
             AND p.effective_from <= g.usage_slice
             AND (p.effective_to IS NULL OR p.effective_to > g.usage_slice)
+    LEFT JOIN plan_names AS pc ON pc.plan_id = p.canonical
+    LEFT JOIN spelled_plans AS pn ON p.canonical IS NULL AND pn.spelled = g.plan_name
     LEFT JOIN tag_aliases AS ca
         ON
             ca.tag_name = 'service_component' AND ca.alias = g.component_name
@@ -85,7 +99,8 @@ decided AS (
         CASE
             WHEN COALESCE(by_resource, by_account, by_category) IS NULL
                 THEN COALESCE(resource_tenant_name, account_tenant_name, category_tenant_name)
-        END AS tenant_tag
+        END AS tenant_tag,
+        CASE WHEN tagged_plan IS NULL THEN plan_name END AS plan_tag
     FROM named AS n
 )
 
@@ -101,6 +116,7 @@ SELECT
     COALESCE(d.tagged_plan, p.plan_id) AS plan_id,
     d.tag_source,
     d.tenant_tag,
+    d.plan_tag,
     (
         d.tag_source IN ('resource', 'account')
         AND (COALESCE(d.resource_plan, d.account_plan) IS NOT NULL OR NOT :plan_required)
@@ -121,4 +137,4 @@ SELECT
     d.takes_back
 FROM decided AS d
 LEFT JOIN tenants AS p ON p.tenant_id = d.tenant_id
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, d.takes_back
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, d.takes_back

@@ -237,16 +237,19 @@ def _allocation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefini
 
     @dg.asset(**_about("unallocated_cost", periods, "allocation", ["fact_cost_allocated"]))
     def unallocated_cost(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
-        """Cost that no rule claimed or whose key failed; expected to be empty."""
+        """Cost that no rule claimed, whose key failed or whose tag names nobody; expected to be empty."""
         books, period = ledger.books(context), period_of(context)
         with books.admin.read() as con, books.engine() as engine:
             books.namespace(engine, con, period).provide(["fact_cost_allocated"])
             rows = engine.fetch("fetch_unclaimed_by_service", {"period_start": period.start}).dicts()
+            held = engine.fetch("fetch_held_tags", {"period_start": period.start}).dicts()
         rows = sorted(
             (row for row in rows if row["unclaimed_usd"]), key=lambda row: -abs(row["unclaimed_usd"])
         )
         total = sum((row["unclaimed_usd"] for row in rows), Decimal(0))
-        return _result("unallocated_cost", {"unclaimed_usd": total, "by_service": rows}, f"{total:f}")
+        return _result(
+            "unallocated_cost", {"unclaimed_usd": total, "by_service": rows, "held_tags": held}, f"{total:f}"
+        )
 
     return [allocation_key_snapshot, fact_cost_allocated, unallocated_cost]
 

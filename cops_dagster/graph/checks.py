@@ -41,6 +41,7 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("cost_matches_delivery", "Delivered cost = accepted + quarantined, to the last digit.", True),
         ("cost_views_bridge", "unblended = amortized + true-up + upfront, gross and net.", False),
         ("commitments_are_delivered_whole", "Commitments came with their fee and their usage.", False),
+        ("mapped_tags_are_delivered", "The tags that [tags] maps stand in the deliveries.", True),
     ),
     "cur_quarantine": (
         ("no_lines_quarantined", "No line is set aside; while one is, the month cannot close.", False),
@@ -51,16 +52,20 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("refunds_follow_what_they_name", "Refunds of a resource belong to its tenant.", False),
         ("tag_coverage_at_target", "Coverable cost carries tenant and plan tags, by cost.", False),
         ("tenants_are_known", "Every delivered tenant tag names a registered tenant.", False),
+        ("plans_are_known", "Every delivered plan tag names a plan in force.", False),
         ("tenants_with_usage_have_direct_cost", "Tenants with platform usage appear in the CUR.", False),
         ("no_tenant_spikes", "No tenant's direct cost doubled since last month.", False),
         ("tags_are_spelled_alike", "Each tenant's tag is written in one way.", False),
+        ("mapped_accounts_are_delivered", "Every mapped account stands in some delivery.", False),
         ("mapped_tags_are_active", "The payer's mapped cost allocation tags are active.", False),
     ),
     "allocation_key_snapshot": (
         ("key_totals_positive", "Every key that a pool needs has a positive total.", True),
         ("rules_cover_every_pool", "Every pool with cost is claimed by a rule.", False),
+        ("rules_match_something", "Every service, account or plan that a rule names has cost.", False),
         ("rules_unchanged_in_period", "No rule version starts inside the period.", True),
         ("keys_name_every_tenant", "Every active tenant, and nobody else, has a figure in each key.", False),
+        ("key_shares_steady", "Totals and shares of usage keys stay near last month's.", False),
         ("keys_fresh_24h", "Keys were refreshed in time (after month end for ended months).", False),
     ),
     "fact_cost_allocated": (
@@ -69,11 +74,15 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("operator_share_steady", "Our own share moved by at most 5 points since last month.", False),
     ),
     "recon_summary": (
+        ("plans_have_a_markup", "Every plan that cost is billed by has a markup in force.", False),
         ("variance_within_tolerance", "Invoiced = expected within tolerance, for the worst tenant.", False),
         ("exceptions_explained", "Every exception has a decision.", False),
         ("aws_invoice_matches_cur", "AWS's invoices tie to the CUR by invoice id.", False),
     ),
-    "budget_master": (("budgets_refreshed_today", "Budgets were refreshed since 04:00 UTC.", False),),
+    "budget_master": (
+        ("budgets_refreshed_today", "Budgets were refreshed since 04:00 UTC.", False),
+        ("budget_scopes_are_known", "Every budget is about something that exists.", False),
+    ),
 }  # fmt: skip
 
 BLOCKING = frozenset(name for checks in CHECKS.values() for name, _, blocking in checks if blocking)

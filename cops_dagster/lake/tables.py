@@ -45,7 +45,7 @@ FACT_COST_TAGGED: Columns = (
     *_typed(
         "VARCHAR",
         "source_id delivery_id service service_component usage_account_id charge_class tenant_id plan_id"
-        " tag_source tenant_tag",
+        " tag_source tenant_tag plan_tag",
     ),
     ("is_tag_complete", "BOOLEAN"),
     *_typed("BIGINT", "line_count positive_line_count"),

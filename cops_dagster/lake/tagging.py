@@ -117,15 +117,25 @@ def cost_lines(
     return query.select(exp.alias_(resource, "untagged_resource"))
 
 
-def provide_registry(names: Namespace) -> None:
-    """`tenant_names` and `alias_names`: the registry with each name as a tag would be spelled."""
-    names.provide(["tenants", "tag_aliases", "account_tenants"])
+def provide_registry(names: Namespace, day: date) -> None:
+    """`tenant_names`, `alias_names`, `plan_names`: the registry with each name as a tag would be spelled.
+
+    Args:
+        day: plans that begin later are not there.
+    """
+    names.provide(["tenants", "tag_aliases", "account_tenants", "plans"])
     for name, source, column in (
         ("tenant_names", "tenants", "tenant_id"),
         ("alias_names", "tag_aliases", "alias"),
     ):
         spelled = exp.alias_(spelling(exp.column(column), names.tags), "spelled")
         view(names.engine, name, exp.select("*", spelled).from_(source))
+    plan = exp.column("plan_id")
+    begun = exp.LTE(
+        this=exp.column("effective_from"), expression=exp.cast(exp.Literal.string(day.isoformat()), "DATE")
+    )
+    spelled = exp.alias_(spelling(plan.copy(), names.tags), "spelled")
+    view(names.engine, "plan_names", exp.select(plan, spelled).distinct().from_("plans").where(begun))
 
 
 def provide_spelled_groups(engine: Engine, tags: Tags) -> None:

@@ -30,7 +30,7 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import allocation, verdicts
+from cops_dagster.rules import allocation, lookups, verdicts
 from cops_dagster.rules.allocation import Key, Keys, Plan, Rule
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -51,15 +51,23 @@ _SPLIT_COLUMNS = (
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that decides a run, and the id made of it."""
+    """Everything that decides a run, and the id made of it.
+
+    Attributes:
+        tenants: tenants that are active in the month, with their plans.
+        plans: plan of every tenant that a split may name, active or not: one that has ended has its plan yet.
+        has_registry: tenants are registered; without any, no tag can name nobody.
+    """
 
     inputs_id: str
     rules: tuple[Rule, ...]
     usage: Mapping[str, Key]
-    tenants: Mapping[str, str | None]  # active tenant → plan
+    tenants: Mapping[str, str | None]
     delivery_ids: tuple[str, ...]
     basis: str
     rules_as_of: date
+    plans: Mapping[str, str | None]
+    has_registry: bool
 
 
 @dataclass(frozen=True)
@@ -94,14 +102,12 @@ def gather(con: sa.Connection, policy: Policy, period: Period) -> Inputs:
         for rule in rules
         if rule.method == "usage_key" and rule.key_name
     }
-    active = con.execute(
-        sa.select(t.tenants.c.tenant_id, t.tenants.c.plan_id)
-        .where(
-            t.tenants.c.active_from < period.end,
-            sa.or_(t.tenants.c.active_to.is_(None), t.tenants.c.active_to > period.start),
-        )
-        .order_by(t.tenants.c.tenant_id)
-    ).all()
+    active = active_tenants(con, period)
+    registered = {row.tenant_id: row.plan_id for row in con.execute(sa.select(t.tenants))}
+    named = set(active)
+    named |= {tenant for key in usage.values() for tenant in key.weights}
+    named |= {tenant for rule in rules for tenant, _ in rule.shares}
+    plans = {tenant: plan for tenant, plan in registered.items() if tenant in named}
     h = t.period_head
     deliveries = con.execute(
         sa.select(t.cur_delivery.c.delivery_id)
@@ -117,18 +123,34 @@ def gather(con: sa.Connection, policy: Policy, period: Period) -> Inputs:
         tagged.inputs_id,
         [_rule_fields(rule) for rule in rules],
         [(name, key.measure, sorted(key.weights.items())) for name, key in sorted(usage.items())],
-        [tuple(row) for row in active],
+        list(active.items()),
+        sorted(plans.items()),
         policy.charge.basis,
     )
     return Inputs(
         inputs_id,
         tuple(rules),
         usage,
-        {row.tenant_id: row.plan_id for row in active},
+        active,
         tuple(dict.fromkeys(deliveries)),
         policy.charge.basis,
         rules_as_of,
+        plans,
+        bool(registered),
     )
+
+
+def active_tenants(con: sa.Connection, period: Period) -> dict[str, str | None]:
+    """Tenants that are active on any day of a period, with their plans, by name."""
+    rows = con.execute(
+        sa.select(t.tenants.c.tenant_id, t.tenants.c.plan_id)
+        .where(
+            t.tenants.c.active_from < period.end,
+            sa.or_(t.tenants.c.active_to.is_(None), t.tenants.c.active_to > period.start),
+        )
+        .order_by(t.tenants.c.tenant_id)
+    )
+    return {row.tenant_id: row.plan_id for row in rows}
 
 
 def _rule_fields(rule: Rule) -> tuple[Any, ...]:
@@ -163,15 +185,49 @@ def usage_key(con: sa.Connection, key_name: str, period: Period) -> Key:
     )
 
 
-def compute(engine: Engine, inputs: Inputs, period: Period) -> Plan:
-    """Pools and direct cost from the engine's `fact_cost_tagged`, split by the rules."""
-    start = {"period_start": period.start}
-    pools = [rule_sets.pool(row) for row in engine.fetch("fetch_pools", start).dicts()]
-    direct: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for row in engine.fetch("fetch_direct_cost", start).dicts():
-        direct[row["service"]][row["tenant_id"]] = amount.from_decimal(row[f"{inputs.basis}_usd"])
+def compute(engine: Engine, inputs: Inputs, period: Period, *, holds: bool | None = None) -> Plan:
+    """Pools and direct cost from the engine's `fact_cost_tagged`, split by the rules.
+
+    Args:
+        holds: cost of tags that name nobody is held; without it, as `holds_unknown` says.
+    """
+    pools = [
+        rule_sets.pool(row) for row in engine.fetch("fetch_pools", {"period_start": period.start}).dicts()
+    ]
+    direct = _direct(engine, inputs, period)
     active = frozenset(inputs.tenants) or frozenset(name for costs in direct.values() for name in costs)
-    return allocation.plan(pools, inputs.rules, Keys(inputs.usage, active, direct))
+    if holds is None:
+        holds = holds_unknown(engine, inputs, period)
+    return allocation.plan(pools, inputs.rules, Keys(inputs.usage, active, direct), holds_unknown=holds)
+
+
+def _direct(engine: Engine, inputs: Inputs, period: Period) -> Mapping[str, dict[str, int]]:
+    direct: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for row in engine.fetch("fetch_direct_cost", {"period_start": period.start}).dicts():
+        direct[row["service"]][row["tenant_id"]] = amount.from_decimal(row[f"{inputs.basis}_usd"])
+    return direct
+
+
+def holds_unknown(engine: Engine, inputs: Inputs, period: Period) -> bool:
+    """Cost of tags that name nobody is more than 2 % of the month: too much to spread over the others."""
+    if not inputs.has_registry:
+        return False
+    return lookups.outweighs(*named_nobody(engine, inputs.basis, period))
+
+
+def named_nobody(engine: Engine, basis: str, period: Period) -> tuple[Decimal, Decimal]:
+    """Σ|cost| of tags that name nobody, and of the month, in USD on the charge basis.
+
+    Summed per tag before the sign goes, since what a tag is charged and credited is one thing; the month as
+    in rule 5.8, per service and charge class.
+    """
+    start = {"period_start": period.start}
+    tags = engine.fetch("find_unknown_tenants", start).dicts()
+    month = engine.fetch("fetch_pool_by_service", start).dicts()
+    return (
+        sum((abs(row[f"pooled_{basis}_usd"]) for row in tags), Decimal(0)),
+        sum((abs(row[f"{basis}_usd"]) for row in month), Decimal(0)),
+    )
 
 
 def snapshot_keys(books: Books, period: Period) -> tuple[Inputs, Plan]:
@@ -306,7 +362,7 @@ def _run(
             _freeze(books, period, inputs, made)
             _refuse_zero_keys(period, made)
             engine.table(
-                "split_entries", _SPLIT_COLUMNS, [_row(split, inputs.tenants) for split in made.splits]
+                "split_entries", _SPLIT_COLUMNS, [_row(split, inputs.plans) for split in made.splits]
             )
             engine.keep("posted_entries", "gather_entries", {"period_start": period.start})
             target = trying.target(TABLE, period, run_id)
@@ -315,7 +371,10 @@ def _run(
             refuse(judged, f"{TABLE} of {period}")
         publish_run(
             books, con, trying, period, run, posted, judged,
-            sql=("fetch_pools", "fetch_direct_cost", "gather_entries", STATEMENT, "fetch_conservation"),
+            sql=(
+                "fetch_pools", "fetch_direct_cost", "find_unknown_tenants", "fetch_pool_by_service",
+                "gather_entries", STATEMENT, "fetch_conservation",
+            ),
         )  # fmt: skip
 
 
@@ -327,7 +386,10 @@ def _refuse_zero_keys(period: Period, made: Plan) -> None:
             f"rule {rule.rule_id} of {period}",
             expected=f"a positive total of key {key.key_name}",
             found=f"total 0 for a pool of {amount.show(costs.unblended)} USD",
-            next_step=f"load the usage of measure {key.measure} for {period}, then materialize again",
+            next_step=f"load the usage of measure {key.measure} for {period}, then materialize again"
+            if rule.method == "usage_key"
+            else "no tenant has what it splits by: name tenants by tag or account, or load a new version of"
+            " the rule with on_zero_key hold, even or rule:ID",
             details={"zero_keys": [rule.rule_id for rule, _, _ in made.zero_keys]},
         )
 

@@ -222,6 +222,28 @@ def _profile(days: list[dict[str, Any]], column: str, period: Period) -> Profile
     )
 
 
+def known_scopes(books: Books, con: sa.Connection, period: Period) -> dict[str, set[str]]:
+    """By scope type, what a budget may be about: registered tenants and plans, and what has cost."""
+    with books.engine() as engine:
+        books.namespace(engine, con, period).provide(["fact_cost_allocated"])
+        rows = engine.fetch("fetch_allocated_by_scope", {"period_start": period.start}).dicts()
+    known = {
+        kind: {row[column] for row in rows if row[column] is not None}
+        for kind, column in _SCOPE_COLUMN.items()
+    }
+    known["tenant"] |= set(con.execute(sa.select(t.tenants.c.tenant_id)).scalars())
+    known["plan"] |= set(con.execute(sa.select(t.plans.c.plan_id)).scalars())
+    b, h = t.cur_delivery_breakdown, t.cur_billing_head
+    known["account"] = set(
+        con.execute(
+            sa.select(b.c.value)
+            .join(h, h.c.delivery_id == b.c.delivery_id)
+            .where(h.c.period_start == period.start, b.c.dimension == "account")
+        ).scalars()
+    )
+    return known
+
+
 def without_budget(con: sa.Connection) -> list[str]:
     """Tenants of the registry that no active budget of scope tenant watches."""
     b = t.budget_master

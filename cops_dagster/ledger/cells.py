@@ -87,6 +87,13 @@ def tenant_cell(text: str) -> str:
     return identifier_cell(text)
 
 
+def rule_cell(text: str) -> str:
+    """The id of a rule; names with two underscores in front are COPS' own."""
+    if text.startswith("__"):
+        raise bad("the id of a rule that does not begin with __", text, "choose another id")
+    return identifier_cell(text)
+
+
 def day_cell(text: str) -> date:
     """A date written YYYY-MM-DD."""
     try:

@@ -80,7 +80,7 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
         tenants = _off_tolerance(con, period)
         frozen = _frozen(con, period)
     verified = evidence.verify(books, period)  # the chain whole; of the objects those of this month
-    verdicts = judge.allocated(books, period)
+    verdicts = [*judge.allocated(books, period), *judge.named(books, period), *judge.keys(books, period)]
     if facts.reconciled:
         verdicts += judge.reconciled(books, period)
     current = work.nothing_to_do(books, period) and _head_is_plain(books, period)

@@ -179,7 +179,7 @@ def _keys(books: Books, at: datetime) -> Control:
 
 def _budgets(books: Books, at: datetime) -> Control:
     made = _made("budgets_refreshed_and_alerts_delivered", "daily 04:00 UTC, messages accepted", "finance")
-    (verdict,) = judge.budgets(books)
+    verdict = judge.budgets(books)[0]
     with books.admin.read() as con:
         oldest = con.execute(sa.select(sa.func.min(t.budget_master.c.last_refreshed_at))).scalar_one_or_none()
         accepted, refused = _messages(con, at)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -17,8 +18,9 @@ from cops_dagster.ledger import state
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules.allocation import UNALLOCATED
+from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 from cops_dagster.rules.exceptions import AwsInvoice, Billed, Ledger, TenantFacts
+from cops_dagster.rules.lookups import Unpriced
 from cops_dagster.rules.reconciliation import TenantCost
 from cops_dagster.stores import tables as t
 
@@ -74,7 +76,7 @@ def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
         billed = engine.fetch("fetch_cost_by_invoice", start).dicts()
         unclaimed = engine.fetch("fetch_unclaimed_by_service", start).dicts()
         pools = engine.fetch("fetch_pool_by_service", start).dicts()
-    costs = _costs(allocated, booked, basis, markups(con, period))
+    costs = _costs(allocated, booked, basis, markups(con, period), has_plans=bool(plans_begin(con)))
     by_class: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for row in allocated:
         classes, charge_class = by_class[row["tenant_id"]], row["charge_class"]
@@ -100,8 +102,18 @@ def _atto(value: Decimal | None) -> int:
 
 
 def _costs(
-    allocated: list[dict[str, Any]], booked: list[dict[str, Any]], basis: str, bps: dict[str | None, int]
+    allocated: list[dict[str, Any]],
+    booked: list[dict[str, Any]],
+    basis: str,
+    bps: dict[str, int],
+    *,
+    has_plans: bool,
 ) -> list[TenantCost]:
+    """Sums by tenant and plan. No plan at all means no markup; a plan without one in force has `None`.
+
+    Args:
+        has_plans: plans are registered; without any, a plan tag is a name and nothing else.
+    """
     sums: defaultdict[tuple[str, str | None], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in allocated:
         one = sums[row["tenant_id"], row["plan_id"]]
@@ -114,14 +126,46 @@ def _costs(
         sums[row["tenant_id"], row["plan_id"]]["adjustments"] += _atto(row[f"{basis}_usd"])
     return [
         TenantCost(
-            tenant, one["unblended"], one["basis"], bps.get(plan, 0), one["adjustments"], one["amortized"],
-            one["direct"],
+            tenant, one["unblended"], one["basis"],
+            0 if plan is None or tenant in (OPERATOR, UNALLOCATED) or not has_plans else bps.get(plan),
+            one["adjustments"], one["amortized"], one["direct"],
         )
         for (tenant, plan), one in sorted(sums.items(), key=str)
     ]  # fmt: skip
 
 
-def markups(con: sa.Connection, period: Period) -> dict[str | None, int]:
+def unpriced(books: Books, con: sa.Connection, period: Period) -> list[Unpriced]:
+    """Cost of tenants that no markup could be found for, by plan; the largest first."""
+    if not plans_begin(con):
+        return []
+    basis, start, bps = books.policy.charge.basis, {"period_start": period.start}, markups(con, period)
+    with books.engine() as engine:
+        books.namespace(engine, con, period).provide(["fact_cost_allocated", "fact_cost_adjustment"])
+        rows = [
+            *engine.fetch("fetch_allocated_by_tenant", start).dicts(),
+            *engine.fetch("fetch_adjustments_by_tenant", start).dicts(),
+        ]
+    sums: defaultdict[tuple[str, str | None], int] = defaultdict(int)
+    for row in rows:
+        if row["tenant_id"] not in (OPERATOR, UNALLOCATED):
+            sums[row["tenant_id"], row["plan_id"]] += _atto(row[f"{basis}_usd"])
+    by_tag_only = {tenant for (tenant, plan), usd in sums.items() if plan is not None and usd}
+    found = [
+        Unpriced(tenant, plan, usd)
+        for (tenant, plan), usd in sums.items()
+        if usd and (tenant in by_tag_only if plan is None else plan not in bps)
+    ]
+    return sorted(found, key=lambda one: (-abs(one.usd), one.tenant_id))
+
+
+def plans_begin(con: sa.Connection) -> dict[str, date]:
+    """Each registered plan with the first day it is in force."""
+    p = t.plans
+    first = sa.func.min(p.c.effective_from)
+    return dict(con.execute(sa.select(p.c.plan_id, first).group_by(p.c.plan_id)).all())
+
+
+def markups(con: sa.Connection, period: Period) -> dict[str, int]:
     """Basis points of each plan, as in force on the first day of the period."""
     rows = con.execute(
         sa.select(t.plans).where(t.plans.c.effective_from <= period.start).order_by(t.plans.c.effective_from)
@@ -233,7 +277,7 @@ def _ledger(
     aside = sum(cost.unblended for cost in costs if cost.tenant_id == UNALLOCATED)
     claimed_by_nobody = sum(_atto(row["unclaimed_usd"]) for row in unclaimed)
     fault = sum(abs(_atto(row["unclaimed_usd"])) for row in unclaimed)
-    pool = sum(abs(_atto(row["pool_usd"])) for row in pools)
+    pool = sum(abs(_atto(row["unblended_usd"])) for row in pools)
     set_aside = _atto(state.quarantined(con, period)[1])
     booked = _atto(state.allocated_usd(con, period)) + set_aside
     return Ledger(

@@ -19,10 +19,12 @@ from cops_dagster.ledger import (
     judge,
     judge_delivery,
     lock,
+    mapped_tags,
     policy,
     recon_log,
     reconcile,
     state,
+    tag,
     watch,
 )
 from cops_dagster.ledger.books import Books
@@ -118,7 +120,11 @@ def _freshness(books: Books, period: Period) -> list[Finding]:
 
 
 def _tags(books: Books, period: Period) -> list[Finding]:
-    return _judged("tags", judge.tagged(books, period), period)
+    with books.admin.read() as con:
+        mapping = mapped_tags.verdict(con, books.policy.tags, period)
+        is_tagged = head(con, tag.TABLE, period) is not None
+    # by a mapping that names nothing the month was never tagged, and there is no more to ask
+    return _judged("tags", [mapping, *(judge.tagged(books, period) if is_tagged else [])], period)
 
 
 def _allocation(books: Books, period: Period) -> list[Finding]:

@@ -300,7 +300,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("max_age_hours", cells.whole_cell(1)),
     ),
     "allocation_rules": (
-        Field("rule_id", cells.identifier_cell),
+        Field("rule_id", cells.rule_cell),
         Field("version", cells.whole_cell(1)),
         Field("effective_from", cells.day_cell),
         Field("effective_to", cells.day_cell, required=False),

@@ -13,20 +13,33 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import active_tags, allocate, exceptions, ingest, rule_date, tag
+from cops_dagster.lake.engine import Engine
+from cops_dagster.ledger import (
+    active_tags,
+    allocate,
+    counterparts,
+    exceptions,
+    ingest,
+    mapped_tags,
+    rule_date,
+    tag,
+)
+from cops_dagster.ledger import budgets as budgets_
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import commitments, deliveries, verdicts
-from cops_dagster.rules.allocation import OPERATOR
+from cops_dagster.rules import commitments, deliveries, lookups, verdicts
+from cops_dagster.rules.allocation import MATCHED, OPERATOR, Plan
+from cops_dagster.rules.key_shares import KeyMonths, key_shares_steady
+from cops_dagster.rules.rule_set import CHARGE_CLASSES
 from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
 
 def raw(books: Books, period: Period) -> list[Verdict]:
-    """Verdicts on `fact_cost_raw`: the published lines against what was delivered."""
+    """Verdicts on `fact_cost_raw`: the published lines against what was delivered, and the tags to come."""
     with books.admin.read() as con, books.engine() as engine:
         h, d = t.cur_billing_head, t.cur_delivery
         delivered = con.execute(
@@ -38,13 +51,15 @@ def raw(books: Books, period: Period) -> list[Verdict]:
         figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
         aside = engine.fetch("measure_cur_quarantine", {"period_start": period.start}).one()
         halves = ingest.halves(engine, period)
-    return ingest.raw_verdicts(
+        mapped = mapped_tags.verdict(con, books.policy.tags, period)
+    judged = ingest.raw_verdicts(
         figures,
         sum(row.row_count for row in delivered),
         sum((row.cost_usd for row in delivered), Decimal(0)),
         aside=(aside["row_count"], aside["cost_usd"]),
         halves=halves,
     )
+    return [*judged, mapped]
 
 
 def quarantined(books: Books, period: Period) -> list[Verdict]:
@@ -64,14 +79,14 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         preserved = tag.preserved(ingest.published_views(con, period), totals)
         alone = engine.fetch("find_unfollowed", start).dicts()
         coverage = tag.measure_coverage(engine, books.policy, period)
-        unknown = engine.fetch("find_unknown_tenants", start).dicts()
+        named = _names(books, engine, con, period)
         direct = _by_tenant(engine.fetch("fetch_direct_cost", start).dicts())
-        registered = int(con.execute(sa.select(sa.func.count()).select_from(t.tenants)).scalar_one())
         u = t.tenant_usage
         using = con.execute(sa.select(u.c.tenant_id, u.c.value).where(u.c.period_start == period.start)).all()
         before = _direct_before(books, con, period)
         variants = tag.spelling_variants(books, engine, con, period)
         active = active_tags.recorded(con)
+        accounts = _mapped_accounts(con, period)
     idle = sorted({row.tenant_id for row in using if row.value > 0} - set(direct))
     limits = books.policy.coverage
     return [
@@ -83,14 +98,54 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         ),
         commitments.refunds_follow_what_they_name([row for row in alone if row["takes_back"] == "resource"]),
         verdicts.tag_coverage_at_target(coverage, limits.target_pct, limits.floor_pct),
-        verdicts.tenants_are_known(unknown if registered else [], registered),
+        *named,
         Verdict(
             "tenants_with_usage_have_direct_cost", not idle, "WARN", {"tenants_without_cost": ", ".join(idle)}
         ),
         _no_spikes(direct, before),
         deliveries.tags_are_spelled_alike(variants),
         active_tags.verdict(active, books.policy.tags),
+        accounts,
     ]
+
+
+def named(books: Books, period: Period) -> list[Verdict]:
+    """Of the verdicts on `fact_cost_tagged` those that a close asks again: tenants and plans are known."""
+    with books.admin.read() as con, books.engine() as engine:
+        books.namespace(engine, con, period).provide(["fact_cost_tagged"])
+        return _names(books, engine, con, period)
+
+
+def _names(books: Books, engine: Engine, con: sa.Connection, period: Period) -> list[Verdict]:
+    start, basis = {"period_start": period.start}, books.policy.charge.basis
+    tenants = set(con.execute(sa.select(t.tenants.c.tenant_id)).scalars())
+    unknown = [
+        {name: row[name] for name in ("tenant_tag", "line_count", "unblended_usd")}
+        for row in engine.fetch("find_unknown_tenants", start).dicts()
+    ]
+    pooled, month = allocate.named_nobody(engine, basis, period)
+    costs = [
+        (row["tenant_id"], row["plan_id"], row["plan_tag"], row[f"{basis}_usd"])
+        for row in engine.fetch("fetch_cost_by_plan", start).dicts()
+    ]
+    return [
+        lookups.tenants_are_known(unknown if tenants else [], tenants, pooled, month),
+        lookups.plans_are_known(costs, counterparts.plans_begin(con), period),
+    ]
+
+
+def _mapped_accounts(con: sa.Connection, period: Period) -> Verdict:
+    a, b = t.account_tenants, t.cur_delivery_breakdown
+    mapped = con.execute(
+        sa.select(a.c.usage_account_id, a.c.tenant_id).where(
+            a.c.effective_from < period.end,
+            sa.or_(a.c.effective_to.is_(None), a.c.effective_to > period.start),
+        )
+    )
+    delivered = con.execute(sa.select(b.c.value).where(b.c.dimension == "account").distinct()).scalars()
+    return lookups.mapped_accounts_are_delivered(
+        {row.usage_account_id: row.tenant_id for row in mapped}, set(delivered)
+    )
 
 
 def _by_tenant(rows: list[dict[str, Any]]) -> dict[str, Decimal]:
@@ -132,8 +187,11 @@ def keys(books: Books, period: Period) -> list[Verdict]:
         decided = rule_date.newest(con, period)
         k = t.allocation_keys
         ages = {row.key_name: row.max_age_hours for row in con.execute(sa.select(k))}
+        steady = _steady(con, period, inputs, made)
+        matched = _matched(books, engine, con, period, inputs)
     return [
         *allocate.plan_verdicts(made, inputs),
+        matched,
         Verdict(
             "rules_unchanged_in_period",
             not changed or decided is not None,
@@ -146,8 +204,56 @@ def keys(books: Books, period: Period) -> list[Verdict]:
             blocking=True,
         ),
         _keys_name_everybody(inputs),
+        steady,
         keys_fresh(period, {name: key.refreshed_at for name, key in made.keys.items()}, ages),
     ]
+
+
+def _steady(con: sa.Connection, period: Period, inputs: allocate.Inputs, made: Plan) -> Verdict:
+    """Usage keys beside those that last month's run was frozen with."""
+    before = period.previous()
+    run = head(con, allocate.TABLE, before)
+    s = t.allocation_key_snapshot
+    frozen: dict[str, dict[str, int]] = {}
+    for row in con.execute(sa.select(s).where(s.c.inputs_id == (run.inputs_id if run else ""))):
+        frozen.setdefault(row.key_name, {})[row.tenant_id] = amount.from_decimal(row.key_value)
+    pools: dict[str, int] = {}
+    for split in made.splits:
+        if split.key_name is not None and split.key_name in inputs.usage:
+            pools[split.key_name] = pools.get(split.key_name, 0) + getattr(split.costs, inputs.basis)
+    then, today = set(allocate.active_tenants(con, before)), set(inputs.tenants)
+    return key_shares_steady(
+        [
+            KeyMonths(name, frozen[name], key.weights, pools.get(name, 0))
+            for name, key in inputs.usage.items()
+            if name in frozen
+        ],
+        come=today - then,
+        gone=then - today,
+    )
+
+
+def _matched(
+    books: Books, engine: Engine, con: sa.Connection, period: Period, inputs: allocate.Inputs
+) -> Verdict:
+    """What rules match on, against the values that have cost in the month or had some the month before."""
+    wanted = [(rule.rule_id, *match) for rule in inputs.rules for match in rule.matches]
+    known: dict[str, set[str]] = {column: set() for column in MATCHED}
+    if wanted:
+        known["charge_class"] |= set(CHARGE_CLASSES)  # a month without refunds is no misspelt rule
+        _learn(engine, period, known)
+        if any(value not in known[column] for _, column, value in wanted):
+            with books.engine() as other:
+                before = period.previous()
+                books.namespace(other, con, before).provide(["fact_cost_tagged"])
+                _learn(other, before, known)
+    idle = [(rule, column, value) for rule, column, value in wanted if value not in known[column]]
+    return lookups.rules_match_something(idle, known, len(inputs.rules))
+
+
+def _learn(engine: Engine, period: Period, known: dict[str, set[str]]) -> None:
+    for row in engine.fetch("find_matched_values", {"period_start": period.start}).dicts():
+        known[row["matched_column"]].add(row["matched_value"])
 
 
 def _keys_name_everybody(inputs: allocate.Inputs) -> Verdict:
@@ -214,7 +320,7 @@ def allocated(books: Books, period: Period) -> list[Verdict]:
         verdicts.unallocated_within_2_pct(
             sum((abs(row["unclaimed_usd"]) for row in unclaimed), Decimal(0)),
             gap,
-            sum((abs(row["pool_usd"]) for row in pools), Decimal(0)),
+            sum((abs(row["unblended_usd"]) for row in pools), Decimal(0)),
         ),
         Verdict(
             "operator_share_steady",
@@ -233,7 +339,7 @@ def _operator_share(engine: Any, period: Period) -> Decimal | None:
 
 
 def reconciled(books: Books, period: Period) -> list[Verdict]:
-    """Verdicts on `recon_summary`: variance, exceptions, AWS's own invoices."""
+    """Verdicts on `recon_summary`: markups, variance, exceptions, AWS's own invoices."""
     with books.admin.read() as con:
         r, a = t.recon_run, t.aws_invoices
         newest = con.execute(
@@ -243,8 +349,10 @@ def reconciled(books: Books, period: Period) -> list[Verdict]:
         issued = con.execute(
             sa.select(sa.func.count()).select_from(a).where(a.c.period_start == period.start)
         ).scalar_one()
+        unpriced, begins = counterparts.unpriced(books, con, period), counterparts.plans_begin(con)
     waiting = [one for one in found if one.status in ("open", "decided")]
     return [
+        lookups.plans_have_a_markup(unpriced, begins, period),
         verdicts.variance_within_tolerance(
             newest.worst_tenant_status if newest.status == "provisional" else newest.status,
             newest.variance_usd,
@@ -266,18 +374,24 @@ def reconciled(books: Books, period: Period) -> list[Verdict]:
 
 
 def budgets(books: Books) -> list[Verdict]:
-    """Verdict on `budget_master`: every budget was refreshed since 04:00 UTC today."""
+    """Verdicts on `budget_master`: refreshed since 04:00 UTC today, and each about something."""
     with books.admin.read() as con:
         b = t.budget_master
-        oldest = con.execute(sa.select(sa.func.min(b.c.last_refreshed_at))).scalar_one_or_none()
-        count = con.execute(sa.select(sa.func.count()).select_from(b)).scalar_one()
+        rows = con.execute(sa.select(b).order_by(b.c.budget_id)).all()
+        # what has cost is about something; only of the others is it asked whether they name anything
+        silent = [row for row in rows if row.actual_usd == 0 and row.scope_type != "total"]
+        known = budgets_.known_scopes(books, con, Period.of(rows[0].period_start)) if silent else {}
+    oldest = min((row.last_refreshed_at for row in rows), default=None)
     today = datetime.now(UTC).replace(tzinfo=None, hour=4, minute=0, second=0, microsecond=0)
     due = today if now() >= today else today - timedelta(days=1)
     return [
         Verdict(
             "budgets_refreshed_today",
-            None if not count else oldest is not None and oldest >= due,
+            oldest >= due if oldest else None,
             "WARN",
-            {"budgets": int(count), "oldest_refresh_utc": f"{oldest:%Y-%m-%d %H:%M}" if oldest else "never"},
-        )
+            {"budgets": len(rows), "oldest_refresh_utc": f"{oldest:%Y-%m-%d %H:%M}" if oldest else "never"},
+        ),
+        lookups.budget_scopes_are_known(
+            [(row.budget_id, row.scope_type, row.scope_value) for row in silent], known, len(rows)
+        ),
     ]

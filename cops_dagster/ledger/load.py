@@ -30,7 +30,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, now
 
 _REPLACEABLE: dict[str, frozenset[str]] = {
-    "tenants": frozenset({"name", "plan_id", "active_to"}),
+    "tenants": frozenset({"name", "plan_id", "active_from", "active_to"}),
     "tag_aliases": frozenset({"effective_to", "canonical"}),
     "account_tenants": frozenset({"effective_to", "tenant_id"}),
     "tenant_usage": frozenset({"value", "refreshed_at"}),
@@ -159,7 +159,7 @@ def store(
         new, changed, unchanged = _compared(con, name, given[name], stored[name], replace)
         after = {**stored[name], **new, **changed}
         if new or changed:
-            load_checks.check_versions(name, after, spelling)
+            load_checks.check_versions(name, after, spelling, _closed(con))
         if name == "invoice_detail":
             for row in new.values():
                 freeze.require_none(con, row.where("period_start"), row.values)
@@ -167,6 +167,13 @@ def store(
         reports[name] = TableReport(len(new), unchanged, replaced)
     load_checks.check_names_of_tenants(con, given, spelling)
     return reports
+
+
+def _closed(con: sa.Connection) -> list[date]:
+    """First days of the months that never change any more; the seal of one that is closing is computed."""
+    lock = t.period_lock.c
+    months = sa.select(lock.period_start).where(lock.state.in_(("closing", "closed")))
+    return list(con.execute(months.order_by(lock.period_start)).scalars())
 
 
 # --- files and stored rows ----------------------------------------------------------------------------
@@ -276,17 +283,29 @@ def _conflict(row: Row, other: Row, whose: str, next_step: str) -> CopsError:
     return refusal
 
 
+_INSTEAD: dict[str, str] = {
+    "allocation_rules": "load it as a new version that begins later; a month that has begun follows it with"
+    " `cops allocate PERIOD --rules-as-of DAY --note '…'`",
+    "budgets": "load it as a new version that begins later; a month is measured by that of its first day",
+    "plans": "a new effective_from rules later months; for a month that has begun, load the markup under a"
+    " new plan_id, give it to the tenants (tenants.csv --replace) and to the tag (tag_aliases.csv, plan_id)",
+    "allocation_keys": "load it under a new key_name, with a new version of the rules that shall use it",
+    "fx_rates": "a rate is frozen with its month: decide with finance who bears the difference",
+}
+"""How to correct a row that stays as it is, by table. Each of these is tried by a test."""
+
+
 def _way_out(name: str) -> str:
     if name in load_checks.DOCUMENTS:
         return "documents are immutable: load a credit note or a document that corrects this one"
+    if name in _INSTEAD and name not in _REPLACEABLE:
+        return f"leave the row out, or: {_INSTEAD[name]}"
     if name == "tag_aliases":
         return (
             "give the new meaning its own effective_from and end the stored row there with --replace, or"
             " load with --replace to replace it; both versions are reported"
         )
-    if name in _REPLACEABLE:
-        return "leave the row out, or load with --replace to replace it; both versions are reported"
-    return "leave the row out, or give it a new key (a new version, month or effective_from)"
+    return "leave the row out, or load with --replace to replace it; both versions are reported"
 
 
 def _check_replaceable(con: sa.Connection, row: Row, old: Row) -> None:
@@ -297,22 +316,18 @@ def _check_replaceable(con: sa.Connection, row: Row, old: Row) -> None:
         raise CopsError(
             "E-LOAD-IMMUTABLE",
             f"{row.where(column)} ({load_checks.shown(row.table, row.values)})",
-            expected=f"{load_checks.plain(old.values[column])}: what has been used is never replaced",
+            expected=f"{load_checks.plain(old.values[column])} as stored: rows of {row.table} stay so"
+            + (" once they were measured" if row.table == "budgets" else ""),
             found=load_checks.plain(row.values[column]),
-            next_step=_way_out(row.table)
-            if fixed and row.table not in _REPLACEABLE
-            else "leave the row out, or give it a new key (a new version, id or effective_from)",
+            next_step=f"leave the row out, or: {_INSTEAD[row.table]}"
+            if row.table in _INSTEAD
+            else _way_out(row.table)
+            if row.table not in _REPLACEABLE
+            else f"leave {column} as it is; of {row.table}, {', '.join(sorted(_REPLACEABLE[row.table]))} may"
+            " be replaced",
         )
     for begin, end in _months_touched(row, old):
-        closed = con.execute(
-            sa.select(t.period_lock.c.period_start)
-            # the seal is being computed while a period is closing
-            .where(t.period_lock.c.state.in_(("closing", "closed")))
-            .where(t.period_lock.c.period_start >= begin.replace(day=1))
-            .where(t.period_lock.c.period_start < end)
-            .order_by(t.period_lock.c.period_start)
-        ).scalars()
-        for month in closed:
+        for month in (month for month in _closed(con) if begin.replace(day=1) <= month < end):
             raise CopsError(
                 "E-PERIOD-CLOSED",
                 f"{row.where(columns[0])} ({load_checks.shown(row.table, row.values)})",
@@ -338,17 +353,24 @@ def _months_touched(row: Row, old: Row) -> list[tuple[date, date]]:
     was, will = old.values, row.values
     if row.table == "tenant_usage":
         return [(will["period_start"], Period.of(will["period_start"]).end)]
-    until, named = {
-        "tenants": ("active_to", None),
-        "tag_aliases": ("effective_to", "canonical"),
-        "account_tenants": ("effective_to", "tenant_id"),
-    }.get(row.table, (None, None))
-    if until is None:
+    if row.table == "tenants":
+        return [
+            *_between(was["active_from"], will["active_from"]),
+            *_between(was["active_to"], will["active_to"]),
+        ]
+    named = {"tag_aliases": "canonical", "account_tenants": "tenant_id"}.get(row.table)
+    if named is None:
         return []
-    ends = sorted((was[until] or load_checks.FOREVER, will[until] or load_checks.FOREVER))
-    if named and was[named] != will[named]:
-        return [(will["effective_from"], ends[1])]
-    return [(ends[0], ends[1])] if ends[0] < ends[1] else []
+    if was[named] != will[named]:
+        ends = (was["effective_to"] or load_checks.FOREVER, will["effective_to"] or load_checks.FOREVER)
+        return [(will["effective_from"], max(ends))]
+    return _between(was["effective_to"], will["effective_to"])
+
+
+def _between(one: date | None, other: date | None) -> list[tuple[date, date]]:
+    """The days between two ends (or beginnings); an open end is the last of all days."""
+    first, last = sorted((one or load_checks.FOREVER, other or load_checks.FOREVER))
+    return [(first, last)] if first < last else []
 
 
 # --- writing ------------------------------------------------------------------------------------------

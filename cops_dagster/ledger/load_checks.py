@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from itertools import combinations
 from operator import itemgetter
@@ -74,6 +74,9 @@ def check_references(con: sa.Connection, given: Mapping[str, Sequence[Row]]) -> 
     for row in given.get("tenants", ()):
         if row.values["plan_id"] is not None and row.values["plan_id"] not in plans:
             raise _unknown("E-PLAN-UNKNOWN", row, "plan_id", row.values["plan_id"], "plans")
+    for row in given.get("tag_aliases", ()):
+        if row.values["tag_name"] == "plan_id" and plans and row.values["canonical"] not in plans:
+            raise _unknown("E-PLAN-UNKNOWN", row, "canonical", row.values["canonical"], "plans")
     keys = known(con, given, t.allocation_keys.c.key_name)
     rules = known(con, given, t.allocation_rules.c.rule_id)
     for row in given.get("allocation_rules", ()):
@@ -343,8 +346,12 @@ def _names_of_tenants(con: sa.Connection) -> Iterator[_Name]:
 # --- versions in time ---------------------------------------------------------------------------------
 
 
-def check_versions(name: str, rows: Rows, tags: Tags) -> None:
-    """Dates of the rows as the table would hold them after the load."""
+def check_versions(name: str, rows: Rows, tags: Tags, closed: Collection[date] = ()) -> None:
+    """Dates of the rows as the table would hold them after the load.
+
+    Args:
+        closed: first days of the months that are closed or being closed.
+    """
     if name == "tenants":
         for row in rows.values():
             _require_forward(row, "active_from", "active_to", "E-LOAD-VALUE")
@@ -362,9 +369,9 @@ def check_versions(name: str, rows: Rows, tags: Tags) -> None:
         # the mapping is joined by its dates, so an open end lasts until it is replaced by a date
         _spans(rows, itemgetter("usage_account_id"), "E-ACCOUNT-OVERLAP", open_end_yields=False)
     elif name == "budgets":
-        _spans(rows, itemgetter("budget_id"), "E-BUDGET-OVERLAP")
+        _spans(rows, itemgetter("budget_id"), "E-BUDGET-OVERLAP", closed=closed)
     elif name == "allocation_rules":
-        spans = _spans(rows, itemgetter("rule_id"), "E-RULE-DATES")
+        spans = _spans(rows, itemgetter("rule_id"), "E-RULE-DATES", closed=closed)
         _check_priorities(spans)
         _check_cycles(spans)
 
@@ -396,12 +403,14 @@ def _spans(
     *,
     open_end_yields: bool = True,
     named: str | None = None,
+    closed: Collection[date] = (),
 ) -> list[_Span]:
     """Every version's days. An empty `effective_to` lasts until the next version (or for ever).
 
     Args:
         owner: what a row's versions have in common.
         named: a column that a refusal shows of both rows, besides their keys.
+        closed: first days of months that no version can rule any more.
 
     Raises:
         CopsError: `code` when a version ends before it begins, or two of one owner overlap.
@@ -426,10 +435,28 @@ def _spans(
                     f"{here.where('effective_from')} ({shown(here.table, here.values)}{here_is})",
                     expected=f"no day in common with {shown(other.table, other.values)}{other_is}",
                     found=f"{begin} to {end or 'open'}, then from {takeover}",
-                    next_step="end the earlier one where the later one begins, or move the later one",
+                    next_step=_apart(row, following, here is row, closed),
                 )
             spans.append(_Span(begin, min(end or FOREVER, takeover), row))
     return spans
+
+
+def _apart(earlier: Row, later: Row, is_earlier: bool, closed: Collection[date]) -> str:
+    """What keeps two versions apart. `is_earlier`: the earlier one is new, the later one stands stored."""
+    begin, end = earlier.values["effective_from"], earlier.values["effective_to"]
+    if begin == later.values["effective_from"] and "version" in earlier.values:
+        day, month = begin + timedelta(days=1), Period.of(begin)
+        if month.start in closed:
+            return f"begin it in a later month: {month} is closed"
+        follow = f"{month} follows it from there with `cops allocate {month} --rules-as-of {day} --note '…'`"
+        if earlier.table == "budgets":
+            follow = "a month is measured by the version of its first day"
+        return f"begin it on {day}; {follow}"
+    if is_earlier:
+        return f"end it where the later one begins: effective_to {later.values['effective_from']}"
+    if end:
+        return f"begin it where the earlier one ends: effective_from {end}, or later"
+    return "end the earlier one where the later one begins, or move the later one"
 
 
 def _check_priorities(spans: Sequence[_Span]) -> None:

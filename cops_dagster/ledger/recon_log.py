@@ -119,7 +119,7 @@ def _statement(lines: Sequence[TenantLine], sides: Counterparts) -> list[dict[st
         currency = sides.currencies.get(line.tenant_id, "USD")
         rate = sides.rates.get(currency)
         shown: dict[str, object] = dict.fromkeys((*_NAMES, "rounding", "total"))
-        if rate is not None:
+        if rate is not None and line.is_priced:  # what nobody can price, nobody is shown in cents
             presented = present(usd, rate)
             cents = zip(_NAMES, presented.parts.each(), strict=True)
             shown |= {name: amount.to_decimal(part) for name, part in cents}

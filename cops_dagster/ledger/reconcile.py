@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import counterparts, exceptions, recon_log, watch
+from cops_dagster.ledger import counterparts, exceptions, lock, recon_log, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy, require_same_policy
 from cops_dagster.ledger.publish import head
@@ -25,7 +25,7 @@ from cops_dagster.rules import reconciliation
 from cops_dagster.rules.reconciliation import Tolerance
 from cops_dagster.stores import tables as t
 
-ALGORITHM = "recon-2"
+ALGORITHM = "recon-3"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Reconciled:
 def reconcile(books: Books, period: Period, *, note: str | None = None) -> Reconciled:
     """Reconciles a period with its invoices; unchanged inputs give the existing reconciliation.
 
+    So does a closed month: what it was closed on stands.
+
     Raises:
         CopsError: `E-PERIOD-UNKNOWN` when nothing is allocated.
     """
@@ -47,7 +49,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
     with books.admin.read() as con:
         inputs_id = inputs_of(con, books.policy, period)
         before = recon_log.newest(con, period)
-        if before and before.inputs_id == inputs_id:
+        if before and (before.inputs_id == inputs_id or lock.is_sealed(con, period)):
             return Reconciled(before.recon_id, before.status, wrote=False)
         run = head(con, "fact_cost_allocated", period)
         sides = counterparts.read(books, con, period)

@@ -23,7 +23,7 @@ from cops_dagster.ledger.allocate import Inputs
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED, Key, Plan, Pool, Rule
+from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED, UNKNOWN_TENANT, Key, Plan, Pool, Rule
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -116,6 +116,13 @@ class Difference:
     stops_the_run: tuple[str, ...]
 
 
+_HELD = Rule(
+    UNKNOWN_TENANT, 0, date.min, None, 0, (("tenant_tag", "that names nobody"),), "hold",
+    key_name=None, shares=(), on_zero_key="hold",
+)  # fmt: skip
+"""What COPS does with too much cost of tags that name nobody, before any rule, shown like one."""
+
+
 # --- one set ------------------------------------------------------------------------------------------
 
 
@@ -129,15 +136,20 @@ def explain(books: Books, period: Period) -> Explained:
         inputs = allocate.gather(con, books.policy, period)
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         rows = engine.fetch("fetch_pools", {"period_start": period.start})
+        holds = allocate.holds_unknown(engine, inputs, period)
         claimed: defaultdict[Rule | None, list[tuple[Row, Pool]]] = defaultdict(list)
         for row, pool in zip(rows.rows, map(rule_sets.pool, rows.dicts()), strict=True):
             rule = next((rule for rule in inputs.rules if rule.claims(pool)), None)
-            claimed[rule].append((row, pool))
+            claimed[_HELD if holds and pool.tenant_tag is not None else rule].append((row, pool))
         month = _Narrowed(engine)
         claims = []
-        for rule in inputs.rules:
+        for rule in (*([_HELD] if claimed[_HELD] else []), *inputs.rules):
             month.pools = Rows(rows.columns, [row for row, _ in claimed[rule]])
-            made = allocate.compute(cast(Engine, month), inputs, period) if claimed[rule] else Plan()
+            made = (
+                allocate.compute(cast(Engine, month), inputs, period, holds=rule is _HELD)
+                if claimed[rule]
+                else Plan()
+            )
             claims.append(_claim(rule, [pool for _, pool in claimed[rule]], made, inputs.usage))
     left = [pool for _, pool in claimed[None]]
     whole = [pool for own in claimed.values() for _, pool in own]

@@ -147,7 +147,7 @@ def pool(row: Mapping[str, Any]) -> Pool:
         row["service"], row["service_component"], row["charge_class"], row["usage_account_id"],
         row["plan_id"], row["delivery_id"],
         Costs(*(amount.from_decimal(row[f"{name}_usd"]) for name in Costs._fields)),
-        row["matched_class"],
+        row["matched_class"], row["tenant_tag"],
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def statement(books: Books, period: Period) -> Statement:
 
     Raises:
         CopsError: `E-PERIOD-UNKNOWN` when it was never reconciled; `E-FX` when a tenant's currency has no
-            rate for the month: nothing is shown in part.
+            rate for the month, `E-PLAN-UNKNOWN` when a plan has no markup: nothing is shown in part.
     """
     with books.admin.read() as con:
         newest = _reconciled(con, period)
@@ -46,6 +46,15 @@ def statement(books: Books, period: Period) -> Statement:
             "E-FX", f"statement of {period}", expected="a rate to USD for every tenant's currency",
             found=f"none for {', '.join(missing)}",
             next_step=f"load fx_rates.csv with it, then run `cops materialize {period}`",
+        )  # fmt: skip
+    unpriced = sorted(row["tenant_id"] for row in found if row["total"] is None)
+    if unpriced:
+        raise CopsError(
+            "E-PLAN-UNKNOWN", f"statement of {period}",
+            expected=f"a markup in force on {period.start} for every plan that cost is billed by",
+            found=f"none for a plan of {', '.join(unpriced)}",
+            next_step=f"load plans.csv with the plan from {period.start} or earlier, then run"
+            f" `cops materialize {period}`; `cops doctor {period}` names plan and cost",
         )  # fmt: skip
     return Statement(found, newest.status, newest.charge_basis)
 

@@ -19,7 +19,7 @@ from cops_dagster.lake import live, tagging
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_TAGGED
-from cops_dagster.ledger import ingest, lock, negations
+from cops_dagster.ledger import ingest, lock, mapped_tags, negations
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
@@ -50,7 +50,8 @@ def tag(books: Books, period: Period) -> Tagged:
     Of a closed month nothing is either, whatever came since.
 
     Raises:
-        CopsError: `E-PERIOD-UNKNOWN` when nothing is ingested.
+        CopsError: `E-PERIOD-UNKNOWN` when nothing is ingested; `E-TAG-MAP` when tags were delivered and none
+            of those that name the tenant.
     """
     require_policy(books, is_run=True)
 
@@ -67,6 +68,7 @@ def tag(books: Books, period: Period) -> Tagged:
                 and live.intact(con, books.lake, TABLE, period.start, before.run_id)
             ):
                 return Tagged(before.run_id, wrote=False)
+            mapped_tags.require(con, books.policy.tags, period)
             predecessor = before.run_id if before else None
             run_id = digest(inputs_id, predecessor)
             _run(books, con, trying, period, inputs_id, run_id, predecessor)
@@ -103,7 +105,15 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
         _content(con, *t.tag_aliases.c),
         _content(con, *t.account_tenants.c),
         _content(con, *(t.tenants.c[name] for name in ("tenant_id", "plan_id", "active_from", "active_to"))),
+        _plans_in_force(con, period),
     )
+
+
+def _plans_in_force(con: sa.Connection, period: Period) -> tuple[bool, list[str]]:
+    """Whether any plan is registered, and those that a tag of the month may name."""
+    p = t.plans
+    begins = con.execute(sa.select(p.c.plan_id, sa.func.min(p.c.effective_from)).group_by(p.c.plan_id)).all()
+    return bool(begins), sorted(plan for plan, since in begins if since <= period.start)
 
 
 def boundaries(con: sa.Connection, period: Period) -> list[date]:
@@ -141,12 +151,18 @@ def _run(
         engine.keep("resource_tenants", "find_resource_tenants", start)
         negations.provide(engine, period)
         engine.keep("tag_groups", "group_lines_by_tags", start)
-        tagging.provide_registry(names)
+        tagging.provide_registry(names, period.start)
         tagging.provide_spelled_groups(engine, tags)
         registered = con.execute(sa.select(sa.func.count()).select_from(t.tenants)).scalar_one()
         target = trying.target(TABLE, period, run_id)
         engine.stage(
-            TABLE_STATEMENT, target, {"any_tenant": registered == 0, "plan_required": bool(tags.plan_id)}
+            TABLE_STATEMENT,
+            target,
+            {
+                "any_tenant": registered == 0,
+                "any_plan": not _plans_in_force(con, period)[0],
+                "plan_required": bool(tags.plan_id),
+            },
         )
         raw = ingest.published_views(con, period)
         view(engine, TABLE, over_files(FACT_COST_TAGGED, [target]))

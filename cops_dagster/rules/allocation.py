@@ -28,6 +28,9 @@ UNALLOCATED = "__unallocated__"
 OPERATOR = "__operator__"
 """Cost that a rule says we bear ourselves."""
 
+UNKNOWN_TENANT = "__unknown_tenant__"
+"""The rule that COPS adds: it holds cost whose tenant tag names nobody, once that is too much to spread."""
+
 MATCHED = ("service", "service_component", "charge_class", "usage_account_id", "plan_id")
 """Columns of `fact_cost_tagged` that a rule may match on, as `match_<column>`."""
 
@@ -90,6 +93,7 @@ class Pool:
 
     `matched_class` is the charge class that rules see where it is not the pool's own: a refund of a
     commitment goes to who bears the commitment's fee (docs/adr/0028).
+    `tenant_tag` is the delivered value that names nobody; no rule matches on it.
     """
 
     service: str
@@ -100,6 +104,7 @@ class Pool:
     delivery_id: str
     costs: Costs
     matched_class: str | None = None
+    tenant_tag: str | None = None
 
     def offered(self, column: str) -> str | None:
         """The value of one of `MATCHED` that a rule's constraint is held against."""
@@ -212,18 +217,24 @@ def in_force(rules: Iterable[Rule], day: date) -> list[Rule]:
     return chosen
 
 
-def plan(pools: Sequence[Pool], rules: Sequence[Rule], keys: Keys) -> Plan:
+def plan(pools: Sequence[Pool], rules: Sequence[Rule], keys: Keys, *, holds_unknown: bool = False) -> Plan:
     """Claims every pool and splits it; Σ of the splits equals Σ of the pools in every cost column.
 
     Args:
         pools: untagged cost of one period.
         rules: rules in force, by priority.
         keys: figures of the same period.
+        holds_unknown: cost whose tag names nobody is held in `__unallocated__`, before any rule.
     """
     made = Plan()
     by_id = {rule.rule_id: rule for rule in rules}
     claimed: defaultdict[tuple[Rule | None, str, str | None, str, str], Costs] = defaultdict(Costs)
+    held: defaultdict[tuple[str, str | None, str, str, str], Costs] = defaultdict(Costs)
     for pool in pools:
+        if holds_unknown and pool.tenant_tag is not None:
+            place = (pool.service, pool.service_component, pool.charge_class, pool.delivery_id)
+            held[*place, pool.tenant_tag] = held[*place, pool.tenant_tag].plus(pool.costs)
+            continue
         rule = next((rule for rule in rules if rule.claims(pool)), None)
         if rule is None:
             made.unclaimed.append(pool)
@@ -236,7 +247,18 @@ def plan(pools: Sequence[Pool], rules: Sequence[Rule], keys: Keys) -> Plan:
             made.splits.append(_line(head, UNALLOCATED, rule, None, costs, costs))
             continue
         made.splits.extend(_lines(made, head, rule, costs, keys, by_id))
+    made.splits.extend(_held(*place, costs) for place, costs in held.items())
     return made
+
+
+def _held(
+    service: str, component: str | None, charge_class: str, delivery_id: str, tag: str, costs: Costs
+) -> Split:
+    """Cost of a tag that names nobody, in `__unallocated__`; the tag stands where a key would."""
+    return Split(
+        service, component, charge_class, UNALLOCATED, UNKNOWN_TENANT, None, f"tenant_tag:{tag}", None, None,
+        costs.unblended, costs, delivery_id,
+    )  # fmt: skip
 
 
 def _lines(

@@ -77,6 +77,33 @@ RECOVERY: Mapping[str, Recovery] = {
     "tenants_are_known": Recovery(
         _SQL.format("untagged_cost"), "cops admin load tenants.csv tag_aliases.csv; cops materialize {P}"
     ),
+    "mapped_tags_are_delivered": Recovery(
+        "cops sql sql/diagnostics/schema_diff.sql",
+        "correct tenant_id in [tags] (the near name), then: cops materialize {P}",
+    ),
+    "mapped_accounts_are_delivered": Recovery(
+        "cops sql -q 'SELECT * FROM account_tenants'",
+        "cops admin load account_tenants.csv with the right account; cops materialize {P}",
+    ),
+    "plans_are_known": Recovery(
+        "cops sql -q 'SELECT * FROM plans'",
+        "cops admin load plans.csv, or tag_aliases.csv with tag_name plan_id; cops materialize {P}",
+    ),
+    "plans_have_a_markup": Recovery(
+        "cops sql -q 'SELECT * FROM plans'",
+        "cops admin load plans.csv with the plan in force on {P}-01; cops materialize {P}",
+    ),
+    "key_shares_steady": Recovery(
+        _SQL.format("empty_keys"),
+        "is the figure right? else: cops admin load tenant_MEASURE_usage.csv --replace; cops materialize {P}",
+    ),
+    "rules_match_something": Recovery(
+        "cops rules explain {P}",
+        "cops admin load allocation_rules.csv with a new version spelled alike; cops materialize {P}",
+    ),
+    "budget_scopes_are_known": Recovery(
+        "cops budgets list", "cops admin load budgets.csv with a new version about something that exists"
+    ),
     "tags_are_spelled_alike": Recovery(
         _SQL.format("untagged_cost"), "cops admin load tag_aliases.csv, or [tags] fold_case"
     ),

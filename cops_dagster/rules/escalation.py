@@ -56,15 +56,25 @@ _PAGE: Mapping[str, str] = {
 }
 
 
+_OF_FINANCE = (
+    BUDGET, "variance_within_tolerance", "exceptions_explained", "aws_invoice_matches_cur", "plans_are_known",
+    "plans_have_a_markup", "key_shares_steady", "budget_scopes_are_known",
+)  # fmt: skip
+_OF_TAGGING = (
+    COVERAGE, "tag_coverage_at_target", "tenants_are_known", "tags_are_spelled_alike",
+    "mapped_tags_are_delivered",
+)  # fmt: skip
+
+
 def teams_of(rule: str, severity: str) -> tuple[str, ...]:
     """Whose alert it is."""
     if severity == "P1":
         return ("finance", "platform")
-    if rule in (BUDGET, "variance_within_tolerance", "exceptions_explained", "aws_invoice_matches_cur"):
+    if rule in _OF_FINANCE:
         return ("finance", "billing-ops")
     if severity == "P2":
         return ("billing-ops",)
-    if rule in (COVERAGE, "tag_coverage_at_target", "tenants_are_known", "tags_are_spelled_alike"):
+    if rule in _OF_TAGGING:
         return ("platform",)
     return ("data-engineering", "platform")
 
@@ -124,6 +134,11 @@ _HEADLINE: Mapping[str, str] = {
     "rules_cover_every_pool": "unclaimed_pools",
     "no_unexpected_columns": "unexpected_columns",
     "tenants_are_known": "largest",
+    "plans_are_known": "unknown_plans",
+    "plans_have_a_markup": "without_markup",
+    "key_shares_steady": "moved",
+    "budget_scopes_are_known": "about_nothing",
+    "rules_match_something": "match_nothing",
     "allocated_equals_pool": "differing",
     "aws_invoice_matches_cur": "differing",
     "keys_fresh_24h": "stale",

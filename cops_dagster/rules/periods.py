@@ -209,6 +209,8 @@ def readiness(facts: Facts, closing: ClosingFacts) -> list[Requirement]:
             "data engineering", f"run `cops materialize {period}`",
         ),
         *(_asked_again(closing, *check) for check in _CHECKS),
+        *(_no_error(closing, *check) for check in _ERRORS_BLOCK),
+        *_to_look_at(closing, period),
         Requirement(
             "variance_within_tolerance", not closing.unexplained,
             "; ".join(closing.unexplained) or "within tolerance or explained", "finance",
@@ -233,16 +235,50 @@ _CHECKS = (
 )
 
 
+_ERRORS_BLOCK = (
+    ("tenants_are_known", "billing operations", "load tenants.csv or tag_aliases.csv, then materialise"),
+    ("plans_have_a_markup", "finance", "load plans.csv with a row in force on the month's first day"),
+)
+"""Checks whose warnings may stand at a close, and whose errors may not."""
+
+
+def _no_error(closing: ClosingFacts, check: str, owner: str, next_step: str) -> Requirement:
+    verdict = next((one for one in closing.verdicts if one.check == check), None)
+    if verdict is None:
+        return Requirement(check, True, "not asked: the month is not reconciled", owner, next_step)
+    return Requirement(
+        check, verdict.passed is not False or verdict.severity != "ERROR", _figures(verdict), owner, next_step
+    )
+
+
+def _to_look_at(closing: ClosingFacts, period: Period) -> list[Requirement]:
+    """What moved since last month is shown to who closes, and blocks nothing: usage may well have moved."""
+    verdict = next((one for one in closing.verdicts if one.check == "key_shares_steady"), None)
+    if verdict is None:
+        return []
+    told = {None: "no month before to compare with", True: "steady"}.get(
+        verdict.passed, f"look before you close: {_figures(verdict)}"
+    )
+    return [
+        Requirement(
+            verdict.check, True, told, "billing operations", f"`cops doctor {period}`: are the figures right?"
+        )
+    ]
+
+
 def _asked_again(closing: ClosingFacts, check: str, owner: str, next_step: str) -> Requirement:
     """A check's verdict as a line of the list: at close nothing is only a warning."""
     verdict = next(one for one in closing.verdicts if one.check == check)
-    figures = ", ".join(
+    judged = verdict.passed if verdict.passed is not None else check == "unallocated_within_2_pct"
+    return Requirement(check, judged, _figures(verdict), owner, next_step)
+
+
+def _figures(verdict: Verdict) -> str:
+    return ", ".join(
         f"{name.replace('_', ' ')} {_told(value)}"
         for name, value in verdict.figures.items()
         if value not in ("", [])
     )
-    judged = verdict.passed if verdict.passed is not None else check == "unallocated_within_2_pct"
-    return Requirement(check, judged, figures, owner, next_step)
 
 
 def _told(value: object) -> str:

@@ -43,13 +43,14 @@ class Tolerance:
 class TenantCost:
     """What the ledger holds for a tenant and plan, with the plan's markup in basis points.
 
-    `direct` is the part of `basis` whose lines named the tenant; the rest came by rules.
+    `direct` is the part of `basis` whose lines named the tenant; the rest came by rules. A markup of `None`
+    is not 0: the plan has none in force, and nobody can say what the tenant owes.
     """
 
     tenant_id: str
     unblended: int
     basis: int
-    markup_bps: int = 0
+    markup_bps: int | None = 0
     adjustments: int = 0
     amortized: int = 0
     direct: int = 0
@@ -73,6 +74,7 @@ class TenantLine:
     invoice_lines: int = 0
     warning_tolerance: int = 0
     failure_tolerance: int = 0
+    is_priced: bool = True
 
     @property
     def expected(self) -> int:
@@ -127,8 +129,9 @@ def reconcile(
         missing_entities: AWS entities that invoiced the month before and not this one.
 
     The period's status is that of the worst tenant, never of the netted total; `failed` while a document
-    is in conflict; `incomplete` when an AWS entity has not invoiced, or when nothing is invoiced or nothing
-    allocated, but not both: a month of nothing matches no invoice.
+    is in conflict; `incomplete` when an AWS entity has not invoiced, when a tenant's plan has no markup in
+    force, or when nothing is invoiced or nothing allocated, but not both: a month of nothing matches no
+    invoice.
     """
     lines: dict[str, TenantLine] = {}
     for cost in costs:
@@ -144,7 +147,9 @@ def reconcile(
         else:
             line.adjustments += cost.adjustments
             line.basis_difference += cost.basis - cost.unblended
-            line.markup += amount.basis_points(cost.basis + cost.adjustments, cost.markup_bps)
+            charged = cost.basis + cost.adjustments
+            line.markup += amount.basis_points(charged, cost.markup_bps or 0)
+            line.is_priced &= cost.markup_bps is not None or charged == 0
     for tenant, invoiced in invoices:
         line = lines.setdefault(tenant, TenantLine(tenant))
         line.invoiced += invoiced
@@ -161,5 +166,6 @@ def reconcile(
     elif conflicts or worst == "failed":
         made.status = "failed"
     else:
-        made.status = "incomplete" if missing_entities else worst
+        priced = all(line.is_priced for line in made.lines)
+        made.status = "incomplete" if missing_entities or not priced else worst
     return made

@@ -153,16 +153,6 @@ def tag_coverage_at_target(coverage: Coverage, target_pct: Decimal, floor_pct: D
     )
 
 
-def tenants_are_known(unknown: Sequence[Mapping[str, object]], registered: int) -> Verdict:
-    """Every delivered tenant tag names a tenant of the registry."""
-    return Verdict(
-        "tenants_are_known",
-        not unknown and registered > 0,
-        "WARN",
-        {"unknown_tags": len(unknown), "registered_tenants": registered, "largest": unknown[:20]},
-    )
-
-
 def key_totals_positive(zero: Sequence[Mapping[str, object]], keys: int) -> Verdict:
     """Every key that a non-empty pool needs has a positive total, or its rule says what happens."""
     return Verdict("key_totals_positive", not zero, "ERROR", {"keys": keys, "zero_keys": zero}, blocking=True)

@@ -16,7 +16,7 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import view
 from cops_dagster.lake.tables import FACT_COST_RAW
 from cops_dagster.ledger import negations
-from cops_dagster.settings import Tags
+from cops_dagster.policy import Tags
 from cops_dagster_tests.deliveries import SEPTEMBER
 
 Rows = list[dict[str, Any]]

@@ -563,7 +563,7 @@ def test_a_descriptive_column_is_replaced_on_request_and_both_values_are_reporte
     ("name", "old", "new"),
     [
         ("plans", ",500", ",501"),
-        ("tenants", "pro,2025-01-01", "pro,2025-02-01"),
+        ("tenants", "EUR", "USD"),
         ("allocation_keys", ",24", ",25"),
         ("allocation_rules", "support,even,,,,ann", "support,even,,,,bob"),
         ("fx_rates", "1.2", "1.3"),

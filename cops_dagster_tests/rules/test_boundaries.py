@@ -147,12 +147,6 @@ def test_an_empty_key_refuses_and_a_gap_in_the_rules_only_warns() -> None:
     assert said(verdicts.rules_cover_every_pool([], 1)) == "ok"
 
 
-def test_tenants_are_known_when_there_is_a_registry_and_every_tag_is_in_it() -> None:
-    assert said(verdicts.tenants_are_known([], 1)) == "ok"
-    assert said(verdicts.tenants_are_known([{"tenant_tag": "x"}], 1)) == "WARN"
-    assert said(verdicts.tenants_are_known([], 0)) == "WARN"
-
-
 def test_rows_may_grow_or_stay_but_not_fall() -> None:
     def falling(rows: int, before: int | None) -> str:
         old = None if before is None else deliveries.Profile("s", before, Decimal(0))

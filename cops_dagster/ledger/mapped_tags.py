@@ -1,0 +1,88 @@
+"""The tags that `[tags]` maps against the columns of a month's deliveries, as recorded at first sight.
+
+Belongs here: reading the recorded columns for `mapped_tags_are_delivered`, and refusing to tag by a mapping
+that names nothing. Does not belong here: when it holds (`rules/tag_mapping.py`), which tags the payer has
+activated (`ledger/active_tags.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from cops_dagster.cur import schema as cur_schema
+from cops_dagster.errors import CopsError
+from cops_dagster.lake import tagging
+from cops_dagster.period import Period
+from cops_dagster.policy import Tags
+from cops_dagster.rules import tag_mapping
+from cops_dagster.rules.tag_mapping import Mapped
+from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.stores import tables as t
+
+_KINDS_OF = {"tenant_id": tagging.KINDS, "plan_id": tagging.KINDS, "service_component": ("resource",)}
+"""By setting, the kinds of tags that may speak for it, as tagging asks them."""
+
+
+def mapped(tags: Tags) -> list[Mapped]:
+    """Every name of `[tags]` with the columns it means."""
+    default = Tags()
+    return [
+        Mapped(
+            setting, name,
+            tuple(column for kind in kinds for column in tagging.columns_of([name], kind)),
+            is_default=getattr(tags, setting) == getattr(default, setting),
+        )
+        for setting, kinds in _KINDS_OF.items()
+        for name in getattr(tags, setting)
+    ]  # fmt: skip
+
+
+def verdict(con: sa.Connection, tags: Tags, period: Period) -> Verdict:
+    """`mapped_tags_are_delivered` of a month."""
+    h, d, a = t.cur_billing_head, t.cur_delivery, t.account_tenants
+    names = mapped(tags)
+    sources = {
+        row.source_id: _columns([row.columns_json])
+        for row in con.execute(
+            sa.select(d.c.source_id, d.c.columns_json)
+            .join(h, h.c.delivery_id == d.c.delivery_id)
+            .where(h.c.period_start == period.start)
+        )
+    }
+    ever = {column for columns in sources.values() for column in columns}
+    if any(not ever.intersection(one.columns) for one in names if one.setting == "tenant_id"):
+        ever |= _columns(con.execute(sa.select(d.c.columns_json).distinct()).scalars())
+    by_account = con.execute(
+        sa.select(a.c.usage_account_id)
+        .where(
+            a.c.effective_from < period.end,
+            sa.or_(a.c.effective_to.is_(None), a.c.effective_to > period.start),
+        )
+        .limit(1)
+    ).first()
+    return tag_mapping.mapped_tags_are_delivered(
+        names, sources, ever, accounts_name_tenants=by_account is not None
+    )
+
+
+def require(con: sa.Connection, tags: Tags, period: Period) -> None:
+    """A mapping that names no delivered column would leave every cent untagged: nothing is tagged by it.
+
+    Raises:
+        CopsError: `E-TAG-MAP` with the near name.
+    """
+    found = verdict(con, tags, period)
+    if found.refuses:
+        raise CopsError(
+            "E-TAG-MAP", f"[tags] tenant_id of {period}",
+            expected="a tag that a delivery of the month has",
+            found=f"no delivery has {found.figures['not_delivered']}; near:"
+            f" {found.figures['near'] or 'none'}; delivered tags: {found.figures['delivered_tags']}",
+            next_step=str(found.figures["next_step"]),
+        )  # fmt: skip
+
+
+def _columns(texts: Iterable[str]) -> set[str]:
+    return {name.lower() for text in texts for name in cur_schema.from_json(text)}

@@ -1,0 +1,235 @@
+"""Names that should name something: what a lookup found, what it did not, and the money behind it. Pure.
+
+Belongs here: the verdicts on delivered tags, plans, budgets and rules that name nothing, each with the name
+that was likely meant. Does not belong here: looking names up (`sql/stage_fact_cost_tagged.sql`,
+`ledger/`). A lookup that finds nothing is never 0 (docs/adr/0030).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from cops_dagster.money import amount
+from cops_dagster.period import Period
+from cops_dagster.rules.verdicts import Severity, Verdict
+
+LIMIT_PCT = 2
+"""Per cent of a month's cost up to which an unknown name is a warning, as in rule 5.8."""
+_SHOWN = 20
+
+
+def near(name: str, known: Iterable[str], *, alike_pct: int = 60) -> str | None:
+    """The known name that was likely meant, compared without case; `None` when none is alike enough."""
+    folded = {one.strip().casefold(): one for one in sorted(known, reverse=True)}
+    found = difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=alike_pct / 100)
+    return folded[found[0]] if found else None
+
+
+def outweighs(part: Decimal | int, whole: Decimal | int) -> bool:
+    """`part` is more than the limit's share of `whole`; at the limit it is not. Both are sums of |cost|."""
+    return 100 * part > LIMIT_PCT * whole
+
+
+# --- tenants ------------------------------------------------------------------------------------------
+
+
+def tenants_are_known(
+    unknown: Sequence[Mapping[str, object]],
+    tenants: Collection[str],
+    pooled: Decimal = Decimal(0),
+    month: Decimal = Decimal(0),
+) -> Verdict:
+    """Every delivered tenant tag names a tenant of the registry.
+
+    A warning up to 2 % of the month; above, an error, and the cost is held in `__unallocated__`.
+
+    Args:
+        unknown: tags that name nobody, with their cost, the largest first.
+        tenants: ids that are registered. While there are none nothing is held.
+        pooled: Σ|cost| of those tags that nothing else gave a tenant, USD on the charge basis.
+        month: Σ|cost| of the month, alike.
+    """
+    shown = [
+        {**row, "near": near(str(row["tenant_tag"]), tenants) or "none"} for row in unknown[:_SHOWN]
+    ]  # fmt: skip
+    held = bool(tenants) and outweighs(pooled, month)
+    return Verdict(
+        "tenants_are_known",
+        not unknown and bool(tenants),
+        "ERROR" if held else "WARN",
+        {
+            "unknown_tags": len(unknown),
+            "registered_tenants": len(tenants),
+            "largest": shown,
+            "without_a_tenant_usd": pooled,
+            "month_usd": month,
+            "what_became_of_it": ("held" if held else "spread by the rules") if pooled else "",
+        },
+    )
+
+
+# --- plans --------------------------------------------------------------------------------------------
+
+
+def plans_are_known(
+    costs: Sequence[tuple[str | None, str | None, str | None, Decimal]],
+    begins: Mapping[str, date],
+    period: Period,
+) -> Verdict:
+    """Every delivered plan tag names a plan that is in force on the month's first day.
+
+    One that does not is billed as the tenant's own plan. While no plan is registered at all, every tag is a
+    plan of its own and nothing has a markup: a warning with the cost.
+
+    Args:
+        costs: tenant, plan, the plan tag that named nothing, and cost in USD on the charge basis.
+        begins: plan → first day it is in force.
+    """
+    month = sum((abs(usd) for _, _, _, usd in costs), Decimal(0))
+    wrong: list[tuple[str | None, str | None, str | None, Decimal]]
+    if begins:
+        wrong = [row for row in costs if row[2] is not None]
+    else:
+        wrong = [(tenant, None, plan, usd) for tenant, plan, _, usd in costs if plan is not None]
+    usd = sum((abs(row[3]) for row in wrong), Decimal(0))
+    shown: list[Mapping[str, object]] = [
+        {
+            "plan_tag": tag,
+            "tenant_id": tenant or "none",
+            "billed_as": plan or "no plan",
+            "usd": cost,
+            "near": _near_plan(str(tag), begins, period),
+        }
+        for tenant, plan, tag, cost in sorted(wrong, key=lambda row: (-abs(row[3]), str(row)))
+    ]
+    severity: Severity = "ERROR" if begins and outweighs(usd, month) else "WARN"
+    return Verdict(
+        "plans_are_known", not wrong, severity,
+        {
+            "unknown_plans": shown[:_SHOWN],
+            "unknown_plan_usd": usd,
+            "registered_plans": len(begins),
+            "month_usd": month,
+        },
+    )  # fmt: skip
+
+
+def _near_plan(tag: str, begins: Mapping[str, date], period: Period) -> str:
+    named = near(tag, begins)
+    if named is None:
+        return "none"
+    return named if begins[named] <= period.start else f"{named}, which begins {begins[named]}"
+
+
+@dataclass(frozen=True)
+class Unpriced:
+    """Cost of a tenant that no markup could be found for, in atto-USD on the charge basis.
+
+    Attributes:
+        plan_id: the plan that has no markup in force; `None` for cost of a tenant that has plans by tags
+            only, so that its shared cost has none.
+    """
+
+    tenant_id: str
+    plan_id: str | None
+    usd: int
+
+
+def plans_have_a_markup(unpriced: Sequence[Unpriced], begins: Mapping[str, date], period: Period) -> Verdict:
+    """Every plan that cost is billed by has a markup in force on the month's first day.
+
+    Without one it is not 0 but unknown: the month is `incomplete` and has no statement. A tenant whose plan
+    comes from tags alone is a warning: its shared cost carries no tag, so it is billed without a markup.
+    """
+    missing = [one for one in unpriced if one.plan_id is not None]
+    shown: list[Mapping[str, object]] = [
+        {
+            "tenant_id": one.tenant_id,
+            "plan_id": one.plan_id or "none of its own",
+            "usd": amount.to_decimal(one.usd),
+            "near": "" if one.plan_id is None else _near_plan(one.plan_id, begins, period),
+        }
+        for one in unpriced
+    ]
+    return Verdict(
+        "plans_have_a_markup", not unpriced, "ERROR" if missing else "WARN",
+        {
+            "without_markup": shown[:_SHOWN],
+            "without_markup_usd": amount.to_decimal(sum(abs(one.usd) for one in unpriced)),
+            "plans_in_force": sum(day <= period.start for day in begins.values()),
+        },
+    )  # fmt: skip
+
+
+def mapped_accounts_are_delivered(mapped: Mapping[str, str], delivered: Collection[str]) -> Verdict:
+    """Every account of `account_tenants` stands in some delivery; a wrong digit maps nothing.
+
+    Args:
+        mapped: account → tenant, of rows that are in force in the month.
+        delivered: accounts of all deliveries so far.
+    """
+    wrong: list[Mapping[str, object]] = [
+        {
+            "usage_account_id": account, "tenant_id": tenant,
+            "near": near(account, set(delivered) - set(mapped), alike_pct=90) or "none",
+        }
+        for account, tenant in sorted(mapped.items())
+        if account not in delivered
+    ]  # fmt: skip
+    return Verdict(
+        "mapped_accounts_are_delivered", not wrong if mapped else None, "WARN",
+        {"mapped_accounts": len(mapped), "never_delivered": wrong[:_SHOWN]},
+    )  # fmt: skip
+
+
+# --- budgets and rules --------------------------------------------------------------------------------
+
+
+def budget_scopes_are_known(
+    silent: Sequence[tuple[str, str, str | None]], known: Mapping[str, Collection[str]], budgets: int
+) -> Verdict:
+    """Every budget is about something that exists; one about nothing would stay at 0 and never warn.
+
+    Args:
+        silent: budgets whose actual is 0: id, scope type and value.
+        known: by scope type, the values that are registered or have cost in the month.
+        budgets: how many there are.
+    """
+    wrong: list[Mapping[str, object]] = [
+        {
+            "budget_id": budget, "scope_type": kind, "scope_value": value or "none",
+            "near": near(value or "", known[kind]) or "none",
+        }
+        for budget, kind, value in silent
+        if kind in known and value not in known[kind]
+    ]  # fmt: skip
+    return Verdict(
+        "budget_scopes_are_known", not wrong if budgets else None, "WARN",
+        {"budgets": budgets, "about_nothing": wrong[:_SHOWN]},
+    )  # fmt: skip
+
+
+def rules_match_something(
+    idle: Sequence[tuple[str, str, str]], known: Mapping[str, Collection[str]], rules: int
+) -> Verdict:
+    """Every service, component, account or plan that a rule names has cost, or had the month before.
+
+    Args:
+        idle: rule, column and value that no cost has.
+        known: by column, the values that do.
+    """
+    shown: list[Mapping[str, object]] = [
+        {
+            "rule_id": rule, "column": f"match_{column}", "value": value,
+            "near": near(value, known[column]) or "none",
+        }
+        for rule, column, value in idle
+    ]  # fmt: skip
+    return Verdict(
+        "rules_match_something", not idle if rules else None, "WARN",
+        {"rules": rules, "match_nothing": shown[:_SHOWN]},
+    )  # fmt: skip
