@@ -16,6 +16,7 @@ from cops_dagster.ledger import (
     allocate,
     deliver,
     freeze,
+    invoicing,
     judge,
     judge_delivery,
     lock,
@@ -147,6 +148,7 @@ def _invoices(books: Books, period: Period) -> list[Finding]:
     with books.admin.read() as con:
         newest = recon_log.newest(con, period)
         frozen = freeze.in_force(con, period)
+        sources = invoicing.sources(con, period)
     if newest is None:
         return [
             Finding(
@@ -155,6 +157,15 @@ def _invoices(books: Books, period: Period) -> list[Finding]:
             )
         ]  # fmt: skip
     found = _judged("invoices", judge.reconciled(books, period), period)
+    found += [
+        Finding(
+            "invoices", "amber", f"{one.source_id} looks pro forma: AWS issues no invoice on it",
+            "no line of any month names an invoice", f"cops status {period}",
+            f"cops period mark-final {period} --reason 'pro forma report'",
+        )
+        for one in sources
+        if one.looks_pro_forma and not one.is_pro_forma
+    ]  # fmt: skip
     found += [
         Finding(
             "invoices", "red", f"new invoices are frozen: {freeze.name_of(row)}", row.reason,

@@ -13,12 +13,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import active_tags, allocate, exceptions, ingest, rule_date, tag
+from cops_dagster.ledger import active_tags, allocate, exceptions, ingest, invoicing, rule_date, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import deliveries, verdicts
+from cops_dagster.rules import aws_documents, deliveries, verdicts
 from cops_dagster.rules.allocation import OPERATOR
 from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
@@ -232,9 +232,9 @@ def reconciled(books: Books, period: Period) -> list[Verdict]:
             sa.select(r).where(r.c.period_start == period.start).order_by(r.c.recon_seq.desc()).limit(1)
         ).one()
         found = exceptions.current(con, period)
-        issued = con.execute(
-            sa.select(sa.func.count()).select_from(a).where(a.c.period_start == period.start)
-        ).scalar_one()
+        types = con.execute(sa.select(a.c.invoice_type).where(a.c.period_start == period.start)).scalars()
+        issued = sum(aws_documents.is_invoice(one) for one in types)
+        sources = invoicing.sources(con, period)
     waiting = [one for one in found if one.status in ("open", "decided")]
     return [
         verdicts.variance_within_tolerance(
@@ -247,12 +247,14 @@ def reconciled(books: Books, period: Period) -> list[Verdict]:
             len(found), [(one.kind, one.subject_id, one.amount_usd, one.status) for one in waiting]
         ),
         verdicts.aws_invoice_matches_cur(
-            int(issued),
+            issued,
             [
                 (one.subject_id, one.amount_usd, one.status == "resolved")
                 for one in found
                 if one.stage == "aws_invoice" and one.kind != "rounding"
             ],
+            pro_forma=[one.source_id for one in sources if one.is_pro_forma],
+            awaited=not all(one.is_pro_forma for one in sources),
         ),
     ]
 

@@ -24,7 +24,7 @@ from cops_dagster.rules.reconciliation import Tolerance
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 
-ALGORITHM = "recon-2"
+ALGORITHM = "recon-3"
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
     gone = differences.missing_entities(sides.issued_before, sides.issued) if sides.is_final else []
     made = reconciliation.reconcile(
         sides.costs,
-        [(tenant, usd) for tenant, _, usd in sides.documents],
+        [one for _, one in sides.documents],
         tolerance_of(books.settings),
         is_final=sides.is_final,
+        half_units=sides.half_units(),
         conflicts=sides.conflicts,
         missing_entities=len(gone),
     )
