@@ -88,7 +88,7 @@ def document_type_cell(text: str) -> str:
         near = difflib.get_close_matches(aws_documents.spelled(text), known, n=1)
         raise bad(
             f"one of {', '.join(known)}", text,
-            f"did you mean {near[0]}?" if near else "write the type as AWS names it; only some count as invoices",
+            f"did you mean {near[0]}?" if near else "write the type as AWS names it",
         )  # fmt: skip
     return text_cell(text)
 

@@ -230,8 +230,8 @@ def _at_other_rates(con: sa.Connection, period: Period, rates: dict[str, int]) -
         if row.currency != "USD":
             sums[row.tenant_id, row.currency] += _atto(row.amount)
     found: defaultdict[str, list[int]] = defaultdict(list)
-    for (tenant, currency), units in sums.items():
-        found[tenant] += [_converted(units, rate) for rate in others[currency] if rate != rates.get(currency)]
+    for (tenant, code), units in sums.items():
+        found[tenant] += [_converted(units, rate) for rate in others[code] if rate != rates.get(code)]
     return dict(found)
 
 

@@ -27,6 +27,7 @@ from cops_dagster.ledger import (
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
+from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
 from cops_dagster.rules.verdicts import Verdict
@@ -75,7 +76,8 @@ def _judged(step: Step, verdicts: Sequence[Verdict], period: Period) -> list[Fin
 
 def _scope(books: Books, period: Period) -> list[Finding]:
     here = state.statuses(books, period)[0]
-    told = f"{here.state}, {here.lines:,} lines, {here.aws_usd:,.2f} USD from {here.sources} source(s)"
+    usd = amount.shown(here.aws_usd)
+    told = f"{here.state}, {here.lines:,} lines, {usd} USD from {here.sources} source(s)"
     return [Finding("scope", "green", f"{period} is known", told, f"cops status {period}")]
 
 
@@ -99,8 +101,9 @@ def _freshness(books: Books, period: Period) -> list[Finding]:
     if here.gap_usd:
         found.append(
             Finding(
-                "freshness", "amber", "a newer delivery is not allocated yet", f"gap {here.gap_usd:,.2f} USD",
-                f"cops status {period}", f"cops materialize {period}",
+                "freshness", "amber", "a newer delivery is not allocated yet",
+                f"gap {amount.shown(here.gap_usd)} USD", f"cops status {period}",
+                f"cops materialize {period}",
             )
         )  # fmt: skip
     return found

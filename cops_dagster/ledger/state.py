@@ -32,7 +32,7 @@ class DeliveryStatus:
         is_shown: `cur_billing_master` shows it.
         waits_for: why a newer one is not shown yet, as a code and what was found.
         usd_without_invoice: by invoice id '', Anniversary and other rows alike.
-        invoicing: issued, open, or pro forma: no line of the source ever names an invoice, or so a person said.
+        invoicing: issued, open, or pro forma (no line of the source ever named an invoice).
     """
 
     source_id: str

@@ -31,14 +31,12 @@ SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU 
 YER ZAR ZMW ZWG
 """
 
-_WITHDRAWN = {"BYR": 0} | dict.fromkeys(
-    "ANG AZM BGN CUC EEK GHC HRK LTL LVL MRO MZM ROL SDD SKK SLL STD TMM TRL VEB VEF ZMK ZWL".split(), 2
-)
-"""Codes of money that is no more."""
+_NO_MORE = "ANG AZM BGN CUC EEK GHC HRK LTL LVL MRO MZM ROL SDD SKK SLL STD TMM TRL VEB VEF ZMK ZWL"
+"""Codes with two decimals that were withdrawn since 2006."""
 
 PLACES: dict[str, int] = (
-    _WITHDRAWN
-    | dict.fromkeys(_TWO.split(), 2)
+    {"BYR": 0}  # withdrawn too
+    | dict.fromkeys((_TWO + _NO_MORE).split(), 2)
     | {code: places for places, codes in _OTHER_THAN_TWO.items() for code in codes.split()}
 )
 """Code → decimals."""

@@ -7,7 +7,10 @@ belong here: exact splits (`money/split.py`), what an amount looks like (`money/
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Literal
+
+from cops_dagster.money.amount import ATTO, from_decimal, show
 
 Kind = Literal["level", "change", "part"]
 """A level stands by itself; changes lead from the level before to the next; parts make up the one before."""
@@ -82,3 +85,23 @@ def _runs(steps: Sequence[tuple[Kind, int]]) -> list[tuple[list[int], int | None
     if pieces:
         found.append((pieces, None))
     return found
+
+
+def told(steps: Sequence[tuple[Kind, Decimal | None]], places: int = 2) -> list[str]:
+    """`chain` as text for people; an amount that is missing stays empty and takes no part."""
+    unit = ATTO // 10**places
+    units = iter(chain([(kind, from_decimal(value)) for kind, value in steps if value is not None], unit))
+    return ["" if value is None else show(next(units) * unit, places) for _, value in steps]
+
+
+def told_parts(total: Decimal, rows: Sequence[Sequence[Decimal]], places: int = 2) -> list[list[str]]:
+    """Rows of which the first amounts make up `total`, and the others each row's first, as text."""
+    unit = ATTO // 10**places
+    exact = [[from_decimal(value) for value in row] for row in rows]
+    whole: list[tuple[Kind, int]] = [("level", from_decimal(total)), *(("part", row[0]) for row in exact)]
+    made = []
+    for first, (amount, *others) in zip(chain(whole, unit)[1:], exact, strict=True):
+        adds_up = sum(others) == amount
+        rest = parts(others, unit, first) if adds_up else [nearest(one, unit) for one in others]
+        made.append([show(units * unit, places) for units in (first, *rest)])
+    return made

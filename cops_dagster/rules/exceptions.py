@@ -44,6 +44,7 @@ OWNER: Mapping[ExceptionClass, str] = {
 }
 """Who is asked first about an exception of a class."""
 
+
 @dataclass(frozen=True)
 class Difference:
     """One thing that does not tie out. Amounts in atto-dollars.

@@ -148,11 +148,12 @@ def is_late(period: Period, deliveries: Sequence[Delivered], at: datetime, lag: 
     if not deliveries:
         return True
     end = datetime.combine(period.end, datetime.min.time())
+    settled = at >= first_final_moment(period)
     return any(
         at - one.delivered_at > lag
         and not one.is_invoiced
-        # what was never invoiced may never be: once the whole month was delivered, nothing is owed
-        and (one.ever_named or one.delivered_at < end)
+        # what was never invoiced may never be (pro forma): a whole month of it, settled, is all there is
+        and (one.ever_named or one.delivered_at < end or not settled)
         for one in deliveries
     )
 
@@ -184,7 +185,8 @@ def finality(facts: Facts) -> list[Requirement]:
         Requirement(
             INVOICED, bool(facts.deliveries) and (not waiting or facts.said_by is not None),
             f"none is to come for {open_sources}, says {facts.said_by}" if waiting and facts.said_by
-            else f"open: {open_sources}" if waiting else "all of them", "AWS", _until_invoiced(facts, waiting),
+            else f"open: {open_sources}" if waiting else "all of them", "AWS",
+            _until_invoiced(facts, waiting),
         ),
         Requirement(
             "delivery_unchanged_for_72_hours", age is not None and age >= UNCHANGED_FOR,
@@ -197,7 +199,7 @@ def finality(facts: Facts) -> list[Requirement]:
         ),
         Requirement(
             "everything_delivered_is_allocated", facts.gap_usd == 0,
-            "nothing allocated" if facts.gap_usd is None else f"gap {facts.gap_usd:f} USD",
+            "nothing allocated" if facts.gap_usd is None else f"gap {amount.plain(facts.gap_usd)} USD",
             "data engineering", run,
         ),
         Requirement(
@@ -309,7 +311,7 @@ def _asked_again(closing: ClosingFacts, check: str, owner: str, next_step: str) 
 def _told(value: object) -> str:
     """A figure for people: of a list the first three rows, of an amount its cents."""
     if isinstance(value, Decimal):
-        return amount.show(amount.from_decimal(value))
+        return amount.shown(value)
     if not isinstance(value, (list, tuple)):
         return str(value)
     rows = ["/".join(_told(cell) for cell in row.values()) for row in value[:3]]

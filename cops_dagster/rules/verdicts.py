@@ -247,13 +247,13 @@ def aws_invoice_matches_cur(
     differing: list[Mapping[str, object]] = [
         {"invoice": subject, "difference_usd": usd} for subject, usd, explained in gaps if not explained
     ]
-    return Verdict(
-        "aws_invoice_matches_cur",
-        not differing if invoices or not awaited else None,
-        "WARN",
-        {"invoices": invoices, "explained": len(gaps) - len(differing), "differing": differing}
-        | ({"pro_forma_sources": ", ".join(pro_forma)} if pro_forma else {}),
-    )
+    figures: dict[str, Figure] = {
+        "invoices": invoices, "explained": len(gaps) - len(differing), "differing": differing,
+    }  # fmt: skip
+    if pro_forma:
+        figures["pro_forma_sources"] = ", ".join(pro_forma)
+    judged = not differing if invoices or not awaited else None
+    return Verdict("aws_invoice_matches_cur", judged, "WARN", figures)
 
 
 def no_unexpected_columns(unexpected: Sequence[str], revision: int) -> Verdict:

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from cops_dagster.money import amount
 from cops_dagster.money.amount import ATTO
-from cops_dagster.rules.reconciliation import HALF_CENT, Invoiced, Reconciliation, TenantCost, Tolerance, reconcile
+from cops_dagster.rules.reconciliation import (
+    HALF_CENT,
+    Invoiced,
+    Reconciliation,
+    TenantCost,
+    Tolerance,
+    half_unit,
+    reconcile,
+)
 
 TOLERANCE = Tolerance(warning_abs=ATTO, warning_bps=50, failure_abs=10 * ATTO, failure_bps=200)
 
@@ -218,6 +226,22 @@ def test_every_document_line_allows_half_a_cent_of_rounding(over: int, status: s
     invoices = [Invoiced("acme", ATTO + HALF_CENT)] * 399 + [Invoiced("acme", ATTO + HALF_CENT + over)]
     made = reconcile([TenantCost("acme", 400 * ATTO, 400 * ATTO)], invoices, tight, is_final=True)
     assert made.status == status
+
+
+YEN = half_unit("JPY", 6_850 * ATTO // 10**6)
+
+
+@pytest.mark.parametrize(("over", "status"), [(0, "ok"), (1, "failed")])
+def test_a_document_in_yen_allows_half_a_yen_of_rounding(over: int, status: str) -> None:
+    """0.003425 USD at 0.00685: half a cent was allowed in every currency."""
+    invoices = [Invoiced("acme", ATTO + YEN, YEN), Invoiced("acme", ATTO + YEN + over, YEN)]
+    made = reconcile([TenantCost("acme", 2 * ATTO, 2 * ATTO)], invoices, Tolerance(0, 0, 0, 0), is_final=True)
+    assert (YEN, made.status) == (3_425 * ATTO // 10**6, status)
+
+
+def test_the_half_unit_of_a_tenants_currency_stands_on_its_line() -> None:
+    made = reconcile([TenantCost("acme", 1, 1)], [], TOLERANCE, is_final=True, half_units={"acme": YEN})
+    assert made.lines[0].half_unit == YEN
 
 
 COSTS = st.builds(

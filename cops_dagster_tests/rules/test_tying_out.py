@@ -306,7 +306,9 @@ def test_a_variance_is_what_accounts_for_it(variance: str, facts: dict[str, obje
     ],
 )
 def test_conflicts_and_missing_entities_decide_the_status(more: dict[str, object], status: str) -> None:
-    made = reconcile([TenantCost("acme", 1, 1)], [Invoiced("acme", 1)], TOLERANCE, **{"is_final": True, **more})  # type: ignore[arg-type]
+    made = reconcile(
+        [TenantCost("acme", 1, 1)], [Invoiced("acme", 1)], TOLERANCE, **{"is_final": True, **more}
+    )  # type: ignore[arg-type]
     assert made.status == status
 
 

@@ -79,7 +79,10 @@ def test_expected_is_made_of_every_term_of_the_formula() -> None:
 
 def test_differences_that_cancel_are_judged_by_the_worst_tenant() -> None:
     made = reconcile(
-        [cost("a", 100), cost("b", 100)], [Invoiced("a", 200 * ATTO), Invoiced("b", 0)], TOLERANCE, is_final=True
+        [cost("a", 100), cost("b", 100)],
+        [Invoiced("a", 200 * ATTO), Invoiced("b", 0)],
+        TOLERANCE,
+        is_final=True,
     )
     assert made.total("variance") == 0
     assert made.status == "failed"
