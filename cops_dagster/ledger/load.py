@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import frames, freeze, load_checks
+from cops_dagster.ledger import document_checks, frames, freeze, load_checks
 from cops_dagster.ledger.frames import Row
 from cops_dagster.ledger.load_checks import Key, Rows
 from cops_dagster.money.digest import digest
@@ -164,7 +164,7 @@ def store(
         if new or changed:
             load_checks.check_versions(name, after, spelling)
         for row in new.values() if name in load_checks.DOCUMENTS else ():
-            load_checks.check_document(row)
+            document_checks.check(row)
             if name == "invoice_detail":
                 freeze.require_none(con, row.where("period_start"), row.values)
         replaced = tuple(_write(con, name, new.values(), changed, stored[name]))

@@ -21,9 +21,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.frames import Row
-from cops_dagster.money import amount, currency
+from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import aws_documents
 from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 from cops_dagster.settings import Tags
 from cops_dagster.stores import tables as t
@@ -261,48 +260,6 @@ def _corrected_month(row: Row, documents: Mapping[tuple[str, str], set[tuple[dat
         + ", ".join(str(Period.of(month)) for month in sorted(months)),
         next_step="split the credit note by month",
     )
-
-
-_AMOUNTS_OF = {
-    "invoice_detail": (("amount", "currency"),),
-    "aws_invoices": (
-        ("amount_before_tax", "base_currency"), ("tax", "base_currency"),
-        ("payment_amount", "payment_currency"),
-    ),
-}  # fmt: skip
-"""Amounts of a document, each with the column of its currency."""
-
-
-def check_document(row: Row) -> None:
-    """A new document carries amounts that its currencies can have, with the sign of its type.
-
-    Raises:
-        CopsError: `E-CCY-SCALE` for 1459.85 JPY, `E-INV-LINK` for a credit memo of AWS above 0.
-    """
-    for column, code_column in _AMOUNTS_OF[row.table]:
-        value, code = row.values[column], row.values[code_column]
-        if value is None or code is None:
-            continue
-        places = currency.places(code)
-        if amount.from_decimal(value) % currency.unit(code):
-            raise CopsError(
-                "E-CCY-SCALE",
-                row.where(column),
-                expected=f"{code} with {places or 'no'} decimals, as ISO 4217 has it",
-                found=plain(value),
-                next_step="write the amount as it stands on the document; a document cannot carry a part of"
-                " the smallest unit",
-            )
-    if row.table == "aws_invoices" and aws_documents.is_credit(row.values["invoice_type"]):
-        for column in ("amount_before_tax", "tax"):
-            if row.values[column] > 0:
-                raise CopsError(
-                    "E-INV-LINK",
-                    row.where(column),
-                    expected="an amount of 0 or less on a credit memo",
-                    found=plain(row.values[column]),
-                    next_step="write what a credit memo gives back with a minus, or correct invoice_type",
-                )
 
 
 # --- names of tenants ---------------------------------------------------------------------------------

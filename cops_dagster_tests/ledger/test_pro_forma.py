@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def of_aws(books: Books) -> dict[str, tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def pro_forma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Books, dict[str, object]]]:
+def pro_forma(tmp_path_factory: pytest.TempPathFactory) -> tuple[Books, dict[str, object]]:
     """A month without any invoice id, before and after a person made it final; then it closes."""
     folder = tmp_path_factory.mktemp("pro_forma")
     write(folder / "cur", [lines(NOT_INVOICED)])
@@ -57,7 +56,7 @@ def pro_forma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Books,
         one for one in judge.reconciled(books, SEPTEMBER) if one.check == "aws_invoice_matches_cur"
     )
     seen["unmet"] = [one.name for one in close.readiness(books, SEPTEMBER) if not one.holds]
-    yield books, seen
+    return books, seen
 
 
 def test_a_pro_forma_report_is_recognised_and_said(pro_forma: tuple[Books, dict[str, object]]) -> None:
