@@ -106,7 +106,7 @@ def _print(rows: list[dict[str, object]], aws: list[dict[str, object]], without:
             [
                 [
                     row["budget_name"], row["budget_type"], row["time_unit"],
-                    *(in_unit(row[name], row) for name in ("limit_amount", "actual_amount", "forecast_amount")),
+                    *(in_unit(row[f"{name}_amount"], row) for name in ("limit", "actual", "forecast")),
                     row["currency"], f"{row['fetched_at']:%Y-%m-%d %H:%M}",
                 ]
                 for row in aws
