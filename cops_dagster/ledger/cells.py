@@ -22,6 +22,7 @@ from cops_dagster.settings import ChargeBasis
 
 USAGE_MAX = Decimal(10) ** 12
 IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,127}", re.ASCII)
+CURRENCY = re.compile("[A-Z]{3}", re.ASCII)
 WORD = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -77,7 +78,10 @@ account_cell = matching_cell(
 def currency_cell(text: str) -> str:
     """The code of a currency that ISO 4217 knows."""
     if not currency.is_known(text):
-        raise currency.unknown(text)
+        refusal = currency.unknown(text)
+        if not CURRENCY.fullmatch(text):  # no code at all
+            raise bad("a currency code such as USD", text, refusal.next_step)
+        raise refusal
     return text
 
 
