@@ -217,3 +217,15 @@ def test_everything_that_is_asked_for_is_locked() -> None:
     names = {re.split(r"[^\w.-]", wish, maxsplit=1)[0].lower() for wish in asked}
     locked = {re.split(r"[\[=]", line)[0].lower() for line in lock_lines() if re.match(r"[a-zA-Z]", line)}
     assert names - locked == set(), "make lock"
+
+
+def test_money_is_written_in_one_way() -> None:
+    """`amount.shown` and `footing.told` round and group; a format of its own shows -0.00 or does not foot."""
+    own_format = re.compile(r"\{(?!coverage|value|one\.coverage_pct)[^{}]*:[+,]*\.\d+f\}|:,[^{}]*f\}")
+    bad = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in modules("cli", "graph", "ledger", "reports", "rules", "alerts")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if own_format.search(line) and not re.search(r"hours|seconds|coverage|axes\.", line)
+    ]
+    assert bad == []

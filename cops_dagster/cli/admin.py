@@ -42,3 +42,6 @@ def load(
         [[name, one.inserted, one.unchanged, len(one.replaced)] for name, one in done.tables.items()],
         right=["inserted", "unchanged", "replaced"],
     )
+    for name, one in done.tables.items():
+        for kind, count in one.left_out.items():
+            output.say(f"{name}: {count} {kind} left out, it is no invoice")

@@ -72,9 +72,15 @@ def _print(rows: list[dict[str, object]], aws: list[dict[str, object]], without:
     from typing import cast
 
     from cops_dagster.cli import output
+    from cops_dagster.money import currency
 
-    def usd(value: object) -> str:
-        return output.usd(cast("Decimal | None", value))
+    def usd(value: object, places: int = 2) -> str:
+        return output.usd(cast("Decimal | None", value), places)
+
+    def in_unit(value: object, row: dict[str, object]) -> str:
+        # a budget of AWS may also be in hours or GB, which are no currency
+        code = str(row["currency"])
+        return usd(value, currency.places(code) if currency.is_known(code) else 2)
 
     output.table(
         "",
@@ -99,9 +105,9 @@ def _print(rows: list[dict[str, object]], aws: list[dict[str, object]], without:
             ["budget", "type", "unit", "limit", "actual", "forecast", "currency", "read (UTC)"],
             [
                 [
-                    row["budget_name"], row["budget_type"], row["time_unit"], usd(row["limit_amount"]),
-                    usd(row["actual_amount"]), usd(row["forecast_amount"]), row["currency"],
-                    f"{row['fetched_at']:%Y-%m-%d %H:%M}",
+                    row["budget_name"], row["budget_type"], row["time_unit"],
+                    *(in_unit(row[f"{name}_amount"], row) for name in ("limit", "actual", "forecast")),
+                    row["currency"], f"{row['fetched_at']:%Y-%m-%d %H:%M}",
                 ]
                 for row in aws
             ],

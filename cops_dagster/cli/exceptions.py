@@ -47,7 +47,7 @@ def list_(
             [
                 [
                     one.exception_id[:16], one.status, one.stage, one.subject_id[:40] or one.tenant_id,
-                    one.kind, f"{one.amount_usd:,.2f}", one.owner, one.note, one.decision, one.evidence,
+                    one.kind, output.usd(one.amount_usd), one.owner, one.note, one.decision, one.evidence,
                 ]
                 for one in shown
             ],

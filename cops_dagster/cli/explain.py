@@ -42,19 +42,24 @@ def explain(
         else:
             _print(found)
         return
+    from cops_dagster.money import footing
+
     rows, total = act.entries(books, Period.parse(str(period)), str(tenant), service)
     if json:
         output.as_json({"tenant_id": tenant, "period": period, "allocated_cost_usd": total, "entries": rows})
         return
+    shown, *amounts = footing.told(
+        [("level", total), *(("part", row["allocated_cost_usd"]) for row in rows)], places=6
+    )
     output.table(
-        f"{tenant} in {period}: {output.usd(total, 6)} USD",
+        f"{tenant} in {period}: {shown} USD",
         ["entry", "service", "component", "class", "method", "rule", "USD"],
         [
             [
                 row["entry_id"], row["service"], row["service_component"], row["charge_class"],
-                row["allocation_method"], row["rule_id"], output.usd(row["allocated_cost_usd"], 6),
+                row["allocation_method"], row["rule_id"], usd,
             ]
-            for row in rows
+            for row, usd in zip(rows, amounts, strict=True)
         ],
         right=["USD"],
     )  # fmt: skip

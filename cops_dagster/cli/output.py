@@ -11,22 +11,20 @@ from decimal import Decimal
 from typing import Any
 
 from cops_dagster.errors import CopsError
+from cops_dagster.money import amount
 
 
 def printable(value: object) -> str:
     """Any value as one safe line: control characters and line breaks are shown, not obeyed."""
     if value is None:
         return ""
-    text = f"{value:f}" if isinstance(value, Decimal) else str(value)
+    text = amount.plain(value) if isinstance(value, Decimal) else str(value)
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def usd(value: Decimal | None, places: int = 2) -> str:
-    """An amount for people, rounded half-even, thousands separated."""
-    if value is None:
-        return ""
-    text = f"{value:,.{places}f}"
-    return text.lstrip("-") if not text.strip("-0.,") else text  # a rounded -0.004 is 0.00
+    """An amount for people, rounded half-even, thousands separated; amounts that add up: `footing.told`."""
+    return "" if value is None else amount.shown(value, places)
 
 
 def as_json(value: Any) -> None:
@@ -105,7 +103,7 @@ def print_refusal(refusal: CopsError) -> None:
 
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
-        return f"{value:f}"
+        return amount.plain(value)
     if isinstance(value, (date, datetime)):
         return value.isoformat()
     if isinstance(value, Mapping):

@@ -69,9 +69,11 @@ def _csv(columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
     import csv
     from decimal import Decimal
 
+    from cops_dagster.money import amount
+
     def cell(value: object) -> object:
         if isinstance(value, Decimal):
-            return f"{value:f}"
+            return amount.plain(value)
         if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
             return f"'{value}"
         return value

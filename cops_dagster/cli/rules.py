@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from cops_dagster.ledger.rule_effects import Claim
 
 app = typer.Typer(no_args_is_help=True, help="Allocation rules: checked, explained, compared.")
@@ -85,37 +87,58 @@ def explain(
     from cops_dagster.cli import output
     from cops_dagster.ledger import rule_effects
     from cops_dagster.ledger.books import open_books
+    from cops_dagster.money import footing
     from cops_dagster.period import Period
 
     found = rule_effects.explain(open_books(settings.current()), Period.parse(period))
     if json:
         output.as_json(asdict(found))
         return
-    left = output.usd(sum((one.unblended_usd for one in found.unclaimed), Decimal(0)))
+    left = sum((one.unblended_usd for one in found.unclaimed), Decimal(0))
+    *claimed, unclaimed = footing.told_parts(
+        found.pooled_usd,
+        [
+            *(
+                (one.claimed_usd, one.tenants_usd, one.operator_usd, one.unallocated_usd)
+                for one in found.rules
+            ),
+            (left, Decimal(0), Decimal(0), left),
+        ],
+    )
     missed = sum(one.pools for one in found.unclaimed)
     numbers = ["pools", "claimed USD", "tenants", "__operator__", "__unallocated__"]
     output.table(
         f"{found.period}: {found.pools} pools, {output.usd(found.pooled_usd)} USD without a tenant",
         ["priority", "rule", "matches", "method", "keys", *numbers, ""],
         [
-            *(_claimed(one) for one in found.rules),
-            ["", "(no rule)", "", "", "", missed, left, "0.00", "0.00", left, ""],
+            *(_claimed(one, amounts) for one, amounts in zip(found.rules, claimed, strict=True)),
+            ["", "(no rule)", "", "", "", missed, *unclaimed, ""],
         ],
         right=["priority", *numbers],
     )
 
 
-def _claimed(one: Claim) -> list[object]:
-    from cops_dagster.cli import output
-
+def _claimed(one: Claim, amounts: list[str]) -> list[object]:
     keys = [f"{key.key_name} {key.total.normalize():f} over {key.tenants}" for key in one.keys]
     return [
         one.priority, f"{one.rule_id} v{one.version}",
         ", ".join(f"{name} {value}" for name, value in one.matches.items()) or "everything",
         one.method, f"{len(keys)} keys" if keys[2:] else "; ".join(keys), one.pools,
-        *map(output.usd, (one.claimed_usd, one.tenants_usd, one.operator_usd, one.unallocated_usd)),
+        *amounts,
         "key empty: the run stops" if one.stops_the_run else "",
     ]  # fmt: skip
+
+
+def _moved(amounts: list[Decimal]) -> list[str]:
+    """Before, after and difference, per cost view, such that what is displayed adds up."""
+    from cops_dagster.money import footing
+
+    made: list[str] = []
+    for at in range(0, len(amounts), 3):
+        before, after, difference = amounts[at : at + 3]
+        was, change, now = footing.told([("level", before), ("change", difference), ("level", after)])
+        made += [was, now, change]
+    return made
 
 
 @app.command("diff")
@@ -154,7 +177,7 @@ def diff(
         f"{found.period}: share of pooled cost, USD; tenants are charged on {found.basis}",
         ["tenant", *numbers],
         [
-            [one["tenant_id"], *map(output.usd, list(one.values())[1 : len(numbers) + 1])]
+            [one["tenant_id"], *_moved(list(one.values())[1 : len(numbers) + 1])]
             for one in map(asdict, found.effects)
         ],
         right=numbers,

@@ -102,6 +102,7 @@ def _variances(books: Books, period: Period, *, as_json: bool, outcome: dict[str
     """The reconciliation before and after: what the run did to the variance."""
     from cops_dagster.cli import output
     from cops_dagster.ledger import reconcile
+    from cops_dagster.money import footing
 
     numbers = ["allocated_total_usd", "unallocated_usd", "expected_usd", "invoiced_total_usd", "variance_usd"]
     rows = [dict(row._mapping) for row in reconcile.trend(books, period)]
@@ -114,10 +115,17 @@ def _variances(books: Books, period: Period, *, as_json: bool, outcome: dict[str
         ["run", "status", *(name.removesuffix("_usd") for name in numbers), "at (UTC)"],
         [
             [
-                (row["run_id"] or "")[:16], row["status"], *(output.usd(row[name]) for name in numbers),
+                (row["run_id"] or "")[:16], row["status"], output.usd(row["allocated_total_usd"]),
+                output.usd(row["unallocated_usd"]), expected, invoiced, variance,
                 f"{row['reconciled_at']:%Y-%m-%d %H:%M:%S}",
             ]
             for row in rows
+            for expected, variance, invoiced in [
+                footing.told(
+                    [("level", row["expected_usd"]), ("change", row["variance_usd"]),
+                     ("level", row["invoiced_total_usd"])]
+                )
+            ]
         ],
         right=[name.removesuffix("_usd") for name in numbers],
     )  # fmt: skip

@@ -60,7 +60,8 @@ def _deliveries(books: Books, period: Period) -> None:
             [
                 one.source_id, one.delivery_id[:16], f"{one.layout} {one.file_format}",
                 f"{one.delivered_at:%Y-%m-%d %H:%M}", f"{one.lines:,}", output.usd(one.cost_usd),
-                one.invoices, output.usd(one.usd_without_invoice), one.quarantined_lines, one.waits_for or "",
+                "pro forma" if one.invoicing == "pro forma" else one.invoices,
+                output.usd(one.usd_without_invoice), one.quarantined_lines, one.waits_for or "",
             ]
             for one in state.deliveries(books, period)
         ],
@@ -71,6 +72,7 @@ def _deliveries(books: Books, period: Period) -> None:
 def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None:
     from cops_dagster.cli import output
     from cops_dagster.ledger import compare
+    from cops_dagster.money import footing
 
     found = compare.since(books, period, since)
     if as_json:
@@ -88,9 +90,14 @@ def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None
         [
             [
                 one.dimension, one.value or "(none)", f"{one.rows_before:,}", f"{one.rows_after:,}",
-                output.usd(one.usd_before), output.usd(one.usd_after), output.usd(one.change_usd),
+                before, after, change,
             ]
             for one in found.changes
+            for before, change, after in [
+                footing.told(
+                    [("level", one.usd_before), ("change", one.change_usd), ("level", one.usd_after)]
+                )
+            ]
         ],
         right=numbers,
     )  # fmt: skip
@@ -100,15 +107,23 @@ def print_statuses(books: Books, period: Period | None) -> None:
     """The status table of one or all months."""
     from cops_dagster.cli import output
     from cops_dagster.ledger import state
+    from cops_dagster.money import footing
 
     rows = [
         [
-            one.period, one.state, "yes" if one.is_final else "no", f"{one.lines:,}", output.usd(one.aws_usd),
-            output.usd(one.allocated_usd), output.usd(one.gap_usd), output.usd(one.invoiced_usd),
-            output.usd(one.variance_usd), "" if one.coverage_pct is None else f"{one.coverage_pct:.2f}",
+            one.period, one.state, "yes" if one.is_final else "no", f"{one.lines:,}", aws, allocated, gap,
+            invoiced, variance, "" if one.coverage_pct is None else f"{one.coverage_pct:.2f}",
             one.recon_status, one.last_ingestion, one.layouts,
         ]
         for one in state.statuses(books, period)
+        for aws, gap, allocated in [
+            footing.told([("level", one.aws_usd), ("change", one.gap_usd), ("level", one.allocated_usd)])
+        ]
+        for _, variance, invoiced in [
+            footing.told(
+                [("level", one.expected_usd), ("change", one.variance_usd), ("level", one.invoiced_usd)]
+            )
+        ]
     ]  # fmt: skip
     if not rows:
         output.say("no delivery seen yet: set COPS_CUR and run `cops materialize PERIOD`, or try `cops demo`")

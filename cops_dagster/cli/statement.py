@@ -21,7 +21,7 @@ _As = Annotated[Format, typer.Option("--format", help="table, csv or json.")]
 
 
 def statement(period: _Period, as_: _As = Format.table) -> None:
-    """Print what every tenant owes for a month, in their currency, to the cent."""
+    """Print what every tenant owes for a month, in whole minor units of their currency."""
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import statement as act
@@ -34,6 +34,8 @@ def statement(period: _Period, as_: _As = Format.table) -> None:
     if as_ is not Format.table:
         _plain(found.rows, as_)
         return
+    from cops_dagster.money import amount
+
     shown = ("direct", "shared", "adjustments", "markup", "rounding", "total")
     output.table(
         f"{period}: statement ({found.status}, charge basis {found.basis})",
@@ -41,7 +43,12 @@ def statement(period: _Period, as_: _As = Format.table) -> None:
         [
             [
                 row["tenant_id"], output.usd(row["total_usd"]), f"{row['fx_rate'].normalize():f}",
-                row["currency"], *(output.usd(row[name]) for name in shown),
+                row["currency"],
+                *(
+                    # rounding is less than the unit that amounts are rounded to: four decimals more
+                    amount.shown(row[name], -row["total"].as_tuple().exponent + 4 * (name == "rounding"))
+                    for name in shown
+                ),
             ]
             for row in found.rows
         ],
@@ -59,23 +66,24 @@ def bridge(
     from cops_dagster.cli import output
     from cops_dagster.ledger import statement as act
     from cops_dagster.ledger.books import open_books
+    from cops_dagster.money import footing
     from cops_dagster.period import Period
 
     rows = act.bridge(open_books(settings.current()), Period.parse(period), tenant)
     if as_ is not Format.table:
         _plain(rows, as_)
         return
+    amounts = footing.told([(row["kind"], row["amount_usd"]) for row in rows])
     output.table(
         f"{period}: from AWS's bill to our invoices{f' ({tenant})' if tenant else ''}",
         ["step", "USD", ""],
         [
             [
                 row["step"].replace("_", " "),
-                ("+" if row["kind"] == "change" and row["amount_usd"] > 0 else "")
-                + output.usd(row["amount_usd"]),
+                ("+" if row["kind"] == "change" and usd.strip("-0.") and usd[0] != "-" else "") + usd,
                 {"level": "=", "part": "of which", "change": ""}[row["kind"]],
             ]
-            for row in rows
+            for row, usd in zip(rows, amounts, strict=True)
         ],
         right=["USD"],
     )

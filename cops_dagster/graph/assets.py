@@ -34,7 +34,7 @@ from cops_dagster.ledger import (
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.periods import advance
-from cops_dagster.money import amount
+from cops_dagster.money import amount, footing
 from cops_dagster.period import Period
 from cops_dagster.reports import close_report as report
 from cops_dagster.stores import tables as t
@@ -189,7 +189,7 @@ def _tagging(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinitio
         total = rows[0]["total_usd"] if rows else Decimal(0)
         places = rows[0]["places"] if rows else 0
         shown = [
-            {name: _cents(value) for name, value in row.items() if name not in ("total_usd", "places")}
+            {name: _shown(value) for name, value in row.items() if name not in ("total_usd", "places")}
             for row in rows
         ]
         return _result(
@@ -282,9 +282,17 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
             if isinstance(column.type, t.Money)
         }  # fmt: skip
         by_tenant = [
-            {name: _cents(tenant._mapping[name]) for name in
-             ("tenant_id", "allocated_usd", "expected_usd", "invoiced_usd", "variance_usd", "status")}
-            for tenant in tenants
+            {
+                "tenant_id": one.tenant_id, "allocated_usd": amount.shown(one.allocated_usd),
+                "expected_usd": expected, "invoiced_usd": invoiced, "variance_usd": variance,
+                "status": one.status,
+            }
+            for one in tenants
+            for expected, variance, invoiced in [
+                footing.told(
+                    [("level", one.expected_usd), ("change", one.variance_usd), ("level", one.invoiced_usd)]
+                )
+            ]
         ]  # fmt: skip
         told = {"status": done.status, "period_state": moved_to, **figures, "tenants": by_tenant}
         return _result("recon_summary", told, done.recon_id, bridge=chart)
@@ -324,7 +332,7 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
             rows = con.execute(sa.select(t.budget_master).order_by(t.budget_master.c.budget_id)).all()
         shown = ("budget_id", "scope_type", "scope_value", "target_usd", "actual_usd", "forecast_usd",
                  "forecast_error_usd", "level")  # fmt: skip
-        levels = [{name: _cents(row._mapping[name]) for name in shown} for row in rows]
+        levels = [{name: _shown(row._mapping[name]) for name in shown} for row in rows]
         figures: dict[str, Any] = {
             "budgets": len(rows),
             "levels": levels,
@@ -446,5 +454,5 @@ def _result(
     )
 
 
-def _cents(value: object) -> object:
-    return amount.show(amount.from_decimal(value)) if isinstance(value, Decimal) else value
+def _shown(value: object) -> object:
+    return amount.shown(value) if isinstance(value, Decimal) else value

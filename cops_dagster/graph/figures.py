@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import dagster as dg
 
+from cops_dagster.money import amount
 from cops_dagster.reports.charts import Chart
 from cops_dagster.rules.verdicts import Figure, Verdict
 
@@ -29,7 +30,7 @@ def metadata(figures: Mapping[str, Figure], *, trends: Sequence[str] = ()) -> di
             if name.endswith("_pct"):
                 made[name] = dg.MetadataValue.float(float(value))
             else:
-                made[name] = dg.MetadataValue.text(f"{value:f}")
+                made[name] = dg.MetadataValue.text(amount.plain(value))
                 if name in trends:
                     made[f"{name} (trend)"] = dg.MetadataValue.float(float(value))
         elif isinstance(value, int):
@@ -53,7 +54,13 @@ def table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:
         records=[
             dg.TableRecord(
                 {
-                    name: value if isinstance(value, (int, str)) else "" if value is None else f"{value}"
+                    name: value
+                    if isinstance(value, (int, str))
+                    else amount.plain(value)
+                    if isinstance(value, Decimal)
+                    else ""
+                    if value is None
+                    else f"{value}"
                     for name, value in row.items()
                 }
             )

@@ -109,9 +109,9 @@ def _store(con: sa.Connection, rows: list[dict[str, Any]], known: dict[str, Any]
 def _observation(row: dict[str, Any], period: Period, at: datetime) -> Any:
     target, actual = row["target_usd"], row["actual_usd"]
     over = amount.percent(amount.from_decimal(actual - target), amount.from_decimal(target))
-    measured = f"actual {actual:.2f} of {target:.2f} USD"
+    measured = f"actual {amount.shown(actual)} of {amount.shown(target)} USD"
     if row["forecast_usd"] is not None:
-        measured += f", forecast {row['forecast_usd']:.2f}"
+        measured += f", forecast {amount.shown(row['forecast_usd'])}"
     return escalation.of_budget(
         row["budget_id"], period, row["level"], at, measured=measured,
         step=escalation.steps_passed(max(Decimal(0), over or Decimal(0))),

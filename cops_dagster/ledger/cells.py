@@ -5,6 +5,7 @@ Belongs here: one function per kind of cell, from text to its typed value, refus
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable
@@ -13,13 +14,15 @@ from decimal import Decimal
 from typing import get_args
 
 from cops_dagster.errors import CopsError
-from cops_dagster.money import amount
+from cops_dagster.money import amount, currency
 from cops_dagster.period import Period
 from cops_dagster.policy import ChargeBasis
+from cops_dagster.rules import aws_documents
 from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 
 USAGE_MAX = Decimal(10) ** 12
 IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,127}", re.ASCII)
+CURRENCY = re.compile("[A-Z]{3}", re.ASCII)
 WORD = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -70,7 +73,35 @@ word_cell = matching_cell(WORD, "a lower-case name such as network")
 account_cell = matching_cell(
     re.compile(r"\d{12}", re.ASCII), "an account number of 12 digits, leading zeros kept"
 )
-currency_cell = matching_cell(re.compile("[A-Z]{3}", re.ASCII), "a currency code such as USD")
+
+
+def currency_cell(text: str) -> str:
+    """The code of a currency that ISO 4217 knows."""
+    if not currency.is_known(text):
+        refusal = currency.unknown(text)
+        if not CURRENCY.fullmatch(text):  # no code at all
+            raise bad("a currency code such as USD", text, refusal.next_step)
+        raise refusal
+    return text
+
+
+def document_type_cell(text: str) -> str:
+    """The type of an AWS document, as AWS or a person spells it."""
+    known = (*aws_documents.COUNTED, *aws_documents.TOLD_AGAIN)
+    if aws_documents.spelled(text) not in known:
+        near = difflib.get_close_matches(aws_documents.spelled(text), known, n=1)
+        raise bad(
+            f"one of {', '.join(known)}", text,
+            f"did you mean {near[0]}?" if near else "write the type as AWS names it",
+        )  # fmt: skip
+    return text_cell(text)
+
+
+def bill_type_cell(text: str) -> str:
+    """The kind of bill that an AWS document is about."""
+    if aws_documents.spelled(text) not in aws_documents.BILL_TYPES:
+        raise bad(f"one of {', '.join(aws_documents.BILL_TYPES)}", text)
+    return text_cell(text)
 
 
 def one_of_cell(*names: str) -> Callable[[str], str]:

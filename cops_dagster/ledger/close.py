@@ -37,6 +37,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Kept, Piece
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import head
+from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
 from cops_dagster.stores import tables as t
@@ -112,7 +113,7 @@ def _unexplained(tenants: Sequence[Any], explained: Sequence[Any]) -> list[str]:
         decided = sum((one.amount_usd for one in explained if one.tenant_id == row.tenant_id), Decimal(0))
         left = row.variance_usd - decided
         if abs(left) > row.warning_tolerance_usd:
-            found.append(f"{row.tenant_id} {left:.2f} USD")
+            found.append(f"{row.tenant_id} {amount.shown(left)} USD")
     return found
 
 

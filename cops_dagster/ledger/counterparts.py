@@ -14,14 +14,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import state
+from cops_dagster.ledger import invoicing, state
 from cops_dagster.ledger.books import Books
-from cops_dagster.money import amount
+from cops_dagster.money import amount, currency, footing
 from cops_dagster.period import Period
+from cops_dagster.rules import aws_documents
 from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 from cops_dagster.rules.exceptions import AwsInvoice, Billed, Ledger, TenantFacts
 from cops_dagster.rules.lookups import Unpriced
-from cops_dagster.rules.reconciliation import TenantCost
+from cops_dagster.rules.reconciliation import HALF_CENT, Invoiced, TenantCost, half_unit
 from cops_dagster.stores import tables as t
 
 
@@ -31,7 +32,7 @@ class Counterparts:
 
     Attributes:
         aws: totals of the month's lines in every cost view, USD.
-        documents: per issued tenant document: tenant, invoice id, atto-USD.
+        documents: per amount on an issued tenant document: invoice id, and what it comes to.
         rates: atto-USD for one unit of each currency on the documents of the month.
         currencies: the currency of each tenant's invoices.
     """
@@ -39,7 +40,7 @@ class Counterparts:
     aws: dict[str, Any]
     costs: list[TenantCost]
     by_class: dict[str, dict[str, int]]
-    documents: list[tuple[str, str, int]]
+    documents: list[tuple[str, Invoiced]]
     billed: list[Billed]
     issued: list[AwsInvoice]
     issued_before: list[AwsInvoice]
@@ -53,12 +54,20 @@ class Counterparts:
     def facts(self) -> dict[str, TenantFacts]:
         """What may explain each tenant's variance."""
         documents: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
-        for tenant, invoice_id, usd in self.documents:
-            documents[tenant].append((invoice_id, usd))
+        for invoice_id, one in self.documents:
+            documents[one.tenant_id].append((invoice_id, one.usd))
         names = {*documents, *self.by_class}
         return {
             name: TenantFacts(documents[name], self.by_class.get(name, {}), self.foreign.get(name, ()))
             for name in names
+        }
+
+    def half_units(self) -> dict[str, int]:
+        """Half a minor unit of each tenant's currency in atto-USD, where it has a rate."""
+        return {
+            tenant: half_unit(code, self.rates[code])
+            for tenant, code in self.currencies.items()
+            if code in self.rates and currency.is_known(code)
         }
 
 
@@ -82,19 +91,46 @@ def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
         classes, charge_class = by_class[row["tenant_id"]], row["charge_class"]
         classes[charge_class] = classes.get(charge_class, 0) + amount.from_decimal(row[f"{basis}_usd"])
     issued = aws_invoices(con, period)
-    documents = [(row.tenant_id, row.invoice_id, _atto(row.amount_usd)) for row in invoices(con, period)]
     rates = fx_rates(con, period)
+    documents = [
+        (row.invoice_id, Invoiced(row.tenant_id, _atto(row.amount_usd), _rounding(row, rates)))
+        for row in invoices(con, period)
+    ]
     return Counterparts(
         aws, costs, dict(by_class), documents,
-        [
-            Billed(row["invoice_id"], _atto(row["before_tax_usd"]), _atto(row["tax_usd"]),
-                   row["payer_account_id"])
-            for row in billed
-        ],
+        _billed(billed, {one.source_id for one in invoicing.sources(con, period) if one.is_pro_forma}),
         issued, aws_invoices(con, period.previous()), _ledger(con, period, costs, unclaimed, pools),
         is_final(con, period), len(conflicts(con, period)), rates, _currencies(con, period),
         _at_other_rates(con, period, rates),
     )  # fmt: skip
+
+
+def _billed(rows: list[dict[str, Any]], pro_forma: set[str]) -> list[Billed]:
+    """What each AWS invoice should charge, over all sources that AWS invoices."""
+    found: dict[str, Billed] = {}
+    for row in rows:
+        if row["source_id"] in pro_forma:
+            continue
+        name = row["invoice_id"]
+        other = found.get(name, Billed(name, 0, 0, row["payer_account_id"], 0, 0))
+        found[name] = Billed(
+            name, other.before_tax + _atto(row["before_tax_usd"]), other.tax + _atto(row["tax_usd"]),
+            other.payer_account_id, other.amounts_before_tax + row["amounts_before_tax"],
+            other.amounts_tax + row["amounts_tax"],
+        )  # fmt: skip
+    return [found[name] for name in sorted(found)]
+
+
+def _rounding(row: Any, rates: dict[str, int]) -> int:
+    """How far rounding may have moved a document's amount, in atto-USD at the rate that it was booked at."""
+    if row.currency == "USD":
+        return HALF_CENT
+    if not currency.is_known(row.currency):
+        return 0  # loaded before codes were judged: of an unknown unit nothing is allowed for
+    units, usd = abs(_atto(row.amount)), abs(_atto(row.amount_usd))
+    if not units:
+        return half_unit(row.currency, rates[row.currency]) if row.currency in rates else 0
+    return -(-currency.unit(row.currency) * usd // (2 * units))
 
 
 def _atto(value: Decimal | None) -> int:
@@ -184,33 +220,38 @@ def invoices(con: sa.Connection, period: Period) -> list[Any]:
 
 
 def aws_invoices(con: sa.Connection, period: Period) -> list[AwsInvoice]:
-    """AWS's documents of a period; amounts in USD, or `None` where AWS gave no rate to it."""
+    """AWS's invoices and memos of a period; amounts in USD, or `None` where AWS gave no rate to it.
+
+    Receipts and other papers about an invoice are none (`rules/aws_documents.py`).
+    """
     a = t.aws_invoices
     made = []
     for row in con.execute(sa.select(a).where(a.c.period_start == period.start).order_by(a.c.invoice_id)):
-        before_tax, tax = _in_usd(row)
+        if not aws_documents.is_invoice(row.invoice_type):
+            continue
+        before_tax, tax, half = _in_usd(row)
         made.append(
             AwsInvoice(
                 row.invoice_id, row.billing_entity or "AWS", before_tax, tax, row.payer_account_id,
-                row.base_currency, row.corrects_invoice_id,
+                row.base_currency, row.corrects_invoice_id, half,
             )
         )  # fmt: skip
     return made
 
 
-def _in_usd(row: Any) -> tuple[int | None, int | None]:
+def _in_usd(row: Any) -> tuple[int | None, int | None, int]:
+    """Amount before tax, tax, and half a minor unit of the document's currency, in atto-USD."""
     if row.base_currency == "USD":
-        return _atto(row.amount_before_tax), _atto(row.tax)
+        return _atto(row.amount_before_tax), _atto(row.tax), HALF_CENT
     if row.payment_currency == "USD" and row.exchange_rate:  # AWS's own rate, base → payment currency
         rate = _atto(row.exchange_rate)
-        return _converted(_atto(row.amount_before_tax), rate), _converted(_atto(row.tax), rate)
-    return None, None
+        half = half_unit(row.base_currency, rate) if currency.is_known(row.base_currency) else 0
+        return _converted(_atto(row.amount_before_tax), rate), _converted(_atto(row.tax), rate), half
+    return None, None, 0
 
 
 def _converted(units: int, rate: int) -> int:
-    whole, rest = divmod(abs(units) * rate, amount.ATTO)
-    whole += 2 * rest > amount.ATTO or (2 * rest == amount.ATTO and whole % 2 == 1)
-    return -whole if units < 0 else whole
+    return footing.nearest(units * rate, amount.ATTO)
 
 
 def fx_rates(con: sa.Connection, period: Period) -> dict[str, int]:
@@ -233,8 +274,8 @@ def _at_other_rates(con: sa.Connection, period: Period, rates: dict[str, int]) -
         if row.currency != "USD":
             sums[row.tenant_id, row.currency] += _atto(row.amount)
     found: defaultdict[str, list[int]] = defaultdict(list)
-    for (tenant, currency), units in sums.items():
-        found[tenant] += [_converted(units, rate) for rate in others[currency] if rate != rates.get(currency)]
+    for (tenant, code), units in sums.items():
+        found[tenant] += [_converted(units, rate) for rate in others[code] if rate != rates.get(code)]
     return dict(found)
 
 
@@ -253,18 +294,8 @@ def conflicts(con: sa.Connection, period: Period) -> list[Any]:
 
 
 def is_final(con: sa.Connection, period: Period) -> bool:
-    """Every AWS invoice of the period is issued, and no line is set aside."""
-    h, d = t.cur_billing_head, t.cur_delivery
-    found = (
-        con.execute(
-            sa.select(d.c.invoice_state)
-            .join(h, h.c.delivery_id == d.c.delivery_id)
-            .where(h.c.period_start == period.start)
-        )
-        .scalars()
-        .all()
-    )
-    return bool(found) and all(one == "final" for one in found) and not state.quarantined(con, period)[0]
+    """Every AWS invoice of the period is issued or none is to come, and no line is set aside."""
+    return invoicing.is_final(con, period) and not state.quarantined(con, period)[0]
 
 
 def _ledger(
@@ -305,7 +336,10 @@ def loaded(con: sa.Connection, period: Period) -> list[Any]:
     a, f, h = t.aws_invoices, t.fx_rates, t.cur_billing_head
     aws = a.c.period_start.in_((period.start, period.previous().start))
     return [
-        [(row.invoice_id, row.tenant_id, row.amount_usd) for row in invoices(con, period)],
+        [
+            (row.invoice_id, row.tenant_id, row.amount_usd, row.amount, row.currency)
+            for row in invoices(con, period)
+        ],
         [tuple(row) for row in con.execute(sa.select(a).where(aws).order_by(a.c.invoice_id))],
         [
             tuple(row)

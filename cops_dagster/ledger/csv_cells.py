@@ -12,6 +12,8 @@ from datetime import date
 from decimal import Decimal
 from typing import IO
 
+from cops_dagster.money import amount
+
 _STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
@@ -23,7 +25,7 @@ def cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, Decimal):
-        return f"{value:f}"
+        return amount.plain(value)
     if isinstance(value, (int, date)):
         return str(value)
     text = str(value)

@@ -16,6 +16,7 @@ from cops_dagster.ledger import (
     allocate,
     deliver,
     freeze,
+    invoicing,
     judge,
     judge_delivery,
     lock,
@@ -29,6 +30,7 @@ from cops_dagster.ledger import (
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
+from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
 from cops_dagster.rules.verdicts import Verdict
@@ -88,7 +90,8 @@ def _settings(books: Books) -> list[Finding]:
 
 def _scope(books: Books, period: Period) -> list[Finding]:
     here = state.statuses(books, period)[0]
-    told = f"{here.state}, {here.lines:,} lines, {here.aws_usd:,.2f} USD from {here.sources} source(s)"
+    usd = amount.shown(here.aws_usd)
+    told = f"{here.state}, {here.lines:,} lines, {usd} USD from {here.sources} source(s)"
     return [Finding("scope", "green", f"{period} is known", told, f"cops status {period}")]
 
 
@@ -112,8 +115,9 @@ def _freshness(books: Books, period: Period) -> list[Finding]:
     if here.gap_usd:
         found.append(
             Finding(
-                "freshness", "amber", "a newer delivery is not allocated yet", f"gap {here.gap_usd:,.2f} USD",
-                f"cops status {period}", f"cops materialize {period}",
+                "freshness", "amber", "a newer delivery is not allocated yet",
+                f"gap {amount.shown(here.gap_usd)} USD", f"cops status {period}",
+                f"cops materialize {period}",
             )
         )  # fmt: skip
     return found
@@ -165,6 +169,7 @@ def _invoices(books: Books, period: Period) -> list[Finding]:
     with books.admin.read() as con:
         newest = recon_log.newest(con, period)
         frozen = freeze.in_force(con, period)
+        sources = invoicing.sources(con, period)
     if newest is None:
         return [
             Finding(
@@ -173,6 +178,15 @@ def _invoices(books: Books, period: Period) -> list[Finding]:
             )
         ]  # fmt: skip
     found = _judged("invoices", judge.reconciled(books, period), period)
+    found += [
+        Finding(
+            "invoices", "amber", f"{one.source_id} looks pro forma: AWS issues no invoice on it",
+            "no line of any month names an invoice", f"cops status {period}",
+            f"cops period mark-final {period} --reason 'pro forma report'",
+        )
+        for one in sources
+        if one.looks_pro_forma and not one.is_pro_forma
+    ]  # fmt: skip
     found += [
         Finding(
             "invoices", "red", f"new invoices are frozen: {freeze.name_of(row)}", row.reason,

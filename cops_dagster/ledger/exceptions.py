@@ -108,8 +108,9 @@ def _conflicting(con: sa.Connection, period: Period) -> list[tuple[Difference, s
     c = t.document_conflict
     made = []
     for row in con.execute(sa.select(c).where(c.c.period_start == period.start).order_by(c.c.conflict_id)):
+        apart = amount.shown(row.difference_usd)
         note = (
-            f"{row.document_id} came again with other content ({row.difference_usd:.2f} USD apart):"
+            f"{row.document_id} came again with other content ({apart} USD apart):"
             f" stored {_few(row.stored_json)}, given {_few(row.given_json)}"
         )
         made.append(

@@ -61,7 +61,7 @@ def read(path: Path) -> tuple[str, list[Row]]:
     Raises:
         CopsError: `E-LOAD-FILE`, `E-LOAD-COLUMN`, or the code of the first bad cell by line and column
             (`E-LOAD-VALUE`, `E-COST-…`, `E-KEY-NEG`, `E-TENANT-RESERVED`, `E-RULE-METHOD`,
-            `E-RULE-SUM`, `E-FX`); `details["failures"]` lists the first twenty.
+            `E-RULE-SUM`, `E-FX`, `E-CCY-UNKNOWN`); `details["failures"]` lists the first twenty.
     """
     if not path.is_file():
         raise _bad_file(path, "a regular file", "none of this name")
@@ -347,8 +347,8 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("payer_account_id", cells.account_cell),
         Field("invoicing_entity", cells.text_cell, required=False),
         Field("billing_entity", cells.text_cell, required=False),
-        Field("bill_type", cells.text_cell, required=False),
-        Field("invoice_type", cells.text_cell),
+        Field("bill_type", cells.bill_type_cell, required=False),
+        Field("invoice_type", cells.document_type_cell),
         Field("base_currency", cells.currency_cell),
         Field("amount_before_tax", cells.money_cell),
         Field("tax", cells.money_cell),

@@ -20,6 +20,7 @@ from cops_dagster.ledger import (
     counterparts,
     exceptions,
     ingest,
+    invoicing,
     mapped_tags,
     rule_date,
     tag,
@@ -29,7 +30,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import commitments, deliveries, lookups, verdicts
+from cops_dagster.rules import aws_documents, commitments, deliveries, lookups, verdicts
 from cops_dagster.rules.allocation import MATCHED, OPERATOR, Plan
 from cops_dagster.rules.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.rules.rule_set import CHARGE_CLASSES
@@ -346,9 +347,9 @@ def reconciled(books: Books, period: Period) -> list[Verdict]:
             sa.select(r).where(r.c.period_start == period.start).order_by(r.c.recon_seq.desc()).limit(1)
         ).one()
         found = exceptions.current(con, period)
-        issued = con.execute(
-            sa.select(sa.func.count()).select_from(a).where(a.c.period_start == period.start)
-        ).scalar_one()
+        types = con.execute(sa.select(a.c.invoice_type).where(a.c.period_start == period.start)).scalars()
+        issued = sum(aws_documents.is_invoice(one) for one in types)
+        sources = invoicing.sources(con, period)
         unpriced, begins = counterparts.unpriced(books, con, period), counterparts.plans_begin(con)
     waiting = [one for one in found if one.status in ("open", "decided")]
     return [
@@ -363,12 +364,14 @@ def reconciled(books: Books, period: Period) -> list[Verdict]:
             len(found), [(one.kind, one.subject_id, one.amount_usd, one.status) for one in waiting]
         ),
         verdicts.aws_invoice_matches_cur(
-            int(issued),
+            issued,
             [
                 (one.subject_id, one.amount_usd, one.status == "resolved")
                 for one in found
                 if one.stage == "aws_invoice" and one.kind != "rounding"
             ],
+            pro_forma=[one.source_id for one in sources if one.is_pro_forma],
+            awaited=not all(one.is_pro_forma for one in sources),
         ),
     ]
 

@@ -9,9 +9,9 @@ The checks run inside the write transaction, so what they saw stays true until t
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,17 +20,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import frames, freeze, load_checks
+from cops_dagster.ledger import document_checks, frames, freeze, load_checks
 from cops_dagster.ledger.frames import Row
 from cops_dagster.ledger.load_checks import Key, Rows
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
+from cops_dagster.rules import aws_documents
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, now
 
 _REPLACEABLE: dict[str, frozenset[str]] = {
-    "tenants": frozenset({"name", "plan_id", "active_from", "active_to"}),
+    "tenants": frozenset({"name", "plan_id", "active_from", "active_to", "currency"}),
     "tag_aliases": frozenset({"effective_to", "canonical"}),
     "account_tenants": frozenset({"effective_to", "tenant_id"}),
     "tenant_usage": frozenset({"value", "refreshed_at"}),
@@ -52,11 +53,12 @@ class Replaced:
 
 @dataclass(frozen=True)
 class TableReport:
-    """What a load did to one table, in rows."""
+    """What a load did to one table, in rows. `left_out`: by type, AWS papers that are no invoices."""
 
     inserted: int
     unchanged: int
     replaced: tuple[Replaced, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def load(
             `E-LOAD-IMMUTABLE`, `E-PERIOD-CLOSED`; `E-TENANT-UNKNOWN`, `E-PLAN-UNKNOWN`,
             `E-KEY-UNKNOWN`, `E-MAP-DUP`, `E-ACCOUNT-OVERLAP`, `E-BUDGET-OVERLAP`, `E-RULE-METHOD`,
             `E-RULE-SUM`, `E-RULE-DATES`, `E-RULE-OVERLAP`, `E-RULE-CYCLE`, `E-INV-LINK`, `E-FX`,
-            `E-FREEZE`. A document in conflict is refused and kept in `document_conflict`.
+            `E-CCY-SCALE`, `E-FREEZE`. A document in conflict is refused and kept in `document_conflict`.
     """
     given = read_files(paths)
     try:
@@ -151,6 +153,7 @@ def store(
 ) -> dict[str, TableReport]:
     """Checks rows against each other and what is stored, and stores them, in the caller's transaction."""
     reports, spelling, given = {}, tags or Tags(), dict(rows)
+    left_out = _leave_out_what_is_no_invoice(given)
     stored = {name: _stored(con, name, given[name]) for name in frames.FIELDS if name in given}
     if given.get("invoice_detail"):
         given["invoice_detail"] = load_checks.in_dollars(con, given)
@@ -160,11 +163,12 @@ def store(
         after = {**stored[name], **new, **changed}
         if new or changed:
             load_checks.check_versions(name, after, spelling, _closed(con))
-        if name == "invoice_detail":
-            for row in new.values():
+        for row in new.values() if name in load_checks.DOCUMENTS else ():
+            document_checks.check(row)
+            if name == "invoice_detail":
                 freeze.require_none(con, row.where("period_start"), row.values)
         replaced = tuple(_write(con, name, new.values(), changed, stored[name]))
-        reports[name] = TableReport(len(new), unchanged, replaced)
+        reports[name] = TableReport(len(new), unchanged, replaced, left_out.get(name, {}))
     load_checks.check_names_of_tenants(con, given, spelling)
     return reports
 
@@ -174,6 +178,16 @@ def _closed(con: sa.Connection) -> list[date]:
     lock = t.period_lock.c
     months = sa.select(lock.period_start).where(lock.state.in_(("closing", "closed")))
     return list(con.execute(months.order_by(lock.period_start)).scalars())
+
+
+def _leave_out_what_is_no_invoice(given: dict[str, list[Row]]) -> dict[str, dict[str, int]]:
+    """Takes receipts and the like out of AWS's documents; how many of each type there were."""
+    rows = given.get("aws_invoices")
+    if rows is None:
+        return {}
+    given["aws_invoices"] = [row for row in rows if aws_documents.is_invoice(row.values["invoice_type"])]
+    types = (aws_documents.spelled(row.values["invoice_type"]) for row in rows)
+    return {"aws_invoices": dict(Counter(one for one in types if not aws_documents.is_invoice(one)))}
 
 
 # --- files and stored rows ----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, state
+from cops_dagster.ledger import approve, invoicing, reconcile, state
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import move, state_of
 from cops_dagster.ledger.policy import require_policy
@@ -42,7 +42,7 @@ def mark(books: Books, period: Period, there: str, *, reason: str, evidence: str
     if there == "final":
         with books.admin.read() as con:
             facts = facts_of(books, con, period)
-        missing = [one for one in rules.unmet(rules.finality(facts)) if one.name != _MARK]
+        missing = rules.against_marking(facts, has_evidence=bool((evidence or "").strip()))
         if missing:
             raise CopsError(
                 "E-NOT-FINAL", f"period {period}",
@@ -59,10 +59,10 @@ def mark(books: Books, period: Period, there: str, *, reason: str, evidence: str
             )  # fmt: skip
         if there == "final" and state_of(con, period) == "open":
             move(con, period, "provisional", reason=reason, actor=books.actor)
-        return move(con, period, there, reason=reason.strip(), actor=books.actor, evidence_id=evidence)
-
-
-_MARK = "nobody_holds_it_provisional"
+        moved = move(con, period, there, reason=reason.strip(), actor=books.actor, evidence_id=evidence)
+    if there == "final":  # that no invoice is to come is an input of the reconciliation
+        reconcile.reconcile(books, period)
+    return moved
 
 
 def advance(books: Books, period: Period) -> str:
@@ -121,31 +121,37 @@ def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
     """What is known of a period, from the admin database alone."""
     h, d = t.cur_billing_head, t.cur_delivery
     shown = con.execute(
-        sa.select(d.c.source_id, d.c.delivered_at, d.c.invoice_state, d.c.cost_usd)
+        sa.select(d.c.cost_usd)
         .join(h, h.c.delivery_id == d.c.delivery_id)
         .where(h.c.period_start == period.start)
-        .order_by(d.c.source_id)
-    ).all()
+    ).scalars()
     allocated = state.allocated_usd(con, period)
-    delivered = sum((row.cost_usd for row in shown), Decimal(0))
+    delivered = sum(shown, Decimal(0))
     recon = t.recon_run
     reconciled = con.execute(
-        sa.select(recon.c.status)
+        sa.select(recon.c.status, recon.c.worst_tenant_status)
         .where(recon.c.period_start == period.start)
         .order_by(recon.c.recon_seq.desc())
         .limit(1)
-    ).scalar_one_or_none()
+    ).one_or_none()
     return rules.Facts(
         period,
         now(),
-        [rules.Delivered(row.source_id, row.delivered_at, row.invoice_state == "final") for row in shown],
+        [
+            rules.Delivered(
+                one.source_id, one.delivered_at, one.is_invoiced, one.names_invoices, one.ever_named
+            )
+            for one in invoicing.sources(con, period)
+        ],
         _waiting(con, period),
         state.quarantined(con, period)[0],
         None if allocated is None else allocated - delivered,
-        reconciled,
+        reconciled.status if reconciled else None,
         _marked_by(con, period),
         state_of(con, period) == "delayed",
-    )
+        reconciled.worst_tenant_status if reconciled else None,
+        _said_by(con, period),
+    )  # fmt: skip
 
 
 def _waiting(con: sa.Connection, period: Period) -> list[str]:
@@ -189,6 +195,19 @@ def _marked_by(con: sa.Connection, period: Period) -> str | None:
         return None
     seen = _newest_seen(con, period)
     return None if seen and seen > event.changed_at else str(event.actor)
+
+
+def _said_by(con: sa.Connection, period: Period) -> str | None:
+    """Who made the month final that is final now; on the way to closed it stays so."""
+    if state_of(con, period) not in ("final", "closing", "closed"):
+        return None
+    e = t.period_lock_event
+    return con.execute(
+        sa.select(e.c.actor)
+        .where(e.c.period_start == period.start, e.c.to_state == "final")
+        .order_by(e.c.state_seq.desc())
+        .limit(1)
+    ).scalar_one_or_none()
 
 
 def history(books: Books, period: Period) -> list[dict[str, Any]]:

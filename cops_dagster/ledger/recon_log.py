@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.counterparts import Counterparts
 from cops_dagster.money import amount
+from cops_dagster.money import currency as currencies
 from cops_dagster.period import Period
 from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 from cops_dagster.rules.bridge import bridges
@@ -117,12 +118,13 @@ def _statement(lines: Sequence[TenantLine], sides: Counterparts) -> list[dict[st
             continue
         usd = Parts(line.direct, line.shared, line.adjustments, line.markup)
         currency = sides.currencies.get(line.tenant_id, "USD")
-        rate = sides.rates.get(currency)
+        # a code that ISO 4217 does not know has no unit to round to: as without a rate, nothing is stated
+        rate = sides.rates.get(currency) if currencies.is_known(currency) else None
         shown: dict[str, object] = dict.fromkeys((*_NAMES, "rounding", "total"))
         if rate is not None and line.is_priced:  # what nobody can price, nobody is shown in cents
-            presented = present(usd, rate)
-            cents = zip(_NAMES, presented.parts.each(), strict=True)
-            shown |= {name: amount.to_decimal(part) for name, part in cents}
+            presented = present(usd, rate, currencies.unit(currency))
+            rounded = zip(_NAMES, presented.parts.each(), strict=True)
+            shown |= {name: amount.to_decimal(part) for name, part in rounded}
             shown["rounding"] = amount.to_decimal(presented.rounding)
             shown["total"] = amount.to_decimal(presented.parts.total)
         exact = zip(_NAMES, usd.each(), strict=True)

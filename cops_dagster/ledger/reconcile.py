@@ -56,9 +56,10 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
     gone = differences.missing_entities(sides.issued_before, sides.issued) if sides.is_final else []
     made = reconciliation.reconcile(
         sides.costs,
-        [(tenant, usd) for tenant, _, usd in sides.documents],
+        [one for _, one in sides.documents],
         tolerance_of(books.policy),
         is_final=sides.is_final,
+        half_units=sides.half_units(),
         conflicts=sides.conflicts,
         missing_entities=len(gone),
     )

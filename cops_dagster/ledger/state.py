@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve
+from cops_dagster.ledger import approve, invoicing
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
@@ -31,7 +31,8 @@ class DeliveryStatus:
         layout, file_format: how AWS delivered it, as detected.
         is_shown: `cur_billing_master` shows it.
         waits_for: why a newer one is not shown yet, as a code and what was found.
-        rows_without_invoice: by invoice id '', Anniversary and other rows alike.
+        usd_without_invoice: by invoice id '', Anniversary and other rows alike.
+        invoicing: issued, open, or pro forma (no line of the source ever named an invoice).
     """
 
     source_id: str
@@ -46,6 +47,7 @@ class DeliveryStatus:
     quarantined_lines: int
     is_shown: bool
     waits_for: str | None
+    invoicing: str
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class PeriodStatus:
 
     Attributes:
         state: open, delayed, provisional, final candidate, final, closing or closed.
-        is_final: every Anniversary row of every source carries an invoice id.
+        is_final: every Anniversary row of every source carries an invoice id, or a person said that none
+            will come.
+        expected_usd: what the tenants' invoices should add up to.
         layouts: the layouts of its deliveries, with their format.
     """
 
@@ -66,6 +70,7 @@ class PeriodStatus:
     aws_usd: Decimal
     allocated_usd: Decimal | None
     gap_usd: Decimal | None
+    expected_usd: Decimal | None
     invoiced_usd: Decimal | None
     variance_usd: Decimal | None
     coverage_pct: Decimal | None
@@ -115,6 +120,7 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
             .where(d.c.period_start == period.start)
             .order_by(d.c.source_id, d.c.first_seen_at.desc())
         ).all()
+        shown = {one.source_id: one for one in invoicing.sources(con, period)}
         found = []
         for row in rows:
             waits = waiting.get(row.delivery_id)
@@ -134,9 +140,17 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
                     row.delivered_at, row.row_count, row.cost_usd, sum(1 for name in invoices if name),
                     invoices.get("", Decimal(0)), row.quarantined_rows or 0, row.shown is not None,
                     f"{waits.code}: {waits.found}" if waits else None,
+                    _invoicing(shown.get(row.source_id), row),
                 )
             )  # fmt: skip
     return found
+
+
+def _invoicing(source: invoicing.Invoicing | None, row: Any) -> str:
+    if row.invoice_state == "final":
+        return "issued"
+    pro_forma = source and row.shown and (source.is_pro_forma or source.looks_pro_forma)
+    return "pro forma" if pro_forma else "open"
 
 
 def _status(con: sa.Connection, start: date) -> PeriodStatus:
@@ -162,7 +176,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
     run = head(con, "fact_cost_allocated", period)
     aws = sum((row.cost_usd for row in shown), Decimal(0))
     allocated = allocated_usd(con, period)
-    invoiced = all(row.invoice_state == "final" for row in shown)
+    invoiced = invoicing.is_final(con, period)
     return PeriodStatus(
         period=str(period),
         state=phase(
@@ -175,6 +189,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
         aws_usd=aws,
         allocated_usd=allocated,
         gap_usd=None if allocated is None else allocated - aws,
+        expected_usd=newest.expected_usd if newest else None,
         invoiced_usd=newest.invoiced_total_usd if newest else None,
         variance_usd=newest.variance_usd if newest else None,
         coverage_pct=coverage,

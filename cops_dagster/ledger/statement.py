@@ -6,6 +6,7 @@ Belongs here: refusing a statement that nobody should invoice from. Computing it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import recon_log
 from cops_dagster.ledger.books import Books
+from cops_dagster.money import currency
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 
@@ -31,7 +33,8 @@ def statement(books: Books, period: Period) -> Statement:
 
     Raises:
         CopsError: `E-PERIOD-UNKNOWN` when it was never reconciled; `E-FX` when a tenant's currency has no
-            rate for the month, `E-PLAN-UNKNOWN` when a plan has no markup: nothing is shown in part.
+            rate for the month, `E-CCY-UNKNOWN` when its code is none, `E-PLAN-UNKNOWN` when a plan has no
+            markup: nothing is shown in part.
     """
     with books.admin.read() as con:
         newest = _reconciled(con, period)
@@ -41,6 +44,15 @@ def statement(books: Books, period: Period) -> Statement:
         ).mappings()
         found = [{name: row[name] for name in row if name != "recon_seq"} for row in rows]
     missing = sorted({row["currency"] for row in found if row["fx_rate"] is None})
+    unknown = [row for row in found if not row["fx_rate"] and not currency.is_known(row["currency"])]
+    if unknown:  # no rate will help
+        names = ", ".join(row["tenant_id"] for row in unknown)
+        raise CopsError(
+            "E-CCY-UNKNOWN", f"statement of {period}", expected="an ISO 4217 code for every tenant",
+            found=f"{unknown[0]['currency']!r} for {names}",
+            next_step="correct it in tenants.csv, `cops admin load tenants.csv --replace`, then run"
+            f" `cops materialize {period}`",
+        )  # fmt: skip
     if missing:
         raise CopsError(
             "E-FX", f"statement of {period}", expected="a rate to USD for every tenant's currency",
@@ -56,7 +68,19 @@ def statement(books: Books, period: Period) -> Statement:
             next_step=f"load plans.csv with the plan from {period.start} or earlier, then run"
             f" `cops materialize {period}`; `cops doctor {period}` names plan and cost",
         )  # fmt: skip
-    return Statement(found, newest.status, newest.charge_basis)
+    return Statement([_to_its_unit(row) for row in found], newest.status, newest.charge_basis)
+
+
+AMOUNTS = ("direct", "shared", "adjustments", "markup", "total")
+"""Columns of a statement in the tenant's currency, each in whole minor units of it."""
+
+
+def _to_its_unit(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with as many decimals as its currency has: 1460 JPY, 3.080 KWD."""
+    if not currency.is_known(row["currency"]):  # stated by an older version: as it stands
+        return row
+    unit = Decimal(1).scaleb(-currency.places(row["currency"]))
+    return row | {name: row[name].quantize(unit) for name in AMOUNTS if row[name] % unit == 0}
 
 
 def bridge(books: Books, period: Period, tenant_id: str = "") -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import freeze, recon_log
 from cops_dagster.ledger.books import Books
+from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import alerts as rules
@@ -89,7 +90,7 @@ def reconciled(con: sa.Connection, books: Books, period: Period, status: str) ->
     newest = recon_log.newest(con, period)
     figures = (
         f"worst tenant {newest.worst_tenant_id or 'none'} {newest.worst_tenant_status or ''},"
-        f" variance {newest.variance_usd:.2f} USD of {newest.expected_usd:.2f} expected"
+        f" variance {amount.shown(newest.variance_usd)} USD of {amount.shown(newest.expected_usd)} expected"
     )
     seen = escalation.of_reconciliation(
         period, status, newest.reconciled_at, run_id=books.dagster_run_id, figures=figures

@@ -67,7 +67,18 @@ def to_text(atto: int) -> str:
 
 def show(atto: int, places: int = 2) -> str:
     """The amount for people: rounded half-even to `places`, thousands separated."""
-    return f"{to_decimal(atto).quantize(Decimal(1).scaleb(-places), context=_EXACT):,}"
+    return shown(to_decimal(atto), places)
+
+
+def shown(value: Decimal, places: int = 2) -> str:
+    """As `show`, of a `Decimal`. What rounds to nothing is `0.00`, never `-0.00`."""
+    rounded = value.quantize(Decimal(1).scaleb(-places), context=_EXACT)
+    return f"{rounded or abs(rounded):,f}"
+
+
+def plain(value: Decimal) -> str:
+    """All digits, for programs; zero has no sign."""
+    return f"{value or value.copy_abs():f}"
 
 
 def percent(part: int, whole: int, places: int = 6) -> Decimal | None:

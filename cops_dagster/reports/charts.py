@@ -11,8 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cops_dagster.money import footing
+
 if TYPE_CHECKING:
     from decimal import Decimal
+
+    from cops_dagster.money.footing import Kind
 
 PNG_DPI = 70
 """Of 5.4 inches: 378 pixels and some 8 kB, since each goes into Dagster's event log."""
@@ -46,16 +50,17 @@ class Chart:
         return drawn.getvalue()
 
 
-def waterfall(steps: Sequence[tuple[str, str, Decimal, Decimal]]) -> Chart:
-    """The bridge as horizontal bars.
+def waterfall(steps: Sequence[tuple[str, Kind, Decimal, Decimal]]) -> Chart:
+    """The bridge as horizontal bars, labelled in whole dollars that add up.
 
     Args:
         steps: name, kind (level, change, part), amount and where the bar ends, USD.
     """
+    labels = footing.told([(kind, usd) for _, kind, usd, _ in steps], places=0)
     figure, axes = _canvas(5.4, 0.3 * len(steps) + 0.2)
     reach = max((abs(float(end)) for _, _, _, end in steps), default=0.0) or 1.0
     part_from = 0.0
-    for at, (_, kind, amount, end) in enumerate(steps):
+    for at, ((_, kind, amount, end), label) in enumerate(zip(steps, labels, strict=True)):
         usd, stop = float(amount), float(end)
         left = 0.0 if kind == "level" else stop - usd
         if kind == "part":
@@ -64,10 +69,8 @@ def waterfall(steps: Sequence[tuple[str, str, Decimal, Decimal]]) -> Chart:
             part_from = 0.0
         colour = {"level": LEVEL, "part": PART}.get(kind, UP if usd >= 0 else DOWN)
         axes.barh(at, usd, left=left, height=0.62, color=colour)
-        sign = "+" if kind == "change" and usd > 0 else ""
-        axes.text(
-            max(left, left + usd) + 0.012 * reach, at, f"{sign}{usd:,.0f}", va="center", size=9, color=INK
-        )
+        sign = "+" if kind == "change" and label.strip("-0") and usd > 0 else ""
+        axes.text(max(left, left + usd) + 0.012 * reach, at, sign + label, va="center", size=9, color=INK)
     axes.set_yticks(range(len(steps)), [name.replace("_", " ") for name, _, _, _ in steps], size=9)
     axes.invert_yaxis()
     axes.set_xlim(min(0.0, *(float(end) for _, _, _, end in steps)) if steps else 0, reach * 1.2)

@@ -2,7 +2,7 @@
 
 Belongs here: which figures stand in it, gathered from the books, rendered with the template beside, kept.
 The same books give the same bytes, so making it again stores nothing; no clock stands in it. Amounts are
-exact in its CSV and rounded to cents on the page.
+exact in its CSV; on the page they are rounded to cents such that what stands beside each other adds up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import controls, csv_cells, evidence, exceptions, lock, recon_log, reconcile
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
-from cops_dagster.money import amount
+from cops_dagster.money import amount, footing
+from cops_dagster.money.footing import Kind
 from cops_dagster.period import Period
 from cops_dagster.policy import Coverage
 from cops_dagster.rules.bridge import WHOLE_MONTH
@@ -36,18 +37,41 @@ MOVERS = 10
 
 _COUNTS = ("rows", "journal", "number", "months_off", "change_pct")
 _PROSE = ("what", "decision", "target", "measured", "note")
+_VARIANCE: Sequence[tuple[Kind, str]] = (
+    ("level", "expected_usd"), ("change", "variance_usd"), ("level", "invoiced_usd"),
+)  # fmt: skip
 _TEMPLATE = Path(__file__).with_name("close_report.html.j2")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the report: columns as on the page; `rows` hold exact values."""
+    """A table of the report: columns as on the page; `rows` hold exact values.
+
+    `foots` names columns that add up along a row, in the order of the sum: levels, and changes between.
+    """
 
     name: str
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     note: str = ""
+    foots: Sequence[tuple[Kind, str]] = ()
+
+    @property
+    def shown(self) -> Sequence[Sequence[object]]:
+        """The rows as the page shows them."""
+        if self.name == "bridge":
+            amounts = footing.told([(kind, usd) for _, kind, usd in self.rows])  # type: ignore[misc]
+            return [(*row[:2], usd) for row, usd in zip(self.rows, amounts, strict=True)]
+        at = [self.columns.index(column) for _, column in self.foots]
+        made = []
+        for row in self.rows:
+            cells = list(row)
+            steps = [(kind, row[place]) for (kind, _), place in zip(self.foots, at, strict=True)]
+            for place, usd in zip(at, footing.told(steps), strict=True):  # type: ignore[arg-type]
+                cells[place] = usd
+            made.append(cells)
+        return made
 
     def csv(self) -> str:
         """The table as CSV that a spreadsheet may open."""
@@ -188,24 +212,26 @@ def write(books: Books, period: Period, folder: Path) -> list[Path]:
 
 def _shown(value: object) -> str:
     if isinstance(value, Decimal):
-        text = amount.show(amount.from_decimal(value))
-        return "0.00" if text == "-0.00" else text
+        return amount.shown(value)
     return "" if value is None else str(value)
 
 
 def _facts(recon: Any, months: Sequence[tuple[str, Decimal | None]]) -> list[tuple[str, str]]:
     coverage = months[-1][1] if months else None
+    expected, variance, invoiced = footing.told(
+        [("level", recon.expected_usd), ("change", recon.variance_usd), ("level", recon.invoiced_total_usd)]
+    )
     return [
         ("AWS billed", _shown(recon.aws_total_usd)),
-        ("expected", _shown(recon.expected_usd)),
-        ("invoiced", _shown(recon.invoiced_total_usd)),
-        ("variance", _shown(recon.variance_usd)),
+        ("expected", expected),
+        ("invoiced", invoiced),
+        ("variance", variance),
         ("variance %", "" if recon.variance_pct is None else f"{recon.variance_pct.normalize():f}"),
         ("tag coverage %", "" if coverage is None else f"{coverage:.2f}"),
     ]
 
 
-def _bridge(con: sa.Connection, seq: int) -> list[tuple[str, str, Decimal, Decimal]]:
+def _bridge(con: sa.Connection, seq: int) -> list[tuple[str, Kind, Decimal, Decimal]]:
     b = t.recon_run_bridge
     rows = con.execute(
         sa.select(b).where(b.c.recon_seq == seq, b.c.tenant_id == WHOLE_MONTH).order_by(b.c.position)
@@ -245,6 +271,8 @@ def _tenants(con: sa.Connection, recon: Any, period: Period) -> Table:
         ("tenant", "direct_usd", "shared_usd", "adjustments_usd", "markup_usd", "expected_usd",
          "invoiced_usd", "variance_usd", "status", "months_off"),
         rows, "months off: how many reconciled months in a row the tenant was off tolerance",
+        (("change", "direct_usd"), ("change", "shared_usd"), ("change", "adjustments_usd"),
+         ("change", "markup_usd"), *_VARIANCE),
     )  # fmt: skip
 
 
@@ -267,6 +295,7 @@ def _movers(con: sa.Connection, recon: Any, period: Period) -> Table:
         ("tenant", "before_usd", "now_usd", "change_usd", "change_pct"),
         [row for row in moved if row[3]][:MOVERS] if before else [],
         "" if before else f"{period.previous()} was never reconciled here",
+        (("level", "before_usd"), ("change", "change_usd"), ("level", "now_usd")),
     )  # fmt: skip
 
 
@@ -301,6 +330,7 @@ def _reconciliations(con: sa.Connection, period: Period) -> Table:
             )
             for row in rows
         ],
+        foots=_VARIANCE,
     )  # fmt: skip
 
 

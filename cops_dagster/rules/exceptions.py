@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cops_dagster.money.amount import ATTO
 from cops_dagster.rules.reconciliation import HALF_CENT, TenantLine
 
 Stage = Literal["aws_invoice", "cur", "tenant_invoice", "document"]
@@ -44,8 +43,6 @@ OWNER: Mapping[ExceptionClass, str] = {
     "unknown": "finance",
 }
 """Who is asked first about an exception of a class."""
-
-CENT = ATTO // 100
 
 
 @dataclass(frozen=True)
@@ -73,17 +70,27 @@ class Difference:
 
 @dataclass(frozen=True)
 class Billed:
-    """One invoice id of the CUR: net cost before tax and tax, and who pays."""
+    """One invoice id of the CUR: net cost before tax and tax, and who pays.
+
+    Attributes:
+        amounts_before_tax, amounts_tax: how many amounts AWS rounds for the invoice: its distinct pairs of
+            usage account and service whose cost is not 0.
+    """
 
     invoice_id: str
     before_tax: int
     tax: int
     payer_account_id: str | None = None
+    amounts_before_tax: int = 1
+    amounts_tax: int = 1
 
 
 @dataclass(frozen=True)
 class AwsInvoice:
-    """One AWS document in atto-USD; `None` amounts when its currency cannot be told in USD."""
+    """One AWS document in atto-USD; `None` amounts when its currency cannot be told in USD.
+
+    `half_unit` is half a minor unit of its currency in atto-USD.
+    """
 
     invoice_id: str
     entity: str
@@ -92,6 +99,7 @@ class AwsInvoice:
     payer_account_id: str
     currency: str = "USD"
     corrects_invoice_id: str | None = None
+    half_unit: int = HALF_CENT
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ class TenantFacts:
 
 
 _OPEN = "the month is not final: this settles with AWS's next delivery or the invoices to come"
-_ROUNDED = "rounding: documents carry cents"
+_ROUNDED = "rounding: documents carry minor units"
 _TOLERATED = "within the tolerance of the [recon] settings"
 _LIMIT = "within the 2 % of pooled cost that the allocation may leave over"
 _HELD = "parked by a rule of the method hold, on purpose"
@@ -139,13 +147,14 @@ def against_aws(
     for document in sorted(issued, key=lambda one: one.invoice_id):
         cur = by_id.get(document.invoice_id, Billed(document.invoice_id, 0, 0))
         twin = _twin(document, issued) if document.invoice_id not in by_id else None
-        for part, invoiced, delivered in (
-            ("before tax", document.before_tax, cur.before_tax),
-            ("tax", document.tax, cur.tax),
+        for part, invoiced, delivered, amounts in (
+            ("before tax", document.before_tax, cur.before_tax, cur.amounts_before_tax),
+            ("tax", document.tax, cur.tax, cur.amounts_tax),
         ):
-            gap = (invoiced or 0) - delivered
+            gap, bound = (invoiced or 0) - delivered, document.half_unit * max(1, amounts)
             if gap:
-                found.append(_aws_gap(document, part, gap, twin, is_in_cur=document.invoice_id in by_id))
+                is_in_cur = document.invoice_id in by_id
+                found.append(_aws_gap(document, part, gap, bound, twin, is_in_cur=is_in_cur))
         if cur.payer_account_id and cur.payer_account_id != document.payer_account_id:
             found.append(
                 Difference(
@@ -170,12 +179,14 @@ def _twin(document: AwsInvoice, issued: Sequence[AwsInvoice]) -> str | None:
     return None
 
 
-def _aws_gap(document: AwsInvoice, part: str, gap: int, twin: str | None, *, is_in_cur: bool) -> Difference:
+def _aws_gap(
+    document: AwsInvoice, part: str, gap: int, bound: int, twin: str | None, *, is_in_cur: bool
+) -> Difference:
     subject = f"{document.invoice_id} {part}"
     kind: ExceptionClass
     if document.before_tax is None:
         kind, note = "fx", f"issued in {document.currency} without a rate to USD"
-    elif abs(gap) <= CENT:  # half a cent on each side: the invoice carries cents
+    elif abs(gap) <= bound:
         return Difference("aws_invoice", subject, "rounding", gap, _ROUNDED, settled=_ROUNDED)
     elif twin:
         kind, note = "duplicate", f"the CUR does not know it, and {twin} has the same amounts"
@@ -253,9 +264,9 @@ _CLASS_OF: Mapping[str, ExceptionClass] = {
 
 
 def classify(line: TenantLine, facts: TenantFacts) -> tuple[ExceptionClass, str]:
-    """What a tenant's variance is, by the first thing that accounts for it to a cent per document."""
-    lines = max(1, line.invoice_lines)
-    if abs(line.variance) <= HALF_CENT * lines:
+    """What a tenant's variance is, by the first thing that accounts for it but for rounding."""
+    rounding = line.rounding if line.invoice_lines else line.half_unit
+    if abs(line.variance) <= rounding:
         return "rounding", _ROUNDED
     if not line.invoice_lines:
         return "missing_invoice", "nothing was invoiced"
@@ -263,7 +274,7 @@ def classify(line: TenantLine, facts: TenantFacts) -> tuple[ExceptionClass, str]
         (
             (kind, note)
             for usd, kind, note in _accounts(line, facts)
-            if usd != 0 and abs(line.variance - usd) <= CENT * lines
+            if usd != 0 and abs(line.variance - usd) <= 2 * rounding
         ),
         ("unknown", "invoiced and expected differ"),
     )

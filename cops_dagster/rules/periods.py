@@ -61,11 +61,18 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Delivered:
-    """One source's shown delivery."""
+    """One source's shown delivery.
+
+    Attributes:
+        is_invoiced: every line that AWS will invoice names its invoice.
+        names_invoices: some line does. ever_named: some line of some delivery of the source, of any month.
+    """
 
     source_id: str
     delivered_at: datetime
     is_invoiced: bool
+    names_invoices: bool = True
+    ever_named: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class Facts:
         is_delayed: another delivery is waited for, since COPS or a person says so.
         gap_usd: allocated − newest delivery; `None` when nothing is allocated.
         reconciled: status of the newest reconciliation, or `None`.
+        once_final: what it would be for tenants and documents if the month were final.
+        said_by: who made the month final, if it is.
     """
 
     period: Period
@@ -89,6 +98,8 @@ class Facts:
     reconciled: str | None
     marked_by: str | None
     is_delayed: bool = False
+    once_final: str | None = None
+    said_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -136,14 +147,23 @@ def is_late(period: Period, deliveries: Sequence[Delivered], at: datetime, lag: 
         return False
     if not deliveries:
         return True
-    return any(not one.is_invoiced and at - one.delivered_at > lag for one in deliveries)
+    end = datetime.combine(period.end, datetime.min.time())
+    settled = at >= first_final_moment(period)
+    return any(
+        at - one.delivered_at > lag
+        and not one.is_invoiced
+        # what was never invoiced may never be (pro forma): a whole month of it, settled, is all there is
+        and (one.ever_named or one.delivered_at < end or not settled)
+        for one in deliveries
+    )
 
 
 def finality(facts: Facts) -> list[Requirement]:
     """What makes a month final: the month is over and settled, and AWS has said its last word for now."""
     newest = max((one.delivered_at for one in facts.deliveries), default=None)
     age = facts.now - newest if newest else None
-    open_sources = [one.source_id for one in facts.deliveries if not one.is_invoiced]
+    waiting = [one for one in facts.deliveries if not one.is_invoiced]
+    open_sources = ", ".join(one.source_id for one in waiting)
     first = first_final_moment(facts.period)
     rest = "wait" if newest is None else f"wait until {newest + UNCHANGED_FOR:%Y-%m-%d %H:%M} UTC"
     run = f"run `cops materialize {facts.period}`"
@@ -163,9 +183,10 @@ def finality(facts: Facts) -> list[Requirement]:
             f"wait for it, or `cops period mark-provisional {facts.period} --reason …`",
         ),
         Requirement(
-            "every_cost_line_has_an_invoice", bool(facts.deliveries) and not open_sources,
-            f"open: {', '.join(open_sources)}" if open_sources else "all of them", "AWS",
-            "wait for AWS's invoice, then for the next delivery",
+            INVOICED, bool(facts.deliveries) and (not waiting or facts.said_by is not None),
+            f"none is to come for {open_sources}, says {facts.said_by}" if waiting and facts.said_by
+            else f"open: {open_sources}" if waiting else "all of them", "AWS",
+            _until_invoiced(facts, waiting),
         ),
         Requirement(
             "delivery_unchanged_for_72_hours", age is not None and age >= UNCHANGED_FOR,
@@ -178,7 +199,7 @@ def finality(facts: Facts) -> list[Requirement]:
         ),
         Requirement(
             "everything_delivered_is_allocated", facts.gap_usd == 0,
-            "nothing allocated" if facts.gap_usd is None else f"gap {facts.gap_usd:f} USD",
+            "nothing allocated" if facts.gap_usd is None else f"gap {amount.plain(facts.gap_usd)} USD",
             "data engineering", run,
         ),
         Requirement(
@@ -191,6 +212,48 @@ def finality(facts: Facts) -> list[Requirement]:
             f"`cops period mark-final {facts.period} --reason …`, or wait for the next delivery",
         ),
     ]  # fmt: skip
+
+
+INVOICED = "every_cost_line_has_an_invoice"
+
+
+def _until_invoiced(facts: Facts, waiting: Sequence[Delivered]) -> str:
+    """What helps a month whose lines name no invoice."""
+    wait = "wait for AWS's invoice, then for the next delivery"
+    if not waiting or any(one.names_invoices for one in waiting):
+        return wait
+    proof = " --evidence LINK" if any(one.ever_named for one in waiting) else ""
+    mark = f"`cops period mark-final {facts.period} --reason …{proof}`"
+    return f"{wait}; if AWS issues none on this report (pro forma), {mark}"
+
+
+def may_be_said_final(facts: Facts, *, has_evidence: bool) -> bool:
+    """Whether a person's word may stand for AWS's invoices: a pro forma report never names one.
+
+    It may not where AWS has begun to invoice the month, since the rest will come; where it invoiced an
+    earlier month of the source, the word needs evidence.
+    """
+    waiting = [one for one in facts.deliveries if not one.is_invoiced]
+    return not any(one.names_invoices or (one.ever_named and not has_evidence) for one in waiting)
+
+
+def against_marking(facts: Facts, *, has_evidence: bool) -> list[Requirement]:
+    """What keeps a person from marking a month final, where they may say that no invoice will come."""
+    said = may_be_said_final(facts, has_evidence=has_evidence)
+    missing = [
+        one
+        for one in unmet(finality(facts))
+        if one.name != "nobody_holds_it_provisional" and not (one.name == INVOICED and said)
+    ]
+    is_reconciled = all(one.name != "period_is_reconciled" for one in missing)
+    if is_reconciled and facts.reconciled == "provisional" and facts.once_final == "failed":
+        missing.append(
+            Requirement(
+                "period_is_reconciled", holds=False, found="failed, once it is final", owner="finance",
+                next_step="see docs/reconciliation.md",
+            )
+        )  # fmt: skip
+    return missing
 
 
 def readiness(facts: Facts, closing: ClosingFacts) -> list[Requirement]:
@@ -284,7 +347,7 @@ def _figures(verdict: Verdict) -> str:
 def _told(value: object) -> str:
     """A figure for people: of a list the first three rows, of an amount its cents."""
     if isinstance(value, Decimal):
-        return amount.show(amount.from_decimal(value))
+        return amount.shown(value)
     if not isinstance(value, (list, tuple)):
         return str(value)
     rows = ["/".join(_told(cell) for cell in row.values()) for row in value[:3]]

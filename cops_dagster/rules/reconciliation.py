@@ -8,31 +8,43 @@ Belongs here: the arithmetic on atto-dollars, tolerances and the status. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from cops_dagster.money import amount
+from cops_dagster.money import amount, currency
 from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 
 Status = Literal["ok", "warning", "failed", "provisional", "incomplete"]
 _RANK = {"ok": 0, "warning": 1, "failed": 2}
-HALF_CENT = amount.ATTO // 200
-"""Rounding bound of one invoice line: documents carry cents."""
+HALF_CENT = currency.unit("USD") // 2
+"""Rounding bound of one rounded amount in dollars; in another currency it is half of its minor unit."""
+
+
+class Invoiced(NamedTuple):
+    """One amount on a tenant's document: in USD, and how far its rounding may have moved it there."""
+
+    tenant_id: str
+    usd: int
+    rounding: int = HALF_CENT
+
+
+def half_unit(code: str, rate: int) -> int:
+    """Half a minor unit of a currency in atto-USD, at `rate` atto-USD for one unit; never rounded down."""
+    return -(-currency.unit(code) * rate // (2 * amount.ATTO))
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """max(absolute, basis points of |expected|, half a cent per invoice line), for each verdict."""
+    """max(absolute, basis points of |expected|, what rounding can do), for each verdict."""
 
     warning_abs: int
     warning_bps: int
     failure_abs: int
     failure_bps: int
 
-    def of(self, expected: int, lines: int) -> tuple[int, int]:
-        """Warning and failure tolerance of one tenant."""
-        rounding = HALF_CENT * lines
+    def of(self, expected: int, rounding: int) -> tuple[int, int]:
+        """Warning and failure tolerance of one tenant, whose documents' rounding may add up to `rounding`."""
         return (
             max(self.warning_abs, amount.basis_points(abs(expected), self.warning_bps), rounding),
             max(self.failure_abs, amount.basis_points(abs(expected), self.failure_bps), rounding),
@@ -58,7 +70,11 @@ class TenantCost:
 
 @dataclass
 class TenantLine:
-    """One tenant's reconciliation; `__operator__` and `__unallocated__` have their own lines."""
+    """One tenant's reconciliation; `__operator__` and `__unallocated__` have their own lines.
+
+    `rounding` is half a minor unit for each amount on the tenant's documents, in USD; `half_unit` is that
+    of the tenant's own currency.
+    """
 
     tenant_id: str
     allocated: int = 0
@@ -72,6 +88,8 @@ class TenantLine:
     markup: int = 0
     invoiced: int = 0
     invoice_lines: int = 0
+    rounding: int = 0
+    half_unit: int = HALF_CENT
     warning_tolerance: int = 0
     failure_tolerance: int = 0
     is_priced: bool = True
@@ -112,10 +130,11 @@ class Reconciliation:
 
 def reconcile(
     costs: Sequence[TenantCost],
-    invoices: Sequence[tuple[str, int]],
+    invoices: Sequence[Invoiced],
     tolerance: Tolerance,
     *,
     is_final: bool,
+    half_units: Mapping[str, int] | None = None,
     conflicts: int = 0,
     missing_entities: int = 0,
 ) -> Reconciliation:
@@ -123,7 +142,8 @@ def reconcile(
 
     Args:
         costs: per tenant and plan; the two reserved names are recognised.
-        invoices: (tenant, amount) of every issued document, credit notes negative.
+        invoices: every amount on an issued document, credit notes negative.
+        half_units: of tenants with another currency than USD, half a minor unit of it in atto-USD.
         is_final: every AWS invoice of the month is issued; before that the result is provisional.
         conflicts: documents of the month that came twice with other content and wait for a decision.
         missing_entities: AWS entities that invoiced the month before and not this one.
@@ -150,13 +170,15 @@ def reconcile(
             charged = cost.basis + cost.adjustments
             line.markup += amount.basis_points(charged, cost.markup_bps or 0)
             line.is_priced &= cost.markup_bps is not None or charged == 0
-    for tenant, invoiced in invoices:
-        line = lines.setdefault(tenant, TenantLine(tenant))
-        line.invoiced += invoiced
+    for one in invoices:
+        line = lines.setdefault(one.tenant_id, TenantLine(one.tenant_id))
+        line.invoiced += one.usd
+        line.rounding += one.rounding
         line.invoice_lines += 1
     made = Reconciliation([lines[name] for name in sorted(lines)])
     for line in made.lines:
-        line.warning_tolerance, line.failure_tolerance = tolerance.of(line.expected, line.invoice_lines)
+        line.half_unit = (half_units or {}).get(line.tenant_id, HALF_CENT)
+        line.warning_tolerance, line.failure_tolerance = tolerance.of(line.expected, line.rounding)
     made.worst = max(made.lines, key=lambda line: (_RANK[line.status], abs(line.variance)), default=None)
     worst = made.worst.status if made.worst else "ok"
     if bool(costs) != bool(invoices):

@@ -232,22 +232,31 @@ def exceptions_explained(count: int, waiting: Sequence[tuple[str, str, Decimal, 
     )
 
 
-def aws_invoice_matches_cur(invoices: int, gaps: Sequence[tuple[str, Decimal, bool]]) -> Verdict:
+def aws_invoice_matches_cur(
+    invoices: int,
+    gaps: Sequence[tuple[str, Decimal, bool]],
+    *,
+    pro_forma: Sequence[str] = (),
+    awaited: bool = True,
+) -> Verdict:
     """Each AWS invoice ties to the CUR by invoice id, before tax and tax, or the difference is explained.
 
     Args:
         invoices: documents loaded for the period; without any there is nothing to judge.
         gaps: differences beyond rounding: invoice and part, invoiced − delivered in USD, explained.
+        pro_forma: sources on which AWS issues no invoice, as a person said.
+        awaited: whether AWS invoices any source of the period; if none, no document is missing.
     """
     differing: list[Mapping[str, object]] = [
         {"invoice": subject, "difference_usd": usd} for subject, usd, explained in gaps if not explained
     ]
-    return Verdict(
-        "aws_invoice_matches_cur",
-        not differing if invoices else None,
-        "WARN",
-        {"invoices": invoices, "explained": len(gaps) - len(differing), "differing": differing},
-    )
+    figures: dict[str, Figure] = {
+        "invoices": invoices, "explained": len(gaps) - len(differing), "differing": differing,
+    }  # fmt: skip
+    if pro_forma:
+        figures["pro_forma_sources"] = ", ".join(pro_forma)
+    judged = not differing if invoices or not awaited else None
+    return Verdict("aws_invoice_matches_cur", judged, "WARN", figures)
 
 
 def no_unexpected_columns(unexpected: Sequence[str], revision: int) -> Verdict:

@@ -14,6 +14,7 @@ from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.ledger import state
 from cops_dagster.ledger.books import Books
+from cops_dagster.money import footing
 from cops_dagster_tests.docs import pages
 from cops_dagster_tests.docs.pages import ROOT, Block
 
@@ -107,10 +108,15 @@ def test_the_readme_shows_what_the_demo_prints(demo: Books) -> None:
     made = [
         [
             one.period, "yes" if one.is_final else "no", f"{one.lines:,}", f"{one.aws_usd:,.2f}",
-            f"{one.allocated_usd:,.2f}", f"{one.gap_usd:,.2f}", f"{one.invoiced_usd:,.2f}",
-            f"{one.variance_usd:,.2f}", f"{one.coverage_pct:.2f}", one.recon_status,
+            f"{one.allocated_usd:,.2f}", f"{one.gap_usd:,.2f}", invoiced, variance,
+            f"{one.coverage_pct:.2f}", one.recon_status,
         ]
         for one in state.statuses(demo)
+        for _, variance, invoiced in [
+            footing.told(
+                [("level", one.expected_usd), ("change", one.variance_usd), ("level", one.invoiced_usd)]
+            )
+        ]
     ]  # fmt: skip
     assert shown == made
 

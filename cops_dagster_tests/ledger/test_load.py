@@ -212,13 +212,13 @@ def test_dollars_of_a_document_use_the_frozen_rate_and_a_credit_note_that_of_its
 @pytest.mark.parametrize(
     ("amount", "dollars"),
     [
-        ("0.000000000000000001", "0.000000000000000000"),  # half goes to the even neighbour
-        ("0.000000000000000003", "0.000000000000000002"),
-        ("0.000000000000000005", "0.000000000000000002"),
+        ("0.05", "0.000000000000000000"),  # half goes to the even neighbour
+        ("0.15", "0.000000000000000002"),
+        ("0.25", "0.000000000000000002"),
     ],
 )
 def test_dollars_are_rounded_half_even_to_18_places(desk: Desk, amount: str, dollars: str) -> None:
-    files = dict(changed("fx_rates", "2025-09,1.2", "2025-09,0.5"))
+    files = dict(changed("fx_rates", "2025-09,1.2", "2025-09,0.00000000000000001"))
     files["invoice_detail"] = f"{INVOICE_HEADER}\nX,acme,2025-09,{amount},EUR,issued,invoice,\n"
     desk.load(files)
     assert [row[5] for row in dump(desk.admin)["invoice_detail"]] == [Decimal(dollars)]

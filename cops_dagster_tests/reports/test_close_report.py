@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import close, controls, csv_cells, evidence, reconcile
 from cops_dagster.ledger.books import Books
-from cops_dagster.reports import close_report
+from cops_dagster.reports import charts, close_report
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.ledger.closing import ready
@@ -197,3 +197,28 @@ def test_a_folder_that_cannot_be_written_to_is_refused(books: Books, tmp_path: P
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(CopsError, match="E-PARAM"):
         close_report.write(books, SEPTEMBER, tmp_path / "taken")
+
+
+def test_rows_and_bridge_of_the_page_add_up_as_displayed() -> None:
+    """All three bridges of the demo were a cent off, and so were the cards."""
+    movers = close_report.Table(
+        "movers", "", ("tenant", "before_usd", "now_usd", "change_usd"),
+        [("acme", Decimal("1.005"), Decimal("2.0104"), Decimal("1.0054"))],
+        foots=(("level", "before_usd"), ("change", "change_usd"), ("level", "now_usd")),
+    )  # fmt: skip
+    assert [*movers.shown] == [["acme", "1.00", "2.01", "1.01"]]
+    assert "1.0054" in movers.csv()
+    steps = [("aws_billed", "level", Decimal("51516.0541")), ("amortisation", "change", Decimal("-121.9149")),
+             ("amortised", "level", Decimal("51394.1392"))]  # fmt: skip
+    bridge = close_report.Table("bridge", "", ("step", "kind", "amount_usd"), steps)
+    assert [row[2] for row in bridge.shown] == ["51,516.05", "-121.91", "51,394.14"]
+
+
+def test_the_bars_of_the_bridge_are_labelled_in_whole_dollars_that_add_up() -> None:
+    drawn = charts.waterfall(
+        [("a", "level", Decimal("10.4"), Decimal("10.4")), ("b", "change", Decimal("0.4"), Decimal("10.8")),
+         ("c", "level", Decimal("10.8"), Decimal("10.8")), ("d", "change", Decimal("-0.1"), Decimal("10.7")),
+         ("e", "level", Decimal("10.7"), Decimal("10.7"))]
+    ).svg()  # fmt: skip
+    labels = re.findall(r">([+-]?\d+)</text>", drawn)
+    assert labels == ["10", "+1", "11", "0", "11"]

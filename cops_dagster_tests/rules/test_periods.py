@@ -19,6 +19,7 @@ from cops_dagster.rules.periods import (
     ClosingFacts,
     Delivered,
     Facts,
+    against_marking,
     finality,
     is_late,
     may_move,
@@ -110,6 +111,50 @@ def test_a_month_of_which_everything_holds_is_final_and_ready() -> None:
 )  # fmt: skip
 def test_what_makes_a_month_final_is_missed_by_name(change: dict[str, object], name: str) -> None:
     assert name in missing(replace(GOOD, **change))  # type: ignore[arg-type]
+
+
+def _open(name: str, *, names: bool = False, ever: bool = False) -> Delivered:
+    return Delivered(name, datetime(2025, 10, 9), False, names, ever)
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "more", "evidence", "missing"),
+    [
+        ([_open("pro forma")], {}, False, ""),
+        ([_open("pro forma"), *GOOD.deliveries], {}, False, ""),
+        ([_open("report", names=True, ever=True)], {}, True, "every_cost_line_has_an_invoice"),
+        ([_open("pro forma"), _open("report", names=True)], {}, True, "every_cost_line_has_an_invoice"),
+        ([_open("report", ever=True)], {}, False, "every_cost_line_has_an_invoice"),
+        ([_open("report", ever=True)], {}, True, ""),
+        ([_open("pro forma")], {"now": datetime(2025, 9, 20)},
+         False, "support_fees_have_arrived delivery_unchanged_for_72_hours"),
+        ([_open("pro forma")], {"quarantined_lines": 1}, False, "no_line_is_quarantined"),
+        ([_open("pro forma")], {"reconciled": "provisional", "once_final": "failed"},
+         False, "period_is_reconciled"),
+        ([_open("pro forma")], {"reconciled": "provisional", "once_final": "warning"}, False, ""),
+        ([_open("pro forma")], {"marked_by": "kim"}, False, ""),
+    ],
+)  # fmt: skip
+def test_a_person_may_say_that_no_invoice_will_come_where_none_has_begun_to(
+    deliveries: list[Delivered], more: dict[str, object], evidence: bool, missing: str
+) -> None:
+    """The month of a pro forma report could never be final: AWS never fills its invoice column."""
+    facts = replace(GOOD, deliveries=deliveries, **more)  # type: ignore[arg-type]
+    assert [one.name for one in against_marking(facts, has_evidence=evidence)] == missing.split()
+
+
+def test_what_a_person_said_holds_on_the_way_to_closed() -> None:
+    facts = replace(GOOD, deliveries=[_open("pro forma")])
+    assert missing(facts) == ["every_cost_line_has_an_invoice"]
+    assert missing(replace(facts, said_by="kim")) == []
+
+
+@pytest.mark.parametrize(("ever", "at", "late"), [
+    (False, "2025-10-09 00:00", False), (True, "2025-10-09 00:00", True), (False, "2025-10-04 00:00", True),
+])  # fmt: skip
+def test_a_settled_month_that_was_never_invoiced_is_not_waited_for(ever: bool, at: str, late: bool) -> None:
+    known = [Delivered("report", datetime(2025, 10, 1), False, names_invoices=False, ever_named=ever)]
+    assert is_late(SEPTEMBER, known, datetime.fromisoformat(at), timedelta(hours=48)) is late
 
 
 def test_72_hours_are_counted_to_the_second() -> None:

@@ -14,14 +14,22 @@ from hypothesis import strategies as st
 
 from cops_dagster.money import amount
 from cops_dagster.money.amount import ATTO
-from cops_dagster.rules.reconciliation import HALF_CENT, Reconciliation, TenantCost, Tolerance, reconcile
+from cops_dagster.rules.reconciliation import (
+    HALF_CENT,
+    Invoiced,
+    Reconciliation,
+    TenantCost,
+    Tolerance,
+    half_unit,
+    reconcile,
+)
 
 TOLERANCE = Tolerance(warning_abs=ATTO, warning_bps=50, failure_abs=10 * ATTO, failure_bps=200)
 
 
 def read(text: str) -> tuple[list[TenantCost], list[tuple[str, int]], list[list[str]], list[str]]:
     costs: list[TenantCost] = []
-    invoices: list[tuple[str, int]] = []
+    invoices: list[Invoiced] = []
     expected: list[list[str]] = []
     month: list[str] = []
     for row in filter(None, map(str.strip, text.splitlines())):
@@ -37,7 +45,7 @@ def read(text: str) -> tuple[list[TenantCost], list[tuple[str, int]], list[list[
                     )
                 )  # fmt: skip
             case "invoice":
-                invoices.append((tenant, amount.parse(words[0])))
+                invoices.append(Invoiced(tenant, amount.parse(words[0])))
             case "line":
                 usd = [amount.to_text(amount.parse(word)) for word in words[:2]]
                 expected.append([tenant, *usd, words[2]])
@@ -215,9 +223,25 @@ def test_a_month_of_nothing_matches_no_invoice_and_has_no_worst_tenant() -> None
 def test_every_document_line_allows_half_a_cent_of_rounding(over: int, status: str) -> None:
     """400 lines may be off by 2.00 in all, above both absolute tolerances of this test."""
     tight = Tolerance(0, 0, 0, 0)
-    invoices = [("acme", ATTO + HALF_CENT)] * 399 + [("acme", ATTO + HALF_CENT + over)]
+    invoices = [Invoiced("acme", ATTO + HALF_CENT)] * 399 + [Invoiced("acme", ATTO + HALF_CENT + over)]
     made = reconcile([TenantCost("acme", 400 * ATTO, 400 * ATTO)], invoices, tight, is_final=True)
     assert made.status == status
+
+
+YEN = half_unit("JPY", 6_850 * ATTO // 10**6)
+
+
+@pytest.mark.parametrize(("over", "status"), [(0, "ok"), (1, "failed")])
+def test_a_document_in_yen_allows_half_a_yen_of_rounding(over: int, status: str) -> None:
+    """0.003425 USD at 0.00685: half a cent was allowed in every currency."""
+    invoices = [Invoiced("acme", ATTO + YEN, YEN), Invoiced("acme", ATTO + YEN + over, YEN)]
+    made = reconcile([TenantCost("acme", 2 * ATTO, 2 * ATTO)], invoices, Tolerance(0, 0, 0, 0), is_final=True)
+    assert (YEN, made.status) == (3_425 * ATTO // 10**6, status)
+
+
+def test_the_half_unit_of_a_tenants_currency_stands_on_its_line() -> None:
+    made = reconcile([TenantCost("acme", 1, 1)], [], TOLERANCE, is_final=True, half_units={"acme": YEN})
+    assert made.lines[0].half_unit == YEN
 
 
 COSTS = st.builds(
@@ -225,17 +249,17 @@ COSTS = st.builds(
     st.sampled_from(["acme", "beta", "__operator__", "__unallocated__"]),
     *[st.integers(-(10**24), 10**24)] * 2, st.integers(0, 5_000), st.integers(-(10**24), 10**24),
 )  # fmt: skip
-INVOICES = st.tuples(st.sampled_from(["acme", "ghost"]), st.integers(-(10**24), 10**24))
+INVOICES = st.builds(Invoiced, st.sampled_from(["acme", "ghost"]), st.integers(-(10**24), 10**24))
 
 
 @given(st.lists(COSTS, max_size=8), st.lists(INVOICES, max_size=8))
 def test_the_totals_of_the_terms_are_the_formula_and_lose_nothing(
-    costs: list[TenantCost], invoices: list[tuple[str, int]]
+    costs: list[TenantCost], invoices: list[Invoiced]
 ) -> None:
     made = reconcile(costs, invoices, TOLERANCE, is_final=True)
     total = made.total
     assert total("allocated") == sum(cost.unblended for cost in costs)
-    assert total("invoiced") == sum(invoiced for _, invoiced in invoices)
+    assert total("invoiced") == sum(invoiced for _, invoiced, _ in invoices)
     assert total("variance") == total("invoiced") - total("expected")
     assert total("expected") == (
         total("allocated") - total("operator") - total("unallocated") + total("adjustments")

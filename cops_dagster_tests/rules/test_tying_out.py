@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cops_dagster.money import amount
+from cops_dagster.money import amount, currency
 from cops_dagster.money.amount import ATTO
 from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 from cops_dagster.rules.bridge import WHOLE_MONTH, bridges
@@ -24,8 +24,16 @@ from cops_dagster.rules.exceptions import (
     of_ledger,
 )
 from cops_dagster.rules.forecast import Profile, forecast
-from cops_dagster.rules.reconciliation import TenantCost, TenantLine, Tolerance, reconcile
-from cops_dagster.rules.statement import CENT, Parts, present
+from cops_dagster.rules.reconciliation import (
+    HALF_CENT,
+    Invoiced,
+    TenantCost,
+    TenantLine,
+    Tolerance,
+    half_unit,
+    reconcile,
+)
+from cops_dagster.rules.statement import Parts, present
 
 USD = amount.parse
 AMOUNTS = st.integers(-(10**24), 10**24)
@@ -35,35 +43,40 @@ TOLERANCE = Tolerance(ATTO, 50, 10 * ATTO, 200)
 # --- statement --------------------------------------------------------------------------------------------
 
 
-@given(AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, st.integers(1, 10**21))
-def test_a_statements_parts_add_up_to_its_total_in_whole_cents(
-    a: int, b: int, c: int, d: int, rate: int
+@given(
+    AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, st.integers(1, 10**21),
+    st.sampled_from([currency.unit(code) for code in ("JPY", "USD", "KWD", "CLF")]),
+)  # fmt: skip
+def test_a_statements_parts_add_up_to_its_total_in_whole_minor_units(
+    a: int, b: int, c: int, d: int, rate: int, unit: int
 ) -> None:
     usd = Parts(a, b, c, d)
-    shown = present(usd, rate)
+    shown = present(usd, rate, unit)
     exact = Fraction(usd.total * ATTO, rate)
-    assert all(part % CENT == 0 for part in shown.parts.each())
+    assert all(part % unit == 0 for part in shown.parts.each())
     assert shown.parts.total == sum(shown.parts.each())
-    assert abs(shown.parts.total - exact) <= Fraction(CENT, 2)
+    assert abs(shown.parts.total - exact) <= Fraction(unit, 2)
     assert abs(shown.rounding - (shown.parts.total - exact)) <= Fraction(1, 2)
     for part, of in zip(shown.parts.each(), usd.each(), strict=True):
-        assert abs(part - Fraction(of * ATTO, rate)) < 2 * CENT
+        assert abs(part - Fraction(of * ATTO, rate)) <= unit
 
 
 def test_in_dollars_a_statement_is_its_amounts_to_the_cent() -> None:
-    shown = present(Parts(USD("10.006"), USD("0.003"), 0, USD("1.001")))
+    shown = present(Parts(USD("10.006"), USD("0.003"), 0, USD("1.001")), ATTO, currency.unit("USD"))
     assert [amount.show(part) for part in shown.parts.each()] == ["10.01", "0.00", "0.00", "1.00"]
     assert amount.show(shown.rounding, 3) == "0.000"
 
 
 def test_a_half_cent_goes_to_the_even_cent() -> None:
-    totals = [present(Parts(USD(text), 0, 0, 0)).parts.total for text in ("0.005", "0.015", "-0.005")]
+    cent = currency.unit("USD")
+    halves = ("0.005", "0.015", "-0.005")
+    totals = [present(Parts(USD(text), 0, 0, 0), ATTO, cent).parts.total for text in halves]
     assert [amount.show(total) for total in totals] == ["0.00", "0.02", "0.00"]
 
 
 def test_without_a_rate_there_is_no_statement() -> None:
     with pytest.raises(ValueError, match="positive"):
-        present(Parts(1, 0, 0, 0), 0)
+        present(Parts(1, 0, 0, 0), 0, ATTO)
 
 
 # --- bridge -----------------------------------------------------------------------------------------------
@@ -75,12 +88,12 @@ COSTS = st.lists(
     ),
     max_size=8,
 )  # fmt: skip
-INVOICES = st.lists(st.tuples(st.sampled_from(("acme", "globex", "hooli")), AMOUNTS), max_size=6)
+INVOICES = st.lists(st.builds(Invoiced, st.sampled_from(("acme", "globex", "hooli")), AMOUNTS), max_size=6)
 
 
 @given(COSTS, INVOICES)
 def test_every_step_of_a_bridge_leads_to_the_next_and_the_tenants_add_up_to_the_month(
-    costs: list[TenantCost], invoices: list[tuple[str, int]]
+    costs: list[TenantCost], invoices: list[Invoiced]
 ) -> None:
     made = bridges(reconcile(costs, invoices, TOLERANCE, is_final=True).lines)
     for steps in made.values():
@@ -123,7 +136,7 @@ def test_aws_and_cur_differ_by_their_exceptions_and_nothing_else(
 
 @given(COSTS, INVOICES, st.booleans())
 def test_expected_and_invoiced_differ_by_their_exceptions_and_nothing_else(
-    costs: list[TenantCost], invoices: list[tuple[str, int]], is_final: bool
+    costs: list[TenantCost], invoices: list[Invoiced], is_final: bool
 ) -> None:
     made = reconcile(costs, invoices, TOLERANCE, is_final=is_final)
     found = against_tenants(made.lines, {}, is_final=is_final)
@@ -147,12 +160,12 @@ def document(name: str, before_tax: str, tax: str = "0", **more: object) -> AwsI
 
 AWS = {
     "the same": ([document("I-1", "10")], [("I-1", "10", "0")], []),
-    "half a cent on either side": (
-        [document("I-1", "10.01")], [("I-1", "10", "0")], [("I-1 before tax", "rounding", "0.01")],
+    "half a cent": (
+        [document("I-1", "10.01")], [("I-1", "10.005", "0")], [("I-1 before tax", "rounding", "0.005")],
     ),
     "one atto beyond": (
-        [document("I-1", "10.01")], [("I-1", "9.999999999999999999", "0")],
-        [("I-1 before tax", "unknown", "0.010000000000000001")],
+        [document("I-1", "10.01")], [("I-1", "10.004999999999999999", "0")],
+        [("I-1 before tax", "unknown", "0.005000000000000001")],
     ),
     "two that cancel are two": (
         [document("I-1", "110"), document("I-2", "-60")], [("I-1", "10", "0"), ("I-2", "40", "0")],
@@ -199,6 +212,41 @@ def test_each_aws_document_is_compared_by_itself(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("gap", "amounts", "kind"),
+    [
+        ("0.045", (9, 1), "rounding"),
+        ("-0.045", (9, 1), "rounding"),
+        ("0.045000000000000001", (9, 1), "unknown"),
+        ("0.045", (8, 9), "unknown"),  # what was rounded in the tax says nothing of the rest
+        ("0.005", (0, 0), "rounding"),  # an invoice rounds at least its own amount
+    ],
+)
+def test_an_aws_invoice_may_differ_by_half_a_cent_for_each_amount_that_aws_rounded(
+    gap: str, amounts: tuple[int, int], kind: str
+) -> None:
+    """AWS rounds each service of each account; the whole invoice had half a cent, or a cent, before."""
+    (found,) = against_aws(
+        [document("I-1", "18")], [Billed("I-1", USD("18") - USD(gap), 0, "1", *amounts)], is_final=True
+    )
+    assert (found.kind, found.settled is not None) == (kind, kind == "rounding")
+
+
+def test_tax_has_a_rounding_bound_of_its_own() -> None:
+    (found,) = against_aws(
+        [document("I-1", "18", "1")], [Billed("I-1", USD("18"), USD("0.99"), "1", 9, 2)], is_final=True
+    )
+    assert (found.subject_id, found.kind) == ("I-1 tax", "rounding")
+
+
+def test_an_aws_invoice_in_rupees_rounds_in_paise() -> None:
+    """Half a paisa at 0.012 USD for a rupee, three times."""
+    issued = document("I-1", "18", half_unit=half_unit("INR", USD("0.012")))
+    for gap, kind in (("0.00018", "rounding"), ("0.000180000000000001", "unknown")):
+        (found,) = against_aws([issued], [Billed("I-1", USD("18") - USD(gap), 0, "1", 3)], is_final=True)
+        assert found.kind == kind
+
+
 def test_in_a_running_month_what_aws_has_not_invoiced_settles_by_itself() -> None:
     (found,) = against_aws([], [Billed("", USD("10"), 0)], is_final=False)
     assert (found.kind, found.settled is not None) == ("timing", True)
@@ -215,6 +263,7 @@ def test_an_entity_that_invoiced_last_month_and_not_this_one_is_missing() -> Non
 
 def line(variance: str, **facts: object) -> tuple[TenantLine, TenantFacts]:
     made = TenantLine("acme", allocated=USD("100"), direct=USD("80"), shared=USD("20"), invoice_lines=1)
+    made.rounding = HALF_CENT
     made.adjustments = USD(str(facts.pop("adjustments", "0")))
     made.invoiced = made.expected + USD(variance)
     if made.invoiced == 0:
@@ -257,7 +306,9 @@ def test_a_variance_is_what_accounts_for_it(variance: str, facts: dict[str, obje
     ],
 )
 def test_conflicts_and_missing_entities_decide_the_status(more: dict[str, object], status: str) -> None:
-    made = reconcile([TenantCost("acme", 1, 1)], [("acme", 1)], TOLERANCE, **{"is_final": True, **more})  # type: ignore[arg-type]
+    made = reconcile(
+        [TenantCost("acme", 1, 1)], [Invoiced("acme", 1)], TOLERANCE, **{"is_final": True, **more}
+    )  # type: ignore[arg-type]
     assert made.status == status
 
 
