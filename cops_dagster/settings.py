@@ -7,6 +7,7 @@ environment. Nested settings are written `COPS_TAGS__TENANT_ID='["user_tenant_id
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from decimal import Decimal
 from functools import lru_cache
@@ -35,6 +36,28 @@ from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
 
 ChargeBasis = Literal["unblended", "amortized", "net_amortized"]
+
+
+_S3_WRITINGS = (
+    r"https?://[a-z0-9.-]*console\.aws\.amazon\.com/s3/buckets/(?P<bucket>[^/?]+)"
+    r"(?:\?(?:.*?prefix=(?P<prefix>[^&]*))?.*)?",
+    r"https?://(?P<bucket>[a-z0-9][a-z0-9.-]*)\.s3[a-z0-9.-]*(?:/(?P<prefix>.*))?",
+    r"https?://s3[a-z0-9.-]*/(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?",
+    r"arn:aws[a-z-]*:s3:::(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?",
+    r"s3[an]?:/*(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?",
+)
+
+
+def s3_meant(text: str) -> str | None:
+    """How COPS writes what is another writing of a place in S3; `None` for what is none, or is right."""
+    if text.startswith("s3://") and text[5:6] not in ("", "/"):
+        return None
+    for pattern in _S3_WRITINGS:
+        found = re.fullmatch(pattern, text.strip(), re.IGNORECASE)
+        if found:
+            prefix = (found["prefix"] or "").strip("/*")
+            return f"s3://{found['bucket'].lower()}{'/' + prefix if prefix else ''}"
+    return None
 
 
 class _Section(BaseModel):
@@ -192,6 +215,14 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
 
+    @field_validator("lake", mode="before")
+    @classmethod
+    def _s3(cls, lake: object) -> object:
+        right = s3_meant(lake) if isinstance(lake, str) else None
+        if right:
+            raise ValueError(f"{lake!r} is no address of COPS: write {right}")
+        return lake
+
     @field_validator("first_period")
     @classmethod
     def _period(cls, text: str | None) -> str | None:
@@ -224,6 +255,14 @@ class Settings(BaseSettings):
         """Arguments win over the environment, which wins over `cops.toml`."""
         toml = TomlConfigSettingsSource(settings_cls, Path(os.environ.get("COPS_CONFIG", "cops.toml")))
         return init_settings, env_settings, toml
+
+    @property
+    def home_named_by(self) -> str:
+        """What says where the home is, for people who are in another one than they think."""
+        if "COPS_HOME" in os.environ:
+            return "COPS_HOME"
+        named = "home" in self.model_fields_set
+        return os.environ.get("COPS_CONFIG", "cops.toml") if named else "default, in the working directory"
 
     @property
     def admin_url(self) -> str:

@@ -26,10 +26,12 @@ def init(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.graph.launch import dagster_home
-    from cops_dagster.ledger import setup
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger import home, setup
+    from cops_dagster.ledger.books import existing_books, open_books
 
     current = settings.current()
+    if existing_books(current) is None and (refusal := home.torn(current)):
+        raise refusal  # before anything is asked or written
     asks = sys.stdin.isatty() and not json
     written: list[Path] = []
     if not current.cur and (cur or asks):

@@ -21,6 +21,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import UNPRICED, Sight, first_sight
 from cops_dagster.period import Period
 from cops_dagster.rules import holding
+from cops_dagster.settings import s3_meant
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -67,6 +68,12 @@ def roots(books: Books, period: Period | None = None) -> list[stored.Folder]:
 
 
 def _fetched(books: Books, root: str, period: Period | None) -> Path:
+    right = s3_meant(root)
+    if right:
+        raise CopsError(
+            "E-SOURCE-UNKNOWN", f"report root {root}", expected="a folder or s3://bucket/prefix",
+            found="another writing of a place in S3", next_step=f"correct COPS_CUR: write {right}",
+        )  # fmt: skip
     if not root.startswith("s3://"):
         return Path(root)
     from cops_dagster.stores import s3_reports
