@@ -72,8 +72,8 @@ def project(books: Books) -> int:
             try:
                 iceberg.project(catalog, commit)
             except Exception as problem:
-                if known := faults.of(problem, "the Iceberg tables"):
-                    raise known from problem
+                if fault := faults.of(problem, "the Iceberg tables"):
+                    raise fault from problem
                 _mark(books, commit.journal_seq, error=f"{type(problem).__name__}: {problem}")
                 raise CopsError(
                     "E-PROJECTION",

@@ -136,7 +136,9 @@ def of_verdict(step: Step, verdict: Verdict, period: str) -> Finding:
         if value not in ("", [], None) and name not in ("next_step", "details")
     ]
     recovery = RECOVERY.get(verdict.check, _DELIVERY)
-    command = str(verdict.figures.get("next_step") or recovery.command)  # a refusal says it exactly
+    command, said = recovery.command, verdict.figures.get("next_step")
+    if said:  # the refusal's own way out, with its ids; AWS may also deliver again
+        command = f"{said}; or {command}" if recovery is _DELIVERY else str(said)
     return Finding(
         step, light, verdict.check.replace("_", " "), ", ".join(figures[:5]),
         recovery.look.replace("{P}", period),

@@ -210,8 +210,8 @@ class FolderObjects:
             finally:
                 Path(name).unlink(missing_ok=True)
         except OSError as problem:
-            place = str(problem.filename or self.root)
-            raise faults.of_disk(problem, place) or unusable(place, str(problem.strerror)) from None
+            where = str(problem.filename or self.root)
+            raise faults.of_disk(problem, where) or unusable(where, str(problem.strerror)) from None
 
     def _keep(self, partial: Path, sha256: str, size: int) -> Stored:
         key = key_of(sha256)
