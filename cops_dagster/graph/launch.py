@@ -72,7 +72,7 @@ def launch(books: Books, period: Period, select: list[str] | None) -> list[dict[
             next_step="see `make ui`, or leave --select out",
         )  # fmt: skip
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        with _marked(instance, str(uuid.uuid4())) as run_id:
+        with _marked(instance, home, str(uuid.uuid4())) as run_id:
             result = definitions.resolve_job_def(JOB).execute_in_process(
                 run_id=run_id,
                 partition_key=str(period),
@@ -94,7 +94,7 @@ def launch(books: Books, period: Period, select: list[str] | None) -> list[dict[
 
 
 @contextmanager
-def _marked(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
+def _marked(instance: dg.DagsterInstance, home: Path, run_id: str) -> Iterator[str]:
     """However the run ends, Dagster does not believe that it goes on; a full disk is called one."""
     try:
         yield run_id
@@ -105,10 +105,9 @@ def _marked(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
                 instance.report_run_canceled(run, "the command was stopped")
         except Exception as another:  # noqa: BLE001  what stopped it, such as a full disk, may stop this too
             problem.add_note(f"the Dagster run could not be marked: {type(another).__name__}")
-        known = (
-            faults.of(problem, "Dagster's storage in the home") if isinstance(problem, Exception) else None
-        )
-        if known:
+        if isinstance(problem, Exception) and (
+            known := faults.of(problem, f"Dagster's storage in {home}", home)
+        ):
             raise known from problem
         raise
 

@@ -126,7 +126,11 @@ def _sqlite(problem: sqlite3.Error, subject: str, place: Path | None, *, writes:
     found = f"{problem} ({name})"
     if kind in ("CORRUPT", "NOTADB") or name in ("SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_DATA"):
         return corrupt(subject, found)
-    if kind == "FULL" or (kind in ("IOERR", "CANTOPEN") and _is_full(place)):
+    if (
+        kind == "FULL"
+        or name == "SQLITE_IOERR_SHMSIZE"
+        or (kind in ("IOERR", "CANTOPEN") and _is_full(place))
+    ):
         return full(subject, found)
     if name == "SQLITE_READONLY_DBMOVED":
         return unreachable(subject, "its file was moved or replaced while it was open")
