@@ -50,6 +50,7 @@ demo: $(STAMP) ## three realistic months, from delivery to reconciled
 	@$(BIN)/cops demo
 
 ui: $(STAMP) ## Dagster on what `make demo` made (PORT=3000)
+	@$(BIN)/cops status > /dev/null
 	@mkdir -p "$${COPS_HOME:-.cops}/dagster"; \
 	export COPS_HOME=$$(cd "$${COPS_HOME:-.cops}" && pwd) DAGSTER_HOME; \
 	DAGSTER_HOME=$$COPS_HOME/dagster; \

@@ -6,7 +6,11 @@ stays with the module that found the fault.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
+
+_FACTS = ("subject", "expected", "found", "next_step")
 
 
 class CopsError(Exception):
@@ -55,3 +59,16 @@ class CopsError(Exception):
             "next_step": self.next_step,
             **({"details": self.details} if self.details else {}),
         }
+
+    def as_figures(self) -> dict[str, str]:
+        """The refusal as texts that a log of runs or a check carries; `of_figures` is the way back."""
+        facts = {"error_code": self.code, **{name: getattr(self, name) for name in _FACTS}}
+        return facts | ({"details": json.dumps(self.details, default=str)} if self.details else {})
+
+    @classmethod
+    def of_figures(cls, figures: Mapping[str, str]) -> CopsError | None:
+        """The refusal that these texts carry, if they do."""
+        if not figures.get("error_code") or any(name not in figures for name in _FACTS):
+            return None
+        details = json.loads(figures["details"]) if "details" in figures else None
+        return cls(figures["error_code"], details=details, **{name: figures[name] for name in _FACTS})

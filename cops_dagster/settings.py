@@ -51,6 +51,27 @@ from cops_dagster.policy import (
 )
 from cops_dagster.settings_words import Written
 
+_S3_WRITINGS = (
+    r"https?://[a-z0-9.-]*console\.aws\.amazon\.com/s3/buckets/(?P<bucket>[^/?]+)"
+    r"(?:\?(?:.*?prefix=(?P<prefix>[^&]*))?.*)?",
+    r"https?://(?P<bucket>[a-z0-9][a-z0-9.-]*)\.s3[a-z0-9.-]*(?:/(?P<prefix>.*))?",
+    r"https?://s3[a-z0-9.-]*/(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?",
+    r"arn:aws[a-z-]*:s3:::(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?",
+    r"s3[an]?:/*(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?",
+)
+
+
+def s3_meant(text: str) -> str | None:
+    """How COPS writes what is another writing of a place in S3; `None` for what is none, or is right."""
+    if text.startswith("s3://") and text[5:6] not in ("", "/"):
+        return None
+    for pattern in _S3_WRITINGS:
+        found = re.fullmatch(pattern, text.strip(), re.IGNORECASE)
+        if found:
+            prefix = (found["prefix"] or "").strip("/*")
+            return f"s3://{found['bucket'].lower()}{'/' + prefix if prefix else ''}"
+    return None
+
 
 class Budgets(BudgetLevels):
     """Budget levels (policy); and the account whose AWS Budgets are read beside, if any."""
@@ -161,6 +182,14 @@ class Settings(BaseSettings):
     def _store(cls, text: str | None) -> str | None:
         return _place(text) if text and not _OTHER_SCHEME.match(text) else text
 
+    @field_validator("lake", mode="before")
+    @classmethod
+    def _s3(cls, lake: object) -> object:
+        right = s3_meant(lake) if isinstance(lake, str) else None
+        if right:
+            raise ValueError(f"{lake!r} is no address of COPS: write {right}")
+        return lake
+
     @field_validator("first_period")
     @classmethod
     def _period(cls, text: str | None) -> str | None:
@@ -228,6 +257,14 @@ class Settings(BaseSettings):
     def ignored_secrets(self) -> tuple[str, ...]:
         """Variables that hold a secret of a receiver which no setting describes."""
         return self._ignored
+
+    @property
+    def home_named_by(self) -> str:
+        """What says where the home is, for people who are in another one than they think."""
+        if "COPS_HOME" in os.environ:
+            return "COPS_HOME"
+        named = "home" in self.model_fields_set
+        return os.environ.get("COPS_CONFIG", "cops.toml") if named else "default, in the working directory"
 
     @property
     def admin_url(self) -> str:
@@ -364,7 +401,9 @@ def _place(text: str, folder: Path | None = None) -> str:
 def _each_place(text: str, folder: Path | None = None) -> str:
     """Report roots, comma-separated, each folder absolute; addresses such as `s3://` stay as they are."""
     roots = [root.strip() for root in text.split(",") if root.strip()]
-    is_address = [bool(re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*:/", root)) for root in roots]
+    is_address = [
+        bool(re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*:/", root) or s3_meant(root)) for root in roots
+    ]
     return ",".join(
         root if address else _place(root, folder) for root, address in zip(roots, is_address, strict=True)
     )

@@ -17,10 +17,18 @@ from typing import Any, Protocol
 from cops_dagster.alerts.message import Message, for_slack, for_subject
 from cops_dagster.settings import Receiver as Configured
 from cops_dagster.settings import Settings
+from cops_dagster.stores import network
 
 SECONDS = 10
 """How long a receiver may take to answer."""
 SNS_BYTES_MAX = 250_000
+_SMTP = {
+    "SMTPAuthenticationError": "the login was refused",
+    "SMTPSenderRefused": "the sender was refused",
+    "SMTPConnectError": "the server takes no connection",
+    "SMTPHeloError": "the server refused the greeting",
+    "SMTPDataError": "the message was refused",
+}
 
 
 class NotAccepted(Exception):
@@ -135,7 +143,7 @@ def _post(configured: Configured, body: dict[str, Any], headers: dict[str, str])
         answer.close()
     except requests.RequestException as problem:
         # the text of the problem holds the address, which is a secret
-        raise NotAccepted(type(problem).__name__) from None
+        raise NotAccepted(network.why(problem)) from None
     if not 200 <= answer.status_code < 300:
         raise NotAccepted(f"HTTP {answer.status_code}", is_down=answer.status_code >= 500)
     return f"HTTP {answer.status_code}"
@@ -177,9 +185,10 @@ class Smtp:
         except smtplib.SMTPRecipientsRefused:
             raise NotAccepted("every recipient was refused") from None
         except smtplib.SMTPResponseException as problem:
-            raise NotAccepted(f"{type(problem).__name__} {problem.smtp_code}") from None
+            what = _SMTP.get(type(problem).__name__, "the server refused")
+            raise NotAccepted(f"{what} (SMTP {problem.smtp_code})") from None
         except (smtplib.SMTPException, OSError) as problem:
-            raise NotAccepted(type(problem).__name__) from None
+            raise NotAccepted(network.why(problem)) from None
         return f"accepted for {len(to.to) - len(refused)} of {len(to.to)} recipient(s)"
 
     def inspect(self) -> list[str]:
@@ -245,8 +254,8 @@ class Sns:
         ]
 
 
-def _aws(problem: Any) -> str:
-    """The code alone: a refused signature quotes the session token."""
-    answer = getattr(problem, "response", None) or {}  # a time-out has the attribute, and None in it
-    code = answer.get("Error", {}).get("Code")
-    return str(code or type(problem).__name__)[:80]
+def _aws(problem: Exception) -> str:
+    """Its meaning alone: a refused signature quotes the session token."""
+    from cops_dagster.stores.aws import meaning
+
+    return meaning(problem).found

@@ -27,12 +27,14 @@ def show(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import adjustments
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger import adjustments, months
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period) if period else None
-    with open_books(settings.current()).admin.read() as con:
+    with require_books(settings.current()).admin.read() as con:
+        if wanted:
+            months.require_known(con, wanted)
         found = adjustments.proposals(con, wanted)
     if json:
         output.as_json(
@@ -70,11 +72,11 @@ def propose(period: _Period, json: _Json = False) -> None:
     """Propose what a delivery that came after the close changed. Also done by `cops materialize`."""
     from cops_dagster import settings
     from cops_dagster.ledger import deliver, late
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
-    books = open_books(settings.current())
+    books = require_books(settings.current())
     deliver.look(books, wanted)
     _said(late.propose(books, wanted), str(wanted), as_json=json, nothing="nothing came late")
 
@@ -96,7 +98,7 @@ def move(
     from cops_dagster import settings
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import one_time
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -111,7 +113,7 @@ def move(
                 next_step="write it like --to acme=60 --to globex=40",
             ) from None  # fmt: skip
     made = one_time.propose(
-        open_books(settings.current()), wanted, bearer=bearer, shares=shares, reason=reason,
+        require_books(settings.current()), wanted, bearer=bearer, shares=shares, reason=reason,
         evidence_links=evidence, service=service, charge_class=charge_class,
     )  # fmt: skip
     _said(made, str(wanted), as_json=json, nothing="")
@@ -129,14 +131,14 @@ def note(
     """Note why a closed month differs from what was invoiced; no amount changes."""
     from cops_dagster import settings
     from cops_dagster.ledger import notes
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.money import amount
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
     exact = amount.to_decimal(amount.parse(amount_usd, subject="--amount-usd"))
     made = notes.note(
-        open_books(settings.current()), wanted, tenant_id=tenant, amount_usd=exact, reason=reason,
+        require_books(settings.current()), wanted, tenant_id=tenant, amount_usd=exact, reason=reason,
         evidence=evidence,
     )  # fmt: skip
     _said(made, str(wanted), as_json=json, nothing="")

@@ -27,10 +27,10 @@ def list_(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import watch
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
     configured = settings.current()
-    with open_books(configured).admin.read() as con:
+    with require_books(configured).admin.read() as con:
         found = watch.alerts(con, everything=everything)
         told = watch.told(con)
     if json:
@@ -70,9 +70,9 @@ def ack(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import watch
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
-    taken = watch.acknowledge(open_books(settings.current()), alert, note=note)
+    taken = watch.acknowledge(require_books(settings.current()), alert, note=note)
     output.told(
         json,
         {"alert": taken.fingerprint, "acked_by": taken.acked_by, "ack_expires_at": taken.ack_expires_at},
@@ -96,7 +96,7 @@ def silence(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import watch
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
     from cops_dagster.rules.alerts import RANK, Severity
 
@@ -106,7 +106,7 @@ def silence(
             next_step="name the gravest priority to keep back",
         )  # fmt: skip
     made = watch.silence(
-        open_books(settings.current()), rule=rule, period=Period.parse(period) if period else None,
+        require_books(settings.current()), rule=rule, period=Period.parse(period) if period else None,
         severity=cast("Severity", severity), hours=hours, reason=reason,
     )  # fmt: skip
     output.told(json, {"silence": made, "hours": hours}, f"silence {made} for {hours} h")
@@ -128,9 +128,9 @@ def try_out(
     else:
         output.table(
             "",
-            ["receiver", "kind", "accepted", "answer", "found out"],
-            [[one["receiver"], one["kind"], one["accepted"], one["answer"], "; ".join(one["found"])]
-             for one in found],
+            ["receiver", "kind", "", "answer", "what else is known"],
+            [[one["receiver"], one["kind"], "accepted" if one["accepted"] else "NOT accepted", one["answer"],
+              "; ".join(one["found"])] for one in found],
         )  # fmt: skip
     if not all(one["accepted"] for one in found):
         raise typer.Exit(1)
@@ -143,9 +143,9 @@ def tick(json: _Json = False) -> None:
     from cops_dagster.alerts import tick as act
     from cops_dagster.alerts.receivers import open_receivers
     from cops_dagster.cli import output
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
-    books = open_books(settings.current())
+    books = require_books(settings.current())
     done = act.tick(books, open_receivers(books.settings))
     output.told(
         json,

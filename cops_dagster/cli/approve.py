@@ -18,9 +18,9 @@ def approve(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import approve as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
-    books = open_books(settings.current())
+    books = require_books(settings.current())
     done = act.approve(books, subject, reason=reason)
     if done.subject_type == act.ADJUSTMENT and done.was_new:
         from cops_dagster.cli import runs

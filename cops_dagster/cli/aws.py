@@ -26,10 +26,10 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] 
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import crawl
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.stores.admin import now
 
-    seen = crawl.look(open_books(settings.current()), now())
+    seen = crawl.look(require_books(settings.current()), now())
     if seen is None:
         output.as_json({"crawler": None}) if json else output.say(
             "no crawler is set in [controls]; COPS needs none: it reads manifests"
@@ -57,9 +57,9 @@ def start(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] =
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import crawl
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
-    started = crawl.start(open_books(settings.current()))
+    started = crawl.start(require_books(settings.current()))
     output.told(json, {"started": started}, "started" if started else "it is running already")
 
 

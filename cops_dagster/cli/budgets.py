@@ -22,9 +22,9 @@ def refresh(json: _Json = False) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import budgets as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
-    done = act.refresh(open_books(settings.current()))
+    done = act.refresh(require_books(settings.current()))
     if json:
         output.as_json(
             {
@@ -48,10 +48,10 @@ def list_(json: _Json = False) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import budgets as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.stores import tables as t
 
-    with open_books(settings.current()).admin.read() as con:
+    with require_books(settings.current()).admin.read() as con:
         rows = [dict(row) for row in con.execute(sa.select(t.budget_master)).mappings()]
         aws = [
             dict(row)

@@ -15,10 +15,10 @@ def controls(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import controls as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.stores.admin import now
 
-    books = open_books(settings.current())
+    books = require_books(settings.current())
     if evaluate:
         act.evaluate(books)
     with books.admin.read() as con:

@@ -34,9 +34,9 @@ def demo(
             "E-DEMO-LINES", f"demo in {folder}", expected=f"{known} lines a month, as this home has",
             found=f"{lines} lines asked for", next_step="give the other demo its own COPS_HOME",
         )  # fmt: skip
+    books = open_books(configured)  # refused where it may not be made, before anything is written
     output.say(f"writing demo deliveries and inputs to {folder}")
     months = write_demo(folder, lines=lines)
-    books = open_books(configured)
     require_policy(books, is_run=True)
     load(books.admin, [folder / "inputs"], actor=books.actor)
     sweep.sweep(books)

@@ -8,7 +8,9 @@ import typer
 
 
 def doctor(
-    period: Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")],
+    period: Annotated[
+        str | None, typer.Argument(help="Billing month, YYYY-MM; the newest open one without it.")
+    ] = None,
     symptom: Annotated[
         str | None, typer.Option(help="What you see, such as no-alerts; then only what may cause it.")
     ] = None,
@@ -19,17 +21,25 @@ def doctor(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.errors import CopsError
     from cops_dagster.ledger import doctor as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
-    wanted = Period.parse(period)
-    found = act.diagnose(open_books(settings.current()), wanted, symptom)
+    wanted, current = Period.parse(period) if period else None, settings.current()
+    try:
+        books = require_books(current)
+        wanted = wanted or act.newest_open(books)
+        found = act.diagnose(books, wanted, symptom)
+    except CopsError as problem:
+        if problem.code not in act.HOME_IS_ILL:
+            raise
+        found = act.without_books(current, problem)
     if json:
         output.as_json([asdict(one) for one in found])
     else:
         output.table(
-            f"{wanted}{f', symptom {symptom}' if symptom else ''}",
+            f"{wanted or 'the home'}{f', symptom {symptom}' if symptom else ''}",
             ["", "step", "what", "found", "look closer", "next"],
             [[one.light, one.step, one.what, one.found, one.look, one.next_step] for one in found],
         )

@@ -26,18 +26,15 @@ def verify(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import evidence
-    from cops_dagster.ledger.books import existing_books
+    from cops_dagster.ledger import evidence, months
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period) if period else None
-    books = existing_books(settings.current())
-    if books is None:  # a fresh home would verify as ok, and a mistyped one with it
-        raise CopsError(
-            "E-EVIDENCE-MISSING", "the admin database", expected="a home that COPS has worked in",
-            found=f"nothing in {settings.current().home}", next_step="correct COPS_HOME or COPS_ADMIN_DB",
-        )  # fmt: skip
+    books = require_books(settings.current())  # a fresh home would verify as ok, and a mistyped one with it
+    if wanted:
+        with books.admin.read() as con:
+            months.require_known(con, wanted)
     with output.working("reading every object of the evidence"):
         found = evidence.verify(books, wanted)
     if json:

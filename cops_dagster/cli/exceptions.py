@@ -30,11 +30,13 @@ def list_(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import exceptions as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger import months
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
-    with open_books(settings.current()).admin.read() as con:
+    with require_books(settings.current()).admin.read() as con:
+        months.require_known(con, wanted)
         found = act.current(con, wanted, everything=everything)
     settled = [one for one in found if one.status == "resolved" and one.resolved_by == act.SETTLED_BY]
     shown = found if everything else [one for one in found if one not in settled]
@@ -72,9 +74,9 @@ def decide(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import exceptions as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
-    done = act.decide(open_books(settings.current()), exception_id, decision=decision, evidence=evidence)
+    done = act.decide(require_books(settings.current()), exception_id, decision=decision, evidence=evidence)
     if json:
         output.as_json({**asdict(done), "period": str(done.period)})
         return

@@ -26,7 +26,7 @@ def explain(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import explain as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     if (entry_id is None) == (tenant is None) or (tenant is not None and period is None):
@@ -34,7 +34,7 @@ def explain(
             "E-PARAM", "explain", expected="an entry id, or --tenant with --period", found="neither or both",
             next_step="write it like `cops explain --tenant acme --period 2025-09`",
         )  # fmt: skip
-    books = open_books(settings.current())
+    books = require_books(settings.current())
     if entry_id is not None:
         found = act.entry(books, entry_id)
         if json:

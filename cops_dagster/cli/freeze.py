@@ -20,16 +20,19 @@ def _group() -> None:
 def check(
     period: _Period, json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False
 ) -> None:
-    """Ask before issuing an invoice of a month: exit 0 when it may be issued, 1 when it is frozen."""
+    """Ask before issuing an invoice of a month: exit 0 if it may be issued, 1 if frozen, 2 if unknown."""
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import freeze as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger import months
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
-    with open_books(settings.current()).admin.read() as con:
+    with require_books(settings.current()).admin.read() as con:
         found = act.in_force(con, wanted)
+        if not found:  # whoever asks is let through by nothing but a month that these books know
+            months.require_known(con, wanted)
     if json:
         output.as_json(
             {
@@ -59,11 +62,15 @@ def release(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import freeze as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger import months
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
-    names = act.request_release(open_books(settings.current()), wanted, reason=reason, evidence=evidence)
+    books = require_books(settings.current())
+    with books.admin.read() as con:
+        months.require_known(con, wanted)
+    names = act.request_release(books, wanted, reason=reason, evidence=evidence)
     lines = [f"{wanted}: no freeze of this month is in force"] if not names else []
     for name in names:
         lines.append(f"{wanted}: release of {name} asked for; now a second person:")

@@ -20,8 +20,8 @@ def rebuild(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")]
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import sweep
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
     with output.working("projecting every published run"):
-        done = sweep.rebuild(open_books(settings.current()))
+        done = sweep.rebuild(require_books(settings.current()))
     output.told(json, {"runs": done}, f"Iceberg tables rebuilt from {done} published runs")

@@ -1,13 +1,9 @@
-"""Entry point of `cops`: the commands, and the one place where a coded error becomes an exit code.
+"""The commands of `cops`; how they start and end is in `cli/start.py`.
 
-Exit codes: 0 good, 1 a check or control failed, 2 bad input with a coded error. Start-up counts:
-nothing but Typer is imported here (`--help` in less than half a second).
+Start-up counts: nothing but Typer is imported here (`--help` in less than half a second).
 """
 
 from __future__ import annotations
-
-import gc
-import sys
 
 import typer
 
@@ -35,10 +31,10 @@ from cops_dagster.cli import (
     runs,
     setup,
     show,
+    start,
     statement,
     tags,
 )
-from cops_dagster.errors import CopsError
 
 app = typer.Typer(
     name="cops",
@@ -82,16 +78,8 @@ app.add_typer(tags.app, name="tags")
 
 
 def main() -> None:
-    """Runs a command; a refusal is printed with its code and ends with 2."""
-    # A command is a short process: collecting garbage while it imports took 15 % of its time (measured).
-    gc.set_threshold(100_000, 50, 50)
-    try:
-        app()
-    except CopsError as refusal:
-        from cops_dagster.cli.output import print_refusal
-
-        print_refusal(refusal)
-        sys.exit(2)
+    """Runs a command, for `python -m` and for scripts that were installed before `cli/start.py` was there."""
+    start.run(lambda: app)
 
 
 if __name__ == "__main__":

@@ -29,11 +29,14 @@ def show(
     """Show every move of a month: when, by whom, why."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import periods
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger import months, periods
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
-    moves = periods.history(open_books(settings.current()), Period.parse(period))
+    wanted, books = Period.parse(period), require_books(settings.current())
+    with books.admin.read() as con:
+        months.require_known(con, wanted)
+    moves = periods.history(books, wanted)
     if json:
         output.as_json(moves)
         return
@@ -75,11 +78,11 @@ def _mark(period: str, there: str, reason: str, evidence: str | None, json: bool
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import periods
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
-    moved = periods.mark(open_books(settings.current()), wanted, there, reason=reason, evidence=evidence)
+    moved = periods.mark(require_books(settings.current()), wanted, there, reason=reason, evidence=evidence)
     output.told(
         json,
         {"period": str(wanted), "state": there, "has_moved": moved},
@@ -97,13 +100,15 @@ def close(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import close as act
-    from cops_dagster.ledger import sweep
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger import months, sweep
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
     from cops_dagster.rules.periods import Requirement
 
     wanted = Period.parse(period)
-    books = open_books(settings.current())
+    books = require_books(settings.current())
+    with books.admin.read() as con:
+        months.require_known(con, wanted)
     if dry_run:
         found = act.readiness(books, wanted)
         _print(str(wanted), found, as_json=json)

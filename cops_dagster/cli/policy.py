@@ -30,11 +30,11 @@ def show(json: _Json = False) -> None:
     """Show the policy in force: every value, who adopted it and when, and the versions before."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.policy import nested, shown
     from cops_dagster.stores import policies
 
-    books = open_books(settings.current())
+    books = require_books(settings.current())
     with books.admin.read() as con:
         versions = policies.history(con)
     values = (versions[0].policy if versions else books.policy).values
@@ -71,10 +71,10 @@ def diff(file: _File = None, json: _Json = False) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import policy
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
     given, _ = _given(file)
-    found = policy.compare(open_books(settings.current()), given)
+    found = policy.compare(require_books(settings.current()), given)
     if json:
         output.as_json([asdict(one) for one in found])
     elif found:
@@ -97,10 +97,10 @@ def adopt(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import policy
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
     given, origin = _given(file)
-    done = policy.adopt(open_books(settings.current()), given, origin=origin, note=note)
+    done = policy.adopt(require_books(settings.current()), given, origin=origin, note=note)
     if json:
         changes = [asdict(one) for one in done.changes]
         output.as_json({"version": done.version, "was_new": done.wrote, "changes": changes})

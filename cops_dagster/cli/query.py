@@ -26,7 +26,7 @@ def sql(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import ask
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
     if (file is None) == (q is None):
         raise CopsError(
@@ -35,7 +35,7 @@ def sql(
         )  # fmt: skip
     text = q if q is not None else _read(file)
     answer = ask.ask(
-        open_books(settings.current()), text, ask.parameters(param or []), as_of=as_of, verify=verify
+        require_books(settings.current()), text, ask.parameters(param or []), as_of=as_of, verify=verify
     )
     if answer.hint:
         output.say(answer.hint)

@@ -16,9 +16,9 @@ def report(
     """Write the close report of a month: one page to read, mail or print, and its tables as CSV."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
     from cops_dagster.reports import close_report
 
-    files = close_report.write(open_books(settings.current()), Period.parse(period), out)
+    files = close_report.write(require_books(settings.current()), Period.parse(period), out)
     output.told(json, {"files": [str(file) for file in files]}, *map(str, files))

@@ -35,12 +35,12 @@ def check(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import rule_sets
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     month = Period.parse(period) if period else None
     try:
-        found = rule_sets.check(open_books(settings.current()), [path] if path else (), month)
+        found = rule_sets.check(require_books(settings.current()), [path] if path else (), month)
     except CopsError as refusal:
         if refusal.details.get("problems") and not json:
             _problems(refusal.details["problems"])
@@ -86,11 +86,11 @@ def explain(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import rule_effects
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.money import footing
     from cops_dagster.period import Period
 
-    found = rule_effects.explain(open_books(settings.current()), Period.parse(period))
+    found = rule_effects.explain(require_books(settings.current()), Period.parse(period))
     if json:
         output.as_json(asdict(found))
         return
@@ -155,11 +155,11 @@ def diff(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import rule_effects
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     month, wanted = Period.parse(period), rule_effects.other_set(other)
-    found = rule_effects.diff(open_books(settings.current()), month, wanted)
+    found = rule_effects.diff(require_books(settings.current()), month, wanted)
     if json:
         output.as_json(asdict(found))
         return

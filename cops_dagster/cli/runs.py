@@ -30,7 +30,7 @@ def allocate(
     from cops_dagster.cli import materialize
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import rule_date, sweep
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -41,7 +41,7 @@ def allocate(
             "E-PARAM", "--rules-as-of", expected="a day written YYYY-MM-DD", found=repr(rules_as_of),
             next_step="write it like --rules-as-of 2025-09-01",
         ) from None  # fmt: skip
-    books = open_books(settings.current())
+    books = require_books(settings.current())
     sweep.sweep(books)
     if day or note or evidence:
         rule_date.decide(books, wanted, day, note=note, evidence_links=evidence)
@@ -61,9 +61,9 @@ def reverse(
     from cops_dagster.cli import output
     from cops_dagster.ledger import reverse as act
     from cops_dagster.ledger import sweep
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
-    books = open_books(settings.current())
+    books = require_books(settings.current())
     sweep.sweep(books)
     done = act.reverse(books, run_id, reason=reason)
     settle(books, done.period)

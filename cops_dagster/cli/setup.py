@@ -30,10 +30,12 @@ def init(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.graph.launch import dagster_home
-    from cops_dagster.ledger import setup
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger import home, setup
+    from cops_dagster.ledger.books import existing_books, open_books
 
     current = settings.current()
+    if existing_books(current) is None and (refusal := home.torn(current)):
+        raise refusal  # before anything is asked or written
     asks = sys.stdin.isatty() and not json
     is_new = not CONFIG.is_file() and not current.cur
     given = _given(current, cur, actor, asks=asks, is_new=is_new)

@@ -24,11 +24,11 @@ def status(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import state
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period) if period else None
-    books = open_books(settings.current())
+    books = require_books(settings.current())
     if since is not None:
         if wanted is None:
             raise CopsError(
@@ -44,6 +44,9 @@ def status(
         output.as_json(found)
         return
     print_statuses(books, wanted)
+    if books.admin.only_reads:
+        ill = books.admin.only_reads
+        output.say(f"this home can only be read: {ill.code}: {ill.found}; next: {ill.next_step}")
     if wanted:
         _deliveries(books, wanted)
 
@@ -144,11 +147,15 @@ def runs(
     """List a month's runs in journal order, and the attempts that published nothing."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import state
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger import months, state
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
-    found = state.runs(open_books(settings.current()), Period.parse(period))
+    wanted, books = Period.parse(period), require_books(settings.current())
+    found = state.runs(books, wanted)
+    if not found:
+        with books.admin.read() as con:
+            months.require_known(con, wanted)
     if json:
         output.as_json(found)
         return

@@ -25,10 +25,10 @@ def statement(period: _Period, as_: _As = Format.table) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import statement as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
-    found = act.statement(open_books(settings.current()), Period.parse(period))
+    found = act.statement(require_books(settings.current()), Period.parse(period))
     if found.status in ("provisional", "failed"):
         output.say(f"{period} is {found.status}: these amounts may still change")
     if as_ is not Format.table:
@@ -65,11 +65,11 @@ def bridge(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import statement as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.money import footing
     from cops_dagster.period import Period
 
-    rows = act.bridge(open_books(settings.current()), Period.parse(period), tenant)
+    rows = act.bridge(require_books(settings.current()), Period.parse(period), tenant)
     if as_ is not Format.table:
         _plain(rows, as_)
         return

@@ -77,12 +77,11 @@ def active(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import active_tags, tag_files
-    from cops_dagster.ledger.books import existing_books, open_books
+    from cops_dagster.ledger.books import existing_books
 
     current = settings.current()
     tags = tag_files.cost_tags(file) if file else active_tags.listed()
-    # a home that the settings name may be made; the default one, in whatever folder this is, may not
-    books = open_books(current) if "home" in current.model_fields_set else existing_books(current)
+    books = existing_books(current)
     if books:
         active_tags.record(books, tags)
     found = active_tags.compare(tags, books.policy.tags if books else current.tags)

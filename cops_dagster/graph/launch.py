@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,11 @@ from cops_dagster.graph.partitions import first_period
 from cops_dagster.graph.resources import BY_COMMAND
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.stores import faults
 from cops_dagster.stores import tables as t
 
 _INSTANCE_FILE = "dagster.yaml"
+_STOPPED = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 # the run speaks through its event log; the terminal gets the outcome, in COPS' own words
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -67,21 +72,53 @@ def launch(books: Books, period: Period, select: list[str] | None) -> list[dict[
             next_step="see `make ui`, or leave --select out",
         )  # fmt: skip
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        result = definitions.resolve_job_def(JOB).execute_in_process(
-            partition_key=str(period),
-            instance=instance,
-            raise_on_error=False,
-            asset_selection=selection,
-            run_config=_QUIET,
-            tags={**BY_COMMAND, "cops/period": str(period)},
-        )
-        watching.observe(books, instance, result.dagster_run.run_id)
+        with _marked(instance, home, str(uuid.uuid4())) as run_id:
+            result = definitions.resolve_job_def(JOB).execute_in_process(
+                run_id=run_id,
+                partition_key=str(period),
+                instance=instance,
+                raise_on_error=False,
+                asset_selection=selection,
+                run_config=_QUIET,
+                tags={**BY_COMMAND, "cops/period": str(period)},
+            )
+            if _was_stopped(result):
+                raise KeyboardInterrupt
+        watching.observe(books, instance, run_id)
     failed = [
         _failed(evaluation) for evaluation in result.get_asset_check_evaluations() if not evaluation.passed
     ]
     if not result.success:
         _raise_refusal(result, failed, period)
     return failed
+
+
+@contextmanager
+def _marked(instance: dg.DagsterInstance, home: Path, run_id: str) -> Iterator[str]:
+    """However the run ends, Dagster does not believe that it goes on; a full disk is called one."""
+    try:
+        yield run_id
+    except BaseException as problem:
+        try:
+            run = instance.get_run_by_id(run_id)
+            if run is not None and not run.is_finished:
+                instance.report_run_canceled(run, "the command was stopped")
+        except Exception as another:  # noqa: BLE001  what stopped it, such as a full disk, may stop this too
+            problem.add_note(f"the Dagster run could not be marked: {type(another).__name__}")
+        if isinstance(problem, Exception) and (
+            known := faults.of(problem, f"Dagster's storage in {home}", home)
+        ):
+            raise known from problem
+        raise
+
+
+def _was_stopped(result: Any) -> bool:
+    """Ctrl-C within a step or between two; Dagster calls both a failure."""
+    return any(
+        event.is_failure and getattr(event.event_specific_data, "error", None)
+        and event.event_specific_data.error.cls_name in _STOPPED
+        for event in result.all_events
+    )  # fmt: skip
 
 
 def report(books: Books, period: Period) -> None:
@@ -117,36 +154,37 @@ def report(books: Books, period: Period) -> None:
 
 def _failed(evaluation: Any) -> dict[str, str]:
     figures = texts_of(evaluation)
+    refusal = CopsError.of_figures(figures)
     return {
         "check": evaluation.asset_check_key.name,
         "asset": evaluation.asset_key.to_user_string(),
         "severity": evaluation.severity.value,
-        "error_code": figures.get("error_code", ""),
-        "error": figures.get("error", ""),
+        "error_code": "",
+        "error": str(refusal or ""),
+        **(refusal.as_figures() if refusal else {}),
         "figures": ", ".join(f"{name} {value}" for name, value in figures.items()),
     }
 
 
+def _full(cause: str) -> CopsError | None:
+    """A step keeps its error as text: of Dagster's own storage or a library, a full disk looks like this."""
+    signs = ("No space left on device", "database or disk is full", "Disk quota exceeded")
+    found = next((line for line in cause.splitlines() if any(sign in line for sign in signs)), None)
+    return faults.full("the home", found.strip()[:300]) if found else None
+
+
 def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) -> None:
     for check in failed:
-        if check["error_code"]:
-            raise CopsError(
-                check["error_code"],
-                f"{check['asset']} of {period}",
-                expected=check["check"].replace("_", " "),
-                found=check["error"],
-                next_step="the month stays as it was; see docs/cur-ingestion.md",
-            )
+        refusal = CopsError.of_figures(check)
+        if refusal:
+            raise refusal
     for event in result.all_events:
         if event.is_step_failure:
-            data = event.step_failure_data
-            given = data.user_failure_data
-            if given and "error_code" in given.metadata:
-                raise CopsError(
-                    str(given.metadata["error_code"].value), f"{event.step_key} of {period}",
-                    expected="a run that can be published", found=str(given.description),
-                    next_step=str(given.metadata["next_step"].value),
-                )  # fmt: skip
+            given = event.step_failure_data.user_failure_data
+            texts = {name: str(one.value) for name, one in given.metadata.items()} if given else {}
+            refusal = CopsError.of_figures(texts)
+            if refusal:
+                raise refusal
     blocking = [check for check in failed if check["severity"] == "ERROR" and check["check"] in BLOCKING]
     if blocking:
         raise CopsError(
@@ -160,6 +198,9 @@ def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) ->
         for event in result.all_events
         if event.is_step_failure and event.step_failure_data.error
     ]
+    for cause in causes:
+        if known := _full(cause):
+            raise known
     raise CopsError(
         "E-INTERNAL", f"period {period}", expected="a run without an unforeseen error",
         found=(causes or ["no step said why"])[0][-2000:],

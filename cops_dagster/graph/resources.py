@@ -13,7 +13,9 @@ from pydantic import PrivateAttr
 
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.graph.schedules import EVALUATE_CONTROLS, REFRESH_BUDGETS
+from cops_dagster.ledger import home
+from cops_dagster.ledger.books import Books, open_books, require_books
 
 Outcome = TypeVar("Outcome")
 TRANSIENT = frozenset(
@@ -25,6 +27,8 @@ TRANSIENT = frozenset(
 """Refusals that may be gone a minute later without anybody doing anything."""
 RETRIES = 3
 WAIT_SECONDS = 60
+MEASURING = frozenset({REFRESH_BUDGETS, EVALUATE_CONTROLS})
+"""Jobs that the clock starts wherever Dagster runs."""
 BY_COMMAND = {"cops/cause": "command"}
 """Tags of a run whose outcome a person at a terminal waits for."""
 
@@ -35,10 +39,20 @@ class Ledger(dg.ConfigurableResource):
     _books: Books | None = PrivateAttr(default=None)
 
     def books(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Books:
-        """The open books, acting within the context's Dagster run."""
+        """The open books, acting within the context's Dagster run.
+
+        A month that is materialised may make the home; what measures by the clock finds one or refuses.
+        """
         if self._books is None:
-            self._books = open_books(settings.current())
+            opened = require_books if context.run.job_name in MEASURING else open_books
+            self._books = act(lambda: opened(settings.current()))
         return self._books.during(context.run.run_id)
+
+
+def no_home() -> dg.SkipReason:
+    """What a sensor says that finds no home: it watches one, and never makes it."""
+    refusal = home.missing(settings.current())
+    return dg.SkipReason(f"there is no home yet: {refusal.found}; next: {refusal.next_step}")
 
 
 def act(act: Callable[[], Outcome]) -> Outcome:
@@ -54,7 +68,7 @@ def act(act: Callable[[], Outcome]) -> Outcome:
             raise dg.RetryRequested(RETRIES, WAIT_SECONDS) from refusal
         raise dg.Failure(
             description=str(refusal),
-            metadata={"error_code": refusal.code, "next_step": refusal.next_step},
+            metadata=refusal.as_figures(),
             allow_retries=False,
         ) from refusal
 

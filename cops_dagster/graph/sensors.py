@@ -19,9 +19,10 @@ from cops_dagster import settings
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.partitions import newest_partition
+from cops_dagster.graph.resources import no_home
 from cops_dagster.graph.schedules import standing_still
 from cops_dagster.ledger import crawl, deliver, late, lock, sweep, work
-from cops_dagster.ledger.books import Books, existing_books, open_books
+from cops_dagster.ledger.books import Books, existing_books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -51,8 +52,10 @@ def sensors(
         description="New or restated deliveries in the report roots, folders and S3: a run for each month.",
     )
     def cur_manifests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        books = open_books(settings.current())
         try:
+            books = existing_books(settings.current())
+            if books is None:
+                return no_home()
             require_policy(books)
             lying = fingerprints(books)
         except CopsError as problem:
@@ -82,17 +85,15 @@ def sensors(
 
 def _told(act: Callable[[Books], str]) -> dg.SkipReason:
     """What an act on the books found; that there are none yet, or why it was refused, is an answer too."""
-    books = existing_books(settings.current())
-    if books is None:
-        return dg.SkipReason("there is no home yet")
     try:
-        return dg.SkipReason(act(books))
+        books = existing_books(settings.current())
+        return no_home() if books is None else dg.SkipReason(act(books))
     except CopsError as problem:
         return _refused(problem)
 
 
 def _refused(problem: CopsError) -> dg.SkipReason:
-    return dg.SkipReason(f"{problem.code}: {problem.found}; next: {problem.next_step}")
+    return dg.SkipReason(str(problem))
 
 
 def swept(books: Books) -> str:
@@ -293,7 +294,7 @@ def open_periods(
     def schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         books = existing_books(settings.current())
         if books is None:
-            return dg.SkipReason("there is no home yet")
+            return no_home()
         if (still := standing_still()) is not None:
             return still
         offered, newest = set(periods.get_partition_keys()), newest_partition(periods)

@@ -17,8 +17,9 @@ from cops_dagster import settings
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.graph.figures import texts_of
+from cops_dagster.graph.resources import no_home
 from cops_dagster.ledger import lock, watch
-from cops_dagster.ledger.books import Books, existing_books, open_books
+from cops_dagster.ledger.books import Books, existing_books
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
 from cops_dagster.rules.alerts import Observation
@@ -100,16 +101,16 @@ def sensors() -> list[dg.SensorDefinition]:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Failed and recovered checks of every successful run become alerts; sends what is due.",
     )
-    def check_alerts(context: dg.RunStatusSensorContext) -> None:
-        _hear(context)
+    def check_alerts(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
+        return _hear(context)
 
     @dg.run_failure_sensor(
         name="failed_run_alerts",
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Failed runs, and the checks that they got to, become alerts; sends what is due.",
     )
-    def failed_run_alerts(context: dg.RunFailureSensorContext) -> None:
-        _hear(context)
+    def failed_run_alerts(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+        return _hear(context)
 
     @dg.sensor(
         name="send_alerts",
@@ -120,7 +121,7 @@ def sensors() -> list[dg.SensorDefinition]:
     def send_alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         books = existing_books(settings.current())
         if books is None:
-            return dg.SkipReason("there is no home yet")
+            return no_home()
         done = tick(books, open_receivers(books.settings))
         if done.busy:
             return dg.SkipReason("another tick is running")
@@ -129,7 +130,10 @@ def sensors() -> list[dg.SensorDefinition]:
     return [check_alerts, failed_run_alerts, send_alerts]
 
 
-def _hear(context: dg.RunStatusSensorContext) -> None:
-    books = open_books(settings.current())
+def _hear(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
+    books = existing_books(settings.current())
+    if books is None:
+        return no_home()
     observe(books, context.instance, context.dagster_run.run_id)
     tick(books, open_receivers(books.settings))
+    return None

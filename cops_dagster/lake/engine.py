@@ -20,7 +20,9 @@ from sqlglot import exp
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
+from cops_dagster.stores import faults
 
+_FULL = ("No space left", "Disk quota exceeded", "Could not write all bytes")
 Value = str | int | bool | date | datetime | Decimal | None
 Row = tuple[Any, ...]
 
@@ -97,6 +99,10 @@ class Engine:
             columns, rows = self._execute(sql, used)
         except duckdb.Error as problem:
             raise _coded(problem) from problem
+        except RuntimeError as problem:
+            if "Query interrupted" in str(problem):  # what DuckDB makes of a signal's handler that raised
+                raise KeyboardInterrupt from None
+            raise
         return Rows(tuple(columns), rows)
 
     def table(self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Row]) -> None:
@@ -180,10 +186,8 @@ def _coded(problem: duckdb.Error) -> CopsError:
             "E-RESOURCE", "query", expected="files of a size that fits the delivery", found=first,
             next_step="look at the delivered files: their content is far larger than they are",
         )  # fmt: skip
-    if "No space left" in text:
-        return CopsError(
-            "E-DISK", "query", expected="room on the disk", found=first, next_step="free disk and run again"
-        )
+    if any(sign in text for sign in _FULL):
+        return faults.full("query", first)
     return CopsError(
         "E-SQL", "query", expected="a statement the engine can run", found=first,
         next_step="correct the query; `cops sql` names tables and columns with information_schema",

@@ -29,6 +29,7 @@ def mend(path: Path, target: Path, *, subject: str) -> Path:
             capture_output=True,
             timeout=_SECONDS_MAX,
             check=False,
+            start_new_session=True,  # see `lake/reader.py`
         )
         how = "" if done.returncode == 0 else f"exit code {done.returncode}"
     except subprocess.TimeoutExpired:

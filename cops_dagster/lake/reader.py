@@ -43,6 +43,7 @@ class Reader(Engine):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # a reader that Ctrl-C reached would look like one that crashed
         )
         self._send(
             {
@@ -57,6 +58,13 @@ class Reader(Engine):
     def pid(self) -> int:
         """The child's process id."""
         return self._process.pid
+
+    def __exit__(self, *raised: object) -> None:
+        if (
+            raised[1:] and isinstance(raised[1], BaseException) and not isinstance(raised[1], Exception)
+        ):  # stopped: what it reads is not waited for
+            self._process.kill()
+        self.close()
 
     def close(self) -> None:
         """Ends the child."""

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError
 
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import home as homes
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
 from cops_dagster.settings import Settings
-from cops_dagster.stores import policies
-from cops_dagster.stores.admin import Admin, open_admin
+from cops_dagster.stores import faults, policies
+from cops_dagster.stores.admin import Admin, find_admin, open_admin
 from cops_dagster.stores.policies import Adopted
 from cops_dagster.stores.volume import Volume, open_volume
 
@@ -98,9 +99,13 @@ class Books:
     def _spill(self) -> Iterator[Path]:
         # a folder of its own: the engine may read all of it, whatever it is locked down to
         place = self.settings.home / "spill"
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place) as spill:
-            yield Path(spill)
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            spill = tempfile.TemporaryDirectory(dir=place)
+        except OSError:  # a home that can only be read is read all the same
+            spill = tempfile.TemporaryDirectory(prefix="cops-spill-")
+        with spill as folder:
+            yield Path(folder)
 
     def namespace(self, engine: Engine, con: sa.Connection, period: Period | None = None) -> Namespace:
         """The SQL namespace of one period (or all), digests verified as the pipeline must."""
@@ -120,17 +125,39 @@ class Books:
 
 
 def open_books(settings: Settings) -> Books:
-    """Opens (and on first use creates) the home."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    """Opens the home; makes it where there is none. Only what may make a home calls this.
+
+    Raises:
+        CopsError: `E-HOME-TORN` for lake or evidence without their database; what `open_admin` raises.
+    """
+    books = existing_books(settings)
+    if books is not None:
+        return books
+    if refusal := homes.torn(settings):
+        raise refusal
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise faults.of_disk(problem, str(settings.home)) or CopsError(
+            "E-HOME", f"home {settings.home}", expected="a folder", found=str(problem.strerror),
+            next_step="correct COPS_HOME",
+        ) from None  # fmt: skip
     return Books(open_admin(settings.admin_url), settings)
 
 
 def existing_books(settings: Settings) -> Books | None:
     """The books if there is a home already; never makes one."""
-    try:
-        url = sa.make_url(settings.admin_url)
-    except ArgumentError:
-        return open_books(settings)  # which refuses it
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
-        return None
-    return open_books(settings)
+    admin = find_admin(settings.admin_url)
+    return Books(admin, settings) if admin else None
+
+
+def require_books(settings: Settings) -> Books:
+    """The books of a home that is there; a mistyped or unmounted one must not look like an empty one.
+
+    Raises:
+        CopsError: `E-HOME`, `E-HOME-TORN`.
+    """
+    books = existing_books(settings)
+    if books is None:
+        raise homes.missing(settings)
+    return books

@@ -23,6 +23,7 @@ from cops_dagster.ledger.first_sight import UNPRICED, Sight, first_sight
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.rules import holding
+from cops_dagster.settings import s3_meant
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -81,6 +82,12 @@ def folder_of(books: Books, root: str) -> stored.Folder:
 
 def fetched(books: Books, root: str, period: Period | None = None) -> None:
     """Brings the manifests of a root in S3, and the files of one month, into the home."""
+    right = s3_meant(root)
+    if right:
+        raise CopsError(
+            "E-SOURCE-UNKNOWN", f"report root {root}", expected="a folder or s3://bucket/prefix",
+            found="another writing of a place in S3", next_step=f"correct COPS_CUR: write {right}",
+        )  # fmt: skip
     if root.startswith("s3://"):
         from cops_dagster.stores import s3_reports
 

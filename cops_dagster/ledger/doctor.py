@@ -6,6 +6,7 @@ changes anything. Does not belong here: what to do about a finding (`rules/diagn
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -21,6 +22,7 @@ from cops_dagster.ledger import (
     judge_delivery,
     lock,
     mapped_tags,
+    months,
     policy,
     recon_log,
     reconcile,
@@ -34,8 +36,59 @@ from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
 from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.stores.objects import open_objects
+
+HOME_IS_ILL = frozenset(
+    {"E-DB-CORRUPT", "E-DB-IO", "E-DB-READONLY", "E-DB-UNREACHABLE", "E-DISK", "E-DISK-IO", "E-DISK-READONLY",
+     "E-HOME-TORN"}
+)  # fmt: skip
+"""Refusals of books that cannot be opened, though there is a home: what does not need them is asked."""
+
+
+def newest_open(books: Books) -> Period:
+    """The newest month that is not closed; of books that are closed throughout, the newest.
+
+    Raises:
+        CopsError: `E-PERIOD-UNKNOWN` when they know none.
+    """
+    with books.admin.read() as con:
+        there = months.known(con)
+        open_ = [period for period in there if not lock.is_sealed(con, period)]
+    if not there:
+        raise CopsError(
+            "E-PERIOD-UNKNOWN", "doctor", expected="a month of the books", found="none yet",
+            next_step="run `cops materialize PERIOD`",
+        )  # fmt: skip
+    return max(open_ or there)
+
+
+def without_books(settings: Settings, problem: CopsError) -> list[Finding]:
+    """What can be found out about a home whose admin database cannot be opened; nothing is written."""
+    found = [_refused("home", problem)]
+    home = settings.home if settings.home.is_dir() else settings.home.parent
+    free = shutil.disk_usage(home)
+    is_full = free.free < _LEAST_FREE
+    found.append(
+        Finding(
+            "home", "red" if is_full else "green", "the disk is full" if is_full else "the disk has room",
+            f"{free.free:,} of {free.total:,} bytes are free", f"df {home}", "free disk" if is_full else "",
+        )
+    )  # fmt: skip
+    files = sum(1 for _ in settings.lake_root.glob("*/*/*/*.parquet"))
+    found.append(Finding("home", "green" if files else "unknown", "lake", f"{files} file(s) in the home"))
+    try:
+        anchors = len(open_objects(settings.evidence_uri).anchors())
+        there = f"{settings.evidence_uri}: {anchors} anchor(s)"
+        found.append(Finding("home", "green" if anchors else "unknown", "evidence", there))
+    except CopsError as other:
+        found.append(_refused("home", other))
+    return found
+
+
+_LEAST_FREE = 1 << 20
 
 
 def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[Finding]:
@@ -50,6 +103,8 @@ def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[F
             next_step="take one of these, or leave --symptom out",
         )  # fmt: skip
     found = _settings(books)
+    if books.admin.only_reads:
+        found.insert(0, _refused("home", books.admin.only_reads))
     for step in SYMPTOMS[symptom] if symptom else STEPS:
         try:
             found += _STEPS[step](books, period)

@@ -221,8 +221,9 @@ def verify(books: Books, period: Period | None = None) -> Verification:
     try:
         with books.admin.read() as con:
             recorded = _recorded(con, period)
-    except (DBAPIError, ValueError) as problem:
-        found = Finding(0, "entries", "rows that can be read", type(problem).__name__, "incomplete")
+    except (CopsError, DBAPIError, ValueError) as problem:
+        said = problem.code if isinstance(problem, CopsError) else type(problem).__name__
+        found = Finding(0, "entries", "rows that can be read", said, "incomplete")
         return Verification("incomplete", 0, 0, [*findings, found])
     rows = recorded.rows
     findings += [*_chain(rows, recorded.heads), *_anchored(rows, anchors), *_sealed(recorded, at)]

@@ -129,10 +129,9 @@ def _run(
             also=lambda con: _finished(con, log_seq, "succeeded", staging=staging),
         )  # fmt: skip
     except BaseException as problem:
-        if isinstance(problem, Exception):
-            status = "skipped" if isinstance(problem, Superseded) else "failed"
-            with books.admin.write() as con:
-                _finished(con, log_seq, status, problem=problem)
+        status = "skipped" if isinstance(problem, Superseded) else "failed"
+        with books.admin.write() as con:
+            _finished(con, log_seq, status, problem=problem)
         raise
 
 
@@ -440,7 +439,7 @@ def _finished(
     status: str,
     *,
     staging: Staging | None = None,
-    problem: Exception | None = None,
+    problem: BaseException | None = None,
 ) -> None:
     values: dict[str, object] = {"status": status, "finished_at": now()}
     if staging:
@@ -452,7 +451,11 @@ def _finished(
         }  # fmt: skip
     if problem:
         values |= {
-            "error_code": problem.code if isinstance(problem, CopsError) else "E-INTERNAL",
+            "error_code": problem.code
+            if isinstance(problem, CopsError)
+            else "E-INTERNAL"
+            if isinstance(problem, Exception)
+            else "E-INTERRUPTED",
             "error_detail": str(problem),
         }
     con.execute(

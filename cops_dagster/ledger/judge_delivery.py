@@ -22,7 +22,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.rules import deliveries, verdicts
 from cops_dagster.rules.deliveries import Profile
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.rules.verdicts import Figure, Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -107,14 +107,8 @@ def _before(con: sa.Connection, row: Any) -> Profile | None:
 def _refused(check: str, refusals: Sequence[CopsError]) -> Verdict:
     if not refusals:
         return Verdict(check, True, "ERROR", {"refused_deliveries": 0}, blocking=True)
-    first = refusals[0]
-    return Verdict(
-        check,
-        False,
-        "ERROR",
-        {"refused_deliveries": len(refusals), "error_code": first.code, "error": str(first)},
-        blocking=True,
-    )
+    figures: dict[str, Figure] = {"refused_deliveries": len(refusals), **refusals[0].as_figures()}
+    return Verdict(check, False, "ERROR", figures, blocking=True)
 
 
 def _delivered_within_48h(period: Period, delivered_at: datetime | None) -> Verdict:

@@ -52,15 +52,15 @@ def replay(home: Path, objects: Objects, period: Period) -> Replayed:
     """Replays a closed month from the evidence store alone.
 
     Args:
-        home: a folder to work in; what is made there is removed again.
+        home: a folder to work in, if it is there; what is made in it is removed again.
 
     Raises:
         CopsError: `E-EVIDENCE-…` for objects that are missing or not what was stored.
     """
     sealed = json.loads(objects.get(objects.named(seal.name_of(period))))
     inputs = json.loads(objects.get(sealed["head_inputs_key"]))
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home, prefix="replay-") as folder:
+    place = home if home.is_dir() else None  # evidence in S3 needs no home, and none is made for it
+    with tempfile.TemporaryDirectory(dir=place, prefix="replay-") as folder:
         given = []
         for number, delivery in enumerate(sealed["deliveries"], start=1):
             place = Path(folder) / "kept" / str(number)

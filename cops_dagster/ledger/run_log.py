@@ -46,9 +46,11 @@ def logged(books: Books, trying: Attempt, period: Period, run: Run) -> Iterator[
     _started(books, trying, period, run)
     try:
         yield
-    except Exception as problem:
+    except BaseException as problem:
         status = "refused" if isinstance(problem, (CopsError, Superseded)) else "failed"
         code = problem.code if isinstance(problem, CopsError) else type(problem).__name__
+        if not isinstance(problem, Exception):
+            code = "E-INTERRUPTED"
         with books.admin.write() as con:
             _finish(con, trying, {"status": status, "error_code": code, "error_detail": str(problem)})
         raise

@@ -106,7 +106,7 @@ def elsewhere(books: Books, con: sa.Connection, period: Period) -> tuple[str, in
     done = subprocess.run(
         [sys.executable, "-m", "cops_dagster.ledger.seal_child"],
         input=json.dumps({"tables": list(SEALED), "files": files, "columns": columns}),
-        capture_output=True, text=True, check=False,
+        capture_output=True, text=True, check=False, start_new_session=True,
     )  # fmt: skip
     if done.returncode != 0:
         raise CopsError(

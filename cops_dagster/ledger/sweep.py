@@ -20,6 +20,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.tables import LAKE_TABLES
 from cops_dagster.ledger.attempt import is_dead
 from cops_dagster.ledger.books import Books
+from cops_dagster.stores import faults
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -71,6 +72,8 @@ def project(books: Books) -> int:
             try:
                 iceberg.project(catalog, commit)
             except Exception as problem:
+                if fault := faults.of(problem, "the Iceberg tables"):
+                    raise fault from problem
                 _mark(books, commit.journal_seq, error=f"{type(problem).__name__}: {problem}")
                 raise CopsError(
                     "E-PROJECTION",

@@ -15,7 +15,7 @@ from cops_dagster.money import amount
 from cops_dagster.rules.verdicts import Verdict
 
 Light = Literal["green", "amber", "red", "unknown"]
-Step = Literal["scope", "freshness", "tags", "allocation", "invoices", "snapshot", "alerts"]
+Step = Literal["home", "scope", "freshness", "tags", "allocation", "invoices", "snapshot", "alerts"]
 
 STEPS: tuple[Step, ...] = ("scope", "freshness", "tags", "allocation", "invoices", "snapshot")
 """The playbook's quick diagnostic path, in its order."""
@@ -172,13 +172,16 @@ def of_verdict(step: Step, verdict: Verdict, period: str) -> Finding:
     figures = [
         f"{name} {_short(name, value)}"
         for name, value in verdict.figures.items()
-        if value not in ("", [], None)
+        if value not in ("", [], None) and name not in ("next_step", "details")
     ]
     recovery = RECOVERY.get(verdict.check, _DELIVERY)
+    command, said = recovery.command, verdict.figures.get("next_step")
+    if said:  # the refusal's own way out, with its ids; AWS may also deliver again
+        command = f"{said}; or {command}" if recovery is _DELIVERY else str(said)
     return Finding(
-        step, light, verdict.check.replace("_", " "), ", ".join(figures[:4]),
+        step, light, verdict.check.replace("_", " "), ", ".join(figures[:5]),
         recovery.look.replace("{P}", period),
-        "" if light in ("green", "unknown") else recovery.command.replace("{P}", period),
+        "" if light in ("green", "unknown") else command.replace("{P}", period),
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """The admin database: one engine, two kinds of transaction, migrations on first use.
 
 Belongs here: opening, locking, transactions, and the check that database and code fit together.
-Does not belong here: tables (`stores/tables.py`), their history (`stores/migrations`), any query.
+Does not belong here: tables (`stores/tables.py`), their history (`stores/migrations`), any query, what a
+failing database means (`stores/faults.py`).
 
 Both dialects promise the same. `read()` is a snapshot that cannot write; `write()` is the only writer
 from its first statement on, so what it reads stays true until it commits.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +20,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from cops_dagster.errors import CopsError
+from cops_dagster.stores import faults
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every migration, oldest first. Kept here as well as in `migrations/versions`, because to read them
@@ -43,17 +47,21 @@ _in_process = threading.Lock()  # Alembic keeps its context in module globals
 
 @dataclass(frozen=True)
 class Admin:
-    """An open admin database. `shown` is its URL without the password, for messages."""
+    """An open admin database. `shown` is its URL without the password, for messages.
+
+    `only_reads` is why it takes no writes, where that showed when it was opened.
+    """
 
     engine: sa.Engine
     shown: str
+    only_reads: CopsError | None = None
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state of the database throughout and cannot change it.
 
         Raises:
-            CopsError: `E-DB-UNREACHABLE`.
+            CopsError: `E-DB-UNREACHABLE`, `E-DB-CORRUPT`, `E-DB-IO`, `E-DISK`.
         """
         with self._connected() as con:
             if self.engine.dialect.name == "postgresql":
@@ -66,8 +74,11 @@ class Admin:
         """A transaction that holds the write lock from its start: all of it is written, or nothing.
 
         Raises:
-            CopsError: `E-DB-BUSY` when another writer kept the lock for 30 s; `E-DB-UNREACHABLE`.
+            CopsError: `E-DB-BUSY` when another writer kept the lock for 30 s; `E-DB-READONLY`, and what
+                `read` raises.
         """
+        if self.only_reads:
+            raise self.only_reads
         with self._connected() as con:
             con.execution_options(cops_write=True)
             try:
@@ -75,8 +86,8 @@ class Admin:
                 if self.engine.dialect.name == "postgresql":
                     con.exec_driver_sql(f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}")
                     con.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_KEY)))
-            except DBAPIError as problem:
-                raise self._no_lock(problem) from None
+            except CopsError as refusal:
+                raise refusal from None
             with transaction:
                 yield con
 
@@ -88,31 +99,13 @@ class Admin:
     def _connected(self) -> Iterator[sa.Connection]:
         try:
             con = self.engine.connect()
+        except CopsError as refusal:
+            raise refusal from None  # what the driver said may hold more than a message should
         except (DBAPIError, OSError) as problem:
-            raise self._unreachable(problem) from None
+            found = without_password(_first_line(problem), self.engine.url)
+            raise faults.unreachable(f"admin database {self.shown}", found) from None
         with con:
             yield con
-
-    def _no_lock(self, problem: DBAPIError) -> CopsError:
-        # SQLite says so in words only; 55P03 is PostgreSQL's lock_not_available
-        if "locked" not in str(problem.orig) and getattr(problem.orig, "pgcode", None) != "55P03":
-            return self._unreachable(problem)
-        return CopsError(
-            "E-DB-BUSY",
-            f"admin database {self.shown}",
-            expected=f"the write lock within {BUSY_SECONDS:g} s",
-            found=_first_line(problem),
-            next_step="wait until the other COPS process is done, then try again",
-        )
-
-    def _unreachable(self, problem: Exception) -> CopsError:
-        return CopsError(
-            "E-DB-UNREACHABLE",
-            f"admin database {self.shown}",
-            expected="a database that accepts connections and writes",
-            found=_without_password(_first_line(problem), self.engine.url),
-            next_step="check COPS_ADMIN_DB, and that the database runs and can be written to",
-        )
 
 
 def now() -> datetime:
@@ -126,38 +119,114 @@ def open_admin(url: str) -> Admin:
     Any number of processes may open a fresh home at once: one migrates, the others wait for it.
 
     Raises:
-        CopsError: `E-DB-URL`, `E-DB-UNREACHABLE`, or `E-DB-VERSION` when the database was made by a
-            newer COPS.
+        CopsError: `E-DB-URL`, `E-DB-UNREACHABLE`, `E-DB-CORRUPT`, `E-DB-READONLY`, `E-DISK`, or
+            `E-DB-VERSION` when the database was made by a newer COPS.
     """
     parsed = _parsed(url)
-    file = Path(parsed.database or "").absolute() if parsed.get_backend_name() == "sqlite" else None
-    admin = Admin(_engine(parsed), parsed.set(query={}).render_as_string(hide_password=True))
+    admin = _admin(parsed)
+    file = _file(parsed)
     if file is None:
-        with admin.read() as con:
-            current = _is_current(con, admin.shown)
-        if not current:
+        if _version(admin) != HEAD:
             _migrate(admin)
         return admin
-    try:
+    with _disk(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        current = file.exists() and file.stat().st_size > 0 and _sqlite_is_current(admin)
-        if not current:
-            with _locked(file.with_name(file.name + ".lock")):
-                # WAL is a property of the file and cannot be switched on while others read, so it is
-                # set here, under the lock, and not on each connection.
-                with admin._connected() as con:
-                    driver: Any = con.connection.driver_connection
-                    driver.execute("PRAGMA journal_mode = WAL")
-                _migrate(admin)
+        if file.exists() and file.stat().st_size > 0:
+            admin, version, mode = _looked_at(admin, parsed, file)
+            if version == HEAD and (mode == "wal" or admin.only_reads):
+                return admin
+        if admin.only_reads:
+            raise admin.only_reads
+        _bring_up_to_date(admin, file)
+    return admin
+
+
+def find_admin(url: str) -> Admin | None:
+    """Opens the admin database if there is one, brought up to date; never makes one.
+
+    Raises:
+        CopsError: see `open_admin`.
+    """
+    parsed = _parsed(url)
+    admin, file, mode = _admin(parsed), _file(parsed), "wal"
+    if file is None:
+        version = _version(admin)
+    else:
+        with _disk(file):
+            if not file.is_file() or file.stat().st_size == 0:
+                return None
+            admin, version, mode = _looked_at(admin, parsed, file)
+    if version == HEAD and (mode == "wal" or admin.only_reads):
+        return admin
+    admin.close()
+    return open_admin(url) if version else None
+
+
+def _looked_at(admin: Admin, parsed: sa.URL, file: Path) -> tuple[Admin, str | None, str]:
+    """The database as it can be opened, its version and its journal mode.
+
+    Where no file can be made beside it (a read-only mount, a full disk), it is read as it lies: SQLite needs
+    two files beside one in WAL mode, even to read. Not while a log lies there: it holds what was committed.
+    """
+    try:
+        return admin, *_state(admin)
+    except CopsError as refusal:
+        log = file.with_name(file.name + "-wal")
+        if refusal.code not in ("E-DISK", "E-DB-READONLY", "E-DB-UNREACHABLE", "E-DB-IO") or (
+            log.exists() and log.stat().st_size > 0
+        ):
+            raise
+        admin.close()
+        as_it_lies = parsed.set(
+            database=f"file:{quote(str(file))}", query={"mode": "ro", "immutable": "1", "uri": "true"}
+        )
+        reads = Admin(_engine(as_it_lies, f"admin database {admin.shown}", file), admin.shown, refusal)
+        try:
+            return reads, *_state(reads)
+        except CopsError as second:
+            raise second if second.code == "E-DB-CORRUPT" else refusal from None
+
+
+def _state(admin: Admin) -> tuple[str | None, str]:
+    with admin.read() as con:
+        return _version_in(con, admin.shown), str(con.exec_driver_sql("PRAGMA journal_mode").scalar())
+
+
+def _bring_up_to_date(admin: Admin, file: Path) -> None:
+    with _locked(file.with_name(file.name + ".lock")):
+        # WAL is a property of the file and cannot be switched on while others read, so it is
+        # set here, under the lock, and not on each connection.
+        with admin._connected() as con:
+            driver: Any = con.connection.driver_connection
+            try:
+                driver.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.Error as problem:
+                raise faults.of(problem, f"admin database {admin.shown}", file) or problem from None
+        _migrate(admin)
+
+
+@contextmanager
+def _disk(file: Path) -> Iterator[None]:
+    """What the file system refuses while a database file is opened, as coded errors."""
+    try:
+        yield
     except OSError as problem:
-        raise CopsError(
+        raise faults.of_disk(problem, str(file)) or CopsError(
             "E-DB-UNREACHABLE",
             f"admin database {file}",
             expected="a folder that can be written to",
             found=str(problem.strerror),
             next_step="check COPS_HOME and the rights on it",
         ) from None
-    return admin
+
+
+def _admin(parsed: sa.URL) -> Admin:
+    shown = parsed.set(query={}).render_as_string(hide_password=True)
+    return Admin(_engine(parsed, f"admin database {shown}", _file(parsed)), shown)
+
+
+def _file(parsed: sa.URL) -> Path | None:
+    return Path(parsed.database or "").absolute() if parsed.get_backend_name() == "sqlite" else None
 
 
 def _parsed(url: str) -> sa.URL:
@@ -183,16 +252,31 @@ def _url_refused(found: str) -> CopsError:
     )
 
 
-def _engine(url: sa.URL) -> sa.Engine:
-    if url.get_backend_name() == "sqlite":
-        engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-        sa.event.listen(engine, "connect", _sqlite_connected)
-        sa.event.listen(engine, "begin", _sqlite_begin)
-        return engine
+def _engine(url: sa.URL, subject: str, file: Path | None) -> sa.Engine:
     try:
-        return sa.create_engine(url, pool_pre_ping=True)
+        if file is None:
+            engine = sa.create_engine(url, pool_pre_ping=True)
+        else:
+            engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     except ImportError:
         raise _url_refused(f"driver {url.get_driver_name()}, which is not installed") from None
+    if file is not None:
+        sa.event.listen(engine, "connect", _sqlite_connected)
+        sa.event.listen(engine, "begin", _sqlite_begin)
+
+    def said(context: sa.ExceptionContext) -> CopsError | None:
+        """Connecting, beginning, executing, committing: every error of the driver passes here."""
+        if context.is_pre_ping:
+            return None  # the pool asks whether a connection is still good, and makes another
+        con = context.connection
+        writes = con is None or con.get_execution_options().get("cops_write", False)
+        found = faults.of(context.original_exception, subject, file, writes=writes)
+        if found:
+            found.found = without_password(found.found, url)
+        return found
+
+    sa.event.listen(engine, "handle_error", said, retval=True)
+    return engine
 
 
 def _sqlite_connected(driver: Any, _record: object) -> None:
@@ -221,15 +305,15 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(handle)  # which also unlocks; the file stays, since to delete it would race
 
 
-def _sqlite_is_current(admin: Admin) -> bool:
+def _version(admin: Admin) -> str | None:
     with admin.read() as con:
-        return _is_current(con, admin.shown) and con.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        return _version_in(con, admin.shown)
 
 
-def _is_current(con: sa.Connection, shown: str) -> bool:
-    """Whether the database is at `HEAD`. Raises `E-DB-VERSION` when the code does not know its version."""
+def _version_in(con: sa.Connection, shown: str) -> str | None:
+    """The database's version, if it has one. Raises `E-DB-VERSION` when the code does not know it."""
     if not sa.inspect(con).has_table(VERSION_TABLE):
-        return False
+        return None
     table = sa.table(VERSION_TABLE, sa.column("version_num"))
     version = con.execute(sa.select(table.c.version_num)).scalar()
     if version not in REVISIONS:
@@ -240,12 +324,12 @@ def _is_current(con: sa.Connection, shown: str) -> bool:
             found=f"version {version}, made by a newer COPS",
             next_step="upgrade COPS, or open the backup made before the upgrade",
         )
-    return bool(version == HEAD)
+    return str(version)
 
 
 def _migrate(admin: Admin) -> None:
     with _in_process, admin.write() as con:
-        if _is_current(con, admin.shown):
+        if _version_in(con, admin.shown) == HEAD:
             return  # another process was faster
         from alembic import command
         from alembic.config import Config
@@ -261,5 +345,9 @@ def _first_line(problem: Exception) -> str:
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
 
 
-def _without_password(text: str, url: sa.URL) -> str:
-    return text.replace(str(url.password), "***") if url.password else text
+def without_password(text: str, url: sa.URL) -> str:
+    """A message of the driver without the password of its URL; a short one is hidden where it is one."""
+    password = str(url.password or "")
+    if len(password) < 4:
+        return text.replace(f":{password}@", ":***@").replace(f"password={password}", "password=***")
+    return text.replace(password, "***")

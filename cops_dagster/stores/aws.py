@@ -6,6 +6,7 @@ no text of AWS enters a message, since a refused signature quotes the session to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cops_dagster.errors import CopsError
+from cops_dagster.stores import network
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -20,16 +22,106 @@ if TYPE_CHECKING:
 ATTEMPTS = 4
 """Tries of each call, with botocore's growing pauses in between."""
 
-_DENIED = (
-    "AccessDenied", "AccessDeniedException", "AuthFailure", "ExpiredToken", "ExpiredTokenException",
-    "IncompleteSignature", "InvalidClientTokenId", "InvalidSignatureException",
-    "MissingAuthenticationToken", "NotAuthorized", "OptInRequired", "SignatureDoesNotMatch",
-    "UnauthorizedOperation", "UnrecognizedClientException",
-)  # fmt: skip
 _THROTTLED = (
     "LimitExceededException", "RequestLimitExceeded", "RequestThrottled", "SlowDown", "Throttling",
     "ThrottlingException", "TooManyRequestsException",
 )  # fmt: skip
+_NO_KEY = "the access key does not exist or is switched off"
+_BAD_SIGNATURE = "the secret key does not fit the access key"
+_EXPIRED = "the credentials have expired"
+_DENIED = {
+    "InvalidAccessKeyId": _NO_KEY, "InvalidClientTokenId": _NO_KEY, "UnrecognizedClientException": _NO_KEY,
+    "SignatureDoesNotMatch": _BAD_SIGNATURE, "InvalidSignatureException": _BAD_SIGNATURE,
+    "IncompleteSignature": _BAD_SIGNATURE,
+    "ExpiredToken": _EXPIRED, "ExpiredTokenException": _EXPIRED, "TokenRefreshRequired": _EXPIRED,
+    "RequestExpired": _EXPIRED, "InvalidToken": "the session token is not valid",
+    "MissingAuthenticationToken": "no credentials were sent",
+    "OptInRequired": "the account is not signed up for the service",
+    "AllAccessDisabled": "the bucket is closed to everybody", "AccountProblem": "the account has a problem",
+} | dict.fromkeys(
+    ("AccessDenied", "AccessDeniedException", "AuthFailure", "Forbidden", "NotAuthorized",
+     "UnauthorizedOperation"),
+    "the credentials are good and lack the right",
+)  # fmt: skip
+_HELP = {
+    _NO_KEY: "use another access key",
+    _BAD_SIGNATURE: "correct AWS_SECRET_ACCESS_KEY: it may be cut or of another key",
+    _EXPIRED: "sign in again",
+}
+_REGION = (
+    "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException", "301", "307",
+)  # fmt: skip
+_CLOCK = ("RequestTimeTooSkewed", "RequestInTheFuture")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an answer of AWS means: the code that it gets where nothing else decides, and words for people."""
+
+    code: str
+    found: str
+    next_step: str = ""
+
+
+def meaning(problem: BaseException, bucket: str = "") -> Said:
+    """What AWS, or the way to it, said: the one place where its answers are told apart.
+
+    No text of AWS is taken over, only its code: a refused signature quotes the session token.
+    """
+    from botocore import exceptions as aws
+
+    if isinstance(problem, aws.ClientError):
+        return _answer(problem, f"bucket {bucket}" if bucket else "bucket")
+    if isinstance(
+        problem,
+        (
+            aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError,
+            aws.NoAuthTokenError, aws.ProfileNotFound, aws.TokenRetrievalError, aws.SSOError,
+            aws.UnauthorizedSSOTokenError,
+        ),
+    ):  # fmt: skip
+        return Said("E-AWS-DENIED", f"no usable credentials ({type(problem).__name__})")
+    if isinstance(problem, aws.NoRegionError):
+        return Said("E-AWS-UNREACHABLE", "no region", "set AWS_DEFAULT_REGION, such as eu-west-1")
+    if isinstance(problem, aws.ParamValidationError):
+        return Said("E-AWS-BUCKET", f"{bucket or 'a name'!r}, which no bucket can have", "correct the name")
+    return Said("E-AWS-UNREACHABLE", network.why(problem))
+
+
+def _answer(problem: ClientError, bucket: str) -> Said:
+    error = problem.response.get("Error", {})
+    code = str(error.get("Code", "no code"))[:80]
+    answer: Any = problem.response.get("ResponseMetadata", {})
+    status = answer.get("HTTPStatusCode")
+    if code == "NoSuchBucket":
+        return Said(
+            "E-AWS-BUCKET", f"{bucket} does not exist ({code})",
+            "correct its name, or AWS_ENDPOINT_URL if it is of another service",
+        )  # fmt: skip
+    if code in ("NoSuchKey", "NoSuchVersion"):
+        return Said("E-AWS-MISSING", f"no such object ({code})", "restore it, or correct the address")
+    if code in _REGION:
+        region = str(
+            (answer.get("HTTPHeaders") or {}).get("x-amz-bucket-region") or error.get("Region") or ""
+        )
+        there = region if re.fullmatch(r"[a-z0-9-]{1,30}", region) else ""
+        return Said(
+            "E-AWS-REGION", f"{bucket} is in another region{there and ', ' + there} ({code})",
+            f"set AWS_DEFAULT_REGION={there or 'REGION'}, and unset AWS_ENDPOINT_URL if it names a region",
+        )  # fmt: skip
+    if code in _CLOCK:
+        return Said(
+            "E-AWS-CLOCK", f"this machine's clock is off by more than AWS takes ({code})",
+            "set the clock (NTP), then try again",
+        )  # fmt: skip
+    if code in _THROTTLED or status == 429:
+        return Said("E-AWS-THROTTLED", f"{code} each time", "wait some minutes and try again")
+    if code in _DENIED:
+        return Said("E-AWS-DENIED", f"{_DENIED[code]} ({code})", _HELP.get(_DENIED[code], ""))
+    if status in (401, 403):
+        return Said("E-AWS-DENIED", code)
+    return Said("E-AWS-UNREACHABLE", f"{code} (HTTP {status})")
 
 
 @dataclass
@@ -40,6 +132,7 @@ class Call:
     place: str
     action: str
     instead: str = ""
+    bucket: str = ""
 
     def client(self, region: str | None = None) -> Any:
         """A client whose answers are waited for at most a minute; the place in messages becomes its host."""
@@ -55,19 +148,28 @@ class Call:
         self.place = f"{self.place} at {urlsplit(made.meta.endpoint_url).hostname}"
         return made
 
-    def denied(self, found: str) -> CopsError:
-        """No credentials, or none that may."""
-        return CopsError(
-            "E-AWS-DENIED", self.place, expected=f"credentials that may call {self.action}", found=found,
-            next_step=f"sign in to that account{self.instead and ', or ' + self.instead}",
-        )  # fmt: skip
-
     def unreachable(self, found: str) -> CopsError:
-        """No answer, or none that can be used."""
+        """An answer that cannot be used."""
+        return self.refused(Said("E-AWS-UNREACHABLE", found))
+
+    def refused(self, said: Said) -> CopsError:
+        """The coded error of what was said."""
+        otherwise = self.instead and f", or {self.instead}"
+        expected, next_step = {
+            "E-AWS-DENIED": (
+                f"credentials that may call {self.action}", f"sign in to that account{otherwise}",
+            ),
+            "E-AWS-THROTTLED": (f"an answer within {ATTEMPTS} attempts", said.next_step),
+        }.get(
+            said.code,
+            (
+                f"an answer of {self.action}",
+                f"check network, proxy and AWS_ENDPOINT_URL, then try again{otherwise}",
+            ),
+        )  # fmt: skip
         return CopsError(
-            "E-AWS-UNREACHABLE", self.place, expected=f"an answer of {self.action}", found=found,
-            next_step="check network, proxy and AWS_ENDPOINT_URL, then try again"
-            f"{self.instead and '; or ' + self.instead}",
+            said.code, self.place, expected=expected, found=said.found,
+            next_step=f"{said.next_step}{otherwise}" if said.next_step else next_step,
         )  # fmt: skip
 
 
@@ -76,37 +178,12 @@ def calling(call: Call) -> Iterator[Call]:
     """Failures of AWS within the block become coded errors.
 
     Raises:
-        CopsError: `E-AWS-DENIED`, `E-AWS-THROTTLED`, `E-AWS-UNREACHABLE`.
+        CopsError: `E-AWS-DENIED`, `E-AWS-THROTTLED`, `E-AWS-UNREACHABLE`, `E-AWS-BUCKET`, `E-AWS-MISSING`,
+            `E-AWS-REGION`, `E-AWS-CLOCK`.
     """
     from botocore import exceptions as aws
 
     try:
         yield call
-    except (
-        aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError,
-        aws.NoAuthTokenError, aws.ProfileNotFound, aws.TokenRetrievalError, aws.SSOError,
-        aws.UnauthorizedSSOTokenError,
-    ) as problem:  # fmt: skip
-        raise call.denied(f"no usable credentials ({type(problem).__name__})") from None
-    except aws.ClientError as problem:
-        raise _answered(call, problem) from None
-    except aws.NoRegionError:
-        raise CopsError(
-            "E-AWS-UNREACHABLE", call.place, expected="a region", found="none",
-            next_step="set AWS_DEFAULT_REGION, such as eu-west-1",
-        ) from None  # fmt: skip
-    except (aws.BotoCoreError, ValueError) as problem:  # ValueError: an endpoint that is no URL
-        raise call.unreachable(type(problem).__name__) from None
-
-
-def _answered(call: Call, problem: ClientError) -> CopsError:
-    code = str(problem.response.get("Error", {}).get("Code", "no code"))[:80]
-    status = problem.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if code in _THROTTLED or status == 429:
-        return CopsError(
-            "E-AWS-THROTTLED", call.place, expected=f"an answer within {ATTEMPTS} attempts",
-            found=f"{code} each time", next_step="wait some minutes and try again",
-        )  # fmt: skip
-    if code in _DENIED or status in (401, 403):
-        return call.denied(code)
-    return call.unreachable(f"{code} (HTTP {status})")
+    except (aws.ClientError, aws.BotoCoreError, ValueError) as problem:  # ValueError: an endpoint is no URL
+        raise call.refused(meaning(problem, call.bucket)) from None

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from cops_dagster.errors import CopsError
-from cops_dagster.stores import files
+from cops_dagster.settings import s3_meant
+from cops_dagster.stores import faults, files
 
 Status = Literal["ok", "mismatch", "incomplete"]
 _KEY = re.compile(r"objects/([0-9a-f]{2})/(\1[0-9a-f]{62})")
@@ -85,7 +86,7 @@ def open_objects(uri: str) -> Objects:
     Raises:
         CopsError: `E-SETTING` for any other scheme.
     """
-    scheme = re.match(r"[a-z][a-z0-9+.-]*:", uri)
+    scheme = re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE)
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if uri.startswith("s3://") and bucket:
         from cops_dagster.stores.s3_objects import S3Objects
@@ -94,7 +95,8 @@ def open_objects(uri: str) -> Objects:
     if (scheme and scheme[0] != "file:") or uri in ("", "file:", "file://"):
         raise CopsError(
             "E-SETTING", "setting evidence", expected="a folder, file:/folder or s3://bucket/prefix",
-            found=repr(uri), next_step="correct COPS_EVIDENCE",
+            found=repr(uri),
+            next_step=f"correct COPS_EVIDENCE{': write ' + right if (right := s3_meant(uri)) else ''}",
         )  # fmt: skip
     # absolute, since paths of objects are recorded, and the next process may start elsewhere
     return FolderObjects(Path(uri.removeprefix("file://").removeprefix("file:")).expanduser().absolute())
@@ -133,7 +135,9 @@ class FolderObjects:
             try:
                 _copy(stream, target)
             except OSError as problem:
-                raise unusable(str(target), str(problem.strerror)) from None
+                raise faults.of_disk(problem, str(target)) or unusable(
+                    str(target), str(problem.strerror)
+                ) from None
         check(key, files.sha256(target))
 
     def verify(self, stored: Stored) -> tuple[Status, str]:
@@ -206,7 +210,8 @@ class FolderObjects:
             finally:
                 Path(name).unlink(missing_ok=True)
         except OSError as problem:
-            raise unusable(str(problem.filename or self.root), str(problem.strerror)) from None
+            where = str(problem.filename or self.root)
+            raise faults.of_disk(problem, where) or unusable(where, str(problem.strerror)) from None
 
     def _keep(self, partial: Path, sha256: str, size: int) -> Stored:
         key = key_of(sha256)

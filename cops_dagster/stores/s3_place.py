@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cops_dagster.errors import CopsError
+from cops_dagster.stores import faults
+from cops_dagster.stores.aws import meaning
 from cops_dagster.stores.files import blocks, digested
 
 ATTEMPTS = 6
@@ -87,7 +89,9 @@ class S3Place:
                     state.update(block)
                     written.write(block)
         except OSError as problem:
-            raise self._unusable(str(target), str(problem.strerror)) from None
+            raise faults.of_disk(problem, str(target)) or self._unusable(
+                str(target), str(problem.strerror)
+            ) from None
         return state.hexdigest()
 
     def write_once(self, name: str, stream: BinaryIO, sha256: str, size: int) -> tuple[bool, str | None]:
@@ -175,13 +179,13 @@ class S3Place:
         """Failures of S3 within the block become coded errors."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        place = f"s3://{self.bucket}/{self.prefix}"
         try:
             yield
-        except ClientError as problem:
-            raise self._unusable(place, f"the answer {_code(problem)}") from None
-        except (BotoCoreError, ValueError) as problem:  # ValueError: an endpoint that is no URL
-            raise self._unusable(place, type(problem).__name__) from None
+        except (BotoCoreError, ClientError, ValueError) as problem:  # ValueError: an endpoint that is no URL
+            said = meaning(problem, self.bucket)
+            refusal = self._unusable(f"s3://{self.bucket}/{self.prefix}", said.found)
+            refusal.next_step = said.next_step or refusal.next_step
+            raise refusal from None
 
 
 def _code(problem: Any) -> str:

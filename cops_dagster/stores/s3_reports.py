@@ -68,7 +68,7 @@ def fetch(uri: str, place: Path, period: Period | None) -> int:
     """
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
-    call = Call("s3", f"report root {uri}", "s3:ListBucket and s3:GetObject on it")
+    call = Call("s3", f"report root {uri}", "s3:ListBucket and s3:GetObject on it", bucket=bucket)
     with calling(call):
         client = call.client()
         for _ in range(ROUNDS):

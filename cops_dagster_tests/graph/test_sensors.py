@@ -188,7 +188,7 @@ def test_a_root_that_is_not_there_is_said_and_forgets_nothing(month: Path) -> No
 
 
 def test_the_sweep_says_what_it_did(month: Path) -> None:
-    assert tick("publish_sweep").skip_message == "there is no home yet"
+    assert tick("publish_sweep").skip_message.startswith("there is no home yet")
     run(home(month))
     assert tick("publish_sweep").skip_message == "0 projected, 0 attempts closed, 0 folders removed"
 
@@ -202,7 +202,7 @@ def scheduled() -> Any:
 
 
 def test_open_months_with_work_get_a_run_every_day(month: Path) -> None:
-    assert scheduled().skip_message == "there is no home yet"
+    assert scheduled().skip_message.startswith("there is no home yet")
     books: Books = home(month)  # its first run never came as far as recording the delivery
     (request,) = scheduled()
     deliver.look(books, SEPTEMBER)

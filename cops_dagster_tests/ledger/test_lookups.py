@@ -18,8 +18,8 @@ from cops_dagster.ledger import allocate, ask, close, judge, reconcile, rule_dat
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.statement import statement
 from cops_dagster.period import Period
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.policy import Tags
+from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
 

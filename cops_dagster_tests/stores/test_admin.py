@@ -194,7 +194,7 @@ def test_a_database_that_cannot_be_opened_is_refused_without_showing_a_password(
 
 def test_a_password_in_the_url_is_not_part_of_what_is_shown() -> None:
     parsed = module._parsed("postgresql+psycopg2://u:hunter2@127.0.0.1:1/x")
-    assert "hunter2" not in module._without_password("connection to u:hunter2 failed", parsed)
+    assert "hunter2" not in module.without_password("connection to u:hunter2 failed", parsed)
 
 
 def test_a_home_whose_path_has_blanks_and_percent_signs_is_fine(tmp_path: Path) -> None:

@@ -163,7 +163,8 @@ def test_an_empty_address_is_refused_and_takes_nothing_away(bucket: Bucket, tmp_
     [
         (403, "AccessDenied", "E-AWS-DENIED"), (400, "ExpiredToken", "E-AWS-DENIED"),
         (503, "SlowDown", "E-AWS-THROTTLED"), (500, "InternalError", "E-AWS-UNREACHABLE"),
-        (404, "NoSuchBucket", "E-AWS-UNREACHABLE"),
+        (404, "NoSuchBucket", "E-AWS-BUCKET"),
+        (403, "RequestTimeTooSkewed", "E-AWS-CLOCK"),
     ],
 )  # fmt: skip
 def test_what_aws_refuses_is_a_coded_error_without_its_words(

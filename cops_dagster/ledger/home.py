@@ -1,0 +1,103 @@
+"""Whether there is a home, and what to say where there is none.
+
+Belongs here: the refusals of a missing and of a torn home, homes near by. Nothing is made here. Does not
+belong here: opening the books (`ledger/books.py`), the database itself (`stores/admin.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.settings import Settings
+
+_NEAR_MAX = 3
+_LOOKED_AT_MAX = 200
+"""Folders beside the named home that are looked into: a hint is not worth a long search."""
+_BOOKED = {"lake": "lake/*/*/*/*.parquet", "evidence": "evidence/objects/*/*"}
+"""What only the database can tell the meaning of, by the folder of the home that it lies in."""
+
+
+def missing(settings: Settings) -> CopsError:
+    """Why no command but one that makes a home goes on: `E-HOME`, or `E-HOME-TORN` for half a home."""
+    torn_ = torn(settings)
+    if torn_:
+        return torn_
+    near = " or ".join(_shown(home) for home in islice(_near(settings.home), _NEAR_MAX))
+    make = "to make one: cops init"
+    return CopsError(
+        "E-HOME", f"home {settings.home}", expected="a home that COPS has worked in",
+        found=f"no home at {settings.home} (named by {settings.home_named_by})" if _is_file(settings)
+        else f"an empty admin database, {_database(settings)}",
+        next_step=f"did you mean {near}? set COPS_HOME to it; {make}" if near
+        else f"correct {_setting(settings)}, or go to the folder of your cops.toml; {make}",
+    )  # fmt: skip
+
+
+def torn(settings: Settings) -> CopsError | None:
+    """Lake or evidence without the database that says what they are: a new one would orphan them."""
+    left = [name for name, pattern in _BOOKED.items() if any(settings.home.glob(pattern))]
+    if not left:
+        return None
+    return CopsError(
+        "E-HOME-TORN", f"home {settings.home}", expected="the admin database that its files belong to",
+        found=f"{_database(settings)} is missing or empty in a home that has {' and '.join(left)}",
+        next_step="restore the admin database from its copy (docs/operations.md#backup-and-restore), or mount"
+        f" where it lies and correct {_setting(settings)}; to begin anew, use another COPS_HOME",
+    )  # fmt: skip
+
+
+def _is_file(settings: Settings) -> bool:
+    return sa.make_url(settings.admin_url).get_backend_name() == "sqlite"
+
+
+def _database(settings: Settings) -> str:
+    url = sa.make_url(settings.admin_url)
+    return Path(url.database or "").name if _is_file(settings) else url.set(query={}).render_as_string()
+
+
+def _setting(settings: Settings) -> str:
+    return "COPS_ADMIN_DB" if settings.admin_db else "COPS_HOME"
+
+
+def _near(home: Path) -> Iterator[Path]:
+    """Homes that may have been meant: upwards from here, of a `cops.toml` above, beside the named one."""
+    seen = {home}
+    for candidate in _candidates(home):
+        if candidate not in seen and (candidate / "admin.db").is_file():
+            yield candidate
+        seen.add(candidate)
+
+
+def _candidates(home: Path) -> Iterator[Path]:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        yield folder / home.name
+        yield folder / ".cops"
+        yield from _configured(folder)
+    try:
+        beside = sorted(islice(home.parent.iterdir(), _LOOKED_AT_MAX))
+    except OSError:
+        return
+    for folder in beside:
+        yield folder
+        yield folder / ".cops"
+
+
+def _configured(folder: Path) -> Iterator[Path]:
+    try:
+        named = tomllib.loads((folder / "cops.toml").read_text(encoding="utf-8")).get("home")
+    except (OSError, ValueError):
+        return
+    if isinstance(named, str):
+        yield (folder / Path(named).expanduser()).absolute()
+
+
+def _shown(home: Path) -> str:
+    return min(str(home), os.path.relpath(home), key=len)
