@@ -14,7 +14,7 @@ from cops_dagster.period import Period
 from cops_dagster.rules import lookups
 from cops_dagster.rules.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.rules.lookups import Unpriced
-from cops_dagster.rules.reconciliation import TenantCost, Tolerance, reconcile
+from cops_dagster.rules.reconciliation import Invoiced, TenantCost, Tolerance, reconcile
 from cops_dagster.rules.tag_mapping import Mapped, mapped_tags_are_delivered, tag_names
 from cops_dagster.rules.verdicts import Verdict
 
@@ -143,7 +143,7 @@ def test_a_month_with_an_unknown_markup_is_incomplete_and_a_markup_of_zero_is_no
 ) -> None:
     """A markup that nobody knows counted as 0, and the month reconciled `ok` against invoices without it."""
     made = reconcile(
-        [TenantCost("acme", usd * ATTO, usd * ATTO, bps)], [("acme", usd * ATTO)],
+        [TenantCost("acme", usd * ATTO, usd * ATTO, bps)], [Invoiced("acme", usd * ATTO)],
         Tolerance(ATTO, 50, 10 * ATTO, 200), is_final=True,
     )  # fmt: skip
     assert made.status == expected
