@@ -333,6 +333,17 @@ def test_an_earlier_home_refuses_what_would_change_its_numbers_until_a_person_ad
     assert versions(books)[0].policy.recon.warning_usd == Decimal("2.50")
 
 
+def test_where_the_proof_of_earlier_runs_is_lost_a_person_decides(earlier: Path) -> None:
+    """The refusal of the missing object was the only answer, also to `cops policy adopt`."""
+    shutil.rmtree(earlier / "home" / "evidence")
+    books = reopened(earlier, tags={"plan_id": []}, recon={"warning_usd": "2.50"})
+    with pytest.raises(CopsError, match="E-EVIDENCE-MISSING"):
+        policy.require_policy(books)
+    adopt(books)
+    policy.require_policy(books)
+    assert versions(books)[0].policy.tags.plan_id == ()
+
+
 # --- the value itself --------------------------------------------------------------------------------------
 
 
