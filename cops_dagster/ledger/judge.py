@@ -211,7 +211,7 @@ def _steady(con: sa.Connection, period: Period, inputs: allocate.Inputs, made: P
         frozen.setdefault(row.key_name, {})[row.tenant_id] = amount.from_decimal(row.key_value)
     pools: dict[str, int] = {}
     for split in made.splits:
-        if split.key_name in inputs.usage:
+        if split.key_name is not None and split.key_name in inputs.usage:
             pools[split.key_name] = pools.get(split.key_name, 0) + getattr(split.costs, inputs.basis)
     then, today = set(allocate.active_tenants(con, before)), set(inputs.tenants)
     return key_shares_steady(
