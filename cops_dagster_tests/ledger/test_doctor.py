@@ -119,7 +119,7 @@ BROKEN: list[tuple[Callable[[Path], Books], str, str, str, str]] = [
     (half_delivered, "freshness", "red", "delivery is complete", "wait for AWS"),
     (not_materialised, "freshness", "amber", "a newer delivery is not allocated", "cops materialize 2025-09"),
     (untagged, "tags", "red", "tag coverage at target", "correct tags at the source"),
-    (mistyped, "tags", "amber", "tenants are known", "tag_aliases.csv"),
+    (mistyped, "tags", "red", "tenants are known", "tag_aliases.csv"),
     (empty_key, "allocation", "red", "E-KEY-ZERO", "correct keys"),
     (empty_key, "allocation", "red", "key totals positive", "cops admin load tenant_MEASURE_usage.csv"),
     (no_rule, "allocation", "amber", "rules cover every pool", "allocation_rules.csv"),
