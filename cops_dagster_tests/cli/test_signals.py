@@ -35,10 +35,10 @@ def load():
         os.kill(os.getpid(), getattr(signal, sys.argv[2]))
     elif sys.argv[1] == "query":
         from cops_dagster.lake.engine import Engine
-        real = Engine.fetch
+        real, number = Engine.fetch, getattr(signal, sys.argv[2])
         def slow(self, *given, **named):
             import threading
-            threading.Timer(0.2, lambda: os.kill(os.getpid(), getattr(signal, sys.argv[2]))).start()
+            threading.Timer(0.2, lambda: os.kill(os.getpid(), number)).start()
             self.run("SELECT SUM(a.range * b.range % 7) FROM range(10000000) a, range(100000) b")
             return real(self, *given, **named)
         Engine.fetch = slow
