@@ -18,11 +18,13 @@ from cops_dagster.rules.verdicts import Verdict
 def net_unused(unused: int, gross: int, net: int) -> int:
     """Unused × net ÷ gross, rounded half-even to one atto-dollar: a discount is one rate of the whole fee.
 
+    Where net is no part of gross (figures that are no discount), the gross amount stands.
+
     Args:
         unused: commitment that no usage took, before discounts, in atto-dollars.
         gross, net: the fee line's commitment (recurring + amortised upfront) before and after discounts.
     """
-    return unused if gross == 0 else round(Fraction(unused * net, gross))
+    return round(Fraction(unused * net, gross)) if 0 <= net < gross else unused
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ PAYER, OWN, OTHER = "111122223333", "444455556666", "777788889999"
 @pytest.mark.parametrize(
     ("unused", "gross", "net", "left"),
     [(4, 60, 54, 4), (40, 600, 540, 36), (0, 60, 54, 0), (60, 60, 54, 54), (-10, 60, 54, -9), (7, 0, 3, 7),
-     (1, 3, 1, 0), (2, 3, 1, 1), (5, 10, 10, 5)],
+     (1, 3, 1, 0), (2, 3, 1, 1), (5, 10, 10, 5), (4, 60, 66, 4), (4, -1, 10, 4), (4, 60, -5, 4),
+     (4, 60, 0, 0)],
 )  # fmt: skip
 def test_a_discount_is_one_rate_of_used_and_unused_commitment(
     unused: int, gross: int, net: int, left: int
