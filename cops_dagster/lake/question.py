@@ -17,7 +17,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine
 
 _READS = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
-"""Kinds of query that only read. The engine takes a DELETE inside WITH for a SELECT, so each part is judged."""
+"""Kinds of query that only read. To the engine a DELETE inside WITH is a SELECT, so each part is judged."""
 _SPOKEN = re.compile(
     r"""
       (?:\b[eE]'(?:[^'\\]|\\.|'')*')       # text with escapes

@@ -14,8 +14,9 @@ from cops_dagster.cur import formats
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
+from cops_dagster.lake import shapes
 from cops_dagster.lake.convert import header_names
-from cops_dagster.lake.footers import inspect
+from cops_dagster.lake.footers import survey
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -93,7 +94,8 @@ def _check_columns(books: Books, paths: list[Path], kind: formats.Format, subjec
     """Refuses at once what no ledger can be made of, while the person who hands it over is there."""
     if kind == "parquet":
         with books.reader(subject, paths, books.settings.converted_root) as engine:
-            columns, _ = inspect(engine, paths, subject=subject)
+            agreed = shapes.agree(engine, survey(engine, paths, subject), subject)
+        columns = {name: Sent(sent, ((name, None),)) for name, sent in agreed.kinds.items()}
     else:
         names = [name for path in paths for name in header_names(path, kind, subject=subject)]
         known = {name: cur_schema.BY_NAME.get(name) for name in names}

@@ -144,7 +144,11 @@ def test_anything_but_one_select_is_refused(sql: str, shared: Engine) -> None:
     ("sql", "text", "bound"),
     [
         ("SELECT :a + :b", "SELECT $a + $b", "ab"),
-        ("SELECT ':a', \":a\", $$:a$$, $t$:a$t$, e'\\':a'", "SELECT ':a', \":a\", $$:a$$, $t$:a$t$, e'\\':a'", ""),
+        (
+            "SELECT ':a', \":a\", $$:a$$, $t$:a$t$, e'\\':a'",
+            "SELECT ':a', \":a\", $$:a$$, $t$:a$t$, e'\\':a'",
+            "",
+        ),
         ("SELECT 1 -- :a\n, 2 /* :a */", "SELECT 1 -- :a\n, 2 /* :a */", ""),
         ("SELECT '1'::INT, x::DATE FROM t WHERE a=:a", "SELECT '1'::INT, x::DATE FROM t WHERE a=$a", "a"),
         ("SELECT :a::DATE", "SELECT $a::DATE", "a"),
