@@ -19,6 +19,7 @@ resolved AS (
         s.tag_name,
         CASE
             WHEN COALESCE(a.canonical, s.tag_name) IN ('__unallocated__', '__operator__') THEN NULL
+            WHEN a.canonical IS NULL AND LOWER(s.tag_name) LIKE 'e-tag-clash %' THEN NULL
             WHEN :any_tenant THEN COALESCE(a.canonical, s.tag_name)
             ELSE COALESCE(c.tenant_id, t.tenant_id)
         END AS tenant_id

@@ -1,15 +1,13 @@
 """Column names: from what a CSV header or a map key says to the name Athena gives it.
 
-Belongs here: AWS's name rules and what to do when two columns come out alike. Does not belong here:
-which columns are expected (`cur/schema.py`).
+Belongs here: AWS's name rules, and which columns that come out alike are one. Does not belong here: which
+columns are expected (`cur/schema.py`), whose value a line has (`lake/spellings.py`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
-
-from cops_dagster.errors import CopsError
+from collections.abc import Container, Sequence
 
 NAME_MAX = 255
 """Longest column name that Athena's catalog takes; longer ones lose underscores from the left."""
@@ -17,6 +15,10 @@ NAME_MAX = 255
 _UPPER = re.compile(r"(?=[A-Z])")
 _OTHER = re.compile(r"[^0-9a-z]+")
 _SYSTEM = ("aws_", "user_")
+TAG_PREFIXES = ("resource_tags_", "account_tag_", "cost_category_")
+"""How flat names of tags begin, by where the tag was put."""
+MAP_COLUMNS = frozenset({"product", "resource_tags", "cost_category", "discount", "tags"})
+"""Columns of CUR 2.0 that hold a map per line, in whatever type a tool wrote it."""
 
 
 def athena_name(header: str) -> str:
@@ -52,36 +54,29 @@ def map_column(column: str, key: str) -> str:
     return f"{column}_{name}" if name else column
 
 
-def flat_names(headers: Sequence[str], mapped: Set[str], *, subject: str) -> dict[str, str]:
-    """Each header with its Athena name, all different.
+def is_tag(name: str) -> bool:
+    """Whether a flat name holds a tag: one that a person put on a resource or account, or a cost category."""
+    return name.lower().startswith(TAG_PREFIXES)
 
-    AWS merges columns that come out alike and does not say whose value wins. A pair of which the ledger
-    uses none is kept apart (`…`, `…_2`); where a tag mapping or the expected schema reads the name, no
-    value can be chosen.
+
+def flat_names(headers: Sequence[str], known: Container[str]) -> list[str]:
+    """The Athena name of each header, in order. Spellings of one tag, or of a known column, share a name.
+
+    AWS gives `user:TenantId` and `user:tenant_id` one column and does not say whose value wins; which it is
+    can be told line by line (`lake/spellings.py`). Other names that come out alike are kept apart as `…`
+    and `…_2`, since nothing says that they mean the same.
 
     Args:
-        mapped: names that must not be ambiguous.
-
-    Raises:
-        CopsError: `E-TAG-CLASH` naming both spellings.
+        known: names of the expected schema.
     """
-    taken: dict[str, str] = {}
-    names: dict[str, str] = {}
+    taken: set[str] = set()
+    found: list[str] = []
     for header in headers:
         wanted = athena_name(header) or "unnamed"
         name, number = wanted, 1
-        while name in taken:
-            if wanted in mapped:
-                raise CopsError(
-                    "E-TAG-CLASH",
-                    f"{subject}, column {wanted}",
-                    expected="one active spelling of the key",
-                    found=f"{taken[wanted]!r} and {header!r}, which AWS gives one name",
-                    next_step="deactivate one of the two cost allocation tags in the payer account (or map"
-                    " another tag in [tags]), then wait for the next delivery",
-                )
+        while name in taken and not (is_tag(wanted) or wanted in known):
             number += 1
             name = f"{wanted}_{number}"
-        taken[name] = header
-        names[header] = name
-    return names
+        taken.add(name)
+        found.append(name)
+    return found

@@ -22,6 +22,9 @@ ColumnType = Literal["varchar", "double", "timestamp"]
 ZONED = "timestamp with time zone"
 """A delivered type that is taken where a timestamp is expected: the instant, in UTC."""
 
+NOTHING = "null"
+"""The type of a column in which no line has a value, whatever type a tool gave it: it fits every other."""
+
 _ACCOUNT = re.compile(r"[0-9]{12}")
 
 REVISION = 2
@@ -199,6 +202,12 @@ LINE_TYPES: frozenset[str] = frozenset(
 )
 """Line item types whose cost views are known (CUR guide, "Line item details"; CID summary view)."""
 
+SPANNED: frozenset[str] = frozenset(
+    {"Usage", "DiscountedUsage", "SavingsPlanCoveredUsage", "SavingsPlanNegation"}
+)
+"""Line item types that are about a span of time. A refund, credit, fee or tax is money on the bill and needs
+none: AWS writes some of them with one instant, or without any."""
+
 OWN: tuple[str, ...] = ("source_id", "delivery_id")
 """Columns COPS adds to `cur_billing_master`; part of the expected schema, never delivered."""
 
@@ -246,8 +255,9 @@ class Sent:
     """How one column came: its type as read, and the columns (or keys of map columns) it is read from.
 
     Attributes:
-        data_type: `varchar`, `double`, `timestamp`, `ZONED`, `decimal` or the engine's own name.
-        origins: (column as spelled in the file, key of a map or `None`), the first non-empty wins.
+        data_type: `varchar`, `double`, `timestamp`, `ZONED`, `decimal`, `NOTHING` or the engine's own name.
+        origins: (column as spelled in the file, key of a map or `None`); of several, `lake/spellings.py`
+            says whose value it is.
     """
 
     data_type: str
@@ -297,28 +307,55 @@ def require(found: Columns, *, subject: str) -> None:
                 next_step="restore the column in the report definition, or deliver the month again",
             )
     for column in EXPECTED:
-        if column.name not in found or not (column.required or column.name in VIEW_COSTS):
+        if column.name not in found or not _must_be_read(column):
             continue
         delivered = found[column.name].data_type
-        if delivered not in _readable_types(column):
+        if not takes(column.name, delivered):
             raise CopsError(
                 "E-SCHEMA-TYPE",
                 f"{subject}, column {column.name}",
                 expected=f"type {column.data_type}",
                 found=f"type {delivered}",
-                next_step="check the report definition; a retyped column is never guessed at",
+                next_step=_advice(column, delivered),
             )
 
 
+def takes(name: str, delivered: str) -> bool:
+    """Whether the values of a delivered type carry over to the column of that name without a guess."""
+    column = BY_NAME.get(name.lower())
+    return column is None or delivered == NOTHING or delivered in _readable_types(column)
+
+
+def is_booked_by(name: str) -> bool:
+    """Whether a line cannot be booked right when it says two things under this name."""
+    column = BY_NAME.get(name.lower())
+    return column is not None and _must_be_read(column)
+
+
+def _must_be_read(column: Column) -> bool:
+    """Without a right reading of these a line is booked wrong: what it is, whose, what it costs."""
+    return column.required or column.name in VIEW_COSTS or column.name.endswith("_account_id")
+
+
+def _advice(column: Column, delivered: str) -> str:
+    if column.data_type == "varchar":
+        return (
+            f"write {column.name} as text: as a number it has lost its leading zeros, and perhaps digits;"
+            " then deliver the month again"
+        )
+    if column.exact and delivered == "FLOAT":
+        return f"write {column.name} as AWS sends it, a double: four bytes hold 7 digits of money, not all"
+    return "check the report definition; a retyped column is never guessed at"
+
+
 def _readable_types(column: Column) -> set[str]:
-    """The delivered types whose values carry over without a guess."""
     types: set[str] = {column.data_type}
     if column.data_type == "timestamp":
-        types.add(ZONED)
+        types |= {ZONED, "DATE"}
     if column.exact:
         types.add("decimal")
     if column.exact and not column.required:
-        types |= {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}  # whole amounts, or a column without any value
+        types |= {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}  # whole amounts
     return types
 
 

@@ -1,24 +1,22 @@
 """CSV, zipped or not, as Parquet that can be read like any other delivery: typed once, nothing dropped.
 
-Belongs here: headers, unpacking, and one statement per file. Text is read as text: amounts become exact
-decimals without a double between, and what cannot be read stands beside the line as its fault. A file
-with bytes that are no UTF-8 is first rewritten with those bytes marked, so its lines keep their cost.
+Belongs here: headers, and one statement per file; `lake/archives.py` unpacks. Text is read as text:
+amounts become exact decimals without a double between, and what cannot be read stands beside the line as its
+fault. A file with bytes that are no UTF-8 is first rewritten with those bytes marked, so its lines keep
+their cost.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
 import re
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from sqlglot import exp
 
@@ -26,73 +24,67 @@ from cops_dagster.cur import names
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.formats import Format
 from cops_dagster.errors import CopsError
+from cops_dagster.lake import archives, shapes, spellings
 from cops_dagster.lake.engine import Engine, exact_name
-from cops_dagster.lake.footers import COLUMNS_MAX, too_large, truncated
-from cops_dagster.lake.functions import call
+from cops_dagster.lake.footers import COLUMNS_MAX, truncated
+from cops_dagster.lake.functions import call, joined
+from cops_dagster.lake.lines import needs_span
+from cops_dagster.lake.mend import is_no_utf8
 
-MAP_COLUMNS = frozenset({"product", "resource_tags", "cost_category", "discount", "tags"})
-"""Columns of CUR 2.0 that hold a JSON object per line in CSV."""
-RATIO_MAX = 200
-"""CUR text compresses 20 to 40 times; a file that unpacks to more than this is a bomb."""
-_HEADER_MAX = 1 << 20
-_BILLING_PERIOD = "bill_billing_period_start_date"
+BILLING_PERIOD = "bill_billing_period_start_date"
 _DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-01", re.ASCII)
 _MARK_BEGIN, _MARK_END = "\ufdd0", "\ufdd1"  # noncharacters: no delivered text can hold them
-_BLOCK = 1 << 20
 
 
-def convert(
-    engine: Engine, path: Path, kind: Format, target: Path, *, subject: str, mapped: frozenset[str]
-) -> None:
+@dataclass(frozen=True)
+class _Column:
+    """One column of a CSV file: the name it gets, which others may share, and its own to read it by."""
+
+    name: str
+    read_as: str
+
+
+def convert(engine: Engine, path: Path, kind: Format, target: Path, *, subject: str) -> None:
     """Writes one delivered CSV file as Parquet under Athena names.
 
     Raises:
-        CopsError: `E-FILE-TRUNC`, `E-FORMAT` (ragged or no CSV), `E-TAG-CLASH`, `E-RESOURCE`.
+        CopsError: `E-FILE-TRUNC`, `E-FORMAT` (ragged, no CSV, no report in the zip), `E-RESOURCE`.
     """
-    headers = _header(path, kind, subject)
-    columns = names.flat_names(headers, mapped, subject=subject)
+    columns = _columns(path, kind, subject)
     with (
         _readable(path, kind, target, subject) as (source, compression),
         ThreadPoolExecutor(max_workers=1) as aside,
     ):
         # the engine does not look at gzip's checksum: without this a bit flipped on the way would be summed
-        whole = aside.submit(_unpack, path, kind, subject) if kind == "csv.gz" else None
+        whole = aside.submit(archives.check_whole, path, kind, subject) if kind == "csv.gz" else None
         try:
-            engine.stage(_typed(_csv(source, compression, list(columns.values())), columns), target)
+            engine.stage(_typed(_csv(source, compression, columns), columns), target)
         except CopsError as problem:
             if whole:
                 whole.result()  # which says better what is wrong with the file
-            if not is_no_utf8(problem):
+            if not is_no_utf8(problem) and not (whole and _is_no_gzip(problem)):
                 raise _unreadable(path, problem, subject) from None
         else:
             if whole:
                 whole.result()
             return
+    # bytes that are no UTF-8, or gzip that is whole but padded, which the engine does not take
     with _marked(path, kind, target, subject) as source:
         try:
-            engine.stage(_typed(_csv(source, "none", list(columns.values())), columns, marked=True), target)
+            engine.stage(_typed(_csv(source, "none", columns), columns, marked=True), target)
         except CopsError as problem:
             raise _unreadable(path, problem, subject) from None
 
 
-def header_names(
-    path: Path, kind: Format, *, subject: str, mapped: frozenset[str] = frozenset()
-) -> list[str]:
+def header_names(path: Path, kind: Format, *, subject: str) -> list[str]:
     """The Athena names of a CSV file's columns, in order. Raises what `convert` raises of a header."""
-    return list(names.flat_names(_header(path, kind, subject), mapped, subject=subject).values())
-
-
-def is_no_utf8(problem: CopsError) -> bool:
-    """Whether the engine stumbled over bytes that are no UTF-8."""
-    text = str(problem.details.get("engine_says", "")).lower()
-    return problem.code == "E-SQL" and ("utf-8" in text or "unicode" in text or "string encoding" in text)
+    return list(dict.fromkeys(one.name for one in _columns(path, kind, subject)))
 
 
 def _unreadable(path: Path, problem: CopsError, subject: str) -> CopsError:
     if problem.code != "E-SQL":
         return problem
-    text = problem.found.lower()
-    if any(word in text for word in ("gzip", "decompress", "deflate", "unterminated", "unexpected end")):
+    if _is_no_gzip(problem) or "unterminated" in problem.found.lower():
         return truncated(path, subject, problem.found)
     return CopsError(
         "E-FORMAT",
@@ -103,12 +95,25 @@ def _unreadable(path: Path, problem: CopsError, subject: str) -> CopsError:
     )
 
 
+def _is_no_gzip(problem: CopsError) -> bool:
+    text = problem.found.lower()
+    return problem.code == "E-SQL" and any(
+        word in text for word in ("gzip", "decompress", "deflate", "unexpected end")
+    )
+
+
+def _columns(path: Path, kind: Format, subject: str) -> list[_Column]:
+    """The header's columns: each under a name of its own to read it by, and the name that it gets."""
+    header = _header(path, kind, subject)
+    found: list[_Column] = []
+    for name in names.flat_names(header, cur_schema.BY_NAME):
+        number = sum(one.name == name for one in found)
+        found.append(_Column(name, f"{name} spelling {number + 1}" if number else name))
+    return found
+
+
 def _header(path: Path, kind: Format, subject: str) -> list[str]:
-    try:
-        with opened(path, kind) as stream:
-            text = stream.read(_HEADER_MAX).decode("utf-8-sig", errors="replace")
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError) as problem:
-        raise truncated(path, subject, f"{type(problem).__name__}: {problem}") from None
+    text = archives.head(path, kind, subject).decode("utf-8-sig", errors="replace")
     try:
         header = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
     except csv.Error as problem:
@@ -125,55 +130,21 @@ def _header(path: Path, kind: Format, subject: str) -> list[str]:
 
 
 @contextmanager
-def opened(path: Path, kind: Format) -> Iterator[IO[bytes]]:
-    """The unpacked bytes of a file. The one member of a zip is read in place, its name never used."""
-    if kind == "csv.gz":
-        with gzip.open(path, "rb") as stream:
-            yield stream  # type: ignore[misc]
-    elif kind == "csv.zip":
-        with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
-            if len(members) != 1:
-                raise zipfile.BadZipFile(f"{len(members)} members, expected 1")
-            with archive.open(members[0]) as stream:
-                yield stream
-    else:
-        with path.open("rb") as stream:
-            yield stream
-
-
-@contextmanager
 def _readable(path: Path, kind: Format, target: Path, subject: str) -> Iterator[tuple[Path, str]]:
     """A path the engine can read, and its compression: it reads gzip itself, zip it does not."""
     if kind == "csv.gz":
-        _check_stated_size(path, subject)
+        archives.check_stated_size(path, subject)
     if kind != "csv.zip":
         yield path, "gzip" if kind == "csv.gz" else "none"
         return
     unpacked = target.with_suffix(".csv")
     try:
         with unpacked.open("wb") as copy:
-            for block in _blocks(path, kind, subject):
+            for block in archives.blocks(path, kind, subject):
                 copy.write(block)
         yield unpacked, "none"
     finally:
         unpacked.unlink(missing_ok=True)
-
-
-def _check_stated_size(path: Path, subject: str) -> None:
-    """The last four bytes of gzip state what it unpacks to. Too much is a bomb, or the end is missing."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        stream.seek(max(size - 4, 0))
-        stated = int.from_bytes(stream.read(4), "little")
-    if stated > RATIO_MAX * size + (_BLOCK << 4):
-        _unpack(path, "csv.gz", subject)
-
-
-def _unpack(path: Path, kind: Format, subject: str) -> None:
-    """Unpacks a file to nowhere: its end is there, its checksum fits, and it is no bomb."""
-    for _ in _blocks(path, kind, subject):
-        pass
 
 
 @contextmanager
@@ -183,7 +154,7 @@ def _marked(path: Path, kind: Format, target: Path, subject: str) -> Iterator[Pa
     decoder = codecs.getincrementaldecoder("utf-8")(errors="cops_mark")
     try:
         with marked.open("w", encoding="utf-8", newline="") as copy:
-            for block in _blocks(path, kind, subject):
+            for block in archives.blocks(path, kind, subject):
                 copy.write(decoder.decode(block))
             copy.write(decoder.decode(b"", final=True))
         yield marked
@@ -196,27 +167,14 @@ def _mark(problem: UnicodeError) -> tuple[str, int]:
     return f"{_MARK_BEGIN}{problem.object[problem.start : problem.end].hex()}{_MARK_END}", problem.end
 
 
-def _blocks(path: Path, kind: Format, subject: str) -> Iterator[bytes]:
-    allowed = RATIO_MAX * path.stat().st_size + (_BLOCK << 4)
-    try:
-        with opened(path, kind) as stream:
-            while block := stream.read(_BLOCK):
-                allowed -= len(block)
-                if allowed < 0:
-                    raise too_large(path, subject, f"more than {RATIO_MAX} bytes of text per byte")
-                yield block
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError) as problem:
-        raise truncated(path, subject, f"{type(problem).__name__}: {problem}") from None
-
-
-def _csv(path: Path, compression: str, columns: list[str]) -> exp.Table:
+def _csv(path: Path, compression: str, columns: Sequence[_Column]) -> exp.Table:
     quote = exp.Literal.string('"')
     kinds = exp.Struct(
         expressions=[
             exp.PropertyEQ(
-                this=exp.to_identifier(name, quoted=True), expression=exp.Literal.string("VARCHAR")
+                this=exp.to_identifier(one.read_as, quoted=True), expression=exp.Literal.string("VARCHAR")
             )
-            for name in columns
+            for one in columns
         ]
     )
     options: dict[str, exp.Expr] = {
@@ -240,36 +198,36 @@ def _csv(path: Path, compression: str, columns: list[str]) -> exp.Table:
     )
 
 
-def _typed(source: exp.Table, columns: dict[str, str], *, marked: bool = False) -> exp.Select:
+def _typed(source: exp.Table, columns: Sequence[_Column], *, marked: bool = False) -> exp.Select:
     selected: list[exp.Expr] = []
     faults: list[tuple[exp.Expr, exp.Expr, exp.Expr]] = []
     lost: list[exp.Expr] = []
     if marked:
-        faults.append(_no_utf8(list(columns.values())))
-    for header, name in columns.items():
-        text: exp.Expr = exp.func("NULLIF", exp.column(name, quoted=True), exp.Literal.string(""))
-        column = cur_schema.BY_NAME.get(name)
-        value = _value(header, column, text)
+        faults.append(_no_utf8([one.read_as for one in columns]))
+    given: dict[str, list[exp.Expr]] = {}
+    for one in columns:
+        text: exp.Expr = exp.func("NULLIF", exp.column(one.read_as, quoted=True), exp.Literal.string(""))
+        given.setdefault(one.name, []).append(text)
+    for name, texts in given.items():
+        text = spellings.one_value(name, texts)
+        value = _value(name, cur_schema.BY_NAME.get(name), text)
         selected.append(exp.alias_(value, name, quoted=True))
-        if value is text:
-            continue
-        unread = exp.and_(text.copy().is_(exp.null()).not_(), value.copy().is_(exp.null()))
-        said = exp.func(
-            "CONCAT", exp.Literal.string(f"{name} = "), exp.func("LEFT", text, exp.Literal.number(80))
-        )
-        if name in cur_schema.VIEW_COSTS:
-            faults.append((unread, call("TEXT_FAULT", text), said))
-        elif column is not None and column.data_type == "timestamp" and column.required:
-            faults.append((unread, exp.Literal.string("E-TIME"), said))
-        else:
-            lost.append(exp.Case().when(unread, said))
+        if len(texts) > 1 and not names.is_tag(name):
+            two = spellings.contradict(texts), shapes.said(name, joined(" | ", texts))
+            if cur_schema.is_booked_by(name):
+                faults.append((two[0], exp.Literal.string(spellings.CLASH), two[1]))
+            else:
+                lost.append(exp.Case().when(*two))
+        if value is not text:
+            of_line, of_value = _unread(name, text, value, given)
+            faults += of_line
+            lost += of_value
     code, reason = exp.Case(), exp.Case()
     for wrong, fault, explained in faults:
         code = code.when(wrong, fault)
         reason = reason.when(wrong.copy(), explained)
     nothing = exp.cast(exp.null(), "VARCHAR")
-    every: exp.Expr = exp.func("CONCAT_WS", exp.Literal.string("; "), *lost)
-    every = exp.func("NULLIF", every, exp.Literal.string(""))
+    every = exp.func("NULLIF", joined("; ", lost), exp.Literal.string(""))
     selected += [
         exp.alias_(code if faults else nothing, cur_schema.FAULT),
         exp.alias_(reason if faults else nothing, cur_schema.FAULT_TEXT),
@@ -278,26 +236,46 @@ def _typed(source: exp.Table, columns: dict[str, str], *, marked: bool = False) 
     return exp.Select().from_(source).select(*selected, copy=False)
 
 
-def billing_days(path: Path, kind: Format) -> set[str]:
+def billing_days(path: Path, kind: Format, *, subject: str) -> set[str]:
     """First days of the billing months that the first lines of a CSV file name, `YYYY-MM-DD`.
 
     As far as they can be read: what is wrong with them is said when the file is converted.
     """
-    with opened(path, kind) as stream:
-        text = stream.read(_HEADER_MAX).decode("utf-8-sig", errors="replace")
+    text = archives.head(path, kind, subject).decode("utf-8-sig", errors="replace")
     lines = list(csv.reader(io.StringIO(text.rpartition("\n")[0], newline="")))
-    columns = list(names.flat_names(lines[0], frozenset(), subject=path.name).values()) if lines else []
-    if _BILLING_PERIOD not in columns:
+    columns = names.flat_names(lines[0], cur_schema.BY_NAME) if lines else []
+    if BILLING_PERIOD not in columns:
         return set()
-    at = columns.index(_BILLING_PERIOD)
+    at = columns.index(BILLING_PERIOD)
     found = {line[at][:10].strip() for line in lines[1:] if len(line) > at}
     return {day for day in found if _DAY.fullmatch(day)}
 
 
-def _value(header: str, column: cur_schema.Column | None, text: exp.Expr) -> exp.Expr:
-    if header in MAP_COLUMNS:
-        parsed = exp.TryCast(this=text, to=exp.DataType.build("JSON", dialect="duckdb"))
-        return exp.TryCast(this=parsed, to=exp.DataType.build("MAP(VARCHAR, VARCHAR)", dialect="duckdb"))
+def _unread(
+    name: str, text: exp.Expr, value: exp.Expr, given: dict[str, list[exp.Expr]]
+) -> tuple[list[tuple[exp.Expr, exp.Expr, exp.Expr]], list[exp.Expr]]:
+    """What it means that a text gave no value: a fault of the line, or a value lost that no view needs."""
+    unread = exp.and_(text.is_(exp.null()).not_(), value.copy().is_(exp.null()))
+    said = shapes.said(name, text)
+    column = cur_schema.BY_NAME.get(name)
+    if name in cur_schema.VIEW_COSTS:
+        return [(unread, call("TEXT_FAULT", text), said)], []
+    if name in names.MAP_COLUMNS:
+        return [(shapes.is_unreadable(text), exp.Literal.string(shapes.UNREADABLE_MAP), said)], []
+    if column is None or column.data_type != "timestamp" or not column.required:
+        return [], [exp.Case().when(unread, said)]
+    late = exp.Literal.string("E-TIME")
+    kinds = given.get("line_item_line_item_type")
+    if name != "line_item_usage_start_date" or kinds is None:
+        return [(unread, late, said)], []
+    spanned = needs_span(kinds[0])
+    lost = exp.Case().when(exp.and_(unread, spanned.not_()), said)
+    return [(exp.and_(unread, spanned), late, said.copy())], [lost]
+
+
+def _value(name: str, column: cur_schema.Column | None, text: exp.Expr) -> exp.Expr:
+    if name in names.MAP_COLUMNS:
+        return shapes.map_of_json(text)
     if column is None or column.data_type == "varchar":
         return text
     if column.exact:
@@ -308,9 +286,7 @@ def _value(header: str, column: cur_schema.Column | None, text: exp.Expr) -> exp
 
 
 def _no_utf8(columns: list[str]) -> tuple[exp.Expr, exp.Expr, exp.Expr]:
-    every = exp.func(
-        "CONCAT_WS", exp.Literal.string("|"), *[exp.column(name, quoted=True) for name in columns]
-    )
+    every = joined("|", [exp.column(name, quoted=True) for name in columns])
     mark = exp.Literal.string(_MARK_BEGIN)
     wrong = exp.Anonymous(this="contains", expressions=[every, mark])
     hexed = exp.Anonymous(

@@ -14,15 +14,16 @@ from typing import Any
 
 from sqlglot import exp
 
+from cops_dagster.cur import names
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.schema import Column, Sent
 from cops_dagster.errors import CopsError
+from cops_dagster.lake import shapes, spellings
 from cops_dagster.lake.footers import parquet
-from cops_dagster.lake.functions import call
+from cops_dagster.lake.functions import call, joined
+from cops_dagster.lake.lines import is_split, needs_span
 
 USD = "DECIMAL(38, 18)"
-SPLIT_OPERATIONS = ("EKSPod-EC2", "ECSTask-EC2")
-"""Operations of split cost allocation rows: they repeat what their parent's line costs."""
 BAD_ACCOUNTS = "bad_accounts"
 """A small table of account ids to set aside, where a delivery has any."""
 
@@ -100,9 +101,9 @@ def master_query(files: DeliveredFiles) -> exp.Query:
     selected: list[exp.Expr] = []
     for column in cur_schema.EXPECTED:
         sent = spelled.get(column.name)
-        value = _as_sent(column, sent) if sent else exp.null()
+        value = _as_sent(column, sent, _delivered(column.name, sent)) if sent else exp.null()
         selected.append(_named(exp.cast(value, column.data_type), column.name))
-    return _over(files, selected)
+    return _over(files, selected, spelled)
 
 
 def lines_query(files: DeliveredFiles, *, judge_accounts: bool = False) -> exp.Query:
@@ -119,7 +120,7 @@ def lines_query(files: DeliveredFiles, *, judge_accounts: bool = False) -> exp.Q
     for column in cur_schema.EXPECTED:
         sent = spelled.get(column.name)
         kind = USD if column.exact else column.data_type
-        value = exp.cast(_exact(column, sent) if sent else exp.null(), kind)
+        value = exp.cast(_exact(column, spelled) if sent else exp.null(), kind)
         selected.append(_named(value, column.name))
     judged = _Judgement(files, spelled, judge_accounts)
     selected += [
@@ -127,20 +128,27 @@ def lines_query(files: DeliveredFiles, *, judge_accounts: bool = False) -> exp.Q
         _named(judged.reason(), "quarantine_reason"),
         _named(judged.lost(), "lost_values"),
     ]
-    return _over(files, selected)
+    return _over(files, selected, spelled, blank_tags_are_null=True)
 
 
-def _over(files: DeliveredFiles, selected: list[exp.Expr]) -> exp.Query:
+def _over(
+    files: DeliveredFiles,
+    selected: list[exp.Expr],
+    spelled: dict[str, Sent],
+    *,
+    blank_tags_are_null: bool = False,
+) -> exp.Query:
     for name, text in (("source_id", files.source_id), ("delivery_id", files.delivery_id)):
         selected.append(_named(exp.Literal.string(text), name))
     for name in added_columns(files.columns):
         # as text, whatever its type: a type that no revision knows may change from month to month
-        value: exp.Expr = exp.cast(_delivered(files.columns[name]), "varchar")
-        if name.lower().startswith("resource_tags_"):
+        value: exp.Expr = exp.cast(_delivered(name, spelled[name.lower()]), "varchar")
+        if blank_tags_are_null and name.lower().startswith("resource_tags_"):
             value = _unblank(value)
         selected.append(_named(value, cur_schema.kept_as(name)))
     # one call without copies: adding columns one by one copies the tree each time, 0.7 s for 150 of them
-    return exp.Select().from_(parquet(files.reading)).select(*selected, copy=False)
+    source = parquet(files.reading, by_name=len(files.reading) > 1)
+    return exp.Select().from_(source).select(*selected, copy=False)
 
 
 def _named(value: exp.Expr, name: str) -> exp.Expr:
@@ -154,21 +162,32 @@ def added_columns(columns: dict[str, Sent]) -> list[str]:
 
 
 def _spelled(columns: dict[str, Sent]) -> dict[str, Sent]:
-    return {name.lower(): sent for name, sent in columns.items()}
+    """The columns in lower case, as engines compare names; one of nothing is text of which none was given."""
+    nothing = Sent("varchar", ())
+    return {
+        name.lower(): nothing if sent.data_type == cur_schema.NOTHING else sent
+        for name, sent in columns.items()
+    }
 
 
-def _delivered(sent: Sent) -> exp.Expr:
+def _delivered(name: str, sent: Sent) -> exp.Expr:
+    """The value of a column as delivered; a column that came in several spellings is read by them all."""
+    return spellings.one_value(name, _values(sent))
+
+
+def _values(sent: Sent) -> list[exp.Expr]:
     values: list[exp.Expr] = []
     for column, key in sent.origins:
         value: exp.Expr = exp.column(column, quoted=True)
         if key is not None:
             value = exp.func("map_extract_value", value, exp.Literal.string(key), dialect="duckdb")
+        if len(sent.origins) > 1 and sent.data_type == "varchar":
+            value = exp.cast(value, "varchar")
         values.append(value)
-    return values[0] if len(values) == 1 else exp.func("COALESCE", *values)
+    return values or [exp.cast(exp.null(), "varchar")]
 
 
-def _as_sent(column: Column, sent: Sent) -> exp.Expr:
-    value = _delivered(sent)
+def _as_sent(column: Column, sent: Sent, value: exp.Expr) -> exp.Expr:
     if column.data_type == "timestamp":
         return _instant(value, sent)
     if column.data_type == "double" and sent.data_type != "double":
@@ -178,34 +197,35 @@ def _as_sent(column: Column, sent: Sent) -> exp.Expr:
 
 
 def _instant(value: exp.Expr, sent: Sent) -> exp.Expr:
-    if sent.data_type == cur_schema.ZONED:  # the cast would follow the machine's zone
-        return exp.func("make_timestamp", exp.func("epoch_us", value))
-    return call("UTC_TIME", value) if sent.data_type == "varchar" else value
+    if sent.data_type in ("timestamp", "DATE", cur_schema.ZONED):
+        return value if sent.data_type == "timestamp" else shapes.in_utc(value, sent.data_type)
+    return call("UTC_TIME", exp.cast(value, "varchar"))
 
 
-def _exact(column: Column, sent: Sent) -> exp.Expr:
+def _exact(column: Column, spelled: dict[str, Sent]) -> exp.Expr:
     """A value as `fact_cost_raw` keeps it."""
-    if column.name.startswith(("resource_tags_", "account_tag_", "cost_category_")):
-        return _unblank(exp.cast(_delivered(sent), "varchar"))
+    sent = spelled[column.name]
+    value = _delivered(column.name, sent)
+    if column.name.startswith(names.TAG_PREFIXES):
+        return _unblank(exp.cast(value, "varchar"))
     if not column.exact:
-        return _as_sent(column, sent)
-    value = _delivered(sent)
+        return _as_sent(column, sent, value)
     if sent.data_type == "double":
         value = call("CARRIED_USD" if column.name in cur_schema.VIEW_COSTS else "EXACT_USD", value)
     elif sent.data_type != "decimal":
         value = call("EXACT_TEXT_USD", exp.cast(value, "varchar"))
     if column.name == "line_item_unblended_cost":
-        return exp.func("COALESCE", value, _nothing_of_its_own())
+        return exp.func("COALESCE", value, _nothing_of_its_own(spelled))
     return value
 
 
-def _nothing_of_its_own() -> exp.Expr:
+def _nothing_of_its_own(spelled: dict[str, Sent]) -> exp.Expr:
     """0 for a split cost allocation row, which has no cost of its own; NULL for any other."""
-    operation = exp.column("line_item_operation", quoted=True)
-    return exp.Case().when(
-        exp.In(this=operation, expressions=[exp.Literal.string(name) for name in SPLIT_OPERATIONS]),
-        exp.cast(exp.Literal.number(0), USD),
-    )
+    parent, operation = [
+        exp.cast(_delivered(name, spelled[name]), "varchar") if name in spelled else None
+        for name in ("split_line_item_parent_resource_id", "line_item_operation")
+    ]
+    return exp.Case().when(is_split(parent, operation), exp.cast(exp.Literal.number(0), USD))
 
 
 def _unblank(value: exp.Expr) -> exp.Expr:
@@ -248,29 +268,33 @@ class _Judgement:
         return case
 
     def lost(self) -> exp.Expr:
-        """A value of a column that no cost view needs was rounded or could not be read."""
+        """A value of a column that no cost view needs was rounded, could not be read, or was sent twice."""
         lost: list[exp.Expr] = [exp.false()]
         if self._converted:
             lost.append(exp.column(cur_schema.LOST).is_(exp.null()).not_())
+        for name, sent in self._spelled.items():
+            if len(sent.origins) > 1 and not names.is_tag(name) and not cur_schema.is_booked_by(name):
+                lost.append(spellings.contradict(_values(sent)))
         for column in cur_schema.EXPECTED:
-            sent = self._spelled.get(column.name)
-            if sent is None or column.name in cur_schema.VIEW_COSTS or column.data_type == "varchar":
+            sent_as = self._spelled.get(column.name)
+            if sent_as is None or column.name in cur_schema.VIEW_COSTS or column.data_type == "varchar":
                 continue
-            if column.exact and sent.data_type == "double":
-                lost.append(call("IS_EXACT_USD", _delivered(sent)).not_())
-            elif sent.data_type == "varchar":
-                read = _exact(column, sent)
-                lost.append(exp.and_(_given(_delivered(sent)), read.is_(exp.null())))
+            value = _delivered(column.name, sent_as)
+            if column.exact and sent_as.data_type == "double":
+                lost.append(call("IS_EXACT_USD", value).not_())
+            elif sent_as.data_type not in ("double", "decimal", "timestamp", "DATE", cur_schema.ZONED):
+                text = exp.cast(value, "varchar")
+                read = _exact(column, self._spelled)
+                lost.append(exp.and_(_given(text), read.is_(exp.null())))
         return exp.or_(*lost)
 
     def _costs_nothing(self) -> exp.Expr:
-        column = cur_schema.BY_NAME["line_item_unblended_cost"]
-        sent = self._spelled[column.name]
-        value = _delivered(sent)
+        sent = self._spelled["line_item_unblended_cost"]
+        value = _delivered("line_item_unblended_cost", sent)
         absent: exp.Expr = value.is_(exp.null())
         if sent.data_type == "varchar":
             absent = _given(value).not_()
-        return exp.and_(absent, _nothing_of_its_own().is_(exp.null()))
+        return exp.and_(absent, _nothing_of_its_own(self._spelled).is_(exp.null()))
 
     def _bad_costs(self) -> list[tuple[exp.Expr, exp.Expr, exp.Expr]]:
         found: list[tuple[exp.Expr, exp.Expr, exp.Expr]] = []
@@ -278,7 +302,7 @@ class _Judgement:
             sent = self._spelled.get(name)
             if sent is None or sent.data_type == "decimal":
                 continue
-            value = _delivered(sent)
+            value = _delivered(name, sent)
             text = exp.cast(value.copy(), "varchar")
             said = exp.func("CONCAT", exp.Literal.string(f"{name} = "), text.copy())
             if sent.data_type == "double":
@@ -290,26 +314,36 @@ class _Judgement:
 
     def _bad_lines(self) -> list[tuple[exp.Expr, str, exp.Expr]]:
         found: list[tuple[exp.Expr, str, exp.Expr]] = []
-        begin = _exact(
-            cur_schema.BY_NAME["line_item_usage_start_date"], self._spelled["line_item_usage_start_date"]
-        )
+        said: exp.Expr
+        for name, sent in self._spelled.items():
+            if len(sent.origins) > 1 and cur_schema.is_booked_by(name):
+                said = shapes.said(name, joined(" | ", _values(sent)))
+                found.append((spellings.contradict(_values(sent)), spellings.CLASH, said))
+        begin = self._read("line_item_usage_start_date")
         wrong: exp.Expr = begin.copy().is_(exp.null())
-        said: list[exp.Expr] = [exp.Literal.string("line_item_usage_start_date is empty")]
-        if sent := self._spelled.get("line_item_usage_end_date"):
-            end = _exact(cur_schema.BY_NAME["line_item_usage_end_date"], sent)
+        said = exp.Literal.string("line_item_usage_start_date is empty")
+        if "line_item_usage_end_date" in self._spelled:
+            end = self._read("line_item_usage_end_date")
             wrong = exp.or_(wrong, exp.LTE(this=end.copy(), expression=begin.copy()))
-            said = [exp.Literal.string("usage from "), exp.cast(begin, "varchar"), exp.Literal.string(" to "),
-                    exp.cast(end, "varchar")]  # fmt: skip
-        found.append((wrong, "E-TIME", exp.func("CONCAT", *said)))
+            times = [exp.func("COALESCE", exp.cast(one, "varchar"), exp.Literal.string("nothing"))
+                     for one in (begin, end)]  # fmt: skip
+            said = joined(
+                "", [exp.Literal.string("usage from "), times[0], exp.Literal.string(" to "), times[1]]
+            )
+        spanned = needs_span(exp.cast(self._read("line_item_line_item_type"), "varchar"))
+        found.append((exp.and_(spanned, wrong), "E-TIME", said))
         if self._accounts:
-            account = _delivered(self._spelled["line_item_usage_account_id"])
+            account = self._read("line_item_usage_account_id")
             bad = exp.select("account").from_(BAD_ACCOUNTS)
             listed = exp.In(
                 this=exp.func("COALESCE", account, exp.Literal.string("")), query=exp.Subquery(this=bad)
             )
-            said = [exp.Literal.string("line_item_usage_account_id = "), account.copy()]
-            found.append((listed, "E-ACCOUNT", exp.func("CONCAT", *said)))
+            said = joined("", [exp.Literal.string("line_item_usage_account_id = "), account])
+            found.append((listed, "E-ACCOUNT", said))
         return found
+
+    def _read(self, name: str) -> exp.Expr:
+        return _exact(cur_schema.BY_NAME[name], self._spelled)
 
 
 def _given(value: exp.Expr) -> exp.Expr:

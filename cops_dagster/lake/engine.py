@@ -105,6 +105,14 @@ class Engine:
             raise
         return Rows(tuple(columns), rows)
 
+    def statements(self, sql: str) -> list[tuple[str, set[str]]]:
+        """The statements in a text as the engine's parser sees them: kind, and names of parameters."""
+        try:
+            found = self._con.extract_statements(sql)
+        except duckdb.Error as problem:
+            raise _coded(problem) from problem
+        return [(one.type.name, set(one.named_parameters)) for one in found]
+
     def table(self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Row]) -> None:
         """A small table in memory, one bound list per column: no Arrow, no pandas, no row loop."""
         quoted = [(exp.to_identifier(column, quoted=True).sql("duckdb"), kind) for column, kind in columns]

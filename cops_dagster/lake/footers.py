@@ -1,12 +1,11 @@
 """What files of Parquet say of themselves: columns, keys of map columns, row counts. No money is read.
 
 Belongs here: footers, and the one scan for map keys. Does not belong here: which columns a delivery must
-have (`cur/schema.py`).
+have (`cur/schema.py`), columns that came in an odd shape (`lake/shapes.py`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,9 @@ from cops_dagster.cur import names
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
+from cops_dagster.lake import shapes
 from cops_dagster.lake.engine import Engine, exact_name
+from cops_dagster.lake.shapes import Seen
 
 COLUMNS_MAX = 4000
 """More columns or map keys than this are no report: a payer has at most 500 active tags."""
@@ -24,41 +25,19 @@ COLUMNS_MAX = 4000
 ROWS_PER_BYTE_MAX = 100
 """A real month takes 40 bytes a line; more rows than this are declared, not delivered."""
 
-_NORMAL = {
-    "VARCHAR": "varchar",
-    "DOUBLE": "double",
-    "FLOAT": "double",
-    "TIMESTAMP": "timestamp",
-    "TIMESTAMP_NS": "timestamp",
-    "TIMESTAMP_MS": "timestamp",
-    "TIMESTAMP_S": "timestamp",
-    "TIMESTAMP WITH TIME ZONE": cur_schema.ZONED,
-}
-_MAP = re.compile(r"MAP\(VARCHAR, (VARCHAR|DOUBLE)\)")
-_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 
-
-def inspect(
-    engine: Engine, paths: Sequence[Path], *, subject: str, mapped: frozenset[str] = frozenset()
-) -> tuple[dict[str, Sent], list[int]]:
-    """Flat columns and rows per file.
-
-    A map column of CUR 2.0 (`product`, `resource_tags`, …) becomes one column per key that any row has.
-
-    Args:
-        mapped: flat names that must come from one spelling only.
+def survey(engine: Engine, paths: Sequence[Path], subject: str) -> list[Seen]:
+    """What each file's footer says.
 
     Raises:
-        CopsError: `E-FILE-TRUNC` (cut short or unreadable footer), `E-SCHEMA-MIXED` (files of one delivery
-            with different columns), `E-TAG-CLASH`, `E-RESOURCE` (absurdly many columns).
+        CopsError: `E-FILE-TRUNC` (cut short or unreadable footer), `E-RESOURCE` (more rows than it can hold).
     """
-    schemas: list[dict[str, str]] = []
-    counts: list[int] = []
+    found: list[Seen] = []
     for path in paths:
         _check_ends(path, subject)
+        source = parquet([path])
         try:
-            source = exp.Select().select("*").from_(parquet([path])).sql("duckdb")
-            schemas.append({row[0]: _normal(row[1]) for row in engine.run(f"DESCRIBE {source}").rows})
+            described = engine.run(f"DESCRIBE {exp.Select().select('*').from_(source).sql('duckdb')}")
             metadata = exp.Table(
                 this=exp.Anonymous(this="parquet_file_metadata", expressions=[_literal(path)])
             )
@@ -67,11 +46,35 @@ def inspect(
             if problem.code in ("E-READER-CRASH", "E-RESOURCE"):
                 raise
             raise truncated(path, subject, problem.found) from None
-        counts.append(int(counted.rows[0][0]))
-        if counts[-1] > ROWS_PER_BYTE_MAX * path.stat().st_size:
-            raise too_large(path, subject, f"{counts[-1]} rows in {path.stat().st_size} bytes")
-    _check_same(paths, schemas, subject)
-    return _flat(engine, paths, schemas[0], mapped, subject), counts
+        rows = int(counted.rows[0][0])
+        if rows > ROWS_PER_BYTE_MAX * path.stat().st_size:
+            raise too_large(path, subject, f"{rows} rows in {path.stat().st_size} bytes")
+        found.append(Seen(path, rows, {row[0]: row[1] for row in described.rows}, source))
+    return found
+
+
+def inspect(
+    engine: Engine, paths: Sequence[Path], *, subject: str, surveyed: Sequence[Seen] | None = None
+) -> tuple[dict[str, Sent], list[int]]:
+    """Flat columns and rows per file.
+
+    A map column of CUR 2.0 (`product`, `resource_tags`, …) becomes one column per key that any row has; one
+    that must first be written plainly (`lake/shapes.py`) has no keys yet.
+
+    Args:
+        surveyed: what `survey` found, if it was asked before.
+
+    Raises:
+        CopsError: what `survey` and `shapes.agree` raise, `E-RESOURCE` (absurdly many columns).
+    """
+    files = survey(engine, paths, subject) if surveyed is None else surveyed
+    agreed = shapes.agree(engine, files, subject)
+    own = {
+        name: Sent("varchar", ((name, None),))
+        for name in shapes.OWN
+        if any(name in one.types for one in files)
+    }
+    return _flat(engine, paths, agreed, subject) | own, [one.rows for one in files]
 
 
 def parquet(paths: Sequence[Path], *, by_name: bool = False) -> exp.Table:
@@ -113,36 +116,53 @@ def too_large(path: Path, subject: str, found: str) -> CopsError:
     )
 
 
-def _flat(
-    engine: Engine, paths: Sequence[Path], types: dict[str, str], mapped: frozenset[str], subject: str
-) -> dict[str, Sent]:
+def _flat(engine: Engine, paths: Sequence[Path], agreed: shapes.Agreement, subject: str) -> dict[str, Sent]:
     found: dict[str, Sent] = {}
-    for name, kind in types.items():
-        if not kind.startswith("map"):
+    maps = {name: kind for name, kind in agreed.kinds.items() if kind.startswith("map ")}
+    for name, kind in agreed.kinds.items():
+        if name not in maps and not (shapes.is_map(name) and kind == cur_schema.NOTHING):
             found[name] = Sent(kind, ((name, None),))
-    for column in [name for name, kind in types.items() if kind.startswith("map")]:
-        kind = types[column].removeprefix("map ")
-        here: dict[str, str] = {}
+    spelled = {name.lower(): name for name in found}
+    not_plain = {name for odd in agreed.odd for name in odd}
+    for column in sorted(maps.keys() - not_plain):
+        kind = maps[column].removeprefix("map ")
         for key in _keys(engine, paths, column, subject):
-            name = names.map_column(column.lower(), key)
-            if name in here and name in mapped:
-                names.flat_names([here[name], key], frozenset({names.athena_name(key)}), subject=subject)
-            here.setdefault(name, key)
+            wanted = names.map_column(column.lower(), key)
+            name = spelled.setdefault(wanted, wanted)
             before = found.get(name)
-            origins = (*before.origins, (column, key)) if before else ((column, key),)
-            found[name] = Sent(before.data_type if before else kind, origins)
+            if before is None or before.data_type == cur_schema.NOTHING:
+                found[name] = Sent(kind, ((column, key),))
+                continue
+            same = kind if before.data_type == kind else "varchar"
+            found[name] = Sent(same, (*before.origins, (column, key)))
     if len(found) > COLUMNS_MAX:
         raise _too_many(subject, len(found))
     return found
 
 
 def _keys(engine: Engine, paths: Sequence[Path], column: str, subject: str) -> list[str]:
-    keys = exp.func("unnest", exp.func("map_keys", exp.column(column, quoted=True)))
-    query = exp.select(exp.alias_(keys, "key")).distinct().from_(parquet(paths)).limit(COLUMNS_MAX + 1)
+    """The keys that any line has. Lines share few sets of keys, so each set is looked at once."""
+    keys = exp.func("map_keys", exp.column(column, quoted=True))
+    source = parquet(paths, by_name=len(paths) > 1)
+    sets = exp.select(exp.alias_(keys, "keys")).distinct().from_(source).subquery("sets")
+    different = exp.func("len", exp.func("list_distinct", exp.column("keys"), dialect="duckdb"))
+    twice = exp.LT(this=different, expression=exp.func("len", exp.column("keys")))
+    one = exp.alias_(exp.func("unnest", exp.column("keys")), "key")
+    query = exp.select(one, exp.alias_(twice, "twice")).distinct().from_(sets).limit(2 * COLUMNS_MAX + 1)
     rows = engine.fetch(query).rows
-    if len(rows) > COLUMNS_MAX:
-        raise _too_many(f"{subject}, map {column}", len(rows))
-    return sorted(row[0] for row in rows if row[0])
+    found = {key for key, _ in rows if key}
+    if len(found) > COLUMNS_MAX:
+        raise _too_many(f"{subject}, map {column}", len(found))
+    if any(repeats for _, repeats in rows):
+        raise CopsError(
+            "E-SCHEMA-TYPE",
+            f"{subject}, column {column}",
+            expected="a map that holds each key once",
+            found="a map with a key twice",
+            next_step=f"deliver {column} as AWS sends it",
+            details={"repeats": True},
+        )
+    return sorted(found)
 
 
 def _too_many(subject: str, found: int) -> CopsError:
@@ -153,28 +173,6 @@ def _too_many(subject: str, found: int) -> CopsError:
         found=f"{found} or more",
         next_step="look at the delivered files: a payer has at most 500 active tags",
     )
-
-
-def _check_same(paths: Sequence[Path], schemas: list[dict[str, str]], subject: str) -> None:
-    for path, columns in zip(paths, schemas, strict=True):
-        if columns != schemas[0]:
-            differing = sorted(set(columns.items()) ^ set(schemas[0].items()))
-            raise CopsError(
-                "E-SCHEMA-MIXED",
-                f"{subject}, file {path.name!r}",
-                expected=f"the columns of {paths[0].name!r}",
-                found=f"{len(differing)} differences, first {differing[0][0]} {differing[0][1]}",
-                next_step="ask AWS to deliver the month again",
-            )
-
-
-def _normal(kind: str) -> str:
-    if match := _MAP.fullmatch(kind):
-        return f"map {match[1].lower()}"
-    if match := _DECIMAL.fullmatch(kind):
-        digits, scale = int(match[1]), int(match[2])
-        return "decimal" if scale <= 18 and digits - scale <= 20 else kind
-    return _NORMAL.get(kind, kind)
 
 
 def _literal(path: Path) -> exp.Expr:

@@ -6,6 +6,8 @@ before a statement reaches the engine (`lake/statements.py`), so every engine se
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import sqlglot
 from sqlglot import exp
 
@@ -109,6 +111,15 @@ ROW_HASH = "ROW_HASH"
 def call(name: str, value: exp.Expr) -> exp.Expr:
     """A call of one of `FUNCTIONS`, or of one the engine has."""
     return exp.Anonymous(this=name, expressions=[value.copy()])
+
+
+def joined(separator: str, parts: Iterable[exp.Expr]) -> exp.Expr:
+    """The parts that are not NULL as one text, the separator between them; empty if there is none.
+
+    By the engine's own name: sqlglot's CONCAT_WS is NULL as soon as one part is, and hid every lost value.
+    """
+    given = [part.copy() for part in parts]
+    return exp.Anonymous(this="concat_ws", expressions=[exp.Literal.string(separator), *given])
 
 
 def expanded(tree: exp.Expr) -> exp.Expr:

@@ -1,6 +1,7 @@
-"""Parquet whose text is no UTF-8, rewritten with the bad bytes marked, so that its lines keep their cost.
+"""Parquet that the engine cannot read, rewritten so that its lines keep their cost.
 
-Belongs here: the one repair that reading needs. It runs in a process of its own (`lake/mend_child.py`),
+Belongs here: the two repairs that reading needs: text that is no UTF-8 has its bad bytes marked, a map that
+holds a key twice becomes a list of keys and values. It runs in a process of its own (`lake/mend_child.py`),
 since the file has not been vouched for.
 """
 
@@ -17,20 +18,37 @@ from cops_dagster.lake import mend_child
 _SECONDS_MAX = 1800
 
 
-def mend(path: Path, target: Path, *, subject: str) -> Path:
+def needs_mending(problem: CopsError) -> bool:
+    """Whether the engine stumbled over what `mend` repairs."""
+    return is_no_utf8(problem) or bool(problem.details.get("repeats"))
+
+
+def is_no_utf8(problem: CopsError) -> bool:
+    """Whether the engine stumbled over bytes that are no UTF-8."""
+    text = str(problem.details.get("engine_says", "")).lower()
+    return problem.code == "E-SQL" and ("utf-8" in text or "unicode" in text or "string encoding" in text)
+
+
+def mend(path: Path, target: Path, *, subject: str, maps: bool = False) -> Path:
     """Writes `target`: the same rows, undecodable bytes escaped, and their fault beside the line.
+
+    Args:
+        maps: take maps apart into lists of keys and values.
 
     Raises:
         CopsError: `E-READER-CRASH` when the file cannot even be read for this.
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-I", mend_child.__file__, str(path), str(target), FAULT, FAULT_TEXT, LOST],
+            [
+                sys.executable, "-I", mend_child.__file__, str(path), str(target), FAULT, FAULT_TEXT, LOST,
+                *(["maps"] if maps else []),
+            ],
             capture_output=True,
             timeout=_SECONDS_MAX,
             check=False,
             start_new_session=True,  # see `lake/reader.py`
-        )
+        )  # fmt: skip
         how = "" if done.returncode == 0 else f"exit code {done.returncode}"
     except subprocess.TimeoutExpired:
         how = f"no end after {_SECONDS_MAX} s"

@@ -1,6 +1,6 @@
-"""The mending process: rewrites one Parquet file whose strings are not all UTF-8.
+"""The mending process: rewrites one Parquet file whose strings are not all UTF-8, or whose maps repeat a key.
 
-Belongs here: decoding, batch by batch. It imports nothing of COPS.
+Belongs here: decoding and taking maps apart, batch by batch. It imports nothing of COPS.
 """
 
 from __future__ import annotations
@@ -36,7 +36,15 @@ def _decoded(column: Any, faults: list[str | None], name: str) -> Any:
     return pa.array(values, pa.string())
 
 
-def main(source: str, target: str, fault: str, fault_text: str, lost: str) -> None:
+def _pairs(column: Any) -> Any:
+    """A map as a list of keys and values, which may hold a key twice; what is NULL stays NULL."""
+    import pyarrow as pa
+
+    pairs = pa.StructArray.from_arrays([column.keys, column.items], ["key", "value"])
+    return pa.ListArray.from_arrays(column.offsets, pairs, mask=column.is_null())
+
+
+def main(source: str, target: str, fault: str, fault_text: str, lost: str, maps: str = "") -> None:
     """Rewrites `source` as `target` with the three columns that every converted file has."""
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_BYTES, _ADDRESS_BYTES))
     import pyarrow as pa
@@ -48,6 +56,8 @@ def main(source: str, target: str, fault: str, fault_text: str, lost: str) -> No
         columns = [
             _decoded(column, faults, name)
             if pa.types.is_string(column.type) or pa.types.is_dictionary(column.type)
+            else _pairs(column)
+            if maps and pa.types.is_map(column.type)
             else column
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
         ]

@@ -14,7 +14,6 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 
-from cops_dagster.errors import CopsError
 from cops_dagster.lake.functions import expanded
 
 SOURCE_DIALECT = "trino"
@@ -54,28 +53,9 @@ def to_duckdb(tree: exp.Expr) -> str:
     return expanded(tree).sql(dialect="duckdb")
 
 
-def one_select(sql: str, *, dialect: str = "duckdb") -> exp.Query:
-    """The single SELECT in `sql`. Raises `E-SQL` for anything else the parser finds."""
+def tree_of(sql: str) -> exp.Expr | None:
+    """A person's query as a tree to look at; `None` for what only the engine can read."""
     try:
-        parsed = sqlglot.parse(sql, read=dialect)
-        trees = [tree for tree in parsed if tree is not None and not isinstance(tree, exp.Semicolon)]
-    except (sqlglot.errors.SqlglotError, RecursionError) as problem:
-        raise _not_select(str(problem).split("\n")[0]) from None
-    if len(trees) != 1:
-        raise _not_select(f"{len(trees)} statements")
-    if not isinstance(trees[0], exp.Query):
-        raise _not_select(trees[0].key.upper())
-    writes = trees[0].find(exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.Into, exp.Create, exp.Command)
-    if writes is not None:
-        raise _not_select(f"{writes.key.upper()} inside it")
-    return trees[0]
-
-
-def _not_select(found: str) -> CopsError:
-    return CopsError(
-        "E-SQL",
-        "query",
-        expected="exactly one SELECT statement",
-        found=found,
-        next_step="give one SELECT; data is changed by commands, never by SQL",
-    )
+        return sqlglot.parse_one(sql, read="duckdb")
+    except (sqlglot.errors.SqlglotError, RecursionError):
+        return None

@@ -17,6 +17,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
 from cops_dagster.lake.engine import Rows, Value
 from cops_dagster.lake.namespace import Namespace
+from cops_dagster.lake.question import Question, question
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.state import journal_seq_of
 from cops_dagster.period import Period
@@ -74,28 +75,37 @@ def ask(
         CopsError: `E-SQL` (not exactly one SELECT, or the engine cannot run it), `E-PARAM` (a parameter
             is missing), `E-RUN-UNKNOWN`, `E-DIGEST`.
     """
-    tree = statements.one_select(sql)
-    asked = {node.name for node in tree.find_all(exp.Placeholder) if node.name}
-    missing = sorted(asked - set(params))
-    if missing:
-        raise CopsError(
-            "E-PARAM", f"parameter {missing[0]}", expected="a value", found="none",
-            next_step=f"add --param {missing[0]}=…",
-        )  # fmt: skip
     seq = journal_seq_of(books, as_of) if as_of else None
     with books.engine() as engine, books.admin.read() as con:
+        asked = question(engine, sql)
+        _check_parameters(asked, params)
         names = Namespace(engine, con, books.settings, books.policy.tags, as_of_seq=seq, digests=verify)
-        names.provide(_wanted(tree, names))
+        names.provide(_wanted(asked, names))
         engine.lock_down([path for paths in names.paths.values() for path in paths])
-        rows = engine.run(tree.sql(dialect="duckdb"), params)
-    return Answer(rows, _hint(tree))
+        rows = engine.run(asked.text, params)
+    tree = statements.tree_of(sql)
+    return Answer(rows, _hint(tree) if tree else None)
 
 
-def _wanted(tree: exp.Expr, names: Namespace) -> list[str]:
-    tables = {(table.db.lower(), table.name.lower()) for table in tree.find_all(exp.Table)}
-    if any(db == "information_schema" or name.startswith("duckdb_") for db, name in tables):
+def _check_parameters(asked: Question, params: dict[str, Value]) -> None:
+    missing = sorted(asked.parameters - set(params))
+    if not missing:
+        return
+    if not missing[0].isidentifier():
+        raise CopsError(
+            "E-PARAM", "parameter ?", expected="parameters with names", found="one by its position",
+            next_step="write it as :name and add --param name=…",
+        )  # fmt: skip
+    raise CopsError(
+        "E-PARAM", f"parameter {missing[0]}", expected="a value", found="none",
+        next_step=f"add --param {missing[0]}=…",
+    )  # fmt: skip
+
+
+def _wanted(asked: Question, names: Namespace) -> list[str]:
+    if any(schema == "information_schema" or name.startswith("duckdb_") for schema, name in asked.tables):
         return names.names()
-    return [name for _, name in tables]
+    return [name for _, name in asked.tables]
 
 
 def _arguments(tree: exp.Expr, function: type[exp.Expr]) -> set[str]:

@@ -22,12 +22,12 @@ from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.formats import Format
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
-from cops_dagster.lake import live
-from cops_dagster.lake.convert import convert, is_no_utf8
+from cops_dagster.lake import live, shapes
+from cops_dagster.lake.convert import convert
 from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, lines_query
 from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.footers import inspect, parquet
-from cops_dagster.lake.mend import mend
+from cops_dagster.lake.footers import inspect, parquet, survey
+from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.lake.namespace import view
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
@@ -59,6 +59,11 @@ class Fault:
     rows: int
     cost_usd: Decimal
     unpriced_rows: int
+
+
+Measured = tuple[
+    dict[str, Sent], list[int], list[Path], dict[str, Any], list[Fault], list[tuple[str, str, int, Decimal]]
+]
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,6 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
     subject = f"delivery {delivered.source_id} {delivered.period}"
     paths = [Path(file.path) for file in delivered.files]
     kind = _format(delivered, subject)
-    mapped = _mapped(books)
     readable = [*paths, *(Path(file.path) for file in delivered.status_files)]
     with (
         books.reader(subject, readable, books.settings.converted_root) as engine,
@@ -111,17 +115,17 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
         try:
             reading = paths
             if kind != "parquet":
-                reading = made = _converted(books, engine, paths, kind, subject, mapped)
+                reading = _converted(books, engine, paths, kind, subject, made)
             measured = _measured(books, engine, delivered, reading, made, subject)
             _check_athena(engine, delivered, subject)
         except BaseException:
-            for path in made:
-                path.unlink(missing_ok=True)
+            _discard(made)
             raise
         digests = digesting.result()
     for path, sha256 in zip(paths, digests, strict=True):
         live.remember(path, sha256)
     columns, counts, reading, totals, faults, breakdown = measured
+    _discard([path for path in made if path not in reading])
     read_files = [
         ReadFile(position, path, stored.sha256(path))
         for position, (path, original) in enumerate(zip(reading, paths, strict=True))
@@ -144,14 +148,6 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
     )
 
 
-def _mapped(books: Books) -> frozenset[str]:
-    """Names of which one spelling only may come: mapped tags and what the ledger cannot do without."""
-    tags = books.policy.tags
-    names = {name for key in (tags.tenant_id, tags.plan_id, tags.service_component) for name in key}
-    required = {column.name for column in cur_schema.EXPECTED if column.required}
-    return frozenset({f"resource_tags_{name}" for name in names} | names | required)
-
-
 def _format(delivered: layout.Delivered, subject: str) -> Format:
     kinds = set()
     for file in delivered.files:
@@ -170,19 +166,17 @@ def _format(delivered: layout.Delivered, subject: str) -> Format:
 
 
 def _converted(
-    books: Books, engine: Engine, paths: list[Path], kind: Format, subject: str, mapped: frozenset[str]
+    books: Books, engine: Engine, paths: list[Path], kind: Format, subject: str, made: list[Path]
 ) -> list[Path]:
-    made: list[Path] = []
-    try:
-        for path in paths:
-            target = new_read_file(books)
-            made.append(target)
-            convert(engine, path, kind, target, subject=subject, mapped=mapped)
-    except BaseException:
-        for path in made:
-            path.unlink(missing_ok=True)
-        raise
-    return made
+    for path in paths:
+        made.append(new_read_file(books))
+        convert(engine, path, kind, made[-1], subject=subject)
+    return list(made)
+
+
+def _discard(made: list[Path]) -> None:
+    for path in made:
+        path.unlink(missing_ok=True)
 
 
 def new_read_file(books: Books) -> Path:
@@ -199,21 +193,40 @@ def _measured(
     reading: list[Path],
     made: list[Path],
     subject: str,
-) -> tuple[
-    dict[str, Sent], list[int], list[Path], dict[str, Any], list[Fault], list[tuple[str, str, int, Decimal]]
-]:
-    mapped = _mapped(books)
-    columns, counts = inspect(engine, reading, subject=subject, mapped=mapped)
-    cur_schema.require(columns, subject=subject)
+) -> Measured:
+    if made:
+        return _looked_at(books, engine, delivered, reading, made, subject)
     try:
-        totals, faults, breakdown = measure(engine, _as_read(delivered, columns, reading), delivered.period)
+        return _looked_at(books, engine, delivered, reading, made, subject)
     except CopsError as problem:
-        if not is_no_utf8(problem) or made:
+        if not needs_mending(problem):
             raise
-        reading = [mend(path, new_read_file(books), subject=subject) for path in reading]
-        made.extend(reading)
-        columns, counts = inspect(engine, reading, subject=subject, mapped=mapped)
-        totals, faults, breakdown = measure(engine, _as_read(delivered, columns, reading), delivered.period)
+    mended = []
+    for path in reading:
+        made.append(new_read_file(books))
+        mended.append(mend(path, made[-1], subject=subject, maps=True))
+    return _looked_at(books, engine, delivered, mended, made, subject)
+
+
+def _looked_at(
+    books: Books,
+    engine: Engine,
+    delivered: layout.Delivered,
+    reading: list[Path],
+    made: list[Path],
+    subject: str,
+) -> Measured:
+    """What Parquet files hold, once those of an odd shape are written plainly."""
+    surveyed = survey(engine, reading, subject)
+    agreed = shapes.agree(engine, surveyed, subject)
+    if any(agreed.odd):
+        targets = [new_read_file(books) for odd in agreed.odd if odd]
+        made += targets
+        reading = shapes.plain(engine, surveyed, agreed, targets)
+        surveyed = survey(engine, reading, subject)
+    columns, counts = inspect(engine, reading, subject=subject, surveyed=surveyed)
+    cur_schema.require(columns, subject=subject)
+    totals, faults, breakdown = measure(engine, _as_read(delivered, columns, reading), delivered.period)
     accept(totals, faults, subject=subject)
     return columns, counts, reading, totals, faults, breakdown
 

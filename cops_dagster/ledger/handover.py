@@ -7,18 +7,21 @@ the delivery (`ledger/deliver.py`).
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from datetime import date
+from collections.abc import Iterable
 from pathlib import Path
+
+from sqlglot import exp
 
 from cops_dagster.cur import formats
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.convert import billing_days, header_names
-from cops_dagster.lake.delivered import DeliveredFiles, lines_query
-from cops_dagster.lake.footers import inspect
-from cops_dagster.lake.namespace import view
+from cops_dagster.lake import shapes
+from cops_dagster.lake.convert import BILLING_PERIOD, billing_days, header_names
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.footers import parquet, survey
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
@@ -99,11 +102,10 @@ def _check_lines(books: Books, paths: list[Path], kind: formats.Format, period: 
     """Refuses at once what no ledger can be made of, while the person who hands it over is there."""
     if kind == "parquet":
         with books.reader(subject, paths, books.settings.converted_root) as engine:
-            columns, _ = inspect(engine, paths, subject=subject)
+            agreed = shapes.agree(engine, survey(engine, paths, subject), subject)
+            columns = {name: Sent(sent, ((name, None),)) for name, sent in agreed.kinds.items()}
             cur_schema.require(columns, subject=subject)
-            files = DeliveredFiles("", "", columns, tuple(paths), (), ())
-            view(engine, "delivered_lines", lines_query(files))
-            months = [one for (one,) in engine.fetch("find_billing_periods").rows if one]
+            days = _billing_days(engine, paths, agreed.kinds)
     else:
         names = [name for path in paths for name in header_names(path, kind, subject=subject)]
         known = {name: cur_schema.BY_NAME.get(name) for name in names}
@@ -112,8 +114,19 @@ def _check_lines(books: Books, paths: list[Path], kind: formats.Format, period: 
             for name, column in known.items()
         }
         cur_schema.require(columns, subject=subject)
-        months = [date.fromisoformat(day) for path in paths for day in billing_days(path, kind)]
-    _check_period({Period.of(month) for month in months}, period, subject)
+        days = {day for path in paths for day in billing_days(path, kind, subject=subject)}
+    _check_period({Period.parse(day[:7]) for day in days}, period, subject)
+
+
+def _billing_days(engine: Engine, paths: list[Path], names: Iterable[str]) -> set[str]:
+    """First days of the billing months that Parquet lines name, `YYYY-MM-DD`; one column is read."""
+    found = [name for name in names if name.lower() == BILLING_PERIOD]
+    if not found:
+        return set()
+    column = exp.column(found[0], quoted=True)
+    query = exp.select(exp.cast(column, "VARCHAR")).distinct().from_(parquet(paths, by_name=True))
+    days = {str(day)[:10] for (day,) in engine.fetch(query.limit(13)).rows if day is not None}
+    return {day for day in days if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-01", day, re.ASCII)}
 
 
 def _check_period(found: set[Period], period: Period, subject: str) -> None:

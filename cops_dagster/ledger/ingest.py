@@ -20,11 +20,10 @@ from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live, statements
-from cops_dagster.lake.convert import is_no_utf8
 from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, added_columns, lines_query
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import truncated
-from cops_dagster.lake.mend import mend
+from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
 from cops_dagster.ledger import known
@@ -176,7 +175,7 @@ def _read_and_stage(
                 faulty=bool(faulty), judge_accounts=bool(bad),
             )  # fmt: skip
         except CopsError as problem:
-            if not is_no_utf8(problem) or files.is_converted:
+            if not needs_mending(problem) or files.is_converted:
                 raise _explained(books, files, problem, subject) from None
     mended = _mended(books, files, subject)
     with books.reader(subject, mended.reading, books.settings.lake_root) as engine:

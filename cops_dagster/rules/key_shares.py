@@ -84,6 +84,6 @@ def _share(key: KeyMonths, tenant: str, before: int, now: int, was: int, is_now:
     units = abs(key.pool * part) // (was * is_now)  # towards zero, in atto-USD
     return {
         "key_name": key.key_name, "tenant_id": tenant,
-        "previous": f"{round(amount.percent(before, was), 2)} %", "now": f"{round(amount.percent(now, is_now), 2)} %",
+        "previous": f"{amount.percent(before, was, 2)} %", "now": f"{amount.percent(now, is_now, 2)} %",
         "moved_usd": amount.to_decimal(units if part * key.pool >= 0 else -units),
     }  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 
 from cops_dagster.cur.formats import actual, check
 from cops_dagster.cur.names import athena_name, flat_names, map_column
+from cops_dagster.cur.schema import BY_NAME
 from cops_dagster.errors import CopsError
 
 HEADERS = """
@@ -54,13 +55,15 @@ def test_a_map_key_has_the_name_of_the_column_it_replaced(row: str) -> None:
     assert map_column(column, key) == name
 
 
-def test_two_spellings_of_a_mapped_key_are_refused_with_what_to_do_and_of_another_kept_apart() -> None:
-    headers = ["resourceTags/user:tenant_id", "resourceTags/user:TenantId", "product/a", "product/A"]
-    with pytest.raises(CopsError, match="E-TAG-CLASH") as refusal:
-        flat_names(headers, frozenset({"resource_tags_user_tenant_id"}), subject="d")
-    assert "deactivate one" in refusal.value.next_step
-    assert list(flat_names(headers, frozenset(), subject="d").values()) == [
-        "resource_tags_user_tenant_id", "resource_tags_user_tenant_id_2", "product_a", "product_a_2",
+def test_spellings_of_a_tag_or_of_a_known_column_are_one_and_others_are_kept_apart() -> None:
+    headers = [
+        "resourceTags/user:tenant_id", "resourceTags/user:TenantId", "costCategory/Team", "costCategory/team",
+        "product/region", "product_region", "product/a", "product/A", "日本", "",
+    ]  # fmt: skip
+    assert flat_names(headers, BY_NAME) == [
+        "resource_tags_user_tenant_id", "resource_tags_user_tenant_id", "cost_category_team",
+        "cost_category_team", "product_region", "product_region", "product_a", "product_a_2", "unnamed",
+        "unnamed_2",
     ]  # fmt: skip
 
 

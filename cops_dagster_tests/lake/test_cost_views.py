@@ -147,23 +147,6 @@ def test_a_blank_tag_is_null_and_any_other_text_stays_as_it_was(tmp_path: Path) 
     assert tags == [None, " Team ", "'); DROP TABLE x;--"]
 
 
-@pytest.mark.parametrize(
-    "sql",
-    ["SELECT 1; SELECT 2", "INSERT INTO t VALUES (1)", "COPY (SELECT 1) TO 'x'", "ATTACH 'x'", "SET x = 1",
-     "INSTALL httpfs", "DELETE FROM t", "", "PRAGMA version", "CREATE TABLE t AS SELECT 1"],
-)  # fmt: skip
-def test_only_one_select_is_a_question(sql: str) -> None:
-    with pytest.raises(CopsError, match="E-SQL"):
-        statements.one_select(sql)
-
-
-@pytest.mark.parametrize(
-    "sql", ["SELECT 1;", "WITH a AS (SELECT 1) SELECT * FROM a", "SELECT 1 UNION SELECT 2"]
-)
-def test_every_form_of_one_select_is_a_question(sql: str) -> None:
-    assert statements.one_select(sql)
-
-
 def test_a_locked_engine_reads_what_it_was_given_and_nothing_else(tmp_path: Path) -> None:
     write(tmp_path, [lines("type cost account\nUsage 1 1")])
     (mine,) = tmp_path.rglob("*.parquet")

@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlglot import exp
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import read_parquet, view
+from cops_dagster.lake.question import question
 from cops_dagster.money import amount
 
 MINE = [(1, "mine")]
@@ -69,8 +71,8 @@ def locked(tmp_path: Path) -> Iterator[Engine]:
         "SELECT * FROM (SELECT 1) AS inserted",
     ],
 )
-def test_one_select_in_any_form_is_allowed(sql: str) -> None:
-    assert statements.one_select(sql)
+def test_one_select_in_any_form_is_allowed(sql: str, shared: Engine) -> None:
+    assert question(shared, sql).text == sql
 
 
 @pytest.mark.parametrize(
@@ -119,12 +121,56 @@ def test_one_select_in_any_form_is_allowed(sql: str) -> None:
         "WITH d AS (UPDATE t SET a = 2 RETURNING *) SELECT * FROM d",
         "SELECT * FROM (WITH d AS (DELETE FROM t RETURNING *) SELECT * FROM d)",
         "SELECT 1 INTO t",
+        "WITH c AS (COPY (SELECT 1) TO 'x.csv') SELECT 1",
+        "WITH c AS (MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN DELETE RETURNING *) SELECT * FROM c",
+        "SELECT (WITH d AS (DELETE FROM t RETURNING a) SELECT MAX(a) FROM d)",
+        "SELECT 1 UNION ALL (WITH d AS (DELETE FROM t RETURNING a) SELECT a FROM d)",
+        "SHOW TABLES",
+        "DESCRIBE t",
+        "SELECT * FROM (SHOW TABLES)",
+        "PIVOT t ON a USING SUM(b)",
+        "SELECT ':x; DELETE FROM t'; DELETE FROM t",
+        "SELECT $$;$$; DROP TABLE t",
+        "SELECT 1 /* ; */; DROP TABLE t",
     ],
 )
-def test_anything_but_one_select_is_refused(sql: str) -> None:
+def test_anything_but_one_select_is_refused(sql: str, shared: Engine) -> None:
     with pytest.raises(CopsError) as refusal:
-        statements.one_select(sql)
+        question(shared, sql)
     assert refusal.value.code == "E-SQL"
+
+
+@pytest.mark.parametrize(
+    ("sql", "text", "bound"),
+    [
+        ("SELECT :a + :b", "SELECT $a + $b", "ab"),
+        (
+            "SELECT ':a', \":a\", $$:a$$, $t$:a$t$, e'\\':a'",
+            "SELECT ':a', \":a\", $$:a$$, $t$:a$t$, e'\\':a'",
+            "",
+        ),
+        ("SELECT 1 -- :a\n, 2 /* :a */", "SELECT 1 -- :a\n, 2 /* :a */", ""),
+        ("SELECT '1'::INT, x::DATE FROM t WHERE a=:a", "SELECT '1'::INT, x::DATE FROM t WHERE a=$a", "a"),
+        ("SELECT :a::DATE", "SELECT $a::DATE", "a"),
+        ("SELECT l[1:n], {'k':v}, s[n:m] FROM t", "SELECT l[1:n], {'k':v}, s[n:m] FROM t", ""),
+        ("SELECT LIST_TRANSFORM(l, lambda x: x + :a)", "SELECT LIST_TRANSFORM(l, lambda x: x + $a)", "a"),
+    ],
+)
+def test_a_parameter_is_told_from_text_casts_slices_and_lambdas(
+    sql: str, text: str, bound: str, shared: Engine
+) -> None:
+    asked = question(shared, sql)
+    assert asked.text == text
+    assert asked.parameters == set(bound)
+
+
+def test_what_a_query_reads_is_known_wherever_it_stands(shared: Engine) -> None:
+    sql = (
+        "WITH c AS (SELECT * FROM One) SELECT (SELECT MAX(a) FROM two) FROM c JOIN main.three USING (a)"
+        " WHERE a IN (FROM four) UNION SELECT * FROM (PIVOT five ON a IN (1) USING SUM(b))"
+    )
+    assert {name for _, name in question(shared, sql).tables} == {"c", "one", "two", "three", "four", "five"}
+    assert ("information_schema", "tables") in question(shared, "FROM information_schema.tables").tables
 
 
 # --- locked --------------------------------------------------------------------------------------------
@@ -172,7 +218,7 @@ def test_a_locked_engine_answers_no_select_about_anything_else(
 ) -> None:
     before = sorted(path.name for path in tmp_path.rglob("*"))
     text = sql.format(lake=tmp_path / "lake")
-    assert statements.one_select(text)  # so the parser does not stop it; the lock must
+    assert question(locked, text)  # so the parser does not stop it; the lock must
     with pytest.raises(CopsError) as refusal:
         locked.run(text)
     assert refusal.value.code == "E-SQL"
@@ -210,7 +256,7 @@ def test_the_parser_stops_the_one_write_that_the_lock_does_not(locked: Engine, t
     mine = tmp_path / "lake" / "mine.parquet"
     sql = f"COPY (SELECT 1 AS n, 'new' AS t) TO '{mine}' (FORMAT parquet, USE_TMP_FILE false)"
     with pytest.raises(CopsError, match="E-SQL"):
-        statements.one_select(sql)
+        question(locked, sql)
     assert locked.run("SELECT * FROM mine").rows == MINE
 
 
@@ -297,19 +343,19 @@ def test_parameters_are_bound_by_their_whole_name_and_never_read_as_sql(
 
 def test_what_is_staged_is_written_whole_and_counted(shared: Engine, tmp_path: Path) -> None:
     target = tmp_path / "new" / "it's.parquet"
-    assert shared.stage(statements.one_select("SELECT n FROM range(3) AS r(n)"), target) == 3
+    assert shared.stage(exp.select("n").from_("range(3) AS r(n)"), target) == 3
     assert sorted(shared.fetch(read_parquet([target])).rows) == [(0,), (1,), (2,)]
-    assert shared.stage(statements.one_select("SELECT 1 AS n WHERE FALSE"), target) == 0
+    assert shared.stage(exp.select("1 AS n").where("FALSE"), target) == 0
     assert shared.fetch(read_parquet([target])).rows == []
 
 
-def test_every_sql_file_is_one_select_in_the_dialect_of_the_engine() -> None:
+def test_every_sql_file_is_one_select_in_the_dialect_of_the_engine(shared: Engine) -> None:
     folder = Path(__file__).resolve().parents[2] / "sql"
     names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql"))
     assert len(names) > 20
     for name in names:
         text = statements.to_duckdb(statements.parsed(name))
-        assert statements.one_select(text)
+        assert question(shared, text)
         assert "EXACT_USD" not in text
         assert statements.sha256(name) != statements.sha256(names[names.index(name) - 1])
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlglot
 from pyiceberg.catalog.sql import SqlCatalog
 
 from cops_dagster import settings
-from cops_dagster.lake import iceberg, statements
+from cops_dagster.lake import iceberg
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.iceberg import Commit
 
@@ -37,7 +38,7 @@ class Lake:
             f" '{source}' AS source_id{more} FROM (VALUES {values}) AS v(c) WHERE c IS NOT NULL"
         )
         with Engine() as engine:
-            engine.stage(statements.one_select(text), path)
+            engine.stage(sqlglot.parse_one(text, read="duckdb"), path)
         return path
 
     def publish(
@@ -130,7 +131,7 @@ def test_an_append_only_table_keeps_every_run(lake: Lake) -> None:
         path = lake.root / "fact_cost_allocated" / f"{seq}.parquet"
         text = f"SELECT DATE '2025-09-01' AS period_start, CAST({cost} AS {USD}) AS allocated_cost_usd"
         with Engine() as engine:
-            engine.stage(statements.one_select(text), path)
+            engine.stage(sqlglot.parse_one(text, read="duckdb"), path)
         lake.publish(seq, path, table="fact_cost_allocated", source="", replaces=seq > 1)
     assert lake.costs("fact_cost_allocated") == usd("-5", "5", "6")
 

@@ -131,6 +131,12 @@ def test_months_and_dates_bind_as_dates_and_the_rest_as_text(ran: Books) -> None
 @pytest.mark.parametrize(
     ("sql", "found"),
     [
+        ("SELECT LIST_TRANSFORM([1], lambda x: x + 1)", [2]),
+        ("SELECT [n + 1 FOR n IN [1, 2] IF n > 1]", [3]),
+        ("SELECT COUNT(*) FILTER (tenant_id = :startle) FROM tenants", 1),
+        ("SELECT '1'::INT + 1", 2),
+        ("FROM tenants SELECT MAX(COLUMNS('name'))", "Globex"),
+        ("SELECT MAX(BY_NAME.n) FROM (SELECT 1 AS n UNION ALL BY NAME SELECT 3 AS n) AS by_name", 3),
         ("SELECT (:start)", "x"),
         ("SELECT 1, :start", "x"),
         ("SELECT '$start'", "$start"),

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlglot
 
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
-from cops_dagster.lake import iceberg, statements
+from cops_dagster.lake import iceberg
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger import close, deliver, evidence, reconcile, sweep
 from cops_dagster.ledger.books import Books
@@ -157,9 +158,10 @@ def test_glue_shows_every_reader_the_same_tables(
 def staged(path: Path, source: str, cost: Decimal) -> None:
     with Engine() as engine:
         engine.stage(
-            statements.one_select(
+            sqlglot.parse_one(
                 f"SELECT CAST('{cost}' AS DECIMAL(38,18)) AS line_item_unblended_cost,"
-                f" DATE '2025-09-01' AS period_start, '{source}' AS source_id"
+                f" DATE '2025-09-01' AS period_start, '{source}' AS source_id",
+                read="duckdb",
             ),
             path,
         )

@@ -1,0 +1,99 @@
+"""A person's question in SQL: exactly one SELECT, as the engine's own parser sees it, run as it was written.
+
+Belongs here: what counts as one SELECT, which tables and parameters it names. A second parser would refuse
+what only the engine knows, and print it back differently. Does not belong here: which files may be read
+(`Engine.lock_down`), which hint an answer carries (`ledger/ask.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cops_dagster.errors import CopsError
+from cops_dagster.lake.engine import Engine
+
+_READS = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+"""Kinds of query that only read. To the engine a DELETE inside WITH is a SELECT, so each part is judged."""
+_SPOKEN = re.compile(
+    r"""
+      (?:\b[eE]'(?:[^'\\]|\\.|'')*')       # text with escapes
+    | '(?:[^']|'')*'                       # text
+    | "(?:[^"]|"")*"                       # a name
+    | (?P<tag>\$(?:[A-Za-z_]\w*)?\$).*?(?P=tag)
+    | --[^\n]*
+    | /\*.*?\*/
+    | ::
+    | (?<![\w\])}'":]):(?P<parameter>[A-Za-z_]\w*)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One SELECT.
+
+    Attributes:
+        text: as written, but for `:name`, which the engine spells `$name`.
+        parameters: names that need a value.
+        tables: (schema or '', name) of everything it reads by name, its own WITH names among them.
+    """
+
+    text: str
+    parameters: frozenset[str]
+    tables: frozenset[tuple[str, str]]
+
+
+def question(engine: Engine, sql: str) -> Question:
+    """The single SELECT in `sql`.
+
+    Raises:
+        CopsError: `E-SQL` for anything else that the engine finds.
+    """
+    text = _SPOKEN.sub(lambda found: f"${name}" if (name := found["parameter"]) else found[0], sql)
+    statements = engine.statements(text)
+    if len(statements) != 1:
+        raise _not_select(f"{len(statements)} statements")
+    kind, parameters = statements[0]
+    if kind != "SELECT":
+        raise _not_select(kind)
+    try:
+        ((said,),) = engine.run("SELECT json_serialize_sql($query)", {"query": text}).rows
+        tree = json.loads(said)
+    except RecursionError:
+        raise _not_select("a statement nested beyond all reason") from None
+    if tree.get("error") or len(tree.get("statements", ())) != 1:
+        raise _not_select(str(tree.get("error_message", "no SELECT")))
+    tables: set[tuple[str, str]] = set()
+    for part in _parts(tree):
+        node = str(part.get("type", ""))
+        if (node.endswith("_NODE") and node not in _READS) or node == "SHOW_REF":
+            raise _not_select(f"{node.removesuffix('_NODE').removesuffix('_QUERY')} inside it")
+        if part.get("table_name"):
+            tables.add((str(part.get("schema_name", "")).lower(), str(part["table_name"]).lower()))
+    return Question(text, frozenset(parameters), frozenset(tables))
+
+
+def _parts(tree: Any) -> Iterator[dict[str, Any]]:
+    waiting = [tree]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            yield part
+            waiting.extend(part.values())
+        elif isinstance(part, list):
+            waiting.extend(part)
+
+
+def _not_select(found: str) -> CopsError:
+    return CopsError(
+        "E-SQL",
+        "query",
+        expected="exactly one SELECT statement",
+        found=found,
+        next_step="give one SELECT; data is changed by commands, never by SQL",
+    )

@@ -1,0 +1,399 @@
+"""The shapes in which tools write a report as Parquet, and the plain one that COPS reads.
+
+Belongs here: which columns of several files agree, what counts as a column of nothing, and maps that came as
+JSON, lists or structs. A file whose shape is odd is written anew once, plainly, with its faults beside the
+line as those of a converted CSV. Does not belong here: reading footers (`lake/footers.py`), which columns a
+delivery must have (`cur/schema.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlglot
+from sqlglot import exp
+
+from cops_dagster.cur import names
+from cops_dagster.cur import schema as cur_schema
+from cops_dagster.errors import CopsError
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.spellings import CLASH, CLASH_MAX
+
+UNREADABLE_MAP = "E-MAP-PARSE"
+"""A line whose map is text that is no JSON object: its tags or its product cannot be told."""
+MAP = "map varchar"
+OWN = (cur_schema.FAULT, cur_schema.FAULT_TEXT, cur_schema.LOST)
+
+_NULL = '"NULL"'
+_NORMAL = {
+    "VARCHAR": "varchar",
+    "DOUBLE": "double",
+    "TIMESTAMP": "timestamp",
+    "TIMESTAMP_NS": "timestamp",
+    "TIMESTAMP_MS": "timestamp",
+    "TIMESTAMP_S": "timestamp",
+    "TIMESTAMP WITH TIME ZONE": cur_schema.ZONED,
+    _NULL: cur_schema.NOTHING,
+    '"NULL"[]': cur_schema.NOTHING,
+    'MAP(VARCHAR, "NULL")': cur_schema.NOTHING,
+}
+_PLAIN_MAP = re.compile(r"MAP\(VARCHAR, (VARCHAR|DOUBLE)\)")
+_PAIRS = re.compile(r'STRUCT\("?key"? .*, "?value"? .*\)\[\]', re.IGNORECASE)
+_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+_ENGINE_TYPE = {
+    "varchar": "VARCHAR",
+    "double": "DOUBLE",
+    "timestamp": "TIMESTAMP",
+    cur_schema.ZONED: "TIMESTAMPTZ",
+    "decimal": "DECIMAL(38, 18)",
+    MAP: "MAP(VARCHAR, VARCHAR)",
+    "map double": "MAP(VARCHAR, DOUBLE)",
+}
+_TIMES = frozenset({"timestamp", cur_schema.ZONED, "DATE"})
+_BLANK = ("", "{}", "[]", "nan")
+
+# Lists of keys and values as a map. A key that stands twice with two values shows both, as a tag does that
+# came in two columns; twice with the same value it is once.
+_MAP_OF = f"""
+CASE WHEN k IS NULL THEN NULL
+     WHEN LENGTH(LIST_DISTINCT(k)) = LENGTH(k) THEN MAP(k, v)
+     ELSE MAP_FROM_ENTRIES([
+         {{'key': one, 'value': CASE
+             WHEN LENGTH(LIST_DISTINCT([TRIM(p[2]) FOR p IN LIST_ZIP(k, v) IF p[1] = one AND TRIM(p[2]) <> ''])) > 1
+             THEN LEFT(CONCAT('{CLASH} ', ARRAY_TO_STRING(LIST_SORT(LIST_DISTINCT(
+                 [TRIM(p[2]) FOR p IN LIST_ZIP(k, v) IF p[1] = one AND TRIM(p[2]) <> ''])), ' | ')), {CLASH_MAX})
+             ELSE [p[2] FOR p IN LIST_ZIP(k, v) IF p[1] = one AND TRIM(p[2]) <> ''][1] END}}
+         FOR one IN LIST_DISTINCT(k)]) END
+"""  # noqa: E501
+_JSON = "TRY_CAST(NULLIF(TRIM(x), '') AS JSON)"
+# An object, or a list of objects with key and value, each having both.
+_JSON_KEYS = f"""
+CASE JSON_TYPE({_JSON})
+     WHEN 'OBJECT' THEN JSON_KEYS({_JSON})
+     WHEN 'ARRAY' THEN CASE
+         WHEN LENGTH(JSON_EXTRACT_STRING({_JSON}, '$[*].key')) = JSON_ARRAY_LENGTH({_JSON})
+              AND LENGTH(JSON_EXTRACT_STRING({_JSON}, '$[*].value')) = JSON_ARRAY_LENGTH({_JSON})
+         THEN JSON_EXTRACT_STRING({_JSON}, '$[*].key') END END
+"""
+_JSON_VALUES = f"""
+CASE JSON_TYPE({_JSON})
+     WHEN 'OBJECT' THEN JSON_EXTRACT_STRING({_JSON}, '$.*')
+     WHEN 'ARRAY' THEN JSON_EXTRACT_STRING({_JSON}, '$[*].value') END
+"""
+_PAIR_KEYS = "[CAST(e['key'] AS VARCHAR) FOR e IN x IF e['key'] IS NOT NULL]"
+_PAIR_VALUES = "[CAST(e['value'] AS VARCHAR) FOR e IN x IF e['key'] IS NOT NULL]"
+_MAP_VALUES = "[CAST(e AS VARCHAR) FOR e IN MAP_VALUES(x)]"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One file as its footer describes it.
+
+    Attributes:
+        types: column as spelled → the engine's own name of its type.
+        source: the file as a table.
+    """
+
+    path: Path
+    rows: int
+    types: Mapping[str, str]
+    source: exp.Table
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What the files of a delivery have in common.
+
+    Attributes:
+        kinds: column as spelled → its one type; `NOTHING` where no file has a value.
+        odd: per file, the columns that must be written anew, and how; empty for a plain file.
+        faults: columns of JSON text, whose lines may be unreadable.
+    """
+
+    kinds: dict[str, str]
+    odd: list[dict[str, exp.Expr]]
+    faults: list[list[str]]
+
+
+def is_map(name: str) -> bool:
+    """Whether a column holds a map in CUR 2.0, however it is spelled."""
+    return name.lower() in names.MAP_COLUMNS
+
+
+def agree(engine: Engine, files: Sequence[Seen], subject: str) -> Agreement:
+    """The columns of all files under one type each.
+
+    A file without rows, and a column that no row of a file has, fit everything.
+
+    Raises:
+        CopsError: `E-SCHEMA-MIXED` (files that contradict each other), `E-SCHEMA-TYPE` (a map column of a
+            type that is no map).
+    """
+    full = [one for one in files if one.rows] or list(files[:1])
+    _check_names(full, subject)
+    kinds: dict[str, str] = {}
+    odd: dict[Path, dict[str, exp.Expr]] = {one.path: {} for one in files}
+    faults: dict[Path, list[str]] = {one.path: [] for one in files}
+    for name in full[0].types:
+        if name in OWN:
+            continue
+        by_file = {one.path: _kind(name, one.types[name]) for one in full}
+        kinds[name] = settled = _settled(engine, full, name, by_file, subject)
+        widths = {one.types[name] for one in full if by_file[one.path] == "decimal"}
+        for one in full:
+            kind = by_file[one.path]
+            changed = _changed(settled, kind, name, one.types[name], several_widths=len(widths) > 1)
+            if changed is not None:
+                odd[one.path][name] = changed
+            if kind == "json" and settled == MAP:
+                faults[one.path].append(name)
+    for one in files:
+        if not one.rows and dict(one.types) != dict(full[0].types):
+            odd[one.path] = {name: exp.column(name, quoted=True) for name in full[0].types}
+    return Agreement(kinds, list(odd.values()), list(faults.values()))
+
+
+def _changed(
+    settled: str, kind: str, name: str, engine_type: str, *, several_widths: bool
+) -> exp.Expr | None:
+    """How a column of one file is written anew to be of the settled kind; `None` for one that is."""
+    column = exp.column(name, quoted=True)
+    if settled == cur_schema.NOTHING:
+        return None
+    if kind == cur_schema.NOTHING:  # the null type fits as it is, another might not unify with the others
+        return None if engine_type == _NULL else exp.cast(exp.null(), _ENGINE_TYPE.get(settled, settled))
+    if settled == MAP and kind != MAP:
+        return _as_map(kind, engine_type, column)
+    if settled == "timestamp" and kind != "timestamp":
+        return in_utc(column, kind)
+    if (
+        settled == "decimal" and several_widths
+    ):  # read together they would be rounded to the first one's digits
+        return exp.cast(column, "DECIMAL(38, 18)")
+    return None
+
+
+def plain(engine: Engine, files: Sequence[Seen], agreed: Agreement, targets: Iterable[Path]) -> list[Path]:
+    """The files to read instead: each odd one written anew to the next target, the others as they are."""
+    next_target = iter(targets)
+    first = next((one for one in files if one.rows), files[0])
+    any_faults = any(agreed.faults)
+    reading: list[Path] = []
+    for one, odd, faults in zip(files, agreed.odd, agreed.faults, strict=True):
+        if not odd:
+            reading.append(one.path)
+            continue
+        target = next(next_target)
+        if one.rows:
+            query = _written(one, odd, faults, judged=any_faults)
+        else:  # no row, so only its columns matter: those of a file that has rows
+            place = files.index(first)
+            query = _written(first, agreed.odd[place], agreed.faults[place], judged=any_faults).where(
+                exp.false()
+            )
+        engine.stage(query, target)
+        reading.append(target)
+    return reading
+
+
+def in_utc(value: exp.Expr, kind: str) -> exp.Expr:
+    """A delivered time without zone, in UTC. The engine's cast would follow the machine's zone."""
+    if kind == cur_schema.ZONED:
+        return exp.func("make_timestamp", exp.func("epoch_us", value))
+    return exp.cast(value, "TIMESTAMP")
+
+
+def map_of_json(text: exp.Expr) -> exp.Expr:
+    """JSON text as a map of text; NULL where it is no object."""
+    return _map_of(_filled(_JSON_KEYS, x=text), _filled(_JSON_VALUES, x=text))
+
+
+def is_unreadable(text: exp.Expr) -> exp.Expr:
+    """Whether a text is given that says no map. `null` says none on purpose."""
+    given = exp.NEQ(
+        this=exp.func("COALESCE", exp.func("TRIM", text.copy()), exp.Literal.string("")),
+        expression=exp.Literal.string(""),
+    )
+    kind = _filled(f"COALESCE(JSON_TYPE({_JSON}), '')", x=text)
+    no_keys = _filled(_JSON_KEYS, x=text).is_(exp.null())
+    return exp.and_(given, exp.NEQ(this=kind, expression=exp.Literal.string("NULL")), no_keys)
+
+
+def _written(one: Seen, odd: dict[str, exp.Expr], faults: list[str], *, judged: bool) -> exp.Select:
+    selected: list[exp.Expr] = []
+    for name in one.types:
+        if name not in OWN:
+            value = odd.get(name, exp.column(name, quoted=True))
+            selected.append(exp.alias_(value.copy(), name, quoted=True))
+    nothing: exp.Expr = exp.cast(exp.null(), "VARCHAR")
+    if judged or cur_schema.FAULT in one.types:
+        code, reason = exp.Case(), exp.Case()
+        if cur_schema.FAULT in one.types:
+            before = exp.column(cur_schema.FAULT)
+            code = code.when(before.is_(exp.null()).not_(), before.copy())
+            reason = reason.when(before.is_(exp.null()).not_(), exp.column(cur_schema.FAULT_TEXT))
+        for name in faults:
+            wrong = is_unreadable(exp.column(name, quoted=True))
+            code = code.when(wrong, exp.Literal.string(UNREADABLE_MAP))
+            reason = reason.when(wrong.copy(), said(name, exp.column(name, quoted=True)))
+        lost = exp.column(cur_schema.LOST) if cur_schema.LOST in one.types else nothing
+        some = bool(code.args.get("ifs"))
+        selected += [
+            exp.alias_(code if some else nothing.copy(), cur_schema.FAULT),
+            exp.alias_(reason if some else nothing.copy(), cur_schema.FAULT_TEXT),
+            exp.alias_(lost.copy(), cur_schema.LOST),
+        ]
+    return exp.Select().from_(one.source.copy()).select(*selected, copy=False)
+
+
+def said(name: str, text: exp.Expr) -> exp.Expr:
+    """`name = value`, shortened: what stood there, for whoever looks at a line that was set aside."""
+    return exp.func(
+        "CONCAT",
+        exp.Literal.string(f"{name} = "),
+        exp.func("LEFT", exp.cast(text.copy(), "VARCHAR"), exp.Literal.number(80)),
+    )
+
+
+def _check_names(full: Sequence[Seen], subject: str) -> None:
+    first = set(full[0].types) - set(OWN)
+    for one in full[1:]:
+        differing = sorted((set(one.types) - set(OWN)) ^ first)
+        if differing:
+            where = "missing" if differing[0] in first else "only there"
+            found = f"{len(differing)} columns differ, first {differing[0]} ({where})"
+            raise _mixed(full[0], one, found, subject)
+
+
+def _settled(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path, str], subject: str) -> str:
+    """The one type of a column; `by_file` is changed where a file turns out to hold nothing in it."""
+    given = set(by_file.values()) - {cur_schema.NOTHING}
+    if is_map(name):
+        return _settled_map(engine, full, name, by_file, subject)
+    if len(given) > 1 or any(not cur_schema.takes(name, kind) for kind in given):
+        _drop_empty(engine, full, name, by_file)
+        given = set(by_file.values()) - {cur_schema.NOTHING}
+    if not given:
+        return cur_schema.NOTHING
+    if len(given) > 1 and given <= _TIMES:
+        return "timestamp"
+    if len(given) > 1:
+        one = next(one for one in full if by_file[one.path] in given)
+        other = next(two for two in full if by_file[two.path] in given - {by_file[one.path]})
+        types = " and ".join(sorted(given))
+        raise _mixed(one, other, f"column {name} with values of type {types}", subject)
+    return given.pop()
+
+
+def _settled_map(
+    engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path, str], subject: str
+) -> str:
+    given = set(by_file.values()) - {cur_schema.NOTHING}
+    if len(given) > 1 or not given <= {MAP, "map double"}:
+        _drop_empty(engine, full, name, by_file)
+        given = set(by_file.values()) - {cur_schema.NOTHING}
+    for one in full:
+        kind = by_file[one.path]
+        if kind == "json" and not _any_json(engine, one, name):
+            raise _no_map(name, "text that is no JSON object", one, subject)
+        if kind not in (MAP, "map double", "json", "pairs", "struct", "other map", cur_schema.NOTHING):
+            raise _no_map(name, f"type {one.types[name]}", one, subject)
+    if not given:
+        return cur_schema.NOTHING
+    return given.pop() if len(given) == 1 and given <= {MAP, "map double"} else MAP
+
+
+def _drop_empty(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path, str]) -> None:
+    blank = exp.In(
+        this=exp.func("LOWER", exp.func("TRIM", exp.cast(exp.column(name, quoted=True), "VARCHAR"))),
+        expressions=[exp.Literal.string(text) for text in _BLANK],
+    )
+    value = exp.func("COUNT_IF", exp.func("COALESCE", blank.not_(), exp.false()), dialect="duckdb")
+    for one in full:
+        if by_file[one.path] == cur_schema.NOTHING:
+            continue
+        if engine.fetch(exp.select(value.copy()).from_(one.source.copy())).rows[0][0] == 0:
+            by_file[one.path] = cur_schema.NOTHING
+
+
+def _any_json(engine: Engine, one: Seen, name: str) -> bool:
+    column = exp.column(name, quoted=True)
+    readable = exp.and_(column.is_(exp.null()).not_(), is_unreadable(column).not_())
+    found = exp.select(exp.Literal.number(1)).from_(one.source.copy()).where(readable).limit(1)
+    return bool(engine.fetch(found).rows)
+
+
+def _as_map(kind: str, engine_type: str, column: exp.Expr) -> exp.Expr:
+    if kind == "json":
+        return map_of_json(exp.cast(column, "VARCHAR"))
+    if kind == "pairs":
+        return _map_of(_filled(_PAIR_KEYS, x=column), _filled(_PAIR_VALUES, x=column))
+    if kind == "struct":
+        fields = _fields(engine_type)
+        values: list[exp.Expr] = [
+            exp.cast(exp.func("STRUCT_EXTRACT", column.copy(), exp.Literal.string(field)), "VARCHAR")
+            for field in fields
+        ]
+        keys = exp.Array(expressions=[exp.Literal.string(field) for field in fields])
+        given = exp.Case().when(column.is_(exp.null()).not_(), keys)
+        return _map_of(given, exp.Array(expressions=values))
+    return _map_of(exp.func("MAP_KEYS", column.copy()), _filled(_MAP_VALUES, x=column))
+
+
+def _kind(name: str, engine_type: str) -> str:
+    if match := _DECIMAL.fullmatch(engine_type):
+        digits, scale = int(match[1]), int(match[2])
+        return "decimal" if scale <= 18 and digits - scale <= 20 else engine_type
+    if match := _PLAIN_MAP.fullmatch(engine_type):
+        return f"map {match[1].lower()}"
+    if is_map(name):
+        if engine_type in ("VARCHAR", "JSON"):
+            return "json"
+        if _PAIRS.fullmatch(engine_type):
+            return "pairs"
+        if engine_type.startswith("STRUCT(") and engine_type.endswith(")"):
+            return "struct"
+        if engine_type.startswith("MAP(VARCHAR, ") and engine_type not in _NORMAL:
+            return "other map"
+    return _NORMAL.get(engine_type, engine_type)
+
+
+def _fields(engine_type: str) -> list[str]:
+    """The names of a struct's fields, read as the engine prints them."""
+    built = exp.DataType.build(engine_type, dialect="duckdb")
+    return [str(field.this.name if field.this else "") for field in built.expressions]
+
+
+def _map_of(keys: exp.Expr, values: exp.Expr) -> exp.Expr:
+    return _filled(_MAP_OF, k=keys, v=values)
+
+
+def _filled(text: str, **parts: exp.Expr) -> exp.Expr:
+    """The expression with its one-letter columns replaced."""
+    by_column = {exp.column(name): part for name, part in parts.items()}
+    tree = sqlglot.parse_one(text, read="duckdb")
+    return exp.Paren(this=tree.transform(lambda node: by_column[node].copy() if node in by_column else node))
+
+
+def _mixed(first: Seen, other: Seen, found: str, subject: str) -> CopsError:
+    return CopsError(
+        "E-SCHEMA-MIXED",
+        f"{subject}, file {other.path.name!r}",
+        expected=f"the columns of {first.path.name!r}",
+        found=found,
+        next_step="write all files of the month with the same columns and types, or ask AWS to deliver the"
+        " month again",
+    )
+
+
+def _no_map(name: str, found: str, one: Seen, subject: str) -> CopsError:
+    return CopsError(
+        "E-SCHEMA-TYPE",
+        f"{subject}, file {one.path.name!r}, column {name}",
+        expected="a map of text: MAP, JSON text, a list of key and value, or a struct",
+        found=found,
+        next_step=f"deliver {name} as AWS sends it; without its keys every line would be untagged",
+    )
