@@ -7,6 +7,7 @@ environment. Nested settings are written `COPS_TAGS__TENANT_ID='["user_tenant_id
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from decimal import Decimal
 from functools import lru_cache
@@ -33,6 +34,8 @@ from pydantic_settings import (
 
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
+
+_ROOT_NAME = re.compile(r"(?:(?P<name>[A-Za-z0-9][A-Za-z0-9_-]*)=)?(?P<place>.+)", re.DOTALL)
 
 ChargeBasis = Literal["unblended", "amortized", "net_amortized"]
 
@@ -259,11 +262,24 @@ class Settings(BaseSettings):
     @property
     def report_roots(self) -> tuple[str, ...]:
         """Folders and `s3://` addresses of `COPS_CUR`, without `file:`; unset, the demo's if it was made."""
+        return tuple(place for _, place in self.named_roots)
+
+    @property
+    def named_roots(self) -> tuple[tuple[str, str], ...]:
+        """`report_roots`, each with the name that a person gave it (`eu=s3://bucket/x`), or ''.
+
+        What stands before the first `=` is a name when it is letters, digits, `-` and `_` alone; a relative
+        folder of such a name is written `./eu=x`.
+        """
         if not self.cur:
             demo = self.home / "demo" / "cur"
-            return (str(demo),) if demo.is_dir() else ()
-        roots = (root.strip() for root in self.cur.split(","))
-        return tuple(root.removeprefix("file://").removeprefix("file:") for root in roots if root)
+            return (("", str(demo)),) if demo.is_dir() else ()
+        found = [_ROOT_NAME.match(root.strip()) for root in self.cur.split(",") if root.strip()]
+        return tuple(
+            (one["name"] or "", one["place"].removeprefix("file://").removeprefix("file:"))
+            for one in found
+            if one
+        )
 
     @property
     def actor_name(self) -> str:

@@ -34,6 +34,7 @@ from cops_dagster.cli import (
     runs,
     setup,
     show,
+    source,
     statement,
     tags,
 )
@@ -75,6 +76,7 @@ app.add_typer(freeze.app, name="freeze")
 app.add_typer(lake.app, name="lake")
 app.add_typer(period.app, name="period")
 app.add_typer(rules.app, name="rules")
+app.add_typer(source.app, name="source")
 app.add_typer(tags.app, name="tags")
 
 

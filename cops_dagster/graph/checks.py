@@ -33,12 +33,16 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
         ("usage_is_not_negative", "No usage line has a negative cost.", False),
         ("lines_are_distinct", "No line stands in the delivery twice.", False),
         ("every_value_is_carried", "No value that no cost view needs was rounded or lost.", False),
-        ("each_payer_has_one_source", "No payer's month comes from two reports.", False),
+        ("each_payer_has_one_source", "No payer's usage account and month comes from two sources.", True),
+        ("every_source_is_taken", "Every source's newest delivery was taken, every root reached.", False),
+        ("every_source_has_its_place", "What is booked still lies in a report root.", False),
+        ("no_foreign_exports", "Nothing but Cost and Usage Reports lies in the report roots.", False),
         ("no_unexpected_columns", "AWS added no column that the expected schema does not know.", False),
     ),
     "fact_cost_raw": (
         ("rows_match_delivery", "Delivered rows = accepted + quarantined.", True),
         ("cost_matches_delivery", "Delivered cost = accepted + quarantined, to the last digit.", True),
+        ("every_delivery_is_ingested", "What is shown of each source is what is ingested of it.", False),
         ("cost_views_bridge", "unblended = amortized + true-up + upfront, to AWS's rounding.", False),
     ),
     "cur_quarantine": (

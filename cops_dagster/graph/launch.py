@@ -123,19 +123,21 @@ def _failed(evaluation: Any) -> dict[str, str]:
         "severity": evaluation.severity.value,
         "error_code": figures.get("error_code", ""),
         "error": figures.get("error", ""),
+        "next_step": figures.get("next_step", ""),
         "figures": ", ".join(f"{name} {value}" for name, value in figures.items()),
     }
 
 
 def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) -> None:
     for check in failed:
-        if check["error_code"]:
+        # what is wrong with one source alone did not stop the run
+        if check["error_code"] and check["severity"] == "ERROR" and check["check"] in BLOCKING:
             raise CopsError(
                 check["error_code"],
                 f"{check['asset']} of {period}",
                 expected=check["check"].replace("_", " "),
                 found=check["error"],
-                next_step="the month stays as it was; see docs/cur-ingestion.md",
+                next_step=check["next_step"] or "the month stays as it was; see docs/cur-ingestion.md",
             )
     for event in result.all_events:
         if event.is_step_failure:

@@ -11,12 +11,10 @@ import shutil
 from pathlib import Path
 
 from cops_dagster.cur import formats
-from cops_dagster.cur import schema as cur_schema
-from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.convert import header_names
 from cops_dagster.lake.footers import inspect
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.first_sight import header_columns, require
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
@@ -95,13 +93,8 @@ def _check_columns(books: Books, paths: list[Path], kind: formats.Format, subjec
         with books.reader(subject, paths, books.settings.converted_root) as engine:
             columns, _ = inspect(engine, paths, subject=subject)
     else:
-        names = [name for path in paths for name in header_names(path, kind, subject=subject)]
-        known = {name: cur_schema.BY_NAME.get(name) for name in names}
-        columns = {
-            name: Sent(column.data_type if column else "varchar", ((name, None),))
-            for name, column in known.items()
-        }
-    cur_schema.require(columns, subject=subject)
+        columns = header_columns(paths, kind, subject=subject)
+    require(columns, subject)
 
 
 def _copy_in(paths: list[Path], folder: Path) -> None:

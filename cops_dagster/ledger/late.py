@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import adjustments, allocate, evidence, lock, one_time, replay
+from cops_dagster.ledger import adjustments, allocate, claims, evidence, lock, one_time, replay
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -59,7 +59,12 @@ def waiting(con: sa.Connection, period: Period) -> Late | None:
             .order_by(i.c.log_seq)
         )
     }
-    late = {source: one for source, one in newest.items() if one and one != sealed.get(source)}
+    away = claims.retired_in(con, period)
+    late = {
+        source: one
+        for source, one in newest.items()
+        if one and one != sealed.get(source) and source not in away
+    }
     if not late:
         return None
     found, a = Late(period, late), t.adjustment

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import deliver
+from cops_dagster.ledger import places
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores.objects import open_objects
 
@@ -95,7 +95,10 @@ def _roots(books: Books) -> str:
             "E-SOURCE-UNKNOWN", "report roots", expected="where AWS delivers the report", found="none is set",
             next_step="set cur in cops.toml, such as s3://bucket/prefix or a folder",
         )  # fmt: skip
-    months = deliver.months(books)
+    lying = places.lying(books)
+    if lying.unreachable:
+        raise next(iter(lying.unreachable.values()))
+    months = sorted((place.month for place in lying.places), key=lambda month: month.period)
     if not months:
         return "no delivery yet"
     sources = {month.source_id for month in months}
