@@ -86,6 +86,8 @@ def unchanged(books: Books, con: sa.Connection, period: Period) -> bool:
     recorded = {row.source_id: row.location_json for row in heads}
     if not all(known.conversion_stands(books, con, row.delivery_id) for row in heads):
         return False
+    if away & set(recorded) and not lock.is_sealed(con, period):
+        return False
     found = places.lying(books, period)
     here = [place for place in found.places if place.month.source_id not in away]
     if found.unreachable or any(place.month.source_id in found.clashes for place in here):
@@ -121,6 +123,7 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
             run when no source can go on.
     """
     lying = places.lying(books, period)
+    known.hide_retired(books, period)
     found = _candidates(books, period, lying)
     _give_way(books, period, found)
     for one in found:

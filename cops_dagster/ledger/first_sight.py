@@ -204,7 +204,12 @@ def _measured(
     dict[str, Sent], list[int], list[Path], dict[str, Any], list[Fault], list[tuple[str, str, int, Decimal]]
 ]:
     mapped = _mapped(books)
-    columns, counts = inspect(engine, reading, subject=subject, mapped=mapped)
+    try:
+        columns, counts = inspect(engine, reading, subject=subject, mapped=mapped)
+    except CopsError as problem:
+        if problem.code in ("E-SCHEMA-MIXED", "E-TAG-CLASH"):  # rules of a report: is it one?
+            _refuse_foreign(inspect(engine, reading[:1], subject=subject)[0], subject)
+        raise
     require(columns, subject)
     try:
         totals, faults, breakdown = measure(engine, _as_read(delivered, columns, reading), delivered.period)

@@ -429,6 +429,18 @@ def record_late(books: Books, month: layout.ReportMonth, delivery_id: str) -> No
         )  # fmt: skip
 
 
+def hide_retired(books: Books, period: Period) -> None:
+    """Takes away the pointers of retired sources that a close had kept when it was then given up."""
+    h = t.cur_billing_head
+    with books.admin.read() as con:
+        away = claims.retired_in(con, period)
+    if not away:
+        return
+    with books.admin.write() as con:
+        if not lock.is_sealed(con, period):
+            con.execute(sa.delete(h).where(h.c.period_start == period.start, h.c.source_id.in_(away)))
+
+
 def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) -> None:
     """Points `cur_billing_head` at a delivery; what COPS converted of replaced ones is thrown away."""
     h, r, d = t.cur_billing_head, t.cur_read_file, t.cur_delivery

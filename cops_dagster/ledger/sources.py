@@ -23,13 +23,10 @@ from cops_dagster.ledger import bundle, certificate, claims, evidence, known, lo
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.period import Period
-from cops_dagster.rules.periods import WRITABLE
+from cops_dagster.rules.periods import SOURCE_DECIDED, WRITABLE
 from cops_dagster.rules.sources import Span
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-
-RETIRED = "a source was retired, restored or withdrawn"
-"""Why a final month is provisional again."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +192,7 @@ def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -
             if event != "restored":
                 con.execute(sa.delete(h).where(h.c.source_id == source_id, h.c.period_start == start))
             if lock.state_of(con, period) == "final":
-                lock.move(con, period, "provisional", reason=RETIRED, actor=books.actor)
+                lock.move(con, period, "provisional", reason=SOURCE_DECIDED, actor=books.actor)
         con.execute(
             sa.insert(t.source_event).values(
                 source_id=source_id, event=event, first_period=span.first, last_period=span.last,

@@ -44,7 +44,8 @@ IS_FINAL = "everything that makes a month final holds"
 OTHER_BYTES = "AWS delivered other bytes"
 DELIVERED_AGAIN = "a newer delivery arrived"
 DELIVERY_IS_LATE = "AWS has delivered nothing within the lag that is allowed"
-AUTOMATIC = (MONTH_IS_OVER, IS_FINAL, OTHER_BYTES, DELIVERED_AGAIN, DELIVERY_IS_LATE)
+SOURCE_DECIDED = "a source was retired, restored or withdrawn"
+AUTOMATIC = (MONTH_IS_OVER, IS_FINAL, OTHER_BYTES, DELIVERED_AGAIN, DELIVERY_IS_LATE, SOURCE_DECIDED)
 """Reasons that COPS gives itself; any other reason is a person's."""
 
 

@@ -27,6 +27,8 @@ from cops_dagster.ledger import (
     judge,
     judge_delivery,
     late,
+    lock,
+    periods,
     reconcile,
     sources,
     state,
@@ -244,6 +246,25 @@ def test_retiring_a_source_takes_its_lines_back_by_reversal(twice: Books) -> Non
     assert evidence.verify(twice).status == "ok"
     again = sources.retire(twice, "two/report", reason="the payer's report has it")
     assert not again.was_new
+
+
+def test_a_final_month_is_provisional_again_and_nobody_holds_it(twice: Books) -> None:
+    with twice.admin.write() as con:
+        force_state(con, "final", SEPTEMBER)
+    sources.retire(twice, "two/report", reason="the payer's report has it")
+    with twice.admin.read() as con:
+        facts = periods.facts_of(twice, con, SEPTEMBER)
+        assert (lock.state_of(con, SEPTEMBER), facts.marked_by) == ("provisional", None)
+
+
+def test_a_close_that_was_given_up_does_not_keep_a_retired_source(twice: Books) -> None:
+    with twice.admin.write() as con:
+        force_state(con, "closing", SEPTEMBER)
+    sources.retire(twice, "two/report", reason="the payer's report has it")
+    with twice.admin.write() as con:
+        force_state(con, "provisional", SEPTEMBER)
+    assert not work.nothing_to_do(twice, SEPTEMBER)
+    assert go(twice) == Decimal("21.0")
 
 
 def test_a_decision_about_a_source_is_kept_with_actor_reason_and_proof(twice: Books) -> None:
