@@ -59,6 +59,7 @@ _S3_WRITINGS = (
     r"arn:aws[a-z-]*:s3:::(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?",
     r"s3[an]?:/*(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?",
 )
+_ROOT_NAME = re.compile(r"(?:(?P<name>[A-Za-z0-9][A-Za-z0-9_-]*)=)?(?P<place>.+)", re.DOTALL)
 
 
 def s3_meant(text: str) -> str | None:
@@ -300,10 +301,24 @@ class Settings(BaseSettings):
     @property
     def report_roots(self) -> tuple[str, ...]:
         """Folders and `s3://` addresses of `COPS_CUR`, without `file:`; unset, the demo's if it was made."""
+        return tuple(place for _, place in self.named_roots)
+
+    @property
+    def named_roots(self) -> tuple[tuple[str, str], ...]:
+        """`report_roots`, each with the name that a person gave it (`eu=s3://bucket/x`), or ''.
+
+        What stands before the first `=` is a name when it is letters, digits, `-` and `_` alone; a relative
+        folder of such a name is written `./eu=x`.
+        """
         if not self.cur:
             demo = self.home / "demo" / "cur"
-            return (str(demo),) if demo.is_dir() else ()
-        return tuple(self.cur.split(","))
+            return (("", str(demo)),) if demo.is_dir() else ()
+        found = [_ROOT_NAME.match(root.strip()) for root in self.cur.split(",") if root.strip()]
+        return tuple(
+            (one["name"] or "", one["place"].removeprefix("file://").removeprefix("file:"))
+            for one in found
+            if one
+        )
 
     @property
     def actor_name(self) -> str:
@@ -400,13 +415,17 @@ def _place(text: str, folder: Path | None = None) -> str:
 
 def _each_place(text: str, folder: Path | None = None) -> str:
     """Report roots, comma-separated, each folder absolute; addresses such as `s3://` stay as they are."""
-    roots = [root.strip() for root in text.split(",") if root.strip()]
-    is_address = [
-        bool(re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*:/", root) or s3_meant(root)) for root in roots
-    ]
+    found = [_ROOT_NAME.match(root.strip()) for root in text.split(",") if root.strip()]
     return ",".join(
-        root if address else _place(root, folder) for root, address in zip(roots, is_address, strict=True)
+        f"{root['name'] + '=' if root['name'] else ''}{_root_place(root['place'], folder)}"
+        for root in found
+        if root
     )
+
+
+def _root_place(place: str, folder: Path | None) -> str:
+    is_address = re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*:/", place) or s3_meant(place)
+    return place if is_address else _place(place, folder)
 
 
 def _database(url: str, folder: Path | None = None) -> str:

@@ -173,6 +173,23 @@ def test_report_roots_are_the_listed_folders_without_their_scheme(cur: str, root
     assert settings.load(cur=cur).report_roots == roots
 
 
+@pytest.mark.parametrize(
+    ("cur", "expected"),
+    [
+        ("eu=s3://bucket-a/x,us=s3://bucket-b/x", (("eu", "s3://bucket-a/x"), ("us", "s3://bucket-b/x"))),
+        ("/a, other=/b", (("", "/a"), ("other", "/b"))),
+        ("eu=file:///a", (("eu", "/a"),)),
+        ("/reports/year=2025", (("", "/reports/year=2025"),)),
+        ("s3://bucket/BILLING_PERIOD=2025-09", (("", "s3://bucket/BILLING_PERIOD=2025-09"),)),
+        ("./eu=x", (("", "./eu=x"),)),
+    ],
+)
+def test_a_report_root_may_be_given_a_name(cur: str, expected: tuple[tuple[str, str], ...]) -> None:
+    loaded = settings.load(cur=cur)
+    assert loaded.named_roots == expected
+    assert loaded.report_roots == tuple(place for _, place in expected)
+
+
 def test_without_roots_the_demo_is_read_if_it_was_made() -> None:
     found = settings.load()
     (found.home / "demo" / "cur").mkdir(parents=True)

@@ -35,3 +35,9 @@ SELECT
 FROM delivered_groups
 WHERE line_type IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage') AND usage_day IS NOT NULL
 GROUP BY 2
+UNION ALL
+SELECT
+    'payer_account' AS dimension, CONCAT(payer, '/', account) AS value,
+    CAST(SUM(row_count) AS BIGINT) AS row_count, SUM(cost_usd) AS cost_usd
+FROM delivered_groups
+GROUP BY 2

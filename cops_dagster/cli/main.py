@@ -31,6 +31,7 @@ from cops_dagster.cli import (
     runs,
     setup,
     show,
+    source,
     start,
     statement,
     tags,
@@ -74,6 +75,7 @@ app.add_typer(lake.app, name="lake")
 app.add_typer(period.app, name="period")
 app.add_typer(policy.app, name="policy")
 app.add_typer(rules.app, name="rules")
+app.add_typer(source.app, name="source")
 app.add_typer(tags.app, name="tags")
 
 

@@ -22,7 +22,7 @@ def materialize(
     """Take one month from delivery to reconciled. With nothing new, nothing is written."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import deliver, sweep, work
+    from cops_dagster.ledger import deliver, sources, sweep, work
     from cops_dagster.ledger.books import open_books
     from cops_dagster.ledger.policy import require_policy
     from cops_dagster.period import Period
@@ -32,10 +32,19 @@ def materialize(
     require_policy(books, is_run=True)
     sweep.sweep(books)
     if not select and work.nothing_to_do(books, wanted):
+        gone = [one.source_id for one in sources.placeless(books, wanted)]
         if json:
-            output.as_json({"period": str(wanted), "outcome": "nothing to do", "failed_checks": []})
+            output.as_json(
+                {"period": str(wanted), "outcome": "nothing to do", "failed_checks": [],
+                 "sources_without_a_place": gone}
+            )  # fmt: skip
         else:
             output.say(f"{wanted}: nothing to do, the ledger was made from these inputs")
+        for name in gone if not json else ():
+            output.say(
+                f"source {name} is booked and lies in no report root: name its root in COPS_CUR again,"
+                f" or cops source retire {name} --reason '…'"
+            )
         return
     if not any(month.period == wanted for month in deliver.months(books)):
         deliver.look(books, wanted)  # refuses with what is there instead
@@ -78,14 +87,18 @@ def report(books: Books, period: Period, failed: list[dict[str, str]]) -> None:
 
 
 def deliver(
-    files: Annotated[
-        list[Path], typer.Argument(help="CUR files of one month: Parquet, or CSV (plain, gz, zip).")
-    ],
     period: Annotated[str, typer.Option(help="Billing month, YYYY-MM.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="CUR files of one month: Parquet, or CSV (plain, gz, zip).")
+    ] = None,
     source: Annotated[str, typer.Option(help="Name of the source.")] = "manual",
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Take what was handed over for this month out again.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why it is taken out; kept, with evidence.")] = "",
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Make a delivery of CUR files that came without a manifest."""
+    """Make a delivery of CUR files that came without a manifest, or take one out of an open month again."""
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
@@ -99,6 +112,19 @@ def deliver(
             "E-PARAM", f"source {source!r}", expected="letters, digits, - and _", found=repr(source),
             next_step="name the source with those",
         )  # fmt: skip
+    if bool(files) == withdraw:
+        raise CopsError(
+            "E-PARAM", "files", expected="files to hand over, or --withdraw and none",
+            found="both" if withdraw else "neither", next_step="name the CUR files of one month",
+        )  # fmt: skip
+    if withdraw:
+        from cops_dagster.cli import source as sources
+        from cops_dagster.ledger import sources as decide
+
+        done = decide.withdraw(open_books(settings.current()), source, wanted, reason=reason)
+        sources.tell("withdrawn", done, json)
+        return
+    assert files is not None
     books = open_books(settings.current())
     manifest = act.deliver(books, files, wanted, source_id=source)
     output.told(

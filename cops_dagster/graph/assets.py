@@ -23,6 +23,7 @@ from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TE
 from cops_dagster.ledger import (
     allocate,
     budgets,
+    claims,
     controls,
     deliver,
     ingest,
@@ -134,6 +135,7 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
         """Every delivered line once, with exact money and all cost views."""
         books, period = ledger.books(context), period_of(context)
         iceberg.prepare()
+        act(lambda: claims.require_one(books, period))
         done = act(lambda: ingest.ingest(books, period))
         return _published(books, period, "fact_cost_raw", any(source.wrote for source in done))
 
@@ -230,6 +232,7 @@ def _allocation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefini
     def fact_cost_allocated(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """The append-only ledger: what every tenant bears, why, and the reversals of what was replaced."""
         books, period = ledger.books(context), period_of(context)
+        act(lambda: claims.require_one(books, period))
         done = act(lambda: allocate.allocate(books, period))
         return _published(
             books, period, "fact_cost_allocated", done.wrote, reversed_run_id=done.reversed_run_id

@@ -176,7 +176,8 @@ def _full(cause: str) -> CopsError | None:
 def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) -> None:
     for check in failed:
         refusal = CopsError.of_figures(check)
-        if refusal:
+        # what is wrong with one source alone did not stop the run
+        if refusal and check["severity"] == "ERROR" and check["check"] in BLOCKING:
             raise refusal
     for event in result.all_events:
         if event.is_step_failure:

@@ -21,7 +21,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.graph.partitions import newest_partition
 from cops_dagster.graph.resources import no_home
 from cops_dagster.graph.schedules import standing_still
-from cops_dagster.ledger import crawl, deliver, late, lock, sweep, work
+from cops_dagster.ledger import crawl, deliver, late, lock, places, sweep, work
 from cops_dagster.ledger.books import Books, existing_books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
@@ -52,15 +52,16 @@ def sensors(
         description="New or restated deliveries in the report roots, folders and S3: a run for each month.",
     )
     def cur_manifests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        known = known_of(context.cursor)
         try:
             books = existing_books(settings.current())
             if books is None:
                 return no_home()
             require_policy(books)
-            lying = fingerprints(books)
+            lying = fingerprints(books, known)
         except CopsError as problem:
             return _refused(problem)
-        return _requests(books, periods, lying, known_of(context.cursor))
+        return _requests(books, periods, lying, known)
 
     @dg.sensor(
         name="late_deliveries",
@@ -150,26 +151,56 @@ def _started_at(cursor: str | None, at: datetime) -> datetime | None:
         return None
 
 
-def fingerprints(books: Books) -> dict[Period, str]:
-    """What lies in the report roots: per month a digest over the manifests of its sources.
+def fingerprints(books: Books, known: Mapping[str, str] | None = None) -> dict[Period, str]:
+    """What lies in the report roots: per month and root a digest over the manifests of its sources.
 
     Of a month in S3 only manifests are here before its first run, so they alone count: AWS writes them last.
     In a folder it also counts which delivery is complete, since people copy files in any order.
+
+    Args:
+        known: fingerprints by month, as remembered: a root that cannot be reached is as it was seen last, and
+            the others go on.
+
+    Raises:
+        CopsError: why no root could be reached.
     """
-    found: dict[Period, list[str]] = {}
+    found: dict[Period, dict[str, list[str]]] = {}
     fetched = books.settings.fetched_place("s3://")
-    for root in deliver.roots(books):
-        for month in layout.months(root):
+    lying = places.lying(books)
+    for place in lying.places:
+        folder, month = place.root.folder, place.month
+        try:
             marks = sorted(
-                f"{file.name} {file.version} {file.size}" for file in layout.manifest_files(root, month)
+                f"{file.name} {file.version} {file.size}" for file in layout.manifest_files(folder, month)
             )
             if not marks:
                 continue  # AWS writes its manifest last: there is no delivery yet
-            if not root.root.is_relative_to(fetched):
-                newest = layout.find(root, month).newest
+            if not folder.root.is_relative_to(fetched):
+                newest = layout.find(folder, month).newest
                 marks.append(f"complete {newest.manifest_file.version if newest else 'none'}")
-            found.setdefault(month.period, []).append(digest(month.source_id, *marks))
-    return {period: digest(sorted(marks)) for period, marks in found.items()}
+        except OSError as problem:  # one folder that may not be read; its run will say so
+            marks = [f"unreadable {problem.strerror}"]
+        by_root = found.setdefault(month.period, {})
+        by_root.setdefault(_mark_of(place.root.place), []).append(digest(month.source_id, *marks))
+    seen = {
+        period: {root: digest(sorted(marks))[:32] for root, marks in by_root.items()}
+        for period, by_root in found.items()
+    }
+    away = {_mark_of(place) for place in lying.unreachable}
+    for period, parts in seen.items():
+        for part in (known or {}).get(str(period), "").split(" "):
+            root, _, mark = part.partition("=")
+            if root in away:
+                parts[root] = mark
+    return {
+        period: " ".join(f"{root}={mark}" for root, mark in sorted(parts.items()))
+        for period, parts in seen.items()
+    }
+
+
+def _mark_of(root: str) -> str:
+    """A report root, short enough for a cursor."""
+    return digest(root)[:8]
 
 
 def known_of(cursor: str | None) -> dict[str, str]:
@@ -200,7 +231,7 @@ def _requests(
         if why is None:
             requests.append(
                 dg.RunRequest(
-                    run_key=f"{period}:{lying[period][:32]}", partition_key=str(period),
+                    run_key=f"{period}:{digest(lying[period])[:32]}", partition_key=str(period),
                     tags={"cops/period": str(period), "cops/cause": "delivery"},
                 )
             )  # fmt: skip

@@ -23,12 +23,14 @@ from cops_dagster.ledger import (
     allocate,
     bundle,
     certificate,
+    claims,
     evidence,
     freeze,
     judge,
     lock,
     periods,
     seal,
+    sources,
     sweep,
     watch,
     work,
@@ -80,6 +82,7 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
         ).all()
         tenants = _off_tolerance(con, period)
         frozen = _frozen(con, period)
+        twice = claims.booked_twice(con, period)
     verified = evidence.verify(books, period)  # the chain whole; of the objects those of this month
     verdicts = [*judge.allocated(books, period), *judge.named(books, period), *judge.keys(books, period)]
     if facts.reconciled:
@@ -94,6 +97,8 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
             unexplained=_unexplained(tenants, explained),
             frozen_by=frozen,
             evidence=verified.status,
+            booked_twice=[f"{one.one} and {one.other}" for one in twice],
+            placeless=[one.source_id for one in sources.placeless(books, period)],
         ),
     )
 

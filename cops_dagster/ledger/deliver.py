@@ -1,40 +1,34 @@
 """Deliveries: which one is the newest complete one of each source, and what stands in its way.
 
-Belongs here: from report roots to a `cur_delivery` row and the pointer `cur_billing_head`. Nothing is
+Belongs here: from the places of a month to `cur_delivery` rows and the pointer `cur_billing_head`. Nothing is
 ingested here: `cur_billing_master` shows the newest complete delivery whether ingested or not. Does not
-belong here: reading a delivery (`ledger/first_sight.py`), files without a manifest (`ledger/handover.py`).
+belong here: where deliveries lie (`ledger/places.py`), reading one (`ledger/first_sight.py`), files without a
+manifest (`ledger/handover.py`). Each source stands or falls by itself.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
 from cops_dagster.cur import layout
-from cops_dagster.cur.files import FileStat
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import known
+from cops_dagster.ledger import claims, foreign, known, lock, misplaced, places, refusals
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import UNPRICED, Sight, first_sight
+from cops_dagster.ledger.places import Lying, Place
+from cops_dagster.ledger.places import months as months
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.rules import holding
-from cops_dagster.settings import s3_meant
-from cops_dagster.stores import files as stored
+from cops_dagster.rules import sources as source_rules
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.admin import now
 
 ROUNDS = 5
 """How often a delivery that changes while it is read is read again, before the month is delayed."""
-WAITING = (
-    "E-DELIVERY-TORN", "E-DELIVERY-UPDATING", "E-MANIFEST-MISSING", "E-EMPTY", "E-SHRINK", "E-GROWTH",
-    *UNPRICED,
-)  # fmt: skip
-"""Refusals that time or a person resolves: the month is `delayed`, nothing has failed."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +36,12 @@ class Seen:
     """What a look at the report roots found for one source and period.
 
     Attributes:
+        source_id: the source; or `root PLACE` for a report root that cannot be reached.
         delivery_id: the newest complete delivery, if any.
         is_new: it was not known before.
         refusals: why newer candidates were refused or wait for approval.
+        foreign: why it is no source of the ledger at all: another export that lies beside a CUR.
+        root: the report root that cannot be reached, where it is about one.
     """
 
     source_id: str
@@ -52,211 +49,208 @@ class Seen:
     delivery_id: str | None
     is_new: bool
     refusals: tuple[CopsError, ...]
+    foreign: CopsError | None = None
+    root: str = ""
+
+    @property
+    def goes_on(self) -> bool:
+        """There is a delivery to book, and nothing of this source was refused."""
+        return self.delivery_id is not None and not self.refusals
+
+
+@dataclass
+class _Candidate:
+    """The newest delivery of one source as it lies there, read or recognised, not yet shown."""
+
+    month: layout.ReportMonth
+    delivered: layout.Delivered | None = None
+    delivery_id: str | None = None
+    is_new: bool = False
+    place: str = ""
+    refusals: list[CopsError] = field(default_factory=list)
+    foreign: CopsError | None = None
 
 
 class _Torn(Exception):
     """The delivery changed while it was read: start over."""
 
 
-def roots(books: Books, period: Period | None = None) -> list[stored.Folder]:
-    """The report roots of `COPS_CUR`, and the home's own deliveries.
-
-    Of a root in S3 the manifests, and the files of `period`, are brought into the home first.
-
-    Raises:
-        CopsError: `E-AWS-DENIED`, `E-AWS-THROTTLED`, `E-AWS-UNREACHABLE`, `E-SOURCE-UNKNOWN`.
-    """
-    found = []
-    for root in books.settings.report_roots:
-        fetched(books, root, period)
-        found.append(folder_of(books, root))
-    if books.settings.deliveries_root.is_dir():
-        found.append(stored.Folder(books.settings.deliveries_root))
-    return found
-
-
-def folder_of(books: Books, root: str) -> stored.Folder:
-    """The folder that shows a report root here: itself, or what was fetched of one in S3."""
-    return stored.Folder(books.settings.fetched_place(root) if root.startswith("s3://") else Path(root))
-
-
-def fetched(books: Books, root: str, period: Period | None = None) -> None:
-    """Brings the manifests of a root in S3, and the files of one month, into the home."""
-    right = s3_meant(root)
-    if right:
-        raise CopsError(
-            "E-SOURCE-UNKNOWN", f"report root {root}", expected="a folder or s3://bucket/prefix",
-            found="another writing of a place in S3", next_step=f"correct COPS_CUR: write {right}",
-        )  # fmt: skip
-    if root.startswith("s3://"):
-        from cops_dagster.stores import s3_reports
-
-        s3_reports.fetch(root, books.settings.fetched_place(root), period)
-
-
-def months(books: Books) -> list[layout.ReportMonth]:
-    """Every source and period that lies in a report root, oldest first."""
-    return [month for root in roots(books) for month in layout.months(root)]
-
-
 def unchanged(books: Books, con: sa.Connection, period: Period) -> bool:
-    """The newest complete delivery of every source is the one recorded, by size and time alone."""
+    """The newest complete delivery of every source is the one recorded, by size and time alone.
+
+    A source whose place is gone has nothing newer: what is booked of it stays (`every_source_has_its_place`).
+    """
+    away = claims.retired_in(con, period)
     heads = con.execute(
         sa.select(t.cur_billing_head).where(t.cur_billing_head.c.period_start == period.start)
     ).all()
     recorded = {row.source_id: row.location_json for row in heads}
     if not all(known.conversion_stands(books, con, row.delivery_id) for row in heads):
         return False
-    lying: set[str] = set()
-    for root, month in _places(books, period):
-        if _is_no_delivery(books, root, month):
-            continue
-        found = layout.find(root, month)
-        if found.refusals or found.newest is None:
+    if away & set(recorded) and not lock.is_sealed(con, period):
+        return False
+    found = places.lying(books, period)
+    here = [
+        place
+        for place in found.places
+        if place.month.source_id not in away and not misplaced.is_no_delivery(books, place)
+    ]
+    if found.unreachable or any(place.month.source_id in found.clashes for place in here):
+        return False
+    for one in here:
+        month = one.month
+        newest = layout.find(one.root.folder, month)
+        if newest.refusals or newest.newest is None:
             return False
-        place = json.dumps(known.location(books, found.newest))
+        place = json.dumps(known.location(books, newest.newest))
         if (
             place != recorded.get(month.source_id)
             and not known.is_late(con, month.source_id, period, place)
             and not known.is_sealed(con, month.source_id, period, place)
+            and foreign.kind_at(con, month.source_id, period, place) is None
         ):
             return False
-        lying.add(month.source_id)
-    return bool(lying) and lying == set(recorded)
+    return bool(recorded) or bool(away)
 
 
 def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
     """Looks at every source of a period and records its newest complete delivery.
 
+    A delivery that bills what another source's bills already is not shown: what is booked stays, and of two
+    that nobody knows neither is taken (`rules/sources.py`).
+
     Args:
         log: record refusals in `cur_ingestion_log`; a check that looks again does not.
 
     Raises:
-        CopsError: `E-PERIOD-UNKNOWN` when no source has the period, `E-SOURCE-CLASH` when two report roots
-            hold one source. Refused deliveries do not raise: they are in the result, and the check
-            `delivery_is_complete` stops the run.
+        CopsError: `E-PERIOD-UNKNOWN` when no source has the period; why no root could be reached. Refused
+            deliveries do not raise: they are in the result, and the check `delivery_is_complete` stops the
+            run when no source can go on.
     """
     if log:
         require_policy(books, is_run=True)
-    places = _places(books, period)
-    seen = [
-        _look_at(books, root, month, log=log)
-        for root, month in places
-        if not _is_no_delivery(books, root, month)
+    lying = places.lying(books, period)
+    known.hide_retired(books, period)
+    found = _candidates(books, period, lying)
+    _give_way(books, period, found)
+    for one in found:
+        _show(books, one)
+    seen = [_seen(books, period, one) for one in found]
+    seen += [
+        Seen(f"root {place}", period, None, False, (problem,), root=place)
+        for place, problem in sorted(lying.unreachable.items())
     ]
-    if not seen:
-        raise _unknown(books, period, [month for _, month in places])
+    strays = [one for one in seen if one.foreign]
+    if len(strays) == len(seen) and not _booked(books, period):  # then it is the report that was meant
+        seen = [replace(one, refusals=(one.foreign,), foreign=None) for one in strays if one.foreign]
+    if log:
+        for source in seen:
+            for refusal in source.refusals:
+                refusals.record(books, source.source_id, period, refusal)
+        refusals.end(books, period, {source.source_id for source in seen if source.refusals})
     return seen
 
 
-def _is_no_delivery(books: Books, root: stored.Folder, month: layout.ReportMonth) -> bool:
-    """A month's folder without a manifest whose files, if any, were handed over with `cops deliver`.
-
-    It stands in no other source's way: handing over was the way out that its refusal named.
-    """
-    if layout.manifest_files(root, month):
-        return False
-    handed = {(file.name, file.size): file.version for file in _handed_over(books, month.period)}
-    return all(  # a file that was written after the copy is another one
-        file.version <= handed.get((file.name, file.size), -1) for file in layout.unclaimed(root, month)
-    )
-
-
-def _handed_over(books: Books, period: Period) -> list[FileStat]:
-    if not books.settings.deliveries_root.is_dir():
-        return []
-    ours = stored.Folder(books.settings.deliveries_root)
-    newest = [layout.find(ours, month).newest for month in layout.months(ours) if month.period == period]
-    return [file for delivered in newest if delivered for file in delivered.files]
-
-
-def _unknown(books: Books, period: Period, empty: list[layout.ReportMonth]) -> CopsError:
-    roots = books.settings.report_roots
-    found = f"none; report roots: {', '.join(roots) or 'none (COPS_CUR is not set)'}"
-    next_step = "check COPS_CUR, or hand files over with `cops deliver`"
-    if empty:
-        found = f"the empty folder {'/'.join(empty[0].parts)}; report roots: {', '.join(roots)}"
-        next_step = "sync the month's files and their manifest into it, then run again"
-    for root in roots:
-        if said := misplaced(books, root):
-            found, next_step = said
-            break
-    return CopsError(
-        "E-PERIOD-UNKNOWN", f"period {period}", expected="a delivery of that month in a report root",
-        found=found, next_step=next_step,
-    )  # fmt: skip
-
-
-def misplaced(books: Books, root: str) -> tuple[str, str] | None:
-    """What is wrong with a report root that shows no month at all, and what to do; else `None`.
-
-    A month's own folder, or one inside it, was named instead of the report's; or data files lie there
-    without the folder of a month.
+def take_as_given(books: Books, period: Period) -> None:
+    """Shows every delivery that was handed over, whoever else bills the same: a sealed month made again.
 
     Raises:
-        CopsError: what `roots` raises of one that cannot be read.
+        CopsError: what a delivery is refused for.
     """
-    folder = folder_of(books, root)
-    if layout.months(folder):
-        return None
-    is_s3 = root.startswith("s3://")
-    parts = root.removeprefix("s3://").strip("/").split("/") if is_s3 else Path(root).absolute().parts
-    above = layout.above_month(parts)
-    if above:
-        name = f"s3://{'/'.join(above)}" if is_s3 else str(Path(*above))
-        return f"{root} is a month's folder, or lies in one", f"name the folder above it in COPS_CUR: {name}"
-    files = [file.name for file in folder.listing(()) if layout.is_data(file.name)]
-    if files:
-        return (
-            f"{len(files)} data file(s) directly in {root}, in no month's folder",
-            f"hand them over: cops deliver {root}/{files[0]} … --period YYYY-MM",
-        )
-    return None
+    for one in _candidates(books, period, places.lying(books, period)):
+        if one.refusals or one.foreign:
+            raise [*one.refusals, one.foreign][0]  # type: ignore[misc]
+        _show(books, one)
 
 
-def _places(books: Books, period: Period) -> list[tuple[stored.Folder, layout.ReportMonth]]:
-    found = [
-        (root, month)
-        for root in roots(books, period)
-        for month in layout.months(root)
-        if month.period == period
-    ]
-    twice = [source for source, times in Counter(month.source_id for _, month in found).items() if times > 1]
-    if twice:
-        raise CopsError(
-            "E-SOURCE-CLASH",
-            f"source {twice[0]} of {period}",
-            expected="one place per source, by its path below the report root",
-            found="several: "
-            + ", ".join(str(root.root) for root, month in found if month.source_id == twice[0]),
-            next_step="let COPS_CUR name a folder above both, so that their paths differ, or remove one",
-        )
+def _candidates(books: Books, period: Period, lying: Lying) -> list[_Candidate]:
+    with books.admin.read() as con:
+        away = claims.retired_in(con, period)
+        emptied = bool(away) or claims.withdrawn_in(con, period)
+    shown = [place for place in lying.places if place.month.source_id not in away]
+    here = [place for place in shown if not misplaced.is_no_delivery(books, place)]
+    if not here and not lying.unreachable and not emptied:
+        raise misplaced.unknown(books, period, shown)
+    found = []
+    for place in here:
+        source = place.month.source_id
+        if source not in lying.clashes:
+            found.append(_candidate(books, place))
+        elif place is lying.clashes[source][0]:
+            booked = known.place_of(books, source, period)
+            refusal = places.clash(source, period, lying.clashes[source], booked)
+            found.append(_Candidate(place.month, refusals=[refusal]))
     return found
 
 
-def _look_at(books: Books, root: stored.Folder, month: layout.ReportMonth, *, log: bool) -> Seen:
-    refusals: list[CopsError] = []
-    delivery_id, is_new = None, False
+def _candidate(books: Books, place: Place) -> _Candidate:
+    one = _Candidate(place.month)
     for _ in range(ROUNDS):
-        found = layout.find(root, month)
-        refusals = list(found.refusals)
-        if found.newest is None:
-            break
         try:
-            delivery_id, is_new = _take(books, root, month, found.newest)
+            found = layout.find(place.root.folder, place.month)
+            one.refusals = list(found.refusals)
+            if found.newest is None:
+                break
+            _take(books, place, found.newest, one)
         except _Torn:
             continue
+        except OSError as problem:
+            one.refusals.append(places.unreadable(f"source {place.month.source_id}", problem))
         except CopsError as problem:
-            refusals.append(problem)
+            if problem.code == foreign.FOREIGN:
+                one.foreign = problem
+            else:
+                one.refusals.append(problem)
         break
     else:
-        refusals.append(_torn(month))
-    if log:
-        for refusal in refusals:
-            record_refusal(books, month.source_id, month.period, refusal)
-    if delivery_id is None:
-        delivery_id = known.head_of(books, month.source_id, month.period)
-    return Seen(month.source_id, month.period, delivery_id, is_new, tuple(refusals))
+        one.refusals = [_torn(place.month)]
+    return one
+
+
+def _give_way(books: Books, period: Period, found: Sequence[_Candidate]) -> None:
+    """Refuses the candidates whose cost another source bills already."""
+    ready = {one.month.source_id: one for one in found if one.delivery_id is not None}
+    with books.admin.read() as con:
+        shown = claims.shown(con, period)
+        away = set() if lock.is_sealed(con, period) else claims.retired_in(con, period)
+        shown = {source: claim for source, claim in shown.items() if source not in away}
+        asked = {
+            source: str(one.delivery_id)
+            for source, one in ready.items()
+            if source not in shown or shown[source].delivery_id != one.delivery_id
+        }
+        candidates = [
+            (claims.standing(con, claim.source_id, period), claim) for claim in claims.of(con, asked)
+        ]
+    for source, clashes in source_rules.held(shown, candidates).items():
+        ready[source].refusals.append(claims.refusal(period, source, clashes))
+        ready[source].delivered = None
+
+
+def _show(books: Books, one: _Candidate) -> None:
+    """Points readers at a candidate, unless a later delivery stands there already."""
+    if one.delivered is None or one.delivery_id is None:
+        return
+    if known.is_older(books, one.month, one.delivered, one.delivery_id):
+        known.record_late(books, one.month, one.delivery_id)
+        one.is_new = False
+    else:
+        known.show(books, one.month, one.delivery_id, one.place)
+
+
+def _seen(books: Books, period: Period, one: _Candidate) -> Seen:
+    head = known.head_of(books, one.month.source_id, period)
+    return Seen(
+        one.month.source_id, period, head, one.is_new and head is not None, tuple(one.refusals), one.foreign
+    )
+
+
+def _booked(books: Books, period: Period) -> bool:
+    h = t.cur_billing_head
+    with books.admin.read() as con:
+        return bool(
+            con.execute(sa.select(h.c.source_id).where(h.c.period_start == period.start).limit(1)).first()
+        )
 
 
 def _torn(month: layout.ReportMonth) -> CopsError:
@@ -269,34 +263,40 @@ def _torn(month: layout.ReportMonth) -> CopsError:
     )
 
 
-def _take(
-    books: Books, root: stored.Folder, month: layout.ReportMonth, delivered: layout.Delivered
-) -> tuple[str, bool]:
-    """The delivery's id, once it is what `cur_billing_master` shows; and whether it is a new one.
+def _take(books: Books, place: Place, delivered: layout.Delivered, one: _Candidate) -> None:
+    """Fills in what the delivery is: known by where it lies, or read.
 
     Raises:
         _Torn: the files or the manifest changed meanwhile.
         CopsError: what it is refused for, or why it waits for approval.
     """
-    place = json.dumps(known.location(books, delivered))
-    delivery_id = known.at(books, month, place)
-    is_new = False
+    month = place.month
+    one.place = json.dumps(known.location(books, delivered))
+    with books.admin.read() as con:
+        kind = foreign.kind_at(con, month.source_id, month.period, one.place)
+    if kind is not None:
+        raise foreign.refusal(month, kind)
+    delivery_id = known.at(books, month, one.place)
     if delivery_id is None:
-        _check_source(books, root, delivered)
-        sight = _read(books, root, month, delivered, place)
+        _check_source(books, delivered)
+        try:
+            sight = _read(books, place, delivered, one.place)
+        except CopsError as problem:
+            if problem.code != foreign.FOREIGN:
+                raise
+            if known.is_known(books, month.source_id) and problem.__cause__ is not None:
+                raise problem.__cause__ from None  # a report that lost its columns, not another export
+            foreign.record(books, month, str(problem.details["kind"]), one.place)
+            raise foreign.refusal(month, str(problem.details["kind"])) from None
         delivery_id = sight.delivery_id
-        is_new = known.record(books, delivered, sight, place)
+        one.is_new = known.record(books, delivered, sight, one.place)
         held = _unpriced(sight) or holding.hold(
             sight.figures(), _before(books, month, delivery_id), _bounds(books), month.period.end
         )
         if held:
             known.hold(books, month, delivery_id, held)
     known.check_released(books, delivery_id)
-    if known.is_older(books, month, delivered, delivery_id):
-        known.record_late(books, month, delivery_id)
-        return known.head_of(books, month.source_id, month.period) or delivery_id, False
-    known.show(books, month, delivery_id, place)
-    return delivery_id, is_new
+    one.delivery_id, one.delivered = delivery_id, delivered
 
 
 def _unpriced(sight: Sight) -> holding.Hold | None:
@@ -311,30 +311,24 @@ def _unpriced(sight: Sight) -> holding.Hold | None:
     return None
 
 
-def _read(
-    books: Books,
-    root: stored.Folder,
-    month: layout.ReportMonth,
-    delivered: layout.Delivered,
-    place: str,
-) -> Sight:
+def _read(books: Books, place: Place, delivered: layout.Delivered, location: str) -> Sight:
     try:
         sight = first_sight(books, delivered)
     except (CopsError, OSError):
-        if _moved(books, root, month, place):
+        if _moved(books, place, location):
             raise _Torn from None
         raise
-    if _moved(books, root, month, place):
+    if _moved(books, place, location):
         for made in sight.read_files:
             made.path.unlink(missing_ok=True)
         raise _Torn
     return sight
 
 
-def _moved(books: Books, root: stored.Folder, month: layout.ReportMonth, place: str) -> bool:
+def _moved(books: Books, place: Place, location: str) -> bool:
     """The manifest and every file are the same as before they were read, by size and version."""
-    newest = layout.find(root, month).newest
-    return newest is None or json.dumps(known.location(books, newest)) != place
+    newest = layout.find(place.root.folder, place.month).newest
+    return newest is None or json.dumps(known.location(books, newest)) != location
 
 
 def _before(books: Books, month: layout.ReportMonth, delivery_id: str) -> holding.Figures | None:
@@ -347,29 +341,19 @@ def _bounds(books: Books) -> holding.Bounds:
     return holding.Bounds(limits.shrink_pct, limits.growth_pct, limits.least_usd)
 
 
-def _check_source(books: Books, root: stored.Folder, delivered: layout.Delivered) -> None:
+def _check_source(books: Books, delivered: layout.Delivered) -> None:
     """A known report under a new path is a moved report, not a second one: its cost would count twice."""
     moved_from = known.source_of_report(books, delivered)
     if moved_from is None or moved_from in {month.source_id for month in months(books)}:
         return
+    with books.admin.read() as con:
+        if moved_from in claims.retired_in(con, delivered.period):
+            return
     raise CopsError(
         "E-SOURCE-UNKNOWN",
         f"source {delivered.source_id}",
         expected=f"report {delivered.report} under {moved_from}, as before",
         found=f"the same report under {delivered.source_id}, and nothing under {moved_from}",
-        next_step="restore the report's path prefix, or move its folders back",
+        next_step="restore the report's path prefix, or move its folders back; or let it count from here:"
+        f" `cops source retire {moved_from} --from {delivered.period} --reason …`",
     )
-
-
-def record_refusal(books: Books, source_id: str, period: Period, refusal: CopsError) -> None:
-    """A refused delivery is an attempt too: one failed or delayed row in `cur_ingestion_log`."""
-    at = now()
-    status = "delayed" if refusal.code in WAITING else "failed"
-    with books.admin.write() as con:
-        con.execute(
-            sa.insert(t.cur_ingestion_log).values(
-                attempt_id="", source_id=source_id, period_start=period.start, status=status,
-                error_code=refusal.code, error_detail=str(refusal), actor=books.actor,
-                dagster_run_id=books.dagster_run_id, started_at=at, finished_at=at,
-            )
-        )  # fmt: skip

@@ -8,6 +8,7 @@ newest (`ledger/deliver.py`), staging lines (`ledger/ingest.py`).
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -23,7 +24,7 @@ from cops_dagster.cur.formats import Format
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live, shapes
-from cops_dagster.lake.convert import convert
+from cops_dagster.lake.convert import convert, header_names
 from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, lines_query
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect, parquet, survey
@@ -32,11 +33,9 @@ from cops_dagster.lake.namespace import view
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.rules.holding import UNPRICED as UNPRICED
 from cops_dagster.rules.holding import Figures
 from cops_dagster.stores import files as stored
-
-UNPRICED = ("E-COST-NAN", "E-COST-PARSE", "E-COST-RANGE", "E-COST-SCALE")
-"""Faults after which nobody knows what a line costs, so that the sum of its delivery is unknown too."""
 
 REPEATS_OF = 2_000_000
 """How many lines are looked at for repeats: all 10 M take 1.2 s, a sixth of them 0.2 s (measured)."""
@@ -105,6 +104,8 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
     paths = [Path(file.path) for file in delivered.files]
     kind = _format(delivered, subject)
     readable = [*paths, *(Path(file.path) for file in delivered.status_files)]
+    if kind != "parquet":
+        _refuse_foreign(header_columns(paths[:1], kind, subject=subject), subject)
     with (
         books.reader(subject, readable, books.settings.converted_root) as engine,
         ThreadPoolExecutor(max_workers=1) as aside,
@@ -218,6 +219,9 @@ def _looked_at(
 ) -> Measured:
     """What Parquet files hold, once those of an odd shape are written plainly."""
     surveyed = survey(engine, reading, subject)
+    _refuse_foreign(
+        {name: Sent(kind, ((name, None),)) for one in surveyed for name, kind in one.types.items()}, subject
+    )  # before the rules of a report are held against it
     agreed = shapes.agree(engine, surveyed, subject)
     if any(agreed.odd):
         targets = [new_read_file(books) for odd in agreed.odd if odd]
@@ -225,10 +229,48 @@ def _looked_at(
         reading = shapes.plain(engine, surveyed, agreed, targets)
         surveyed = survey(engine, reading, subject)
     columns, counts = inspect(engine, reading, subject=subject, surveyed=surveyed)
-    cur_schema.require(columns, subject=subject)
+    require(columns, subject)
     totals, faults, breakdown = measure(engine, _as_read(delivered, columns, reading), delivered.period)
     accept(totals, faults, subject=subject)
     return columns, counts, reading, totals, faults, breakdown
+
+
+def require(columns: dict[str, Sent], subject: str) -> None:
+    """Refuses columns that no ledger can be made of.
+
+    Raises:
+        CopsError: `E-SCHEMA-MISSING`, `E-SCHEMA-TYPE`; `E-EXPORT-FOREIGN`, because of the former, for what is
+            no Cost and Usage Report at all.
+    """
+    try:
+        cur_schema.require(columns, subject=subject)
+    except CopsError as problem:
+        kind = cur_schema.foreign_kind(columns) if problem.code == "E-SCHEMA-MISSING" else None
+        if kind is None:
+            raise
+        raise CopsError(
+            cur_schema.FOREIGN, subject, expected="a Cost and Usage Report, legacy or CUR 2.0", found=kind,
+            next_step="let AWS export CUR 2.0", details={"kind": kind},
+        ) from problem  # fmt: skip
+
+
+def _refuse_foreign(columns: dict[str, Sent], subject: str) -> None:
+    """Spares the conversion of what is no report; whatever else is wrong is found when it is converted."""
+    try:
+        require(columns, subject)
+    except CopsError as problem:
+        if problem.code == cur_schema.FOREIGN:
+            raise
+
+
+def header_columns(paths: Sequence[Path], kind: Format, *, subject: str) -> dict[str, Sent]:
+    """The columns of CSV files by their headers alone, each with the type it will be converted to."""
+    names = [name for path in paths for name in header_names(path, kind, subject=subject)]
+    known = {name: cur_schema.BY_NAME.get(name) for name in names}
+    return {
+        name: Sent(column.data_type if column else "varchar", ((name, None),))
+        for name, column in known.items()
+    }
 
 
 def _as_read(delivered: layout.Delivered, columns: dict[str, Sent], reading: list[Path]) -> DeliveredFiles:

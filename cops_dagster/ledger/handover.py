@@ -15,14 +15,13 @@ from pathlib import Path
 from sqlglot import exp
 
 from cops_dagster.cur import formats
-from cops_dagster.cur import schema as cur_schema
-from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import shapes
-from cops_dagster.lake.convert import BILLING_PERIOD, billing_days, header_names
+from cops_dagster.lake.convert import BILLING_PERIOD, billing_days
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import parquet, survey
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.first_sight import header_columns, require
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -104,16 +103,11 @@ def _check_lines(books: Books, paths: list[Path], kind: formats.Format, period: 
         with books.reader(subject, paths, books.settings.converted_root) as engine:
             agreed = shapes.agree(engine, survey(engine, paths, subject), subject)
             columns = {name: Sent(sent, ((name, None),)) for name, sent in agreed.kinds.items()}
-            cur_schema.require(columns, subject=subject)
+            require(columns, subject)
             days = _billing_days(engine, paths, agreed.kinds)
     else:
-        names = [name for path in paths for name in header_names(path, kind, subject=subject)]
-        known = {name: cur_schema.BY_NAME.get(name) for name in names}
-        columns = {
-            name: Sent(column.data_type if column else "varchar", ((name, None),))
-            for name, column in known.items()
-        }
-        cur_schema.require(columns, subject=subject)
+        columns = header_columns(paths, kind, subject=subject)
+        require(columns, subject)
         days = {day for path in paths for day in billing_days(path, kind, subject=subject)}
     _check_period({Period.parse(day[:7]) for day in days}, period, subject)
 

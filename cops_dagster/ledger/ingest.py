@@ -50,21 +50,34 @@ ALGORITHM = "raw-3"
 """Raised when the same delivery would give other rows; it is part of every id made here."""
 
 
+BROKEN = (
+    "E-CHUNK-MISSING", "E-DIGEST", "E-FILE", "E-FILE-TRUNC", "E-FORMAT", "E-READER-CRASH", "E-RESOURCE",
+)  # fmt: skip
+"""What is wrong with one source's files alone: the other sources of the month go on."""
+
+
 @dataclass(frozen=True)
 class Ingested:
-    """Outcome for one source: the run that readers see now, and whether this call made it."""
+    """Outcome for one source: the run that readers see now, and whether this call made it.
+
+    `delivery_id` is `None` for a source that was retired or withdrawn: its lines are taken back.
+    """
 
     source_id: str
     run_id: str
-    delivery_id: str
+    delivery_id: str | None
     wrote: bool
 
 
 def ingest(books: Books, period: Period) -> list[Ingested]:
     """Ingests the newest complete delivery of every source of a period; unchanged ones are left alone.
 
+    A source whose files are broken keeps what was ingested of it, if anything; the others go on, and
+    `every_delivery_is_ingested` is red. The lines of a source that no longer counts are taken back.
+
     Raises:
-        CopsError: whatever a delivery is refused for; the source's previous month stays.
+        CopsError: whatever a delivery is refused for, when no source could be ingested, or for a cause
+            that is not in its files; the source's previous month stays.
     """
     require_policy(books, is_run=True)
     with books.admin.read() as con:
@@ -74,7 +87,79 @@ def ingest(books: Books, period: Period) -> list[Ingested]:
             .where(t.cur_billing_head.c.period_start == period.start)
             .order_by(t.cur_billing_head.c.source_id)
         ).all()
-    return [_source(books, period, row) for row in heads]
+        gone = _gone(con, period, {row.source_id for row in heads})
+    done: list[Ingested] = []
+    broken: list[CopsError] = []
+    for row in heads:
+        try:
+            done.append(_source(books, period, row))
+        except CopsError as problem:
+            if problem.code not in BROKEN:
+                raise
+            broken.append(problem)
+    done += [_take_back(books, period, source) for source in gone]
+    if broken and not done:
+        raise broken[0]
+    return done
+
+
+def not_ingested(con: sa.Connection, period: Period) -> list[str]:
+    """The sources whose shown delivery is not the ingested one."""
+    h = t.cur_billing_head
+    found = []
+    for row in con.execute(sa.select(h).where(h.c.period_start == period.start).order_by(h.c.source_id)):
+        raw = head(con, TABLE, period, row.source_id)
+        if raw is None or raw.inputs_id != inputs_of(row.delivery_id, row.source_id, period):
+            found.append(str(row.source_id))
+    return found
+
+
+def is_current(con: sa.Connection, period: Period) -> bool:
+    """What is ingested is what readers see of each source, and nothing of a source that no longer counts."""
+    h = t.cur_billing_head
+    shown = con.execute(sa.select(h.c.source_id).where(h.c.period_start == period.start)).scalars()
+    return not not_ingested(con, period) and not _gone(con, period, set(shown))
+
+
+def _gone(con: sa.Connection, period: Period, shown: set[str]) -> list[str]:
+    """Sources with ingested lines that readers no longer see a delivery of."""
+    h = t.period_head
+    heads = con.execute(
+        sa.select(h.c.source_id, h.c.inputs_id)
+        .where(h.c.table_name == TABLE, h.c.period_start == period.start)
+        .order_by(h.c.source_id)
+    ).all()
+    return [
+        row.source_id
+        for row in heads
+        if row.source_id not in shown and row.inputs_id != nothing_of(row.source_id, period)
+    ]
+
+
+def nothing_of(source_id: str, period: Period) -> str:
+    """The id of an ingestion's inputs where a source delivers nothing that counts."""
+    return digest(TABLE, ALGORITHM, str(period), source_id, "nothing")
+
+
+def _take_back(books: Books, period: Period, source_id: str) -> Ingested:
+    """An empty run supersedes the source's lines; allocation then reverses what was posted of them."""
+    inputs_id = nothing_of(source_id, period)
+
+    def once() -> Ingested:
+        with books.admin.read() as con:
+            before = head(con, TABLE, period, source_id)
+        predecessor = before.run_id if before else None
+        if before is not None and before.inputs_id == inputs_id:
+            return Ingested(source_id, before.run_id, None, wrote=False)
+        run_id = digest(inputs_id, predecessor)
+        raw = Publication(
+            TABLE, period, source_id, run_id, inputs_id, predecessor, [],
+            raw_verdicts(_NO_LINES, 0, Decimal(0)),
+        )  # fmt: skip
+        publish(books, raw, *_aside(books, period, source_id, raw, None))
+        return Ingested(source_id, run_id, None, wrote=True)
+
+    return settle(f"ingestion of {period}", once)
 
 
 def inputs_of(delivery_id: str, source_id: str, period: Period) -> str:
@@ -332,6 +417,12 @@ def _aside(
             before.run_id if before else None, staged, [],
         )
     ]  # fmt: skip
+
+
+_NO_LINES: dict[str, Any] = {"row_count": 0} | dict.fromkeys(
+    ("cost_usd", "absolute_usd", *(f"{name}_usd" for name in VIEWS if name != "unblended")), Decimal(0)
+)
+"""What `sql/measure_fact_cost_raw.sql` measures where there are no lines."""
 
 
 def raw_verdicts(

@@ -22,6 +22,7 @@ from cops_dagster.ledger import (
     ingest,
     invoicing,
     mapped_tags,
+    refusals,
     rule_date,
     tag,
 )
@@ -42,17 +43,21 @@ from cops_dagster.stores.admin import now
 def raw(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `fact_cost_raw`: the published lines against what was delivered, and the tags to come."""
     with books.admin.read() as con, books.engine() as engine:
-        h, d = t.cur_billing_head, t.cur_delivery
-        delivered = con.execute(
+        h, f, d = t.period_head, t.lake_file, t.cur_delivery
+        delivered = con.execute(  # what was ingested: a source whose newest files are broken stands as it was
             sa.select(d.c.row_count, d.c.cost_usd)
-            .join(h, h.c.delivery_id == d.c.delivery_id)
-            .where(h.c.period_start == period.start)
+            .join(f, f.c.delivery_id == d.c.delivery_id)
+            .join(h, h.c.run_id == f.c.run_id)
+            .where(h.c.table_name == ingest.TABLE, h.c.period_start == period.start)
         ).all()
+        missing = ingest.not_ingested(con, period)
+        refused = refusals.newest(con, period)
         books.namespace(engine, con, period).provide(["fact_cost_raw", "cur_quarantine"])
         figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
         aside = engine.fetch("measure_cur_quarantine", {"period_start": period.start}).one()
         halves = ingest.halves(engine, period)
         mapped = mapped_tags.verdict(con, books.policy.tags, period)
+    why = [(source, str(refused[source].error_code) if source in refused else "") for source in missing]
     judged = ingest.raw_verdicts(
         figures,
         sum(row.row_count for row in delivered),
@@ -60,7 +65,7 @@ def raw(books: Books, period: Period) -> list[Verdict]:
         aside=(aside["row_count"], aside["cost_usd"]),
         halves=halves,
     )
-    return [*judged, mapped]
+    return [*judged, mapped, deliveries.every_delivery_is_ingested(why)]
 
 
 def quarantined(books: Books, period: Period) -> list[Verdict]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,12 +18,12 @@ import sqlalchemy as sa
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.delivered import added_columns
-from cops_dagster.ledger import deliver
+from cops_dagster.ledger import claims, deliver, lock, refusals, sources
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.rules import deliveries, verdicts
 from cops_dagster.rules.deliveries import Profile
-from cops_dagster.rules.verdicts import Figure, Verdict
+from cops_dagster.rules.verdicts import Figure, Severity, Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -33,13 +34,17 @@ _CURRENCY_CODES = ("E-CCY", "E-CCY-MIX")
 def delivery(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `cur_billing_master`."""
     seen = deliver.look(books, period, log=False)
-    refusals = [refusal for source in seen for refusal in source.refusals]
+    lying = {one.source_id for one in seen}, {one.root for one in seen if one.root}
+    refused = [refusal for source in seen for refusal in source.refusals]
+    # a source that is refused stops itself: the month only where no other can go on
+    severity: Severity = "WARN" if any(one.goes_on for one in seen) else "ERROR"
     groups = {
         "schema_has_required_columns": _SCHEMA_CODES,
         "one_currency": _CURRENCY_CODES,
-        "no_delivery_waits_for_approval": deliver.WAITING,
+        "no_delivery_waits_for_approval": refusals.WAITING,
     }
-    named = {code for codes in groups.values() for code in codes}
+    named = {code for codes in groups.values() for code in codes} | {claims.CODE}
+    held = [one for one in seen if any(refusal.code == claims.CODE for refusal in one.refusals)]
     with books.admin.read() as con:
         h, d = t.cur_billing_head, t.cur_delivery
         rows = con.execute(
@@ -47,13 +52,40 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
         ).all()
         shown = [profile(con, row) for row in rows]
         before = [_before(con, row) for row in rows]
+        twice, sealed = claims.booked_twice(con, period), lock.is_sealed(con, period)
+    one_source = deliveries.each_payer_has_one_source(twice, [one.source_id for one in held], sealed=sealed)
+    if held and severity == "ERROR":
+        why = next(one for one in refused if one.code == claims.CODE)
+        one_source = replace(one_source, severity="ERROR", figures={**one_source.figures, **why.as_figures()})
     unexpected = sorted(
         {name for row in rows for name in added_columns(cur_schema.from_json(row.columns_json))}
     )
     delivered_at = max((row.delivered_at for row in rows), default=None)
     return [
-        _refused("delivery_is_complete", [one for one in refusals if one.code not in named]),
-        *(_refused(check, [one for one in refusals if one.code in codes]) for check, codes in groups.items()),
+        _refused("delivery_is_complete", [one for one in refused if one.code not in named], severity),
+        *(
+            _refused(check, [one for one in refused if one.code in codes], severity)
+            for check, codes in groups.items()
+        ),
+        one_source,
+        deliveries.every_source_is_taken(
+            [
+                {
+                    "source_id": one.source_id,
+                    "code": refusal.code,
+                    "found": refusal.found,
+                    "next_step": refusal.next_step,
+                }
+                for one in seen
+                for refusal in one.refusals
+            ]
+        ),
+        deliveries.every_source_has_its_place(
+            [(one.source_id, one.booked_from) for one in sources.placeless(books, period, lying)]
+        ),
+        deliveries.no_foreign_exports(
+            [(one.source_id, one.foreign.found) for one in seen if one.foreign is not None]
+        ),
         _delivered_within_48h(period, delivered_at),
         *deliveries.warnings(shown, before, cur_schema.LINE_TYPES),
         verdicts.no_unexpected_columns(unexpected, cur_schema.REVISION),
@@ -83,7 +115,6 @@ def profile(con: sa.Connection, row: Any) -> Profile:
         repeated_rows=figures.get("repeated_rows", 0),
         repeated_usd=Decimal(figures.get("repeated_usd", 0)),
         line_types=by.get("line_type", {}),
-        payers=sorted(by.get("payer", {})),
         days=by.get("usage_day", {}),
         columns=frozenset(cur_schema.from_json(row.columns_json)),
     )
@@ -104,11 +135,11 @@ def _before(con: sa.Connection, row: Any) -> Profile | None:
     return profile(con, older) if older else None
 
 
-def _refused(check: str, refusals: Sequence[CopsError]) -> Verdict:
-    if not refusals:
+def _refused(check: str, refused: Sequence[CopsError], severity: Severity) -> Verdict:
+    if not refused:
         return Verdict(check, True, "ERROR", {"refused_deliveries": 0}, blocking=True)
-    figures: dict[str, Figure] = {"refused_deliveries": len(refusals), **refusals[0].as_figures()}
-    return Verdict(check, False, "ERROR", figures, blocking=True)
+    figures: dict[str, Figure] = {"refused_deliveries": len(refused), **refused[0].as_figures()}
+    return Verdict(check, False, severity, figures, blocking=True)
 
 
 def _delivered_within_48h(period: Period, delivered_at: datetime | None) -> Verdict:

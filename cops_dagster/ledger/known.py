@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from cops_dagster.cur import layout
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import claims, lock
 from cops_dagster.ledger.approve import SUBJECT
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import Sight
@@ -53,6 +53,25 @@ def head_of(books: Books, source_id: str, period: Period) -> str | None:
         return con.execute(
             sa.select(h.c.delivery_id).where(h.c.source_id == source_id, h.c.period_start == period.start)
         ).scalar_one_or_none()
+
+
+def place_of(books: Books, source_id: str, period: Period) -> Path | None:
+    """Where the manifest of the delivery lay that readers see of a source, if any."""
+    h = t.cur_billing_head
+    with books.admin.read() as con:
+        found = con.execute(
+            sa.select(h.c.location_json).where(h.c.source_id == source_id, h.c.period_start == period.start)
+        ).scalar_one_or_none()
+    return books.settings.home / json.loads(found)[0][0] if found else None
+
+
+def is_known(books: Books, source_id: str) -> bool:
+    """Whether a source ever delivered anything that could be read."""
+    d = t.cur_delivery
+    with books.admin.read() as con:
+        return bool(
+            con.execute(sa.select(d.c.delivery_id).where(d.c.source_id == source_id).limit(1)).first()
+        )
 
 
 def at(books: Books, month: layout.ReportMonth, place: str) -> str | None:
@@ -266,9 +285,14 @@ def source_of_report(books: Books, delivered: layout.Delivered) -> str | None:
             sa.select(d.c.source_id, p.c.figures_json).join(p, p.c.delivery_id == d.c.delivery_id)
         ).all()
     for row in rows:
-        if json.loads(row.figures_json).get("report") == delivered.report:
+        if report_of(row.figures_json) == delivered.report:
             return str(row.source_id)
     return None
+
+
+def report_of(figures_json: str | None) -> str:
+    """Whose report a delivery was, by account and name; '' where that was not recorded."""
+    return str(json.loads(figures_json or "{}").get("report", ""))
 
 
 # --- holds ----------------------------------------------------------------------------------------------
@@ -405,6 +429,18 @@ def record_late(books: Books, month: layout.ReportMonth, delivery_id: str) -> No
         )  # fmt: skip
 
 
+def hide_retired(books: Books, period: Period) -> None:
+    """Takes away the pointers of retired sources that a close had kept when it was then given up."""
+    h = t.cur_billing_head
+    with books.admin.read() as con:
+        away = claims.retired_in(con, period)
+    if not away:
+        return
+    with books.admin.write() as con:
+        if not lock.is_sealed(con, period):
+            con.execute(sa.delete(h).where(h.c.period_start == period.start, h.c.source_id.in_(away)))
+
+
 def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) -> None:
     """Points `cur_billing_head` at a delivery; what COPS converted of replaced ones is thrown away."""
     h, r, d = t.cur_billing_head, t.cur_read_file, t.cur_delivery
@@ -413,6 +449,8 @@ def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) 
         before = con.execute(sa.select(h.c.delivery_id, h.c.location_json).where(*key)).one_or_none()
         if before and (before.delivery_id, before.location_json) == (delivery_id, place):
             return
+        if month.source_id in claims.retired_in(con, month.period):
+            return  # decided while it was looked at
         if lock.is_sealed(con, month.period):
             return  # what is sealed is shown from the evidence store, wherever AWS' files lie
         is_final = lock.state_of(con, month.period) == "final"

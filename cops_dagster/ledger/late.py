@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import adjustments, allocate, evidence, lock, one_time, replay
+from cops_dagster.ledger import adjustments, allocate, claims, evidence, lock, one_time, replay
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
@@ -60,7 +60,12 @@ def waiting(con: sa.Connection, period: Period) -> Late | None:
             .order_by(i.c.log_seq)
         )
     }
-    late = {source: one for source, one in newest.items() if one and one != sealed.get(source)}
+    away = claims.retired_in(con, period)
+    late = {
+        source: one
+        for source, one in newest.items()
+        if one and one != sealed.get(source) and source not in away
+    }
     if not late:
         return None
     found, a = Late(period, late), t.adjustment

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, invoicing, reconcile, state
+from cops_dagster.ledger import approve, invoicing, reconcile, refusals, state
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import move, state_of
 from cops_dagster.ledger.policy import require_policy
@@ -155,16 +155,7 @@ def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
 
 
 def _waiting(con: sa.Connection, period: Period) -> list[str]:
-    i = t.cur_ingestion_log
-    rows = con.execute(
-        sa.select(i.c.source_id, i.c.status, i.c.error_code)
-        .where(i.c.period_start == period.start)
-        .order_by(i.c.log_seq)
-    ).all()
-    newest = {row.source_id: row for row in rows}
-    refused = [
-        f"{source}: {row.error_code}" for source, row in newest.items() if row.status in ("failed", "delayed")
-    ]
+    refused = [f"{source}: {row.error_code}" for source, row in refusals.newest(con, period).items()]
     held = [
         f"{one.source_id}: {one.code} waits for approval"
         for one in approve.held(con, period)

@@ -22,8 +22,9 @@ from cops_dagster.cur import formats, layout
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.convert import header_names
 from cops_dagster.lake.footers import inspect
-from cops_dagster.ledger import deliver
+from cops_dagster.ledger import misplaced, places
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.places import Root
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import open_objects
 
@@ -128,8 +129,8 @@ def reach(books: Books) -> list[Reached]:
     Of the newest delivery in a folder one file is read, as a run reads it.
     """
     found = [_asked("admin database", lambda: _database(books))]
-    for root in books.settings.report_roots:
-        found.append(_asked("report root", partial(_root, books, root)))
+    for name, place in books.settings.named_roots:
+        found.append(_asked("report root", partial(_root, books, name, place)))
     if not books.settings.report_roots:
         found.append(Reached(
             "report root", False, "none is set",
@@ -163,17 +164,17 @@ def delivered_tags(books: Books) -> list[str]:
 
     Of a report in S3 nothing is known before its first run: its files are not fetched for a question.
     """
-    newest = [_newest(books, root) for root in books.settings.report_roots if not root.startswith("s3://")]
+    folders = [one for one in books.settings.named_roots if not one[1].startswith("s3://")]
+    newest = [_newest(places.opened(books, name, place)) for name, place in folders]
     found = max((one for one in newest if one), key=lambda one: one.period, default=None)
     prefix = "resource_tags_"
     names = _columns(books, found) if found else []
     return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
 
 
-def _newest(books: Books, root: str) -> layout.Delivered | None:
-    folder = deliver.folder_of(books, root)
-    for month in reversed(layout.months(folder)):
-        newest = layout.find(folder, month).newest
+def _newest(root: Root) -> layout.Delivered | None:
+    for month in reversed(root.months()):
+        newest = layout.find(root.folder, month).newest
         if newest:
             return newest
     return None
@@ -197,26 +198,26 @@ def _database(books: Books) -> str:
         return books.admin.engine.url.render_as_string(hide_password=True)
 
 
-def _root(books: Books, root: str) -> str:
-    deliver.fetched(books, root)
-    months = layout.months(deliver.folder_of(books, root))
+def _root(books: Books, name: str, place: str) -> str:
+    root = places.opened(books, name, place)
+    months = root.months()
     if not months:
-        said = deliver.misplaced(books, root)
+        said = misplaced.misplaced(root)
         if said:
             raise CopsError(
-                "E-SOURCE-UNKNOWN", f"report root {root}", expected="the folder above the months' folders",
+                "E-SOURCE-UNKNOWN", f"report root {place}", expected="the folder above the months' folders",
                 found=said[0], next_step=said[1],
             )  # fmt: skip
-        return f"{root}: no delivery yet"
-    newest = _newest(books, root)
+        return f"{place}: no delivery yet"
+    newest = _newest(root)
     if newest is None:
-        refusals = layout.find(deliver.folder_of(books, root), months[-1]).refusals
+        refusals = layout.find(root.folder, months[-1]).refusals
         if refusals:
             raise refusals[0]
-    elif not root.startswith("s3://"):
+    elif not place.startswith("s3://"):
         _columns(books, newest)
     sources = {month.source_id for month in months}
-    return f"{root}: {months[0].period} to {months[-1].period} from {len(sources)} source(s)"
+    return f"{place}: {months[0].period} to {months[-1].period} from {len(sources)} source(s)"
 
 
 def _listed(place: str, names: list[str]) -> str:

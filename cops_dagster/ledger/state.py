@@ -6,15 +6,17 @@ is started, no lake file is read, and neither DuckDB nor sqlglot is imported (0.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, invoicing
+from cops_dagster.ledger import approve, claims, invoicing, lock, refusals
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
@@ -30,7 +32,8 @@ class DeliveryStatus:
     Attributes:
         layout, file_format: how AWS delivered it, as detected.
         is_shown: `cur_billing_master` shows it.
-        waits_for: why a newer one is not shown yet, as a code and what was found.
+        waits_for: why it is not shown yet, as a code and what was found; of a shown one, that its report root
+            is no longer in `COPS_CUR`.
         usd_without_invoice: by invoice id '', Anniversary and other rows alike.
         invoicing: issued, open, or pro forma (no line of the source ever named an invoice).
     """
@@ -89,7 +92,10 @@ def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:
         CopsError: `E-PERIOD-UNKNOWN` for a period without a delivery.
     """
     with books.admin.read() as con:
-        known = t.cur_billing_head.c.period_start, t.cur_delivery_hold.c.period_start
+        known = (
+            t.cur_billing_head.c.period_start, t.cur_delivery_hold.c.period_start,
+            t.cur_ingestion_log.c.period_start,
+        )  # fmt: skip
         starts = sorted(
             {start for column in known for start in con.execute(sa.select(column).distinct()).scalars()}
         )
@@ -110,9 +116,15 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
     )  # fmt: skip
     with books.admin.read() as con:
         waiting = {one.subject_id: one for one in approve.held(con, period) if not one.approved_by}
+        refused = refusals.newest(con, period)
         rows = con.execute(
             sa.select(
-                d, p.c.file_format, p.c.quarantined_rows, h.c.delivery_id.label("shown"), hold.c.held_at
+                d,
+                p.c.file_format,
+                p.c.quarantined_rows,
+                h.c.delivery_id.label("shown"),
+                h.c.location_json,
+                hold.c.held_at,
             )
             .outerjoin(p, p.c.delivery_id == d.c.delivery_id)
             .outerjoin(h, h.c.delivery_id == d.c.delivery_id)
@@ -122,8 +134,21 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
         ).all()
         shown = {one.source_id: one for one in invoicing.sources(con, period)}
         found = []
+        listed: set[str] = set()
         for row in rows:
-            waits = waiting.get(row.delivery_id)
+            held = waiting.get(row.delivery_id)
+            waits = f"{held.code}: {held.found}" if held else None
+            twice = refused.get(row.source_id)
+            if (
+                row.source_id not in listed
+                and row.shown is None
+                and twice
+                and twice.error_code == claims.CODE
+            ):
+                waits = f"{twice.error_code}: {twice.error_detail}"
+            if row.shown and not lock.is_sealed(con, period) and not _below_a_root(books, row.location_json):
+                waits = f"its report root is not in COPS_CUR: name it again, or retire {row.source_id}"
+            listed.add(row.source_id)  # the newest of each source comes first
             if row.shown is None and waits is None:
                 continue
             invoices = {
@@ -139,7 +164,7 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
                     row.source_id, row.delivery_id, row.layout, row.file_format or "parquet",
                     row.delivered_at, row.row_count, row.cost_usd, sum(1 for name in invoices if name),
                     invoices.get("", Decimal(0)), row.quarantined_rows or 0, row.shown is not None,
-                    f"{waits.code}: {waits.found}" if waits else None,
+                    waits,
                     _invoicing(shown.get(row.source_id), row),
                 )
             )  # fmt: skip
@@ -151,6 +176,16 @@ def _invoicing(source: invoicing.Invoicing | None, row: Any) -> str:
         return "issued"
     pro_forma = source and row.shown and (source.is_pro_forma or source.looks_pro_forma)
     return "pro forma" if pro_forma else "open"
+
+
+def _below_a_root(books: Books, location_json: str) -> bool:
+    """Whether a delivery was read from a report root that is still one; nothing is listed."""
+    chosen = books.settings
+    folders = [
+        chosen.fetched_place(root) if root.startswith("s3://") else Path(root) for root in chosen.report_roots
+    ]
+    manifest = (chosen.home / json.loads(location_json)[0][0]).resolve()
+    return any(manifest.is_relative_to(folder.resolve()) for folder in (*folders, chosen.deliveries_root))
 
 
 def _status(con: sa.Connection, start: date) -> PeriodStatus:
@@ -169,7 +204,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
     coverage = con.execute(
         sa.select(t.tag_coverage.c.tag_coverage_pct).where(t.tag_coverage.c.period_start == start)
     ).scalar_one_or_none()
-    last = _last_ingestion(con, start)
+    last, refused = _last_ingestion(con, start), refusals.newest(con, period)
     lock = con.execute(
         sa.select(t.period_lock.c.state).where(t.period_lock.c.period_start == start)
     ).scalar_one_or_none()
@@ -181,7 +216,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
         period=str(period),
         state=phase(
             period, now().date(), lock or "open",
-            waiting=last is not None and last.status in ("failed", "delayed"), invoiced=invoiced,
+            waiting=bool(refused), invoiced=invoiced,
         ),
         is_final=invoiced,
         sources=len(shown),
@@ -195,7 +230,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
         coverage_pct=coverage,
         recon_status=newest.status if newest else None,
         run_id=run.run_id if run else None,
-        last_ingestion=(last.error_code or last.status) if last else None,
+        last_ingestion=next((row.error_code for row in refused.values()), last.status) if last else None,
         delivered_at=max((row.delivered_at for row in shown), default=None),
         quarantined_lines=quarantined(con, period)[0],
         layouts=", ".join(sorted({f"{row.layout} {row.file_format or 'parquet'}" for row in shown})),

@@ -25,11 +25,8 @@ def nothing_to_do(books: Books, period: Period) -> bool:
             return False
         if lock.is_sealed(con, period):
             return True  # what stands is the answer to any inputs
-        h = t.cur_billing_head
-        for row in con.execute(sa.select(h).where(h.c.period_start == period.start)):
-            raw = head(con, ingest.TABLE, period, row.source_id)
-            if raw is None or raw.inputs_id != ingest.inputs_of(row.delivery_id, row.source_id, period):
-                return False
+        if not ingest.is_current(con, period):
+            return False
         try:
             for table in (ingest.TABLE, tag.TABLE, allocate.TABLE):
                 files = live.live_files(con, books.lake, table, period_start=period.start)

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Literal
 
 from cops_dagster.period import Period
+from cops_dagster.rules.sources import Clash
 from cops_dagster.rules.verdicts import Verdict
 
 Phase = Literal["open", "delayed", "provisional", "final candidate", "final", "closing", "closed"]
@@ -36,7 +37,6 @@ class Profile:
     repeated_rows: int = 0
     repeated_usd: Decimal = Decimal(0)
     line_types: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
-    payers: Sequence[str] = ()
     days: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
     columns: frozenset[str] = frozenset()
 
@@ -73,7 +73,6 @@ def warnings(
         _no_negative_usage(shown),
         _lines_distinct(shown),
         _values_carried(shown),
-        _one_source_per_payer(shown),
     ]
 
 
@@ -158,17 +157,76 @@ def _values_carried(shown: Sequence[Profile]) -> Verdict:
     return Verdict("every_value_is_carried", lost == 0, "WARN", {"rows_with_a_value_not_carried": lost})
 
 
-def _one_source_per_payer(shown: Sequence[Profile]) -> Verdict:
-    sources: dict[str, list[str]] = {}
-    for new in shown:
-        for payer in new.payers:
-            sources.setdefault(payer, []).append(new.source_id)
+def each_payer_has_one_source(booked: Sequence[Clash], held: Sequence[str], *, sealed: bool) -> Verdict:
+    """No payer's usage account and month is billed by two sources.
+
+    Where two are booked nothing more is published until a person chooses. A newcomer that was held is a
+    warning here and an error of `every_source_is_taken`: what is booked is right.
+
+    Args:
+        booked: sources whose shown deliveries bill the same.
+        held: sources whose delivery was not taken for that reason.
+    """
     twice = [
-        {"payer_account_id": payer, "sources": ", ".join(names)}
-        for payer, names in sorted(sources.items())
-        if payer and len(names) > 1
+        {
+            "sources": f"{clash.one}, {clash.other}",
+            "payer_account_id": clash.pairs[0][0],
+            "usage_account_id": clash.pairs[0][1],
+            "pairs": len(clash.pairs),
+        }
+        for clash in booked
     ]
-    return Verdict("each_payer_has_one_source", not twice, "WARN", {"payers_twice": twice})
+    return Verdict(
+        "each_payer_has_one_source",
+        not booked and not held,
+        "ERROR" if booked and not sealed else "WARN",
+        {"booked_twice": twice, "held_sources": ", ".join(held)},
+        blocking=True,
+    )
+
+
+def every_source_is_taken(refused: Sequence[Mapping[str, object]]) -> Verdict:
+    """The newest delivery of every source could be taken, and every report root reached.
+
+    Args:
+        refused: source, code, what was found and what to do, of those that could not.
+    """
+    return Verdict(
+        "every_source_is_taken", not refused, "ERROR",
+        {"refused_sources": len(refused), "refused": refused[:20]},
+    )  # fmt: skip
+
+
+def every_delivery_is_ingested(missing: Sequence[tuple[str, str]]) -> Verdict:
+    """What is shown of each source is what is ingested of it.
+
+    Args:
+        missing: sources whose files could not be ingested, with the code they were refused for.
+    """
+    rows: list[Mapping[str, object]] = [{"source_id": name, "code": code} for name, code in missing]
+    return Verdict("every_delivery_is_ingested", not rows, "ERROR", {"not_ingested": rows[:20]})
+
+
+def every_source_has_its_place(placeless: Sequence[tuple[str, str]]) -> Verdict:
+    """What is booked still lies in a report root; a source that does not stays booked until it is retired.
+
+    Args:
+        placeless: source, and where it was booked from.
+    """
+    rows: list[Mapping[str, object]] = [
+        {"source_id": name, "booked_from": place} for name, place in placeless
+    ]
+    return Verdict("every_source_has_its_place", not rows, "WARN", {"without_a_place": rows[:20]})
+
+
+def no_foreign_exports(found: Sequence[tuple[str, str]]) -> Verdict:
+    """Nothing but Cost and Usage Reports lies in the report roots; what else does is left alone.
+
+    Args:
+        found: place of the export below its root, and what it is.
+    """
+    rows: list[Mapping[str, object]] = [{"export": name, "kind": kind} for name, kind in found]
+    return Verdict("no_foreign_exports", not rows, "WARN", {"foreign_exports": rows[:20]})
 
 
 def no_lines_quarantined(faults: Mapping[str, tuple[int, Decimal]]) -> Verdict:

@@ -48,6 +48,17 @@ RECOVERY: Mapping[str, Recovery] = {
     "delivery_within_48h": Recovery(
         "cops sql sql/diagnostics/latest_partition.sql", "cops period mark-delayed {P} --reason '…'"
     ),
+    "each_payer_has_one_source": Recovery(
+        "cops source list", "choose one: cops source retire NAME --reason '…'; cops materialize {P}"
+    ),
+    "every_source_is_taken": Recovery(
+        "cops source list", "mend or wait, or: cops source retire NAME --reason '…'; cops materialize {P}"
+    ),
+    "every_source_has_its_place": Recovery(
+        "cops source list", "name its root in COPS_CUR again, or: cops source retire NAME --reason '…'"
+    ),
+    "every_delivery_is_ingested": Recovery("cops runs {P}", "cops materialize {P}"),
+    "no_foreign_exports": Recovery("cops source list", "nothing: it is left alone; or move it elsewhere"),
     "no_delivery_waits_for_approval": Recovery("cops status {P}", "cops approve ID --reason '…'"),
     "rows_not_falling": Recovery(
         "cops sql sql/diagnostics/expected_vs_ingested.sql --param period_start={P}",

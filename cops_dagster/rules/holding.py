@@ -15,6 +15,8 @@ from decimal import Decimal
 
 SETTLING_DAYS = 3
 """Services report with different delays, so the newest days of a delivery still grow (CUR guide)."""
+UNPRICED = ("E-COST-NAN", "E-COST-PARSE", "E-COST-RANGE", "E-COST-SCALE")
+"""Faults after which nobody knows what a line costs, so that the sum of its delivery is unknown too."""
 DAY_ROWS_MIN = 20
 """A day of fewer lines says nothing: one moved line would look like a day lost."""
 

@@ -44,7 +44,8 @@ IS_FINAL = "everything that makes a month final holds"
 OTHER_BYTES = "AWS delivered other bytes"
 DELIVERED_AGAIN = "a newer delivery arrived"
 DELIVERY_IS_LATE = "AWS has delivered nothing within the lag that is allowed"
-AUTOMATIC = (MONTH_IS_OVER, IS_FINAL, OTHER_BYTES, DELIVERED_AGAIN, DELIVERY_IS_LATE)
+SOURCE_DECIDED = "a source was retired, restored or withdrawn"
+AUTOMATIC = (MONTH_IS_OVER, IS_FINAL, OTHER_BYTES, DELIVERED_AGAIN, DELIVERY_IS_LATE, SOURCE_DECIDED)
 """Reasons that COPS gives itself; any other reason is a person's."""
 
 
@@ -111,6 +112,8 @@ class ClosingFacts:
         verdicts: those on the allocated and the reconciled month, asked again now.
         unexplained: tenants whose variance exceeds tolerance by more than their exceptions explain.
         evidence: ok, mismatch or incomplete, with what was found.
+        booked_twice: sources that bill the same cost, two by two.
+        placeless: booked sources that lie in no report root any more.
     """
 
     is_current: bool
@@ -119,6 +122,8 @@ class ClosingFacts:
     unexplained: Sequence[str]
     frozen_by: str | None
     evidence: str
+    booked_twice: Sequence[str] = ()
+    placeless: Sequence[str] = ()
 
 
 def may_move(here: str, there: str) -> bool:
@@ -270,6 +275,17 @@ def readiness(facts: Facts, closing: ClosingFacts) -> list[Requirement]:
             "ledger_was_made_from_todays_inputs", closing.is_current,
             "yes" if closing.is_current else "inputs changed since, or a run was not finished",
             "data engineering", f"run `cops materialize {period}`",
+        ),
+        Requirement(
+            "each_payer_has_one_source", not closing.booked_twice,
+            "; ".join(closing.booked_twice) or "each has", "data engineering",
+            f"`cops source list`, `cops source retire NAME --reason …`, then `cops materialize {period}`",
+        ),
+        Requirement(
+            "every_source_has_its_place", not closing.placeless,
+            f"in no report root: {', '.join(closing.placeless)}" if closing.placeless else "every one has",
+            "data engineering",
+            "name its root in COPS_CUR again, or `cops source retire NAME --reason …`",
         ),
         *(_asked_again(closing, *check) for check in _CHECKS),
         *(_no_error(closing, *check) for check in _ERRORS_BLOCK),

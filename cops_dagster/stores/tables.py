@@ -111,7 +111,7 @@ cur_delivery_breakdown = sa.Table(  # rows and cost by one dimension at a time, 
     "cur_delivery_breakdown", metadata,
     _key("delivery_id"), _key("dimension"), _key("value"),
     _int("row_count", null=False), _money("cost_usd", null=False),
-)  # dimension: account | service | invoice | line_type | usage_day
+)  # dimension: account | service | invoice | line_type | payer | payer_account (payer/account) | usage_day
 cur_delivery_place = sa.Table(  # where a delivery was last seen lying; equal means no byte is read again
     "cur_delivery_place", metadata,
     _key("source_id"), _key("period_start", sa.Date), _key("delivery_id"),
@@ -140,6 +140,18 @@ cur_billing_head = sa.Table(  # which delivery `cur_billing_master` shows, and w
     _text("location_json", null=False),  # [[path, size_bytes, mtime_ns], …], the manifest first
     _time("seen_at", null=False),
 )
+foreign_export = sa.Table(  # what lies beside a CUR and is none, and where it lay when it was looked at
+    "foreign_export", metadata,
+    _key("source_id"), _key("period_start", sa.Date), _text("kind", null=False),
+    _text("location_json", null=False), _time("seen_at", null=False),
+)
+source_event = sa.Table(  # what people decided about a source; in force: `retired` since the last `restored`
+    "source_event", metadata,
+    _seq("event_seq"), _text("source_id", null=False), _text("event", null=False),
+    _date("first_period"), _date("last_period"), _text("delivery_id"), _text("reason", null=False),
+    _text("evidence_id", null=False), _text("actor", null=False), _time("occurred_at", null=False),
+    sa.CheckConstraint("event IN ('retired','restored','withdrawn')", name="event"),
+)  # first_period, last_period: the months it is about, both inclusive; NULL is without end
 cur_ingestion_log = sa.Table(
     "cur_ingestion_log", metadata,
     _seq("log_seq"), _text("run_id"), _text("attempt_id", null=False), _text("source_id", null=False),

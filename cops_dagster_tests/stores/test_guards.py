@@ -32,10 +32,11 @@ NEVER_CHANGED = (
     "invoice_detail", "lake_file", "notification_log", "period_lock_event", "plans", "policy",
     "publish_journal",
     "recon_run", "recon_run_bridge", "recon_run_statement", "recon_run_tenant", "run_reversal",
+    "source_event",
 )  # fmt: skip
 DELETED_BY_CODE = (
     "active_cost_allocation_tag", "aws_budget", "budget_master", "cur_billing_head",
-    "cur_delivery_place", "cur_read_file", "tag_coverage",
+    "cur_delivery_place", "cur_read_file", "foreign_export", "tag_coverage",
 )  # fmt: skip
 CHANGED_BY_CODE = tuple(sorted(set(t.metadata.tables) - set(NEVER_CHANGED) - set(DELETED_BY_CODE)))
 
@@ -84,6 +85,7 @@ def row(table: sa.Table, **given: object) -> dict[str, Any]:
             ("control_status", "status"): "ok",
             ("recon_run_bridge", "kind"): "level",
             ("policy", "policy_version"): 1,
+            ("source_event", "event"): "retired",
         }.items()
         if name == table.name
     }

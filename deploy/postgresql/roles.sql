@@ -31,7 +31,8 @@ GRANT UPDATE ON
     tenant_usage, tenants
 TO cops_writer;
 GRANT DELETE ON
-    active_cost_allocation_tag, aws_budget, budget_master, cur_billing_head, cur_delivery_place, cur_read_file, tag_coverage
+    active_cost_allocation_tag, aws_budget, budget_master, cur_billing_head, cur_delivery_place, cur_read_file,
+    foreign_export, tag_coverage
 TO cops_writer;
 REVOKE INSERT ON cops_alembic_version FROM cops_writer;
 

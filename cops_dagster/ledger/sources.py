@@ -1,0 +1,349 @@
+"""What people decide about sources: which no longer count, which count again, what is taken out.
+
+Belongs here: `cops source` and `cops deliver --withdraw`. A decision takes the pointer of open months away;
+the next run takes the lines back (`ledger/ingest.py`). Closed months never change. Does not belong here:
+who gives way by itself (`rules/sources.py`), handing files over (`ledger/handover.py`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import bundle, certificate, claims, evidence, known, lock, places, refusals
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.evidence import Piece
+from cops_dagster.period import Period
+from cops_dagster.rules.periods import SOURCE_DECIDED, WRITABLE
+from cops_dagster.rules.sources import Span
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Outcome: the open months whose lines the next run takes back or books, and the months that stay."""
+
+    source_id: str
+    open_months: list[Period]
+    closed_months: list[Period]
+    was_new: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source as it stands.
+
+    Attributes:
+        state: active, held (its newest delivery is refused), retired, foreign, new (not looked at), or gone
+            (booked, and nothing of it lies in any report root now).
+        payers, accounts: of its shown deliveries, else of the newest that was read.
+        months, cost_usd: what of it is shown now.
+        why: of a state that is not active, what was found.
+    """
+
+    source_id: str
+    state: str
+    root: str
+    report: str
+    payers: list[str]
+    accounts: list[str]
+    months: list[str]
+    cost_usd: Decimal
+    newest_delivery: datetime | None
+    why: str
+
+
+def retire(
+    books: Books, source_id: str, *, reason: str, first: Period | None = None, last: Period | None = None
+) -> Decided:
+    """Lets a source no longer count, in every month or from `first` to `last`.
+
+    Raises:
+        CopsError: `E-PARAM` without a reason or for months in the wrong order, `E-SOURCE-NAME`.
+    """
+    _require_reason(reason)
+    if first and last and last < first:
+        raise CopsError(
+            "E-PARAM", f"months {first} to {last}", expected="a beginning that is not after the end",
+            found=f"{last} before {first}", next_step="turn --from and --until round",
+        )  # fmt: skip
+    _require_known(books, source_id)
+    span = Span(first.start if first else None, last.start if last else None)
+    with books.admin.read() as con:
+        if span in claims.retired(con).get(source_id, []):
+            return Decided(source_id, [], [], was_new=False)
+    return _decide(books, source_id, "retired", span, reason)
+
+
+def restore(books: Books, source_id: str, *, reason: str) -> Decided:
+    """Lets a retired source count again in every month; the next look takes what lies there.
+
+    Raises:
+        CopsError: `E-PARAM` without a reason, `E-SOURCE-NAME` for one that is not retired.
+    """
+    _require_reason(reason)
+    with books.admin.read() as con:
+        away = claims.retired(con)
+    if source_id not in away:
+        raise _unnamed(source_id, sorted(away), "a retired source")
+    return _decide(books, source_id, "restored", Span(), reason)
+
+
+def withdraw(books: Books, source_id: str, period: Period, *, reason: str) -> Decided:
+    """Takes a delivery that was handed over (`cops deliver`) out of an open month again.
+
+    Its files are moved below `withdrawn/` in the home and kept. The same or others may be handed over anew.
+
+    Raises:
+        CopsError: `E-PARAM` without a reason; `E-PERIOD-CLOSED`; `E-DELIVERY-UNKNOWN` where nothing of that
+            source and month was handed over.
+    """
+    _require_reason(reason)
+    own = books.settings.deliveries_root
+    folder = own / source_id / f"{period.start:%Y%m%d}-{period.end:%Y%m%d}"
+    shown = known.place_of(books, source_id, period)
+    with books.admin.read() as con:
+        _require_open(con, period)
+    if not folder.is_dir() and not (shown and shown.is_relative_to(own)):
+        raise CopsError(
+            "E-DELIVERY-UNKNOWN", f"source {source_id} of {period}",
+            expected="files handed over with `cops deliver`", found=", ".join(_handed_over(own)) or "none",
+            next_step="name one of these with --source and --period; what AWS delivers is retired instead:"
+            " `cops source retire NAME --reason …`",
+        )  # fmt: skip
+    if (
+        folder.is_dir()
+    ):  # moved first: a crash in between leaves a source without a place, never one that returns
+        kept = books.settings.home / "withdrawn" / source_id / folder.name
+        kept.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder, kept / f"{now():%Y%m%dT%H%M%S%f}")
+    return _decide(books, source_id, "withdrawn", Span(period.start, period.start), reason)
+
+
+def _handed_over(own: Path) -> list[str]:
+    return sorted(f"{month.parent.name} {month.name}" for month in own.glob("*/*")) if own.is_dir() else []
+
+
+def _require_open(con: sa.Connection, period: Period) -> None:
+    here = lock.state_of(con, period)
+    if here not in (*WRITABLE, "final"):
+        raise CopsError(
+            "E-PERIOD-CLOSED", f"period {period}", expected="an open period", found=f"period is {here}",
+            next_step="book the change as an adjustment in an open period",
+        )  # fmt: skip
+
+
+def _require_reason(reason: str) -> None:
+    if not reason.strip():
+        raise CopsError(
+            "E-PARAM", "reason", expected="why, in words", found="nothing",
+            next_step="add --reason '…'; it stands beside the decision for ever",
+        )  # fmt: skip
+
+
+def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -> Decided:
+    """The decision, its proof and the pointers it takes away, in one transaction."""
+    at, d, h = now(), t.cur_delivery, t.cur_billing_head
+    with books.admin.read() as con:
+        heads = con.execute(
+            sa.select(h.c.period_start, d.c.delivery_id, d.c.row_count, d.c.cost_usd)
+            .join(d, d.c.delivery_id == h.c.delivery_id)
+            .where(h.c.source_id == source_id)
+            .order_by(h.c.period_start)
+        ).all()
+    told = [row for row in heads if span.holds(row.period_start)]
+    document = bundle.document(
+        {
+            "event": event, "source_id": source_id, "first_period": str(span.first or ""),
+            "last_period": str(span.last or ""), "reason": reason.strip(), "actor": books.actor,
+            "occurred_at": at.isoformat(),
+            "deliveries": [
+                {"period": f"{row.period_start:%Y-%m}", "delivery_id": row.delivery_id,
+                 "row_count": row.row_count, "cost_usd": f"{row.cost_usd:f}"}
+                for row in told
+            ],
+        }
+    )  # fmt: skip
+    kept = evidence.store(
+        books, [Piece("source_decision", "source", source_id, certificate.JSON, data=document)]
+    )
+    taken, closed = [], []
+    with books.admin.write() as con:
+        number = evidence.index(con, books, kept)[0]
+        starts = con.execute(
+            sa.select(h.c.period_start).where(h.c.source_id == source_id).order_by(h.c.period_start)
+        ).scalars()
+        for start in [start for start in starts if span.holds(start)]:
+            period = Period.of(start)
+            if lock.is_sealed(con, period):
+                closed.append(period)
+                continue
+            taken.append(period)
+            if event != "restored":
+                con.execute(sa.delete(h).where(h.c.source_id == source_id, h.c.period_start == start))
+            if lock.state_of(con, period) == "final":
+                lock.move(con, period, "provisional", reason=SOURCE_DECIDED, actor=books.actor)
+        con.execute(
+            sa.insert(t.source_event).values(
+                source_id=source_id, event=event, first_period=span.first, last_period=span.last,
+                delivery_id=told[0].delivery_id if event == "withdrawn" and told else None,
+                reason=reason.strip(), evidence_id=str(number), actor=books.actor, occurred_at=at,
+            )
+        )  # fmt: skip
+    return Decided(source_id, taken, closed, was_new=True)
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def sources(books: Books) -> list[Source]:
+    """Every source that ever delivered, was refused or is retired, or lies in a report root now, by name."""
+    lying = _lying(books)
+    h, d, p = t.cur_billing_head, t.cur_delivery, t.cur_delivery_profile
+    found = []
+    with books.admin.read() as con:
+        away, refused = claims.retired(con), _refused(con)
+        foreign = {row.source_id: row.kind for row in con.execute(sa.select(t.foreign_export))}
+        heads = con.execute(
+            sa.select(h.c.source_id, d.c.period_start, d.c.delivery_id, d.c.cost_usd, d.c.delivered_at,
+                      p.c.figures_json)
+            .join(d, d.c.delivery_id == h.c.delivery_id)
+            .outerjoin(p, p.c.delivery_id == d.c.delivery_id)
+            .order_by(d.c.period_start)
+        ).all()  # fmt: skip
+        seen = con.execute(
+            sa.select(d.c.source_id, d.c.delivery_id, d.c.delivered_at, p.c.figures_json)
+            .outerjoin(p, p.c.delivery_id == d.c.delivery_id)
+            .where(d.c.source_id.not_in([row.source_id for row in heads]))
+            .order_by(d.c.first_seen_at)
+        ).all()
+        newest = {row.source_id: row for row in seen}  # of a source that was never shown, or is not any more
+        ids = [str(row.delivery_id) for row in heads] + [str(row.delivery_id) for row in newest.values()]
+        pairs = claims.pairs_of(con, ids)
+    names = {row.source_id for row in heads} | set(lying) | set(away) | set(refused) | set(foreign)
+    for name in sorted(names):
+        mine = [row for row in heads if row.source_id == name]
+        told: list[Any] = [*mine] or ([newest[name]] if name in newest else [])
+        billed = [pair for row in told for pair in pairs.get(row.delivery_id, ())]
+        state, why = _state(name, mine, lying, away, refused, foreign)
+        found.append(
+            Source(
+                name, state, lying.get(name, ""), known.report_of(told[-1].figures_json) if told else "",
+                sorted({payer for payer, _ in billed}), sorted({account for _, account in billed}),
+                [f"{row.period_start:%Y-%m}" for row in mine],
+                sum((row.cost_usd for row in mine), Decimal(0)),
+                max((row.delivered_at for row in told), default=None), why,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _state(
+    name: str, heads: Sequence[object], lying: dict[str, str], away: dict[str, list[Span]],
+    refused: dict[str, str], foreign: dict[str, str],
+) -> tuple[str, str]:  # fmt: skip
+    if name in away:
+        return "retired", "; ".join(_told(span) for span in away[name])
+    if name in refused:
+        return "held", refused[name]
+    if heads:
+        return ("active", "") if name in lying else ("gone", "nothing of it lies in a report root")
+    return ("foreign", foreign[name]) if name in foreign else ("new", "not looked at yet")
+
+
+def _told(span: Span) -> str:
+    if span.first is None and span.last is None:
+        return "in every open month"
+    begin = f"from {span.first:%Y-%m}" if span.first else ""
+    return f"{begin} {f'until {span.last:%Y-%m}' if span.last else ''}".strip()
+
+
+def _lying(books: Books) -> dict[str, str]:
+    try:
+        return {place.month.source_id: place.root.place for place in places.lying(books).places}
+    except CopsError:
+        return {}  # no root can be reached: what the books know can still be told
+
+
+def _refused(con: sa.Connection) -> dict[str, str]:
+    i = t.cur_ingestion_log
+    found: dict[str, str] = {}
+    for start in con.execute(sa.select(i.c.period_start).distinct()).scalars():
+        period = Period.of(start)
+        if not lock.is_sealed(con, period):
+            for source, row in refusals.newest(con, period).items():
+                found[source] = f"{period}: {row.error_code}"
+    return found
+
+
+@dataclass(frozen=True)
+class Placeless:
+    """A source whose month is booked and lies in no report root any more."""
+
+    source_id: str
+    delivery_id: str
+    booked_from: str
+
+
+def placeless(
+    books: Books, period: Period, lying: tuple[set[str], set[str]] | None = None
+) -> list[Placeless]:
+    """The booked sources of an open month that lie nowhere now, though every root could be reached.
+
+    Args:
+        lying: the month's sources that lie in a root, and the roots out of reach; `None`: look.
+
+    Raises:
+        CopsError: when no root can be reached.
+    """
+    h = t.cur_billing_head
+    with books.admin.read() as con:
+        if lock.is_sealed(con, period):
+            return []  # read from the evidence store, wherever AWS's files are
+        heads = con.execute(
+            sa.select(h).where(h.c.period_start == period.start).order_by(h.c.source_id)
+        ).all()
+    if lying is None:
+        there = places.lying(books, period)
+        lying = {place.month.source_id for place in there.places}, set(there.unreachable)
+    here, unreachable = lying
+    found = []
+    for row in heads:
+        manifest = known.place_of(books, row.source_id, period)
+        if row.source_id not in here and not _below(books, manifest, unreachable):
+            found.append(Placeless(row.source_id, row.delivery_id, str(manifest or "")))
+    return found
+
+
+def _below(books: Books, manifest: Path | None, unreachable: set[str]) -> bool:
+    """Whether a manifest was read from a root that cannot be reached now: that is said already."""
+    folders = [
+        books.settings.fetched_place(place) if place.startswith("s3://") else Path(place)
+        for place in unreachable
+    ]
+    return manifest is not None and any(manifest.is_relative_to(folder) for folder in folders)
+
+
+def _require_known(books: Books, source_id: str) -> None:
+    names = [one.source_id for one in sources(books)]
+    if source_id not in names:
+        raise _unnamed(source_id, names, "a source of these books")
+
+
+def _unnamed(source_id: str, names: Sequence[str], expected: str) -> CopsError:
+    near = difflib.get_close_matches(source_id, names, n=1)
+    return CopsError(
+        "E-SOURCE-NAME", f"source {source_id!r}", expected=expected,
+        found=f"none of that name; nearest is {near[0]}" if near else f"{', '.join(names) or 'none at all'}",
+        next_step="take a name from `cops source list`",
+    )  # fmt: skip
