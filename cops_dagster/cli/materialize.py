@@ -103,7 +103,7 @@ def deliver(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import handover as act
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import open_books, require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -121,7 +121,7 @@ def deliver(
         from cops_dagster.cli import source as sources
         from cops_dagster.ledger import sources as decide
 
-        done = decide.withdraw(open_books(settings.current()), source, wanted, reason=reason)
+        done = decide.withdraw(require_books(settings.current()), source, wanted, reason=reason)
         sources.tell("withdrawn", done, json)
         return
     assert files is not None

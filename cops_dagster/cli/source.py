@@ -27,9 +27,9 @@ def list_(json: _Json = False) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import sources
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
-    found = sources.sources(open_books(settings.current()))
+    found = sources.sources(require_books(settings.current()))
     if json:
         output.as_json([one.__dict__ for one in found])
         return
@@ -68,11 +68,11 @@ def retire(
     """Let a source no longer count: its open months are taken back by the next run, closed ones stay."""
     from cops_dagster import settings
     from cops_dagster.ledger import sources
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     done = sources.retire(
-        open_books(settings.current()), name, reason=reason,
+        require_books(settings.current()), name, reason=reason,
         first=Period.parse(first) if first else None, last=Period.parse(last) if last else None,
     )  # fmt: skip
     tell("retired", done, json)
@@ -83,9 +83,9 @@ def restore(name: _Name, reason: _Reason, json: _Json = False) -> None:
     """Let a retired source count again: the next run takes what lies there, unless another bills it."""
     from cops_dagster import settings
     from cops_dagster.ledger import sources
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.books import require_books
 
-    tell("restored", sources.restore(open_books(settings.current()), name, reason=reason), json)
+    tell("restored", sources.restore(require_books(settings.current()), name, reason=reason), json)
 
 
 def tell(what: str, done: Decided, json: bool) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlglot import exp
 
 from cops_dagster.cur import formats
+from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import shapes
 from cops_dagster.lake.convert import BILLING_PERIOD, billing_days

@@ -26,13 +26,12 @@ from cops_dagster.lake.footers import truncated
 from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
-from cops_dagster.ledger import known
+from cops_dagster.ledger import known, net_unused
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import new_read_file
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish, settle
-from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import commitments, verdicts
@@ -315,7 +314,7 @@ def stage(
     target, aside = targets
     start: dict[str, Any] = {"period_start": period.start}
     columns = _written_columns(files.columns)
-    _provide_net_unused(engine, files, start)
+    net_unused.provide(engine, files, start)
     lines = statements.parsed("stage_fact_cost_raw").subquery("lines")
     statement = exp.select(*map(_written, columns)).from_(lines)
     if faulty:
@@ -328,65 +327,8 @@ def stage(
     )
     quarantined = _stage_aside(engine, files, aside, start) if faulty else None
     set_aside = (quarantined.rows, quarantined.cost) if quarantined else (0, Decimal(0))
-    judged = raw_verdicts(figures, rows, cost, set_aside, halves=halves(engine, period))
+    judged = raw_verdicts(figures, rows, cost, set_aside, halves=net_unused.halves(engine, period))
     return Staging(raw, quarantined, judged)
-
-
-NET_UNUSED = "net_unused_commitments"
-_DISCOUNTED = (
-    "savings_plan_net_recurring_commitment_for_billing_period",
-    "savings_plan_net_amortized_upfront_commitment_for_billing_period",
-    "line_item_net_unblended_cost",
-)
-_NET_UNUSED_COLUMNS = tuple(
-    (name, "DECIMAL(38,18)") for name in ("unused_usd", "gross_usd", "net_usd", "net_unused_usd")
-)
-
-
-def _provide_net_unused(engine: Engine, files: DeliveredFiles, start: dict[str, Any]) -> None:
-    """The net unused commitment of discounted fees, by what they state: SQL may not divide money."""
-    engine.table(NET_UNUSED, _NET_UNUSED_COLUMNS, [])
-    sent = {name.lower() for name in files.columns}
-    if not sent & set(_DISCOUNTED):
-        return
-    lines = statements.parsed("stage_fact_cost_raw").subquery("lines")
-    names = ("unused_commitment", "gross_commitment", "net_commitment")
-    discounted = (
-        exp.select(*map(exp.column, names)).distinct().from_(lines).where(
-            exp.column("line_item_line_item_type").eq("SavingsPlanRecurringFee"),
-            exp.column("quarantine_code").is_(exp.null()),
-            exp.NEQ(this=exp.column(names[1]), expression=exp.column(names[2])),
-        )
-    )  # fmt: skip
-    stated = [tuple(map(amount.from_decimal, row)) for row in engine.fetch(discounted, start).rows]
-    engine.table(
-        NET_UNUSED,
-        _NET_UNUSED_COLUMNS,
-        [
-            tuple(map(amount.to_decimal, (unused, gross, net, commitments.net_unused(unused, gross, net))))
-            for unused, gross, net in stated
-        ],
-    )
-
-
-def halves(engine: Engine, period: Period) -> list[commitments.Half]:
-    """Commitments of the engine's `fact_cost_raw` whose other half is in another report."""
-    start = {"period_start": period.start}
-    found = [
-        commitments.Commitment(
-            row["source_id"],
-            row["commitment"],
-            row["has_fee"],
-            row["has_usage"],
-            row["residual_usd"],
-            row["net_residual_usd"],
-        )
-        for row in engine.fetch("measure_commitments", start).dicts()
-    ]
-    if not found:  # what adds up needs no second look at the lines
-        return []
-    accounts = [(row[0], row[1], row[2]) for row in engine.fetch("fetch_billed_accounts", start).rows]
-    return commitments.halves(found, accounts)
 
 
 def _stage_aside(engine: Engine, files: DeliveredFiles, target: Path, start: dict[str, Any]) -> Staged:

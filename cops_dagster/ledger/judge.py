@@ -22,6 +22,7 @@ from cops_dagster.ledger import (
     ingest,
     invoicing,
     mapped_tags,
+    net_unused,
     refusals,
     rule_date,
     tag,
@@ -55,7 +56,7 @@ def raw(books: Books, period: Period) -> list[Verdict]:
         books.namespace(engine, con, period).provide(["fact_cost_raw", "cur_quarantine"])
         figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
         aside = engine.fetch("measure_cur_quarantine", {"period_start": period.start}).one()
-        halves = ingest.halves(engine, period)
+        halves = net_unused.halves(engine, period)
         mapped = mapped_tags.verdict(con, books.policy.tags, period)
     why = [(source, str(refused[source].error_code) if source in refused else "") for source in missing]
     judged = ingest.raw_verdicts(

@@ -96,7 +96,7 @@ def roots(books: Books, period: Period | None = None) -> tuple[list[Root], dict[
 
 
 def opened(books: Books, name: str, place: str, period: Period | None = None) -> Root:
-    """One report root; of one in S3 the manifests, and the files of `period`, are brought into the home first.
+    """One report root; of one in S3 manifests, and the files of `period`, are brought into the home.
 
     Raises:
         CopsError: `E-SOURCE-UNKNOWN` for another writing of a place in S3; what S3 answers.

@@ -129,8 +129,8 @@ def reach(books: Books) -> list[Reached]:
     Of the newest delivery in a folder one file is read, as a run reads it.
     """
     found = [_asked("admin database", lambda: _database(books))]
-    for name, place in books.settings.named_roots:
-        found.append(_asked("report root", partial(_root, books, name, place)))
+    for name, root in books.settings.named_roots:
+        found.append(_asked("report root", partial(_root, books, name, root)))
     if not books.settings.report_roots:
         found.append(Reached(
             "report root", False, "none is set",

@@ -22,6 +22,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import bundle, certificate, claims, evidence, known, lock, places, refusals
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.rules.periods import SOURCE_DECIDED, WRITABLE
 from cops_dagster.rules.sources import Span
@@ -71,6 +72,7 @@ def retire(
     Raises:
         CopsError: `E-PARAM` without a reason or for months in the wrong order, `E-SOURCE-NAME`.
     """
+    require_policy(books)
     _require_reason(reason)
     if first and last and last < first:
         raise CopsError(
@@ -91,6 +93,7 @@ def restore(books: Books, source_id: str, *, reason: str) -> Decided:
     Raises:
         CopsError: `E-PARAM` without a reason, `E-SOURCE-NAME` for one that is not retired.
     """
+    require_policy(books)
     _require_reason(reason)
     with books.admin.read() as con:
         away = claims.retired(con)
@@ -108,6 +111,7 @@ def withdraw(books: Books, source_id: str, period: Period, *, reason: str) -> De
         CopsError: `E-PARAM` without a reason; `E-PERIOD-CLOSED`; `E-DELIVERY-UNKNOWN` where nothing of that
             source and month was handed over.
     """
+    require_policy(books)
     _require_reason(reason)
     own = books.settings.deliveries_root
     folder = own / source_id / f"{period.start:%Y%m%d}-{period.end:%Y%m%d}"
@@ -121,9 +125,8 @@ def withdraw(books: Books, source_id: str, period: Period, *, reason: str) -> De
             next_step="name one of these with --source and --period; what AWS delivers is retired instead:"
             " `cops source retire NAME --reason …`",
         )  # fmt: skip
-    if (
-        folder.is_dir()
-    ):  # moved first: a crash in between leaves a source without a place, never one that returns
+    if folder.is_dir():
+        # moved first: a crash in between leaves a source without a place, never one that returns
         kept = books.settings.home / "withdrawn" / source_id / folder.name
         kept.mkdir(parents=True, exist_ok=True)
         shutil.move(folder, kept / f"{now():%Y%m%dT%H%M%S%f}")
