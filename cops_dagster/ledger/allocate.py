@@ -312,10 +312,7 @@ def _run(
             made = compute(engine, inputs, period)
             _freeze(books, period, inputs, made)
             _refuse_zero_keys(period, made)
-            engine.table(
-                "split_entries", _SPLIT_COLUMNS, [_row(split, inputs.tenants) for split in made.splits]
-            )
-            engine.keep("posted_entries", "gather_entries", {"period_start": period.start})
+            post(engine, inputs, made, period)
             target = trying.target(TABLE, period, run_id)
             posted = stage(engine, target, names.paths[TABLE], period, run)
             judged = [*posted.judged, *plan_verdicts(made, inputs)]
@@ -339,6 +336,12 @@ def _refuse_zero_keys(period: Period, made: Plan) -> None:
         )
 
 
+def post(engine: Engine, inputs: Inputs, made: Plan, period: Period) -> None:
+    """What a plan posts, as the engine's `posted_entries`: direct cost and what the rules split."""
+    engine.table("split_entries", _SPLIT_COLUMNS, [_row(split, inputs.tenants) for split in made.splits])
+    engine.keep("posted_entries", "gather_entries", {"period_start": period.start})
+
+
 @dataclass(frozen=True)
 class Posted:
     """A staged run: its file, what was measured of it, and the verdicts on it."""
@@ -352,12 +355,7 @@ class Posted:
 def stage(engine: Engine, target: Path, published: list[Path], period: Period, run: run_log.Run) -> Posted:
     """Stages the engine's `posted_entries` with the reversal of the run that they replace, and measures."""
     predecessor = run.predecessor_run_id or ""
-    params: dict[str, Value] = {
-        "period_start": period.start,
-        "run_id": run.run_id,
-        "predecessor_run_id": predecessor,
-    }
-    engine.stage(STATEMENT, target, params)
+    params = write(engine, target, period, run.run_id, run.predecessor_run_id)
     before = engine.fetch(
         "measure_fact_cost_allocated", {"period_start": period.start, "run_id": predecessor}
     ).one()
@@ -380,6 +378,19 @@ def stage(engine: Engine, target: Path, published: list[Path], period: Period, r
     )  # fmt: skip
     judged = [verdicts.allocated_equals_pool(differing, figures["allocated_usd"])]
     return Posted(staged, figures, conservation, judged)
+
+
+def write(
+    engine: Engine, target: Path, period: Period, run_id: str, predecessor_run_id: str | None
+) -> dict[str, Value]:
+    """Writes a run's entries: the engine's `posted_entries`, and the reversal of the run they replace."""
+    params: dict[str, Value] = {
+        "period_start": period.start,
+        "run_id": run_id,
+        "predecessor_run_id": predecessor_run_id or "",
+    }
+    engine.stage(STATEMENT, target, params)
+    return params
 
 
 def unequal(conservation: list[dict[str, Any]]) -> list[dict[str, Any]]:

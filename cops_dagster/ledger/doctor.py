@@ -21,6 +21,7 @@ from cops_dagster.ledger import (
     lock,
     recon_log,
     reconcile,
+    repair,
     state,
     watch,
 )
@@ -44,7 +45,7 @@ def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[F
             "E-PARAM", f"symptom {symptom!r}", expected=", ".join(SYMPTOMS), found=repr(symptom),
             next_step="take one of these, or leave --symptom out",
         )  # fmt: skip
-    found: list[Finding] = []
+    found: list[Finding] = _home(books, period)
     for step in SYMPTOMS[symptom] if symptom else STEPS:
         try:
             found += _STEPS[step](books, period)
@@ -55,6 +56,19 @@ def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[F
     with books.admin.read() as con:
         closed = lock.is_sealed(con, period)
     return [of_closed_month(one, str(period)) for one in found] if closed else found
+
+
+def _home(books: Books, period: Period) -> list[Finding]:
+    """What is wrong with the stores that every answer rests on; said only when something is."""
+    with books.admin.read() as con:
+        found = [
+            Finding(
+                "home", "red", f"a published file is lost: {file.table_name} {file.path.name}", wrong,
+                f"cops runs {period}", repair.way_out(books, con, file),
+            )
+            for file, wrong in repair.lost(books, con, period)
+        ]  # fmt: skip
+    return found
 
 
 def _refused(step: Step, problem: CopsError) -> Finding:

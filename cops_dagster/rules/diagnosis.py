@@ -15,7 +15,7 @@ from cops_dagster.money import amount
 from cops_dagster.rules.verdicts import Verdict
 
 Light = Literal["green", "amber", "red", "unknown"]
-Step = Literal["scope", "freshness", "tags", "allocation", "invoices", "snapshot", "alerts"]
+Step = Literal["home", "scope", "freshness", "tags", "allocation", "invoices", "snapshot", "alerts"]
 
 STEPS: tuple[Step, ...] = ("scope", "freshness", "tags", "allocation", "invoices", "snapshot")
 """The playbook's quick diagnostic path, in its order."""
