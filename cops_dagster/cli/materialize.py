@@ -22,13 +22,14 @@ def materialize(
     """Take one month from delivery to reconciled. With nothing new, nothing is written."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import deliver, sweep, work
+    from cops_dagster.ledger import deliver, repair, sweep, work
     from cops_dagster.ledger.books import open_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
     books = open_books(settings.current())
     sweep.sweep(books)
+    repair.require_mendable(books, wanted)
     if not select and work.nothing_to_do(books, wanted):
         if json:
             output.as_json({"period": str(wanted), "outcome": "nothing to do", "failed_checks": []})

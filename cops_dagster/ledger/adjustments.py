@@ -240,9 +240,7 @@ def book(books: Books, adjustment_id: str, *, approval: dict[str, Any]) -> Perio
     return settle(f"adjustment {adjustment_id[:16]}", once)
 
 
-def write(
-    books: Books, engine: Engine, target: Path, adjustment: Any, run_id: str, posting: Period
-) -> None:
+def write(books: Books, engine: Engine, target: Path, adjustment: Any, run_id: str, posting: Period) -> None:
     """Writes an adjustment's entries from its document alone. Raises `E-EVIDENCE-…`."""
     document = json.loads(evidence.read(books, int(adjustment.evidence_id)))
     engine.table("adjustment_lines", _LINE_COLUMNS, [_row(line, document) for line in document["lines"]])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import pairwise
 
 import sqlalchemy as sa
 
@@ -15,6 +16,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     allocate,
     deliver,
+    evidence,
     freeze,
     judge,
     judge_delivery,
@@ -22,6 +24,7 @@ from cops_dagster.ledger import (
     recon_log,
     reconcile,
     repair,
+    standing,
     state,
     watch,
 )
@@ -68,13 +71,44 @@ def _home(books: Books, period: Period) -> list[Finding]:
             )
             for file, wrong in repair.lost(books, con, period)
         ]  # fmt: skip
-    return found
+    with books.admin.read() as con:  # anew: anchors are listed before the chain is read
+        found += [
+            Finding(
+                "home", "red", f"evidence: {one.what}", f"expected {one.expected}, found {one.found}",
+                "cops evidence verify",
+                standing.OTHER_CHAIN if one.status == "mismatch" else standing.RESTORE,
+            )
+            for one in standing.look(con, evidence.objects(books), books.settings.evidence_uri)
+        ]  # fmt: skip
+        return found + _clock(con, period)
+
+
+def _clock(con: sa.Connection, period: Period) -> list[Finding]:
+    j = t.publish_journal
+    rows = con.execute(
+        sa.select(j.c.journal_seq, j.c.period_start, j.c.published_at).order_by(j.c.journal_seq)
+    ).all()
+    back = [
+        (before, row)
+        for before, row in pairwise(rows)
+        if row.published_at < before.published_at and period.start in (row.period_start, before.period_start)
+    ]
+    return [
+        Finding(
+            "home", "amber", "the clock went back",
+            f"journal row {row.journal_seq} of {row.published_at:%Y-%m-%d %H:%M} comes after row"
+            f" {before.journal_seq} of {before.published_at:%Y-%m-%d %H:%M}",
+            "cops sql -q 'SELECT journal_seq, published_at FROM publish_journal ORDER BY 1'",
+            "check the machine's clock; the ledger goes by journal numbers, its amounts are right",
+        )
+        for before, row in back[-1:]
+    ]  # fmt: skip
 
 
 def _refused(step: Step, problem: CopsError) -> Finding:
     return Finding(
         step, "red", f"{problem.code}: {problem.subject}",
-        f"expected {problem.expected}, found {problem.found}", "docs/troubleshooting.md", problem.next_step,
+        f"expected {problem.expected}, found {problem.found}", "cops docs troubleshooting", problem.next_step,
     )  # fmt: skip
 
 
@@ -200,7 +234,7 @@ def _alerts(books: Books, period: Period) -> list[Finding]:
         found.append(
             Finding(
                 "alerts", "red", "nobody is told", "no receiver is set in [notify]", "cops alerts list",
-                "set receivers: docs/budgets-alerts.md, then: cops alerts test",
+                "set receivers: cops docs budgets-alerts, then: cops alerts test",
             )
         )  # fmt: skip
     at = now()

@@ -4,7 +4,7 @@ Belongs here: what is lost of a month, the append-only tables made again run by 
 closed month. Does not belong here: lines and tagged cost, which their own acts make again with the next run
 (`ledger/publish.py` puts the same bytes back); finding and placing files (`lake/lost.py`).
 
-An entry is never dropped and never renumbered: a run of which other bytes come out stays lost, and is said so.
+An entry is never dropped and never renumbered: a run of which other bytes come out stays lost.
 """
 
 from __future__ import annotations
@@ -44,11 +44,13 @@ def lost(
 
 
 def require_mendable(books: Books, period: Period) -> None:
-    """Refuses to work on a closed month of which a file is lost.
+    """Refuses to work on a closed month of which a file is lost, and without the evidence store.
 
     Raises:
         CopsError: `E-DIGEST` naming the file; a closed month is restored, never made again.
+            `E-EVIDENCE-MISSING`, `E-EVIDENCE-TAMPERED` for a store that is gone or another home's.
     """
+    evidence.require_store(books)
     with books.admin.read() as con:
         if lock.is_sealed(con, period) and (found := lost(books, con, period)):
             file, wrong = found[0]

@@ -157,7 +157,8 @@ def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
 
     j, f = t.publish_journal, t.lake_file
     row = con.execute(sa.select(j).where(j.c.journal_seq == seq)).one()
-    paths = con.execute(sa.select(f.c.path).where(f.c.run_id == row.run_id).order_by(f.c.path)).scalars()
+    query = sa.select(f.c.path).where(f.c.run_id == row.run_id).order_by(f.c.path)
+    paths = list(con.execute(query).scalars())
     lake = books.lake
     if lake.place is None and _is_replaced(con, row):  # nobody reads it: its loss stops nothing
         paths = [path for path in paths if (lake.root / path).exists()]

@@ -14,18 +14,19 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import allocate, close, doctor, repair, reverse, sweep, work
+from cops_dagster.ledger import adjustments, allocate, approve, close, doctor, repair, reverse, sweep, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.closing import ready
+from cops_dagster_tests.ledger.test_late_changes import OCTOBER, late_delivery, somebody_else
 from cops_dagster_tests.ledger.test_month import answer
 
 ODD = MONTH + "Usage AmazonS3 nonsense acme team api 1\n"
 """With a line that is set aside."""
-SUMS = "SELECT tenant_id, CAST(SUM(allocated_cost_usd) AS VARCHAR) FROM fact_cost_allocated GROUP BY 1 ORDER BY 1"
+SUMS = "SELECT tenant_id, SUM(allocated_cost_usd) FROM fact_cost_allocated GROUP BY 1 ORDER BY 1"
 
 
 def steps(books: Books, period: Period = SEPTEMBER) -> list[str]:
@@ -294,3 +295,43 @@ def test_a_catalog_that_cannot_be_read_is_made_anew_by_the_rebuild(books: Books,
     assert sweep.rebuild(books)
     table = iceberg.open_catalog(books.settings).load_table("cops.fact_cost_allocated")
     assert table.scan().to_arrow().num_rows == answer(books, "SELECT COUNT(*) FROM fact_cost_allocated")[0][0]
+
+
+def test_an_adjustment_is_made_again_from_its_document_alone(sealed: Path, tmp_path: Path) -> None:
+    """The delivery that caused it is not asked, and the closed month stays as it is."""
+    shutil.copytree(sealed, tmp_path, dirs_exist_ok=True)
+    books = home(tmp_path, inputs=None)
+    made = late_delivery(books, tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 5\n")
+    approve.approve(somebody_else(books), made, reason="checked with AWS")
+    ((path, sha256),) = published(books, adjustments.TABLE).items()
+    shutil.rmtree(tmp_path / "cur")
+    before = recorded(books)
+    path.unlink()
+    assert len(repair.mend(books, OCTOBER)) == 1
+    assert stored.sha256(path) == sha256
+    assert recorded(books) == before
+    assert repair.mend(books, OCTOBER) == []
+
+
+def test_the_doctor_s_advice_is_followed_by_command(
+    books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`cops materialize` was refused again, or ended in E-INTERNAL."""
+    from typer.testing import CliRunner
+
+    from cops_dagster import settings
+    from cops_dagster.cli.main import app
+
+    sums = answer(books, SUMS)
+    for table in (allocate.TABLE, "fact_cost_raw"):
+        for path in published(books, table):
+            path.unlink()
+    (said,) = {one.next_step for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"}
+    for name, value in (("HOME", tmp_path / "home"), ("CUR", tmp_path / "cur"), ("ACTOR", "kim")):
+        monkeypatch.setenv(f"COPS_{name}", str(value))
+    settings.current.cache_clear()
+    done = CliRunner().invoke(app, said.split()[1:])
+    assert not isinstance(done.exception, CopsError), done.exception
+    assert "UserWarning" not in done.output
+    assert answer(books, SUMS) == sums
+    assert work.nothing_to_do(books, SEPTEMBER)
