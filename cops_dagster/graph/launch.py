@@ -135,7 +135,7 @@ def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) ->
                 f"{check['asset']} of {period}",
                 expected=check["check"].replace("_", " "),
                 found=check["error"],
-                next_step="the month stays as it was; see docs/cur-ingestion.md",
+                next_step="the month stays as it was; see `cops docs cur-ingestion`",
             )
     for event in result.all_events:
         if event.is_step_failure:

@@ -178,7 +178,7 @@ def refuse(verdicts: Sequence[Verdict], subject: str) -> None:
             found="; ".join(
                 ", ".join(f"{name} {value}" for name, value in verdict.figures.items()) for verdict in failed
             ),
-            next_step="nothing was published; the period is as it was. See docs/reconciliation.md",
+            next_step="nothing was published; the period is as it was. See `cops docs reconciliation`",
         )
 
 
