@@ -2,6 +2,7 @@
 -- tenant, strongest first: a tag on the resource, on the account, a cost category, the same resource's other
 -- lines, the account mapping. A name counts only while its tenant is active at the time of usage.
 -- An unknown tag names no tenant: the next kind is asked, and tenant_tag keeps what was delivered.
+-- In one order: made again from the same inputs, the file has the same bytes.
 WITH spoken AS (
     SELECT usage_slice, resource_tenant_name AS tag_name FROM spelled_groups
     UNION DISTINCT
@@ -119,3 +120,4 @@ SELECT
 FROM decided AS d
 LEFT JOIN tenants AS p ON p.tenant_id = d.tenant_id
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12

@@ -41,6 +41,7 @@ class Commit:
     source_id: str
     replaces: bool  # an earlier run of the same table, period and source is projected already
     uris: Sequence[str]
+    is_replaced: bool = False  # readers see a later run in its place
 
 
 def prepare() -> None:

@@ -10,7 +10,7 @@ import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,12 @@ def _apply(books: Books, catalog: Any, commit: Commit, next_step: str) -> None:
     from cops_dagster.lake import iceberg
 
     try:
-        iceberg.project(catalog, commit)
+        try:
+            iceberg.project(catalog, commit)
+        except Exception:
+            if not commit.is_replaced:
+                raise
+            iceberg.project(catalog, replace(commit, uris=()))  # nobody reads it: its loss stops nothing
     except Exception as problem:
         _mark(books, commit.journal_seq, error=f"{type(problem).__name__}: {problem}")
         is_lost = isinstance(problem, FileNotFoundError)
@@ -157,15 +162,12 @@ def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
 
     j, f = t.publish_journal, t.lake_file
     row = con.execute(sa.select(j).where(j.c.journal_seq == seq)).one()
-    query = sa.select(f.c.path).where(f.c.run_id == row.run_id).order_by(f.c.path)
-    paths = list(con.execute(query).scalars())
+    paths = con.execute(sa.select(f.c.path).where(f.c.run_id == row.run_id).order_by(f.c.path)).scalars()
     lake = books.lake
-    if lake.place is None and _is_replaced(con, row):  # nobody reads it: its loss stops nothing
-        paths = [path for path in paths if (lake.root / path).exists()]
     return Commit(
         seq, row.run_id, row.table_name, row.period_start, row.source_id,
         row.predecessor_run_id is not None,
-        [lake.uri(path) for path in paths],
+        [lake.uri(path) for path in paths], _is_replaced(con, row),
     )  # fmt: skip
 
 
