@@ -1,4 +1,4 @@
-"""Ships `sql/` and `workspace.yaml` inside the package; everything else is in pyproject.toml.
+"""Ships `sql/`, `docs/`, README and `workspace.yaml` inside the package; the rest is in pyproject.toml.
 
 `<package>/../sql` in a checkout is `<package>/sql` in a wheel. An editable install is a checkout,
 so it copies nothing and an edit counts at once.
@@ -12,7 +12,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = ("sql", "workspace.yaml")
+SHIPPED = ("sql", "docs", "README.md", "workspace.yaml")
 
 
 class BuildWithShippedFiles(build_py):
@@ -25,7 +25,8 @@ class BuildWithShippedFiles(build_py):
             source, target = Path(name), package / name
             if source.is_dir():
                 shutil.rmtree(target, ignore_errors=True)  # a stale build/ must not resurrect a file
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+                left_out = shutil.ignore_patterns("__pycache__", ".*", "images")
+                shutil.copytree(source, target, ignore=left_out)
             else:
                 shutil.copyfile(source, target)
 

@@ -32,6 +32,19 @@ assert all(statements.text(name).strip() for name in names)
 """
 
 
+READ_WHAT_IS_NAMED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from cops_dagster import shipped
+from cops_dagster.rules import diagnosis
+assert shipped.__file__.startswith(sys.argv[1])
+assert {"closing", "readme", "adr/0001"} <= set(shipped.topics())
+looks = [one.look for one in diagnosis.RECOVERY.values()]
+named = [word[1:] for look in looks for word in look.split() if word.startswith("@")]
+assert named and set(named) <= set(shipped.diagnostics()), named
+"""
+
+
 def files_under(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -48,7 +61,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout.mkdir()
     for name in BUILT_FROM:
         shutil.copy2(ROOT / name, checkout)
-    for folder in ("cops_dagster", "cops_dagster_tests", "sql"):
+    for folder in ("cops_dagster", "cops_dagster_tests", "docs", "sql"):
         shutil.copytree(ROOT / folder, checkout / folder, ignore=LEFT_OUT)
     # what an earlier build left behind must not come back
     stale = checkout / "build" / "lib" / "cops_dagster" / "sql" / "stage_of_yesterday.sql"
@@ -69,6 +82,17 @@ def run(*command: str) -> str:
 
 def test_a_wheel_holds_every_statement_byte_for_byte(installed: Path) -> None:
     assert files_under(installed / "cops_dagster" / "sql") == files_under(ROOT / "sql")
+
+
+def test_a_wheel_holds_the_documents_and_the_readme(installed: Path) -> None:
+    package = installed / "cops_dagster"
+    ours = {name: text for name, text in files_under(ROOT / "docs").items() if name.endswith(".md")}
+    assert files_under(package / "docs") == ours
+    assert (package / "README.md").read_bytes() == (ROOT / "README.md").read_bytes()
+
+
+def test_commands_and_texts_of_the_wheel_name_what_is_in_it(installed: Path) -> None:
+    run(sys.executable, "-I", "-c", READ_WHAT_IS_NAMED, str(installed))
 
 
 def test_a_wheel_holds_every_file_of_the_package_migrations_included(installed: Path) -> None:

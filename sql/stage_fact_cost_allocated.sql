@@ -1,5 +1,6 @@
 -- The entries of one run: what it posts (posted_entries, from gather_entries or, when a run is taken back,
--- gather_reposted_entries) and the reversal of the run that it replaces.
+-- gather_reposted_entries) and the reversal of the run that it replaces. In one order down to the last tie:
+-- made again from the same inputs, the file has the same bytes.
 WITH entries AS (
     SELECT
         'reversal' AS entry_type,
@@ -19,14 +20,23 @@ WITH entries AS (
         allocation_method, rule_id, rule_version, key_name, key_value, key_total, pool_cost_usd,
         allocated_cost_usd, allocated_amortized_cost_usd, allocated_net_amortized_cost_usd, delivery_id
     FROM posted_entries
+),
+
+numbered AS (
+    SELECT
+        e.*,
+        ROW_NUMBER() OVER (
+            ORDER BY
+                entry_type DESC, reversed_entry_id, allocation_method, service, service_component,
+                charge_class, rule_id, tenant_id, plan_id, delivery_id,
+                pool_cost_usd, key_value, allocated_cost_usd, allocated_amortized_cost_usd,
+                allocated_net_amortized_cost_usd
+        ) AS entry_number
+    FROM entries AS e
 )
 
 SELECT
-    :run_id || '-' || CAST(ROW_NUMBER() OVER (
-        ORDER BY
-            entry_type DESC, reversed_entry_id, allocation_method, service, service_component,
-            charge_class, rule_id, tenant_id, plan_id, delivery_id
-    ) AS VARCHAR) AS entry_id,
+    :run_id || '-' || CAST(entry_number AS VARCHAR) AS entry_id,
     CAST(:run_id AS VARCHAR) AS run_id,
     entry_type,
     reverses_run_id,
@@ -42,4 +52,5 @@ SELECT
     allocated_amortized_cost_usd,
     allocated_net_amortized_cost_usd,
     delivery_id
-FROM entries
+FROM numbered
+ORDER BY entry_number

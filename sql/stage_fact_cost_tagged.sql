@@ -3,6 +3,7 @@
 -- lines, the account mapping. A name counts only while its tenant is active at the time of usage.
 -- An unknown tag names no tenant: the next kind is asked, and tenant_tag keeps what was delivered. A plan
 -- tag that names no plan in force names none: the tenant's own plan counts, and plan_tag keeps the tag.
+-- In one order: made again from the same inputs, the file has the same bytes.
 WITH spoken AS (
     SELECT usage_slice, resource_tenant_name AS tag_name FROM spelled_groups
     UNION DISTINCT
@@ -139,3 +140,4 @@ SELECT
 FROM decided AS d
 LEFT JOIN tenants AS p ON p.tenant_id = d.tenant_id
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, d.takes_back
+ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, d.takes_back

@@ -28,7 +28,7 @@ def try_out(settings: Settings, only: str | None) -> list[dict[str, Any]]:
         known = ", ".join(settings.notify.receivers) or "none"
         raise CopsError(
             "E-RECEIVER-UNKNOWN", f"receiver {only or 'any'}", expected="a receiver of [notify]",
-            found=f"set: {known}", next_step="set one in cops.toml, see docs/budgets-alerts.md",
+            found=f"set: {known}", next_step="set one in cops.toml, see `cops docs budgets-alerts`",
         )  # fmt: skip
     at = now()
     alert = Alert(

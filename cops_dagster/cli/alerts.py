@@ -55,7 +55,7 @@ def list_(
         )  # fmt: skip
         output.say_ignored(configured.ignored_secrets)
         if not configured.notify.receivers:
-            output.say("nobody is told: no receiver is set in [notify] (docs/budgets-alerts.md)")
+            output.say("nobody is told: no receiver is set in [notify] (cops docs budgets-alerts)")
     if any(one.state == "firing" and one.severity != "P4" for one in found):
         raise typer.Exit(1)
 

@@ -38,18 +38,23 @@ def verify(
     with output.working("reading every object of the evidence"):
         found = evidence.verify(books, wanted)
     if json:
-        output.as_json(asdict(found))
+        output.as_json({**asdict(found), "next_step": found.next_step})
     else:
-        if found.findings:
+        if found.findings or found.warnings:
             output.table(
                 "",
                 ["entry", "status", "what", "expected", "found"],
                 [
                     [one.seq or "chain", one.status, one.what, one.expected, one.found]
                     for one in found.findings
-                ],
+                ]
+                + [[one.seq, "warning", one.what, one.expected, one.found] for one in found.warnings],
             )
         output.say(f"{found.status}: {found.entries} entries of the chain, {found.objects} objects read")
+        if found.next_step:
+            output.say(f"next: {found.next_step}")
+        if found.warnings:
+            output.say("next: check the machine's clock; the chain goes by its numbers, not by times")
     if found.status != "ok":
         raise typer.Exit(1)
 

@@ -16,6 +16,7 @@ from cops_dagster.cli import (
     budgets,
     controls,
     demo,
+    docs,
     doctor,
     evidence,
     exceptions,
@@ -49,6 +50,7 @@ app.command("materialize")(materialize.materialize)
 app.command("deliver")(materialize.deliver)
 app.command("sql")(query.sql)
 app.command("status")(show.status)
+app.command("docs")(docs.docs)
 app.command("doctor")(doctor.doctor)
 app.command("runs")(show.runs)
 app.command("allocate")(runs.allocate)

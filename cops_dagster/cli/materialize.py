@@ -22,7 +22,7 @@ def materialize(
     """Take one month from delivery to reconciled. With nothing new, nothing is written."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import deliver, sources, sweep, work
+    from cops_dagster.ledger import deliver, repair, sources, sweep, work
     from cops_dagster.ledger.books import open_books
     from cops_dagster.ledger.policy import require_policy
     from cops_dagster.period import Period
@@ -31,6 +31,7 @@ def materialize(
     books = open_books(settings.current())
     require_policy(books, is_run=True)
     sweep.sweep(books)
+    repair.require_mendable(books, wanted)
     if not select and work.nothing_to_do(books, wanted):
         gone = [one.source_id for one in sources.placeless(books, wanted)]
         if json:

@@ -10,7 +10,12 @@ import typer
 
 
 def sql(
-    file: Annotated[Path | None, typer.Argument(help="File with one SELECT.")] = None,
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE|@NAME", help="File with one SELECT, or @NAME of a diagnostic; @ lists them."
+        ),
+    ] = None,
     q: Annotated[str | None, typer.Option("-q", help="The SELECT itself.")] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="name=value; 2025-09 and dates bind as DATE.")
@@ -30,10 +35,13 @@ def sql(
 
     if (file is None) == (q is None):
         raise CopsError(
-            "E-PARAM", "query", expected="a FILE or -q SQL", found="both" if file else "neither",
+            "E-PARAM", "query", expected="a FILE, @NAME or -q SQL", found="both" if file else "neither",
             next_step="give one of them",
         )  # fmt: skip
-    text = q if q is not None else _read(file)
+    if file == "@":
+        _list(format)
+        return
+    text = q if q is not None else _diagnostic(str(file)) or _read(Path(str(file)))
     answer = ask.ask(
         require_books(settings.current()), text, ask.parameters(param or []), as_of=as_of, verify=verify
     )
@@ -52,15 +60,51 @@ def sql(
         output.table("", list(answer.rows.columns), answer.rows.rows, right=numbers)
 
 
-def _read(path: Path | None) -> str:
+def _diagnostic(given: str) -> str | None:
+    """A diagnostic that came with the package, by its name or by the path it has in a checkout."""
+    from cops_dagster import shipped
+    from cops_dagster.errors import CopsError
+
+    known = shipped.diagnostics()
+    path = Path(given)
+    name = given.removeprefix("@")
+    if not given.startswith("@"):
+        if path.exists() or path.parts[-3:-1] != ("sql", "diagnostics"):
+            return None
+        name = path.name
+    name = name.removesuffix(".sql")
+    if name not in known:
+        near = shipped.near(name, known)
+        raise CopsError(
+            "E-PARAM", f"diagnostic @{name}", expected=", ".join(f"@{one}" for one in known),
+            found=repr(given),
+            next_step=f"did you mean `cops sql @{near[0]}`?" if near else "`cops sql @` lists them",
+        )  # fmt: skip
+    return known[name].read_text(encoding="utf-8")
+
+
+def _list(format: str) -> None:  # noqa: A002
+    from cops_dagster import shipped
+    from cops_dagster.cli import output
+
+    rows = [(f"@{name}", shipped.first_words(path)) for name, path in shipped.diagnostics().items()]
+    if format == "json":
+        output.as_json([{"name": name, "answers": text} for name, text in rows])
+    elif format == "csv":
+        _csv(("name", "answers"), list(rows))
+    else:
+        output.table("", ["name", "answers"], rows)
+
+
+def _read(path: Path) -> str:
     from cops_dagster.errors import CopsError
 
     try:
-        return (path or Path()).read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise CopsError(
             "E-FILE", f"file {path}", expected="a readable text file with one SELECT",
-            found=type(problem).__name__, next_step="check the path",
+            found=type(problem).__name__, next_step="check the path; `cops sql @` lists what came with COPS",
         ) from None  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from cops_dagster.ledger import (
     ingest,
     late,
     reconcile,
+    repair,
     state,
     sweep,
     tag,
@@ -105,6 +106,7 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
         say why it was refused and stop the run.
         """
         books, period = ledger.books(context), period_of(context)
+        act(lambda: repair.require_mendable(books, period))
         seen = act(lambda: deliver.look(books, period))
         proposed = act(lambda: late.propose(books, period))
         status = _status(books, period)
@@ -233,6 +235,7 @@ def _allocation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefini
         """The append-only ledger: what every tenant bears, why, and the reversals of what was replaced."""
         books, period = ledger.books(context), period_of(context)
         act(lambda: claims.require_one(books, period))
+        act(lambda: repair.mend(books, period))
         done = act(lambda: allocate.allocate(books, period))
         return _published(
             books, period, "fact_cost_allocated", done.wrote, reversed_run_id=done.reversed_run_id

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cops_dagster.errors import CopsError
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES, Columns
 from cops_dagster.settings import Settings
 from cops_dagster.stores.aws import Call, calling
@@ -39,6 +41,7 @@ class Commit:
     source_id: str
     replaces: bool  # an earlier run of the same table, period and source is projected already
     uris: Sequence[str]
+    is_replaced: bool = False  # readers see a later run in its place
 
 
 def prepare() -> None:
@@ -120,7 +123,9 @@ def project(catalog: Catalog, commit: Commit) -> bool:
         if commit.table_name not in APPEND_ONLY and commit.replaces:
             month = EqualTo("period_start", commit.period_start.isoformat())
             replaced = And(month, EqualTo("source_id", commit.source_id)) if commit.source_id else month
-            transaction.delete(replaced, snapshot_properties=marks)
+            with warnings.catch_warnings():  # of a month whose lines are gone there is nothing to delete
+                warnings.filterwarnings("ignore", "Delete operation did not match", UserWarning)
+                transaction.delete(replaced, snapshot_properties=marks)
         if commit.uris:
             transaction.add_files(list(commit.uris), snapshot_properties=marks, check_duplicate_files=False)
     return True
@@ -140,17 +145,30 @@ def is_elsewhere(catalog: Catalog, lake: Volume) -> bool:
     for identifier in catalog.list_tables(NAMESPACE):
         try:
             location = catalog.load_table(identifier).location()
-        except (NoSuchTableError, OSError):
+        except (NoSuchTableError, OSError, ValueError):  # ValueError: metadata that is no metadata
             return True
         if not location.removeprefix("file://").startswith(lake.uri("iceberg") + "/"):
             return True
     return False
 
 
-def drop_all(catalog: Catalog) -> None:
-    """Forgets every projected table; the files stay, they belong to `lake_file`."""
-    for identifier in catalog.list_tables(NAMESPACE):
-        catalog.drop_table(identifier)
+def fresh_catalog(settings: Settings) -> Catalog:
+    """A catalog without a table; the files stay, they belong to `lake_file`.
+
+    A catalog in a file that cannot be read any more is put out of the way: it holds nothing of its own.
+    """
+    try:
+        catalog = open_catalog(settings)
+        for identifier in catalog.list_tables(NAMESPACE):
+            catalog.drop_table(identifier)
+    except CopsError:
+        raise
+    except Exception:
+        if settings.catalog == "glue":
+            raise
+        _file(settings).unlink(missing_ok=True)
+        return open_catalog(settings)
+    return catalog
 
 
 def _table(catalog: Catalog, name: str) -> Table:

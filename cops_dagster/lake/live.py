@@ -43,11 +43,13 @@ def live_files(
     *,
     period_start: date | None = None,
     as_of_seq: int | None = None,
+    bring: bool = True,
 ) -> list[LiveFile]:
     """The files that make up a table, on this machine: the heads' files, or all of an append-only table.
 
     Args:
         as_of_seq: only runs with a journal number up to this count; later ones have not happened.
+        bring: fetch what a lake in S3 has and this machine has not.
 
     Raises:
         CopsError: `E-LAKE-STORE`, `E-DIGEST` for a file that must come from S3 and cannot.
@@ -74,7 +76,7 @@ def live_files(
     rows = con.execute(
         sa.select(f).where(f.c.table_name == table_name, f.c.run_id.in_(chosen)).order_by(f.c.path)
     ).all()
-    for row in rows:
+    for row in rows if bring else ():
         lake.bring(row.path, row.sha256, row.mtime_ns)
     return [
         LiveFile(
@@ -163,10 +165,24 @@ def _of(file: LiveFile) -> str:
 
 
 def _changed(file: LiveFile, found: str) -> CopsError:
+    return refused(file, found, next_step=_way_out(file))
+
+
+def refused(file: LiveFile, found: str, *, next_step: str) -> CopsError:
+    """What is said of a file that is not the published one."""
     return CopsError(
         "E-DIGEST",
         f"{file.table_name} file {file.path.name!r} of {_of(file)}",
         expected=f"the published bytes: {file.size_bytes} bytes, sha256 {file.sha256[:12]}…",
         found=found,
-        next_step="restore the file from backup, or materialise the period again; see docs/cur-ingestion.md",
+        next_step=next_step,
+    )
+
+
+def _way_out(file: LiveFile) -> str:
+    if file.period_start == date.min:
+        return "restore the delivered file, or let AWS deliver the month again; see `cops docs cur-ingestion`"
+    return (
+        f"`cops materialize {file.period_start:%Y-%m}` makes it again; of a closed month restore it from"
+        " backup, see `cops docs operations`"
     )

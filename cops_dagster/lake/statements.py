@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from pathlib import Path
 
 import sqlglot
 from sqlglot import exp
 
+from cops_dagster import shipped
 from cops_dagster.lake.functions import expanded
 
 SOURCE_DIALECT = "trino"
@@ -22,12 +22,7 @@ SOURCE_DIALECT = "trino"
 @cache
 def text(name: str) -> str:
     """The statement `sql/<name>.sql` as written."""
-    here = Path(__file__).resolve().parent.parent
-    for folder in (here / "sql", here.parent / "sql"):
-        path = folder / f"{name}.sql"
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-    raise FileNotFoundError(f"sql/{name}.sql is not installed")
+    return shipped.find(f"sql/{name}.sql").read_text(encoding="utf-8")
 
 
 def sha256(name: str) -> str:

@@ -10,11 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ADJUSTMENT
 from cops_dagster.ledger import bundle, certificate, evidence, lock
@@ -208,19 +210,9 @@ def book(books: Books, adjustment_id: str, *, approval: dict[str, Any]) -> Perio
             before = head(con, TABLE, posting)
             predecessor = before.run_id if before else None
             run_id = digest("adjustment-run-1", adjustment_id, predecessor)
-            document = json.loads(evidence.read(books, int(row.evidence_id)))
             target = trying.target(TABLE, posting, run_id)
             with books.engine() as engine:
-                engine.table(
-                    "adjustment_lines", _LINE_COLUMNS, [_row(line, document) for line in document["lines"]]
-                )
-                engine.stage(
-                    STATEMENT, target,
-                    {
-                        "run_id": run_id, "period_start": posting.start, "usage_period_start": usage.start,
-                        "reason": row.reason, "evidence_id": row.evidence_id,
-                    },
-                )  # fmt: skip
+                write(books, engine, target, row, run_id, posting)
                 view(engine, TABLE, over_files(FACT_COST_ADJUSTMENT, [target]))
                 figures = engine.fetch("measure_fact_cost_adjustment", {"run_id": run_id}).one()
             staged = Staged(
@@ -249,6 +241,20 @@ def book(books: Books, adjustment_id: str, *, approval: dict[str, Any]) -> Perio
         return posting
 
     return settle(f"adjustment {adjustment_id[:16]}", once)
+
+
+def write(books: Books, engine: Engine, target: Path, adjustment: Any, run_id: str, posting: Period) -> None:
+    """Writes an adjustment's entries from its document alone. Raises `E-EVIDENCE-…`."""
+    document = json.loads(evidence.read(books, int(adjustment.evidence_id)))
+    engine.table("adjustment_lines", _LINE_COLUMNS, [_row(line, document) for line in document["lines"]])
+    engine.stage(
+        STATEMENT, target,
+        {
+            "run_id": run_id, "period_start": posting.start,
+            "usage_period_start": adjustment.usage_period_start,
+            "reason": adjustment.reason, "evidence_id": adjustment.evidence_id,
+        },
+    )  # fmt: skip
 
 
 def open_period(con: sa.Connection, after: Period) -> Period:

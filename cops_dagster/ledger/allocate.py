@@ -21,7 +21,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
-from cops_dagster.ledger import certificate, evidence, lock, rule_date, rule_sets, run_log
+from cops_dagster.ledger import certificate, evidence, lock, rule_date, rule_sets, run_log, unknown_tags
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
@@ -30,7 +30,7 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import allocation, lookups, verdicts
+from cops_dagster.rules import allocation, verdicts
 from cops_dagster.rules.allocation import Key, Keys, Plan, Rule
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -189,7 +189,7 @@ def compute(engine: Engine, inputs: Inputs, period: Period, *, holds: bool | Non
     """Pools and direct cost from the engine's `fact_cost_tagged`, split by the rules.
 
     Args:
-        holds: cost of tags that name nobody is held; without it, as `holds_unknown` says.
+        holds: cost of tags that name nobody is held; without it, as `ledger/unknown_tags.py` says.
     """
     pools = [
         rule_sets.pool(row) for row in engine.fetch("fetch_pools", {"period_start": period.start}).dicts()
@@ -197,7 +197,7 @@ def compute(engine: Engine, inputs: Inputs, period: Period, *, holds: bool | Non
     direct = _direct(engine, inputs, period)
     active = frozenset(inputs.tenants) or frozenset(name for costs in direct.values() for name in costs)
     if holds is None:
-        holds = holds_unknown(engine, inputs, period)
+        holds = inputs.has_registry and unknown_tags.outweigh(engine, inputs.basis, period)
     return allocation.plan(pools, inputs.rules, Keys(inputs.usage, active, direct), holds_unknown=holds)
 
 
@@ -206,28 +206,6 @@ def _direct(engine: Engine, inputs: Inputs, period: Period) -> Mapping[str, dict
     for row in engine.fetch("fetch_direct_cost", {"period_start": period.start}).dicts():
         direct[row["service"]][row["tenant_id"]] = amount.from_decimal(row[f"{inputs.basis}_usd"])
     return direct
-
-
-def holds_unknown(engine: Engine, inputs: Inputs, period: Period) -> bool:
-    """Cost of tags that name nobody is more than 2 % of the month: too much to spread over the others."""
-    if not inputs.has_registry:
-        return False
-    return lookups.outweighs(*named_nobody(engine, inputs.basis, period))
-
-
-def named_nobody(engine: Engine, basis: str, period: Period) -> tuple[Decimal, Decimal]:
-    """Σ|cost| of tags that name nobody, and of the month, in USD on the charge basis.
-
-    Summed per tag before the sign goes, since what a tag is charged and credited is one thing; the month as
-    in rule 5.8, per service and charge class.
-    """
-    start = {"period_start": period.start}
-    tags = engine.fetch("find_unknown_tenants", start).dicts()
-    month = engine.fetch("fetch_pool_by_service", start).dicts()
-    return (
-        sum((abs(row[f"pooled_{basis}_usd"]) for row in tags), Decimal(0)),
-        sum((abs(row[f"{basis}_usd"]) for row in month), Decimal(0)),
-    )
 
 
 def snapshot_keys(books: Books, period: Period) -> tuple[Inputs, Plan]:
@@ -361,10 +339,7 @@ def _run(
             made = compute(engine, inputs, period)
             _freeze(books, period, inputs, made)
             _refuse_zero_keys(period, made)
-            engine.table(
-                "split_entries", _SPLIT_COLUMNS, [_row(split, inputs.plans) for split in made.splits]
-            )
-            engine.keep("posted_entries", "gather_entries", {"period_start": period.start})
+            post(engine, inputs, made, period)
             target = trying.target(TABLE, period, run_id)
             posted = stage(engine, target, names.paths[TABLE], period, run)
             judged = [*posted.judged, *plan_verdicts(made, inputs)]
@@ -394,6 +369,12 @@ def _refuse_zero_keys(period: Period, made: Plan) -> None:
         )
 
 
+def post(engine: Engine, inputs: Inputs, made: Plan, period: Period) -> None:
+    """What a plan posts, as the engine's `posted_entries`: direct cost and what the rules split."""
+    engine.table("split_entries", _SPLIT_COLUMNS, [_row(split, inputs.plans) for split in made.splits])
+    engine.keep("posted_entries", "gather_entries", {"period_start": period.start})
+
+
 @dataclass(frozen=True)
 class Posted:
     """A staged run: its file, what was measured of it, and the verdicts on it."""
@@ -407,12 +388,7 @@ class Posted:
 def stage(engine: Engine, target: Path, published: list[Path], period: Period, run: run_log.Run) -> Posted:
     """Stages the engine's `posted_entries` with the reversal of the run that they replace, and measures."""
     predecessor = run.predecessor_run_id or ""
-    params: dict[str, Value] = {
-        "period_start": period.start,
-        "run_id": run.run_id,
-        "predecessor_run_id": predecessor,
-    }
-    engine.stage(STATEMENT, target, params)
+    params = write(engine, target, period, run.run_id, run.predecessor_run_id)
     before = engine.fetch(
         "measure_fact_cost_allocated", {"period_start": period.start, "run_id": predecessor}
     ).one()
@@ -435,6 +411,19 @@ def stage(engine: Engine, target: Path, published: list[Path], period: Period, r
     )  # fmt: skip
     judged = [verdicts.allocated_equals_pool(differing, figures["allocated_usd"])]
     return Posted(staged, figures, conservation, judged)
+
+
+def write(
+    engine: Engine, target: Path, period: Period, run_id: str, predecessor_run_id: str | None
+) -> dict[str, Value]:
+    """Writes a run's entries: the engine's `posted_entries`, and the reversal of the run they replace."""
+    params: dict[str, Value] = {
+        "period_start": period.start,
+        "run_id": run_id,
+        "predecessor_run_id": predecessor_run_id or "",
+    }
+    engine.stage(STATEMENT, target, params)
+    return params
 
 
 def unequal(conservation: list[dict[str, Any]]) -> list[dict[str, Any]]:

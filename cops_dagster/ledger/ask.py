@@ -122,15 +122,15 @@ def _hint(tree: exp.Expr) -> str | None:
         first = source.this.name.lower() if source else ""
         summed, newest = _arguments(select, exp.Sum), _arguments(select, exp.Max)
         if first == "fact_cost_allocated" and "invoice_detail" in joins and "amount_usd" in summed:
-            found = "invoice_detail joined to entries multiplies both sums", "tenant_drill.sql"
+            found = "invoice_detail joined to entries multiplies both sums", "tenant_drill"
         elif (
             first == "cur_billing_master"
             and not select.args.get("where")
             and ("line_item_usage_start_date" in newest)
         ):
-            found = "savings-plan fees lie in the future, so the newest date misleads", "latest_partition.sql"
+            found = "savings-plan fees lie in the future, so the newest date misleads", "latest_partition"
         elif first == "fact_cost_allocated" and "key_total" in summed:
-            found = "key_total repeats on every line and reversals cancel it", "empty_keys.sql"
+            found = "key_total repeats on every line and reversals cancel it", "empty_keys"
         elif first == "pool" and joins.get("alloc") == "LEFT":
-            found = "a service that only one side has is lost by the left join", "pool_vs_allocated.sql"
-    return f"note: {found[0]}; see sql/diagnostics/{found[1]}" if found else None
+            found = "a service that only one side has is lost by the left join", "pool_vs_allocated"
+    return f"note: {found[0]}; see cops sql @{found[1]}" if found else None

@@ -148,7 +148,7 @@ def close(books: Books, period: Period) -> Closed:
     with books.admin.read() as con:
         here = lock.state_of(con, period)
     if here == "closed":
-        return _anchored(books, period, wrote=False)  # a crash may have come between seal and anchor
+        return _anchored_again(books, period)
     if here != "closing":
         _begin(books, period)
     sweep.project(books)
@@ -322,10 +322,31 @@ def _step_back(books: Books, period: Period, reason: str) -> None:
             lock.move(con, period, "final", reason=reason, actor=books.actor)
 
 
+def _anchored_again(books: Books, period: Period) -> Closed:
+    """What is left of a close that a crash cut short between seal and anchor; of any other nothing.
+
+    Raises:
+        CopsError: `E-EVIDENCE-MISSING`, `E-EVIDENCE-TAMPERED`: an anchor is written only behind a chain of
+            which everything earlier is there and right.
+    """
+    evidence.require_store(books)
+    found = evidence.verify(books)
+    others = [one for one in found.findings if one.what != f"anchor of {period}"]
+    if others:
+        worst = next((one for one in others if one.status == "mismatch"), others[0])
+        raise CopsError(
+            "E-EVIDENCE-TAMPERED" if found.status == "mismatch" else "E-EVIDENCE-MISSING",
+            f"evidence of {period}, which is closed", expected=f"{worst.what}: {worst.expected}",
+            found=worst.found, next_step=found.next_step,
+        )  # fmt: skip
+    return _anchored(books, period, wrote=False)
+
+
 def _anchored(books: Books, period: Period, *, wrote: bool) -> Closed:
     """The seal gets its name in the evidence store, and the head of the chain is written down there."""
     with books.admin.read() as con:
         row = con.execute(sa.select(t.period_lock).where(t.period_lock.c.period_start == period.start)).one()
-    evidence.objects(books).name(seal.name_of(period), key_of(row.seal_digest))
     evidence.anchor(books)
+    # the name comes last: a seal that has one was anchored, whatever the store says later
+    evidence.objects(books).name(seal.name_of(period), key_of(row.seal_digest))
     return Closed(period, row.seal_digest, row.seal_journal_seq, wrote)

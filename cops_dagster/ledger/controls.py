@@ -123,7 +123,7 @@ def _delivery(books: Books, at: datetime) -> Control:
     return made(
         "ok" if age <= timedelta(hours=hours) else "failed",
         f"{oldest.source_id}: {_age(age)} ago", "cur_delivery", oldest.at,
-        "see docs/cur-ingestion.md; cops period mark-delayed PERIOD --reason …",
+        "cops docs cur-ingestion; cops period mark-delayed PERIOD --reason …",
     )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def _coverage(books: Books, at: datetime) -> Control:
     return made(
         status, f"{row.tag_coverage_pct.normalize():f} % of {row.period_start:%Y-%m}", "tag_coverage",
         row.measured_at,
-        "see docs/tag-strategy.md; cops sql -q 'SELECT * FROM missing_tenant_tags'",
+        "cops docs tag-strategy; cops sql -q 'SELECT * FROM missing_tenant_tags'",
     )  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def _keys(books: Books, at: datetime) -> Control:
         f"{len(used) - len(stale)} of {len(used)} keys of {period} fresh"
         + (f"; stale: {', '.join(str(one['key_name']) for one in stale)}" if stale else ""),
         "tenant_usage", min(known, default=None),
-        "see docs/allocation-rules.md: reload the usage files, then cops allocate PERIOD",
+        "cops docs allocation-rules: reload the usage files, then cops allocate PERIOD",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import pairwise
 
 import sqlalchemy as sa
 
@@ -16,6 +17,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     allocate,
     deliver,
+    evidence,
     freeze,
     invoicing,
     judge,
@@ -26,6 +28,8 @@ from cops_dagster.ledger import (
     policy,
     recon_log,
     reconcile,
+    repair,
+    standing,
     state,
     tag,
     watch,
@@ -105,6 +109,7 @@ def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[F
     found = _settings(books)
     if books.admin.only_reads:
         found.insert(0, _refused("home", books.admin.only_reads))
+    found += _home(books, period)
     for step in SYMPTOMS[symptom] if symptom else STEPS:
         try:
             found += _STEPS[step](books, period)
@@ -117,10 +122,54 @@ def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[F
     return [of_closed_month(one, str(period)) for one in found] if closed else found
 
 
+def _home(books: Books, period: Period) -> list[Finding]:
+    """What is wrong with the stores that every answer rests on; said only when something is."""
+    with books.admin.read() as con:
+        found = [
+            Finding(
+                "home", "red", f"a published file is lost: {file.table_name} {file.path.name}", wrong,
+                f"cops runs {period}", repair.way_out(books, con, file),
+            )
+            for file, wrong in repair.lost(books, con, period)
+        ]  # fmt: skip
+    with books.admin.read() as con:  # anew: anchors are listed before the chain is read
+        found += [
+            Finding(
+                "home", "red", f"evidence: {one.what}", f"expected {one.expected}, found {one.found}",
+                "cops evidence verify",
+                standing.OTHER_CHAIN if one.status == "mismatch" else standing.RESTORE,
+            )
+            for one in standing.look(con, evidence.objects(books), books.settings.evidence_uri)
+        ]  # fmt: skip
+        return found + _clock(con, period)
+
+
+def _clock(con: sa.Connection, period: Period) -> list[Finding]:
+    j = t.publish_journal
+    rows = con.execute(
+        sa.select(j.c.journal_seq, j.c.period_start, j.c.published_at).order_by(j.c.journal_seq)
+    ).all()
+    back = [
+        (before, row)
+        for before, row in pairwise(rows)
+        if row.published_at < before.published_at and period.start in (row.period_start, before.period_start)
+    ]
+    return [
+        Finding(
+            "home", "amber", "the clock went back",
+            f"journal row {row.journal_seq} of {row.published_at:%Y-%m-%d %H:%M} comes after row"
+            f" {before.journal_seq} of {before.published_at:%Y-%m-%d %H:%M}",
+            "cops sql -q 'SELECT journal_seq, published_at FROM publish_journal ORDER BY 1'",
+            "check the machine's clock; the ledger goes by journal numbers, its amounts are right",
+        )
+        for before, row in back[-1:]
+    ]  # fmt: skip
+
+
 def _refused(step: Step, problem: CopsError) -> Finding:
     return Finding(
         step, "red", f"{problem.code}: {problem.subject}",
-        f"expected {problem.expected}, found {problem.found}", "docs/troubleshooting.md", problem.next_step,
+        f"expected {problem.expected}, found {problem.found}", "cops docs troubleshooting", problem.next_step,
     )  # fmt: skip
 
 
@@ -274,7 +323,7 @@ def _alerts(books: Books, period: Period) -> list[Finding]:
         found.append(
             Finding(
                 "alerts", "red", "nobody is told", "no receiver is set in [notify]", "cops alerts list",
-                "set receivers: docs/budgets-alerts.md, then: cops alerts test",
+                "set receivers: cops docs budgets-alerts, then: cops alerts test",
             )
         )  # fmt: skip
     found += [

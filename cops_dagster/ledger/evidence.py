@@ -12,7 +12,7 @@ to have its type, and what cannot be read is a finding, never a traceback.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ledger import standing
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.standing import Finding
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -69,24 +71,23 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it was recorded; `seq` is the entry's number, 0 for the chain itself."""
-
-    seq: int
-    what: str
-    expected: str
-    found: str
-    status: Status = "mismatch"
-
-
-@dataclass(frozen=True)
 class Verification:
-    """Outcome of a verification. Incomplete is not clean: it could not read everything."""
+    """Outcome of a verification. Incomplete is not clean: it could not read everything.
+
+    Attributes:
+        warnings: what is odd and proves nothing, such as times that go back.
+    """
 
     status: Status
     entries: int
     objects: int
     findings: list[Finding]
+    warnings: list[Finding] = field(default_factory=list)
+
+    @property
+    def next_step(self) -> str:
+        """What to do about it."""
+        return {"ok": "", "incomplete": standing.RESTORE, "mismatch": standing.OTHER_CHAIN}[self.status]
 
 
 def objects(books: Books) -> Objects:
@@ -94,8 +95,20 @@ def objects(books: Books) -> Objects:
     return open_objects(books.settings.evidence_uri)
 
 
+def require_store(books: Books) -> None:
+    """Refuses a store that is gone, empty or another home's. Raises as `store`."""
+    with books.admin.read() as con:
+        standing.require(con, objects(books), books.settings.evidence_uri)
+
+
 def store(books: Books, pieces: Sequence[Piece]) -> list[Kept]:
-    """Puts the bytes of every piece into the store, in order."""
+    """Puts the bytes of every piece into the store, in order.
+
+    Raises:
+        CopsError: `E-EVIDENCE-MISSING`, `E-EVIDENCE-TAMPERED` for a store that is not the one these books
+            wrote to; `E-EVIDENCE-STORE`.
+    """
+    require_store(books)
     at = objects(books)
     return [
         Kept(piece, at.put_file(piece.path) if piece.path is not None else at.put(piece.data or b""))
@@ -226,23 +239,44 @@ def verify(books: Books, period: Period | None = None) -> Verification:
         found = Finding(0, "entries", "rows that can be read", said, "incomplete")
         return Verification("incomplete", 0, 0, [*findings, found])
     rows = recorded.rows
-    findings += [*_chain(rows, recorded.heads), *_anchored(rows, anchors), *_sealed(recorded, at)]
+    findings += [*_chain(rows, recorded.heads), *_anchored(rows, anchors)]
     checked = [row for row in rows if recorded.about is None or recorded.about.covers(row)]
     verdicts: dict[Stored, tuple[Status, str]] = {}  # many entries share one object, such as a rule set
     for row in checked:
-        key, sha256 = str(row["object_key"]), str(row["sha256"])
-        stored = Stored(key, sha256, row["size_bytes"], row["object_version_id"])
+        stored = _stored(row)
         if stored not in verdicts:
             verdicts[stored] = at.verify(stored)
-        status, found_there = verdicts[stored]
+    gone = standing.store_is_gone(list(verdicts.values()), books.settings.evidence_uri, len(checked))
+    findings += (
+        [gone] if gone and len(verdicts) > 1 else [*_sealed(recorded, at), *_objects(checked, verdicts)]
+    )
+    statuses = {finding.status for finding in findings}
+    worst: Status = "mismatch" if "mismatch" in statuses else "incomplete" if statuses else "ok"
+    return Verification(worst, len(rows), len(verdicts), findings, _clock(rows))
+
+
+def _objects(rows: Sequence[Any], verdicts: Mapping[Stored, tuple[Status, str]]) -> list[Finding]:
+    found = []
+    for row in rows:
+        status, there = verdicts[_stored(row)]
         if status != "ok":
             what = f"object of {row['kind']} {str(row['subject_id'])[:16]}"
-            findings.append(
-                Finding(row["evidence_seq"], what, f"{row['size_bytes']} bytes", found_there, status)
-            )
-    statuses = {finding.status for finding in findings}
-    status = "mismatch" if "mismatch" in statuses else "incomplete" if statuses else "ok"
-    return Verification(status, len(rows), len(verdicts), findings)
+            found.append(Finding(row["evidence_seq"], what, f"{row['size_bytes']} bytes", there, status))
+    return found
+
+
+def _stored(row: Any) -> Stored:
+    return Stored(str(row["object_key"]), str(row["sha256"]), row["size_bytes"], row["object_version_id"])
+
+
+def _clock(rows: Sequence[Any]) -> list[Finding]:
+    """Entries recorded earlier than the one before: a clock that was put back, or a time made up."""
+    times = [str(_as_text(row["recorded_at"])) for row in rows]
+    return [
+        Finding(row["evidence_seq"], "time", f"{before} or later, as entry {row['evidence_seq'] - 1}", time)
+        for row, before, time in zip(rows[1:], times, times[1:], strict=False)
+        if time < before
+    ]
 
 
 @dataclass(frozen=True)
@@ -342,12 +376,7 @@ def _anchors(at: Objects) -> tuple[list[tuple[int, str]], list[Finding]]:
 
 
 def _anchored(rows: Sequence[Any], anchors: Sequence[tuple[int, str]]) -> list[Finding]:
-    hashes = {row["evidence_seq"]: row["entry_hash"] for row in rows}
-    return [
-        Finding(seq, "anchor", _short(anchored), _short(hashes.get(seq)))
-        for seq, anchored in anchors
-        if hashes.get(seq) != anchored
-    ]
+    return standing.anchored({row["evidence_seq"]: row["entry_hash"] for row in rows}, anchors)
 
 
 def _sealed(recorded: _Recorded, at: Objects) -> list[Finding]:
@@ -355,16 +384,19 @@ def _sealed(recorded: _Recorded, at: Objects) -> list[Finding]:
     found = []
     # listed anew: a period that was closed since the first listing has its anchor by now
     reach = max((seq for seq, _ in _anchors(at)[0]), default=0) if recorded.seals else 0
-    entries = {(row["kind"], row["subject_id"], row["sha256"]): row["evidence_seq"] for row in recorded.rows}
+    entries = {(row["kind"], row["subject_id"], row["sha256"]): row for row in recorded.rows}
     for period, seal in recorded.seals:
-        seq = entries.get(("seal", period, seal))
-        if seq is None:
+        row = entries.get(("seal", period, seal))
+        if row is None:
             found.append(Finding(0, f"seal of {period}", _short(seal), "no entry"))
-        elif seq > reach:
+        elif row["evidence_seq"] > reach:
+            seq, cut_short = row["evidence_seq"], standing.was_cut_short(at, period, _stored(row))
             found.append(
                 Finding(
                     seq, f"anchor of {period}", f"one at entry {seq} or later",
-                    f"none; if its close was cut short, `cops close {period}` writes it", "incomplete",
+                    f"none yet: its close was cut short, `cops close {period}` writes it" if cut_short
+                    else "none, though the month was closed with one: restore the store from its copy",
+                    "incomplete",
                 )
             )  # fmt: skip
     return found

@@ -64,8 +64,8 @@ def require_none(con: sa.Connection, where: str, row: dict[str, Any]) -> None:
         raise CopsError(
             "E-FREEZE", where, expected="no new invoice while invoices are frozen",
             found=f"{name_of(found[0])} since {found[0].set_at:%Y-%m-%d %H:%M} UTC: {found[0].reason}",
-            next_step="find the cause (docs/reconciliation.md); a credit note, or a reissue that names the"
-            " invoice it corrects, is taken",
+            next_step="find the cause (`cops docs reconciliation`); a credit note, or a reissue that names"
+            " the invoice it corrects, is taken",
         )  # fmt: skip
 
 

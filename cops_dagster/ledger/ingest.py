@@ -176,6 +176,7 @@ def _source(books: Books, period: Period, delivery: Any) -> Ingested:
                 before is not None
                 and before.inputs_id == inputs_id
                 and live.intact(con, books.lake, TABLE, period.start, before.run_id)
+                and live.intact(con, books.lake, QUARANTINE, period.start, digest(QUARANTINE, before.run_id))
             )
         predecessor = before.run_id if before else None
         if predecessor and current:

@@ -26,6 +26,7 @@ from cops_dagster.ledger import (
     refusals,
     rule_date,
     tag,
+    unknown_tags,
 )
 from cops_dagster.ledger import budgets as budgets_
 from cops_dagster.ledger.books import Books
@@ -130,7 +131,7 @@ def _names(books: Books, engine: Engine, con: sa.Connection, period: Period) -> 
         {name: row[name] for name in ("tenant_tag", "line_count", "unblended_usd")}
         for row in engine.fetch("find_unknown_tenants", start).dicts()
     ]
-    pooled, month = allocate.named_nobody(engine, basis, period)
+    pooled, month = unknown_tags.measured(engine, basis, period)
     costs = [
         (row["tenant_id"], row["plan_id"], row["plan_tag"], row[f"{basis}_usd"])
         for row in engine.fetch("fetch_cost_by_plan", start).dicts()

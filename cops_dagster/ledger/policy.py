@@ -165,10 +165,14 @@ def _standing(books: Books, adopted: Adopted | None) -> Policy | None:
         ).scalar_one()
     if seq is None:
         return None
-    recorded = json.loads(evidence.read(books, seq))["settings"]
+    return recorded(json.loads(evidence.read(books, seq)))
+
+
+def recorded(inputs: Mapping[str, Any]) -> Policy:
+    """The policy that a `run_inputs` document says its run was made under."""
     given = {
         f"{section}.{name}": value
-        for section, settings in recorded.items()
+        for section, settings in inputs["settings"].items()
         for name, value in settings.items()
         if f"{section}.{name}" in NAMES
     }

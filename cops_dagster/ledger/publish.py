@@ -17,7 +17,8 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.lake import live
+from cops_dagster.lake import live, lost
+from cops_dagster.lake.tables import APPEND_ONLY
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_same_policy
@@ -118,11 +119,14 @@ def publish(
     Raises:
         CopsError: `E-VERDICT` when a blocking verdict does not hold, `E-PERIOD-CLOSED`, `E-POLICY` when
             another policy was adopted since the run began; nothing is written in any case.
-        Superseded: the head is not the predecessor a run was planned over.
+        Superseded: the head is not the predecessor a run was planned over, or it stands again: its lost
+            files were made from the same inputs with the same bytes, and are back in their place.
     """
     first = publications[0]
     for publication in publications:
         refuse(publication.verdicts, f"{publication.table_name} of {publication.period}")
+    if _stands_again(books, publications):
+        raise Superseded(first.run_id)
     recorded = [_recorded(books, publication) for publication in publications]
     with books.admin.write() as con:
         _require_writable(con, first.period, books.actor)
@@ -134,6 +138,21 @@ def publish(
         if also:
             also(con)
     return numbers[0]
+
+
+def _stands_again(books: Books, publications: Sequence[Publication]) -> bool:
+    pairs = []
+    with books.admin.read() as con:
+        if lock.is_sealed(con, publications[0].period):
+            return False  # a closed month is restored, not made again
+        for one in publications:
+            before = head(con, one.table_name, one.period, one.source_id)
+            if before is None or one.table_name in APPEND_ONLY or before.inputs_id != one.inputs_id:
+                return False
+            pairs.append((before.run_id, [staged.path for staged in one.staged]))
+        if not all(lost.are_again(con, run_id, made) for run_id, made in pairs):
+            return False
+        return all(lost.put_back(con, books.lake, run_id, made) for run_id, made in pairs)
 
 
 def _publish_one(
@@ -161,7 +180,7 @@ def refuse(verdicts: Sequence[Verdict], subject: str) -> None:
             found="; ".join(
                 ", ".join(f"{name} {value}" for name, value in verdict.figures.items()) for verdict in failed
             ),
-            next_step="nothing was published; the period is as it was. See docs/reconciliation.md",
+            next_step="nothing was published; the period is as it was. See `cops docs reconciliation`",
         )
 
 

@@ -17,7 +17,7 @@ from typing import cast
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, Row, Rows, Value
-from cops_dagster.ledger import allocate, rule_sets
+from cops_dagster.ledger import allocate, rule_sets, unknown_tags
 from cops_dagster.ledger import load as loading
 from cops_dagster.ledger.allocate import Inputs
 from cops_dagster.ledger.books import Books
@@ -136,7 +136,7 @@ def explain(books: Books, period: Period) -> Explained:
         inputs = allocate.gather(con, books.policy, period)
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         rows = engine.fetch("fetch_pools", {"period_start": period.start})
-        holds = allocate.holds_unknown(engine, inputs, period)
+        holds = inputs.has_registry and unknown_tags.outweigh(engine, inputs.basis, period)
         claimed: defaultdict[Rule | None, list[tuple[Row, Pool]]] = defaultdict(list)
         for row, pool in zip(rows.rows, map(rule_sets.pool, rows.dicts()), strict=True):
             rule = next((rule for rule in inputs.rules if rule.claims(pool)), None)

@@ -10,14 +10,15 @@ import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.tables import LAKE_TABLES
+from cops_dagster.lake import live
+from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
 from cops_dagster.ledger.attempt import is_dead
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import faults
@@ -51,11 +52,22 @@ def sweep(books: Books) -> Swept:
     """Projects, closes and cleans up. Cheap when there is nothing to do."""
     closed = _close_dead_attempts(books)
     removed = _remove_orphans(books)
-    return Swept(project(books), closed, removed)
+    try:
+        projected = project(books)
+    except CopsError as problem:
+        if problem.code != "E-DIGEST":
+            raise
+        projected = 0  # the run that follows makes the file again, or says what is to be done
+    return Swept(projected, closed, removed)
 
 
 def project(books: Books) -> int:
-    """Applies pending journal rows to the Iceberg tables, in order, one process at a time."""
+    """Applies pending journal rows to the Iceberg tables, in order, one process at a time.
+
+    Raises:
+        CopsError: `E-DIGEST` for a published file that is lost, `E-PROJECTION` for whatever else stops it;
+            what was applied before stays applied.
+    """
     with books.admin.read() as con:
         if not pending(con):
             return 0
@@ -63,49 +75,89 @@ def project(books: Books) -> int:
 
     with _one_projector(books):
         known = iceberg.is_known(books.settings)
-        catalog = iceberg.open_catalog(books.settings)
-        if not known or iceberg.is_elsewhere(catalog, books.lake):
-            return _project_all(books, catalog)  # a copied, moved or new home has no tables of its own
+        try:
+            catalog = iceberg.open_catalog(books.settings)
+            is_own = known and not iceberg.is_elsewhere(catalog, books.lake)
+        except CopsError:
+            raise
+        except Exception as problem:
+            raise _unreadable(books, problem) from problem
+        if not is_own:
+            return _project_all(books)  # a copied, moved or new home has no tables of its own
         with books.admin.read() as con:
             todo = [_commit(con, books, seq) for seq in pending(con)]
         for commit in todo:
-            try:
-                iceberg.project(catalog, commit)
-            except Exception as problem:
-                if fault := faults.of(problem, "the Iceberg tables"):
-                    raise fault from problem
-                _mark(books, commit.journal_seq, error=f"{type(problem).__name__}: {problem}")
-                raise CopsError(
-                    "E-PROJECTION",
-                    f"journal row {commit.journal_seq} ({commit.table_name} {commit.period_start:%Y-%m})",
-                    expected="the published files in the Iceberg table",
-                    found=f"{type(problem).__name__}: {problem}",
-                    next_step="the ledger is complete; run `cops lake rebuild` to make the tables anew",
-                ) from problem
-            _mark(books, commit.journal_seq)
+            _apply(books, catalog, commit, "the ledger is complete; run `cops lake rebuild`")
         return len(todo)
 
 
+def _unreadable(books: Books, problem: Exception) -> CopsError:
+    return CopsError(
+        "E-PROJECTION", f"the Iceberg catalog below {books.settings.lake_root}",
+        expected="a catalog and tables that can be read",
+        found=f"{type(problem).__name__}: {str(problem).splitlines()[0][:300] if str(problem) else ''}",
+        next_step="the ledger is complete; run `cops lake rebuild` to make the tables anew",
+    )  # fmt: skip
+
+
+def _apply(books: Books, catalog: Any, commit: Commit, next_step: str) -> None:
+    from cops_dagster.lake import iceberg
+
+    try:
+        try:
+            iceberg.project(catalog, commit)
+        except Exception:
+            if not commit.is_replaced:
+                raise
+            iceberg.project(catalog, replace(commit, uris=()))  # nobody reads it: its loss stops nothing
+    except Exception as problem:
+        is_lost = isinstance(problem, FileNotFoundError)
+        if not is_lost and (fault := faults.of(problem, "the Iceberg tables")):
+            raise fault from problem
+        _mark(books, commit.journal_seq, error=f"{type(problem).__name__}: {problem}")
+        month = f"{commit.period_start:%Y-%m}"
+        raise CopsError(
+            "E-DIGEST" if is_lost else "E-PROJECTION",
+            f"journal row {commit.journal_seq} ({commit.table_name} {month})",
+            expected="the published files in the Iceberg table",
+            found=f"{type(problem).__name__}: {problem}",
+            next_step=f"run `cops doctor {month}`: it names the file and what brings it back"
+            if is_lost
+            else next_step,
+        ) from problem
+    _mark(books, commit.journal_seq)
+
+
 def rebuild(books: Books) -> int:
-    """Drops every Iceberg table and projects the whole journal again; the number of rows applied."""
-    from cops_dagster.lake import iceberg
+    """Drops every Iceberg table and projects the whole journal again; the number of rows applied.
 
+    Raises:
+        CopsError: `E-DIGEST` when a file that readers see is lost: the tables stay as they were.
+    """
     with _one_projector(books):
-        return _project_all(books, iceberg.open_catalog(books.settings))
+        return _project_all(books)
 
 
-def _project_all(books: Books, catalog: Any) -> int:
+def _project_all(books: Books) -> int:
     from cops_dagster.lake import iceberg
 
-    iceberg.drop_all(catalog)
     with books.admin.read() as con:
+        _require_whole(books, con)
         j = t.publish_journal
         numbers = con.execute(sa.select(j.c.journal_seq).order_by(j.c.journal_seq)).scalars()
         todo = [_commit(con, books, seq) for seq in numbers]
+    catalog = iceberg.fresh_catalog(books.settings)
     for commit in todo:
-        iceberg.project(catalog, commit)
-        _mark(books, commit.journal_seq)
+        _apply(books, catalog, commit, "the ledger is complete; correct what was found, run it again")
     return len(todo)
+
+
+def _require_whole(books: Books, con: sa.Connection) -> None:
+    """Every file that readers see is there, by size and time; a lake in S3 is read where it lies."""
+    if books.lake.place is not None:
+        return
+    for table in LAKE_TABLES:
+        live.verify(live.live_files(con, books.lake, table), digests=False)
 
 
 def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
@@ -118,8 +170,19 @@ def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
     return Commit(
         seq, row.run_id, row.table_name, row.period_start, row.source_id,
         row.predecessor_run_id is not None,
-        [lake.uri(path) for path in paths],
+        [lake.uri(path) for path in paths], _is_replaced(con, row),
     )  # fmt: skip
+
+
+def _is_replaced(con: sa.Connection, run: Any) -> bool:
+    h = t.period_head
+    head = con.execute(
+        sa.select(h.c.run_id).where(
+            h.c.table_name == run.table_name, h.c.period_start == run.period_start,
+            h.c.source_id == run.source_id,
+        )
+    ).scalar_one_or_none()  # fmt: skip
+    return run.table_name not in APPEND_ONLY and head != run.run_id
 
 
 def _mark(books: Books, seq: int, error: str | None = None) -> None:

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
-from cops_dagster.ledger import allocate, deliver, ingest, late, lock, reconcile, sweep, tag
+from cops_dagster.lake.tables import LAKE_TABLES
+from cops_dagster.ledger import allocate, deliver, ingest, late, lock, reconcile, repair, sweep, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
@@ -24,11 +25,11 @@ def nothing_to_do(books: Books, period: Period) -> bool:
         if late.waiting(con, period):
             return False
         if lock.is_sealed(con, period):
-            return True  # what stands is the answer to any inputs
+            return not repair.lost(books, con, period)  # what stands is the answer to any inputs
         if not ingest.is_current(con, period):
             return False
         try:
-            for table in (ingest.TABLE, tag.TABLE, allocate.TABLE):
+            for table in LAKE_TABLES:
                 files = live.live_files(con, books.lake, table, period_start=period.start)
                 live.verify(files, digests=False)
             tagged = head(con, tag.TABLE, period)

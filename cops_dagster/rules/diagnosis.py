@@ -43,10 +43,10 @@ class Recovery:
 
 
 _DELIVERY = Recovery("cops status {P}", "wait for AWS, then: cops materialize {P}")
-_SQL = "cops sql sql/diagnostics/{}.sql --param start={{P}} --param end={{P}}"
+_SQL = "cops sql @{} --param start={{P}} --param end={{P}}"
 RECOVERY: Mapping[str, Recovery] = {
     "delivery_within_48h": Recovery(
-        "cops sql sql/diagnostics/latest_partition.sql", "cops period mark-delayed {P} --reason '…'"
+        "cops sql @latest_partition", "cops period mark-delayed {P} --reason '…'"
     ),
     "each_payer_has_one_source": Recovery(
         "cops source list", "choose one: cops source retire NAME --reason '…'; cops materialize {P}"
@@ -61,11 +61,11 @@ RECOVERY: Mapping[str, Recovery] = {
     "no_foreign_exports": Recovery("cops source list", "nothing: it is left alone; or move it elsewhere"),
     "no_delivery_waits_for_approval": Recovery("cops status {P}", "cops approve ID --reason '…'"),
     "rows_not_falling": Recovery(
-        "cops sql sql/diagnostics/expected_vs_ingested.sql --param period_start={P}",
+        "cops sql @expected_vs_ingested --param period_start={P}",
         "ask AWS whether the report is whole, then: cops materialize {P}",
     ),
     "no_unexpected_columns": Recovery(
-        "cops sql sql/diagnostics/schema_diff.sql", "nothing: new columns are kept, nullable, and listed"
+        "cops sql @schema_diff", "nothing: new columns are kept, nullable, and listed"
     ),
     "no_lines_quarantined": Recovery(
         "cops sql -q 'SELECT * FROM cur_quarantine'", "AWS must deliver these lines again"
@@ -145,7 +145,7 @@ RECOVERY: Mapping[str, Recovery] = {
         "keys, then rules: cops rules check --period {P}; cops materialize {P}",
     ),
     "variance_within_tolerance": Recovery(
-        "cops sql sql/diagnostics/tenant_drill.sql --param start={P} --param end={P}",
+        "cops sql @tenant_drill --param start={P} --param end={P}",
         "timing: wait; allocation: cops materialize {P}; invoice: credit note and reissue",
     ),
     "exceptions_explained": Recovery(
@@ -199,6 +199,8 @@ def of_verdict(step: Step, verdict: Verdict, period: str) -> Finding:
 def of_closed_month(finding: Finding, period: str) -> Finding:
     """A closed month is never changed: what would mend an open one is an adjustment or a note."""
     if finding.light not in ("red", "amber") or finding.step not in ("tags", "allocation", "freshness"):
+        return finding
+    if finding.what.startswith("E-DIGEST"):  # what is lost is no matter of amounts
         return finding
     return replace(finding, next_step=f"the month is closed: cops adjust note {period} … or cops adjust move")
 

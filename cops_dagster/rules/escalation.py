@@ -45,14 +45,14 @@ _OF_CHECK: Mapping[str, tuple[Severity | None, Severity | None]] = {
 """Severity of an ERROR and of a WARN; every other check is P3 and P4."""
 
 _PAGE: Mapping[str, str] = {
-    "cur_billing_master": "docs/cur-ingestion.md",
-    "fact_cost_raw": "docs/cur-ingestion.md",
-    "cur_quarantine": "docs/cur-ingestion.md",
-    "fact_cost_tagged": "docs/tag-strategy.md",
-    "allocation_key_snapshot": "docs/allocation-rules.md",
-    "fact_cost_allocated": "docs/allocation-rules.md",
-    "recon_summary": "docs/reconciliation.md",
-    "budget_master": "docs/budgets-alerts.md",
+    "cur_billing_master": "cops docs cur-ingestion",
+    "fact_cost_raw": "cops docs cur-ingestion",
+    "cur_quarantine": "cops docs cur-ingestion",
+    "fact_cost_tagged": "cops docs tag-strategy",
+    "allocation_key_snapshot": "cops docs allocation-rules",
+    "fact_cost_allocated": "cops docs allocation-rules",
+    "recon_summary": "cops docs reconciliation",
+    "budget_master": "cops docs budgets-alerts",
 }
 
 
@@ -93,7 +93,7 @@ def of_reconciliation(
     return Observation(
         RECONCILIATION, "", period, "P1", status == "failed", at, at,
         f"Reconciliation of {period} failed", figures,
-        f"new invoices are frozen; docs/reconciliation.md, then cops exceptions list {period}",
+        f"new invoices are frozen; cops docs reconciliation, then cops exceptions list {period}",
         status, because=f"a reconciliation passed: {status}", dagster_run_id=run_id,
     )  # fmt: skip
 
@@ -112,7 +112,7 @@ def of_check(
     seen = Observation(
         check, asset, period, rank or warning or "P4", None if "verdict" in figures else not passed, data_at,
         at, f"{period}: does not hold: {check.replace('_', ' ')}", shown,
-        f"{_PAGE.get(asset, 'docs/troubleshooting.md')}; cops status {period}",
+        f"{_PAGE.get(asset, 'cops docs troubleshooting')}; cops status {period}",
         percent or _headline(check, figures), steps_passed(Decimal(percent)) if percent else 0,
         because="the check holds again", dagster_run_id=run_id,
     )  # fmt: skip
@@ -169,7 +169,7 @@ def of_budget(
     return Observation(
         BUDGET, budget_id, period, "P2" if level == "critical" else "P3", level != "ok", at, at,
         f"{period}: budget {budget_id} is {level}", measured,
-        "docs/budgets-alerts.md; cops budgets list", measured, step, because=f"the budget is {level}",
+        "cops docs budgets-alerts; cops budgets list", measured, step, because=f"the budget is {level}",
     )  # fmt: skip
 
 
@@ -193,6 +193,6 @@ def of_silence(newest_evaluation: datetime | None, now: datetime) -> Observation
     return Observation(
         SILENT, "", None, "P2", silent > DEAD_AFTER, now, now, "Nothing is being watched",
         f"the controls were last evaluated at {newest_evaluation:%Y-%m-%d %H:%M} UTC",
-        "start dagster-daemon, or run cops controls --evaluate; docs/budgets-alerts.md",
+        "start dagster-daemon, or run cops controls --evaluate; cops docs budgets-alerts",
         f"{newest_evaluation:%Y-%m-%d %H:%M}", because="the controls are evaluated again",
     )  # fmt: skip

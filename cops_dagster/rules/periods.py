@@ -200,7 +200,7 @@ def finality(facts: Facts) -> list[Requirement]:
         Requirement(
             "no_line_is_quarantined", facts.quarantined_lines == 0,
             f"{facts.quarantined_lines} line(s)", "data engineering",
-            "see docs/cur-ingestion.md: AWS must deliver these lines again",
+            "see `cops docs cur-ingestion`: AWS must deliver these lines again",
         ),
         Requirement(
             "everything_delivered_is_allocated", facts.gap_usd == 0,
@@ -209,7 +209,7 @@ def finality(facts: Facts) -> list[Requirement]:
         ),
         Requirement(
             "period_is_reconciled", facts.reconciled not in (None, "failed", "incomplete"),
-            facts.reconciled or "never", "finance", "see docs/reconciliation.md",
+            facts.reconciled or "never", "finance", "see `cops docs reconciliation`",
         ),
         Requirement(
             "nobody_holds_it_provisional", facts.marked_by is None,
@@ -308,7 +308,7 @@ def readiness(facts: Facts, closing: ClosingFacts) -> list[Requirement]:
 
 _CHECKS = (
     ("allocated_equals_pool", "data engineering", "stop: this must never happen; keep everything as it is"),
-    ("unallocated_within_2_pct", "billing operations", "see docs/allocation-rules.md: keys, then rules"),
+    ("unallocated_within_2_pct", "billing operations", "see `cops docs allocation-rules`: keys, then rules"),
     ("aws_invoice_matches_cur", "finance", "load the month's aws_invoices.csv, or ask AWS why they differ"),
     ("exceptions_explained", "finance", "decide the open exceptions, with evidence"),
 )

@@ -42,7 +42,7 @@ class Volume:
         """Fetches a file that this machine does not have; what cannot be fetched whole is not there.
 
         Raises:
-            CopsError: `E-LAKE-STORE` when S3 does not answer; `E-DIGEST` when it holds other bytes.
+            CopsError: `E-LAKE-STORE` when S3 does not answer; `E-DIGEST` when it holds other bytes or none.
         """
         file = self.root / path
         if self.place is None or file.exists():
@@ -84,8 +84,14 @@ def unusable(place: str, found: str) -> CopsError:
     )  # fmt: skip
 
 
+def _month(name: str) -> str:
+    """The month in a lake file's path: table, month, attempt, file."""
+    return name.split("/")[-3] if name.count("/") > 2 else "PERIOD"
+
+
 def _missing(name: str, found: str) -> CopsError:
     return CopsError(
-        "E-LAKE-STORE", f"lake file {name}", expected="the object that was published", found=found,
-        next_step="restore the object from its older version, or materialise the period again",
+        "E-DIGEST", f"lake file {name}", expected="the object that was published", found=found,
+        next_step=f"restore the object from its older version; `cops materialize {_month(name)}` makes it"
+        " again where the month is open, see `cops docs operations`",
     )  # fmt: skip

@@ -66,7 +66,7 @@ def test_a_query_that_misleads_names_the_corrected_file(words: str, file: str, d
     (block,) = [block for block in PLAYBOOK if words in block.text]
     hint = answer(demo, block.text, block.params).hint
     assert hint is not None
-    assert f"sql/diagnostics/{file}.sql" in hint
+    assert f"cops sql @{file}" in hint
     assert (ROOT / "sql" / "diagnostics" / f"{file}.sql").is_file()
 
 

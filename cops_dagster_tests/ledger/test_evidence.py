@@ -519,7 +519,7 @@ def test_the_removed_anchor_of_a_closed_month_makes_the_verification_incomplete(
     (finding,) = evidence.verify(sealed).findings
     assert finding == Finding(
         6, "anchor of 2025-09", "one at entry 6 or later",
-        "none; if its close was cut short, `cops close 2025-09` writes it", "incomplete",
+        "none yet: its close was cut short, `cops close 2025-09` writes it", "incomplete",
     )  # fmt: skip
     evidence.anchor(sealed)
     assert evidence.verify(sealed).status == "ok"
@@ -529,6 +529,16 @@ def test_the_removed_anchor_of_a_closed_month_makes_the_verification_incomplete(
     assert evidence.verify(sealed).status == "incomplete"
     evidence.anchor(sealed)  # a later one covers it
     assert evidence.verify(sealed).status == "ok"
+
+
+def test_the_removed_anchor_of_a_seal_that_has_its_name_was_taken_away(sealed: Books) -> None:
+    """The name is given after the anchor: this is no close that was cut short, and nothing is appended."""
+    evidence.objects(sealed).name("seal-2025-09", rows(sealed)[5]["object_key"])
+    (finding,) = evidence.verify(sealed).findings
+    assert "cops close" not in finding.found
+    with pytest.raises(CopsError) as refusal:
+        add(sealed, piece(7))
+    assert refusal.value.code == "E-EVIDENCE-MISSING"
 
 
 def test_a_seal_cut_off_the_chain_is_found_without_any_anchor(sealed: Books) -> None:

@@ -14,7 +14,7 @@ from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import close, deliver, evidence, reconcile, sweep
+from cops_dagster.ledger import close, deliver, evidence, reconcile, repair, sweep
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import files
 from cops_dagster.stores.volume import open_volume
@@ -172,3 +172,31 @@ def test_glue_without_a_lake_in_s3_is_refused(tmp_path: Path) -> None:
         settings.load(home=tmp_path, catalog="glue")
     assert problem.value.code == "E-SETTING"
     assert settings.load(home=tmp_path, catalog="glue", lake="s3://cops/lake").lake
+
+
+def test_a_copy_that_this_machine_lost_or_damaged_is_fetched_again(books: Books) -> None:
+    with books.admin.read() as con:
+        assert repair.lost(books, con, SEPTEMBER) == []
+    paths = sorted(books.settings.lake_root.glob("fact_*/**/*.parquet"))
+    whole = {path: path.read_bytes() for path in paths}
+    for number, path in enumerate(paths):
+        path.unlink() if number % 2 else path.write_bytes(whole[path][:-1])
+    with books.admin.read() as con:
+        assert repair.lost(books, con, SEPTEMBER) == []
+    assert {path: path.read_bytes() for path in paths} == whole
+
+
+def test_entries_that_s3_lost_too_are_made_again_and_kept_there(books: Books, bucket: Bucket) -> None:
+    key = next(key for key in lake_files(bucket) if "allocated" in key)
+    path = books.settings.lake_root / key.removeprefix("lake/")
+    whole = path.read_bytes()
+    path.unlink()
+    del bucket.versions[key]
+    with pytest.raises(CopsError) as problem:
+        answer(books, TOTAL)
+    assert problem.value.code == "E-DIGEST"
+    assert "cops materialize 2025-09" in problem.value.next_step
+    assert len(repair.mend(books, SEPTEMBER)) == 1
+    assert path.read_bytes() == whole
+    assert key in bucket.versions
+    assert answer(books, TOTAL)

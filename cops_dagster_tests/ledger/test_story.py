@@ -151,7 +151,7 @@ def _bad_rule(story: Story, seen: Seen) -> None:
     story.tick(6)
     assert heard(seen, rule=MISMATCH) == ["FIRST"]
     (body,) = [body for _, body in seen.taken if any(one["rule"] == MISMATCH for one in body["alerts"])]
-    assert "docs/allocation-rules.md" in body["text"]
+    assert "cops docs allocation-rules" in body["text"]
     with story.books.admin.read() as con:
         (open_one,) = [
             one for one in exceptions.current(con, SEPTEMBER) if one.subject_id == "unclaimed cost"

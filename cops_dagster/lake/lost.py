@@ -1,0 +1,88 @@
+"""Published files that are missing or damaged, and the same bytes put back where they were.
+
+Belongs here: finding them, and the one way back to a recorded path. Does not belong here: making the bytes
+again (the acts that made them first, `ledger/repair.py`). `lake_file` is never changed: what is put back has
+the recorded digest, or it is not put back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.lake import live
+from cops_dagster.lake.live import LiveFile
+from cops_dagster.stores import files as stored
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.volume import Volume
+
+
+def lost_files(
+    con: sa.Connection, lake: Volume, table_name: str, period_start: date, *, digests: bool = False
+) -> list[tuple[LiveFile, str]]:
+    """The live files of a month that are not the published ones, each with what was found instead.
+
+    A lake in S3 holds the same bytes: what this machine lost is fetched again and is not lost.
+
+    Raises:
+        CopsError: `E-LAKE-STORE` when S3 does not answer.
+    """
+    found = []
+    for file in live.live_files(con, lake, table_name, period_start=period_start, bring=False):
+        wrong = _wrong(file, digests=digests)
+        if wrong and lake.place is not None:
+            file.path.unlink(missing_ok=True)
+            live.forget([file.path])
+            try:
+                lake.bring(file.path.relative_to(lake.root).as_posix(), file.sha256, file.mtime_ns)
+            except CopsError as problem:
+                if problem.code != "E-DIGEST":
+                    raise
+                wrong = problem.found
+            else:
+                wrong = _wrong(file, digests=True)
+        if wrong:
+            found.append((file, wrong))
+    return found
+
+
+def _wrong(file: LiveFile, *, digests: bool) -> str | None:
+    try:
+        live.verify([file], digests=digests)
+    except CopsError as problem:
+        return problem.found
+    return None
+
+
+def are_again(con: sa.Connection, run_id: str, made: Sequence[Path]) -> bool:
+    """Whether staged files have, byte for byte, what a run published."""
+    recorded = con.execute(sa.select(t.lake_file.c.sha256).where(t.lake_file.c.run_id == run_id)).scalars()
+    return sorted(recorded) == sorted(stored.sha256_all(made))
+
+
+def put_back(con: sa.Connection, lake: Volume, run_id: str, made: Sequence[Path]) -> bool:
+    """Moves staged files to where a run published the same bytes; `False`, and nothing moved, for others.
+
+    Raises:
+        CopsError: `E-LAKE-STORE` when S3 does not take a file that it lost too.
+    """
+    if not are_again(con, run_id, made):
+        return False
+    f = t.lake_file
+    places = {row.sha256: row for row in con.execute(sa.select(f).where(f.c.run_id == run_id))}
+    for path, sha256 in zip(made, stored.sha256_all(made), strict=True):
+        row = places[sha256]
+        target = lake.root / row.path
+        os.utime(path, ns=(row.mtime_ns, row.mtime_ns))  # size and time are what later looks go by
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+        stored.fsync_folder(target.parent)
+        live.forget([target])
+        live.remember(target, sha256)
+        lake.keep(row.path, sha256)
+    return True

@@ -1,0 +1,198 @@
+"""Entries whose file was lost, made again from what they were made of, if the bytes come out the same.
+
+Belongs here: what is lost of a month, the append-only tables made again run by run, and the refusal of a
+closed month. Does not belong here: lines and tagged cost, which their own acts make again with the next run
+(`ledger/publish.py` puts the same bytes back); finding and placing files (`lake/lost.py`).
+
+An entry is never dropped and never renumbered: a run of which other bytes come out stays lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.lake import live
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.live import LiveFile
+from cops_dagster.lake.lost import lost_files, put_back
+from cops_dagster.lake.namespace import Namespace
+from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
+from cops_dagster.ledger import adjustments, allocate, bundle, evidence, lock
+from cops_dagster.ledger.attempt import attempt
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import recorded
+from cops_dagster.period import Period
+from cops_dagster.stores import tables as t
+
+
+def lost(
+    books: Books, con: sa.Connection, period: Period, *, digests: bool = False
+) -> list[tuple[LiveFile, str]]:
+    """Files behind what readers see of a month that are not the published ones, with what was found."""
+    return [
+        one
+        for table in LAKE_TABLES
+        for one in lost_files(con, books.lake, table, period.start, digests=digests)
+    ]
+
+
+def require_mendable(books: Books, period: Period) -> None:
+    """Refuses to work on a closed month of which a file is lost, and without the evidence store.
+
+    Raises:
+        CopsError: `E-DIGEST` naming the file; a closed month is restored, never made again.
+            `E-EVIDENCE-MISSING`, `E-EVIDENCE-TAMPERED` for a store that is gone or another home's.
+    """
+    evidence.require_store(books)
+    with books.admin.read() as con:
+        if lock.is_sealed(con, period) and (found := lost(books, con, period)):
+            file, wrong = found[0]
+            raise live.refused(file, wrong, next_step=way_out(books, con, file))
+
+
+def way_out(books: Books, con: sa.Connection, file: LiveFile) -> str:
+    """What brings a lost file back, by the state of its month."""
+    period = Period.of(file.period_start)
+    if not lock.is_sealed(con, period):
+        return f"cops materialize {period}"
+    return (
+        f"the month is closed: restore {file.path} from backup; `cops evidence replay {period}` shows what"
+        " the month held"
+    )
+
+
+def mend(books: Books, period: Period) -> list[str]:
+    """Makes lost entries of an open month again, in the order they were posted; the runs that stand again.
+
+    Raises:
+        CopsError: `E-DIGEST` when other bytes come out, or the month is closed; `E-EVIDENCE-…` when what
+            the entries were made from cannot be read. Nothing is changed but files that are whole again.
+    """
+    require_mendable(books, period)
+    with books.admin.read() as con:
+        found = {
+            file.run_id: (file, wrong)
+            for table in APPEND_ONLY
+            for file, wrong in lost_files(con, books.lake, table, period.start, digests=True)
+        }
+        j = t.publish_journal
+        runs = con.execute(
+            sa.select(j).where(j.c.run_id.in_(list(found))).order_by(j.c.journal_seq)
+        ).all() if found else []  # fmt: skip
+        for run in runs:
+            _make_again(books, con, period, run, *found[run.run_id])
+    return [run.run_id for run in runs]
+
+
+def _make_again(
+    books: Books, con: sa.Connection, period: Period, run: Any, file: LiveFile, wrong: str
+) -> None:
+    with attempt(books) as trying, books.engine() as engine:
+        target = trying.target(run.table_name, period, run.run_id)
+        if run.table_name == adjustments.TABLE:
+            _adjustment(books, con, engine, target, run)
+        else:
+            _allocation(books, con, engine, target, run, file, wrong)
+        if not put_back(con, books.lake, run.run_id, [target]):
+            raise _other(file, wrong, "made again, it has other bytes")
+
+
+def _other(file: LiveFile, wrong: str, why: str) -> CopsError:
+    return live.refused(
+        file, f"{wrong}; {why}", next_step=f"restore {file.path} from backup; see `cops docs operations`"
+    )
+
+
+def _adjustment(books: Books, con: sa.Connection, engine: Engine, target: Path, run: Any) -> None:
+    a, b = t.adjustment, t.adjustment_booking
+    row = con.execute(
+        sa.select(a).join(b, b.c.adjustment_id == a.c.adjustment_id).where(b.c.run_id == run.run_id)
+    ).one()
+    adjustments.write(books, engine, target, row, run.run_id, Period.of(run.period_start))
+
+
+def _allocation(
+    books: Books, con: sa.Connection, engine: Engine, target: Path, run: Any, file: LiveFile, wrong: str
+) -> None:
+    """An allocation from the inputs that its evidence holds, over the lake as it was before it."""
+    period = Period.of(run.period_start)
+    proof = evidence.find(con, "run_inputs", "run", run.run_id)
+    if proof is None:
+        raise _other(file, wrong, "no evidence says what it was made from")
+    given = json.loads(evidence.read(books, proof.evidence_seq))
+    policy = recorded(given)
+    with _before(con, period, run, given["tables"]) as then:
+        names = Namespace(engine, then, books.settings, policy.tags, period_start=period.start, digests=True)
+        names.provide([allocate.TABLE])
+        took_back = given["run"]["params"]
+        if "reversed_run_id" in took_back:
+            engine.keep(
+                "posted_entries", "gather_reposted_entries",
+                {
+                    "period_start": period.start, "reposted_run_id": took_back["reposted_run_id"] or "",
+                    "reversed_run_id": took_back["reversed_run_id"],
+                },
+            )  # fmt: skip
+        else:
+            inputs = allocate.gather(then, policy, period)
+            if inputs.inputs_id != run.inputs_id:
+                raise _other(file, wrong, "another version of COPS made it")
+            names.provide(["fact_cost_tagged"])
+            allocate.post(engine, inputs, allocate.compute(engine, inputs, period), period)
+        allocate.write(engine, target, period, run.run_id, run.predecessor_run_id)
+
+
+@contextmanager
+def _before(
+    con: sa.Connection, period: Period, run: Any, tables: dict[str, list[dict[str, Any]]]
+) -> Iterator[sa.Connection]:
+    """The admin database as it was just before a run, as far as an allocation asks it."""
+    j, f, h = t.publish_journal, t.lake_file, t.period_head
+    earlier = con.execute(
+        sa.select(j)
+        .where(j.c.period_start == period.start, j.c.journal_seq < run.journal_seq)
+        .order_by(j.c.journal_seq)
+    ).mappings()
+    heads = {(row["table_name"], row["source_id"]): dict(row) for row in earlier}
+    # what was tagged from the same inputs is the same cost: the newer file may be there where this is not
+    newest = con.execute(
+        sa.select(j).join(h, h.c.run_id == j.c.run_id)
+        .where(h.c.table_name == "fact_cost_tagged", h.c.period_start == period.start)
+    ).mappings().one_or_none()  # fmt: skip
+    tagged = heads.get(("fact_cost_tagged", ""))
+    if newest and tagged and newest["inputs_id"] == tagged["inputs_id"]:
+        heads["fact_cost_tagged", ""] = dict(newest)
+    runs = con.execute(
+        sa.select(j).where(
+            j.c.period_start == period.start,
+            sa.or_(
+                sa.and_(j.c.table_name.in_(APPEND_ONLY), j.c.journal_seq < run.journal_seq),
+                j.c.run_id.in_([head["run_id"] for head in heads.values()]),
+            ),
+        )
+    ).mappings().all()  # fmt: skip
+    files = con.execute(sa.select(f).where(f.c.run_id.in_([one["run_id"] for one in runs]))).mappings().all()
+    d = t.cur_delivery
+    deliveries = con.execute(
+        sa.select(d).where(d.c.delivery_id.in_([one["delivery_id"] for one in files if one["delivery_id"]]))
+    ).mappings().all()  # fmt: skip
+    engine = sa.create_engine("sqlite://")
+    try:
+        t.metadata.create_all(engine)
+        with engine.begin() as then:
+            bundle.restore(then, tables)
+            for table, rows in ((d, deliveries), (j, runs), (f, files)):
+                if rows:
+                    then.execute(sa.insert(table), [dict(row) for row in rows])
+            for head in heads.values():
+                then.execute(sa.insert(h).values({column.name: head[column.name] for column in h.c}))
+            yield then
+    finally:
+        engine.dispose()
