@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -30,7 +30,7 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import allocation, verdicts
+from cops_dagster.rules import allocation, revision, verdicts
 from cops_dagster.rules.allocation import Key, Keys, Plan, Rule
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -68,6 +68,7 @@ class Inputs:
     rules_as_of: date
     plans: Mapping[str, str | None]
     has_registry: bool
+    revision: int
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Allocated:
     reversed_run_id: str | None = None
 
 
-def gather(con: sa.Connection, policy: Policy, period: Period) -> Inputs:
+def gather(con: sa.Connection, policy: Policy, period: Period, *, of: int = revision.CURRENT) -> Inputs:
     """Rules in force, key figures, active tenants and the tagged month, with their common id.
 
     Raises:
@@ -137,6 +138,7 @@ def gather(con: sa.Connection, policy: Policy, period: Period) -> Inputs:
         rules_as_of,
         plans,
         bool(registered),
+        of,
     )
 
 
@@ -194,6 +196,8 @@ def compute(engine: Engine, inputs: Inputs, period: Period, *, holds: bool | Non
     pools = [
         rule_sets.pool(row) for row in engine.fetch("fetch_pools", {"period_start": period.start}).dicts()
     ]
+    if inputs.revision == revision.FIRST:
+        pools, holds = [replace(pool, matched_class=None) for pool in pools], False
     direct = _direct(engine, inputs, period)
     active = frozenset(inputs.tenants) or frozenset(name for costs in direct.values() for name in costs)
     if holds is None:
@@ -303,7 +307,7 @@ def allocate(books: Books, period: Period) -> Allocated:
             before = head(con, TABLE, period)
             if before and lock.is_sealed(con, period):
                 return Allocated(before.run_id, wrote=False)
-            inputs = gather(con, books.policy, period)
+            inputs = gather(con, books.policy, period, of=books.revision)
             if before and answers(con, before, inputs.inputs_id):
                 return Allocated(before.run_id, wrote=False)
             predecessor = before.run_id if before else None

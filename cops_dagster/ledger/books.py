@@ -18,6 +18,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import home as homes
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
+from cops_dagster.rules import revision
 from cops_dagster.settings import Settings
 from cops_dagster.stores import faults, policies
 from cops_dagster.stores.admin import Admin, find_admin, open_admin
@@ -34,12 +35,14 @@ class Books:
     """What an act needs. `dagster_run_id` is evidence only; it never decides anything.
 
     `settings` are those of this process: places, limits, secrets, actor. What decides numbers and verdicts
-    is `policy`, which is in the books.
+    is `policy`, which is in the books. `revision` is that of the accounting rules; an earlier one only where
+    a closed month is made again.
     """
 
     admin: Admin
     settings: Settings
     dagster_run_id: str | None = None
+    revision: int = revision.CURRENT
     _read: list[Adopted] = field(default_factory=list, compare=False, repr=False)
 
     @property

@@ -59,6 +59,7 @@ def of_run(
                 "run": dict(run),
                 "settings": settings_of(books),
                 "policy_version": books.adopted.version if books.adopted else None,
+                "revision": books.revision,
                 "deliveries": deliveries_of(con, delivery_ids),
                 "tables": bundle.tables_of(con, period),
             },

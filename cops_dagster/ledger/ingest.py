@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from cops_dagster.lake.footers import truncated
 from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
-from cops_dagster.ledger import known, net_unused
+from cops_dagster.ledger import ingestion_log, known, lock, net_unused
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import new_read_file
@@ -34,9 +33,8 @@ from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules import commitments, verdicts
+from cops_dagster.rules import commitments, revision, verdicts
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.admin import now
 
 TABLE = "fact_cost_raw"
 QUARANTINE = "cur_quarantine"
@@ -86,7 +84,8 @@ def ingest(books: Books, period: Period) -> list[Ingested]:
             .where(t.cur_billing_head.c.period_start == period.start)
             .order_by(t.cur_billing_head.c.source_id)
         ).all()
-        gone = _gone(con, period, {row.source_id for row in heads})
+        shown = {row.source_id for row in heads}
+        gone = [] if lock.is_sealed(con, period) else _gone(con, period, shown)
     done: list[Ingested] = []
     broken: list[CopsError] = []
     for row in heads:
@@ -103,7 +102,9 @@ def ingest(books: Books, period: Period) -> list[Ingested]:
 
 
 def not_ingested(con: sa.Connection, period: Period) -> list[str]:
-    """The sources whose shown delivery is not the ingested one."""
+    """The sources whose shown delivery is not the ingested one; of a closed month what stands is."""
+    if lock.is_sealed(con, period):
+        return []
     h = t.cur_billing_head
     found = []
     for row in con.execute(sa.select(h).where(h.c.period_start == period.start).order_by(h.c.source_id)):
@@ -172,6 +173,8 @@ def _source(books: Books, period: Period, delivery: Any) -> Ingested:
     def once() -> Ingested:
         with books.admin.read() as con:
             before = head(con, TABLE, period, delivery.source_id)
+            if before is not None and lock.is_sealed(con, period):  # what stands answers any inputs
+                return Ingested(delivery.source_id, before.run_id, delivery.delivery_id, wrote=False)
             current = (
                 before is not None
                 and before.inputs_id == inputs_id
@@ -198,7 +201,7 @@ def _run(
     run_id: str,
     predecessor: str | None,
 ) -> None:
-    log_seq = _started(books, trying, run_id, delivery, period.start)
+    log_seq = ingestion_log.started(books, trying, run_id, delivery, period.start)
     try:
         files, targets = _files(books, delivery), _targets(trying, period, run_id)
         _check_bytes(books, files)
@@ -210,12 +213,14 @@ def _run(
         aside = _aside(books, period, delivery.source_id, raw, staging.quarantined)
         publish(
             books, raw, *aside,
-            also=lambda con: _finished(con, log_seq, "succeeded", staging=staging),
+            also=lambda con: ingestion_log.finished(
+                con, log_seq, "succeeded", accepted=staging.raw, aside=staging.quarantined
+            ),
         )  # fmt: skip
     except BaseException as problem:
         status = "skipped" if isinstance(problem, Superseded) else "failed"
         with books.admin.write() as con:
-            _finished(con, log_seq, status, problem=problem)
+            ingestion_log.finished(con, log_seq, status, problem=problem)
         raise
 
 
@@ -257,7 +262,7 @@ def _read_and_stage(
         try:
             return stage(
                 engine, files, period, targets, delivery.row_count, delivery.cost_usd,
-                faulty=bool(faulty), judge_accounts=bool(bad),
+                faulty=bool(faulty), judge_accounts=bool(bad), of=books.revision,
             )  # fmt: skip
         except CopsError as problem:
             if not needs_mending(problem) or files.is_converted:
@@ -267,7 +272,7 @@ def _read_and_stage(
         engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
         return stage(
             engine, mended, period, targets, delivery.row_count, delivery.cost_usd,
-            faulty=True, judge_accounts=bool(bad),
+            faulty=True, judge_accounts=bool(bad), of=books.revision,
         )  # fmt: skip
 
 
@@ -304,18 +309,20 @@ def stage(
     *,
     faulty: bool = False,
     judge_accounts: bool = False,
+    of: int = revision.CURRENT,
 ) -> Staging:
     """Stages a delivery's lines and holds them against the delivery's own figures.
 
     Args:
         targets: the files of booked lines and of lines set aside.
         faulty: some lines must be set aside.
+        of: revision of the rules (`rules/revision.py`).
     """
     view(engine, "delivered_lines", lines_query(files, judge_accounts=judge_accounts))
     target, aside = targets
     start: dict[str, Any] = {"period_start": period.start}
     columns = _written_columns(files.columns)
-    net_unused.provide(engine, files, start)
+    net_unused.provide(engine, files, start, of)
     lines = statements.parsed("stage_fact_cost_raw").subquery("lines")
     statement = exp.select(*map(_written, columns)).from_(lines)
     if faulty:
@@ -442,55 +449,3 @@ def _check_bytes(books: Books, files: DeliveredFiles) -> None:
     except CopsError:
         known.drop_conversion(books, files.delivery_id)  # where it was that, the next look makes it anew
         raise
-
-
-def _started(books: Books, trying: Attempt, run_id: str, delivery: Any, period_start: date) -> int:
-    with books.admin.write() as con:
-        f = t.cur_delivery_file
-        digests = con.execute(
-            sa.select(f.c.name, f.c.sha256)
-            .where(f.c.delivery_id == delivery.delivery_id)
-            .order_by(f.c.position)
-        ).all()
-        inserted = con.execute(
-            sa.insert(t.cur_ingestion_log)
-            .values(
-                run_id=run_id, attempt_id=trying.attempt_id, source_id=delivery.source_id,
-                delivery_id=delivery.delivery_id, period_start=period_start, status="running",
-                rows_in=delivery.row_count, cost_in_usd=delivery.cost_usd,
-                digest_list=json.dumps([[row.name, row.sha256] for row in digests]),
-                actor=books.actor, dagster_run_id=books.dagster_run_id, started_at=now(),
-            )
-            .returning(t.cur_ingestion_log.c.log_seq)
-        )  # fmt: skip
-        return int(inserted.scalar_one())
-
-
-def _finished(
-    con: sa.Connection,
-    log_seq: int,
-    status: str,
-    *,
-    staging: Staging | None = None,
-    problem: BaseException | None = None,
-) -> None:
-    values: dict[str, object] = {"status": status, "finished_at": now()}
-    if staging:
-        aside = staging.quarantined
-        values |= {
-            "rows_accepted": staging.raw.rows, "rows_quarantined": aside.rows if aside else 0,
-            "cost_accepted_usd": staging.raw.cost,
-            "cost_quarantined_usd": aside.cost if aside else Decimal(0),
-        }  # fmt: skip
-    if problem:
-        values |= {
-            "error_code": problem.code
-            if isinstance(problem, CopsError)
-            else "E-INTERNAL"
-            if isinstance(problem, Exception)
-            else "E-INTERRUPTED",
-            "error_detail": str(problem),
-        }
-    con.execute(
-        sa.update(t.cur_ingestion_log).where(t.cur_ingestion_log.c.log_seq == log_seq).values(**values)
-    )

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+from sqlglot import exp
+
+from cops_dagster.lake import statements
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.tables import USD
 from cops_dagster.money import amount
@@ -27,9 +30,18 @@ _COLUMNS = (
 )
 
 
-def provide(engine: Engine, period: Period) -> None:
-    """Keeps `negations` and `negation_shares` of the engine's `cost_lines`."""
+def provide(engine: Engine, period: Period, *, follow: bool = True) -> None:
+    """Keeps `negations` and `negation_shares` of the engine's `cost_lines`.
+
+    Args:
+        follow: they take back usage; else, as in revision 1 of the rules, both are empty.
+    """
     start = {"period_start": period.start}
+    if not follow:
+        none = statements.parsed("find_negations").subquery("n")
+        engine.keep("negations", exp.select("*").from_(none).where(exp.false()), start)
+        engine.table("negation_shares", _COLUMNS, [])
+        return
     engine.keep("negations", "find_negations", start)
     rows = engine.fetch("fetch_part_negations", start).dicts()
     engine.table("negation_shares", _COLUMNS, shares(rows))

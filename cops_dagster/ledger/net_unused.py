@@ -15,7 +15,7 @@ from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import commitments
+from cops_dagster.rules import commitments, revision
 
 NET_UNUSED = "net_unused_commitments"
 _DISCOUNTED = (
@@ -28,11 +28,15 @@ _NET_UNUSED_COLUMNS = tuple(
 )
 
 
-def provide(engine: Engine, files: DeliveredFiles, start: dict[str, Any]) -> None:
-    """The net unused commitment of discounted fees, by what they state: SQL may not divide money."""
+def provide(engine: Engine, files: DeliveredFiles, start: dict[str, Any], of: int) -> None:
+    """The net unused commitment of discounted fees, by what they state: SQL may not divide money.
+
+    Args:
+        of: revision of the rules; in the first it is the gross one.
+    """
     engine.table(NET_UNUSED, _NET_UNUSED_COLUMNS, [])
     sent = {name.lower() for name in files.columns}
-    if not sent & set(_DISCOUNTED):
+    if of == revision.FIRST or not sent & set(_DISCOUNTED):
         return
     lines = statements.parsed("stage_fact_cost_raw").subquery("lines")
     names = ("unused_commitment", "gross_commitment", "net_commitment")

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from cops_dagster.ledger import allocate, bundle, deliver, handover, ingest, sea
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
+from cops_dagster.rules import revision
 from cops_dagster.stores.objects import Objects
 
 
@@ -87,9 +88,10 @@ def remade(
         inputs: a `run_inputs` document.
     """
     given = inputs["settings"]
-    books = open_books(
+    opened = open_books(
         settings_module.load(home=home, cur="", admin_db=None, actor="replay", first_period=None, **given)
     )
+    books = replace(opened, revision=revision.of(inputs))  # what was closed is not judged by later rules
     try:
         with books.admin.write() as con:
             bundle.restore(con, inputs["tables"])

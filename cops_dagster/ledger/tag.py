@@ -27,7 +27,7 @@ from cops_dagster.ledger.publish import Publication, Staged, head, publish, sett
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import verdicts
+from cops_dagster.rules import revision, verdicts
 from cops_dagster.rules.verdicts import Coverage
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -68,7 +68,8 @@ def tag(books: Books, period: Period) -> Tagged:
                 and live.intact(con, books.lake, TABLE, period.start, before.run_id)
             ):
                 return Tagged(before.run_id, wrote=False)
-            mapped_tags.require(con, books.policy.tags, period)
+            if books.revision > revision.FIRST:
+                mapped_tags.require(con, books.policy.tags, period)
             predecessor = before.run_id if before else None
             run_id = digest(inputs_id, predecessor)
             _run(books, con, trying, period, inputs_id, run_id, predecessor)
@@ -149,7 +150,7 @@ def _run(
         tagging.provide_cost_lines(names, boundaries(con, period), inherit=tags.inherit)
         engine.keep("untagged_resources", "find_untagged_resources", start)
         engine.keep("resource_tenants", "find_resource_tenants", start)
-        negations.provide(engine, period)
+        negations.provide(engine, period, follow=books.revision > revision.FIRST)
         engine.keep("tag_groups", "group_lines_by_tags", start)
         tagging.provide_registry(names, period.start)
         tagging.provide_spelled_groups(engine, tags)
@@ -160,7 +161,7 @@ def _run(
             target,
             {
                 "any_tenant": registered == 0,
-                "any_plan": not _plans_in_force(con, period)[0],
+                "any_plan": books.revision == revision.FIRST or not _plans_in_force(con, period)[0],
                 "plan_required": bool(tags.plan_id),
             },
         )

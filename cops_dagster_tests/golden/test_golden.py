@@ -6,8 +6,12 @@ is final or open says the same until somebody runs it again.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from cops_dagster.cli.main import app
 from cops_dagster.ledger.books import open_books
 from cops_dagster.period import Period
 from cops_dagster.stores.admin import HEAD, VERSION_TABLE
+from cops_dagster.stores.tables import evidence_index
 from cops_dagster_tests.cli.test_closing import cops, cops_json
 from cops_dagster_tests.deliveries import run
 from cops_dagster_tests.golden import stored
@@ -113,13 +118,32 @@ def test_every_question_has_the_answer_it_had_to_the_digit(golden: Golden) -> No
     assert answers(list(golden.said["answers"])) == golden.said["answers"]
 
 
-def test_every_statement_is_the_same_byte_for_byte(golden: Golden) -> None:
-    expected = golden.statements(*golden.said["states"].values())
-    assert {period: cops("statement", period, "--format", "csv") for period in expected} == expected
+def test_every_statement_is_the_same_to_the_digit(golden: Golden) -> None:
+    """How many zeros stand behind an amount is its currency's affair since schema 0006: 77.49 EUR."""
+    assert stated(golden, *golden.said["states"].values())
+
+
+def stated(golden: Golden, *states: str) -> bool:
+    """Whether the statements of these months are those of then."""
+    return all(
+        cells(cops("statement", period, "--format", "csv")) == cells(then)
+        for period, then in golden.statements(*states).items()
+    )
+
+
+def cells(statement: str) -> list[list[str | Decimal]]:
+    """A statement's cells, amounts by their value."""
+    return [[amount(cell) for cell in row] for row in csv.reader(io.StringIO(statement))]
+
+
+def amount(cell: str) -> str | Decimal:
+    return Decimal(cell) if re.fullmatch(r"-?\d+\.\d+", cell) else cell
 
 
 def test_the_evidence_of_an_old_home_proves_what_it_proved(golden: Golden) -> None:
-    assert cops_json("evidence", "verify") == golden.said["evidence"]
+    found = cops_json("evidence", "verify")
+    assert {name: found[name] for name in golden.said["evidence"]} == golden.said["evidence"]
+    assert (found["findings"], found["warnings"]) == ([], [])
 
 
 def test_every_closed_month_is_made_again_from_its_evidence_as_it_was_sealed(golden: Golden) -> None:
@@ -128,14 +152,22 @@ def test_every_closed_month_is_made_again_from_its_evidence_as_it_was_sealed(gol
         assert cops_json("evidence", "replay", period) == sealed
 
 
+def only_a_policy_was_added(golden: Golden, names: list[str]) -> bool:
+    """Every answer is that of then, but for the proof of the policy that a home's first run adopts."""
+    now, then = answers(names), {name: golden.said["answers"][name] for name in names}
+    known = len(then["chain"])
+    with open_books(settings.current()).admin.read() as con:
+        e = evidence_index
+        added = con.execute(sa.select(e.c.kind).where(e.c.evidence_seq >= known)).scalars().all()
+    return set(added) <= {"policy"} and now | {"chain": now["chain"][:known]} == then
+
+
 def test_a_closed_month_materialised_again_leaves_ledger_files_and_evidence_as_they_are(
     golden: Golden,
 ) -> None:
     for period in golden.months("closed"):
         materialise(period)
-    assert answers(["heads", "journal", "chain"]) == {
-        name: golden.said["answers"][name] for name in ("heads", "journal", "chain")
-    }
+    assert only_a_policy_was_added(golden, ["heads", "journal", "chain"])
     recorded = {name: digest for name, (_, _, digest) in stored.digests(golden.source).items()}
     for below in ("lake", "evidence", "deliveries", "converted"):
         here = stored.digests_of(golden.home.folder, below)
@@ -162,9 +194,7 @@ def test_open_months_of_an_old_home_are_taken_on_and_closed_ones_stay(own: Golde
         materialise(period)
         assert period in states()
     assert cops_json("evidence", "verify")["status"] == "ok"
-    assert {period: cops("statement", period, "--format", "csv") for period in closed} == own.statements(
-        "closed"
-    )
+    assert stated(own, "closed")
     said = own.said["answers"]
     assert of_months(answers(list(said)), closed) == of_months(said, closed)
     assert {period: state for period, state in states().items() if period in closed} == dict.fromkeys(
@@ -181,5 +211,5 @@ def test_a_home_whose_files_lost_their_times_says_the_same(
     books = open_books(settings.current())
     for period in golden.months("closed"):
         run(books, Period.parse(period))
-    assert answers(list(golden.said["answers"])) == golden.said["answers"]
-    assert cops_json("evidence", "verify") == golden.said["evidence"]
+    assert only_a_policy_was_added(golden, list(golden.said["answers"]))
+    assert cops_json("evidence", "verify")["findings"] == []
