@@ -22,7 +22,7 @@ def materialize(
     """Take one month from delivery to reconciled. With nothing new, nothing is written."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import deliver, repair, sources, sweep, work
+    from cops_dagster.ledger import deliver, places, repair, sources, sweep, work
     from cops_dagster.ledger.books import open_books
     from cops_dagster.ledger.policy import require_policy
     from cops_dagster.period import Period
@@ -47,7 +47,7 @@ def materialize(
                 f" or cops source retire {name} --reason '…'"
             )
         return
-    if not any(month.period == wanted for month in deliver.months(books)):
+    if not any(month.period == wanted for month in places.months(books.settings)):
         deliver.look(books, wanted)  # refuses with what is there instead
     failed = run(books, wanted, select)
     if json:

@@ -134,10 +134,10 @@ def _first(books: Books) -> str:
     from datetime import UTC, datetime
 
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import deliver
+    from cops_dagster.ledger import places
 
     try:
-        months = deliver.months(books)
+        months = places.months(books.settings)
     except CopsError:
         months = []
     return str(months[0].period) if months else f"{datetime.now(UTC):%Y-%m}"

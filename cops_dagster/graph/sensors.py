@@ -26,6 +26,7 @@ from cops_dagster.ledger.books import Books, existing_books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -54,11 +55,13 @@ def sensors(
     def cur_manifests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         known = known_of(context.cursor)
         try:
-            books = existing_books(settings.current())
-            if books is None:
-                return no_home()
-            require_policy(books)
-            lying = fingerprints(books, known)
+            current = settings.current()
+            books = existing_books(current)
+            if books is not None:
+                require_policy(books)
+            elif any(root.startswith("s3://") for root in current.report_roots):
+                return no_home()  # what lies in S3 is seen by what was fetched into the home
+            lying = fingerprints(current, known)
         except CopsError as problem:
             return _refused(problem)
         return _requests(books, periods, lying, known)
@@ -151,7 +154,7 @@ def _started_at(cursor: str | None, at: datetime) -> datetime | None:
         return None
 
 
-def fingerprints(books: Books, known: Mapping[str, str] | None = None) -> dict[Period, str]:
+def fingerprints(chosen: Settings, known: Mapping[str, str] | None = None) -> dict[Period, str]:
     """What lies in the report roots: per month and root a digest over the manifests of its sources.
 
     Of a month in S3 only manifests are here before its first run, so they alone count: AWS writes them last.
@@ -165,8 +168,8 @@ def fingerprints(books: Books, known: Mapping[str, str] | None = None) -> dict[P
         CopsError: why no root could be reached.
     """
     found: dict[Period, dict[str, list[str]]] = {}
-    fetched = books.settings.fetched_place("s3://")
-    lying = places.lying(books)
+    fetched = chosen.fetched_place("s3://")
+    lying = places.lying(chosen)
     for place in lying.places:
         folder, month = place.root.folder, place.month
         try:
@@ -213,8 +216,12 @@ def known_of(cursor: str | None) -> dict[str, str]:
 
 
 def _requests(
-    books: Books, periods: dg.MonthlyPartitionsDefinition, lying: Mapping[Period, str], known: dict[str, str]
+    books: Books | None,
+    periods: dg.MonthlyPartitionsDefinition,
+    lying: Mapping[Period, str],
+    known: dict[str, str],
 ) -> dg.SensorResult | dg.SkipReason:
+    """A run for each changed month. Without a home every month is new: its first run makes the home."""
     changed = [period for period in sorted(lying) if known.get(str(period)) != lying[period]]
     offered = set(periods.get_partition_keys())
     requests: list[dg.RunRequest] = []
@@ -227,7 +234,7 @@ def _requests(
         if waits:
             told.append(f"{period}: {waits}")
             continue  # not remembered: it is asked for once it can be
-        why = _no_work(books, period)
+        why = _no_work(books, period) if books else None
         if why is None:
             requests.append(
                 dg.RunRequest(
@@ -245,13 +252,15 @@ def _requests(
     return dg.SensorResult(run_requests=requests, cursor=cursor)
 
 
-def _waits(books: Books, period: Period, offered: set[str]) -> str | None:
+def _waits(books: Books | None, period: Period, offered: set[str]) -> str | None:
     """Why a changed month can get no run for now, or `None`. Nothing is decided about it."""
     if str(period) not in offered:
         first = min(offered, default=str(period))
         if str(period) < first:
             return f"before {first}, the first month that Dagster offers: reload the code location{_also()}"
         return "later than this month by this machine's clock"
+    if books is None:
+        return None
     with books.admin.read() as con:
         here = lock.state_of(con, period)
     return None if here in (*UNATTENDED, "final", "closed") else f"it is {here}"
@@ -279,7 +288,7 @@ def propose_late(books: Books) -> str:
     with books.admin.read() as con:
         closed = con.execute(sa.select(p.c.period_start).where(p.c.state == "closed")).scalars().all()
     told = []
-    lying = {month.period for month in deliver.months(books)}
+    lying = {month.period for month in places.months(books.settings)}
     for start in sorted(closed):
         period = Period.of(start)
         if period not in lying:
@@ -301,7 +310,7 @@ def _months(books: Books) -> list[Period]:
     with books.admin.read() as con:
         months = {Period.of(start) for start in con.execute(sa.select(h.c.period_start)).scalars()}
     with suppress(CopsError):  # cur_manifests says so at every tick; the months on record go on
-        months |= {month.period for month in deliver.months(books)}
+        months |= {month.period for month in places.months(books.settings)}
     return sorted(months)
 
 

@@ -20,7 +20,6 @@ from cops_dagster.ledger import claims, foreign, known, lock, misplaced, places,
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import UNPRICED, Sight, first_sight
 from cops_dagster.ledger.places import Lying, Place
-from cops_dagster.ledger.places import months as months
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.rules import holding
@@ -89,7 +88,7 @@ def unchanged(books: Books, con: sa.Connection, period: Period) -> bool:
         return False
     if away & set(recorded) and not lock.is_sealed(con, period):
         return False
-    found = places.lying(books, period)
+    found = places.lying(books.settings, period)
     here = [
         place
         for place in found.places
@@ -129,7 +128,7 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
     """
     if log:
         require_policy(books, is_run=True)
-    lying = places.lying(books, period)
+    lying = places.lying(books.settings, period)
     known.hide_retired(books, period)
     found = _candidates(books, period, lying)
     _give_way(books, period, found)
@@ -157,7 +156,7 @@ def take_as_given(books: Books, period: Period) -> None:
     Raises:
         CopsError: what a delivery is refused for.
     """
-    for one in _candidates(books, period, places.lying(books, period)):
+    for one in _candidates(books, period, places.lying(books.settings, period)):
         if one.refusals or one.foreign:
             raise [*one.refusals, one.foreign][0]  # type: ignore[misc]
         _show(books, one)
@@ -344,7 +343,7 @@ def _bounds(books: Books) -> holding.Bounds:
 def _check_source(books: Books, delivered: layout.Delivered) -> None:
     """A known report under a new path is a moved report, not a second one: its cost would count twice."""
     moved_from = known.source_of_report(books, delivered)
-    if moved_from is None or moved_from in {month.source_id for month in months(books)}:
+    if moved_from is None or moved_from in {month.source_id for month in places.months(books.settings)}:
         return
     with books.admin.read() as con:
         if moved_from in claims.retired_in(con, delivered.period):

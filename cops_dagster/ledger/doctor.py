@@ -25,6 +25,7 @@ from cops_dagster.ledger import (
     lock,
     mapped_tags,
     months,
+    places,
     policy,
     recon_log,
     reconcile,
@@ -200,7 +201,7 @@ def _scope(books: Books, period: Period) -> list[Finding]:
 
 
 def _freshness(books: Books, period: Period) -> list[Finding]:
-    if not any(month.period == period for month in deliver.months(books)):
+    if not any(month.period == period for month in places.months(books.settings)):
         deliver.look(books, period, log=False)  # refuses with what is there instead
     found = _judged("freshness", judge_delivery.delivery(books, period), period)
     with books.admin.read() as con:

@@ -53,7 +53,7 @@ def unknown(books: Books, period: Period, empty: Iterable[Place]) -> CopsError:
     for place in empty:
         found = f"the empty folder {'/'.join(place.month.parts)}; report roots: {named}"
         next_step = "sync the month's files and their manifest into it, then run again"
-    for root in places.roots(books)[0]:
+    for root in places.roots(books.settings)[0]:
         if said := misplaced(root):
             found, next_step = said
             break

@@ -13,9 +13,8 @@ from pathlib import Path
 from cops_dagster.cur import layout
 from cops_dagster.cur.layout import ReportMonth
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.settings import s3_meant
+from cops_dagster.settings import Settings, s3_meant
 from cops_dagster.stores import files as stored
 
 
@@ -71,7 +70,7 @@ def unreadable(subject: str, problem: OSError) -> CopsError:
     )  # fmt: skip
 
 
-def roots(books: Books, period: Period | None = None) -> tuple[list[Root], dict[str, CopsError]]:
+def roots(settings: Settings, period: Period | None = None) -> tuple[list[Root], dict[str, CopsError]]:
     """The report roots of `COPS_CUR` and the home's own deliveries, each once; and those out of reach.
 
     Of a root in S3 the manifests, and the files of `period`, are brought into the home first. A folder that
@@ -80,31 +79,31 @@ def roots(books: Books, period: Period | None = None) -> tuple[list[Root], dict[
     found: list[Root] = []
     unreachable: dict[str, CopsError] = {}
     seen: set[Path] = set()
-    for name, place in books.settings.named_roots:
+    for name, place in settings.named_roots:
         try:
-            root = opened(books, name, place, period)
+            root = opened(settings, name, place, period)
         except CopsError as problem:
             unreachable[place] = problem
             continue
         if (real := root.folder.root.resolve()) not in seen:
             seen.add(real)
             found.append(root)
-    own = books.settings.deliveries_root
+    own = settings.deliveries_root
     if own.is_dir() and own.resolve() not in seen:
         found.append(Root(str(own), stored.Folder(own)))
     return found, unreachable
 
 
-def opened(books: Books, name: str, place: str, period: Period | None = None) -> Root:
+def opened(settings: Settings, name: str, place: str, period: Period | None = None) -> Root:
     """One report root; of one in S3 manifests, and the files of `period`, are brought into the home.
 
     Raises:
         CopsError: `E-SOURCE-UNKNOWN` for another writing of a place in S3; what S3 answers.
     """
-    return Root(place, stored.Folder(_fetched(books, place, period)), name)
+    return Root(place, stored.Folder(_fetched(settings, place, period)), name)
 
 
-def _fetched(books: Books, place: str, period: Period | None) -> Path:
+def _fetched(settings: Settings, place: str, period: Period | None) -> Path:
     right = s3_meant(place)
     if right:
         raise CopsError(
@@ -115,18 +114,18 @@ def _fetched(books: Books, place: str, period: Period | None) -> Path:
         return Path(place)
     from cops_dagster.stores import s3_reports
 
-    fetched = books.settings.fetched_place(place)
+    fetched = settings.fetched_place(place)
     s3_reports.fetch(place, fetched, period)
     return fetched
 
 
-def lying(books: Books, period: Period | None = None) -> Lying:
+def lying(settings: Settings, period: Period | None = None) -> Lying:
     """Every place of every reachable root; of `period` alone when one is given.
 
     Raises:
         CopsError: why a root cannot be reached, when none can and nothing was handed over.
     """
-    reached, unreachable = roots(books, period)
+    reached, unreachable = roots(settings, period)
     places: list[Place] = []
     for root in reached:
         try:
@@ -144,13 +143,13 @@ def lying(books: Books, period: Period | None = None) -> Lying:
     return Lying(tuple(places), unreachable, twice)
 
 
-def months(books: Books) -> list[ReportMonth]:
+def months(settings: Settings) -> list[ReportMonth]:
     """Every source and period that lies in a report root that can be reached, oldest first per root.
 
     Raises:
         CopsError: as `lying`.
     """
-    return [place.month for place in lying(books).places]
+    return [place.month for place in lying(settings).places]
 
 
 def clash(source_id: str, period: Period, found: tuple[Place, ...], booked: Path | None) -> CopsError:

@@ -165,7 +165,7 @@ def delivered_tags(books: Books) -> list[str]:
     Of a report in S3 nothing is known before its first run: its files are not fetched for a question.
     """
     folders = [one for one in books.settings.named_roots if not one[1].startswith("s3://")]
-    newest = [_newest(places.opened(books, name, place)) for name, place in folders]
+    newest = [_newest(places.opened(books.settings, name, place)) for name, place in folders]
     found = max((one for one in newest if one), key=lambda one: one.period, default=None)
     prefix = "resource_tags_"
     names = _columns(books, found) if found else []
@@ -199,7 +199,7 @@ def _database(books: Books) -> str:
 
 
 def _root(books: Books, name: str, place: str) -> str:
-    root = places.opened(books, name, place)
+    root = places.opened(books.settings, name, place)
     months = root.months()
     if not months:
         said = misplaced.misplaced(root)

@@ -273,7 +273,7 @@ def _told(span: Span) -> str:
 
 def _lying(books: Books) -> dict[str, str]:
     try:
-        return {place.month.source_id: place.root.place for place in places.lying(books).places}
+        return {place.month.source_id: place.root.place for place in places.lying(books.settings).places}
     except CopsError:
         return {}  # no root can be reached: what the books know can still be told
 
@@ -317,7 +317,7 @@ def placeless(
             sa.select(h).where(h.c.period_start == period.start).order_by(h.c.source_id)
         ).all()
     if lying is None:
-        there = places.lying(books, period)
+        there = places.lying(books.settings, period)
         lying = {place.month.source_id for place in there.places}, set(there.unreachable)
     here, unreachable = lying
     found = []

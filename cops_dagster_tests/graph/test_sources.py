@@ -43,8 +43,12 @@ def test_a_root_out_of_reach_is_as_it_was_seen_last_and_the_others_are_watched(m
     books = home(month)
     both = books.settings.model_copy(update={"cur": f"{month / 'cur'},us={month / 'us'}"})
     books = type(books)(books.admin, both)
-    known = {str(period): mark for period, mark in sensors.fingerprints(books).items()}
+    known = {str(period): mark for period, mark in sensors.fingerprints(books.settings).items()}
     shutil.move(month / "us", month / "away")
-    assert {str(period): mark for period, mark in sensors.fingerprints(books, known).items()} == known
+    assert {
+        str(period): mark for period, mark in sensors.fingerprints(books.settings, known).items()
+    } == known
     write(month / "cur", [lines(MONTH)], assembly="a2")
-    assert {str(period): mark for period, mark in sensors.fingerprints(books, known).items()} != known
+    assert {
+        str(period): mark for period, mark in sensors.fingerprints(books.settings, known).items()
+    } != known

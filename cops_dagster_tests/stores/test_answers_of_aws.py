@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import deliver
+from cops_dagster.ledger import places
 from cops_dagster.ledger.books import Books
 from cops_dagster.settings import s3_meant
 from cops_dagster.stores import network, s3_reports
@@ -127,7 +127,7 @@ def test_another_writing_of_a_place_in_s3_is_told_the_right_one(
     books = home(tmp_path, inputs=None)
     rooted = Books(books.admin, books.settings.model_copy(update={"cur": written}))
     with pytest.raises(CopsError) as refusal:
-        deliver.months(rooted)
+        places.months(rooted.settings)
     assert (refusal.value.code, f"write {right}" in refusal.value.next_step) == ("E-SOURCE-UNKNOWN", True)
     with pytest.raises(CopsError) as refusal:
         open_objects(written)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import deliver, state, work
+from cops_dagster.ledger import places, state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import s3_reports
@@ -55,7 +55,7 @@ def test_a_month_is_taken_from_s3_and_a_second_time_nothing_is_fetched(
     month(bucket, tmp_path / "made")
     month(bucket, tmp_path / "made8", period=Period(2025, 8))
     books = opened(tmp_path)
-    assert [one.period for one in deliver.months(books)] == [Period(2025, 8), SEPTEMBER]
+    assert [one.period for one in places.months(books.settings)] == [Period(2025, 8), SEPTEMBER]
     run(books)
     (here,) = state.statuses(books, SEPTEMBER)
     assert (here.aws_usd, here.gap_usd) == (Decimal("40.880000001"), 0)
