@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     @field_validator("cur")
     @classmethod
     def _roots(cls, text: str) -> str:
-        return _each_place(text)
+        return placed_roots(text)
 
     @field_validator("evidence")
     @classmethod
@@ -258,6 +258,11 @@ class Settings(BaseSettings):
     def ignored_secrets(self) -> tuple[str, ...]:
         """Variables that hold a secret of a receiver which no setting describes."""
         return self._ignored
+
+    @property
+    def config_file(self) -> Path:
+        """The settings file of this process, whether or not it is there."""
+        return Path(os.environ.get("COPS_CONFIG") or "cops.toml")
 
     @property
     def home_named_by(self) -> str:
@@ -413,7 +418,7 @@ def _place(text: str, folder: Path | None = None) -> str:
     return str((folder or Path.cwd()) / path)
 
 
-def _each_place(text: str, folder: Path | None = None) -> str:
+def placed_roots(text: str, folder: Path | None = None) -> str:
     """Report roots, comma-separated, each folder absolute; addresses such as `s3://` stay as they are."""
     found = [_ROOT_NAME.match(root.strip()) for root in text.split(",") if root.strip()]
     return ",".join(
@@ -440,7 +445,7 @@ def _placed(written: Written) -> dict[str, Any]:
     data, folder = dict(written.data), written.file.parent
     for name, placed in (
         ("home", _place),
-        ("cur", _each_place),
+        ("cur", placed_roots),
         ("evidence", _place),
         ("admin_db", _database),
     ):

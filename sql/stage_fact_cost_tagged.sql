@@ -100,7 +100,10 @@ decided AS (
         END AS tag_source,
         CASE
             WHEN COALESCE(by_resource, by_account, by_category) IS NULL
-                THEN COALESCE(resource_tenant_name, account_tenant_name, category_tenant_name)
+                THEN COALESCE(
+                    resource_tenant_name, account_tenant_name, category_tenant_name,
+                    CASE WHEN COALESCE(by_inheritance, by_mapping) IS NULL THEN inherited_tenant_name END
+                )
         END AS tenant_tag,
         CASE WHEN tagged_plan IS NULL THEN plan_name END AS plan_tag
     FROM named AS n

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from cops_dagster.settings import Settings
 
 
-CONFIG = Path("cops.toml")
-
-
 def init(
     cur: Annotated[
         str | None,
@@ -37,19 +34,20 @@ def init(
     if existing_books(current) is None and (refusal := home.torn(current)):
         raise refusal  # before anything is asked or written
     asks = sys.stdin.isatty() and not json
-    is_new = not CONFIG.is_file() and not current.cur
+    config = current.config_file
+    is_new = not config.is_file() and not current.cur
     given = _given(current, cur, actor, asks=asks, is_new=is_new)
     current = current.model_copy(update={name: given[name] for name in ("cur", "actor") if name in given})
     books = open_books(current)
     dagster_home(books.settings.home)
     reached = setup.reach(books)
     tags = setup.delivered_tags(books) if all(one.is_good for one in reached) else []
-    question = setup.tag_question(current.tags.tenant_id, tags)
+    question = setup.tag_question(books.policy.tags.tenant_id, tags)
     tag = _tag_of(question.found, tags) if question and asks else None
     written = []
-    if (given or is_new or tag) and setup.write_config(CONFIG, given, tenant_tag=tag):
-        written.append(CONFIG)
-    if not setup.has_rules(books):
+    if (given or is_new or tag) and setup.write_config(config, given, tenant_tag=tag):
+        written.append(config)
+    if config.is_file() and not setup.has_rules(books):  # set by the environment alone, it needs no files
         written += setup.write_inputs(Path("inputs"), actor=current.actor_name)
     shown = [*reached, question] if question and not tag else reached
     if json:
@@ -95,12 +93,26 @@ def _given(
 
 
 def _place(cur: str) -> str:
-    """Report roots that the next command finds too, wherever it starts."""
-    roots = [root.strip() for root in cur.split(",") if root.strip()]
-    return ",".join(
-        root if root.startswith(("s3://", "file:")) else str(Path(root).expanduser().absolute())
-        for root in roots
-    )
+    """Report roots that the next command finds too, wherever it starts.
+
+    Raises:
+        CopsError: `E-SETTING` for a folder of nobody, or another writing of a place in S3.
+    """
+    from cops_dagster import settings
+    from cops_dagster.errors import CopsError
+
+    try:
+        placed = settings.placed_roots(cur)
+        meant = next((right for root in cur.split(",") if (right := settings.s3_meant(root.strip()))), None)
+        if meant is None:
+            return placed
+        found = f"{cur!r}: write {meant}"
+    except ValueError as problem:
+        found = str(problem)
+    raise CopsError(
+        "E-SETTING", "setting cur", expected="folders or s3://bucket/prefix, comma-separated", found=found,
+        next_step="give --cur anew; nothing was written",
+    )  # fmt: skip
 
 
 def _stands(current: Settings, name: str, value: str) -> bool:

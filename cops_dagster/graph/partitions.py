@@ -24,7 +24,7 @@ def first_period(settings: Settings) -> Period:
         place = settings.fetched_place(root) if root.startswith("s3://") else Path(root)
         try:
             found += [month.period for month in layout.months(Folder(place))]
-        except CopsError:
+        except (CopsError, OSError):
             continue  # a root that does not exist yet holds no period
     return min(found, default=Period.of(datetime.now(UTC).date()))
 

@@ -24,7 +24,8 @@ RATIO_MAX = 200
 BLOCK = 1 << 20
 HEADER_MAX = 1 << 20
 _BROKEN = (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError)
-_CHUNK = re.compile(r"(.*?)(\d+)\.csv", re.IGNORECASE | re.DOTALL)
+_CHUNK = re.compile(r"(.*[-_.])(\d+)\.csv", re.IGNORECASE | re.DOTALL)
+"""AWS's chunks are `name-1.csv`, `name-00001.csv`; `name-v2.csv` or `name 2.csv` is another copy."""
 _NOT_FILES = re.compile(r"(^|/)(__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
 _PACKED = (".zip", ".gz", ".7z", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".rar", ".parquet")
 _ENCRYPTED = 0x1

@@ -53,7 +53,7 @@ def _shown(values: Sequence[exp.Expr]) -> exp.Expr:
 
 
 def _trimmed(value: exp.Expr) -> exp.Expr:
-    return exp.func("NULLIF", exp.func("TRIM", value.copy()), exp.Literal.string(""))
+    return exp.func("NULLIF", exp.func("TRIM", exp.cast(value.copy(), "VARCHAR")), exp.Literal.string(""))
 
 
 def _unblank(value: exp.Expr) -> exp.Expr:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -141,6 +142,17 @@ def retired_in(con: sa.Connection, period: Period) -> set[str]:
     return {
         source for source, spans in retired(con).items() if any(span.holds(period.start) for span in spans)
     }
+
+
+def withdrawals(con: sa.Connection, period: Period) -> dict[str, datetime]:
+    """Sources of a month whose delivery was taken out again, with the newest time of it."""
+    e = t.source_event
+    rows = con.execute(
+        sa.select(e.c.source_id, sa.func.max(e.c.occurred_at))
+        .where(e.c.event == "withdrawn", e.c.first_period == period.start)
+        .group_by(e.c.source_id)
+    )
+    return {str(source): at for source, at in rows}
 
 
 def withdrawn_in(con: sa.Connection, period: Period) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import judge, periods, watch
+from cops_dagster.ledger import claims, judge, periods, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
@@ -113,9 +113,14 @@ def _delivery(books: Books, at: datetime) -> Control:
     made = _made("cur_delivered_within_48h", f"< {hours} h", "data engineering")
     d = t.cur_delivery
     with books.admin.read() as con:
-        rows = con.execute(
-            sa.select(d.c.source_id, sa.func.max(d.c.delivered_at).label("at")).group_by(d.c.source_id)
-        ).all()
+        away = claims.retired_in(con, Period.of(at.date()))
+        rows = [
+            row
+            for row in con.execute(
+                sa.select(d.c.source_id, sa.func.max(d.c.delivered_at).label("at")).group_by(d.c.source_id)
+            )
+            if row.source_id not in away
+        ]
     if not rows:
         return made("unknown", "no delivery seen yet", "cur_delivery", None, "cops status")
     oldest = min(rows, key=lambda row: row.at)

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger import invoicing, state
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, currency, footing
@@ -81,11 +82,14 @@ def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
         # tagging preserves every cost view exactly, so its few rows stand for the month's lines
         aws = engine.fetch("measure_fact_cost_tagged", start).one()
         allocated = engine.fetch("fetch_allocated_by_tenant", start).dicts()
-        booked = engine.fetch("fetch_adjustments_by_tenant", start).dicts()
+        booked = _of_today(con, engine.fetch("fetch_adjustments_by_tenant", start).dicts())
+        mistagged = _mistagged(engine, period)
         billed = engine.fetch("fetch_cost_by_invoice", start).dicts()
         unclaimed = engine.fetch("fetch_unclaimed_by_service", start).dicts()
         pools = engine.fetch("fetch_pool_by_service", start).dicts()
-    costs = _costs(allocated, booked, basis, markups(con, period), has_plans=bool(plans_begin(con)))
+    costs = _costs(
+        allocated, booked, basis, markups(con, period), mistagged, has_plans=bool(plans_begin(con))
+    )
     by_class: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for row in allocated:
         classes, charge_class = by_class[row["tenant_id"]], row["charge_class"]
@@ -142,12 +146,14 @@ def _costs(
     booked: list[dict[str, Any]],
     basis: str,
     bps: dict[str, int],
+    mistagged: set[str],
     *,
     has_plans: bool,
 ) -> list[TenantCost]:
     """Sums by tenant and plan. No plan at all means no markup; a plan without one in force has `None`.
 
     Args:
+        mistagged: tenants with a plan tag that names no plan, and no plan of their own: `None` too.
         has_plans: plans are registered; without any, a plan tag is a name and nothing else.
     """
     sums: defaultdict[tuple[str, str | None], dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -163,10 +169,37 @@ def _costs(
     return [
         TenantCost(
             tenant, one["unblended"], one["basis"],
-            0 if plan is None or tenant in (OPERATOR, UNALLOCATED) or not has_plans else bps.get(plan),
+            _markup(tenant, plan, bps, mistagged) if has_plans else 0,
             one["adjustments"], one["amortized"], one["direct"],
         )
         for (tenant, plan), one in sorted(sums.items(), key=str)
+    ]  # fmt: skip
+
+
+def _markup(tenant: str, plan: str | None, bps: dict[str, int], mistagged: set[str]) -> int | None:
+    if tenant in (OPERATOR, UNALLOCATED):
+        return 0
+    if plan is None:
+        return None if tenant in mistagged else 0
+    return bps.get(plan)
+
+
+def _mistagged(engine: Engine, period: Period) -> set[str]:
+    """Tenants of the engine's `fact_cost_tagged` with cost whose plan tag names no plan, and no own plan."""
+    rows = engine.fetch("fetch_cost_by_plan", {"period_start": period.start}).dicts()
+    return {
+        row["tenant_id"] for row in rows if row["tenant_id"] and row["plan_tag"] and row["plan_id"] is None
+    }
+
+
+def _of_today(con: sa.Connection, booked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Adjustments by plans of today: a closed month's plan that was never registered is the tenant's own."""
+    known = plans_begin(con)
+    own = {row.tenant_id: row.plan_id for row in con.execute(sa.select(t.tenants))}
+    return [
+        row if row["plan_id"] is None or row["plan_id"] in known
+        else row | {"plan_id": own.get(row["tenant_id"])}
+        for row in booked
     ]  # fmt: skip
 
 
@@ -176,10 +209,13 @@ def unpriced(books: Books, con: sa.Connection, period: Period) -> list[Unpriced]
         return []
     basis, start, bps = books.policy.charge.basis, {"period_start": period.start}, markups(con, period)
     with books.engine() as engine:
-        books.namespace(engine, con, period).provide(["fact_cost_allocated", "fact_cost_adjustment"])
+        books.namespace(engine, con, period).provide(
+            ["fact_cost_tagged", "fact_cost_allocated", "fact_cost_adjustment"]
+        )
+        mistagged = _mistagged(engine, period)
         rows = [
             *engine.fetch("fetch_allocated_by_tenant", start).dicts(),
-            *engine.fetch("fetch_adjustments_by_tenant", start).dicts(),
+            *_of_today(con, engine.fetch("fetch_adjustments_by_tenant", start).dicts()),
         ]
     sums: defaultdict[tuple[str, str | None], int] = defaultdict(int)
     for row in rows:
@@ -189,7 +225,7 @@ def unpriced(books: Books, con: sa.Connection, period: Period) -> list[Unpriced]
     found = [
         Unpriced(tenant, plan, usd)
         for (tenant, plan), usd in sums.items()
-        if usd and (tenant in by_tag_only if plan is None else plan not in bps)
+        if usd and (tenant in by_tag_only | mistagged if plan is None else plan not in bps)
     ]
     return sorted(found, key=lambda one: (-abs(one.usd), one.tenant_id))
 

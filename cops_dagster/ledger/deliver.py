@@ -30,6 +30,10 @@ ROUNDS = 5
 """How often a delivery that changes while it is read is read again, before the month is delayed."""
 
 
+ROOT = "root "
+"""How a report root that could not be reached stands among the sources of a look."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """What a look at the report roots found for one source and period.
@@ -136,7 +140,7 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
         _show(books, one)
     seen = [_seen(books, period, one) for one in found]
     seen += [
-        Seen(f"root {place}", period, None, False, (problem,), root=place)
+        Seen(f"{ROOT}{place}", period, None, False, (problem,), root=place)
         for place, problem in sorted(lying.unreachable.items())
     ]
     strays = [one for one in seen if one.foreign]

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import recon_log
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -75,6 +76,7 @@ def request_release(books: Books, period: Period, *, reason: str, evidence: str)
     Raises:
         CopsError: `E-PARAM`; `E-FREEZE-CAUSE` while the newest reconciliation does not pass.
     """
+    require_policy(books)
     if not reason.strip() or not evidence.strip():
         raise CopsError(
             "E-PARAM", "release", expected="a reason and evidence (a link or a ticket)", found="nothing",

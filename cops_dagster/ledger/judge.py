@@ -99,11 +99,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
     limits = books.policy.coverage
     return [
         preserved,
-        commitments.negations_follow_usage(
-            [row for row in alone if row["takes_back"] == "usage"],
-            totals["unblended_usd"],
-            decides=books.policy.charge.basis == "unblended",
-        ),
+        _negations(books, alone, totals),
         commitments.refunds_follow_what_they_name([row for row in alone if row["takes_back"] == "resource"]),
         verdicts.tag_coverage_at_target(coverage, limits.target_pct, limits.floor_pct),
         *named,
@@ -118,10 +114,21 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
 
 
 def named(books: Books, period: Period) -> list[Verdict]:
-    """Of the verdicts on `fact_cost_tagged` those that a close asks again: tenants and plans are known."""
+    """Of the verdicts on `fact_cost_tagged` those that a close asks again: who is billed for what."""
+    start = {"period_start": period.start}
     with books.admin.read() as con, books.engine() as engine:
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
-        return _names(books, engine, con, period)
+        alone = engine.fetch("find_unfollowed", start).dicts()
+        totals = engine.fetch("measure_fact_cost_tagged", start).one()
+        return [*_names(books, engine, con, period), _negations(books, alone, totals)]
+
+
+def _negations(books: Books, alone: list[dict[str, Any]], totals: dict[str, Any]) -> Verdict:
+    return commitments.negations_follow_usage(
+        [row for row in alone if row["takes_back"] == "usage"],
+        totals["unblended_usd"],
+        decides=books.policy.charge.basis == "unblended",
+    )
 
 
 def _names(books: Books, engine: Engine, con: sa.Connection, period: Period) -> list[Verdict]:

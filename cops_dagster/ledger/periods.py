@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, invoicing, reconcile, refusals, state
+from cops_dagster.ledger import approve, claims, invoicing, reconcile, refusals, state
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import move, state_of
 from cops_dagster.ledger.policy import require_policy
@@ -156,10 +156,13 @@ def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
 
 def _waiting(con: sa.Connection, period: Period) -> list[str]:
     refused = [f"{source}: {row.error_code}" for source, row in refusals.newest(con, period).items()]
+    away, taken_out = claims.retired_in(con, period), claims.withdrawals(con, period)
     held = [
         f"{one.source_id}: {one.code} waits for approval"
         for one in approve.held(con, period)
         if not one.approved_by
+        and one.source_id not in away
+        and (one.source_id not in taken_out or one.held_at > taken_out[one.source_id])
     ]
     return refused or held
 

@@ -165,7 +165,13 @@ def _standing(books: Books, adopted: Adopted | None) -> Policy | None:
         ).scalar_one()
     if seq is None:
         return None
-    return recorded(json.loads(evidence.read(books, seq)))
+    inputs = json.loads(evidence.read(books, seq))
+    unsaid = {  # the first versions recorded some sections only: of the others nobody knows better
+        name: value
+        for name, (value, _) in books.settings.given_policy.items()
+        if name.partition(".")[0] not in inputs["settings"]
+    }
+    return recorded(inputs).replaced(unsaid)
 
 
 def recorded(inputs: Mapping[str, Any]) -> Policy:

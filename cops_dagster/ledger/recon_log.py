@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.counterparts import Counterparts
 from cops_dagster.money import amount
 from cops_dagster.money import currency as currencies
 from cops_dagster.period import Period
@@ -23,6 +22,9 @@ from cops_dagster.rules.reconciliation import Reconciliation, TenantLine
 from cops_dagster.rules.statement import Parts, present
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+
+if TYPE_CHECKING:
+    from cops_dagster.ledger.counterparts import Counterparts  # which asks for the newest record, here
 
 
 def newest(con: sa.Connection, period: Period) -> Any:

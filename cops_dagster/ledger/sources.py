@@ -11,7 +11,7 @@ import difflib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle, certificate, claims, evidence, known, lock, places, refusals
+from cops_dagster.ledger import (
+    bundle,
+    certificate,
+    claims,
+    deliver,
+    evidence,
+    known,
+    lock,
+    places,
+    refusals,
+)
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.policy import require_policy
@@ -183,10 +193,7 @@ def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -
     taken, closed = [], []
     with books.admin.write() as con:
         number = evidence.index(con, books, kept)[0]
-        starts = con.execute(
-            sa.select(h.c.period_start).where(h.c.source_id == source_id).order_by(h.c.period_start)
-        ).scalars()
-        for start in [start for start in starts if span.holds(start)]:
+        for start in _concerned(con, source_id, event, span):
             period = Period.of(start)
             if lock.is_sealed(con, period):
                 closed.append(period)
@@ -204,6 +211,17 @@ def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -
             )
         )  # fmt: skip
     return Decided(source_id, taken, closed, was_new=True)
+
+
+def _concerned(con: sa.Connection, source_id: str, event: str, span: Span) -> list[date]:
+    """The months that a decision moves: those shown of the source, or at its return those it was away from."""
+    shown, spans = t.cur_billing_head, [span]
+    if event == "restored":
+        shown, spans = t.cur_delivery, claims.retired(con).get(source_id, [])
+    starts = con.execute(
+        sa.select(shown.c.period_start).where(shown.c.source_id == source_id).distinct()
+    ).scalars()
+    return sorted(start for start in starts if any(one.holds(start) for one in spans))
 
 
 # --- reading --------------------------------------------------------------------------------------------
@@ -285,6 +303,8 @@ def _refused(con: sa.Connection) -> dict[str, str]:
         period = Period.of(start)
         if not lock.is_sealed(con, period):
             for source, row in refusals.newest(con, period).items():
+                if source.startswith(deliver.ROOT):
+                    continue  # a place out of reach is no source, and nobody retires it
                 found[source] = f"{period}: {row.error_code}"
     return found
 

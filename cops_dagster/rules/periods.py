@@ -316,7 +316,13 @@ _CHECKS = (
 
 _ERRORS_BLOCK = (
     ("tenants_are_known", "billing operations", "load tenants.csv or tag_aliases.csv, then materialise"),
+    ("plans_are_known", "finance", "load plans.csv or tag_aliases.csv for the plan tag, then materialise"),
     ("plans_have_a_markup", "finance", "load plans.csv with a row in force on the month's first day"),
+    (
+        "negations_follow_usage",
+        "data engineering",
+        "find the usage that each negation takes back, or have it delivered: cops docs cur-ingestion",
+    ),
 )
 """Checks whose warnings may stand at a close, and whose errors may not."""
 

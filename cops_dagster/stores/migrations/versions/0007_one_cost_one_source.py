@@ -49,6 +49,12 @@ def upgrade() -> None:
 
 
 def _guard_sqlite() -> None:
+    # before INSERT too: a REPLACE of a connection without recursive triggers deletes past the other ones
+    op.execute(
+        "CREATE TRIGGER source_event_new BEFORE INSERT ON source_event "
+        "WHEN EXISTS (SELECT 1 FROM source_event e WHERE e.event_seq = NEW.event_seq) "
+        "BEGIN SELECT RAISE(ABORT, 'E-APPEND-ONLY source_event takes no REPLACE'); END"
+    )
     for verb in ("UPDATE", "DELETE"):
         op.execute(
             f"CREATE TRIGGER source_event_no_{verb.lower()} BEFORE {verb} ON source_event "
