@@ -1,6 +1,6 @@
 -- What rules have to split: cost without a tenant, at the grain that rules match on, with the tag that names
--- nobody (no rule matches on it; too much of such cost is held). What takes back a commitment's fee is offered
--- to the rule that claims such fees; its own class stays with it.
+-- nobody (no rule matches on it; too much of such cost is held). What takes back a commitment's fee is
+-- offered to the rule that claims such fees; its own class stays with it.
 SELECT
     service,
     service_component,

@@ -56,7 +56,8 @@ named AS (
         r2.tenant_id AS by_account,
         r3.tenant_id AS by_category,
         r4.tenant_id AS by_inheritance,
-        m.tenant_id AS by_mapping,
+        CASE WHEN :any_mapping OR mt.tenant_id IS NOT NULL THEN m.tenant_id END AS by_mapping,
+        m.tenant_id AS mapped_name,
         CASE
             WHEN :any_plan THEN COALESCE(p.canonical, g.plan_name)
             ELSE COALESCE(pc.plan_id, pn.plan_id)
@@ -72,6 +73,10 @@ named AS (
             m.usage_account_id = g.account_id
             AND m.effective_from <= g.usage_slice
             AND (m.effective_to IS NULL OR m.effective_to > g.usage_slice)
+    LEFT JOIN tenants AS mt
+        ON
+            mt.tenant_id = m.tenant_id
+            AND mt.active_from <= g.usage_slice AND (mt.active_to IS NULL OR mt.active_to > g.usage_slice)
     LEFT JOIN alias_names AS p
         ON
             p.tag_name = 'plan_id' AND p.spelled = g.plan_name
@@ -102,7 +107,8 @@ decided AS (
             WHEN COALESCE(by_resource, by_account, by_category) IS NULL
                 THEN COALESCE(
                     resource_tenant_name, account_tenant_name, category_tenant_name,
-                    CASE WHEN COALESCE(by_inheritance, by_mapping) IS NULL THEN inherited_tenant_name END
+                    CASE WHEN COALESCE(by_inheritance, by_mapping) IS NULL THEN inherited_tenant_name END,
+                    CASE WHEN COALESCE(by_inheritance, by_mapping) IS NULL THEN mapped_name END
                 )
         END AS tenant_tag,
         CASE WHEN tagged_plan IS NULL THEN plan_name END AS plan_tag

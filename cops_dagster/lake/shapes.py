@@ -52,6 +52,7 @@ _ENGINE_TYPE = {
     MAP: "MAP(VARCHAR, VARCHAR)",
     "map double": "MAP(VARCHAR, DOUBLE)",
 }
+_WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
 _TIMES = frozenset({"timestamp", cur_schema.ZONED, "DATE"})
 _BLANK = ("", "{}", "[]", "nan")
 
@@ -169,6 +170,8 @@ def _changed(
         return _as_map(kind, engine_type, column)
     if settled == "timestamp" and kind != "timestamp":
         return in_utc(column, kind)
+    if kind in _WHOLE and settled in ("double", "decimal"):
+        return exp.cast(column, "DOUBLE" if settled == "double" else "DECIMAL(38, 18)")
     if (
         settled == "decimal" and several_widths
     ):  # read together they would be rounded to the first one's digits
@@ -280,6 +283,9 @@ def _settled(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path
         return cur_schema.NOTHING
     if len(given) > 1 and given <= _TIMES:
         return "timestamp"
+    fractional = given - _WHOLE
+    if len(given) > 1 and len(fractional) == 1 and fractional <= {"double", "decimal"}:
+        return fractional.pop()  # a file whose amounts all happen to be whole
     if len(given) > 1:
         one = next(one for one in full if by_file[one.path] in given)
         other = next(two for two in full if by_file[two.path] in given - {by_file[one.path]})

@@ -214,7 +214,7 @@ def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -
 
 
 def _concerned(con: sa.Connection, source_id: str, event: str, span: Span) -> list[date]:
-    """The months that a decision moves: those shown of the source, or at its return those it was away from."""
+    """The months that a decision moves: those shown of the source; at its return those it was away from."""
     shown, spans = t.cur_billing_head, [span]
     if event == "restored":
         shown, spans = t.cur_delivery, claims.retired(con).get(source_id, [])

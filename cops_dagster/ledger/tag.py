@@ -161,6 +161,7 @@ def _run(
             target,
             {
                 "any_tenant": registered == 0,
+                "any_mapping": registered == 0 or books.revision == revision.FIRST,
                 "any_plan": books.revision == revision.FIRST or not _plans_in_force(con, period)[0],
                 "plan_required": bool(tags.plan_id),
             },

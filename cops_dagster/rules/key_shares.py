@@ -6,7 +6,7 @@ Does not belong here: splitting by a key (`rules/allocation.py`), whether a key 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cops_dagster.money import amount
@@ -50,6 +50,9 @@ def key_shares_steady(
         was, is_now = sum(before.values()), sum(now.values())
         if not key.pool or was <= 0 or is_now <= 0:
             continue  # nothing is split by it, or an empty key, which is refused or shown elsewhere
+        fresh, whole_key = sum(key.now.get(name, 0) for name in come), sum(key.now.values())
+        if 100 * fresh > SHARE_POINTS["WARN"] * whole_key:
+            moved.append(_newcomers(key, sorted(set(come) & set(key.now)), fresh, whole_key))
         least, most = min(was, is_now), max(was, is_now)
         if most > TOTAL_TIMES["WARN"] * least:
             moved.append(_total(key, was, is_now))
@@ -69,6 +72,16 @@ def key_shares_steady(
             "ended_tenants": ", ".join(sorted(gone)),
         },
     )  # fmt: skip
+
+
+def _newcomers(key: KeyMonths, names: Sequence[str], fresh: int, whole: int) -> Mapping[str, object]:
+    """What new tenants take at once: nobody knows their usual share, so it is a person's to look at."""
+    part = abs(key.pool) * fresh // whole
+    return {
+        "key_name": key.key_name, "tenant_id": ", ".join(names), "previous": "new",
+        "now": f"{amount.percent(fresh, whole, 2)} %",
+        "moved_usd": amount.to_decimal(part if key.pool >= 0 else -part),
+    }  # fmt: skip
 
 
 def _total(key: KeyMonths, was: int, now: int) -> Mapping[str, object]:
