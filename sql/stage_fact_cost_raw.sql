@@ -4,6 +4,7 @@
 -- added among them; `service` is never empty and becomes product_servicecode.
 -- A commitment's purchase and its refund are cash, so they stand in upfront_cost and the bridge holds. They
 -- are known by the reservation or savings plan that they name; AWS's sentence is asked where they name none.
+-- A month that was closed under the first revision of the rules is made again by those (rules/revision.py).
 -- The caller gives net_unused_commitments: what of a discounted fee's net commitment was left unused.
 -- Split cost allocation rows repeat their parent's cost: only what they cost themselves (nothing) counts.
 WITH typed AS (
@@ -31,6 +32,17 @@ WITH typed AS (
                     'SavingsPlanRecurringFee', 'SavingsPlanUpfrontFee', 'DiscountedUsage', 'RIFee'
                 )
                 THEN line_item_line_item_type
+            WHEN :first_revision
+                THEN
+                    CASE
+                        WHEN line_item_line_item_type = 'Fee' AND reservation_reservation_a_r_n <> ''
+                            THEN 'CommitmentUpfrontFee'
+                        WHEN
+                            line_item_line_item_type = 'Refund'
+                            AND line_item_line_item_description
+                            LIKE 'Refund for one-time fee for Savings Plan ID%'
+                            THEN 'CommitmentUpfrontRefund'
+                    END
             WHEN
                 line_item_line_item_type IN ('Fee', 'Refund', 'Credit')
                 AND SAYS_PURCHASE(line_item_line_item_description)

@@ -327,7 +327,7 @@ def stage(
     statement = exp.select(*map(_written, columns)).from_(lines)
     if faulty:
         statement = statement.where(exp.column("quarantine_code").is_(exp.null()))
-    engine.stage(statement, target, start)
+    engine.stage(statement, target, start | {"first_revision": of == revision.FIRST})
     view(engine, TABLE, over_files(FACT_COST_RAW, [target]))
     figures = engine.fetch("measure_fact_cost_raw", start).one()
     raw = Staged(

@@ -47,7 +47,10 @@ def provide(engine: Engine, files: DeliveredFiles, start: dict[str, Any], of: in
             exp.NEQ(this=exp.column(names[1]), expression=exp.column(names[2])),
         )
     )  # fmt: skip
-    stated = [tuple(map(amount.from_decimal, row)) for row in engine.fetch(discounted, start).rows]
+    stated = [
+        tuple(map(amount.from_decimal, row))
+        for row in engine.fetch(discounted, start | {"first_revision": False}).rows
+    ]
     engine.table(
         NET_UNUSED,
         _NET_UNUSED_COLUMNS,
