@@ -266,7 +266,8 @@ KEYS = {
     "a thousand times": ("a=30 b=70", "a=30000 b=70", "", "", "ERROR"),
     "a figure that was forgotten": ("a=50 b=50", "b=50", "", "", "ERROR"),
     "a figure of a tenant that was there before": ("b=50", "a=50 b=50", "", "", "ERROR"),
-    "a tenant began": ("b=25 c=25", "a=500 b=25 c=25", "a", "", "ok"),
+    "a tenant began and takes most": ("b=25 c=25", "a=500 b=25 c=25", "a", "", "WARN"),
+    "a tenant began with a tenth": ("b=45 c=45", "a=10 b=45 c=45", "a", "", "ok"),
     "a tenant ended": ("a=500 b=25 c=25", "b=25 c=25", "", "a", "ok"),
     "an empty key, which is told elsewhere": ("a=1", "a=0", "", "", "ok"),
 }
