@@ -1,8 +1,9 @@
 """A month from its first alert to its close, as the people who live it see it: every state at each step.
 
 September opens → a spike of untagged cost (P3 after 24 hours of data) → a bad rule (P2) → mended by a run
-that reverses it → the invoices do not match at month close (P1, freeze) → credit note and reissue →
-released by two people → closed. One receiver takes every message; the test reads what it got.
+that reverses it → a savings plan whose negations nobody tagged → a plan tag with a typo → the payer delivered
+twice → the invoices do not match at month close (P1, freeze) → credit note and reissue → released by two
+people → closed. One receiver takes every message; the test reads what it got.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
@@ -20,20 +23,30 @@ from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.launch import launch
-from cops_dagster.ledger import approve, close, exceptions, freeze, reconcile, watch
+from cops_dagster.ledger import approve, close, exceptions, freeze, handover, reconcile, sources, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.reports import close_report
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.alerts.servers import Seen, web
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, write
 from cops_dagster_tests.ledger.closing import aged
+from cops_dagster_tests.ledger.test_month import by_tenant
 
-HEADER = "type service account tenant plan component cost invoice"
+HEADER = [
+    "type", "service", "account", "tenant", "plan", "component", "cost", "invoice",
+    "savings_plan_savings_plan_a_r_n", "sp", "savings_plan_total_commitment_to_date",
+    "savings_plan_used_commitment",
+]  # fmt: skip
 GOOD = """
 Usage  AmazonEC2        111111111111  acme    team  api        500   {invoice}
 Usage  AmazonEC2        111111111111  globex  team  api        490   {invoice}
 Usage  AWSDataTransfer  111111111111  .       .     network    90    {invoice}
 """
+SAVINGS_PLAN = """
+SavingsPlanCoveredUsage  AmazonEC2  111111111111  acme  team  api  80   {invoice}  PLAN  60
+SavingsPlanNegation      AmazonEC2  111111111111  .     .     .    -80  {invoice}  PLAN
+SavingsPlanRecurringFee  AmazonEC2  111111111111  .     .     .    60   {invoice}  PLAN  .  60  60
+""".replace("PLAN", "arn:aws:savingsplans::111111111111:savingsplan/x")
 UNTAGGED = "Usage  AmazonEC2  111111111111  .  .  .  120  {invoice}\n"
 INVOICES = "invoice_id,tenant_id,period_start,amount,currency,status,document_type,corrects_invoice_id\n"
 
@@ -53,10 +66,14 @@ class Story:
 
     def deliver(self, text: str, when: datetime, *, invoice: str = ".") -> None:
         self.number += 1
-        table = lines(f"{HEADER}\n{text.strip()}".format(invoice=invoice))
-        place = write(self.folder / "cur", [table], assembly=f"a{self.number}")
+        place = write(self.folder / "cur", [self.lines(text, invoice)], assembly=f"a{self.number}")
         aged(place, when)
         aged(place.parent, when)
+
+    def lines(self, text: str, invoice: str = ".") -> pa.Table:
+        rows = [row.split() for row in text.format(invoice=invoice).strip().splitlines() if row.strip()]
+        padded = [row + ["."] * (len(HEADER) - len(row)) for row in rows]
+        return lines("\n".join(" ".join(row) for row in [HEADER, *padded]))
 
     def materialise(self) -> list[str]:
         return [check["check"] for check in launch(self.books, SEPTEMBER, None)]
@@ -102,6 +119,9 @@ def test_a_month_from_its_first_alert_to_its_close(tmp_path: Path, monkeypatch: 
         _spike(story, seen)
         _bad_rule(story, seen)
         _mended(story, seen)
+        _negations_that_nobody_tagged(story)
+        _a_plan_with_a_typo(story)
+        _the_payer_twice(story)
         _invoices_do_not_match(story, seen)
         _corrected_and_closed(story, seen)
 
@@ -179,14 +199,55 @@ def _mended(story: Story, seen: Seen) -> None:
     assert "unclaimed cost" in {one.subject_id for one in gone}
 
 
+ALL_TAGGED = GOOD + UNTAGGED.replace(".  .  .", "acme team api") + SAVINGS_PLAN
+
+
+def _negations_that_nobody_tagged(story: Story) -> None:
+    # 80 USD of acme's usage are covered: on the unblended basis nothing of it is anybody's, the fee is ours
+    give(
+        story.books, story.folder,
+        allocation_rules="rule_id,version,effective_from,priority,match_service,match_charge_class,method,"
+        "key_name,shares,on_zero_key,approved_by\n"
+        'fees,1,2025-01-01,4,,commitment_fee,fixed,,"{""__operator__"": ""100""}",fail,kim\n',
+    )  # fmt: skip
+    before = by_tenant(story.books)
+    story.deliver(ALL_TAGGED, datetime(2025, 9, 15, tzinfo=UTC))
+    assert "negations_follow_usage" not in story.materialise()
+    assert by_tenant(story.books) == before | {"__operator__": 60}
+
+
+def _a_plan_with_a_typo(story: Story) -> None:
+    before = by_tenant(story.books)
+    story.deliver(ALL_TAGGED.replace("globex  team", "globex  Teem"), datetime(2025, 9, 16, tzinfo=UTC))
+    assert "plans_are_known" in story.materialise()
+    assert by_tenant(story.books) == before
+    give(
+        story.books, story.folder,
+        tag_aliases="tag_name,alias,canonical,effective_from\nplan_id,Teem,team,2025-01-01\n",
+    )  # fmt: skip
+    assert "plans_are_known" not in story.materialise()
+
+
+def _the_payer_twice(story: Story) -> None:
+    before = by_tenant(story.books)
+    file = story.folder / "again.parquet"
+    pq.write_table(story.lines(ALL_TAGGED), file)
+    handover.deliver(story.books, [file], SEPTEMBER, source_id="by-hand")
+    failed = story.materialise()
+    assert {"every_source_is_taken", "each_payer_has_one_source"} & set(failed)
+    assert by_tenant(story.books) == before
+    sources.withdraw(story.books, "by-hand", SEPTEMBER, reason="the report has it already")
+    failed = story.materialise()
+    assert not {"every_source_is_taken", "each_payer_has_one_source"} & set(failed)
+    assert by_tenant(story.books) == before
+
+
 def _invoices_do_not_match(story: Story, seen: Seen) -> None:
-    story.deliver(
-        GOOD + UNTAGGED.replace(".  .  .", "acme team api"), datetime(2025, 10, 9, tzinfo=UTC), invoice="I-1"
-    )
+    story.deliver(ALL_TAGGED, datetime(2025, 10, 9, tzinfo=UTC), invoice="I-1")
     give(
         story.books, story.folder,
         aws_invoices="invoice_id,period_start,payer_account_id,invoice_type,base_currency,amount_before_tax,tax\n"
-        "I-1,2025-09,111111111111,INVOICE,USD,1200,0\n",
+        "I-1,2025-09,111111111111,INVOICE,USD,1260,0\n",
         invoice_detail=INVOICES + "T-1,acme,2025-09,750.00,USD,issued,invoice,\n"
         "T-2,globex,2025-09,550.00,USD,issued,invoice,\n",
     )  # fmt: skip

@@ -184,7 +184,7 @@ def test_a_power_cut_before_the_link_leaves_no_object(
         patched.setattr(module.os, "link", cut)
         with pytest.raises(CopsError) as problem:
             folder.put(b"proof")
-    assert code_of(problem) == "E-EVIDENCE-STORE"
+    assert code_of(problem) == "E-DISK"
     assert [path for path in folder.root.rglob("*") if path.is_file()] == []
     assert folder.verify(folder.put(b"proof"))[0] == "ok"
 
