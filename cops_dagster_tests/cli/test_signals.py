@@ -89,7 +89,12 @@ def left(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("point", "name", "code"),
     [
-        (point, ("SIGINT", "SIGTERM")[number % 2], (130, 143)[number % 2])
+        pytest.param(
+            point,
+            ("SIGINT", "SIGTERM")[number % 2],
+            (130, 143)[number % 2],
+            marks=() if point in ("imports", POINTS[3]) else pytest.mark.long,
+        )
         for number, point in enumerate(POINTS)
     ],
 )
@@ -104,6 +109,7 @@ def test_a_command_that_is_stopped_says_so_in_one_line_and_leaves_nothing_runnin
     assert left(folder) <= {"succeeded", "published", "failed", "FAILURE", "CANCELED"}
 
 
+@pytest.mark.long
 def test_a_query_is_stopped_and_the_next_run_takes_the_month_to_its_end(folder: Path) -> None:
     done = stopped(folder, "query", "SIGINT")
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (130, 1), done.stderr
