@@ -48,6 +48,6 @@ def refusal(month: ReportMonth, kind: str) -> CopsError:
         FOREIGN, f"export {month.source_id} {month.period}",
         expected="a Cost and Usage Report, legacy or CUR 2.0", found=kind,
         next_step="none: beside a report it is left alone; where it was meant to be the report, let AWS"
-        " export CUR 2.0 with the columns of docs/cur-ingestion.md",
+        " export CUR 2.0 with the columns of `cops docs cur-ingestion`",
         details={"kind": kind},
     )  # fmt: skip

@@ -48,7 +48,7 @@ def torn(settings: Settings) -> CopsError | None:
     return CopsError(
         "E-HOME-TORN", f"home {settings.home}", expected="the admin database that its files belong to",
         found=f"{_database(settings)} is missing or empty in a home that has {' and '.join(left)}",
-        next_step="restore the admin database from its copy (docs/operations.md#backup-and-restore), or mount"
+        next_step="restore the admin database from its copy (cops docs operations), or mount"
         f" where it lies and correct {_setting(settings)}; to begin anew, use another COPS_HOME",
     )  # fmt: skip
 

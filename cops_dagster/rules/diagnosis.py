@@ -89,7 +89,7 @@ RECOVERY: Mapping[str, Recovery] = {
         _SQL.format("untagged_cost"), "cops admin load tenants.csv tag_aliases.csv; cops materialize {P}"
     ),
     "mapped_tags_are_delivered": Recovery(
-        "cops sql sql/diagnostics/schema_diff.sql",
+        "cops sql @schema_diff",
         "correct tenant_id in [tags] (the near name), then: cops materialize {P}",
     ),
     "mapped_accounts_are_delivered": Recovery(

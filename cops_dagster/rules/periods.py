@@ -255,7 +255,7 @@ def against_marking(facts: Facts, *, has_evidence: bool) -> list[Requirement]:
         missing.append(
             Requirement(
                 "period_is_reconciled", holds=False, found="failed, once it is final", owner="finance",
-                next_step="see docs/reconciliation.md",
+                next_step="see `cops docs reconciliation`",
             )
         )  # fmt: skip
     return missing

@@ -15,9 +15,7 @@ from pathlib import Path
 
 from cops_dagster.errors import CopsError
 
-RESTORE = (
-    "stop COPS, keep the damaged file, restore admin.db from its copy (docs/operations.md#backup-and-restore)"
-)
+RESTORE = "stop COPS, keep the damaged file, restore admin.db from its copy (cops docs operations)"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOCKED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _LEAST_FREE = 64 << 10
@@ -154,7 +152,7 @@ def _postgresql(state: str, problem: BaseException, subject: str, *, writes: boo
     if state in ("XX001", "XX002", "58P01"):
         return CopsError(
             "E-DB-CORRUPT", subject, expected="a database whose pages are whole", found=found,
-            next_step="stop COPS and restore the database (docs/operations.md#backup-and-restore)",
+            next_step="stop COPS and restore the database (cops docs operations)",
         )  # fmt: skip
     if state == "25006":
         return read_only(subject, found) if writes else None

@@ -50,7 +50,7 @@ def as_another(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dry_run_lists_what_a_close_needs_and_changes_nothing(folder: Path) -> None:
     found = cops_json("close", "2025-09", "--dry-run")
     assert found["ready"]
-    assert len(found["readiness"]) == 21
+    assert len(found["readiness"]) == 25
     assert "earlier periods are closed" in cops("close", "2025-09", "--dry-run")
     assert [one["to_state"] for one in cops_json("period", "show", "2025-09")] == ["open"]
 

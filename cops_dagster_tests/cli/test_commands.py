@@ -88,6 +88,7 @@ def test_every_json_answer_parses_and_keeps_amounts_as_exact_text(folder: Path) 
     assert {one["cost_usd"] for one in said("runs", "2025-09", "--json")} == {"40.880000001000000000"}
     assert said("materialize", "2025-09", "--json") == {
         "period": "2025-09", "outcome": "nothing to do", "failed_checks": [],
+        "sources_without_a_place": [],
     }  # fmt: skip
     total = said(
         "sql", "-q", "SELECT SUM(allocated_cost_usd) AS usd FROM fact_cost_allocated", "--format", "json"

@@ -26,7 +26,7 @@ from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, wr
 
 MAKE = {"init", "demo", "deliver", "admin load", "materialize"}
 """What may make a home. A command that is not here must refuse where there is none."""
-NEED_NONE = {"alerts test", "athena status", "tags validate", "tags active", "evidence replay"}
+NEED_NONE = {"alerts test", "athena status", "docs", "tags validate", "tags active", "evidence replay"}
 """What works without a home: it asks AWS, a receiver, a file, or the evidence store alone."""
 GIVEN = {
     "period": "2025-09", "amount_usd": "1", "hours": "1", "to": "acme=100", "other": "2025-09-01",
