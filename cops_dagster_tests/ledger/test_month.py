@@ -149,7 +149,7 @@ def test_an_unknown_tag_names_no_tenant_and_an_empty_registry_takes_every_tag(tm
     run(known)
     tagged = "SELECT tenant_id, tenant_tag FROM fact_cost_tagged ORDER BY 1"
     assert answer(known, tagged) == [("acme", None), (None, "acmee")]
-    assert by_tenant(known) == {"acme": 15}
+    assert by_tenant(known) == {"acme": 10, "__unallocated__": 5}  # a third of the month: held, not spread
     write(tmp_path / "b" / "cur", [lines(text)])
     empty = home(tmp_path / "b", inputs=None)
     run(empty)
