@@ -99,9 +99,14 @@ def test_another_tag_name_in_the_settings_takes_its_place_and_the_first_non_empt
     assert delivered == [("acme",)]  # a mapping never rewrites what was delivered
 
 
-def test_a_mapping_to_a_tag_that_was_not_delivered_names_no_tenant_and_loses_nothing(tmp_path: Path) -> None:
-    write(tmp_path / "cur", [lines(TEXT)])
-    books = home(tmp_path, inputs=NO_RULES, tags={"tenant_id": ["user_nowhere"]})
+def test_a_mapping_to_a_tag_that_was_not_delivered_is_refused_and_none_at_all_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    for folder in ("wrong", "none"):
+        write(tmp_path / folder / "cur", [lines(TEXT)])
+    with pytest.raises(CopsError, match="E-TAG-MAP"):
+        run(home(tmp_path / "wrong", inputs=NO_RULES, tags={"tenant_id": ["user_nowhere"]}))
+    books = home(tmp_path / "none", inputs=NO_RULES, tags={"tenant_id": []})
     run(books)
     assert by_tenant(books) == {"__unallocated__": 21}
 
@@ -122,7 +127,7 @@ def test_what_a_rule_gives_to_the_operator_is_no_fault_and_what_it_holds_shows_i
     parked = answer(
         books, "SELECT DISTINCT rule_id FROM fact_cost_allocated WHERE tenant_id = '__unallocated__'"
     )
-    assert parked == [("parked",)]
+    assert sorted(parked) == [("__unknown_tenant__",), ("parked",)]  # the second tag names nobody
 
 
 @pytest.mark.parametrize("name", ["tenant_tag", "charge_class", "commitment_line", "account_id"])
