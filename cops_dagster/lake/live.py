@@ -11,15 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.tables import APPEND_ONLY
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.volume import Volume
+
+if TYPE_CHECKING:  # its SQL brings the engine, which `cops status` does without
+    from cops_dagster.lake.delivered import DeliveredFiles
 
 
 @dataclass(frozen=True)

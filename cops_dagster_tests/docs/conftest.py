@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -55,10 +59,30 @@ class Workshop:
 
 @pytest.fixture(scope="session")
 def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("docs") / "home"
-    made = run_cops("cops demo", home=home, cwd=home.parent)
-    assert made.returncode == 0, made.stderr
+    """Made by the first process that asks; the others of this test run wait for it and read the same."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each worker has a folder of its own below that of the run
+    home = folder / "docs" / "home"
+    home.parent.mkdir(exist_ok=True)
+    with (home.parent / "made").open("a+") as made, exclusively(made):
+        if not made.tell():
+            done = run_cops("cops demo", home=home, cwd=home.parent)
+            assert done.returncode == 0, done.stderr
+            made.write("made\n")
     return home
+
+
+@contextmanager
+def exclusively(file: IO[str]) -> Iterator[None]:
+    """Until the end of the block no other process holds this lock."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.seek(0, os.SEEK_END)
+    try:
+        yield
+    finally:
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @pytest.fixture(scope="session")
