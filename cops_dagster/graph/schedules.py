@@ -24,7 +24,7 @@ def standing_still() -> dg.SkipReason | None:
         if books is not None:
             require_policy(books)
     except CopsError as problem:
-        return dg.SkipReason(f"{problem.code}: {problem.found}; next: {problem.next_step}")
+        return dg.SkipReason(str(problem))
     return None
 
 
