@@ -12,6 +12,7 @@ from cops_dagster.cli import (
     admin,
     alerts,
     approve,
+    audit,
     aws,
     budgets,
     controls,
@@ -68,6 +69,7 @@ app.add_typer(admin.app, name="admin")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(adjust.app, name="adjust")
 app.add_typer(aws.athena, name="athena")
+app.add_typer(audit.app, name="audit")
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(aws.crawler, name="crawler")
 app.add_typer(evidence.app, name="evidence")

@@ -24,7 +24,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import standing
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.standing import Finding
-from cops_dagster.money.digest import digest
+from cops_dagster.money.digest import digest, encoded
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -175,7 +175,16 @@ def _end(con: sa.Connection) -> tuple[int, str | None]:
 
 def entry_hash(values: Mapping[Any, Any]) -> str:
     """SHA-256 over an entry's bound columns, each length-prefixed."""
-    return digest("evidence", *(values[name] for name in _BOUND), _as_text(values["recorded_at"]))
+    return digest(*_hashed(values))
+
+
+def entry_bytes(values: Mapping[Any, Any]) -> bytes:
+    """The bytes whose SHA-256 is an entry's hash."""
+    return encoded(*_hashed(values))
+
+
+def _hashed(values: Mapping[Any, Any]) -> list[Any]:
+    return ["evidence", *(values[name] for name in _BOUND), _as_text(values["recorded_at"])]
 
 
 def _as_text(moment: Any) -> Any:
@@ -220,6 +229,14 @@ def read(books: Books, seq: int) -> bytes:
     if row["entry_hash"] != _right_hash(row) or row["object_key"] != key_of(row["sha256"]):
         raise tampered(f"entry {seq}", "an entry that is not as it was recorded")
     return objects(books).get(row["object_key"], row["object_version_id"])
+
+
+def entries(con: sa.Connection, period: Period) -> tuple[list[dict[str, Any]], set[int]]:
+    """Every entry of the chain in order, and the numbers of those that are about a period."""
+    recorded = _recorded(con, period)
+    assert recorded.about is not None
+    about = {row["evidence_seq"] for row in recorded.rows if recorded.about.covers(row)}
+    return [dict(row) for row in recorded.rows], about
 
 
 def verify(books: Books, period: Period | None = None) -> Verification:

@@ -25,6 +25,11 @@ def digest(*fields: Field) -> str:
     return state.hexdigest()
 
 
+def encoded(*fields: Field) -> bytes:
+    """The bytes that `digest` hashes, for people who want to hash them with a program of their own."""
+    return VERSION + b"".join(_encode(field) for field in fields)
+
+
 def _encode(field: Field) -> bytes:
     match field:
         case None:

@@ -1,0 +1,224 @@
+"""An audit sample of a closed month: the whole population, its proof, a choice that anybody can repeat.
+
+Belongs here: what stands in the folder that `cops audit sample` writes. Does not belong here: the tables
+about people and controls (`reports/audit_controls.py`), the choice (`rules/sampling.py`), the script that
+redoes the folder without COPS (`reports/audit_verify.sh`). Same books and seed, same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlglot import exp
+
+from cops_dagster.errors import CopsError
+from cops_dagster.lake.tables import LAKE_TABLES
+from cops_dagster.ledger import adjustments, csv_cells, evidence, seal
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+from cops_dagster.reports import audit_controls
+from cops_dagster.rules import sampling
+from cops_dagster.stores import tables as t
+
+Rows = Sequence[Mapping[str, Any]]
+SCRIPT = "verify.sh"
+SUMS = "SHA256SUMS"
+_WHOLE = ("run_inputs", "run_sql", "run_certificate", "readiness", "decision", "seal")
+"""Kinds of evidence whose documents lie in the folder; delivered files are named with their digests only."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Outcome: where the sample lies, how many entries there are and were chosen, and what proves all of it.
+
+    Attributes:
+        digest: SHA-256 of `SHA256SUMS`, which names every other file: one number to write down.
+    """
+
+    folder: Path
+    population: int
+    chosen: int
+    allocated_usd: Decimal
+    seal_digest: str
+    digest: str
+
+
+def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sampled:
+    """Writes the sample of a closed month into a new folder below `out`.
+
+    Raises:
+        CopsError: `E-PARAM` for less than one entry, no seed, or a folder that holds something already;
+            `E-PERIOD-OPEN` while the month may still change; `E-DIGEST`, `E-EVIDENCE-…` when something is not
+            what was recorded; `E-SEAL` when the population is not the sealed one.
+    """
+    folder = _folder(out, period, n, seed)
+    with books.admin.read() as con:
+        adjustments.require_closed(con, period)
+        sealed_as = con.execute(
+            sa.select(t.period_lock.c.seal_digest).where(t.period_lock.c.period_start == period.start)
+        ).scalar_one()
+        chain, about = evidence.entries(con, period)
+        sealing = next((row for row in chain if (row["kind"], row["sha256"]) == ("seal", sealed_as)), None)
+        if sealing is None:
+            raise CopsError(
+                "E-SEAL", f"period {period}", expected=f"its seal {sealed_as} in the chain of evidence",
+                found="no such entry", next_step=f"run `cops evidence verify {period}`",
+            )  # fmt: skip
+        seal_document = evidence.read(books, sealing["evidence_seq"])
+        tables = _of_entries(books, con, period, n, seed)
+        tables |= _of_books(con, period)
+        tables["chain"] = chain
+    _require_sealed(period, tables["population"], json.loads(seal_document))
+    tables |= {
+        "controls": audit_controls.matrix(books, period, chain),
+        "access": audit_controls.access(books, period),
+    }
+    tables["parameters"] = [
+        {"period": str(period), "n": n, "seed": seed, "seal_digest": sealed_as,
+         "population": len(tables["population"]), "chosen": len(tables["sample"])}
+    ]  # fmt: skip
+    folder.mkdir(parents=True)
+    for name, rows in tables.items():
+        _write(folder / f"{name}.csv", rows, t.metadata.tables.get(name))
+    (folder / "seal.json").write_bytes(seal_document)
+    _objects(books, folder, [row for row in chain if row["evidence_seq"] in about])
+    script = Path(__file__).with_name("audit_verify.sh").read_bytes()
+    (folder / SCRIPT).write_bytes(script)
+    allocated = Decimal(json.loads(seal_document)["totals"]["allocated_cost_usd"])
+    population, picked = len(tables["population"]), len(tables["sample"])
+    return Sampled(folder, population, picked, allocated, sealed_as, _sums(folder))
+
+
+def _folder(out: Path, period: Period, n: int, seed: str) -> Path:
+    if n < 1 or not seed.strip() or not seed.isprintable():
+        raise CopsError(
+            "E-PARAM", "audit sample", expected="one entry at least, and a seed of printable characters",
+            found=f"--n {n} --seed {seed!r}", next_step="let the auditor name one: --n 25 --seed 2025-4711",
+        )  # fmt: skip
+    named = hashlib.sha256(f"{n}:{seed}".encode()).hexdigest()[:8]
+    folder = out / f"audit-{period}-{named}"
+    if folder.exists():
+        raise CopsError(
+            "E-PARAM", f"folder {folder}", expected="none yet", found="one that is there already",
+            next_step="remove it or name another place with --out; the same seed gives the same files",
+        )  # fmt: skip
+    return folder
+
+
+def _of_entries(
+    books: Books, con: sa.Connection, period: Period, n: int, seed: str
+) -> dict[str, list[dict[str, Any]]]:
+    """The population, the sample, and what was delivered behind it; bytes are verified first."""
+    with books.engine() as engine:
+        books.namespace(engine, con, period).provide([*seal.SEALED, "fact_cost_raw"])
+        population = []
+        for name in seal.SEALED:
+            columns = [column for column, _ in LAKE_TABLES[name]]
+            query = exp.select(*columns).from_(name).order_by("entry_id")
+            population += [{"table_name": name, **row} for row in engine.fetch(query).dicts()]
+        chosen = sampling.chosen((row["entry_id"] for row in population), n, seed)
+        by_id = {row["entry_id"]: row for row in population}
+        conservation = engine.fetch("fetch_conservation", {"period_start": period.start}).dicts()
+        lines: list[dict[str, Any]] = []
+        grain = sorted({(by_id[one]["service"], by_id[one]["charge_class"]) for _, one in chosen})
+        for service, charge_class in grain:
+            asked = {"period_start": period.start, "service": service, "charge_class": charge_class}
+            groups = engine.fetch("fetch_line_groups", {**asked, "delivery_id": ""}).dicts()
+            lines += [{"service": service, "charge_class": charge_class, **group} for group in groups]
+    picked = [{"rank_sha3_256": rank, **by_id[entry_id]} for rank, entry_id in chosen]
+    return {
+        "population": population, "conservation": conservation, "lines": lines,
+        "sample": [_behind(con, number, row) for number, row in enumerate(picked, start=1)],
+    }  # fmt: skip
+
+
+def _behind(con: sa.Connection, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A chosen entry with who made its run, and who approved the rule it follows."""
+    j, r, b = t.publish_journal, t.allocation_rules, t.adjustment_booking
+    run = con.execute(sa.select(j).where(j.c.run_id == row["run_id"])).one()
+    rule = con.execute(
+        sa.select(r.c.approved_by).where(r.c.rule_id == row["rule_id"], r.c.version == row["rule_version"])
+    ).scalar()
+    booked = con.execute(sa.select(b.c.adjustment_id).where(b.c.run_id == row["run_id"])).scalar()
+    return {
+        "sample_number": number, **row, "run_by": run.actor, "run_at": run.published_at,
+        "policy_version": run.policy_version, "inputs_id": run.inputs_id, "rule_approved_by": rule,
+        "adjustment_id": booked,
+    }  # fmt: skip
+
+
+def _of_books(con: sa.Connection, period: Period) -> dict[str, list[dict[str, Any]]]:
+    """What the admin database says of the month: one CSV a table, rows in the order of their keys."""
+    start, found = period.start, {}
+    for name in (
+        "publish_journal", "lake_file", "period_lock_event", "recon_exceptions", "invoice_freeze",
+        "invoice_detail", "aws_invoices", "recon_run", "recon_run_tenant", "allocation_key_snapshot",
+    ):  # fmt: skip
+        table = t.metadata.tables[name]
+        query = sa.select(table).where(table.c.period_start == start)
+        found[name] = _dicts(con, query.order_by(*table.primary_key.columns))
+    d, f, h = t.cur_delivery, t.cur_delivery_file, t.cur_billing_head
+    found["delivered_files"] = _dicts(
+        con,
+        sa.select(d.c.source_id, d.c.delivery_id, f.c.position, f.c.name, f.c.sha256, f.c.size_bytes)
+        .join(f, f.c.delivery_id == d.c.delivery_id)
+        .join(h, h.c.delivery_id == d.c.delivery_id)
+        .where(d.c.period_start == start)
+        .order_by(d.c.source_id, f.c.position),
+    )
+    found["approval"] = audit_controls.approvals(con, period)
+    return found
+
+
+def _dicts(con: sa.Connection, query: sa.Select[Any]) -> list[dict[str, Any]]:
+    return [dict(row) for row in con.execute(query).mappings()]
+
+
+def _require_sealed(period: Period, population: Rows, sealed: Mapping[str, Any]) -> None:
+    """The population is complete: as many entries as were sealed, and the same three totals."""
+    totals = {
+        name: f"{sum((row[name] for row in population), Decimal(0)):f}" for name in sealed["totals"]
+    }  # fmt: skip
+    if (len(population), totals) != (sealed["entry_count"], sealed["totals"]):
+        raise CopsError(
+            "E-SEAL", f"period {period}",
+            expected=f"{sealed['entry_count']} entries, {sealed['totals']}",
+            found=f"{len(population)} entries, {totals}",
+            next_step=f"nothing was written; run `cops evidence verify {period}` and find out why",
+        )  # fmt: skip
+
+
+def _write(path: Path, rows: Rows, table: sa.Table | None) -> None:
+    """A table without rows still has its line of columns: a program that reads it asks for them."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if not rows and table is not None:
+            file.write(",".join(table.columns.keys()) + "\n")
+        csv_cells.write(file, rows)
+
+
+def _objects(books: Books, folder: Path, entries: Rows) -> None:
+    """The documents behind the month, and the bytes that each entry of the chain is the hash of."""
+    (folder / "objects").mkdir()
+    (folder / "entries").mkdir()
+    for row in entries:
+        (folder / "entries" / f"{row['evidence_seq']:08d}").write_bytes(evidence.entry_bytes(row))
+        if row["kind"] in _WHOLE:
+            (folder / "objects" / row["sha256"]).write_bytes(evidence.read(books, row["evidence_seq"]))
+
+
+def _sums(folder: Path) -> str:
+    """Writes `SHA256SUMS` as `sha256sum` does; its own digest."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
+        for path in files
+    ]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    return hashlib.sha256((folder / SUMS).read_bytes()).hexdigest()
