@@ -173,9 +173,22 @@ class Call:
         )  # fmt: skip
 
 
+def odd_answers() -> tuple[type[Exception], ...]:
+    """What reading an answer raises that is none of the service asked: a proxy's page, a list, no value.
+
+    botocore checks what is sent, not what comes back: a field may be missing or of any type.
+    """
+    from botocore.parsers import ResponseParserError
+
+    return ResponseParserError, ArithmeticError, AttributeError, LookupError, TypeError, RecursionError
+
+
+ODD = "an answer that is none of this service"
+
+
 @contextmanager
 def calling(call: Call) -> Iterator[Call]:
-    """Failures of AWS within the block become coded errors.
+    """Failures of AWS within the block become coded errors, and so do answers that cannot be read.
 
     Raises:
         CopsError: `E-AWS-DENIED`, `E-AWS-THROTTLED`, `E-AWS-UNREACHABLE`, `E-AWS-BUCKET`, `E-AWS-MISSING`,
@@ -187,3 +200,5 @@ def calling(call: Call) -> Iterator[Call]:
         yield call
     except (aws.ClientError, aws.BotoCoreError, ValueError) as problem:  # ValueError: an endpoint is no URL
         raise call.refused(meaning(problem, call.bucket)) from None
+    except odd_answers():
+        raise call.unreachable(ODD) from None
