@@ -127,7 +127,9 @@ def test_what_cannot_be_done_is_refused_with_its_code(folder: Path, arguments: l
     assert given.value.next_step
 
 
-@pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "value", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1+1", "|calc", "\n=1", "＝1"]
+)
 def test_text_from_data_never_starts_a_formula_in_a_csv(folder: Path, value: str) -> None:
     done = RUNNER.invoke(
         app, ["sql", "-q", "SELECT CONCAT(:x) AS text", "--param", f"x={value}", "--format", "csv"],
