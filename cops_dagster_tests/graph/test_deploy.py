@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,51 @@ def test_a_unit_starts_what_there_is_as_nobody_special(unit: Path) -> None:
         assert command[command.index("-h") + 1] == "127.0.0.1"  # the door is nginx
 
 
-@pytest.mark.parametrize("path", sorted((DEPLOY / "aws").glob("*.json")), ids=lambda path: path.stem)
+POLICIES = sorted((DEPLOY / "aws").glob("*.json"))
+NAMED = {
+    "athena:GetQueryExecution": {"workgroup"}, "budgets:ViewBudget": {"budget"},
+    "glue:CreateDatabase": {"catalog", "database"}, "glue:CreateTable": {"catalog", "database", "table"},
+    "glue:GetCrawler": {"crawler"}, "glue:GetDatabase": {"catalog", "database"},
+    "glue:GetPartitions": {"catalog", "database", "table"}, "glue:GetTable": {"catalog", "database", "table"},
+    "glue:StartCrawler": {"crawler"}, "glue:UpdateTable": {"catalog", "database", "table"},
+}  # fmt: skip
+"""What a right is about, by AWS's service authorization reference: each kind must be named by an ARN."""
+ONLY_STAR = {"ce:ListCostAllocationTags"}
+"""Rights that the same reference gives no kind of resource for."""
+
+
+def statements(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text())["Statement"]
+    return [
+        one | {"Resource": [one["Resource"]] if isinstance(one["Resource"], str) else one["Resource"]}
+        for one in found
+    ]
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
 def test_a_policy_names_every_right_and_none_that_deletes(path: Path) -> None:
-    for statement in json.loads(path.read_text())["Statement"]:
+    for statement in statements(path):
         for action in statement["Action"]:
             assert "*" not in action, action
             assert "Delete" not in action, action
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
+def test_a_policy_names_the_resource_wherever_aws_knows_one(path: Path) -> None:
+    for statement in statements(path):
+        is_star = "*" in statement["Resource"]
+        assert not is_star or set(statement["Action"]) <= ONLY_STAR, statement["Sid"]
+        for arn in () if is_star else statement["Resource"]:
+            _, _, service, _, _, name = arn.split(":", 5)
+            assert name.strip("*/"), f"{arn}: every resource of {service}"
+            assert {action.split(":")[0] for action in statement["Action"]} == {service}
+        kinds = {arn.split(":", 5)[5].split("/")[0] for arn in statement["Resource"] if arn != "*"}
+        for action in statement["Action"]:
+            assert NAMED.get(action, kinds) <= kinds, f"{action} needs {NAMED[action]}"
+
+
+def test_the_policy_grants_what_refusals_ask_for() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "cops_dagster").rglob("*.py"))
+    asked = set(re.findall(r"\b(?:glue|athena|budgets|ce|sns):[A-Z]\w+", code))
+    granted = {action for one in statements(DEPLOY / "aws" / "cops-policy.json") for action in one["Action"]}
+    assert asked - granted == set()
