@@ -14,6 +14,7 @@ import yaml
 
 from cops_dagster_tests import postgres
 from cops_dagster_tests.docs.pages import ROOT
+from cops_dagster_tests.graph.logins import LOGINS, PASSWORDS
 
 DEPLOY = ROOT / "deploy"
 STARTED = {"dagster-webserver", "dagster-daemon", "cops"}
@@ -41,7 +42,7 @@ def test_the_deployed_instance_opens_on_postgresql(tmp_path: Path, monkeypatch: 
 def test_composed_services_start_what_there_is_and_only_the_door_is_open() -> None:
     composed = loaded(DEPLOY / "compose" / "compose.yaml")
     services = composed["services"]
-    started = [services[name]["command"][0] for name in ("webserver", "viewer", "daemon")]
+    started = [services[name]["command"][0] for name in ("webserver", "viewer", "daemon", "finance")]
     assert {*started, *services["migrate"]["command"][2].split()[:1]} == STARTED
     for name in ("webserver", "viewer", "daemon"):
         assert services[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
@@ -55,6 +56,49 @@ def test_composed_services_start_what_there_is_and_only_the_door_is_open() -> No
                 assert (DEPLOY / "compose" / source).exists(), volume
 
 
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())[
+        "services"
+    ]
+    return found
+
+
+USED = {
+    "migrate": {"COPS_OWNER_PASSWORD", "DAGSTER_DB_PASSWORD"},
+    "webserver": {"COPS_DAEMON_PASSWORD", "DAGSTER_DB_PASSWORD"},
+    "daemon": {"COPS_DAEMON_PASSWORD", "DAGSTER_DB_PASSWORD"},
+    "finance": {"COPS_FINANCE_PASSWORD", "DAGSTER_DB_PASSWORD"},
+    "viewer": {"COPS_VIEWER_PASSWORD", "DAGSTER_VIEWER_PASSWORD"},
+    "door": set(),
+    "postgresql": {*PASSWORDS, "POSTGRES_PASSWORD"},
+}
+
+
+@pytest.mark.parametrize("name", USED)
+def test_a_service_holds_its_own_passwords_and_no_other(name: str) -> None:
+    assert set(services()) == set(USED)
+    service = services()[name]
+    assert set(re.findall(r"\w+_PASSWORD(?=:\?)", str(service.get("environment", {})))) == USED[name]
+    assert service.get("env_file") in (None, "cops.env"), "all of .env would go to everybody"
+
+
+def test_the_viewer_has_no_keys_of_aws_and_no_home_of_the_ledger() -> None:
+    viewer = services()["viewer"]
+    assert "env_file" not in viewer
+    assert "volumes" not in viewer
+    assert not any(name.startswith("AWS") for name in viewer["environment"])
+
+
+def test_what_compose_asks_for_stands_in_its_examples() -> None:
+    asked = set(re.findall(r"\$\{(\w+):[?-]", (DEPLOY / "compose" / "compose.yaml").read_text()))
+    given = set(re.findall(r"^(\w+)=", (DEPLOY / "compose" / "example.env").read_text(), re.MULTILINE))
+    assert asked == given
+    for name, url in re.findall(r"(\w+): (postgresql\S+)", (DEPLOY / "compose" / "compose.yaml").read_text()):
+        found = re.fullmatch(r"postgresql\+psycopg2://(\w+):\$\{(\w+):\?\}@postgresql:5432/(\w+)", url)
+        assert found, name
+        assert LOGINS[found[1]] == (found[3], PASSWORDS[found[2]]), name
+
+
 @pytest.mark.parametrize("unit", sorted((DEPLOY / "systemd").glob("*.service")), ids=lambda path: path.stem)
 def test_a_unit_starts_what_there_is_as_nobody_special(unit: Path) -> None:
     lines = dict(
@@ -63,7 +107,10 @@ def test_a_unit_starts_what_there_is_as_nobody_special(unit: Path) -> None:
     command = shlex.split(lines["ExecStart"])
     assert Path(command[0]).name in STARTED
     assert ("--read-only" in command) == ("viewer" in unit.name)
-    assert (lines["User"], lines["NoNewPrivileges"], lines["ProtectSystem"]) == ("cops", "yes", "strict")
+    name = "cops-viewer" if "viewer" in unit.name else "cops"
+    assert (lines["User"], lines["StateDirectory"]) == (name, name)
+    assert lines["EnvironmentFile"] == f"/etc/cops/{name.removeprefix('cops-')}.env"
+    assert (lines["NoNewPrivileges"], lines["ProtectSystem"], lines["UMask"]) == ("yes", "strict", "0077")
     if "-h" in command:
         assert command[command.index("-h") + 1] == "127.0.0.1"  # the door is nginx
 
