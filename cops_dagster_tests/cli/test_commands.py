@@ -144,6 +144,13 @@ def test_negative_numbers_in_a_csv_stay_numbers(folder: Path) -> None:
     assert done.stdout == "usd\n-1.500000000000000000\n"
 
 
+def test_whatever_a_month_left_in_its_home_is_its_users_alone(folder: Path) -> None:
+    """Whatever the umask: every tenant's cost lies there. Once database and evidence were for everybody."""
+    made = list((folder / "home").rglob("*"))
+    assert len(made) > 30
+    assert [path for path in (folder / "home", *made) if path.lstat().st_mode & 0o077] == []
+
+
 def test_a_bad_month_ends_with_two_and_the_good_one_stays_and_is_repaired(folder: Path) -> None:
     """In a process of its own, through Dagster: the refusal of the ledger is the refusal of the command."""
     write(folder / "cur", [lines(MONTH.replace("Usage  AmazonEC2", "Usage  AmazonRDS"))], assembly="a2")
