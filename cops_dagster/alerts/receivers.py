@@ -252,7 +252,7 @@ class Sns:
             denied = sum(one.get("Effect") == "Deny" for one in statements)
         except (aws.ClientError, aws.BotoCoreError) as problem:
             return [f"topic policy and subscriptions: {_aws(problem)}"]
-        except (ValueError, *odd_answers()):
+        except odd_answers():
             return [f"topic policy and subscriptions: {ODD}"]
         pending = found.count("PendingConfirmation")
         told = f"{len(found) - pending} confirmed, {pending} pending"

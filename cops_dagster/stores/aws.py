@@ -180,7 +180,9 @@ def odd_answers() -> tuple[type[Exception], ...]:
     """
     from botocore.parsers import ResponseParserError
 
-    return ResponseParserError, ArithmeticError, AttributeError, LookupError, TypeError, RecursionError
+    return (
+        ResponseParserError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+    )  # fmt: skip
 
 
 ODD = "an answer that is none of this service"

@@ -33,7 +33,8 @@ from cops_dagster_tests.graph.instance import Dagster, running, webserver
 pytestmark = pytest.mark.long
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 LAUNCH = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) {
-  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } ... on UnauthorizedError { message } } }"""
+  __typename ... on LaunchRunSuccess { run { runId } }
+  ... on PythonError { message } ... on UnauthorizedError { message } } }"""
 PARAMS = {
     "selector": {
         "repositoryLocationName": "cops_dagster.definitions", "repositoryName": "__repository__",
@@ -59,15 +60,18 @@ const frame = document.createElement('iframe'); frame.name = 'f'; document.body.
 const form = document.createElement('form')
 form.method = 'post'; form.enctype = 'text/plain'; form.target = 'f'; form.action = asked
 form.innerHTML = '<input name="x" value="1">'; document.body.append(form); form.submit()
-const inner = document.createElement('iframe'); inner.src = `https://${door}/runs`; document.body.append(inner)
+const inner = document.createElement('iframe')
+inner.src = `https://${door}/runs`; document.body.append(inner)
 const body = JSON.stringify({query})
-const upload = new FormData(); upload.append('operations', body); upload.append('0', new Blob(['x']), 'x')
+const upload = new FormData()
+upload.append('operations', body); upload.append('0', new Blob(['x']), 'x')
 window.done = (async () => {
   for (const [what, how] of Object.entries({
     simple: {method: 'POST', mode: 'no-cors', credentials: 'include', body},
     json: {method: 'POST', credentials: 'include', headers: {'Content-Type': 'application/json'}, body},
     upload: {method: 'POST', mode: 'no-cors', credentials: 'include', body: upload},
-  })) await fetch(what == 'simple' ? asked : at, how).then(a => note(what)(a.status || a.type), note(what))
+  })) await fetch(what == 'simple' ? asked : at, how)
+    .then(a => note(what)(a.status || a.type), note(what))
   await new Promise((end) => {
     const ws = new WebSocket(socket, 'graphql-ws')
     ws.onopen = () => { note('socket')('open'); end() }
