@@ -14,6 +14,8 @@ from cops_dagster.cli.start import coded
 from cops_dagster.errors import CopsError
 from cops_dagster.redaction import found, masked
 from cops_dagster.stores.admin import open_admin
+from cops_dagster.stores.objects import open_objects
+from cops_dagster.stores.s3_reports import fetch
 
 CANARY = "hunter2canary"
 SECRET = [
@@ -161,3 +163,15 @@ def test_a_database_that_does_not_answer_tells_no_password(url: str) -> None:
         open_admin(url.replace("postgresql:", "postgresql+psycopg2:"))
     assert refusal.value.code == "E-DB-UNREACHABLE"
     assert CANARY not in json.dumps(refusal.value.as_dict())
+
+
+def test_keys_in_front_of_a_bucket_are_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    for address in (SECRET[11], f"s3://k:{CANARY}@bucket/x"):
+        for act in (lambda at: open_objects(at).anchors(), lambda at: fetch(at, Path("nowhere"), None)):
+            with pytest.raises(CopsError) as refusal:
+                act(address)
+            assert refusal.value.code in ("E-EVIDENCE-STORE", "E-AWS-BUCKET")
+            assert CANARY not in json.dumps(refusal.value.as_dict())

@@ -85,7 +85,10 @@ def meaning(problem: BaseException, bucket: str = "") -> Said:
     if isinstance(problem, aws.NoRegionError):
         return Said("E-AWS-UNREACHABLE", "no region", "set AWS_DEFAULT_REGION, such as eu-west-1")
     if isinstance(problem, aws.ParamValidationError):
-        return Said("E-AWS-BUCKET", f"{bucket or 'a name'!r}, which no bucket can have", "correct the name")
+        # keys in front of a bucket, as some tools take them, are no part of its name and not to be shown
+        name = bucket.rpartition("@")[2] or "a name"
+        has_keys = " behind keys: those stand in AWS_* variables" if "@" in bucket else ""
+        return Said("E-AWS-BUCKET", f"{name!r}{has_keys}, which no bucket can have", "correct the name")
     return Said("E-AWS-UNREACHABLE", network.why(problem))
 
 
@@ -181,7 +184,8 @@ def odd_answers() -> tuple[type[Exception], ...]:
     from botocore.parsers import ResponseParserError
 
     return (
-        ResponseParserError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+        ResponseParserError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
+        ValueError,
     )  # fmt: skip
 
 
