@@ -51,7 +51,7 @@ demo: $(STAMP) ## three realistic months, from delivery to reconciled
 
 ui: $(STAMP) ## Dagster on what `make demo` made (PORT=3000)
 	@$(BIN)/cops status > /dev/null
-	@mkdir -p "$${COPS_HOME:-.cops}/dagster"; \
+	@umask 077; mkdir -p "$${COPS_HOME:-.cops}/dagster"; \
 	export COPS_HOME=$$(cd "$${COPS_HOME:-.cops}" && pwd) DAGSTER_HOME; \
 	DAGSTER_HOME=$$COPS_HOME/dagster; \
 	if [ -z "$${COPS_CONFIG:-}" ] && [ -f "$$COPS_HOME/../cops.toml" ]; then \

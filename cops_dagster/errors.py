@@ -10,11 +10,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from cops_dagster.redaction import masked, masked_within
+
 _FACTS = ("subject", "expected", "found", "next_step")
 
 
 class CopsError(Exception):
     """A refusal: nothing was written, and the text says what to do next.
+
+    What looks like a password or key in one of its texts is masked, wherever the text came from: refusals go
+    to terminals, logs, Dagster's pages and the evidence.
 
     Args:
         code: stable name such as `E-CHUNK-MISSING`; scripts may compare it.
@@ -35,13 +40,13 @@ class CopsError(Exception):
         next_step: str,
         details: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(code, subject, expected, found, next_step)
         self.code = code
-        self.subject = subject
-        self.expected = expected
-        self.found = found
-        self.next_step = next_step
-        self.details = details or {}
+        self.subject = masked(subject)
+        self.expected = masked(expected)
+        self.found = masked(found)
+        self.next_step = masked(next_step)
+        self.details: dict[str, Any] = masked_within(details or {})
+        super().__init__(code, self.subject, self.expected, self.found, self.next_step)
 
     def __str__(self) -> str:
         return (

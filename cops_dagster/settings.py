@@ -33,7 +33,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from cops_dagster import settings_words
+from cops_dagster import redaction, settings_words
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
 from cops_dagster.policy import (
@@ -143,6 +143,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path("./.cops")
+    access: Literal["owner", "group"] = "owner"
     first_period: str | None = None
     cur: str = ""
     engine: Literal["duckdb"] = "duckdb"
@@ -233,6 +234,10 @@ class Settings(BaseSettings):
             return given
         kept = {name: one for name, one in receivers.items() if not _is_orphan(one)}
         return {**given, "notify": {**notify, "receivers": kept}}
+
+    def __repr_args__(self) -> Any:
+        """What is shown of settings in messages of others, such as a traceback: no secrets."""
+        return [(name, redaction.masked_within(value)) for name, value in super().__repr_args__()]
 
     @property
     def policy(self) -> Policy:

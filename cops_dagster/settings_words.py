@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from cops_dagster import redaction
 from cops_dagster.errors import CopsError
 
 _SHOWN_MAX = 60
@@ -161,18 +162,37 @@ def refuse_unknown(written: Written, kind: type[BaseModel]) -> None:
 
 
 def refuse_written_secrets(written: Written) -> None:
-    """A secret that stands in a file is copied with it: `cops.toml` holds none."""
-    notify = written.data.get("notify", {})
-    receivers = notify.get("receivers", {}) if isinstance(notify, dict) else {}
-    for name, given in receivers.items() if isinstance(receivers, dict) else ():
-        for secret in ("url", "password"):
-            if isinstance(given, dict) and secret in given:
-                variable = variable_of(("notify", "receivers", name, secret))
-                raise _refusal(
-                    f"setting notify.receivers.{name}.{secret}", "secrets in the environment alone",
-                    f"a secret in {written.file.name}; it belongs in the environment",
-                    f"take it out of {written.file} and set {variable}",
-                )  # fmt: skip
+    """A secret that stands in a file is copied with it: `cops.toml` holds none.
+
+    Raises:
+        CopsError: `E-SETTING` naming the setting and the variable that it belongs in, never the secret.
+    """
+    refuse_secrets(written.file, written.data)
+
+
+def refuse_secrets(file: Path, data: Mapping[str, Any]) -> None:
+    """As `refuse_written_secrets`, of settings that are about to be written into a file."""
+    for name, text in _texts(data, ()):
+        is_receivers = name[:2] == ("notify", "receivers") and len(name) == 4
+        secret = "a secret" if is_receivers and name[3] in ("url", "password") else redaction.found(text)
+        if secret:
+            raise _refusal(
+                f"setting {'.'.join(name)}", "secrets in the environment alone",
+                f"{secret} in {file.name}; it belongs in the environment",
+                f"take it out of {file} and set {variable_of(name)}",
+            )  # fmt: skip
+
+
+def _texts(value: Any, name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every text below a value, with the name of the setting that it belongs to."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for inner, one in value.items():
+            yield from _texts(one, (*name, str(inner)))
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one, name)
 
 
 def _unknown(names: Sequence[str], written: Written, kind: type[BaseModel]) -> CopsError:

@@ -218,6 +218,8 @@ class Sns:
         """Publishes the message; the topic's filter policies may use the attribute `severity`."""
         from botocore import exceptions as aws
 
+        from cops_dagster.stores.aws import ODD, odd_answers
+
         fifo = {"MessageGroupId": "cops", "MessageDeduplicationId": message.key}
         try:
             answer = self._client().publish(
@@ -229,24 +231,30 @@ class Sns:
                 },
                 **(fifo if self._arn.endswith(".fifo") else {}),
             )  # fmt: skip
+            return f"message {answer['MessageId']}"
         except (aws.ClientError, aws.BotoCoreError) as problem:
             raise NotAccepted(_aws(problem)) from None
-        return f"message {answer['MessageId']}"
+        except odd_answers():
+            raise NotAccepted(ODD) from None
 
     def inspect(self) -> list[str]:
         """The topic's policy and its subscriptions: what is confirmed, pending or gone."""
         from botocore import exceptions as aws
 
+        from cops_dagster.stores.aws import ODD, odd_answers
+
         try:
             client = self._client()
             policy = client.get_topic_attributes(TopicArn=self._arn)["Attributes"].get("Policy", "{}")
             pages = client.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=self._arn)
-            found = [one for page in pages for one in page["Subscriptions"]]
+            found = [one["SubscriptionArn"] for page in pages for one in page["Subscriptions"]]
+            statements = json.loads(policy).get("Statement", [])
+            denied = sum(one.get("Effect") == "Deny" for one in statements)
         except (aws.ClientError, aws.BotoCoreError) as problem:
             return [f"topic policy and subscriptions: {_aws(problem)}"]
-        statements = json.loads(policy).get("Statement", [])
-        denied = sum(one.get("Effect") == "Deny" for one in statements)
-        pending = sum(one["SubscriptionArn"] == "PendingConfirmation" for one in found)
+        except odd_answers():
+            return [f"topic policy and subscriptions: {ODD}"]
+        pending = found.count("PendingConfirmation")
         told = f"{len(found) - pending} confirmed, {pending} pending"
         return [
             f"topic policy: {len(statements)} statement(s), {denied} deny",

@@ -30,7 +30,7 @@ def sql(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import ask
+    from cops_dagster.ledger import ask, csv_cells
     from cops_dagster.ledger.books import require_books
 
     if (file is None) == (q is None):
@@ -50,7 +50,7 @@ def sql(
     if format == "json":
         output.as_json(answer.rows.dicts())
     elif format == "csv":
-        _csv(answer.rows.columns, answer.rows.rows)
+        csv_cells.write(sys.stdout, answer.rows.columns, answer.rows.rows)
     else:
         numbers = [
             name
@@ -86,12 +86,13 @@ def _diagnostic(given: str) -> str | None:
 def _list(format: str) -> None:  # noqa: A002
     from cops_dagster import shipped
     from cops_dagster.cli import output
+    from cops_dagster.ledger import csv_cells
 
     rows = [(f"@{name}", shipped.first_words(path)) for name, path in shipped.diagnostics().items()]
     if format == "json":
         output.as_json([{"name": name, "answers": text} for name, text in rows])
     elif format == "csv":
-        _csv(("name", "answers"), list(rows))
+        csv_cells.write(sys.stdout, ("name", "answers"), rows)
     else:
         output.table("", ["name", "answers"], rows)
 
@@ -106,22 +107,3 @@ def _read(path: Path) -> str:
             "E-FILE", f"file {path}", expected="a readable text file with one SELECT",
             found=type(problem).__name__, next_step="check the path; `cops sql @` lists what came with COPS",
         ) from None  # fmt: skip
-
-
-def _csv(columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
-    """CSV for spreadsheets: text that a spreadsheet would run as a formula is prefixed, numbers are not."""
-    import csv
-    from decimal import Decimal
-
-    from cops_dagster.money import amount
-
-    def cell(value: object) -> object:
-        if isinstance(value, Decimal):
-            return amount.plain(value)
-        if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-            return f"'{value}"
-        return value
-
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([cell(value) for value in row] for row in rows)

@@ -29,6 +29,7 @@ def init(
     from cops_dagster.graph.launch import dagster_home
     from cops_dagster.ledger import home, setup
     from cops_dagster.ledger.books import existing_books, open_books
+    from cops_dagster.settings_words import refuse_secrets
 
     current = settings.current()
     if existing_books(current) is None and (refusal := home.torn(current)):
@@ -37,6 +38,7 @@ def init(
     config = current.config_file
     is_new = not config.is_file() and not current.cur
     given = _given(current, cur, actor, asks=asks, is_new=is_new)
+    refuse_secrets(config, given)
     current = current.model_copy(update={name: given[name] for name in ("cur", "actor") if name in given})
     books = open_books(current)
     dagster_home(books.settings.home)

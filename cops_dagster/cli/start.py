@@ -7,6 +7,7 @@ Nothing heavy is imported here before the command is: signals must be heard whil
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 
@@ -28,6 +29,7 @@ def main() -> None:
 def run(load: Callable[[], Callable[[], object]]) -> None:
     """Loads the application and runs it; a refusal is printed with its code and ends with 2."""
     signals.listen()
+    os.umask(0o077)  # what a command writes is its user's; a home may be its group's (`stores/access.py`)
     # A command is a short process: collecting garbage while it imports took 15 % of its time (measured).
     gc.set_threshold(100_000, 50, 50)
     try:

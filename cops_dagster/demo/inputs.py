@@ -6,7 +6,6 @@ Does not belong here: how much anybody bears (`demo/expected.py`).
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from typing import Any
 from cops_dagster.demo import catalogue, expected, rules
 from cops_dagster.demo.expected import Borne
 from cops_dagster.demo.totals import MonthTotals
+from cops_dagster.ledger import csv_cells
 from cops_dagster.period import Period
 
 _FROM = "2025-01-01"
@@ -83,9 +83,7 @@ def write_inputs(folder: Path, months: Mapping[Period, MonthTotals]) -> None:
     }
     for name, rows in tables.items():
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_HEADERS[name])
-            writer.writerows(rows)
+            csv_cells.write(file, _HEADERS[name], rows)
 
 
 def euro_rate(period: Period) -> Decimal:

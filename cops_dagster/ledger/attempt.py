@@ -39,7 +39,7 @@ def attempt(books: Books) -> Iterator[Attempt]:
     locks = _locks(books)
     locks.mkdir(parents=True, exist_ok=True)
     path = locks / attempt_id
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o660)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield Attempt(attempt_id, books)

@@ -20,7 +20,7 @@ from cops_dagster.period import Period
 from cops_dagster.policy import Policy
 from cops_dagster.rules import revision
 from cops_dagster.settings import Settings
-from cops_dagster.stores import faults, policies
+from cops_dagster.stores import access, faults, policies
 from cops_dagster.stores.admin import Admin, find_admin, open_admin
 from cops_dagster.stores.policies import Adopted
 from cops_dagster.stores.volume import Volume, open_volume
@@ -145,11 +145,14 @@ def open_books(settings: Settings) -> Books:
             "E-HOME", f"home {settings.home}", expected="a folder", found=str(problem.strerror),
             next_step="correct COPS_HOME",
         ) from None  # fmt: skip
-    return Books(open_admin(settings.admin_url), settings)
+    admin = open_admin(settings.admin_url)
+    access.keep(settings.home, settings.access)
+    return Books(admin, settings)
 
 
 def existing_books(settings: Settings) -> Books | None:
     """The books if there is a home already; never makes one."""
+    access.keep(settings.home, settings.access)
     admin = find_admin(settings.admin_url)
     return Books(admin, settings) if admin else None
 

@@ -1,41 +1,67 @@
 """CSV that a spreadsheet may open: text that looks like a formula is text, numbers stay numbers.
 
-Belongs here: the guard against formula injection, on what COPS writes for people. Does not belong here:
-CSV that COPS reads (`ledger/frames.py`).
+Belongs here: the one writer of every CSV that leaves COPS, with its guard against formula injection (OWASP,
+CSV injection). Does not belong here: CSV that COPS reads (`ledger/frames.py`).
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import IO
 
 from cops_dagster.money import amount
 
-_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+_FORMULA = frozenset("=+-@|%\N{MINUS SIGN}")
+_CUTS = re.compile(r"([;\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029])")
+"""Where a spreadsheet of another locale begins a cell, whatever quotes stand around it."""
 
 
 def cell(value: object) -> str:
-    """A value as a CSV cell. Text that begins like a formula, also behind blanks or quotes, gets a `'`.
+    """A value as a CSV cell. Text that a spreadsheet would take for a formula gets a `'` in front.
 
-    Amounts are plain decimals, so −12.50 stays a number (OWASP, CSV injection).
+    So does text that begins like one behind blanks, quotes or invisible characters, in full-width characters,
+    or, within it, behind a line break, tab or semicolon. Numbers are known by their type: −12.50 stays one.
     """
     if value is None:
         return ""
     if isinstance(value, Decimal):
         return amount.plain(value)
-    if isinstance(value, (int, date)):
+    if isinstance(value, (int, float, date)):
         return str(value)
     text = str(value)
-    bare = text.lstrip(" '\"\u00a0\u200b\ufeff")
-    return f"'{text}" if text.startswith(_STARTS) or bare.startswith(_STARTS) else text
+    if text.isascii() and text[:1].isalnum() and not _CUTS.search(text):
+        return text
+    has_content, parts = False, []
+    for part in _CUTS.split(text):
+        bare = _bare(part)
+        parts.append(f"'{part}" if has_content and bare[:1] in _FORMULA else part)
+        has_content = has_content or bool(bare)
+    begins = text[:1] in ("\t", "\r", "\n") or _bare(text)[:1] in _FORMULA
+    return ("'" if begins else "") + "".join(parts)
 
 
-def write(file: IO[str], rows: Sequence[Mapping[str, object]]) -> None:
-    """Writes rows with a header line; nothing when there are none."""
+def _bare(text: str) -> str:
+    """What a spreadsheet may see first: full-width characters as plain ones, no invisible ones."""
+    plain = unicodedata.normalize("NFKC", text)
+    for index, char in enumerate(plain):
+        if char not in "'\"`" and not char.isspace() and unicodedata.category(char)[0] not in "CMZ":
+            return plain[index:]
+    return ""
+
+
+def write(file: IO[str], columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a header line, which names chosen by people may stand in, and rows."""
     writer = csv.writer(file, lineterminator="\n")
-    if rows:
-        writer.writerow(list(rows[0]))
-        writer.writerows([cell(value) for value in row.values()] for row in rows)
+    writer.writerow([cell(name) for name in columns])
+    writer.writerows([cell(value) for value in row] for row in rows)
+
+
+def write_records(file: IO[str], records: Sequence[Mapping[str, object]]) -> None:
+    """Writes records that all have the fields of the first; nothing when there are none."""
+    if records:
+        write(file, list(records[0]), [list(record.values()) for record in records])

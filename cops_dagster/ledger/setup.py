@@ -6,7 +6,6 @@ Belongs here: writing what is not there yet, asking each store once. Does not be
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import tomllib
@@ -22,7 +21,7 @@ from cops_dagster.cur import formats, layout
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.convert import header_names
 from cops_dagster.lake.footers import inspect
-from cops_dagster.ledger import misplaced, places
+from cops_dagster.ledger import csv_cells, misplaced, places
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.places import Root
 from cops_dagster.stores import tables as t
@@ -109,9 +108,8 @@ def write_inputs(folder: Path, *, actor: str) -> list[Path]:
     written = []
     for name, rows in INPUTS.items():
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(
-            [cell.format(actor=actor) for cell in row] for row in rows
-        )
+        header, *lines = [[cell.format(actor=actor) for cell in row] for row in rows]
+        csv_cells.write(text, header, lines)
         if _write(folder / f"{name}.csv", text.getvalue()):
             written.append(folder / f"{name}.csv")
     return written

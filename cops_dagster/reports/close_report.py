@@ -76,7 +76,7 @@ class Table:
     def csv(self) -> str:
         """The table as CSV that a spreadsheet may open."""
         made = io.StringIO()
-        csv_cells.write(made, [dict(zip(self.columns, row, strict=True)) for row in self.rows])
+        csv_cells.write(made, self.columns, self.rows)
         return made.getvalue()
 
     @property

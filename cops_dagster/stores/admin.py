@@ -26,6 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from cops_dagster.errors import CopsError
+from cops_dagster.redaction import MASK, is_secret_name, masked
 from cops_dagster.stores import faults
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
@@ -297,7 +298,7 @@ def _sqlite_begin(con: sa.Connection) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -347,7 +348,13 @@ def _first_line(problem: Exception) -> str:
 
 def without_password(text: str, url: sa.URL) -> str:
     """A message of the driver without the password of its URL; a short one is hidden where it is one."""
-    password = str(url.password or "")
-    if len(password) < 4:
-        return text.replace(f":{password}@", ":***@").replace(f"password={password}", "password=***")
-    return text.replace(password, "***")
+    given = [str(url.password or "")]
+    for name, value in url.query.items():
+        if is_secret_name(name):
+            given += [value] if isinstance(value, str) else list(value)
+    for secret in given:
+        if len(secret) >= 4:
+            text = text.replace(secret, MASK)
+        elif secret:
+            text = text.replace(f":{secret}@", f":{MASK}@")
+    return masked(text)

@@ -85,7 +85,10 @@ def meaning(problem: BaseException, bucket: str = "") -> Said:
     if isinstance(problem, aws.NoRegionError):
         return Said("E-AWS-UNREACHABLE", "no region", "set AWS_DEFAULT_REGION, such as eu-west-1")
     if isinstance(problem, aws.ParamValidationError):
-        return Said("E-AWS-BUCKET", f"{bucket or 'a name'!r}, which no bucket can have", "correct the name")
+        # keys in front of a bucket, as some tools take them, are no part of its name and not to be shown
+        name = bucket.rpartition("@")[2] or "a name"
+        has_keys = " behind keys: those stand in AWS_* variables" if "@" in bucket else ""
+        return Said("E-AWS-BUCKET", f"{name!r}{has_keys}, which no bucket can have", "correct the name")
     return Said("E-AWS-UNREACHABLE", network.why(problem))
 
 
@@ -173,9 +176,25 @@ class Call:
         )  # fmt: skip
 
 
+def odd_answers() -> tuple[type[Exception], ...]:
+    """What reading an answer raises that is none of the service asked: a proxy's page, a list, no value.
+
+    botocore checks what is sent, not what comes back: a field may be missing or of any type.
+    """
+    from botocore.parsers import ResponseParserError
+
+    return (
+        ResponseParserError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
+        ValueError,
+    )  # fmt: skip
+
+
+ODD = "an answer that is none of this service"
+
+
 @contextmanager
 def calling(call: Call) -> Iterator[Call]:
-    """Failures of AWS within the block become coded errors.
+    """Failures of AWS within the block become coded errors, and so do answers that cannot be read.
 
     Raises:
         CopsError: `E-AWS-DENIED`, `E-AWS-THROTTLED`, `E-AWS-UNREACHABLE`, `E-AWS-BUCKET`, `E-AWS-MISSING`,
@@ -187,3 +206,5 @@ def calling(call: Call) -> Iterator[Call]:
         yield call
     except (aws.ClientError, aws.BotoCoreError, ValueError) as problem:  # ValueError: an endpoint is no URL
         raise call.refused(meaning(problem, call.bucket)) from None
+    except odd_answers():
+        raise call.unreachable(ODD) from None

@@ -221,7 +221,9 @@ class FolderObjects:
     def _link(self, partial: Path, target: Path) -> None:
         """Gives a complete file its name, unless the name is taken: then the bytes must be the same."""
         _make(target.parent)
-        partial.chmod(0o444)
+        partial.chmod(
+            target.parent.stat().st_mode & 0o444
+        )  # read by whoever reads the folder, written by none
         handle = os.open(partial, os.O_RDONLY)
         try:
             os.fsync(handle)

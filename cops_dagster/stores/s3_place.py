@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import faults
-from cops_dagster.stores.aws import meaning
+from cops_dagster.stores.aws import ODD, meaning, odd_answers
 from cops_dagster.stores.files import blocks, digested
 
 ATTEMPTS = 6
@@ -186,6 +186,8 @@ class S3Place:
             refusal = self._unusable(f"s3://{self.bucket}/{self.prefix}", said.found)
             refusal.next_step = said.next_step or refusal.next_step
             raise refusal from None
+        except odd_answers():
+            raise self._unusable(f"s3://{self.bucket}/{self.prefix}", ODD) from None
 
 
 def _code(problem: Any) -> str:

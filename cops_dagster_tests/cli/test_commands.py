@@ -138,7 +138,9 @@ def test_what_cannot_be_done_is_refused_with_its_code(folder: Path, arguments: l
     assert given.value.next_step
 
 
-@pytest.mark.parametrize("value", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "value", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1+1", "|calc", "\n=1", "＝1"]
+)
 def test_text_from_data_never_starts_a_formula_in_a_csv(folder: Path, value: str) -> None:
     done = RUNNER.invoke(
         app, ["sql", "-q", "SELECT CONCAT(:x) AS text", "--param", f"x={value}", "--format", "csv"],
@@ -151,6 +153,13 @@ def test_negative_numbers_in_a_csv_stay_numbers(folder: Path) -> None:
     sql = "SELECT allocated_cost_usd AS usd FROM fact_cost_allocated WHERE tenant_id = '__operator__'"
     done = RUNNER.invoke(app, ["sql", "-q", sql, "--format", "csv"], catch_exceptions=False)
     assert done.stdout == "usd\n-1.500000000000000000\n"
+
+
+def test_whatever_a_month_left_in_its_home_is_its_users_alone(folder: Path) -> None:
+    """Whatever the umask: every tenant's cost lies there. Once database and evidence were for everybody."""
+    made = list((folder / "home").rglob("*"))
+    assert len(made) > 30
+    assert [path for path in (folder / "home", *made) if path.lstat().st_mode & 0o077] == []
 
 
 def test_a_bad_month_ends_with_two_and_the_good_one_stays_and_is_repaired(folder: Path) -> None:

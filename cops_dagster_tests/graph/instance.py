@@ -21,6 +21,7 @@ from cops_dagster_tests.docs.pages import ROOT
 
 Found = TypeVar("Found")
 PATIENCE = 240
+_MODULE = ["-m", "cops_dagster.definitions"]
 
 
 @dataclass
@@ -122,35 +123,43 @@ def until(look: Callable[[], Found | None], patience: float = PATIENCE) -> Found
 
 
 @contextmanager
-def running(home: Path, *, stopped: Sequence[str] = (), **env: str) -> Iterator[Dagster]:
+def running(
+    home: Path, *, stopped: Sequence[str] = (), storage: str | None = None, **env: str
+) -> Iterator[Dagster]:
     """Starts webserver and daemon over a COPS home; ends both, and the runs that they started.
 
     Args:
         stopped: sensors that somebody switched off.
+        storage: URL of Dagster's database; a fresh one if left out.
     """
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
-    url = postgres.empty_database()
+    url = storage or postgres.empty_database()
     shipped = (ROOT / "dagster.yaml").read_text(encoding="utf-8")
     (folder / "dagster.yaml").write_text(f"{shipped}\nstorage: {{postgres: {{postgres_url: '{url}'}}}}\n")
     whole = {
         **os.environ, "COPS_HOME": str(home), "DAGSTER_HOME": str(folder), "PYTHONPATH": str(ROOT),
         "DAGSTER_DISABLE_TELEMETRY": "1", **env,
     }  # fmt: skip
+    with ExitStack() as stack:
+        made = Dagster(stack.enter_context(webserver(home / "web", whole)), home, whole)
+        for sensor in stopped:
+            made.stop(sensor)
+        stack.enter_context(_process(["dagster._daemon", "run", *_MODULE], whole, home / "daemon"))
+        yield made
+
+
+@contextmanager
+def webserver(log: Path, env: Mapping[str, str], *options: str) -> Iterator[str]:
+    """One webserver with this environment; its address, once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    module = ["-m", "cops_dagster.definitions"]
-    with ExitStack() as stack:
-        made = Dagster(f"http://127.0.0.1:{port}", home, whole)
-        stack.enter_context(
-            _process(["dagster_webserver", *module, "-h", "127.0.0.1", "-p", str(port)], whole, home / "web")
-        )
-        until(lambda: _answers(made.url))
-        for sensor in stopped:
-            made.stop(sensor)
-        stack.enter_context(_process(["dagster._daemon", "run", *module], whole, home / "daemon"))
-        yield made
+    url = f"http://127.0.0.1:{port}"
+    command = ["dagster_webserver", *_MODULE, "-h", "127.0.0.1", "-p", str(port), *options]
+    with _process(command, env, log):
+        until(lambda: _answers(url))
+        yield url
 
 
 def _answers(url: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 
 from cops_dagster_tests import postgres
 from cops_dagster_tests.docs.pages import ROOT
+from cops_dagster_tests.graph.logins import LOGINS, PASSWORDS
 
 DEPLOY = ROOT / "deploy"
 STARTED = {"dagster-webserver", "dagster-daemon", "cops"}
@@ -40,7 +42,7 @@ def test_the_deployed_instance_opens_on_postgresql(tmp_path: Path, monkeypatch: 
 def test_composed_services_start_what_there_is_and_only_the_door_is_open() -> None:
     composed = loaded(DEPLOY / "compose" / "compose.yaml")
     services = composed["services"]
-    started = [services[name]["command"][0] for name in ("webserver", "viewer", "daemon")]
+    started = [services[name]["command"][0] for name in ("webserver", "viewer", "daemon", "finance")]
     assert {*started, *services["migrate"]["command"][2].split()[:1]} == STARTED
     for name in ("webserver", "viewer", "daemon"):
         assert services[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
@@ -54,6 +56,49 @@ def test_composed_services_start_what_there_is_and_only_the_door_is_open() -> No
                 assert (DEPLOY / "compose" / source).exists(), volume
 
 
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())[
+        "services"
+    ]
+    return found
+
+
+USED = {
+    "migrate": {"COPS_OWNER_PASSWORD", "DAGSTER_DB_PASSWORD"},
+    "webserver": {"COPS_DAEMON_PASSWORD", "DAGSTER_DB_PASSWORD"},
+    "daemon": {"COPS_DAEMON_PASSWORD", "DAGSTER_DB_PASSWORD"},
+    "finance": {"COPS_FINANCE_PASSWORD", "DAGSTER_DB_PASSWORD"},
+    "viewer": {"COPS_VIEWER_PASSWORD", "DAGSTER_VIEWER_PASSWORD"},
+    "door": set(),
+    "postgresql": {*PASSWORDS, "POSTGRES_PASSWORD"},
+}
+
+
+@pytest.mark.parametrize("name", USED)
+def test_a_service_holds_its_own_passwords_and_no_other(name: str) -> None:
+    assert set(services()) == set(USED)
+    service = services()[name]
+    assert set(re.findall(r"\w+_PASSWORD(?=:\?)", str(service.get("environment", {})))) == USED[name]
+    assert service.get("env_file") in (None, "cops.env"), "all of .env would go to everybody"
+
+
+def test_the_viewer_has_no_keys_of_aws_and_no_home_of_the_ledger() -> None:
+    viewer = services()["viewer"]
+    assert "env_file" not in viewer
+    assert "volumes" not in viewer
+    assert not any(name.startswith("AWS") for name in viewer["environment"])
+
+
+def test_what_compose_asks_for_stands_in_its_examples() -> None:
+    asked = set(re.findall(r"\$\{(\w+):[?-]", (DEPLOY / "compose" / "compose.yaml").read_text()))
+    given = set(re.findall(r"^(\w+)=", (DEPLOY / "compose" / "example.env").read_text(), re.MULTILINE))
+    assert asked == given
+    for name, url in re.findall(r"(\w+): (postgresql\S+)", (DEPLOY / "compose" / "compose.yaml").read_text()):
+        found = re.fullmatch(r"postgresql\+psycopg2://(\w+):\$\{(\w+):\?\}@postgresql:5432/(\w+)", url)
+        assert found, name
+        assert LOGINS[found[1]] == (found[3], PASSWORDS[found[2]]), name
+
+
 @pytest.mark.parametrize("unit", sorted((DEPLOY / "systemd").glob("*.service")), ids=lambda path: path.stem)
 def test_a_unit_starts_what_there_is_as_nobody_special(unit: Path) -> None:
     lines = dict(
@@ -62,14 +107,59 @@ def test_a_unit_starts_what_there_is_as_nobody_special(unit: Path) -> None:
     command = shlex.split(lines["ExecStart"])
     assert Path(command[0]).name in STARTED
     assert ("--read-only" in command) == ("viewer" in unit.name)
-    assert (lines["User"], lines["NoNewPrivileges"], lines["ProtectSystem"]) == ("cops", "yes", "strict")
+    name = "cops-viewer" if "viewer" in unit.name else "cops"
+    assert (lines["User"], lines["StateDirectory"]) == (name, name)
+    assert lines["EnvironmentFile"] == f"/etc/cops/{name.removeprefix('cops-')}.env"
+    assert (lines["NoNewPrivileges"], lines["ProtectSystem"], lines["UMask"]) == ("yes", "strict", "0077")
     if "-h" in command:
         assert command[command.index("-h") + 1] == "127.0.0.1"  # the door is nginx
 
 
-@pytest.mark.parametrize("path", sorted((DEPLOY / "aws").glob("*.json")), ids=lambda path: path.stem)
+POLICIES = sorted((DEPLOY / "aws").glob("*.json"))
+NAMED = {
+    "athena:GetQueryExecution": {"workgroup"}, "budgets:ViewBudget": {"budget"},
+    "glue:CreateDatabase": {"catalog", "database"}, "glue:CreateTable": {"catalog", "database", "table"},
+    "glue:GetCrawler": {"crawler"}, "glue:GetDatabase": {"catalog", "database"},
+    "glue:GetPartitions": {"catalog", "database", "table"}, "glue:GetTable": {"catalog", "database", "table"},
+    "glue:StartCrawler": {"crawler"}, "glue:UpdateTable": {"catalog", "database", "table"},
+}  # fmt: skip
+"""What a right is about, by AWS's service authorization reference: each kind must be named by an ARN."""
+ONLY_STAR = {"ce:ListCostAllocationTags"}
+"""Rights that the same reference gives no kind of resource for."""
+
+
+def statements(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text())["Statement"]
+    return [
+        one | {"Resource": [one["Resource"]] if isinstance(one["Resource"], str) else one["Resource"]}
+        for one in found
+    ]
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
 def test_a_policy_names_every_right_and_none_that_deletes(path: Path) -> None:
-    for statement in json.loads(path.read_text())["Statement"]:
+    for statement in statements(path):
         for action in statement["Action"]:
             assert "*" not in action, action
             assert "Delete" not in action, action
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
+def test_a_policy_names_the_resource_wherever_aws_knows_one(path: Path) -> None:
+    for statement in statements(path):
+        is_star = "*" in statement["Resource"]
+        assert not is_star or set(statement["Action"]) <= ONLY_STAR, statement["Sid"]
+        for arn in () if is_star else statement["Resource"]:
+            _, _, service, _, _, name = arn.split(":", 5)
+            assert name.strip("*/"), f"{arn}: every resource of {service}"
+            assert {action.split(":")[0] for action in statement["Action"]} == {service}
+        kinds = {arn.split(":", 5)[5].split("/")[0] for arn in statement["Resource"] if arn != "*"}
+        for action in statement["Action"]:
+            assert NAMED.get(action, kinds) <= kinds, f"{action} needs {NAMED[action]}"
+
+
+def test_the_policy_grants_what_refusals_ask_for() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "cops_dagster").rglob("*.py"))
+    asked = set(re.findall(r"\b(?:glue|athena|budgets|ce|sns):[A-Z]\w+", code))
+    granted = {action for one in statements(DEPLOY / "aws" / "cops-policy.json") for action in one["Action"]}
+    assert asked - granted == set()

@@ -11,15 +11,20 @@ second run finds nothing to do. What is wrong comes as {"error": {code, expected
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
+import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
+from typing import Any
 
 _PERIOD = re.compile(r"20\d\d-(0[1-9]|1[0-2])", re.ASCII)
 _SECONDS = 20
+_BYTES_MAX = 4_000_000
+_LOG = "see the webserver's log"
 _WHERE = """{ repositoriesOrError { __typename ... on RepositoryConnection { nodes {
   name location { name } jobs { name } } } ... on PythonError { message } } }"""
 _LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
@@ -68,20 +73,18 @@ def _period(event: object, *, needs_period: bool) -> str:
 
 
 def _launch(job: str, period: str) -> dict[str, object]:
-    found = _ask(_WHERE, {})["repositoriesOrError"]
-    if found["__typename"] != "RepositoryConnection":
-        raise _Refused(
-            "E-DAGSTER", "loaded definitions", str(found.get("message")), "see the webserver's log"
-        )
-    for node in found["nodes"]:
-        if any(one["name"] == job for one in node["jobs"]):
+    found = _at(_ask(_WHERE, {}), dict, "repositoriesOrError")
+    if found.get("__typename") != "RepositoryConnection":
+        raise _Refused("E-DAGSTER", "loaded definitions", _said(found), _LOG)
+    for node in _at(found, list, "nodes"):
+        if any(_at(one, str, "name") == job for one in _at(node, list, "jobs")):
             break
     else:
         raise _Refused("E-DAGSTER", f"a job {job}", "none", "does the workspace load cops_dagster?")
     params = {
         "selector": {
-            "repositoryLocationName": node["location"]["name"], "repositoryName": node["name"],
-            "jobName": job,
+            "repositoryLocationName": _at(node, str, "location", "name"),
+            "repositoryName": _at(node, str, "name"), "jobName": job,
         },
         "runConfigData": {},
         "executionMetadata": {
@@ -92,18 +95,14 @@ def _launch(job: str, period: str) -> dict[str, object]:
             ]
         },
     }  # fmt: skip
-    made = _ask(_LAUNCH, {"params": params})["launchRun"]
-    if made["__typename"] != "LaunchRunSuccess":  # Dagster answers errors with HTTP 200 too
-        raise _Refused(
-            "E-DAGSTER",
-            "a run",
-            f"{made['__typename']}: {made.get('message', '')}",
-            "see the webserver's log",
-        )
-    return {"run_id": made["run"]["runId"], "status": made["run"]["status"]}
+    made = _at(_ask(_LAUNCH, {"params": params}), dict, "launchRun")
+    if made.get("__typename") != "LaunchRunSuccess":  # Dagster answers errors with HTTP 200 too
+        raise _Refused("E-DAGSTER", "a run", _said(made), _LOG)
+    return {"run_id": _at(made, str, "run", "runId"), "status": _at(made, str, "run", "status")}
 
 
-def _ask(query: str, variables: dict[str, object]) -> dict:
+def _ask(query: str, variables: dict[str, object]) -> dict[str, Any]:
+    """The data of a GraphQL answer; everything else that a server may say is a refusal."""
     url = os.environ.get("DAGSTER_URL", "").rstrip("/")
     if not url.startswith(("http://", "https://")):
         raise _Refused("E-SETTING", "DAGSTER_URL, an http address", "none", "set it on the function")
@@ -114,16 +113,57 @@ def _ask(query: str, variables: dict[str, object]) -> dict:
     )
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
-            body = json.loads(answer.read())
-    except (urllib.error.URLError, OSError, ValueError) as problem:
-        why = (
-            f"HTTP {problem.code}" if isinstance(problem, urllib.error.HTTPError) else type(problem).__name__
-        )
+            text = _read(answer)
+        body = json.loads(text)
+    except urllib.error.HTTPError as problem:
+        raise _no_answer(f"HTTP {problem.code}") from None
+    except (OSError, http.client.HTTPException) as problem:
+        raise _no_answer(type(problem).__name__) from None
+    except (ValueError, RecursionError):
+        raise _no_answer("text that is no JSON") from None
+    errors = body.get("errors") if isinstance(body, dict) else None
+    if errors:
         raise _Refused(
-            "E-DAGSTER", "an answer of Dagster's webserver", why, "is it up and reachable?"
-        ) from None
-    if body.get("errors"):
-        raise _Refused(
-            "E-DAGSTER", "an answer", str(body["errors"][0].get("message")), "see the webserver's log"
+            "E-DAGSTER", "an answer", _said(errors[0] if isinstance(errors, list) else errors), _LOG
         )
-    return body["data"]
+    return _at(body, dict, "data")
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    """A body of bounded size within a bounded time, however slowly it drips."""
+    end, parts, size = time.monotonic() + _SECONDS, [], 0
+    while part := answer.read1(1 << 16):
+        parts.append(part)
+        size += len(part)
+        if size > _BYTES_MAX:
+            raise _no_answer(f"more than {_BYTES_MAX} bytes")
+        if time.monotonic() > end:
+            raise _no_answer(f"no end within {_SECONDS} s")
+    return b"".join(parts)
+
+
+def _at(value: object, kind: type, *names: str) -> Any:
+    """What stands under these names, if it is of that kind; an answer of another shape is not Dagster's."""
+    path = "the answer"
+    for name in names:
+        if not isinstance(value, dict):
+            break
+        value, path = value.get(name), name
+    else:
+        if isinstance(value, kind):
+            return value
+    raise _no_answer(f"{path} is {type(value).__name__}")
+
+
+def _said(problem: object) -> str:
+    """What an error says, whatever its shape."""
+    if not isinstance(problem, dict):
+        return str(problem)
+    said = (problem.get("__typename"), problem.get("message"))
+    return ": ".join(str(one) for one in said if one) or "an error without a message"
+
+
+def _no_answer(found: str) -> _Refused:
+    return _Refused(
+        "E-DAGSTER", "an answer of Dagster's webserver", found, "is it up and reachable at DAGSTER_URL?"
+    )

@@ -13,6 +13,11 @@ BEGIN
     IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'cops_closer') THEN
         CREATE ROLE cops_closer NOLOGIN;
     END IF;
+    -- a writer who may also close: the trigger on period_lock asks for membership. Where the roles were made
+    -- before (deploy/compose/databases.sh), an owner that may make none is enough.
+    IF NOT pg_has_role('cops_closer', 'cops_writer', 'MEMBER') THEN
+        GRANT cops_writer TO cops_closer;
+    END IF;
 END $$;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, cops_reader, cops_writer, cops_closer;
@@ -35,6 +40,3 @@ GRANT DELETE ON
     foreign_export, tag_coverage
 TO cops_writer;
 REVOKE INSERT ON cops_alembic_version FROM cops_writer;
-
--- a writer who may also close: the trigger on period_lock asks for membership
-GRANT cops_writer TO cops_closer;
