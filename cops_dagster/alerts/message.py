@@ -40,12 +40,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Message:
-    """Alerts of one severity and period for one receiver. `key` is the same when sent again."""
+    """Alerts of one severity and period for one receiver. `key` is the same when sent again.
+
+    `also_firing` are the titles of what else fires there, the gravest first.
+    """
 
     severity: str
     period: str
     entries: Sequence[Entry]
-    also_firing: Sequence[Alert]
+    also_firing: Sequence[str]
     at: datetime
 
     @property
@@ -70,7 +73,7 @@ class Message:
             left = len(self.entries) - ENTRIES_MAX
             parts += [f"and {left} more of {len(self.entries)}: cops alerts list", ""]
         if self.also_firing:
-            names = ", ".join(line(alert.title, 60) for alert in self.also_firing[:5])
+            names = ", ".join(line(title, 60) for title in self.also_firing[:5])
             parts.append(f"also firing here: {len(self.also_firing)} ({names})")
         parts.append(f"message {self.key}")
         return "\n".join(parts)

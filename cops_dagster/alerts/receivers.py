@@ -1,17 +1,20 @@
 """The places that take messages: SNS, e-mail, Slack, webhook, console.
 
-Belongs here: one class per kind, each a thin call of its library with a timeout and no retry of its own:
-what was not accepted is due again at a later tick. Only the receivers of the settings exist; no address
-comes from data, and no redirect is followed.
+Belongs here: one class per kind, each a thin call of its library with a timeout of each wait and no retry
+of its own: what was not accepted is due again at a later tick. How long a call may take in all is the
+affair of whoever makes it (`alerts/calls.py`). Only the receivers of the settings exist; no address comes
+from data, and no redirect is followed.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
+from importlib import import_module
 from typing import Any, Protocol
 
 from cops_dagster.alerts.message import Message, for_slack, for_subject
@@ -20,8 +23,9 @@ from cops_dagster.settings import Settings
 from cops_dagster.stores import network
 
 SECONDS = 10
-"""How long a receiver may take to answer."""
+"""How long a receiver may keep silent."""
 SNS_BYTES_MAX = 250_000
+_LIBRARY = {"slack": "requests", "webhook": "requests", "smtp": "smtplib", "sns": "boto3.session"}
 _SMTP = {
     "SMTPAuthenticationError": "the login was refused",
     "SMTPSenderRefused": "the sender was refused",
@@ -57,6 +61,12 @@ def open_receiver(configured: Configured) -> Receiver:
     }  # fmt: skip
     receiver: Receiver = made[configured.kind](configured)
     return receiver
+
+
+def load(kinds: Iterable[str]) -> None:
+    """Loads what speaks to some kinds of receivers, so that it does not take of the time that these have."""
+    for kind in sorted({*kinds} & {*_LIBRARY}):
+        import_module(_LIBRARY[kind])
 
 
 def open_receivers(settings: Settings) -> dict[str, Receiver]:

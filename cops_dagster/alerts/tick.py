@@ -1,38 +1,40 @@
 """One tick: what every receiver is due now is sent, and logged once it was accepted.
 
-Belongs here: putting together states, log, silences and receivers, under one lock. Does not belong here:
-whether a message is due (`rules/alerts.py`), what becomes of observations (`ledger/watch.py`).
+Belongs here: who is called when, under one lock and within a time. Does not belong here: which alerts are
+looked at (`alerts/due.py`), whether a message is due (`rules/alerts.py`), the deadline of a call
+(`alerts/calls.py`).
 
-A crash between acceptance and log repeats one message, with the same key; nothing is ever lost, since a
-message that is not in the log is due at the next tick.
+Receivers are called side by side, P1 before anything else, and P1 that came meanwhile once more at the end.
+A crash between acceptance and log repeats one message, with the same key; so does an answer that comes
+after the deadline. Nothing is ever lost, since a message that is not in the log is due at the next tick.
 """
 
 from __future__ import annotations
 
 import fcntl
-from collections import defaultdict
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from fnmatch import fnmatchcase
-from typing import Any
+from functools import partial
 
 import sqlalchemy as sa
 
-from cops_dagster.alerts.message import Entry, Message
-from cops_dagster.alerts.receivers import NotAccepted, Receiver
-from cops_dagster.ledger import watch
+from cops_dagster.alerts import calls, due
+from cops_dagster.alerts.calls import Outcome, Overdue
+from cops_dagster.alerts.message import Message
+from cops_dagster.alerts.receivers import NotAccepted, Receiver, load
+from cops_dagster.ledger import controls, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules import alerts as rules
 from cops_dagster.rules import escalation
-from cops_dagster.rules.alerts import Alert, Sent, Silence
-from cops_dagster.settings import Receiver as Configured
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
 _LOCK_KEY = 0x434F5054  # "COPT": PostgreSQL advisory lock of the tick
-_SEVERITIES = ("P1", "P2", "P3", "P4")
+SECONDS = 30.0
+"""After so long a tick begins no further call: what is left is due at the next one."""
 
 
 @dataclass(frozen=True)
@@ -53,144 +55,107 @@ def tick(books: Books, receivers: Mapping[str, Receiver], *, at: datetime | None
     with _alone(books) as is_alone:
         if not is_alone:
             return Ticked(busy=True)
-        moment = at or now()
+        moment, until = at or now(), time.monotonic() + SECONDS
         _watch_the_watchers(books, moment)
-        accepted = failed = 0
-        for name, receiver in receivers.items():
-            configured = books.settings.notify.receivers[name]
-            sent, refused = _serve(books, name, receiver, configured, moment)
-            accepted, failed = accepted + sent, failed + refused
-        return Ticked(accepted, failed)
+        _watch_the_clock(books, moment)
+        serve = partial(_serve, books, receivers, moment=moment, until=until)
+        done = serve(("P2", "P3", "P4"), serve(("P1",), Ticked()))
+        return done if done == Ticked() else serve(("P1",), done)
 
 
 def _watch_the_watchers(books: Books, moment: datetime) -> None:
-    c = t.control_status
     with books.admin.read() as con:
-        newest = con.execute(sa.select(sa.func.max(c.c.evaluated_at))).scalar_one_or_none()
-        seen = escalation.of_silence(newest, moment)
+        seen = escalation.of_silence(controls.judged_at(con, moment), moment)
         fires = con.execute(
             sa.select(t.alert_state.c.fingerprint).where(
-                t.alert_state.c.alert_rule == escalation.SILENT, t.alert_state.c.state == "firing"
+                t.alert_state.c.fingerprint == rules.fingerprint(escalation.SILENT, "", None),
+                t.alert_state.c.state == "firing",
             )
         ).first()
     if seen is not None and (seen.holds or fires):
         with books.admin.write() as con:
-            watch.observe(con, [seen], actor="cops")
+            watch.observe(con, [seen], actor="cops", at=moment)
+
+
+def _watch_the_clock(books: Books, moment: datetime) -> None:
+    with books.admin.read() as con:
+        ahead = due.notice_clock(con, moment)
+    if ahead is not None:
+        with books.admin.write() as con:
+            due.record_clock(con, ahead, moment)
 
 
 def _serve(
-    books: Books, name: str, receiver: Receiver, configured: Configured, moment: datetime
-) -> tuple[int, int]:
-    """Everything one receiver is due, the gravest first; one that is down is left alone until later."""
-    accepted = failed = 0
-    is_down = None
-    for message in _due(books, name, configured, moment):
-        try:
-            answer = receiver.send(message) if is_down is None else None
-            status, detail = ("accepted", answer) if is_down is None else ("failed", is_down)
-        except NotAccepted as problem:
-            status, detail = "failed", problem.why
-            is_down = problem.why if problem.is_down else None
-        except Exception as problem:  # noqa: BLE001  a fault of one receiver keeps no other from its message
-            status, detail = "failed", f"unforeseen: {type(problem).__name__}"
-        _log(books, name, message, status, detail or "", moment)
-        accepted, failed = accepted + (status == "accepted"), failed + (status == "failed")
-    return accepted, failed
-
-
-def _due(books: Books, name: str, configured: Configured, moment: datetime) -> list[Message]:
-    with books.admin.read() as con:
-        s = t.alert_state
-        found = [
-            watch.alert_of(row)
-            for row in con.execute(sa.select(s).where(s.c.state.in_(("firing", "resolved"))))
-        ]
-        log = _sent(con, name)
-        silences = watch.silences(con, moment)
-    frozen = {alert.period for alert in found if alert.state == "firing" and alert.severity == "P1"}
-    groups = _grouped(configured, found, log, silences, frozen - {None}, moment)
-    made = []
-    for (severity, period), entries in sorted(groups.items()):
-        told = {one.alert.fingerprint for one in entries}
-        also = [
-            alert for alert in found
-            if alert.state == "firing" and str(alert.period or "") == period and _is_for(configured, alert)
-            and alert.fingerprint not in told
-        ]  # fmt: skip
-        made.append(Message(severity, period, entries, also, moment))
-    return made
-
-
-def _grouped(
-    configured: Configured,
-    found: Sequence[Alert],
-    log: Mapping[str, list[Sent]],
-    silences: Sequence[Silence],
-    inhibited: set[Any],
+    books: Books,
+    receivers: Mapping[str, Receiver],
+    priorities: Sequence[str],
+    done: Ticked,
+    *,
     moment: datetime,
-) -> dict[tuple[str, str], list[Entry]]:
-    groups: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
-    for alert in sorted(found, key=lambda one: (one.since, one.fingerprint)):
-        decision = rules.decide(
-            alert, log.get(alert.fingerprint, []), silences, now=moment,
-            inhibited=alert.severity != "P1" and alert.period in inhibited,
-        )  # fmt: skip
-        # whoever was told of it hears its end, also when it got too mild for them meanwhile
-        if decision and (decision.meant == "RESOLVED" or _is_for(configured, alert)):
-            before = log.get(alert.fingerprint, [])
-            number = sum(row.episode == alert.episode and row.status == "accepted" for row in before)
-            groups[alert.severity, str(alert.period or "")].append(
-                Entry(alert, decision.reason, decision.meant, number)
-            )
-    return groups
-
-
-def _is_for(configured: Configured, alert: Alert) -> bool:
-    named = f"{alert.rule}/{alert.scope}/{alert.period or ''}"
-    return (
-        alert.severity in configured.priorities
-        and (
-            not configured.teams
-            or bool(set(configured.teams) & set(escalation.teams_of(alert.rule, alert.severity)))
-        )
-        and (not configured.scopes or any(fnmatchcase(named, pattern) for pattern in configured.scopes))
+    until: float,
+) -> Ticked:
+    """Everything that receivers are due of some priorities; one that is down is left alone until later."""
+    set_to = {name: books.settings.notify.receivers[name] for name in receivers}
+    with books.admin.read() as con:
+        found = due.read(con, set_to, priorities, moment)
+    if not found.looked:
+        return done
+    messages = found.messages()
+    told = _Told(books, found, messages)
+    load(set_to[name].kind for name, wanted in messages.items() if wanted)
+    calls.side_by_side(
+        {
+            name: [partial(receivers[name].send, message) for message in wanted]
+            for name, wanted in messages.items()
+        },
+        told.hear,
+        until=until,
     )
-
-
-def _sent(con: sa.Connection, receiver: str) -> dict[str, list[Sent]]:
-    """What went to a receiver about each alert that still matters, in order."""
-    n, s = t.notification_log, t.alert_state
-    rows = con.execute(
-        sa.select(n)
-        .join(s, s.c.fingerprint == n.c.fingerprint)
-        .where(n.c.receiver == receiver, s.c.state.in_(("firing", "resolved")))
-        .order_by(n.c.notification_seq)
-    )
-    found: defaultdict[str, list[Sent]] = defaultdict(list)
-    for row in rows:
-        found[row.fingerprint].append(
-            Sent(
-                row.episode, row.reason, row.retried_reason, row.severity, row.step, row.status, row.sent_at
-            )
-        )  # fmt: skip
-    return found
-
-
-def _log(books: Books, receiver: str, message: Message, status: str, detail: str, moment: datetime) -> None:
     with books.admin.write() as con:
-        con.execute(
-            sa.insert(t.notification_log),
-            [
-                {
-                    "fingerprint": one.alert.fingerprint, "episode": one.alert.episode,
-                    "receiver": receiver, "reason": one.reason,
-                    "retried_reason": one.meant if one.reason == "RETRY" else None,
-                    "severity": one.alert.severity, "step": one.alert.step, "status": status,
-                    "detail": detail[:500], "sent_at": moment,
-                }
-                for one in message.entries
-            ],
-        )  # fmt: skip
+        found.put_off(con, told.unsent)
+    return Ticked(done.accepted + told.accepted, done.failed + told.failed)
+
+
+class _Told:
+    """What came of the calls of one round, logged as it comes, in the thread of the tick."""
+
+    def __init__(self, books: Books, found: due.Due, messages: Mapping[str, Sequence[Message]]) -> None:
+        self._books, self._found = books, found
+        self._left = {name: list(wanted) for name, wanted in messages.items()}
+        self.accepted = self.failed = 0
+
+    @property
+    def unsent(self) -> list[Message]:
+        """What there was no time for."""
+        return [message for wanted in self._left.values() for message in wanted]
+
+    def hear(self, outcome: Outcome) -> bool:
+        """Logs an answer, and what the receiver would not take either; whether it would take more."""
+        problem = outcome.problem
+        if problem is not None and not isinstance(problem, Exception):
+            raise problem
+        status, detail, is_down = _meaning(outcome)
+        waiting = self._left[outcome.name]
+        said = [waiting.pop(0)] if not is_down else [waiting.pop(0) for _ in list(waiting)]
+        with self._books.admin.write() as con:
+            for message in said:
+                self._found.answered(con, outcome.name, message, status, detail)
+        self.accepted += len(said) * (status == "accepted")
+        self.failed += len(said) * (status == "failed")
+        return not is_down
+
+
+def _meaning(outcome: Outcome) -> tuple[str, str, bool]:
+    """Status and detail for the log, and whether the receiver would not take another message either."""
+    match outcome.problem:
+        case None:
+            return "accepted", outcome.answer, False
+        case Overdue():
+            return "failed", f"no answer within {calls.SECONDS:g} s", True
+        case NotAccepted() as refusal:
+            return "failed", refusal.why, refusal.is_down
+        case other:  # a fault of one receiver keeps no other from its message
+            return "failed", f"unforeseen: {type(other).__name__}", False
 
 
 @contextmanager

@@ -5,10 +5,14 @@ Belongs here: `cops alerts test`. Nothing is logged as a notification, since not
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from cops_dagster.alerts import calls
+from cops_dagster.alerts.calls import Outcome, Overdue
 from cops_dagster.alerts.message import Entry, Message
-from cops_dagster.alerts.receivers import NotAccepted, open_receiver
+from cops_dagster.alerts.receivers import NotAccepted, Receiver, load, open_receiver
 from cops_dagster.errors import CopsError
 from cops_dagster.rules.alerts import Alert, fingerprint
 from cops_dagster.settings import Settings
@@ -37,17 +41,41 @@ def try_out(settings: Settings, only: str | None) -> list[dict[str, Any]]:
         f"asked for by {settings.actor_name}", "nothing", None, at, at, at, None, None, at, at,
     )  # fmt: skip
     message = Message("P4", "", [Entry(alert, "FIRST", "FIRST")], [], at)
+    receivers = {name: open_receiver(one) for name, one in chosen.items()}
+    load(one.kind for one in chosen.values())
+    answers = _all({name: partial(one.send, message) for name, one in receivers.items()})
+    looked = _all({name: partial(_inspected, one) for name, one in receivers.items()})
     found = []
     for name, one in chosen.items():
-        receiver = open_receiver(one)
-        try:
-            accepted, answer = True, receiver.send(message)
-        except NotAccepted as problem:
-            accepted, answer = False, problem.why
+        (accepted, answer), (could, what) = answers[name], looked[name]
         found.append(
             {
                 "receiver": name, "kind": one.kind, "accepted": accepted, "answer": answer,
-                "found": receiver.inspect(),
+                "found": what.splitlines() if could else [what],
             }
         )  # fmt: skip
+    return found
+
+
+def _inspected(receiver: Receiver) -> str:
+    return "\n".join(receiver.inspect())
+
+
+def _all(wanted: dict[str, Callable[[], str]]) -> dict[str, tuple[bool, str]]:
+    """Every receiver's answer, and whether it took what was said: side by side, each within its time."""
+    found: dict[str, tuple[bool, str]] = {}
+
+    def hear(outcome: Outcome) -> bool:
+        match outcome.problem:
+            case None:
+                found[outcome.name] = True, outcome.answer
+            case Overdue():
+                found[outcome.name] = False, f"no answer within {calls.SECONDS:g} s"
+            case NotAccepted() as problem:
+                found[outcome.name] = False, problem.why
+            case problem:
+                raise problem
+        return True
+
+    calls.side_by_side({name: [act] for name, act in wanted.items()}, hear)
     return found

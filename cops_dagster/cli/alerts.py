@@ -19,6 +19,8 @@ def _group() -> None:
 @app.command("list")
 def list_(
     everything: Annotated[bool, typer.Option("--all", help="Also what is over.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, the gravest first.")] = 100,
+    offset: Annotated[int, typer.Option(min=0, help="How many to pass over.")] = 0,
     json: _Json = False,
 ) -> None:
     """List alerts that fire or wait to fire, the gravest first; exit 1 while one of P1 to P3 fires."""
@@ -31,8 +33,9 @@ def list_(
 
     configured = settings.current()
     with require_books(configured).admin.read() as con:
-        found = watch.alerts(con, everything=everything)
-        told = watch.told(con)
+        count = watch.counted(con, everything=everything)
+        found = watch.alerts(con, everything=everything, limit=limit, offset=offset)
+        told = watch.told(con, found)
     if json:
         output.as_json(
             [
@@ -56,7 +59,11 @@ def list_(
         output.say_ignored(configured.ignored_secrets)
         if not configured.notify.receivers:
             output.say("nobody is told: no receiver is set in [notify] (cops docs budgets-alerts)")
-    if any(one.state == "firing" and one.severity != "P4" for one in found):
+    total = sum(count.values())
+    if len(found) < total:
+        rest = f"; the next: --offset {offset + len(found)}" if offset + len(found) < total else ""
+        output.say(f"{len(found)} of {total} shown{rest}")
+    if any(state == "firing" and severity != "P4" for state, severity in count):
         raise typer.Exit(1)
 
 

@@ -65,7 +65,7 @@ def refresh(books: Books) -> Refreshed:
     with books.admin.write() as con:
         if period:
             _store(con, rows, known, at)
-            watch.observe(con, [_observation(row, period, at) for row in rows], actor=books.actor)
+            watch.observe(con, [_observation(row, period, at) for row in rows], actor=books.actor, at=at)
             watch.end_other_periods(con, escalation.BUDGET, period, because=f"the month is {period} now")
         if asked is not None:
             con.execute(sa.delete(t.aws_budget))

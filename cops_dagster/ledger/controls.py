@@ -20,6 +20,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
+from cops_dagster.rules.clocks import APART, is_within
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -29,6 +30,7 @@ CRAWL_WITHIN = timedelta(hours=25)
 """A daily crawler, and an hour for it to be late."""
 CLOSE_WITHIN = timedelta(days=10)
 """How long a month may be final before somebody should close it."""
+MESSAGES_WITHIN = timedelta(days=1)
 UNDELIVERED_AFTER = timedelta(hours=1)
 """How long a message may be refused before that is a fault of its own."""
 
@@ -72,14 +74,26 @@ def evaluate(books: Books) -> list[Control]:
                 if one.control not in _ALERTED_ELSEWHERE
             ],
             actor=books.actor,
+            at=at,
         )  # fmt: skip
     return found
 
 
-def newest(con: sa.Connection) -> list[Any]:
-    """The last evaluation of every control, in the playbook's order."""
+def judged_at(con: sa.Connection, at: datetime) -> datetime | None:
+    """When the controls were last judged; a time that lies ahead only where there is no other."""
     c = t.control_status
-    last = con.execute(sa.select(sa.func.max(c.c.evaluated_at))).scalar_one_or_none()
+    newest = sa.func.max(c.c.evaluated_at)
+    past: datetime | None = con.execute(
+        sa.select(newest).where(c.c.evaluated_at <= at + APART)
+    ).scalar_one_or_none()
+    ahead: datetime | None = past or con.execute(sa.select(newest)).scalar_one_or_none()
+    return ahead
+
+
+def newest(con: sa.Connection, at: datetime | None = None) -> list[Any]:
+    """The last evaluation of every control, in the playbook's order; by default as of now."""
+    c = t.control_status
+    last = judged_at(con, at or now())
     rows = con.execute(sa.select(c).where(c.c.evaluated_at == last)).all() if last else []
     return sorted(rows, key=lambda row: NAMES.index(row.control) if row.control in NAMES else len(NAMES))
 
@@ -105,29 +119,31 @@ def _crawler(books: Books, at: datetime) -> Control:
     )
     if started is None or seen.last_status != "SUCCEEDED":
         return made("failed", told, name, started, restart)
-    return made("ok" if at - started <= CRAWL_WITHIN else "failed", told, name, started, restart)
+    return made("ok" if is_within(started, CRAWL_WITHIN, at) else "failed", told, name, started, restart)
 
 
 def _delivery(books: Books, at: datetime) -> Control:
     hours = books.policy.controls.delivery_lag_hours
     made = _made("cur_delivered_within_48h", f"< {hours} h", "data engineering")
     d = t.cur_delivery
+    # a file may name any time, but what was seen was there
+    seen = sa.case((d.c.delivered_at < d.c.first_seen_at, d.c.delivered_at), else_=d.c.first_seen_at)
     with books.admin.read() as con:
         away = claims.retired_in(con, Period.of(at.date()))
         rows = [
             row
             for row in con.execute(
-                sa.select(d.c.source_id, sa.func.max(d.c.delivered_at).label("at")).group_by(d.c.source_id)
+                sa.select(d.c.source_id, sa.func.max(seen).label("at")).group_by(d.c.source_id)
             )
             if row.source_id not in away
         ]
     if not rows:
         return made("unknown", "no delivery seen yet", "cur_delivery", None, "cops status")
-    oldest = min(rows, key=lambda row: row.at)
+    oldest = min([row for row in rows if row.at > at + APART] or rows, key=lambda row: row.at)
     age = at - oldest.at
     return made(
-        "ok" if age <= timedelta(hours=hours) else "failed",
-        f"{oldest.source_id}: {_age(age)} ago", "cur_delivery", oldest.at,
+        "ok" if is_within(oldest.at, timedelta(hours=hours), at) else "failed",
+        f"{oldest.source_id}: {_ago(age)}", "cur_delivery", oldest.at,
         "cops docs cur-ingestion; cops period mark-delayed PERIOD --reason …",
     )  # fmt: skip
 
@@ -206,7 +222,7 @@ def _messages(con: sa.Connection, at: datetime) -> tuple[int, list[str]]:
     """Messages accepted within a day, and receivers whose newest answers are refusals for over an hour."""
     n = t.notification_log
     rows = con.execute(
-        sa.select(n.c.receiver, n.c.status, n.c.sent_at).where(n.c.sent_at >= at - timedelta(days=1))
+        sa.select(n.c.receiver, n.c.status, n.c.sent_at).where(n.c.sent_at >= at - MESSAGES_WITHIN)
         .order_by(n.c.notification_seq)
     ).all()  # fmt: skip
     since: dict[str, datetime] = {}
@@ -215,8 +231,8 @@ def _messages(con: sa.Connection, at: datetime) -> tuple[int, list[str]]:
             since.pop(row.receiver, None)
         else:
             since.setdefault(row.receiver, row.sent_at)
-    refused = sorted(name for name, first in since.items() if at - first >= UNDELIVERED_AFTER)
-    return sum(row.status == "accepted" for row in rows), refused
+    refused = sorted(name for name, first in since.items() if first > at or at - first >= UNDELIVERED_AFTER)
+    return sum(row.status == "accepted" and row.sent_at <= at for row in rows), refused
 
 
 def _locks(books: Books, at: datetime) -> Control:
@@ -238,7 +254,9 @@ def _locks(books: Books, at: datetime) -> Control:
             "failed", f"posted behind the seal: {_months(behind)}", "publish_journal", at,
             "stop: cops evidence verify; keep everything as it is",
         )  # fmt: skip
-    waiting = [row for row in states if row.state == "final" and at - row.changed_at > CLOSE_WITHIN]
+    waiting = [
+        row for row in states if row.state == "final" and not is_within(row.changed_at, CLOSE_WITHIN, at)
+    ]  # fmt: skip
     if waiting:
         return made(
             "warning", f"final and not closed: {_months(waiting)}", "period_lock",
@@ -247,9 +265,10 @@ def _locks(books: Books, at: datetime) -> Control:
     return made("ok", f"{len(closed)} month(s) closed, none changed since", "period_lock", at, "nothing")
 
 
-def _age(age: timedelta) -> str:
-    hours = age.total_seconds() / 3600
-    return f"{hours:.1f} h" if hours < 72 else f"{age.days} days"
+def _ago(age: timedelta) -> str:
+    hours = abs(age).total_seconds() / 3600
+    told = f"{hours:.1f} h" if hours < 72 else f"{abs(age).days} days"
+    return f"{told} ago" if age >= -APART else f"{told} ahead of this clock"
 
 
 def _months(rows: list[Any]) -> str:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     allocate,
+    controls,
     deliver,
     evidence,
     freeze,
@@ -39,6 +40,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.rules.clocks import is_within
 from cops_dagster.rules.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
 from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.settings import Settings
@@ -336,19 +338,17 @@ def _alerts(books: Books, period: Period) -> list[Finding]:
     ]  # fmt: skip
     at = now()
     with books.admin.read() as con:
-        told, firing = watch.told(con), [one for one in watch.alerts(con) if one.state == "firing"]
+        refusing, (untold, gravest) = watch.not_accepting(con), watch.nobody_knows(con)
         silent = watch.silences(con, at)
-        judged = con.execute(sa.select(sa.func.max(t.control_status.c.evaluated_at))).scalar_one_or_none()
-    for name in sorted(
-        {name for names in told.values() for name in names if name.endswith("(not accepted)")}
-    ):
+        judged = controls.judged_at(con, at)
+    for name in refusing:
         found.append(
             Finding(
-                "alerts", "red", f"{name.split(' ')[0]} does not accept messages", name,
+                "alerts", "red", f"{name} does not accept messages", f"{name} (not accepted)",
                 "cops alerts list", "cops alerts test",
             )
         )  # fmt: skip
-    if judged is None or at - judged > timedelta(hours=2):
+    if judged is None or not is_within(judged, timedelta(hours=2), at):
         found.append(
             Finding(
                 "alerts", "red", "nothing is being judged",
@@ -364,11 +364,10 @@ def _alerts(books: Books, period: Period) -> list[Finding]:
                 "cops sql -q 'SELECT * FROM alert_silence'", "it ends by itself",
             )
         )  # fmt: skip
-    untold = [one for one in firing if receivers and one.fingerprint not in told and one.severity != "P4"]
-    if untold:
+    if receivers and untold:
         found.append(
             Finding(
-                "alerts", "amber", f"{len(untold)} alert(s) fire and nobody was told", untold[0].title,
+                "alerts", "amber", f"{untold} alert(s) fire and nobody was told", gravest,
                 "cops alerts list", "cops alerts tick",
             )
         )  # fmt: skip

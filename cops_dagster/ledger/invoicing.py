@@ -30,6 +30,7 @@ class Invoicing:
     """One source's shown delivery. Times UTC.
 
     Attributes:
+        delivered_at: at the latest when it was first seen, whatever time its files name.
         is_invoiced: every line that AWS will invoice names its invoice.
         names_invoices: at least one line does.
         ever_named: a line of some delivery of the source did, in any month.
@@ -49,7 +50,7 @@ def sources(con: sa.Connection, period: Period) -> list[Invoicing]:
     """Every source of a period whose delivery readers see, by name."""
     h, d, b = t.cur_billing_head, t.cur_delivery, t.cur_delivery_breakdown
     shown = con.execute(
-        sa.select(d.c.source_id, d.c.delivery_id, d.c.delivered_at, d.c.invoice_state)
+        sa.select(d.c.source_id, d.c.delivery_id, d.c.delivered_at, d.c.first_seen_at, d.c.invoice_state)
         .join(h, h.c.delivery_id == d.c.delivery_id)
         .where(h.c.period_start == period.start)
         .order_by(d.c.source_id)
@@ -66,8 +67,8 @@ def sources(con: sa.Connection, period: Period) -> list[Invoicing]:
     settled = now() >= first_final_moment(period)
     return [
         Invoicing(
-            row.source_id, row.delivered_at, row.invoice_state == "final", row.delivery_id in here,
-            row.source_id in ever, said and row.invoice_state != "final",
+            row.source_id, min(row.delivered_at, row.first_seen_at), row.invoice_state == "final",
+            row.delivery_id in here, row.source_id in ever, said and row.invoice_state != "final",
             settled and row.invoice_state != "final" and row.source_id not in ever,
         )
         for row in shown

@@ -35,6 +35,7 @@ from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import aws_documents, commitments, deliveries, lookups, verdicts
 from cops_dagster.rules.allocation import MATCHED, OPERATOR, Plan
+from cops_dagster.rules.clocks import APART, is_within
 from cops_dagster.rules.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.rules.rule_set import CHARGE_CLASSES
 from cops_dagster.rules.verdicts import Verdict
@@ -300,7 +301,9 @@ def keys_fresh(period: Period, used: dict[str, datetime | None], max_age_hours: 
         if name not in max_age_hours:
             continue  # computed from the month itself, so as fresh as the month
         fresh = refreshed is not None and (
-            refreshed >= end if ended else now() - refreshed <= timedelta(hours=max_age_hours[name])
+            end <= refreshed <= now() + APART
+            if ended
+            else is_within(refreshed, timedelta(hours=max_age_hours[name]), now())
         )
         if not fresh:
             stale.append({"key_name": name, "refreshed_at_utc": f"{refreshed or 'never'}"})
@@ -401,10 +404,11 @@ def budgets(books: Books) -> list[Verdict]:
     oldest = min((row.last_refreshed_at for row in rows), default=None)
     today = datetime.now(UTC).replace(tzinfo=None, hour=4, minute=0, second=0, microsecond=0)
     due = today if now() >= today else today - timedelta(days=1)
+    ahead = [row.last_refreshed_at for row in rows if row.last_refreshed_at > now() + APART]
     return [
         Verdict(
             "budgets_refreshed_today",
-            oldest >= due if oldest else None,
+            oldest >= due and not ahead if oldest else None,
             "WARN",
             {"budgets": len(rows), "oldest_refresh_utc": f"{oldest:%Y-%m-%d %H:%M}" if oldest else "never"},
         ),

@@ -22,6 +22,7 @@ from cops_dagster.ledger import claims, deliver, lock, refusals, sources
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.rules import deliveries, verdicts
+from cops_dagster.rules.clocks import is_within
 from cops_dagster.rules.deliveries import Profile
 from cops_dagster.rules.verdicts import Figure, Severity, Verdict
 from cops_dagster.stores import tables as t
@@ -60,7 +61,8 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
     unexpected = sorted(
         {name for row in rows for name in added_columns(cur_schema.from_json(row.columns_json))}
     )
-    delivered_at = max((row.delivered_at for row in rows), default=None)
+    # a file may name any time, but what was seen was there
+    delivered_at = max((min(row.delivered_at, row.first_seen_at) for row in rows), default=None)
     return [
         _refused("delivery_is_complete", [one for one in refused if one.code not in named], severity),
         *(
@@ -145,10 +147,9 @@ def _refused(check: str, refused: Sequence[CopsError], severity: Severity) -> Ve
 def _delivered_within_48h(period: Period, delivered_at: datetime | None) -> Verdict:
     # an ended month is no longer delivered every day, so only an open one can be late
     ended = now().date() >= period.end
-    age = now() - delivered_at if delivered_at else None
     return Verdict(
         "delivery_within_48h",
-        ended or (age is not None and age <= timedelta(hours=48)),
+        ended or is_within(delivered_at, timedelta(hours=48), now()),
         "WARN",
         {"delivered_at_utc": f"{delivered_at:%Y-%m-%d %H:%M}" if delivered_at else "never"},
     )

@@ -6,9 +6,9 @@ observation makes of an alert (`rules/alerts.py`); sending anything (`alerts/`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,21 +24,30 @@ from cops_dagster.rules import escalation
 from cops_dagster.rules.alerts import Alert, Event, Observation, Severity, Silence
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.stores.alert_tables import AT_ONCE, NEVER
 
 TEXT_MAX = 2_000
 """Characters of a detail that are kept: figures come from data, and a tag may be a novel."""
+_GOES_ON = ("firing", "pending")
+_OF_THE_TICK = ("due_at", "looked_at", "looked_for", "version")
 
 
-def observe(con: sa.Connection, seen: Iterable[Observation | None], *, actor: str) -> list[Alert]:
-    """Applies observations in order; the alerts that changed. The same observation again changes nothing."""
-    changed = []
+def observe(
+    con: sa.Connection, seen: Iterable[Observation | None], *, actor: str, at: datetime | None = None
+) -> list[Alert]:
+    """Applies observations in order; the alerts that changed. The same observation again changes nothing.
+
+    Args:
+        at: the time it is; by default now, UTC.
+    """
+    changed, moment = [], at or now()
     for one in seen:
         if one is None:
             continue
         before = _stored(con, one.fingerprint)
-        after, events = rules.observe(before, one)
+        after, events = rules.observe(before, one, moment)
         if after is not None and after != before:
-            _write(con, after, is_new=before is None)
+            _write(con, after, before)
             _record(con, after, events, actor)
             changed.append(after)
     return changed
@@ -53,22 +62,54 @@ def _stored(con: sa.Connection, fingerprint: str) -> Alert | None:
 
 def alert_of(row: Any) -> Alert:
     """A row of `alert_state` as the rules know it."""
-    values = dict(row._mapping)
-    start = values.pop("period_start")
-    return Alert(rule=values.pop("alert_rule"), period=Period.of(start) if start else None, **values)
+    values = {name: value for name, value in row._mapping.items() if name not in _OF_THE_TICK}
+    return Alert(rule=values.pop("alert_rule"), period=period_of(values.pop("period_start")), **values)
 
 
-def _write(con: sa.Connection, alert: Alert, *, is_new: bool) -> None:
+def period_of(start: date | None) -> Period | None:
+    """The month that an alert is about, if it is about one."""
+    return Period.of(start) if start else None
+
+
+def _decided_by(alert: Alert) -> tuple[object, ...]:
+    """What decides whether somebody is told; without a change of it nobody is due anything new."""
+    return (
+        alert.state, alert.severity, alert.episode, alert.step, alert.fired_at, alert.ack_expires_at,
+        alert.acked_by,
+    )  # fmt: skip
+
+
+def _write(con: sa.Connection, alert: Alert, before: Alert | None) -> None:
+    """Keeps a state; where it decides about messages, the next tick looks at it.
+
+    So it does at what a P1 of the month kept back, once that is over.
+    """
     s, values = t.alert_state, asdict(alert)
     values["alert_rule"] = values.pop("rule")
     del values["period"]
     values["period_start"] = alert.period.start if alert.period else None
     values["detail"], values["title"] = _short(alert.detail), _short(alert.title)
     values["measured"] = None if alert.measured is None else _short(alert.measured)
-    if is_new:
+    if before is None or _decided_by(before) != _decided_by(alert):
+        values["due_at"] = AT_ONCE if alert.state in ("firing", "resolved") else NEVER
+    if before is None:
         con.execute(sa.insert(s).values(values))
-    else:
-        con.execute(sa.update(s).where(s.c.fingerprint == alert.fingerprint).values(values))
+        return
+    if "due_at" in values:
+        values["version"] = s.c.version + 1
+    con.execute(sa.update(s).where(s.c.fingerprint == alert.fingerprint).values(values))
+    if _is_p1(before) and not _is_p1(alert):
+        _look_at(con, s.c.period_start == values["period_start"], s.c.state == "firing", s.c.severity != "P1")
+
+
+def _is_p1(alert: Alert) -> bool:
+    return alert.state == "firing" and alert.severity == "P1"
+
+
+def _look_at(con: sa.Connection, *which: sa.ColumnElement[bool]) -> None:
+    """The next tick looks at some alerts, and one that runs now does not put them off."""
+    s = t.alert_state
+    con.execute(sa.update(s).where(*which).values(due_at=AT_ONCE, version=s.c.version + 1))
 
 
 def _short(text: str) -> str:
@@ -117,19 +158,30 @@ def end_other_periods(con: sa.Connection, rule: str, period: Period, *, because:
 def _end(con: sa.Connection, which: sa.ColumnElement[bool], because: str, actor: str) -> None:
     s = t.alert_state
     for row in con.execute(sa.select(s).where(which, s.c.state.in_(("firing", "pending")))).all():
-        ended, events = rules.resolve(alert_of(row), now(), because)
-        _write(con, ended, is_new=False)
+        before = alert_of(row)
+        ended, events = rules.resolve(before, now(), because)
+        _write(con, ended, before)
         _record(con, ended, events, actor)
 
 
-def alerts(con: sa.Connection, *, everything: bool = False) -> list[Alert]:
-    """Alerts that fire or wait, the gravest and oldest first; with `everything` resolved ones too."""
+def alerts(
+    con: sa.Connection, *, everything: bool = False, limit: int | None = None, offset: int = 0
+) -> list[Alert]:
+    """Alerts that fire or wait, the gravest and oldest first; with `everything` those that are over too."""
     s = t.alert_state
-    query = sa.select(s)
+    query = sa.select(s).order_by(s.c.state, s.c.severity, s.c.since, s.c.fingerprint)
     if not everything:
-        query = query.where(s.c.state.in_(("firing", "pending")))
-    found = [alert_of(row) for row in con.execute(query)]
-    return sorted(found, key=lambda one: (one.state, -rules.RANK[one.severity], one.since, one.fingerprint))
+        query = query.where(s.c.state.in_(_GOES_ON))
+    return [alert_of(row) for row in con.execute(query.limit(limit).offset(offset))]
+
+
+def counted(con: sa.Connection, *, everything: bool = False) -> dict[tuple[str, str], int]:
+    """How many of them there are, by state and priority."""
+    s = t.alert_state
+    query = sa.select(s.c.state, s.c.severity, sa.func.count()).group_by(s.c.state, s.c.severity)
+    if not everything:
+        query = query.where(s.c.state.in_(_GOES_ON))
+    return {(state, severity): count for state, severity, count in con.execute(query)}
 
 
 def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
@@ -153,6 +205,7 @@ def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
             .where(s.c.fingerprint == rows[0].fingerprint)
             .values(acked_by=books.actor, ack_expires_at=at + rules.ACK_FOR)
         )
+        _look_at(con, s.c.fingerprint == rows[0].fingerprint)
         taken = _stored(con, rows[0].fingerprint)
         assert taken is not None
         _record(con, taken, [Event("acknowledged", taken.severity, note)], books.actor)
@@ -198,23 +251,48 @@ def silences(con: sa.Connection, at: datetime) -> list[Silence]:
     s = t.alert_silence
     return [
         Silence(
-            row.alert_rule, Period.of(row.period_start) if row.period_start else None, row.severity,
-            row.starts_at, row.ends_at,
+            row.alert_rule, period_of(row.period_start), row.severity, row.starts_at, row.ends_at,
         )
         for row in con.execute(sa.select(s).where(s.c.ends_at > at))
     ]  # fmt: skip
 
 
-def told(con: sa.Connection) -> dict[str, list[str]]:
-    """Per alert of the running episode: which receivers took a message, and which did not."""
-    n, s = t.notification_log, t.alert_state
-    rows = con.execute(
-        sa.select(n.c.fingerprint, n.c.receiver, n.c.status)
-        .join(s, sa.and_(s.c.fingerprint == n.c.fingerprint, s.c.episode == n.c.episode))
-        .order_by(n.c.notification_seq)
-    )
-    newest = {(row.fingerprint, row.receiver): row.status for row in rows}
+def told(con: sa.Connection, alerts: Iterable[Alert]) -> dict[str, list[str]]:
+    """Per alert, of its running episode: which receivers took the newest message, and which did not."""
     found: dict[str, list[str]] = {}
-    for (name, receiver), status in sorted(newest.items()):
-        found.setdefault(name, []).append(receiver if status == "accepted" else f"{receiver} (not accepted)")
+    for row in _newest_answers(con, [one.fingerprint for one in alerts]):
+        name = row.receiver if row.status == "accepted" else f"{row.receiver} (not accepted)"
+        found.setdefault(row.fingerprint, []).append(name)
     return found
+
+
+def _newest_answers(con: sa.Connection, names: Sequence[str] | None) -> Sequence[Any]:
+    n, s = t.notification_log, t.alert_state
+    newest = (
+        sa.select(sa.func.max(n.c.notification_seq))
+        .join(s, sa.and_(s.c.fingerprint == n.c.fingerprint, s.c.episode == n.c.episode))
+        .group_by(n.c.fingerprint, n.c.receiver)
+    )
+    if names is not None:
+        newest = newest.where(n.c.fingerprint.in_(names))
+    return con.execute(
+        sa.select(n.c.fingerprint, n.c.receiver, n.c.status)
+        .where(n.c.notification_seq.in_(newest)).order_by(n.c.fingerprint, n.c.receiver)
+    ).all()  # fmt: skip
+
+
+def not_accepting(con: sa.Connection) -> list[str]:
+    """Receivers that did not take the newest message about some alert."""
+    return sorted({row.receiver for row in _newest_answers(con, None) if row.status != "accepted"})
+
+
+def nobody_knows(con: sa.Connection) -> tuple[int, str]:
+    """How many alerts of P1 to P3 fire that nothing was sent about, and the title of the gravest."""
+    n, s = t.notification_log, t.alert_state
+    sent = sa.exists().where(n.c.fingerprint == s.c.fingerprint, n.c.episode == s.c.episode)
+    which = s.c.state == "firing", s.c.severity != "P4", ~sent
+    count = con.execute(sa.select(sa.func.count()).select_from(s).where(*which)).scalar_one()
+    first = con.execute(
+        sa.select(s.c.title).where(*which).order_by(s.c.severity, s.c.since).limit(1)
+    ).scalar()
+    return count, first or ""

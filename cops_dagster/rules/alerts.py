@@ -7,6 +7,9 @@ facts are alerts (`rules/escalation.py`), keeping states (`ledger/watch.py`), se
 
 Nothing is queued: who must be told what follows from the state of the alert and from what each receiver
 has accepted, so that a crash, a restart or an unreachable receiver loses nothing and repeats at most once.
+
+Order is that of the log. A time on record that lies ahead of now was written by a clock that was wrong: it
+keeps nothing back, and what it would have ordered counts as if it were not known.
 """
 
 from __future__ import annotations
@@ -106,8 +109,8 @@ class Alert:
     ack_expires_at: datetime | None = None
 
     def is_acked(self, now: datetime) -> bool:
-        """Somebody took it, and the acknowledgement has not run out."""
-        return self.ack_expires_at is not None and now < self.ack_expires_at
+        """Somebody took it, and the acknowledgement has not run out; none is known that begins later."""
+        return self.ack_expires_at is not None and now < self.ack_expires_at <= now + ACK_FOR
 
 
 @dataclass(frozen=True)
@@ -119,12 +122,24 @@ class Event:
     detail: str = ""
 
 
-def observe(alert: Alert | None, seen: Observation) -> tuple[Alert | None, list[Event]]:
-    """What an observation makes of an alert. No data is not recovery, and old data is no news."""
+def observe(
+    alert: Alert | None, seen: Observation, now: datetime | None = None
+) -> tuple[Alert | None, list[Event]]:
+    """What an observation makes of an alert. No data is not recovery, and old data is no news.
+
+    Args:
+        now: the time it is. What was seen later than now is seen now; what is on record as later is not
+            known,
+            so that a clock that was ahead once makes nothing look old. By default nothing is later.
+    """
     if seen.holds is None:
         return alert, []
+    if now is not None:
+        seen = replace(seen, data_at=min(seen.data_at, now), observed_at=min(seen.observed_at, now))
     if alert is None:
         return (None, []) if not seen.holds else _begin(_new(seen), seen)
+    if now is not None:
+        alert = _put_right(alert, seen, now)
     if (seen.data_at, seen.observed_at) < (alert.last_data_at, alert.last_evaluated_at):
         return alert, []
     looked = replace(alert, last_data_at=seen.data_at, last_evaluated_at=seen.observed_at)
@@ -137,6 +152,21 @@ def observe(alert: Alert | None, seen: Observation) -> tuple[Alert | None, list[
     if alert.state == "firing":
         return resolve(looked, seen.observed_at, seen.because)
     return looked, []
+
+
+def _put_right(alert: Alert, seen: Observation, now: datetime) -> Alert:
+    """Times that lie ahead are replaced by those of the observation."""
+
+    def right(moment: datetime, other: datetime) -> datetime:
+        return moment if moment <= now else other
+
+    return replace(
+        alert, since=right(alert.since, seen.observed_at), since_data=right(alert.since_data, seen.data_at),
+        last_data_at=right(alert.last_data_at, seen.data_at),
+        last_evaluated_at=right(alert.last_evaluated_at, seen.observed_at),
+        fired_at=alert.fired_at and right(alert.fired_at, seen.observed_at),
+        resolved_at=alert.resolved_at and right(alert.resolved_at, seen.observed_at),
+    )  # fmt: skip
 
 
 def resolve(alert: Alert, at: datetime, because: str) -> tuple[Alert, list[Event]]:
@@ -194,7 +224,12 @@ def _again(alert: Alert, seen: Observation) -> tuple[Alert, list[Event]]:
 
 @dataclass(frozen=True)
 class Sent:
-    """One row of `notification_log` of a receiver; `status` accepted or failed."""
+    """What `notification_log` says of a receiver; `status` accepted or failed.
+
+    Attributes:
+        sent_at: if it was accepted no later than now, however the clock was (`alerts/due.py` sees to it).
+        times: how many rows of the kind there are; the last of them is described.
+    """
 
     episode: int
     reason: str
@@ -203,6 +238,7 @@ class Sent:
     step: int
     status: str
     sent_at: datetime
+    times: int = 1
 
     @property
     def meant(self) -> str:
@@ -221,7 +257,10 @@ class Silence:
     ends_at: datetime
 
     def covers(self, alert: Alert, now: datetime) -> bool:
-        """A P1 is never silenced; a graver alert only when the silence names its severity."""
+        """A P1 is never silenced; a graver alert only when the silence names its severity.
+
+        A silence that was set by a clock that was ahead has not begun.
+        """
         return (
             alert.severity != "P1"
             and RANK[alert.severity] <= RANK[self.severity]
@@ -251,23 +290,65 @@ def decide(
     meant = _meant(alert, log, silences, inhibited=inhibited, now=now)
     if meant is None:
         return None
-    failed: list[Sent] = []
+    refused = _refused(alert, log).get(meant)
+    if refused is None:
+        return Decision(meant, meant)
+    times, newest = refused
+    return None if _is_within(newest, pause_after(times), now) else Decision("RETRY", meant)
+
+
+def look_again(
+    alert: Alert, log: Sequence[Sent], silences: Sequence[Silence], *, inhibited: bool, now: datetime
+) -> datetime | None:
+    """The first moment after now at which `decide` may say something else, if nothing happens until then.
+
+    `None`: time alone changes nothing. What may happen is a change of the alert, a row of the log, the end
+    of the P1 that inhibits, another receiver, or a clock that goes back.
+    """
+    moments = [newest + pause_after(times) for times, newest in _refused(alert, log).values()]
+    if alert.state == "firing" and alert.fired_at is not None and not inhibited:
+        told = _told(alert, log)
+        moments.append(alert.fired_at + WAIT[alert.severity])
+        moments += [row.sent_at + REPEAT[alert.severity] for row in told[-1:]]
+        moments += [silence.ends_at for silence in silences if silence.covers(alert, now)]
+        moments += [alert.ack_expires_at] if alert.ack_expires_at else []
+    return min((moment for moment in moments if moment > now), default=None)
+
+
+def pause_after(times: int) -> timedelta:
+    """How long a receiver is left alone that refused a message so many times in a row."""
+    return min(RETRY_FIRST * 2 ** min(times - 1, 10), RETRY_MAX)
+
+
+def _is_within(begin: datetime, length: timedelta, now: datetime) -> bool:
+    """Whether a span still runs; one that would begin later does not."""
+    return timedelta(0) <= now - begin < length
+
+
+def _refused(alert: Alert, log: Sequence[Sent]) -> dict[str, tuple[int, datetime]]:
+    """What was refused of this episode since the receiver took anything: how often, and when last."""
+    found: dict[str, tuple[int, datetime]] = {}
     for row in log:
         if row.status == "accepted":
-            failed = []  # whatever was refused before it, the receiver is there again
-        elif row.episode == alert.episode and row.meant == meant:
-            failed.append(row)
-    if not failed:
-        return Decision(meant, meant)
-    pause = min(RETRY_FIRST * 2 ** min(len(failed) - 1, 10), RETRY_MAX)
-    return Decision("RETRY", meant) if now - failed[-1].sent_at >= pause else None
+            found = {}  # whatever was refused before it, the receiver is there again
+        elif row.episode == alert.episode:
+            times, _ = found.get(row.meant, (0, row.sent_at))
+            found[row.meant] = (times + row.times, row.sent_at)
+    return found
+
+
+def _told(alert: Alert, log: Sequence[Sent]) -> list[Sent]:
+    return [
+        row for row in log
+        if row.status == "accepted" and row.episode == alert.episode and row.meant != "RESOLVED"
+    ]  # fmt: skip
 
 
 def _meant(
     alert: Alert, log: Sequence[Sent], silences: Sequence[Silence], *, inhibited: bool, now: datetime
 ) -> Reason | None:
     accepted = [row for row in log if row.status == "accepted"]
-    told = [row for row in accepted if row.episode == alert.episode and row.meant != "RESOLVED"]
+    told = _told(alert, log)
     if alert.state == "resolved":
         ended = any(row.episode == alert.episode and row.meant == "RESOLVED" for row in accepted)
         return "RESOLVED" if told and not ended else None
@@ -276,7 +357,7 @@ def _meant(
     if inhibited or any(silence.covers(alert, now) for silence in silences):
         return None
     if not told:
-        if now - alert.fired_at < WAIT[alert.severity]:
+        if _is_within(alert.fired_at, WAIT[alert.severity], now):
             return None
         return "REFIRED" if accepted else "FIRST"
     graver = RANK[alert.severity] > max(RANK[row.severity] for row in told)
@@ -284,4 +365,6 @@ def _meant(
         return "ESCALATED"
     if alert.is_acked(now):
         return None
-    return "REPEAT" if now - max(row.sent_at for row in told) >= REPEAT[alert.severity] else None
+    # a last message that lies ahead was sent at most now; more than an interval ahead it says nothing at all
+    silent, interval = now - told[-1].sent_at, REPEAT[alert.severity]
+    return "REPEAT" if silent >= interval or silent < -interval else None

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from cops_dagster.period import Period
+from cops_dagster.rules import clocks
 from cops_dagster.rules.alerts import DEAD_AFTER, Observation, Severity
 
 RECONCILIATION = "reconciliation_failed"
@@ -189,9 +190,9 @@ def of_silence(newest_evaluation: datetime | None, now: datetime) -> Observation
     """The dead man's handle: controls were evaluated once, and are not any more."""
     if newest_evaluation is None:
         return None
-    silent = now - newest_evaluation
+    is_watched = clocks.is_within(newest_evaluation, DEAD_AFTER, now)
     return Observation(
-        SILENT, "", None, "P2", silent > DEAD_AFTER, now, now, "Nothing is being watched",
+        SILENT, "", None, "P2", not is_watched, now, now, "Nothing is being watched",
         f"the controls were last evaluated at {newest_evaluation:%Y-%m-%d %H:%M} UTC",
         "start dagster-daemon, or run cops controls --evaluate; cops docs budgets-alerts",
         f"{newest_evaluation:%Y-%m-%d %H:%M}", because="the controls are evaluated again",

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from cops_dagster.stores.alert_tables import alert_clock as alert_clock
+from cops_dagster.stores.alert_tables import alert_event as alert_event
+from cops_dagster.stores.alert_tables import alert_silence as alert_silence
+from cops_dagster.stores.alert_tables import alert_state as alert_state
+from cops_dagster.stores.alert_tables import notification_log as notification_log
 from cops_dagster.stores.columns import Money as Money
 from cops_dagster.stores.columns import date_column as _date
 from cops_dagster.stores.columns import flag_column as _flag
@@ -384,37 +389,6 @@ control_status = sa.Table(  # every evaluation; `measured_at` is how old the fac
     _text("target", null=False), _text("measured", null=False), _text("evidence", null=False),
     _time("measured_at"), _text("owner", null=False), _text("next_step", null=False),
     sa.CheckConstraint("status IN ('ok','warning','failed','unknown')", name="status"),
-)
-alert_state = sa.Table(
-    "alert_state", metadata,
-    _key("fingerprint"), _text("alert_rule", null=False), _text("scope", null=False), _date("period_start"),
-    _text("state", null=False), _text("severity", null=False), _int("episode", null=False),
-    _int("step", null=False), _text("title", null=False), _text("measured"), _text("detail", null=False),
-    _text("next_step", null=False), _text("dagster_run_id"),
-    _time("since", null=False), _time("since_data", null=False), _time("fired_at"), _time("resolved_at"),
-    _text("resolved_because"), _time("last_data_at", null=False), _time("last_evaluated_at", null=False),
-    _text("acked_by"), _time("ack_expires_at"),
-    sa.CheckConstraint("state IN ('inactive','pending','firing','resolved')", name="state"),
-    sa.CheckConstraint("severity IN ('P1','P2','P3','P4')", name="severity"),
-)
-alert_event = sa.Table(
-    "alert_event", metadata,
-    _seq("alert_seq"), _text("fingerprint", null=False), _int("episode", null=False),
-    _text("event", null=False), _text("severity"), _text("actor"), _text("detail"),
-    _time("occurred_at", null=False),
-)
-alert_silence = sa.Table(  # P1 is never silenced; a silence ends within seven days
-    "alert_silence", metadata,
-    _key("silence_id"), _text("alert_rule"), _date("period_start"), _text("severity", null=False),
-    _text("reason", null=False), _text("actor", null=False), _time("starts_at", null=False),
-    _time("ends_at", null=False),
-)
-notification_log = sa.Table(  # one row per alert and receiver, written after the receiver answered
-    "notification_log", metadata,
-    _seq("notification_seq"), _text("fingerprint", null=False), _int("episode", null=False),
-    _text("receiver", null=False), _text("reason", null=False), _text("retried_reason"),
-    _text("severity", null=False), _int("step", null=False), _text("status", null=False), _text("detail"),
-    _time("sent_at", null=False),
 )
 invoice_freeze = sa.Table(
     "invoice_freeze", metadata,

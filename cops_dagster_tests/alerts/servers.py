@@ -7,7 +7,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -22,6 +22,7 @@ class Seen:
     mode: str = "ok"
     calls: int = 0
     hang_seconds: float = 1.5
+    ended: threading.Event = field(default_factory=threading.Event)
 
 
 class _Threads(socketserver.ThreadingTCPServer):
@@ -94,6 +95,33 @@ def web(seen: Seen) -> Iterator[str]:
 
     for port in _serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)):
         yield f"http://127.0.0.1:{port}/hook/s3cret"
+
+
+@contextmanager
+def starving(seen: Seen, answer: bytes = b"") -> Iterator[int]:
+    """Takes connections and gives its answer one byte now and then, the last for ever; its port.
+
+    Without an answer it says nothing at all. `seen.ended` is set when a client goes away.
+    """
+
+    class Session(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            seen.calls += 1
+            left = list(answer)
+            self.request.settimeout(0.02)
+            while True:
+                with suppress(TimeoutError, OSError):
+                    if self.request.recv(65536) == b"":
+                        break
+                if not answer:
+                    continue
+                try:
+                    self.request.sendall(bytes([left.pop(0) if left else answer[-1]]))
+                except OSError:
+                    break
+            seen.ended.set()
+
+    yield from _serving(_Threads(("127.0.0.1", 0), Session))
 
 
 @contextmanager

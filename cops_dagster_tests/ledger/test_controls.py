@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.ledger import close, controls, lock, watch
+from cops_dagster.ledger import close, controls, judge, lock, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules.escalation import CONTROL
 from cops_dagster.stores import tables as t
@@ -19,6 +19,7 @@ from cops_dagster.stores.admin import now
 from cops_dagster_tests.aws_server import Aws, aws, failure
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.ledger.closing import ready
+from cops_dagster_tests.stores.test_guards import row
 
 __all__ = ["aws"]  # the fixture
 BUDGETS = (
@@ -162,3 +163,34 @@ def test_a_final_month_that_nobody_closes_is_a_warning_and_a_closed_one_is_locke
         assert judged(made)["closed_periods_stay_locked"].status == "warning"
     close.close(made, SEPTEMBER)
     assert judged(made)["closed_periods_stay_locked"].measured.startswith("1 month(s) closed")
+
+
+def test_times_that_lie_a_year_ahead_make_no_control_hold(tmp_path: Path) -> None:
+    """A delivery, a refresh, a refusal, a final month of a clock that was ahead looked new for a year."""
+    books, ahead = home(tmp_path), now() + timedelta(days=365)
+    some: dict[sa.Table, dict[str, Any]] = {
+        t.cur_delivery: {"delivered_at": ahead, "first_seen_at": ahead},
+        t.budget_master: {"scope_type": "total", "last_refreshed_at": ahead},
+        t.notification_log: {"status": "failed", "receiver": "finance", "sent_at": ahead},
+        t.period_lock: {"state": "open", "state_seq": 1},
+    }
+    with books.admin.write() as con:
+        for table, given in some.items():
+            con.execute(sa.insert(table).values(row(table, **given)))
+        for seq, state in enumerate(("provisional", "final"), 2):
+            con.execute(sa.update(t.period_lock).values(state=state, state_seq=seq, changed_at=ahead))
+    found = judged(books)
+    assert found["cur_delivered_within_48h"].status == "failed"
+    assert "ahead of this clock" in found["cur_delivered_within_48h"].measured
+    assert found["closed_periods_stay_locked"].status == "warning"
+    refused = found["budgets_refreshed_and_alerts_delivered"]
+    assert (refused.status, "not accepted by finance" in refused.measured) == ("failed", True)
+    assert judge.budgets(books)[0].passed is False
+
+
+def test_a_file_that_names_a_time_ahead_was_there_when_it_was_seen(tmp_path: Path) -> None:
+    books = home(tmp_path)
+    with books.admin.write() as con:
+        values = row(t.cur_delivery, delivered_at=now() + timedelta(days=365), first_seen_at=now())
+        con.execute(sa.insert(t.cur_delivery).values(values))
+    assert judged(books)["cur_delivered_within_48h"].status == "ok"

@@ -23,7 +23,7 @@ MONTH = date(2025, 9, 1)
 STATES = ("open", "delayed", "provisional", "final", "closing", "closed")
 
 NEVER_CHANGED = (
-    "adjustment", "adjustment_booking", "adjustment_effect", "alert_event", "alert_silence",
+    "adjustment", "adjustment_booking", "adjustment_effect", "alert_clock", "alert_event", "alert_silence",
     "allocation_key_snapshot",
     "allocation_keys", "allocation_rule_date", "allocation_rules", "approval", "aws_invoices",
     "budget_history", "control_status", "cur_delivery", "cur_delivery_breakdown", "cur_delivery_file",
