@@ -16,7 +16,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from cops_dagster.period import Period
-from cops_dagster.rules.alerts import DEAD_AFTER, Observation, Severity
+from cops_dagster.rules.alerts import DEAD_AFTER, Alert, Observation, Severity
+from cops_dagster.rules.verdicts import Verdict
 
 RECONCILIATION = "reconciliation_failed"
 RUN = "run_failed"
@@ -24,6 +25,8 @@ BUDGET = "budget_level"
 CONTROL = "control"
 SILENT = "evaluations_stopped"
 COVERAGE = "tag_coverage_below_floor"
+NO_CHECKS = (RECONCILIATION, RUN, BUDGET, CONTROL, SILENT)
+"""Rules that are not about one check."""
 
 COVERAGE_HELD_FOR = timedelta(hours=24)
 STEPS_PCT = (2, 5, 10, 25, 50)
@@ -96,6 +99,44 @@ def of_reconciliation(
         f"new invoices are frozen; cops docs reconciliation, then cops exceptions list {period}",
         status, because=f"a reconciliation passed: {status}", dagster_run_id=run_id,
     )  # fmt: skip
+
+
+_ASSET_OF: Mapping[str, str] = {
+    "key_totals_positive": "allocation_key_snapshot",
+    "rules_cover_every_pool": "allocation_key_snapshot",
+}
+"""Whose check it is that is asked once more with the publication of another table."""
+
+
+def of_verdict(
+    asset: str, verdict: Verdict, period: Period, *, data_at: datetime, at: datetime, run_id: str | None
+) -> list[Observation]:
+    """A check's verdict as it was asked, wherever that was: in a publication, a step, or by a sweep."""
+    return of_check(
+        _ASSET_OF.get(verdict.check, asset), verdict.check, period, verdict.passed is not False,
+        verdict.severity, verdict.texts(), data_at=data_at, at=at, run_id=run_id,
+    )  # fmt: skip
+
+
+def does_not_hold(alert: Alert) -> bool:
+    """A check's newest verdict, read from its alert."""
+    return alert.state in ("firing", "pending")
+
+
+def is_error(alert: Alert, *, below_floor: bool) -> bool:
+    """Whether the check of an alert failed as an ERROR, not as a warning.
+
+    Args:
+        below_floor: the coverage of the alert's month is below its floor (`COVERAGE` does not hold).
+    """
+    if alert.rule == "tag_coverage_at_target":
+        return below_floor
+    error, warning = _OF_CHECK.get(alert.rule, ("P3", "P4"))
+    return alert.severity == error and (error != warning or alert.rule not in _ONLY_WARN)
+
+
+_ONLY_WARN = ("delivery_within_48h",)
+"""Checks of one severity whatever the verdict that never are an ERROR."""
 
 
 def of_check(
