@@ -105,7 +105,7 @@ def test_what_decides_numbers_is_read_from_the_books_alone() -> None:
 
 
 NO_DECISION = {
-    "active_tags.record", "foreign.record", "ingestion_log", "known",
+    "active_tags.record", "consequences", "foreign.record", "ingestion_log", "known",
     "publish.publish", "refusals", "replay.remade", "run_log", "watch",
 }  # fmt: skip
 """Writers that record, clear up, tell or stop; they decide no amount, and must work when acts do not."""

@@ -78,13 +78,18 @@ def ack(
     from cops_dagster.cli import output
     from cops_dagster.ledger import watch
     from cops_dagster.ledger.books import require_books
+    from cops_dagster.rules.people import is_same_person
 
-    taken = watch.acknowledge(require_books(settings.current()), alert, note=note)
+    books = require_books(settings.current())
+    taken = watch.acknowledge(books, alert, note=note)
+    was_new = is_same_person(taken.acked_by or "", books.actor)
     output.told(
         json,
-        {"alert": taken.fingerprint, "acked_by": taken.acked_by, "ack_expires_at": taken.ack_expires_at},
-        f"{taken.title}: taken by {taken.acked_by} until {taken.ack_expires_at:%Y-%m-%d %H:%M} UTC",
-    )
+        {"alert": taken.fingerprint, "acked_by": taken.acked_by, "ack_expires_at": taken.ack_expires_at,
+         "was_new": was_new},
+        f"{taken.title}: {'taken' if was_new else 'was taken already'} by {taken.acked_by}"
+        f" until {taken.ack_expires_at:%Y-%m-%d %H:%M} UTC",
+    )  # fmt: skip
 
 
 @app.command("silence")

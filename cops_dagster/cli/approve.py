@@ -29,5 +29,6 @@ def approve(
     if json:
         output.as_json({**asdict(done), "period": str(done.period)})
         return
-    output.say(f"{done.period}: {done.what} {'approved' if done.was_new else 'was approved before'}")
+    before = f" by {done.approved_by}, {done.approved_at:%Y-%m-%d %H:%M} UTC" if done.approved_at else ""
+    output.say(f"{done.period}: {done.what} {'approved' if done.was_new else f'was approved before{before}'}")
     output.say(f"next: {done.next_step}")

@@ -18,7 +18,7 @@ def _group() -> None:
 
 @app.command("refresh")
 def refresh(json: _Json = False) -> None:
-    """Measure every active budget now, and read AWS Budgets beside it where an account is set."""
+    """Measure every active budget now, AWS Budgets beside it where set; exit 1 while one is critical."""
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import budgets as act
@@ -29,15 +29,19 @@ def refresh(json: _Json = False) -> None:
         output.as_json(
             {
                 "budgets": done.budgets, "period": str(done.period or ""), "aws_budgets": done.aws_budgets,
-                "aws_refusal": done.aws_refusal,
+                "aws_refusal": done.aws_refusal, "critical": list(done.critical),
             }
         )  # fmt: skip
-        return
-    output.say(f"{done.budgets} budget(s) of {done.period or 'no month'} refreshed")
-    if done.aws_budgets is not None:
-        output.say(f"{done.aws_budgets} AWS budget(s) read")
-    if done.aws_refusal:
-        output.say(f"AWS Budgets as read before: {done.aws_refusal}")
+    else:
+        output.say(f"{done.budgets} budget(s) of {done.period or 'no month'} refreshed")
+        if done.aws_budgets is not None:
+            output.say(f"{done.aws_budgets} AWS budget(s) read")
+        if done.aws_refusal:
+            output.say(f"AWS Budgets as read before: {done.aws_refusal}")
+        if done.critical:
+            output.say(f"critical: {', '.join(done.critical)}; see cops budgets list")
+    if done.critical:
+        raise typer.Exit(1)
 
 
 @app.command("list")

@@ -19,10 +19,12 @@ def materialize(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Take one month from delivery to reconciled. With nothing new, nothing is written."""
+    """Take one month from delivery to reconciled; exit 1 while a check of it does not hold (ERROR)."""
+    import uuid
+
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import deliver, places, repair, sources, sweep, work
+    from cops_dagster.ledger import consequences, deliver, places, repair, sources, sweep, work
     from cops_dagster.ledger.books import open_books
     from cops_dagster.ledger.policy import require_policy
     from cops_dagster.period import Period
@@ -33,33 +35,50 @@ def materialize(
     sweep.sweep(books)
     repair.require_mendable(books, wanted)
     if not select and work.nothing_to_do(books, wanted):
+        failed = consequences.complete(books, wanted)
         gone = [one.source_id for one in sources.placeless(books, wanted)]
         if json:
             output.as_json(
-                {"period": str(wanted), "outcome": "nothing to do", "failed_checks": [],
+                {"period": str(wanted), "outcome": "nothing to do", "failed_checks": failed, "wrote": False,
                  "sources_without_a_place": gone}
             )  # fmt: skip
         else:
             output.say(f"{wanted}: nothing to do, the ledger was made from these inputs")
+            tell(failed)
         for name in gone if not json else ():
             output.say(
                 f"source {name} is booked and lies in no report root: name its root in COPS_CUR again,"
                 f" or cops source retire {name} --reason '…'"
             )
+        exit_by(failed)
         return
     if not any(month.period == wanted for month in places.months(books.settings)):
         deliver.look(books, wanted)  # refuses with what is there instead
-    failed = run(books, wanted, select)
+    before, run_id = work.newest(books, wanted), str(uuid.uuid4())
+    failed = run(books, wanted, select, run_id=run_id)
+    made = work.made_since(books, wanted, before, run_id)
     if json:
-        output.as_json({"period": str(wanted), "outcome": "materialised", "failed_checks": failed})
+        output.as_json(
+            {"period": str(wanted), "outcome": "materialised", "failed_checks": failed, "wrote": made.wrote,
+             **({"written_by": made.by, "written_at": made.at} if made.by else {})}
+        )  # fmt: skip
     else:
         report(books, wanted, failed)
+        if made.by:
+            output.say(f"another run was first: published by {made.by}, {made.at:%Y-%m-%d %H:%M} UTC")
+    exit_by(failed)
+
+
+def exit_by(failed: list[dict[str, str]]) -> None:
+    """The exit code of a month's state: 1 while an ERROR check of it does not hold, whatever was done now."""
     if any(check["severity"] == "ERROR" for check in failed):
         raise typer.Exit(1)
 
 
-def run(books: Books, period: Period, select: list[str] | None) -> list[dict[str, str]]:
-    """Runs the Dagster job in this process; the checks that did not hold.
+def run(
+    books: Books, period: Period, select: list[str] | None, *, run_id: str | None = None
+) -> list[dict[str, str]]:
+    """Runs the Dagster job in this process; the checks of the month that do not hold.
 
     Raises:
         CopsError: the refusal that stopped the run, as the ledger gave it.
@@ -71,14 +90,21 @@ def run(books: Books, period: Period, select: list[str] | None) -> list[dict[str
     with output.working(f"{period}: from delivery to reconciled"):
         from cops_dagster.graph.launch import launch
 
-        return launch(books, period, select)
+        return launch(books, period, select, run_id=run_id)
 
 
 def report(books: Books, period: Period, failed: list[dict[str, str]]) -> None:
     """What a person wants to know after a run: the month in one line, then what did not hold."""
-    from cops_dagster.cli import output, show
+    from cops_dagster.cli import show
 
     show.print_statuses(books, period)
+    tell(failed)
+
+
+def tell(failed: list[dict[str, str]]) -> None:
+    """The checks of a month that do not hold, as a table."""
+    from cops_dagster.cli import output
+
     if failed:
         output.table(
             "checks that do not hold",

@@ -128,10 +128,12 @@ def close(
     if json:
         output.as_json(
             {"period": str(wanted), "state": "closed", "close_report": report.url,
-             "seal_digest": done.seal_digest, "journal_seq": done.journal_seq, "was_new": done.wrote}
+             "seal_digest": done.seal_digest, "journal_seq": done.journal_seq, "was_new": done.wrote,
+             "closed_by": done.closed_by, "closed_at": done.closed_at}
         )  # fmt: skip
         return
-    output.say(f"{wanted}: {'closed' if done.wrote else 'was closed already'}, seal {done.seal_digest}")
+    before = f"was closed already by {done.closed_by}, {done.closed_at:%Y-%m-%d %H:%M} UTC"
+    output.say(f"{wanted}: {'closed' if done.wrote else before}, seal {done.seal_digest}")
     output.say(f"report: {report.url}")
 
 

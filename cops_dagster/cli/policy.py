@@ -103,12 +103,17 @@ def adopt(
     done = policy.adopt(require_books(settings.current()), given, origin=origin, note=note)
     if json:
         changes = [asdict(one) for one in done.changes]
-        output.as_json({"version": done.version, "was_new": done.wrote, "changes": changes})
+        output.as_json(
+            {"version": done.version, "was_new": done.wrote, "changes": changes,
+             "adopted_by": done.adopted_by, "adopted_at": done.adopted_at}
+        )  # fmt: skip
         return
     if done.changes:
         _table(done.changes)
+    since = f"adopted by {done.adopted_by}, {done.adopted_at:%Y-%m-%d %H:%M} UTC"
     output.say(
-        f"policy version {done.version} {'adopted' if done.wrote else 'stays: nothing set differs from it'}"
+        f"policy version {done.version} "
+        + ("adopted" if done.wrote else f"stays: nothing set differs from it ({since})")
     )
     if done.wrote:
         output.say("next: cops materialize each open month; closed ones stay as they are")

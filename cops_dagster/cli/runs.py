@@ -47,8 +47,9 @@ def allocate(
         rule_date.decide(books, wanted, day, note=note, evidence_links=evidence)
     failed = materialize.run(books, wanted, STEPS)
     _variances(books, wanted, as_json=json, outcome={"failed_checks": failed})
-    if any(check["severity"] == "ERROR" for check in failed):
-        raise typer.Exit(1)
+    if not json:
+        materialize.tell(failed)
+    materialize.exit_by(failed)
 
 
 def reverse(
@@ -58,7 +59,7 @@ def reverse(
 ) -> None:
     """Take a run back: its entries are negated and those of the run before it stand again."""
     from cops_dagster import settings
-    from cops_dagster.cli import output
+    from cops_dagster.cli import materialize, output
     from cops_dagster.ledger import reverse as act
     from cops_dagster.ledger import sweep
     from cops_dagster.ledger.books import require_books
@@ -66,7 +67,7 @@ def reverse(
     books = require_books(settings.current())
     sweep.sweep(books)
     done = act.reverse(books, run_id, reason=reason)
-    settle(books, done.period)
+    failed = settle(books, done.period)
     if not json:
         stands = (
             f"the lines of run {done.reposted_run_id[:16]} stand again"
@@ -79,15 +80,21 @@ def reverse(
     _variances(
         books, done.period, as_json=json,
         outcome={"run_id": done.run_id, "reversed_run_id": done.reversed_run_id,
-                 "reposted_run_id": done.reposted_run_id},
+                 "reposted_run_id": done.reposted_run_id, "failed_checks": failed},
     )  # fmt: skip
+    if not json:
+        materialize.tell(failed)
+    materialize.exit_by(failed)
 
 
-def settle(books: Books, period: Period) -> None:
-    """After a run outside the graph: projects it, reconciles its month, and tells Dagster."""
+def settle(books: Books, period: Period) -> list[dict[str, str]]:
+    """After a run outside the graph: projects it, reconciles and judges its month, and tells Dagster.
+
+    The checks of the month that do not hold.
+    """
     from cops_dagster.errors import CopsError
     from cops_dagster.graph.launch import report
-    from cops_dagster.ledger import reconcile, sweep
+    from cops_dagster.ledger import consequences, reconcile, sweep
 
     sweep.project(books)
     try:
@@ -96,6 +103,8 @@ def settle(books: Books, period: Period) -> None:
         if problem.code != "E-PERIOD-UNKNOWN":  # an adjustment may be booked before the month's own cost
             raise
     report(books, period)
+    consequences.settle(books, period)
+    return consequences.failing(books, period)
 
 
 def _variances(books: Books, period: Period, *, as_json: bool, outcome: dict[str, object]) -> None:

@@ -4,17 +4,14 @@ Belongs here: which checks an asset has, which block, and the one seam to Dagste
 partitioned checks. When a check holds is decided in `rules/verdicts.py`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 import dagster as dg
 
 from cops_dagster.graph.figures import result
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import Ledger, act
-from cops_dagster.ledger import judge, judge_delivery
-from cops_dagster.ledger.books import Books
-from cops_dagster.period import Period
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.ledger import consequences
 
 # asset → (check, what it says, does it block)
 CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
@@ -91,17 +88,6 @@ CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {
 
 BLOCKING = frozenset(name for checks in CHECKS.values() for name, _, blocking in checks if blocking)
 
-_JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
-    "cur_billing_master": judge_delivery.delivery,
-    "fact_cost_raw": judge.raw,
-    "cur_quarantine": judge.quarantined,
-    "fact_cost_tagged": judge.tagged,
-    "allocation_key_snapshot": judge.keys,
-    "fact_cost_allocated": judge.allocated,
-    "recon_summary": judge.reconciled,
-    "budget_master": lambda books, _: judge.budgets(books),
-}
-
 
 def period_checks(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
     """Every asset's checks; one step reads an asset once for all of them."""
@@ -118,7 +104,7 @@ def _checks_of(asset: str, periods: dg.MonthlyPartitionsDefinition) -> dg.AssetC
     def checks(context: dg.AssetCheckExecutionContext, ledger: Ledger) -> Iterable[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
         books, period = ledger.books(context), period_of(context)
-        for verdict in act(lambda: _JUDGES[asset](books, period)):
+        for verdict in act(lambda: consequences.record(books, period, asset)):
             if verdict.check in wanted:
                 yield result(verdict)
 

@@ -17,12 +17,13 @@ import dagster as dg
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.graph import watching
+from cops_dagster.graph import liveness, watching
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.checks import BLOCKING
 from cops_dagster.graph.figures import texts_of
 from cops_dagster.graph.partitions import first_period
 from cops_dagster.graph.resources import BY_COMMAND
+from cops_dagster.ledger import consequences
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import faults
@@ -52,8 +53,10 @@ def _shipped() -> str:
     return Path(__file__).with_name(_INSTANCE_FILE).read_text(encoding="utf-8")
 
 
-def launch(books: Books, period: Period, select: list[str] | None) -> list[dict[str, str]]:
-    """Materialises a period; the checks that did not hold, with their figures.
+def launch(
+    books: Books, period: Period, select: list[str] | None, *, run_id: str | None = None
+) -> list[dict[str, str]]:
+    """Materialises a period; the checks of the month that do not hold, with their figures.
 
     Raises:
         CopsError: the refusal that stopped a step or a blocking check, in the ledger's own words;
@@ -72,7 +75,9 @@ def launch(books: Books, period: Period, select: list[str] | None) -> list[dict[
             next_step="see `make ui`, or leave --select out",
         )  # fmt: skip
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        with _marked(instance, home, str(uuid.uuid4())) as run_id:
+        liveness.bury(instance, books.settings.home)
+        with _marked(instance, home, run_id or str(uuid.uuid4())) as run_id:
+            liveness.hold(books.settings.home, run_id)
             result = definitions.resolve_job_def(JOB).execute_in_process(
                 run_id=run_id,
                 partition_key=str(period),
@@ -85,12 +90,14 @@ def launch(books: Books, period: Period, select: list[str] | None) -> list[dict[
             if _was_stopped(result):
                 raise KeyboardInterrupt
         watching.observe(books, instance, run_id)
-    failed = [
-        _failed(evaluation) for evaluation in result.get_asset_check_evaluations() if not evaluation.passed
-    ]
+    asked = result.get_asset_check_evaluations()
+    failed = [_failed(evaluation) for evaluation in asked if not evaluation.passed]
     if not result.success:
         _raise_refusal(result, failed, period)
-    return failed
+    heard = {evaluation.asset_check_key.name for evaluation in asked}
+    # a run of some assets answers for the month all the same
+    consequences.settle(books, period)
+    return failed + [one for one in consequences.failing(books, period) if one["check"] not in heard]
 
 
 @contextmanager
@@ -110,6 +117,8 @@ def _marked(instance: dg.DagsterInstance, home: Path, run_id: str) -> Iterator[s
         ):
             raise known from problem
         raise
+    finally:
+        liveness.release(run_id)
 
 
 def _was_stopped(result: Any) -> bool:

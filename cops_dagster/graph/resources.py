@@ -6,6 +6,7 @@ Also the one place where a coded refusal becomes a Dagster failure.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import dagster as dg
@@ -13,6 +14,7 @@ from pydantic import PrivateAttr
 
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
+from cops_dagster.graph import liveness
 from cops_dagster.graph.schedules import EVALUATE_CONTROLS, REFRESH_BUDGETS
 from cops_dagster.ledger import home
 from cops_dagster.ledger.books import Books, open_books, require_books
@@ -37,6 +39,17 @@ class Ledger(dg.ConfigurableResource):
     """Opens the books of `COPS_HOME` lazily; nothing is read when definitions load."""
 
     _books: Books | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Shows that the run lives, before its first step."""
+        if context.run is not None:
+            with suppress(CopsError):  # of wrong settings the first step says so
+                liveness.hold(settings.current().home, context.run.run_id)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """The run's steps are done."""
+        if context.run is not None:
+            liveness.release(context.run.run_id)
 
     def books(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Books:
         """The open books, acting within the context's Dagster run.

@@ -18,10 +18,11 @@ import sqlalchemy as sa
 from cops_dagster import settings
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
+from cops_dagster.graph import liveness
 from cops_dagster.graph.partitions import newest_partition
 from cops_dagster.graph.resources import no_home
 from cops_dagster.graph.schedules import standing_still
-from cops_dagster.ledger import crawl, deliver, late, lock, places, sweep, work
+from cops_dagster.ledger import consequences, crawl, deliver, late, lock, places, sweep, work
 from cops_dagster.ledger.books import Books, existing_books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
@@ -77,12 +78,12 @@ def sensors(
 
     @dg.sensor(
         name="publish_sweep",
-        minimum_interval_seconds=300,
+        minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Finishes what a crash left: projections, dead attempts, files that nobody published.",
+        description="Finishes what a crash left: dead runs, projections, attempts, files, unasked checks.",
     )
     def publish_sweep(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        return _told(swept)
+        return _told(lambda books: "; ".join([*buried(books, context), swept(books)]))
 
     return [cur_manifests, late_deliveries, publish_sweep, _crawler_watch()]
 
@@ -100,12 +101,25 @@ def _refused(problem: CopsError) -> dg.SkipReason:
     return dg.SkipReason(str(problem))
 
 
+def buried(books: Books, context: dg.SensorEvaluationContext) -> list[str]:
+    """Tells Dagster of runs whose process is gone: their months are free again, and people hear of it."""
+    try:
+        instance = context.instance
+    except dg.DagsterInvariantViolationError:
+        return []  # a sensor that is called by hand knows no runs
+    return [f"run {run_id[:8]} is dead" for run_id in liveness.bury(instance, books.settings.home)]
+
+
 def swept(books: Books) -> str:
     """Finishes what a crash left; what it did, in one line."""
     done = sweep.sweep(books)
-    return (
-        f"{done.projected} projected, {done.attempts_closed} attempts closed,"
-        f" {done.folders_removed} folders removed"
+    asked = consequences.settle_all(books, at_rest=consequences.RUNNING_FOR)
+    return "; ".join(
+        [
+            f"{done.projected} projected, {done.attempts_closed} attempts closed,"
+            f" {done.folders_removed} folders removed",
+            *(f"{period}: {what}" for period, what in asked.items()),
+        ]
     )
 
 

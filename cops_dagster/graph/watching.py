@@ -1,8 +1,8 @@
-"""What Dagster saw becomes alerts: check evaluations and outcomes of runs, however they were launched.
+"""Outcomes of runs become alerts, however the runs were launched.
 
-Belongs here: reading a finished run's own events. Run-status sensors do so for every run of the instance,
-on SQLite and PostgreSQL alike (a cursor over the event log raises on the default SQLite storage); `cops`
-does it for its own run at once. Observing a run twice changes nothing.
+Belongs here: reading how a finished run ended. Run-status sensors do so for every run of the instance, on
+SQLite and PostgreSQL alike; `cops` does it for its own run at once. Observing a run twice changes nothing.
+Does not belong here: what checks said, which is recorded where they are asked (`ledger/consequences.py`).
 """
 
 from __future__ import annotations
@@ -11,64 +11,29 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-import sqlalchemy as sa
 
 from cops_dagster import settings
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
-from cops_dagster.graph.figures import texts_of
 from cops_dagster.graph.resources import no_home
-from cops_dagster.ledger import lock, watch
+from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books, existing_books
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
 from cops_dagster.rules.alerts import Observation
-from cops_dagster.stores import tables as t
 
 _PARTITION = "dagster/partition"
 _ERROR_MAX = 1_000
 
 
 def observe(books: Books, instance: dg.DagsterInstance, run_id: str) -> int:
-    """Applies what a finished run saw to the alerts; how many changed."""
+    """Applies the outcome of a finished run to its alert; how many changed."""
     run = instance.get_run_by_id(run_id)
     if run is None:
         return 0
     period = Period.parse(run.tags[_PARTITION]) if _PARTITION in run.tags else None
-    seen = [*_checks(books, instance, run, period), _outcome(instance, run, period)]
     with books.admin.write() as con:
-        return len(watch.observe(con, seen, actor="cops"))
-
-
-def _checks(
-    books: Books, instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | None
-) -> list[Observation]:
-    if period is None:
-        return []
-    with books.admin.read() as con:
-        reach = _data_reaches(con, period)
-    found: list[Observation] = []
-    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
-        evaluation: Any = entry.dagster_event and entry.dagster_event.event_specific_data
-        at = datetime.fromtimestamp(entry.timestamp, UTC).replace(tzinfo=None)
-        found += escalation.of_check(
-            evaluation.asset_key.to_user_string(), evaluation.check_name, period, evaluation.passed,
-            evaluation.severity.value, texts_of(evaluation), data_at=reach or at, at=at, run_id=run.run_id,
-        )  # fmt: skip
-    return found
-
-
-def _data_reaches(con: sa.Connection, period: Period) -> datetime | None:
-    """When the judged data was delivered; of a month that gets no more data, the clock counts."""
-    if lock.state_of(con, period) in ("final", "closing", "closed"):
-        return None
-    d, h = t.cur_delivery, t.cur_billing_head
-    found: datetime | None = con.execute(
-        sa.select(sa.func.max(d.c.delivered_at))
-        .join(h, h.c.delivery_id == d.c.delivery_id)
-        .where(h.c.period_start == period.start)
-    ).scalar_one_or_none()
-    return found
+        return len(watch.observe(con, [_outcome(instance, run, period)], actor="cops"))
 
 
 def _outcome(instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | None) -> Observation | None:
@@ -99,7 +64,7 @@ def sensors() -> list[dg.SensorDefinition]:
         name="check_alerts",
         run_status=dg.DagsterRunStatus.SUCCESS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Failed and recovered checks of every successful run become alerts; sends what is due.",
+        description="A run that succeeded ends the alert of the one that failed; sends what is due.",
     )
     def check_alerts(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
         return _hear(context)
@@ -107,7 +72,7 @@ def sensors() -> list[dg.SensorDefinition]:
     @dg.run_failure_sensor(
         name="failed_run_alerts",
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Failed runs, and the checks that they got to, become alerts; sends what is due.",
+        description="Failed runs become alerts; sends what is due.",
     )
     def failed_run_alerts(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
         return _hear(context)

@@ -21,7 +21,16 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
-from cops_dagster.ledger import certificate, evidence, lock, rule_date, rule_sets, run_log, unknown_tags
+from cops_dagster.ledger import (
+    certificate,
+    evidence,
+    lock,
+    mismatch,
+    rule_date,
+    rule_sets,
+    run_log,
+    unknown_tags,
+)
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
@@ -381,12 +390,13 @@ def post(engine: Engine, inputs: Inputs, made: Plan, period: Period) -> None:
 
 @dataclass(frozen=True)
 class Posted:
-    """A staged run: its file, what was measured of it, and the verdicts on it."""
+    """A staged run: its file, what was measured of it (`faults` as in `mismatch`), the verdicts on it."""
 
     staged: Staged
     figures: dict[str, Any]
     conservation: list[dict[str, Any]]
     judged: list[verdicts.Verdict]
+    faults: tuple[Decimal, Decimal]
 
 
 def stage(engine: Engine, target: Path, published: list[Path], period: Period, run: run_log.Run) -> Posted:
@@ -414,7 +424,7 @@ def stage(engine: Engine, target: Path, published: list[Path], period: Period, r
         tuple(name for name, _ in FACT_COST_ALLOCATED),
     )  # fmt: skip
     judged = [verdicts.allocated_equals_pool(differing, figures["allocated_usd"])]
-    return Posted(staged, figures, conservation, judged)
+    return Posted(staged, figures, conservation, judged, mismatch.measured(engine, period))
 
 
 def write(
@@ -467,7 +477,8 @@ def publish_run(
     publish(
         books,
         Publication(
-            TABLE, period, "", run.run_id, run.inputs_id, run.predecessor_run_id, [posted.staged], judged,
+            TABLE, period, "", run.run_id, run.inputs_id, run.predecessor_run_id, [posted.staged],
+            [*judged, mismatch.verdict(con, period, posted.figures["allocated_usd"], *posted.faults)],
             reverses_run_id=run.predecessor_run_id,
         ),
         also=with_it,

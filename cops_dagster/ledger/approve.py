@@ -64,7 +64,7 @@ def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
 
 @dataclass(frozen=True)
 class Approved:
-    """Outcome: what was approved, whether that was news, and what it led to."""
+    """Outcome: what was approved, whether this call did it, what it led to, and whose yes counts."""
 
     subject_type: str
     subject_id: str
@@ -72,6 +72,8 @@ class Approved:
     what: str
     was_new: bool
     next_step: str
+    approved_by: str = ""
+    approved_at: datetime | None = None
 
 
 def approve(books: Books, subject: str, *, reason: str) -> Approved:
@@ -95,15 +97,22 @@ def approve(books: Books, subject: str, *, reason: str) -> Approved:
     approval = {
         "subject_type": kind, "reason": reason.strip(), "approved_by": books.actor, "approved_at": now(),
     }  # fmt: skip
-    if kind == ADJUSTMENT:
-        return _adjustment(books, found, approval)
-    if kind == NOTE:
-        return _note(books, found, approval)
-    if kind == EXCEPTION:
-        return _exception(books, found, approval)
-    if kind == FREEZE:
-        return _release(books, found, approval)
-    return _delivery(books, found, approval)
+    act = {ADJUSTMENT: _adjustment, NOTE: _note, EXCEPTION: _exception, FREEZE: _release}.get(kind, _delivery)
+    done = act(books, found, approval)
+    with books.admin.read() as con:
+        first = _standing(con, kind, done.subject_id)
+    if first is None:
+        return done
+    is_mine = (first.approved_by, first.approved_at) == (books.actor, approval["approved_at"])
+    return replace(done, was_new=is_mine, approved_by=first.approved_by, approved_at=first.approved_at)
+
+
+def _standing(con: sa.Connection, kind: str, subject_id: str) -> Any:
+    """The approval that counts: the first one; who comes later is told whose it is."""
+    a = t.approval
+    return con.execute(
+        sa.select(a).where(a.c.subject_type == kind, a.c.subject_id == subject_id)
+    ).one_or_none()
 
 
 def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
@@ -151,13 +160,10 @@ def _delivery(books: Books, waiting: Waiting, approval: dict[str, Any]) -> Appro
         return done
     _require_another(books, what, waiting.requested_by)
     with books.admin.write() as con:
-        a = t.approval
-        if con.execute(
-            sa.select(a.c.subject_id).where(a.c.subject_type == SUBJECT, a.c.subject_id == waiting.subject_id)
-        ).first():
-            return replace(done, was_new=False)
+        if _standing(con, SUBJECT, waiting.subject_id):
+            return done
         con.execute(
-            sa.insert(a).values(
+            sa.insert(t.approval).values(
                 subject_id=waiting.subject_id, subject_digest=waiting.subject_id,
                 requested_by=waiting.requested_by, **approval,
             )
@@ -202,6 +208,8 @@ def _note(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
     _require_another(books, done.what, row.opened_by)
     e = t.recon_exceptions
     with books.admin.write() as con:
+        if _standing(con, NOTE, row.exception_id):
+            return done
         con.execute(
             sa.update(e)
             .where(e.c.exception_id == row.exception_id, e.c.resolved_at.is_(None))
@@ -233,6 +241,8 @@ def _exception(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
     _require_another(books, done.what, row.decided_by)
     subject = digest(row.exception_id, row.decision, row.evidence_id)
     with books.admin.write() as con:
+        if _standing(con, EXCEPTION, row.exception_id):
+            return done
         exceptions.resolve(con, row, by=books.actor, at=approval["approved_at"])
         con.execute(
             sa.insert(t.approval).values(
@@ -249,6 +259,8 @@ def _release(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
     )
     _require_another(books, done.what, row.release_requested_by)
     with books.admin.write() as con:
+        if _standing(con, FREEZE, name):
+            return done
         freeze.release(con, row, by=books.actor, at=approval["approved_at"])
         subject = digest(name, row.cause, row.release_reason, row.release_evidence_id)
         con.execute(

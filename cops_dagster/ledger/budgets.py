@@ -35,12 +35,16 @@ _SCOPE_COLUMN = {
 
 @dataclass(frozen=True)
 class Refreshed:
-    """Outcome: budgets measured, the period, and what AWS Budgets answered (`None`: not asked)."""
+    """Outcome: budgets measured, their period, what AWS Budgets answered (`None`: not asked).
+
+    `critical` are the budgets at or above their critical level.
+    """
 
     budgets: int
     period: Period | None
     aws_budgets: int | None = None
     aws_refusal: str | None = None
+    critical: tuple[str, ...] = ()
 
 
 def refresh(books: Books) -> Refreshed:
@@ -71,7 +75,8 @@ def refresh(books: Books) -> Refreshed:
             con.execute(sa.delete(t.aws_budget))
             if asked:
                 con.execute(sa.insert(t.aws_budget), [one | {"fetched_at": at} for one in asked])
-    return Refreshed(len(rows), period, None if asked is None else len(asked), refusal)
+    critical = tuple(str(row["budget_id"]) for row in rows if row["level"] == "critical")
+    return Refreshed(len(rows), period, None if asked is None else len(asked), refusal, critical)
 
 
 def _ask_aws(books: Books) -> tuple[list[dict[str, Any]] | None, str | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,14 @@ from cops_dagster.stores.objects import key_of
 
 @dataclass(frozen=True)
 class Closed:
-    """Outcome: the seal of the period, and whether this call made it."""
+    """Outcome: the seal of the period, whether this call made it, and who closed it when."""
 
     period: Period
     seal_digest: str
     journal_seq: int
     wrote: bool
+    closed_by: str
+    closed_at: datetime
 
 
 def readiness(books: Books, period: Period) -> list[rules.Requirement]:
@@ -158,8 +161,8 @@ def close(books: Books, period: Period) -> Closed:
         if problem.code == "E-SEAL":
             _step_back(books, period, str(problem))
         raise
-    _finish(books, period, document, kept)
-    return _anchored(books, period, wrote=True)
+    wrote = _finish(books, period, document, kept)
+    return _anchored(books, period, wrote=wrote)
 
 
 def _begin(books: Books, period: Period) -> None:
@@ -276,11 +279,12 @@ def _delivered(con: sa.Connection, books: Books, period: Period) -> list[Deliver
     return found
 
 
-def _finish(books: Books, period: Period, document: bytes, kept: list[Kept]) -> None:
+def _finish(books: Books, period: Period, document: bytes, kept: list[Kept]) -> bool:
+    """Seals; `False` when another process did so first."""
     sealed = json.loads(document)
     with books.admin.write() as con:
         if lock.state_of(con, period) == "closed":
-            return  # another process sealed it; the seal has no time, so it is the same one
+            return False  # another process sealed it; the seal has no time, so it is the same one
         numbers = evidence.index(con, books, kept)
         _show_from_evidence(con, books, period, kept)
         watch.end_period(con, period, because="the period is closed", actor=books.actor)
@@ -288,6 +292,7 @@ def _finish(books: Books, period: Period, document: bytes, kept: list[Kept]) -> 
             con, period, "closed", reason="sealed", actor=books.actor, evidence_id=str(numbers[-1]),
             seal_digest=kept[-1].sha256, seal_journal_seq=sealed["journal_seq"],
         )  # fmt: skip
+    return True
 
 
 def _show_from_evidence(con: sa.Connection, books: Books, period: Period, kept: list[Kept]) -> None:
@@ -346,7 +351,14 @@ def _anchored(books: Books, period: Period, *, wrote: bool) -> Closed:
     """The seal gets its name in the evidence store, and the head of the chain is written down there."""
     with books.admin.read() as con:
         row = con.execute(sa.select(t.period_lock).where(t.period_lock.c.period_start == period.start)).one()
+        e = t.period_lock_event
+        event = con.execute(
+            sa.select(e.c.actor, e.c.changed_at)
+            .where(e.c.period_start == period.start, e.c.to_state == "closed")
+            .order_by(e.c.state_seq.desc())
+            .limit(1)
+        ).one()
     evidence.anchor(books)
     # the name comes last: a seal that has one was anchored, whatever the store says later
     evidence.objects(books).name(seal.name_of(period), key_of(row.seal_digest))
-    return Closed(period, row.seal_digest, row.seal_journal_seq, wrote)
+    return Closed(period, row.seal_digest, row.seal_journal_seq, wrote, event.actor, event.changed_at)

@@ -17,6 +17,7 @@ from cops_dagster.ledger import recon_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
+from cops_dagster.rules.people import is_same_person
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -38,6 +39,12 @@ def in_force(con: sa.Connection, period: Period | None = None) -> Sequence[Any]:
 def requested(con: sa.Connection) -> list[Any]:
     """Freezes whose release somebody asked for and nobody approved yet."""
     return [row for row in in_force(con) if row.release_requested_by]
+
+
+def of(con: sa.Connection, period: Period) -> Sequence[Any]:
+    """Every freeze that a month itself ever had, released ones too, in order."""
+    f = t.invoice_freeze
+    return con.execute(sa.select(f).where(f.c.period_start == period.start).order_by(f.c.freeze_seq)).all()
 
 
 def put(con: sa.Connection, period: Period, *, cause: str, reason: str, actor: str) -> None:
@@ -73,6 +80,8 @@ def require_none(con: sa.Connection, where: str, row: dict[str, Any]) -> None:
 def request_release(books: Books, period: Period, *, reason: str, evidence: str) -> list[str]:
     """Asks for the release of a month's own freezes; the names for the second person to approve.
 
+    What somebody else has asked for already stays theirs: it waits for an approval, not for another request.
+
     Raises:
         CopsError: `E-PARAM`; `E-FREEZE-CAUSE` while the newest reconciliation does not pass.
     """
@@ -88,6 +97,8 @@ def request_release(books: Books, period: Period, *, reason: str, evidence: str)
         if mine:
             _require_passing(con, period)
         for row in mine:
+            if row.release_requested_by and not is_same_person(row.release_requested_by, books.actor):
+                continue
             con.execute(
                 sa.update(f)
                 .where(f.c.freeze_seq == row.freeze_seq)

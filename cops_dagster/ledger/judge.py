@@ -18,10 +18,10 @@ from cops_dagster.ledger import (
     active_tags,
     allocate,
     counterparts,
-    exceptions,
     ingest,
-    invoicing,
+    judge_recon,
     mapped_tags,
+    mismatch,
     net_unused,
     refusals,
     rule_date,
@@ -33,7 +33,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import aws_documents, commitments, deliveries, lookups, verdicts
+from cops_dagster.rules import commitments, deliveries, lookups, verdicts
 from cops_dagster.rules.allocation import MATCHED, OPERATOR, Plan
 from cops_dagster.rules.clocks import APART, is_within
 from cops_dagster.rules.key_shares import KeyMonths, key_shares_steady
@@ -97,12 +97,11 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         active = active_tags.recorded(con)
         accounts = _mapped_accounts(con, period)
     idle = sorted({row.tenant_id for row in using if row.value > 0} - set(direct))
-    limits = books.policy.coverage
     return [
         preserved,
         _negations(books, alone, totals),
         commitments.refunds_follow_what_they_name([row for row in alone if row["takes_back"] == "resource"]),
-        verdicts.tag_coverage_at_target(coverage, limits.target_pct, limits.floor_pct),
+        tag.covered(books.policy, coverage),
         *named,
         Verdict(
             "tenants_with_usage_have_direct_cost", not idle, "WARN", {"tenants_without_cost": ", ".join(idle)}
@@ -320,26 +319,15 @@ def allocated(books: Books, period: Period) -> list[Verdict]:
         totals = engine.fetch(
             "measure_fact_cost_allocated", {**start, "run_id": run.run_id if run else ""}
         ).one()
-        unclaimed = engine.fetch("fetch_unclaimed_by_service", start).dicts()
-        pools = engine.fetch("fetch_pool_by_service", start).dicts()
+        faulty = mismatch.verdict(con, period, totals["allocated_usd"], *mismatch.measured(engine, period))
         share = _operator_share(engine, period)
-        newest = con.execute(
-            sa.select(t.cur_delivery.c.cost_usd)
-            .join(t.cur_billing_head, t.cur_billing_head.c.delivery_id == t.cur_delivery.c.delivery_id)
-            .where(t.cur_billing_head.c.period_start == period.start)
-        ).scalars()
-        gap = abs(totals["allocated_usd"] - sum(newest, Decimal(0)))
         with books.engine() as other:
             previous = period.previous()
             books.namespace(other, con, previous).provide([allocate.TABLE])
             before = _operator_share(other, previous)
     return [
         verdicts.allocated_equals_pool(differing, totals["allocated_usd"]),
-        verdicts.unallocated_within_2_pct(
-            sum((abs(row["unclaimed_usd"]) for row in unclaimed), Decimal(0)),
-            gap,
-            sum((abs(row["unblended_usd"]) for row in pools), Decimal(0)),
-        ),
+        faulty,
         Verdict(
             "operator_share_steady",
             None if share is None or before is None else abs(share - before) <= 5,
@@ -359,38 +347,8 @@ def _operator_share(engine: Any, period: Period) -> Decimal | None:
 def reconciled(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `recon_summary`: markups, variance, exceptions, AWS's own invoices."""
     with books.admin.read() as con:
-        r, a = t.recon_run, t.aws_invoices
-        newest = con.execute(
-            sa.select(r).where(r.c.period_start == period.start).order_by(r.c.recon_seq.desc()).limit(1)
-        ).one()
-        found = exceptions.current(con, period)
-        types = con.execute(sa.select(a.c.invoice_type).where(a.c.period_start == period.start)).scalars()
-        issued = sum(aws_documents.is_invoice(one) for one in types)
-        sources = invoicing.sources(con, period)
         unpriced, begins = counterparts.unpriced(books, con, period), counterparts.plans_begin(con)
-    waiting = [one for one in found if one.status in ("open", "decided")]
-    return [
-        lookups.plans_have_a_markup(unpriced, begins, period),
-        verdicts.variance_within_tolerance(
-            newest.worst_tenant_status if newest.status == "provisional" else newest.status,
-            newest.variance_usd,
-            newest.variance_pct,
-            newest.worst_tenant_id,
-        ),
-        verdicts.exceptions_explained(
-            len(found), [(one.kind, one.subject_id, one.amount_usd, one.status) for one in waiting]
-        ),
-        verdicts.aws_invoice_matches_cur(
-            issued,
-            [
-                (one.subject_id, one.amount_usd, one.status == "resolved")
-                for one in found
-                if one.stage == "aws_invoice" and one.kind != "rounding"
-            ],
-            pro_forma=[one.source_id for one in sources if one.is_pro_forma],
-            awaited=not all(one.is_pro_forma for one in sources),
-        ),
-    ]
+        return [lookups.plans_have_a_markup(unpriced, begins, period), *judge_recon.of(con, period)]
 
 
 def budgets(books: Books) -> list[Verdict]:

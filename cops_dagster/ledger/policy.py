@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,11 +30,13 @@ Given = Mapping[str, tuple[Any, str]]
 
 @dataclass(frozen=True)
 class Adoption:
-    """Outcome: the version in force, what changed by it, and whether this call made it."""
+    """Outcome: the version in force, what changed by it, whether this call made it, and who did."""
 
     version: int
     changes: list[Difference]
     wrote: bool
+    adopted_by: str
+    adopted_at: datetime
 
 
 def require_policy(books: Books, *, is_run: bool = False) -> None:
@@ -118,15 +121,25 @@ def adopt(books: Books, given: Given, *, origin: str, note: str | None = None) -
         stands = Policy()
     changes = differing(stands, given)
     if adopted and not changes:
-        return Adoption(adopted.version, [], wrote=False)
+        return _adoption(adopted, [], wrote=False)
     if not _append(books, adopted, stands.replaced(_values(given)), origin, changes, note):
+        first = books.look_up_policy()
+        assert first is not None
+        if not differing(first.policy, given):  # somebody was faster, and meant the same
+            return _adoption(first, [], wrote=False)
         raise CopsError(
             "E-CONTENTION", "policy", expected="one adoption at a time",
-            found="another policy was adopted meanwhile", next_step="look again: `cops policy diff`",
+            found=f"version {first.version}, adopted meanwhile by {first.adopted_by}"
+            f" {first.adopted_at:%Y-%m-%d %H:%M} UTC, with other values",
+            next_step="look again: `cops policy diff`",
         )  # fmt: skip
     made = books.look_up_policy()
     assert made is not None
-    return Adoption(made.version, changes, wrote=True)
+    return _adoption(made, changes, wrote=True)
+
+
+def _adoption(adopted: Adopted, changes: list[Difference], *, wrote: bool) -> Adoption:
+    return Adoption(adopted.version, changes, wrote, adopted.adopted_by, adopted.adopted_at)
 
 
 def _append(

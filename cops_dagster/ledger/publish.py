@@ -1,8 +1,9 @@
-"""The one commit point: journal, head, `lake_file` and outbox in one admin-database transaction.
+"""The one commit point: journal, head, `lake_file`, outbox and alerts in one admin-database transaction.
 
 Belongs here: the only write path to what readers follow. Verdicts are asked before the transaction;
 inside it the period row is locked and the predecessor compared, so a run planned over another head
-loses and is planned again. Does not belong here: computing anything.
+loses and is planned again. What the verdicts make of their alerts is part of it: whoever sees the run sees
+them. Does not belong here: computing anything.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live, lost
 from cops_dagster.lake.tables import APPEND_ONLY
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_same_policy
 from cops_dagster.period import Period
@@ -166,7 +167,22 @@ def _publish_one(
     if files:
         con.execute(sa.insert(t.lake_file), files)
     con.execute(sa.insert(t.outbox).values(topic="iceberg", journal_seq=seq, created_at=now(), attempts=0))
+    watch.judged(con, books, publication.period, publication.table_name, _told(con, publication))
     return seq
+
+
+def _told(con: sa.Connection, publication: Publication) -> Sequence[Verdict]:
+    """Of one source among several only what is wrong: that it is well says nothing of the others."""
+    h = t.period_head
+    others = con.execute(
+        sa.select(h.c.source_id)
+        .where(
+            h.c.table_name == publication.table_name, h.c.period_start == publication.period.start,
+            h.c.source_id != publication.source_id,
+        )
+        .limit(1)
+    ).first()  # fmt: skip
+    return [one for one in publication.verdicts if one.passed is False or not others]
 
 
 def refuse(verdicts: Sequence[Verdict], subject: str) -> None:
@@ -240,7 +256,9 @@ def _journal(con: sa.Connection, books: Books, publication: Publication) -> int:
             reverses_run_id=publication.reverses_run_id,
             row_count=sum(staged.rows for staged in publication.staged),
             cost_usd=sum((staged.cost for staged in publication.staged), Decimal(0)),
-            verdicts_json=json.dumps([as_json(verdict) for verdict in publication.verdicts]),
+            verdicts_json=json.dumps(
+                [as_json(one) | {"severity": one.severity} for one in publication.verdicts]
+            ),
             actor=books.actor,
             dagster_run_id=books.dagster_run_id,
             published_at=now(),

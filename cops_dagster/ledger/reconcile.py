@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import counterparts, exceptions, lock, recon_log, watch
+from cops_dagster.ledger import counterparts, exceptions, judge_recon, lock, recon_log, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy, require_same_policy
 from cops_dagster.ledger.publish import head
@@ -82,6 +82,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
         seq = recon_log.append(con, books, period, made, sides, ids)
         exceptions.replace(con, period, seq, found)
         watch.reconciled(con, books, period, made.status)
+        watch.judged(con, books, period, "recon_summary", judge_recon.of(con, period))
     return Reconciled(recon_id, made.status, wrote=True)
 
 

@@ -43,7 +43,9 @@ def pending(con: sa.Connection) -> list[int]:
     o = t.outbox
     return list(
         con.execute(
-            sa.select(o.c.journal_seq).where(o.c.delivered_at.is_(None)).order_by(o.c.journal_seq)
+            sa.select(o.c.journal_seq)
+            .where(o.c.topic == "iceberg", o.c.delivered_at.is_(None))
+            .order_by(o.c.journal_seq)
         ).scalars()
     )
 
@@ -190,7 +192,7 @@ def _mark(books: Books, seq: int, error: str | None = None) -> None:
     with books.admin.write() as con:
         con.execute(
             sa.update(o)
-            .where(o.c.journal_seq == seq)
+            .where(o.c.topic == "iceberg", o.c.journal_seq == seq)
             .values(delivered_at=None if error else now(), attempts=o.c.attempts + 1, last_error=error)
         )
 

@@ -176,7 +176,16 @@ def _run(
         )  # fmt: skip
     publish(
         books,
-        Publication(TABLE, period, "", run_id, inputs_id, predecessor, [staged], [preserved(raw, figures)]),
+        Publication(
+            TABLE,
+            period,
+            "",
+            run_id,
+            inputs_id,
+            predecessor,
+            [staged],
+            [preserved(raw, figures), covered(books.policy, coverage)],
+        ),
         also=lambda con: _record_coverage(con, books.policy, period, run_id, coverage),
     )
 
@@ -187,6 +196,11 @@ TABLE_STATEMENT = "stage_fact_cost_tagged"
 def preserved(raw: dict[str, Decimal], tagged: dict[str, Any]) -> verdicts.Verdict:
     """`tagging_preserves_cost` over the published lines' views and the measured tagged month."""
     return verdicts.tagging_preserves_cost(raw, {name: tagged[f"{name}_usd"] for name in raw})
+
+
+def covered(policy: Policy, coverage: Coverage) -> verdicts.Verdict:
+    """`tag_coverage_at_target` under a policy."""
+    return verdicts.tag_coverage_at_target(coverage, policy.coverage.target_pct, policy.coverage.floor_pct)
 
 
 def measure_coverage(engine: Engine, policy: Policy, period: Period) -> Coverage:

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import freeze, recon_log
+from cops_dagster.ledger import freeze, lock, recon_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
@@ -22,6 +22,8 @@ from cops_dagster.period import Period
 from cops_dagster.rules import alerts as rules
 from cops_dagster.rules import escalation
 from cops_dagster.rules.alerts import Alert, Event, Observation, Severity, Silence
+from cops_dagster.rules.people import is_same_person
+from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.alert_tables import AT_ONCE, NEVER
@@ -40,17 +42,62 @@ def observe(
     Args:
         at: the time it is; by default now, UTC.
     """
-    changed, moment = [], at or now()
-    for one in seen:
-        if one is None:
-            continue
-        before = _stored(con, one.fingerprint)
+    changed, moment, asked = [], at or now(), [one for one in seen if one is not None]
+    known = _known(con, {one.fingerprint for one in asked})
+    for one in asked:
+        before = known.get(one.fingerprint)
         after, events = rules.observe(before, one, moment)
         if after is not None and after != before:
             _write(con, after, before)
             _record(con, after, events, actor)
+            known[one.fingerprint] = after
             changed.append(after)
     return changed
+
+
+def _known(con: sa.Connection, names: set[str]) -> dict[str, Alert]:
+    """The states of some alerts, in one read."""
+    rows = con.execute(sa.select(t.alert_state).where(t.alert_state.c.fingerprint.in_(sorted(names))))
+    return {row.fingerprint: alert_of(row) for row in rows} if names else {}
+
+
+def judged(
+    con: sa.Connection,
+    books: Books,
+    period: Period,
+    asset: str,
+    verdicts: Iterable[Verdict],
+    *,
+    at: datetime | None = None,
+) -> None:
+    """What verdicts make of their alerts, within the caller's write transaction.
+
+    Args:
+        at: when they were asked, by default now: a verdict asked earlier than a known one is no news.
+    """
+    moment = at or now()
+    reach = _data_reaches(con, period) or moment
+    seen = [
+        one
+        for verdict in verdicts
+        for one in escalation.of_verdict(
+            asset, verdict, period, data_at=reach, at=moment, run_id=books.dagster_run_id
+        )
+    ]
+    observe(con, seen, actor="cops")
+
+
+def _data_reaches(con: sa.Connection, period: Period) -> datetime | None:
+    """When the judged data was delivered; of a month that gets no more data, the clock counts."""
+    if lock.state_of(con, period) in ("final", "closing", "closed"):
+        return None
+    d, h = t.cur_delivery, t.cur_billing_head
+    found: datetime | None = con.execute(
+        sa.select(sa.func.max(d.c.delivered_at))
+        .join(h, h.c.delivery_id == d.c.delivery_id)
+        .where(h.c.period_start == period.start)
+    ).scalar_one_or_none()
+    return found
 
 
 def _stored(con: sa.Connection, fingerprint: str) -> Alert | None:
@@ -155,6 +202,12 @@ def end_other_periods(con: sa.Connection, rule: str, period: Period, *, because:
     _end(con, sa.and_(s.c.alert_rule == rule, s.c.period_start != period.start), because, "cops")
 
 
+def end_failed_runs(con: sa.Connection, period: Period, *, because: str) -> None:
+    """Resolves the alerts of a month's failed runs: what they were to do is done."""
+    s = t.alert_state
+    _end(con, sa.and_(s.c.alert_rule == escalation.RUN, s.c.period_start == period.start), because, "cops")
+
+
 def _end(con: sa.Connection, which: sa.ColumnElement[bool], because: str, actor: str) -> None:
     s = t.alert_state
     for row in con.execute(sa.select(s).where(which, s.c.state.in_(("firing", "pending")))).all():
@@ -184,8 +237,18 @@ def counted(con: sa.Connection, *, everything: bool = False) -> dict[tuple[str, 
     return {(state, severity): count for state, severity, count in con.execute(query)}
 
 
+def of_period(con: sa.Connection, period: Period) -> list[Alert]:
+    """Every alert about a month, whatever its state."""
+    return [
+        alert_of(row)
+        for row in con.execute(sa.select(t.alert_state).where(t.alert_state.c.period_start == period.start))
+    ]
+
+
 def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
     """Somebody takes a firing alert: it is not repeated for 8 hours, unless it gets graver.
+
+    One that somebody else has taken stays theirs until that runs out: the answer names who has it.
 
     Raises:
         CopsError: `E-ALERT-UNKNOWN` when the name is not one firing alert.
@@ -200,6 +263,9 @@ def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
                 "E-ALERT-UNKNOWN", f"alert {name!r}", expected="one firing alert", found=f"{len(rows)}",
                 next_step="take the id from `cops alerts list`",
             )  # fmt: skip
+        held = alert_of(rows[0])
+        if held.is_acked(at) and not is_same_person(held.acked_by or "", books.actor):
+            return held
         con.execute(
             sa.update(s)
             .where(s.c.fingerprint == rows[0].fingerprint)

@@ -1,9 +1,13 @@
-"""Whether a period has work: each layer's inputs against those its head was made from.
+"""Whether a period has work: each layer's inputs against those its head was made from; and who did it.
 
-Belongs here: the decision "nothing to do", on sizes, times and ids alone, before Dagster is imported.
+Belongs here: the decision "nothing to do", on sizes, times and ids alone, before Dagster is imported; whether
+a run wrote anything, or came second.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -48,3 +52,48 @@ def nothing_to_do(books: Books, period: Period) -> bool:
             return newest == reconcile.inputs_of(con, books.policy, period)
         except CopsError:
             return False  # the run itself will say what is wrong
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run wrote: anything at all, and if not, who published its month meanwhile."""
+
+    wrote: bool
+    by: str | None = None
+    at: datetime | None = None
+
+
+def newest(books: Books, period: Period) -> tuple[int, int]:
+    """The numbers of a month's newest journal row and reconciliation; 0 for none."""
+    j, r = t.publish_journal, t.recon_run
+    with books.admin.read() as con:
+        return (
+            con.execute(
+                sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == period.start)
+            ).scalar()
+            or 0,
+            con.execute(
+                sa.select(sa.func.max(r.c.recon_seq)).where(r.c.period_start == period.start)
+            ).scalar()
+            or 0,
+        )
+
+
+def made_since(books: Books, period: Period, before: tuple[int, int], run_id: str) -> Made:
+    """Whether a Dagster run wrote anything since `before` (`newest`), or another one did instead."""
+    j, r = t.publish_journal, t.recon_run
+    with books.admin.read() as con:
+        published = con.execute(
+            sa.select(j.c.dagster_run_id, j.c.actor, j.c.published_at.label("at"))
+            .where(j.c.period_start == period.start, j.c.journal_seq > before[0])
+            .order_by(j.c.journal_seq)
+        ).all()
+        reconciled = con.execute(
+            sa.select(r.c.recon_seq)
+            .where(r.c.period_start == period.start, r.c.recon_seq > before[1])
+            .limit(1)
+        ).first()
+    others = [row for row in published if row.dagster_run_id != run_id]
+    if len(others) < len(published) or (reconciled and not others):
+        return Made(True)
+    return Made(False, others[-1].actor, others[-1].at) if others else Made(False)

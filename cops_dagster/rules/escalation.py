@@ -17,7 +17,8 @@ from decimal import Decimal
 
 from cops_dagster.period import Period
 from cops_dagster.rules import clocks
-from cops_dagster.rules.alerts import DEAD_AFTER, Observation, Severity
+from cops_dagster.rules.alerts import DEAD_AFTER, Alert, Observation, Severity
+from cops_dagster.rules.verdicts import Verdict
 
 RECONCILIATION = "reconciliation_failed"
 RUN = "run_failed"
@@ -25,6 +26,8 @@ BUDGET = "budget_level"
 CONTROL = "control"
 SILENT = "evaluations_stopped"
 COVERAGE = "tag_coverage_below_floor"
+NO_CHECKS = (RECONCILIATION, RUN, BUDGET, CONTROL, SILENT)
+"""Rules that are not about one check."""
 
 COVERAGE_HELD_FOR = timedelta(hours=24)
 STEPS_PCT = (2, 5, 10, 25, 50)
@@ -99,6 +102,49 @@ def of_reconciliation(
     )  # fmt: skip
 
 
+_ASSET_OF: Mapping[str, str] = {
+    "key_totals_positive": "allocation_key_snapshot",
+    "rules_cover_every_pool": "allocation_key_snapshot",
+}
+"""Whose check it is that is asked once more with the publication of another table."""
+
+
+def of_verdict(
+    asset: str, verdict: Verdict, period: Period, *, data_at: datetime, at: datetime, run_id: str | None
+) -> list[Observation]:
+    """A check's verdict as it was asked, wherever that was: in a publication, a step, or by a sweep."""
+    return of_check(
+        _ASSET_OF.get(verdict.check, asset), verdict.check, period, verdict.passed is not False,
+        verdict.severity, verdict.texts(), data_at=data_at, at=at, run_id=run_id,
+    )  # fmt: skip
+
+
+_HOLDS, _ABOVE = "the check holds again", "coverage is above the floor again"
+
+
+def does_not_hold(alert: Alert) -> bool:
+    """A check's newest verdict, read from its alert: one that was ended for another reason stays red."""
+    if alert.state == "resolved":
+        return alert.resolved_because not in (_HOLDS, _ABOVE)
+    return alert.state in ("firing", "pending")
+
+
+def is_error(alert: Alert, *, below_floor: bool) -> bool:
+    """Whether the check of an alert failed as an ERROR, not as a warning.
+
+    Args:
+        below_floor: the coverage of the alert's month is below its floor (`COVERAGE` does not hold).
+    """
+    if alert.rule == "tag_coverage_at_target":
+        return below_floor
+    error, warning = _OF_CHECK.get(alert.rule, ("P3", "P4"))
+    return alert.severity == error and (error != warning or alert.rule not in _ONLY_WARN)
+
+
+_ONLY_WARN = ("delivery_within_48h",)
+"""Checks of one severity whatever the verdict that never are an ERROR."""
+
+
 def of_check(
     asset: str, check: str, period: Period, passed: bool, severity: str, figures: Mapping[str, str],
     *, data_at: datetime, at: datetime, run_id: str | None,
@@ -115,7 +161,7 @@ def of_check(
         at, f"{period}: does not hold: {check.replace('_', ' ')}", shown,
         f"{_PAGE.get(asset, 'cops docs troubleshooting')}; cops status {period}",
         percent or _headline(check, figures), steps_passed(Decimal(percent)) if percent else 0,
-        because="the check holds again", dagster_run_id=run_id,
+        because=_HOLDS, dagster_run_id=run_id,
     )  # fmt: skip
     if check != "tag_coverage_at_target":
         return [seen]
@@ -123,7 +169,7 @@ def of_check(
         seen, rule=COVERAGE, severity="P3", held_for=COVERAGE_HELD_FOR,
         holds=None if seen.holds is None else not passed and severity == "ERROR",
         title=f"{period}: tag coverage is below {figures.get('floor_pct', '98')} %",
-        because="coverage is above the floor again",
+        because=_ABOVE,
     )  # fmt: skip
     return [seen, below]
 

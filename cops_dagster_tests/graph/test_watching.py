@@ -15,7 +15,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.graph import watching
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.launch import dagster_home, launch
-from cops_dagster.ledger import watch
+from cops_dagster.ledger import consequences, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.rules.alerts import Observation
@@ -23,7 +23,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests import postgres
 from cops_dagster_tests.alerts.servers import Seen, web
-from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home
+from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, run
 from cops_dagster_tests.graph.test_graph import month
 
 __all__ = ["month"]  # the fixture
@@ -70,9 +70,7 @@ def test_checks_that_do_not_hold_become_alerts_and_end_when_they_hold(storage: P
     assert found["run_failed"] == ("P3", "resolved", 1)
 
 
-def test_the_sensor_hears_a_run_that_nobody_told_cops_of_and_a_second_time_changes_nothing(
-    storage: Path,
-) -> None:
+def test_a_run_brings_its_alerts_with_it_and_hearing_of_it_changes_nothing(storage: Path) -> None:
     books = home(storage)
     place = dagster_home(books.settings.home)
     definitions = build_defs(first=Period(2025, 7))
@@ -83,7 +81,8 @@ def test_the_sensor_hears_a_run_that_nobody_told_cops_of_and_a_second_time_chang
                 dg.AssetKey(name) for name in ("cur_billing_master", "fact_cost_raw", "fact_cost_tagged")
             ],
         )  # fmt: skip
-        assert alerts(books) == {}
+        found = alerts(books)
+        assert found["tag_coverage_below_floor"][:2] == ("P3", "pending")
         (sensor,) = [one for one in definitions.sensors or [] if one.name == "check_alerts"]
         for _ in range(2):
             sensor(
@@ -94,11 +93,27 @@ def test_the_sensor_hears_a_run_that_nobody_told_cops_of_and_a_second_time_chang
                     dagster_run=done.dagster_run,
                 )
             )  # type: ignore[operator]
-            found = alerts(books)
-            assert found["tag_coverage_below_floor"][:2] == ("P3", "pending")
+            assert alerts(books) == found
         with books.admin.read() as con:
             events = con.execute(sa.select(t.alert_event.c.event)).scalars().all()
         assert events.count("pending") == 1
+
+
+def test_a_run_in_dagster_and_the_acts_alone_give_the_same_alerts_once(month: Path) -> None:
+    books = home(month)
+    launch(books, SEPTEMBER, None)
+    alone = home(month / "alone")
+    alone = Books(alone.admin, alone.settings.model_copy(update={"cur": books.settings.cur}))
+    run(alone)
+    consequences.settle(alone, SEPTEMBER)
+
+    def told(of: Books) -> list[tuple[object, ...]]:
+        s = t.alert_state.c
+        chosen = (s.alert_rule, s.scope, s.state, s.severity, s.episode, s.title, s.measured, s.detail)
+        with of.admin.read() as con:
+            return [tuple(row) for row in con.execute(sa.select(*chosen).order_by(*chosen))]
+
+    assert told(books) == told(alone)
 
 
 def test_the_failure_sensor_hears_of_a_run_that_failed(month: Path) -> None:

@@ -27,6 +27,7 @@ from cops_dagster.ledger import (
     allocate,
     approve,
     close,
+    consequences,
     deliver,
     handover,
     late,
@@ -83,8 +84,14 @@ def hand_over(books: Books) -> None:
     deliver.look(books, SEPTEMBER)
 
 
+def take(books: Books) -> None:
+    """Every act of September, then its checks, as a run does."""
+    run(books)
+    consequences.settle(books, SEPTEMBER)
+
+
 ACTS: dict[str, Callable[[Books], None]] = {
-    "run": run, "reverse": take_back, "close": close_it, "book": book_late, "deliver": hand_over,
+    "run": take, "reverse": take_back, "close": close_it, "book": book_late, "deliver": hand_over,
 }  # fmt: skip
 
 

@@ -1,0 +1,50 @@
+"""What a reconciliation says of its month: variance, exceptions, AWS's own invoices.
+
+Belongs here: the verdicts on `recon_summary` that the admin database alone answers, so that they are asked in
+the transaction that reconciles, and again whenever a month is asked about: people decide on exceptions
+afterwards. Does not belong here: when a check holds (`rules/verdicts.py`); what needs an engine
+(`ledger/judge.py`).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from cops_dagster.ledger import exceptions, invoicing, recon_log
+from cops_dagster.period import Period
+from cops_dagster.rules import aws_documents, verdicts
+from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.stores import tables as t
+
+
+def of(con: sa.Connection, period: Period) -> list[Verdict]:
+    """The verdicts on a month's newest reconciliation; none before the first."""
+    newest = recon_log.newest(con, period)
+    if newest is None:
+        return []
+    a, found = t.aws_invoices, exceptions.current(con, period)
+    types = con.execute(sa.select(a.c.invoice_type).where(a.c.period_start == period.start)).scalars()
+    issued = sum(aws_documents.is_invoice(one) for one in types)
+    sources = invoicing.sources(con, period)
+    waiting = [one for one in found if one.status in ("open", "decided")]
+    return [
+        verdicts.variance_within_tolerance(
+            newest.worst_tenant_status if newest.status == "provisional" else newest.status,
+            newest.variance_usd,
+            newest.variance_pct,
+            newest.worst_tenant_id,
+        ),
+        verdicts.exceptions_explained(
+            len(found), [(one.kind, one.subject_id, one.amount_usd, one.status) for one in waiting]
+        ),
+        verdicts.aws_invoice_matches_cur(
+            issued,
+            [
+                (one.subject_id, one.amount_usd, one.status == "resolved")
+                for one in found
+                if one.stage == "aws_invoice" and one.kind != "rounding"
+            ],
+            pro_forma=[one.source_id for one in sources if one.is_pro_forma],
+            awaited=not all(one.is_pro_forma for one in sources),
+        ),
+    ]
