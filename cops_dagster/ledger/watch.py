@@ -38,8 +38,8 @@ def observe(con: sa.Connection, seen: Iterable[Observation | None], *, actor: st
         before = _stored(con, one.fingerprint)
         after, events = rules.observe(before, one)
         if after is not None and after != before:
+            _record(con, after, events, actor)  # first: the database lets no alert move without its event
             _write(con, after, is_new=before is None)
-            _record(con, after, events, actor)
             changed.append(after)
     return changed
 
@@ -118,8 +118,8 @@ def _end(con: sa.Connection, which: sa.ColumnElement[bool], because: str, actor:
     s = t.alert_state
     for row in con.execute(sa.select(s).where(which, s.c.state.in_(("firing", "pending")))).all():
         ended, events = rules.resolve(alert_of(row), now(), because)
-        _write(con, ended, is_new=False)
         _record(con, ended, events, actor)
+        _write(con, ended, is_new=False)
 
 
 def alerts(con: sa.Connection, *, everything: bool = False) -> list[Alert]:
@@ -148,14 +148,15 @@ def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
                 "E-ALERT-UNKNOWN", f"alert {name!r}", expected="one firing alert", found=f"{len(rows)}",
                 next_step="take the id from `cops alerts list`",
             )  # fmt: skip
+        firing = alert_of(rows[0])
+        _record(con, firing, [Event("acknowledged", firing.severity, note)], books.actor)
         con.execute(
             sa.update(s)
-            .where(s.c.fingerprint == rows[0].fingerprint)
+            .where(s.c.fingerprint == firing.fingerprint)
             .values(acked_by=books.actor, ack_expires_at=at + rules.ACK_FOR)
         )
-        taken = _stored(con, rows[0].fingerprint)
+        taken = _stored(con, firing.fingerprint)
         assert taken is not None
-        _record(con, taken, [Event("acknowledged", taken.severity, note)], books.actor)
         return taken
 
 

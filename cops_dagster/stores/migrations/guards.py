@@ -14,12 +14,10 @@ deletes nothing, whatever the connection says of recursive triggers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
-
-Event = Literal["INSERT", "UPDATE", "DELETE"]
 
 WRITABLE = (
     "EXISTS (SELECT 1 FROM period_lock l WHERE l.period_start = {month} "
@@ -40,7 +38,7 @@ def is_postgresql() -> bool:
 
 
 def refuse(
-    table: str, name: str, event: Event, when: str, message: str, *, month: str | None = None,
+    table: str, name: str, event: str, when: str, message: str, *, month: str | None = None,
     as_caller: bool = False,
 ) -> None:  # fmt: skip
     """Refuses rows before they come, change or go; makes a guard of that name anew where there is one.
@@ -78,7 +76,7 @@ def refuse(
     )
 
 
-def never(table: str, *events: Event) -> None:
+def never(table: str, *events: str) -> None:
     """Refuses every such change of a table."""
     for event in events:
         name = f"no_{event.lower()}"
@@ -146,7 +144,7 @@ def never_replaced(table: str) -> None:
 
 
 def counted(table: str, column: str) -> None:
-    """A number that the database counts up is not chosen by who writes: order by it is the order of writes."""
+    """A number that the database counts up is not chosen by who writes: it says what came first."""
     if is_postgresql():
         last = f"pg_sequence_last_value(pg_get_serial_sequence('{table}', '{column}')::regclass)"
         refuse(
@@ -165,19 +163,15 @@ def whole(parent: str, part: str, *keys: str, message: str) -> None:
     at = " AND ".join(f"p.{key} = NEW.{key}" for key in keys)
     refuse(part, "complete", "INSERT", f"EXISTS (SELECT 1 FROM {parent} p WHERE {at})", message)
     if is_postgresql():
-        made_here = (
-            f"EXISTS (SELECT 1 FROM {parent} p WHERE {at} AND p.xmin = pg_current_xact_id()::xid)"
-        )
+        made_here = f"EXISTS (SELECT 1 FROM {parent} p WHERE {at} AND p.xmin = pg_current_xact_id()::xid)"
         at_the_end(part, "belongs", f"NOT {made_here}", message)
 
 
-def at_the_end(table: str, name: str, when: str, message: str, *, event: Event = "INSERT") -> None:
+def at_the_end(table: str, name: str, when: str, message: str, *, event: str = "INSERT") -> None:
     """Refuses at the end of the transaction that wrote the row (PostgreSQL alone can)."""
     if not is_postgresql():
         return
-    _function(
-        f"cops_{table}_{name}", f"IF ({when}) THEN RAISE EXCEPTION '{message}'; END IF; RETURN NULL;"
-    )
+    _function(f"cops_{table}_{name}", f"IF ({when}) THEN RAISE EXCEPTION '{message}'; END IF; RETURN NULL;")
     drop(table, name)
     _run(
         f"CREATE CONSTRAINT TRIGGER {table}_{name} AFTER {event} ON {table} "
