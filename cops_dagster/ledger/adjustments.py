@@ -127,6 +127,14 @@ def propose(
         if con.execute(sa.select(a.c.adjustment_id).where(a.c.adjustment_id == adjustment_id)).first():
             return adjustment_id
         proof = evidence.index(con, books, kept)[0]
+        for (change, tenant), (count, costs) in late_changes.effects(lines, classes).items():
+            con.execute(
+                sa.insert(t.adjustment_effect).values(
+                    adjustment_id=adjustment_id, change_class=change, tenant_id=tenant, line_count=count,
+                    **_money(costs),
+                )
+            )  # fmt: skip
+        # the proposal last: the database takes no effect of one that is there (ADR 35)
         con.execute(
             sa.insert(a).values(
                 adjustment_id=adjustment_id, usage_period_start=period.start, kind=kind,
@@ -135,13 +143,6 @@ def propose(
                 evidence_links=evidence_links, requested_by=books.actor, proposed_at=now(),
             )
         )  # fmt: skip
-        for (change, tenant), (count, costs) in late_changes.effects(lines, classes).items():
-            con.execute(
-                sa.insert(t.adjustment_effect).values(
-                    adjustment_id=adjustment_id, change_class=change, tenant_id=tenant, line_count=count,
-                    **_money(costs),
-                )
-            )  # fmt: skip
     return adjustment_id
 
 

@@ -38,13 +38,13 @@ def hold(con: sa.Connection, period: Period, actor: str, *, reason: str = "first
     if found is not None:
         return str(found)
     at = now()
-    con.execute(sa.insert(table).values(period_start=period.start, state="open", state_seq=1, changed_at=at))
-    con.execute(
+    con.execute(  # the event first: the database lets no period begin or move without one
         sa.insert(t.period_lock_event).values(
             period_start=period.start, state_seq=1, from_state=None, to_state="open", reason=reason,
             actor=actor, changed_at=at,
         )
     )  # fmt: skip
+    con.execute(sa.insert(table).values(period_start=period.start, state="open", state_seq=1, changed_at=at))
     return "open"
 
 
@@ -79,14 +79,14 @@ def move(
     table, at = t.period_lock, now()
     row = con.execute(sa.select(table).where(table.c.period_start == period.start)).one()
     con.execute(
-        sa.update(table)
-        .where(table.c.period_start == period.start)
-        .values(state=there, state_seq=row.state_seq + 1, changed_at=at, **sealed)
-    )
-    con.execute(
         sa.insert(t.period_lock_event).values(
             period_start=period.start, state_seq=row.state_seq + 1, from_state=here, to_state=there,
             reason=reason, evidence_id=evidence_id, actor=actor, changed_at=at,
         )
     )  # fmt: skip
+    con.execute(
+        sa.update(table)
+        .where(table.c.period_start == period.start)
+        .values(state=there, state_seq=row.state_seq + 1, changed_at=at, **sealed)
+    )
     return True

@@ -162,10 +162,12 @@ def _publish_one(
     found = head(con, publication.table_name, publication.period, publication.source_id)
     if (found.run_id if found else None) != publication.predecessor_run_id:
         raise Superseded(publication.run_id)
-    seq = _journal(con, books, publication)
-    _move_head(con, publication, seq, found)
+    # the journal row closes the run: the database takes no file of it afterwards (ADR 35)
+    _require_no_file(con, publication)
     if files:
         con.execute(sa.insert(t.lake_file), files)
+    seq = _journal(con, books, publication)
+    _move_head(con, publication, seq, found)
     con.execute(sa.insert(t.outbox).values(topic="iceberg", journal_seq=seq, created_at=now(), attempts=0))
     watch.judged(con, books, publication.period, publication.table_name, _told(con, publication))
     return seq
@@ -183,6 +185,18 @@ def _told(con: sa.Connection, publication: Publication) -> Sequence[Verdict]:
         .limit(1)
     ).first()  # fmt: skip
     return [one for one in publication.verdicts if one.passed is False or not others]
+
+
+def _require_no_file(con: sa.Connection, publication: Publication) -> None:
+    """Files come with their journal row; one that is there before was put there by another program."""
+    f = t.lake_file
+    planted = con.execute(sa.select(f.c.path).where(f.c.run_id == publication.run_id)).scalars().first()
+    if planted is not None:
+        raise CopsError(
+            "E-UNPUBLISHED", f"{publication.table_name} of {publication.period}",
+            expected="no file of a run that is not published", found=planted,
+            next_step="nothing was published; find out who wrote to `lake_file`: COPS did not",
+        )  # fmt: skip
 
 
 def refuse(verdicts: Sequence[Verdict], subject: str) -> None:

@@ -48,8 +48,8 @@ def observe(
         before = known.get(one.fingerprint)
         after, events = rules.observe(before, one, moment)
         if after is not None and after != before:
+            _record(con, after, events, actor)  # first: the database lets no alert move without its event
             _write(con, after, before)
-            _record(con, after, events, actor)
             known[one.fingerprint] = after
             changed.append(after)
     return changed
@@ -213,8 +213,8 @@ def _end(con: sa.Connection, which: sa.ColumnElement[bool], because: str, actor:
     for row in con.execute(sa.select(s).where(which, s.c.state.in_(("firing", "pending")))).all():
         before = alert_of(row)
         ended, events = rules.resolve(before, now(), because)
-        _write(con, ended, before)
         _record(con, ended, events, actor)
+        _write(con, ended, before)
 
 
 def alerts(
@@ -263,18 +263,18 @@ def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
                 "E-ALERT-UNKNOWN", f"alert {name!r}", expected="one firing alert", found=f"{len(rows)}",
                 next_step="take the id from `cops alerts list`",
             )  # fmt: skip
-        held = alert_of(rows[0])
-        if held.is_acked(at) and not is_same_person(held.acked_by or "", books.actor):
-            return held
+        firing = alert_of(rows[0])
+        if firing.is_acked(at) and not is_same_person(firing.acked_by or "", books.actor):
+            return firing
+        _record(con, firing, [Event("acknowledged", firing.severity, note)], books.actor)
         con.execute(
             sa.update(s)
-            .where(s.c.fingerprint == rows[0].fingerprint)
+            .where(s.c.fingerprint == firing.fingerprint)
             .values(acked_by=books.actor, ack_expires_at=at + rules.ACK_FOR)
         )
-        _look_at(con, s.c.fingerprint == rows[0].fingerprint)
-        taken = _stored(con, rows[0].fingerprint)
+        _look_at(con, s.c.fingerprint == firing.fingerprint)
+        taken = _stored(con, firing.fingerprint)
         assert taken is not None
-        _record(con, taken, [Event("acknowledged", taken.severity, note)], books.actor)
         return taken
 
 

@@ -232,6 +232,7 @@ sa.Index(  # a run is replaced once at most, and one run begins
     "uq_publish_journal_predecessor", publish_journal.c.table_name, publish_journal.c.period_start,
     publish_journal.c.source_id, sa.func.coalesce(publish_journal.c.predecessor_run_id, ""), unique=True,
 )
+sa.Index("ix_publish_journal_inputs_id", publish_journal.c.inputs_id)  # was anything published from these?
 period_head = sa.Table(  # the pointer readers follow; source_id is '' where a table has no sources
     "period_head", metadata,
     _key("table_name"), _key("period_start", sa.Date), _key("source_id"),

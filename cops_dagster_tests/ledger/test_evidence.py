@@ -563,7 +563,7 @@ def test_of_one_period_the_chain_is_verified_whole_and_its_own_objects_alone(boo
         con.execute(
             sa.insert(t.publish_journal).values(
                 run_id="r1", table_name="fact_cost_allocated", period_start=Period(2025, 10).start,
-                source_id="", inputs_id="i", row_count=1, cost_usd=Decimal(1), verdicts_json="[]",
+                source_id="", inputs_id="i", row_count=0, cost_usd=Decimal(0), verdicts_json="[]",
                 actor="test", published_at=datetime(2025, 11, 1),
             )
         )  # fmt: skip

@@ -33,6 +33,7 @@ from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.closing import ready
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
+from cops_dagster_tests.stores import guarded
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """
@@ -143,7 +144,7 @@ def raw_writer(engine: sa.Engine, month: date, go: threading.Barrier, pause: flo
             con.execute(
                 sa.insert(t.publish_journal).values(
                     run_id=f"{month}", table_name="fact_cost_raw", period_start=month, source_id="",
-                    inputs_id="i", row_count=1, cost_usd=Decimal(1), verdicts_json="[]", actor="raw",
+                    inputs_id="i", row_count=0, cost_usd=Decimal(0), verdicts_json="[]", actor="raw",
                     published_at=sa.func.now(),
                 )
             )  # fmt: skip
@@ -158,21 +159,15 @@ def raw_closer(engine: sa.Engine, month: date, go: threading.Barrier, pause: flo
     """Closes, and counts what it sealed."""
     go.wait()
     time.sleep(pause)
-    lock, j = t.period_lock, t.publish_journal
+    j = t.publish_journal
     with engine.begin() as con:
         for there in ("provisional", "final", "closing"):
-            con.execute(
-                sa.update(lock)
-                .where(lock.c.period_start == month)
-                .values(state=there, state_seq=lock.c.state_seq + 1)
-            )
+            guarded.told(con, there, month)
+            con.execute(guarded.moved(there, month))
     with engine.begin() as con:
         count = con.execute(sa.select(sa.func.count()).where(j.c.period_start == month)).scalar_one()
-        con.execute(
-            sa.update(lock)
-            .where(lock.c.period_start == month)
-            .values(state="closed", state_seq=lock.c.state_seq + 1)
-        )
+        guarded.told(con, "closed", month)
+        con.execute(guarded.moved("closed", month, **guarded.sealed(con, month)))
     return int(count)
 
 
@@ -181,13 +176,8 @@ def test_writers_racing_a_close_200_times_leave_no_row_after_the_seal() -> None:
     engine, chance = sa.create_engine(url, pool_size=4), random.Random(4)
     every = months(200)
     with engine.begin() as con:
-        con.execute(
-            sa.insert(t.period_lock),
-            [
-                {"period_start": one, "state": "open", "state_seq": 1, "changed_at": admin_module.now()}
-                for one in every
-            ],
-        )
+        for one in every:
+            guarded.begin(con, one)
     won = 0
     with ThreadPoolExecutor(2) as pool:
         for month in every:

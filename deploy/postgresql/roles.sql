@@ -22,6 +22,12 @@ END $$;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, cops_reader, cops_writer, cops_closer;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+DO $$
+BEGIN
+    -- nobody needs tables of their own here; the guards look past them anyway (docs/adr/0035)
+    EXECUTE 'REVOKE TEMPORARY ON DATABASE ' || quote_ident(current_database())
+        || ' FROM PUBLIC, cops_reader, cops_writer, cops_closer';
+END $$;
 GRANT USAGE ON SCHEMA public TO cops_reader, cops_writer;
 
 -- reads everything, writes nothing
