@@ -29,5 +29,6 @@ def approve(
     if json:
         output.as_json({**asdict(done), "period": str(done.period)})
         return
-    output.say(f"{done.period}: {done.what} {'approved' if done.was_new else 'was approved before'}")
+    said = "approved" if done.was_new else "was approved before"
+    output.say(f"{done.period}: {done.what} {said} ({done.identity})")
     output.say(f"next: {done.next_step}")

@@ -128,10 +128,14 @@ def close(
     if json:
         output.as_json(
             {"period": str(wanted), "state": "closed", "close_report": report.url,
-             "seal_digest": done.seal_digest, "journal_seq": done.journal_seq, "was_new": done.wrote}
+             "seal_digest": done.seal_digest, "journal_seq": done.journal_seq, "was_new": done.wrote,
+             "identity": done.identity}
         )  # fmt: skip
         return
-    output.say(f"{wanted}: {'closed' if done.wrote else 'was closed already'}, seal {done.seal_digest}")
+    output.say(
+        f"{wanted}: {'closed' if done.wrote else 'was closed already'} ({done.identity}), "
+        f"seal {done.seal_digest}"
+    )
     output.say(f"report: {report.url}")
 
 

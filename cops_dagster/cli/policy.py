@@ -103,12 +103,15 @@ def adopt(
     done = policy.adopt(require_books(settings.current()), given, origin=origin, note=note)
     if json:
         changes = [asdict(one) for one in done.changes]
-        output.as_json({"version": done.version, "was_new": done.wrote, "changes": changes})
+        output.as_json(
+            {"version": done.version, "was_new": done.wrote, "changes": changes, "identity": done.identity}
+        )
         return
     if done.changes:
         _table(done.changes)
     output.say(
-        f"policy version {done.version} {'adopted' if done.wrote else 'stays: nothing set differs from it'}"
+        f"policy version {done.version} "
+        f"{f'adopted ({done.identity})' if done.wrote else 'stays: nothing set differs from it'}"
     )
     if done.wrote:
         output.say("next: cops materialize each open month; closed ones stay as they are")

@@ -12,11 +12,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import exceptions, freeze
+from cops_dagster.ledger import exceptions, freeze, signatures
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.rules import signing
 from cops_dagster.rules.people import is_same_person
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -64,7 +65,7 @@ def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
 
 @dataclass(frozen=True)
 class Approved:
-    """Outcome: what was approved, whether that was news, and what it led to."""
+    """Outcome: what was approved, whether that was news, what it led to, and what proves who approved."""
 
     subject_type: str
     subject_id: str
@@ -72,6 +73,7 @@ class Approved:
     what: str
     was_new: bool
     next_step: str
+    identity: str = signing.CLAIMED
 
 
 def approve(books: Books, subject: str, *, reason: str) -> Approved:
@@ -95,15 +97,10 @@ def approve(books: Books, subject: str, *, reason: str) -> Approved:
     approval = {
         "subject_type": kind, "reason": reason.strip(), "approved_by": books.actor, "approved_at": now(),
     }  # fmt: skip
-    if kind == ADJUSTMENT:
-        return _adjustment(books, found, approval)
-    if kind == NOTE:
-        return _note(books, found, approval)
-    if kind == EXCEPTION:
-        return _exception(books, found, approval)
-    if kind == FREEZE:
-        return _release(books, found, approval)
-    return _delivery(books, found, approval)
+    act = {ADJUSTMENT: _adjustment, NOTE: _note, EXCEPTION: _exception, FREEZE: _release}.get(kind, _delivery)
+    done = act(books, found, approval)
+    with books.admin.read() as con:
+        return replace(done, identity=signatures.told(con, "approve", (kind, done.subject_id)))
 
 
 def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
@@ -162,6 +159,7 @@ def _delivery(books: Books, waiting: Waiting, approval: dict[str, Any]) -> Appro
                 requested_by=waiting.requested_by, **approval,
             )
         )  # fmt: skip
+        _sign(books, con, done, waiting.subject_id)
     return done
 
 
@@ -213,6 +211,7 @@ def _note(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
                 **approval,
             )
         )  # fmt: skip
+        _sign(books, con, done, row.exception_id)
     return done
 
 
@@ -239,6 +238,7 @@ def _exception(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
                 subject_id=row.exception_id, subject_digest=subject, requested_by=row.decided_by, **approval
             )
         )
+        _sign(books, con, done, subject)
     return done
 
 
@@ -256,4 +256,10 @@ def _release(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
                 subject_id=name, subject_digest=subject, requested_by=row.release_requested_by, **approval
             )
         )
+        _sign(books, con, done, subject)
     return done
+
+
+def _sign(books: Books, con: sa.Connection, done: Approved, subject_digest: str) -> None:
+    subject = (done.subject_type, done.subject_id)
+    signatures.require(books, con, "approve", subject, subject_digest, period_start=done.period.start)

@@ -30,6 +30,7 @@ from cops_dagster.ledger import (
     lock,
     periods,
     seal,
+    signatures,
     sources,
     sweep,
     watch,
@@ -48,12 +49,13 @@ from cops_dagster.stores.objects import key_of
 
 @dataclass(frozen=True)
 class Closed:
-    """Outcome: the seal of the period, and whether this call made it."""
+    """Outcome: the seal of the period, whether this call made it, and what proves who closed."""
 
     period: Period
     seal_digest: str
     journal_seq: int
     wrote: bool
+    identity: str
 
 
 def readiness(books: Books, period: Period) -> list[rules.Requirement]:
@@ -142,7 +144,8 @@ def close(books: Books, period: Period) -> Closed:
 
     Raises:
         CopsError: `E-NOT-READY` naming what blocks (`details` holds the whole list); `E-SEAL` when the two
-            digests differ: the period is final again and nothing is sealed; `E-DIGEST`.
+            digests differ: the period is final again and nothing is sealed; `E-DIGEST`; in signed books what
+            `signatures.require` raises, and the period is final again.
     """
     require_policy(books)
     with books.admin.read() as con:
@@ -154,11 +157,11 @@ def close(books: Books, period: Period) -> Closed:
     sweep.project(books)
     try:
         document, kept = _seal(books, period)
+        _finish(books, period, document, kept)
     except CopsError as problem:
-        if problem.code == "E-SEAL":
+        if problem.code == "E-SEAL" or problem.code.startswith("E-SIGN"):
             _step_back(books, period, str(problem))
         raise
-    _finish(books, period, document, kept)
     return _anchored(books, period, wrote=True)
 
 
@@ -187,6 +190,9 @@ def _begin(books: Books, period: Period) -> None:
                 next_step="run `cops close` again",
             )  # fmt: skip
         proof = str(evidence.index(con, books, kept)[0])
+        signatures.require(
+            books, con, "close", ("period", str(period)), kept[0].sha256, period_start=period.start
+        )
         for there in ("provisional", "final", "closing"):
             if rules.order(lock.state_of(con, period)) < rules.order(there):
                 lock.move(
@@ -288,6 +294,9 @@ def _finish(books: Books, period: Period, document: bytes, kept: list[Kept]) -> 
             con, period, "closed", reason="sealed", actor=books.actor, evidence_id=str(numbers[-1]),
             seal_digest=kept[-1].sha256, seal_journal_seq=sealed["journal_seq"],
         )  # fmt: skip
+        signatures.require(
+            books, con, "seal", ("period", str(period)), kept[-1].sha256, period_start=period.start
+        )
 
 
 def _show_from_evidence(con: sa.Connection, books: Books, period: Period, kept: list[Kept]) -> None:
@@ -346,7 +355,8 @@ def _anchored(books: Books, period: Period, *, wrote: bool) -> Closed:
     """The seal gets its name in the evidence store, and the head of the chain is written down there."""
     with books.admin.read() as con:
         row = con.execute(sa.select(t.period_lock).where(t.period_lock.c.period_start == period.start)).one()
+        identity = signatures.told(con, "seal", ("period", str(period)))
     evidence.anchor(books)
     # the name comes last: a seal that has one was anchored, whatever the store says later
     evidence.objects(books).name(seal.name_of(period), key_of(row.seal_digest))
-    return Closed(period, row.seal_digest, row.seal_journal_seq, wrote)
+    return Closed(period, row.seal_digest, row.seal_journal_seq, wrote, identity)

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle, evidence
+from cops_dagster.ledger import bundle, evidence, signatures, signed_decisions
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.policy import NAMES, Difference, Policy, differing, nested
@@ -29,11 +29,12 @@ Given = Mapping[str, tuple[Any, str]]
 
 @dataclass(frozen=True)
 class Adoption:
-    """Outcome: the version in force, what changed by it, and whether this call made it."""
+    """Outcome: the version in force, what changed by it, whether this call made it, what proves who did."""
 
     version: int
     changes: list[Difference]
     wrote: bool
+    identity: str
 
 
 def require_policy(books: Books, *, is_run: bool = False) -> None:
@@ -118,7 +119,7 @@ def adopt(books: Books, given: Given, *, origin: str, note: str | None = None) -
         stands = Policy()
     changes = differing(stands, given)
     if adopted and not changes:
-        return Adoption(adopted.version, [], wrote=False)
+        return Adoption(adopted.version, [], wrote=False, identity=_identity(books, adopted.version))
     if not _append(books, adopted, stands.replaced(_values(given)), origin, changes, note):
         raise CopsError(
             "E-CONTENTION", "policy", expected="one adoption at a time",
@@ -126,7 +127,12 @@ def adopt(books: Books, given: Given, *, origin: str, note: str | None = None) -
         )  # fmt: skip
     made = books.look_up_policy()
     assert made is not None
-    return Adoption(made.version, changes, wrote=True)
+    return Adoption(made.version, changes, wrote=True, identity=_identity(books, made.version))
+
+
+def _identity(books: Books, version: int) -> str:
+    with books.admin.read() as con:
+        return signatures.told(con, "policy", ("policy", str(version)))
 
 
 def _append(
@@ -135,9 +141,11 @@ def _append(
 ) -> bool:  # fmt: skip
     """Appends a version with its proof; `False` when another one is in force than `before` by now."""
     version, at = (before.version if before else 0) + 1, now()
+    with books.admin.read() as con:
+        identity = signatures.identity(books, con)
     document = {
         "version": version, "policy": nested(policy.values), "origin": origin, "note": note,
-        "adopted_by": books.actor, "adopted_at": bundle.plain(at),
+        "adopted_by": books.actor, "identity": identity, "adopted_at": bundle.plain(at),
         "changes": [asdict(one) for one in changes],
     }  # fmt: skip
     kept = evidence.store(
@@ -151,6 +159,8 @@ def _append(
         policies.append(
             con, policy, by=books.actor, at=at, origin=origin, note=note, evidence_id=proof
         )  # fmt: skip
+        decided = signed_decisions.of_policy(policy.as_json)
+        signatures.require(books, con, "policy", ("policy", str(version)), decided)
     return True
 
 
