@@ -44,10 +44,10 @@ def as_person(folder: Path, name: str, signing_key: Path | str | None = None, **
     )
 
 
-def begin(folder: Path, *names: str) -> None:
+def begin(folder: Path, *names: str, **given: object) -> None:
     """Lets the books of `folder/home` sign, by these people; the first of them begins."""
     keys = {name: public(key(folder / "keys", name)) for name in names}
-    books = as_person(folder, names[0])
+    books = as_person(folder, names[0], **given)
     policy.adopt(books, books.settings.given_policy, origin="test")
     signers.begin(books, keys)
 

@@ -23,6 +23,7 @@ from cops_dagster.rules.signing import Decision
 from cops_dagster.stores import ssh_keygen
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import give, home
 from cops_dagster_tests.keys import as_person, begin, copied, key, public, signature
 
@@ -422,3 +423,16 @@ def test_no_line_break_makes_one_fact_two() -> None:
     one = Decision("b", "load", "x", "1\ndigest: other", "d", now(), "bob")
     assert len(one.text.splitlines()) == 7
     assert json.dumps(one.subject_id)[1:-1] in one.text
+
+
+def test_decisions_are_signed_and_verified_on_postgresql_too(tmp_path: Path) -> None:
+    place = {"admin_db": postgres.database()}
+    home(tmp_path, **place)
+    begin(tmp_path, "alice", "bob", **place)
+    books = as_person(tmp_path, "bob", **place)
+    with pytest.raises(CopsError, match="E-SIGNATURE"):
+        give(as_person(tmp_path, "bob", "", **place), tmp_path, plans=PLANS.format("new"))
+    give(books, tmp_path, plans=PLANS.format("new"))
+    with books.admin.read() as con:
+        assert {one["kind"] for one in signatures.history(con)} == {"security", "load"}
+    assert evidence.verify(books).findings == []
