@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from cops_dagster import settings
-from cops_dagster.ledger import policy, signers
+from cops_dagster.ledger import signers
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.rules.signing import NAMESPACE
 
@@ -47,9 +47,7 @@ def as_person(folder: Path, name: str, signing_key: Path | str | None = None, **
 def begin(folder: Path, *names: str, **given: object) -> None:
     """Lets the books of `folder/home` sign, by these people; the first of them begins."""
     keys = {name: public(key(folder / "keys", name)) for name in names}
-    books = as_person(folder, names[0], **given)
-    policy.adopt(books, books.settings.given_policy, origin="test")
-    signers.begin(books, keys)
+    signers.begin(as_person(folder, names[0], **given), keys)
 
 
 def copied(folder: Path, there: Path) -> Path:

@@ -36,7 +36,7 @@ def init(
     from cops_dagster.ledger import signers
     from cops_dagster.ledger.books import require_books
 
-    keys: dict[str, str] = {}
+    books, keys = require_books(settings.current()), dict[str, str]()
     for given in signer:
         name, _, place = given.partition("=")
         if not name or not place or name in keys:
@@ -45,7 +45,7 @@ def init(
                 next_step="write it like --signer alice=alice.pub --signer bob=bob.pub",
             )  # fmt: skip
         keys[name] = _key(place)
-    _show_changes(signers.begin(require_books(settings.current()), keys), json)
+    _show_changes(signers.begin(books, keys), json)
 
 
 @app.command("show")
@@ -107,10 +107,10 @@ def add(
     from cops_dagster.ledger import signers
     from cops_dagster.ledger.books import require_books
 
+    books = require_books(settings.current())
     done = signers.add(
-        require_books(settings.current()), name, _key(key), reason=reason, valid_from=valid_from,
-        valid_before=valid_before,
-    )  # fmt: skip
+        books, name, _key(key), reason=reason, valid_from=valid_from, valid_before=valid_before
+    )
     _show_changes([done], json)
 
 

@@ -16,13 +16,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle, evidence, signatures, signed_decisions, signer_list
+from cops_dagster.ledger import bundle, evidence, policy, signatures, signed_decisions, signer_list
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.rules import signing
 from cops_dagster.rules.signing import Key, Problem, Signer
-from cops_dagster.stores import policies
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -46,9 +45,9 @@ def begin(books: Books, keys: Mapping[str, str]) -> list[Changed]:
         keys: public keys by the name that their owners decide under; two people with two keys at least.
 
     Raises:
-        CopsError: `E-SIGNERS` for a list that two people cannot decide with, for books that sign already and
-            before a policy was adopted; `E-SIGNER` for a name that cannot stand in the list; what
-            `signatures.require` raises: whoever begins is on the list and signs it.
+        CopsError: `E-SIGNERS` for a list that two people cannot decide with and for books that sign already;
+            `E-SIGNER` for a name that cannot stand in the list; what `signatures.require` raises: whoever
+            begins is on the list and signs it, and the policy of the books when there was none.
     """
     require_policy(books)
     at, books_id = now(), secrets.token_hex(16)
@@ -60,8 +59,6 @@ def begin(books: Books, keys: Mapping[str, str]) -> list[Changed]:
     with books.admin.write() as con:
         if signer_list.listed(con).is_on:
             raise _refused(_SIGNED, "the books")
-        if policies.newest_version(con) is None:
-            raise _refused(_NO_POLICY, "the books")
         events = [
             _event(books, "added", one, at, books_id, reason="the list that signing begins with")
             for one in made
@@ -80,6 +77,8 @@ def begin(books: Books, keys: Mapping[str, str]) -> list[Changed]:
         identity = signatures.require(
             books, con, "security", ("books", books_id), kept[0].sha256, must_sign=True
         )
+    if books.look_up_policy() is None:  # else the first run would adopt one, and a run signs nothing
+        policy.adopt(books, books.settings.given_policy, origin="cops security init")
     return [Changed("added", one.principal, one.fingerprint, identity) for one in made]
 
 
@@ -225,8 +224,4 @@ def _refused(problem: Problem, subject: str) -> CopsError:
 _SIGNED = Problem(
     "E-SIGNERS", "books that do not sign yet", "a list of signers",
     "change it with `cops security add` and `cops security revoke`; signed books stay signed",
-)  # fmt: skip
-_NO_POLICY = Problem(
-    "E-SIGNERS", "a policy that a person adopted", "none: the first run would adopt one that nobody signs",
-    "cops policy adopt",
 )  # fmt: skip

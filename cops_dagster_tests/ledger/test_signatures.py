@@ -305,11 +305,12 @@ def test_neither_a_variable_nor_a_file_turns_signing_off(
         assert signer_list.listed(con).is_on
 
 
-def test_books_that_shall_sign_and_have_no_signers_take_no_decision(tmp_path: Path) -> None:
+def test_books_that_shall_sign_and_have_no_signers_take_no_decision_until_they_have(tmp_path: Path) -> None:
     books = home(tmp_path, inputs=None, security={"signed": True})
     with pytest.raises(CopsError, match=r"E-SIGNERS.*cops security init"):
         give(books, tmp_path, plans=PLANS.format("a"))
-    give(home(tmp_path, inputs=None), tmp_path, plans=PLANS.format("a"))
+    begin(tmp_path, "alice", "bob", security={"signed": True})
+    give(as_person(tmp_path, "bob"), tmp_path, plans=PLANS.format("a"))
 
 
 def test_without_ssh_keygen_a_decision_is_refused_by_code_and_verify_is_not_clean(
@@ -330,9 +331,6 @@ def test_signing_begins_with_two_people_and_two_keys(tmp_path: Path) -> None:
     home(tmp_path)
     alice, bob = (public(key(tmp_path / "keys", name)) for name in ("alice", "bob"))
     books = as_person(tmp_path, "alice")
-    with pytest.raises(CopsError, match=r"E-SIGNERS.*cops policy adopt"):
-        signers.begin(books, {"alice": alice, "bob": bob})
-    policy.adopt(books, books.settings.given_policy, origin="test")
     for keys, code in (
         ({"alice": alice}, "E-SIGNERS"),
         ({"alice": alice, "bob": alice}, "E-SIGNERS"),
@@ -434,5 +432,5 @@ def test_decisions_are_signed_and_verified_on_postgresql_too(tmp_path: Path) -> 
         give(as_person(tmp_path, "bob", "", **place), tmp_path, plans=PLANS.format("new"))
     give(books, tmp_path, plans=PLANS.format("new"))
     with books.admin.read() as con:
-        assert {one["kind"] for one in signatures.history(con)} == {"security", "load"}
+        assert {one["kind"] for one in signatures.history(con)} == {"security", "policy", "load"}
     assert evidence.verify(books).findings == []
