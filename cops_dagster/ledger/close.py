@@ -43,6 +43,7 @@ from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
+from cops_dagster.rules import signing
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import key_of
 
@@ -159,7 +160,7 @@ def close(books: Books, period: Period) -> Closed:
         document, kept = _seal(books, period)
         _finish(books, period, document, kept)
     except CopsError as problem:
-        if problem.code == "E-SEAL" or problem.code.startswith("E-SIGN"):
+        if problem.code == "E-SEAL" or problem.code in signing.REFUSALS:
             _step_back(books, period, str(problem))
         raise
     return _anchored(books, period, wrote=True)

@@ -25,6 +25,11 @@ TOLERANCE = timedelta(minutes=5)
 """How far the clocks of two machines may be apart."""
 PEOPLE_MIN = 2
 """Signed books need as many people with a key each: one asks, another approves."""
+REFUSALS = frozenset({
+    "E-SIGNATURE", "E-SIGNATURE-BOOKS", "E-SIGNATURE-KEY", "E-SIGNATURE-NAMESPACE", "E-SIGNATURE-REPLAYED",
+    "E-SIGNATURE-SWAPPED", "E-SIGNATURE-TIME", "E-SIGNATURE-TOOL", "E-SIGNER", "E-SIGNERS",
+})  # fmt: skip
+"""Codes of a decision that was refused for its signature."""
 
 _NAMES = ("books", "kind", "subject", "digest", "time", "principal")
 _KEY_TYPES = (
