@@ -111,7 +111,7 @@ def admit(
             revoked, or not valid then), `E-APPROVER` (one key on both sides).
     """
     position, s = _next(con), t.signature
-    newest = con.execute(sa.select(sa.func.max(s.c.signed_at))).scalar()
+    newest = _newest(con)
     subject = f"{wanted.kind} of {wanted.subject_type} {wanted.subject_id[:16]} by {wanted.principal}"
     for problem in signer_list.problems(wanted, text, armored, listed_.signers, position):
         raise _refused(problem, subject)
@@ -304,6 +304,21 @@ def history(con: sa.Connection) -> list[dict[str, Any]]:
 def _next(con: sa.Connection) -> int:
     """The number that the chain's next entry gets."""
     return (con.execute(sa.select(sa.func.max(t.evidence_index.c.evidence_seq))).scalar() or 0) + 1
+
+
+def _newest(con: sa.Connection) -> datetime | None:
+    """The time of the newest decision that was signed."""
+    try:
+        found: datetime | None = con.execute(sa.select(sa.func.max(t.signature.c.signed_at))).scalar()
+    except (ValueError, TypeError):  # SQLite lets a time be any text
+        raise _refused(
+            Problem(
+                "E-EVIDENCE-TAMPERED", "times that can be read", "one that cannot",
+                "stop: run `cops evidence verify`",
+            ),
+            "signatures",
+        ) from None  # fmt: skip
+    return found
 
 
 def _place(books: Books) -> str:

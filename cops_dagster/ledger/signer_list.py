@@ -70,7 +70,10 @@ def listed(con: sa.Connection) -> Listed:
     Raises:
         CopsError: `E-EVIDENCE-TAMPERED` for an event that is not; `E-SIGNATURE-TOOL`.
     """
-    found, wrong = read_list(con)
+    try:
+        found, wrong = read_list(con)
+    except (ValueError, TypeError):  # a number or a time that is none
+        wrong = [_untrue("events that can be read", "one that cannot")]
     if wrong:
         raise CopsError(
             "E-EVIDENCE-TAMPERED", "the list of allowed signers", expected=wrong[0].expected,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -261,6 +263,29 @@ def test_a_signature_without_its_entry_of_the_chain_is_found(signed: Path, tmp_p
         row = dict(con.execute(sa.select(t.signature)).mappings().first() or {})
         con.execute(sa.insert(t.signature).values(row | {"signature_id": "x", "evidence_id": "1"}))
     assert evidence.verify(books).status == "mismatch"
+
+
+@pytest.mark.parametrize(
+    ("statement", "status"),
+    [
+        ("INSERT INTO signature SELECT 'x',kind,subject_type,subject_id,digest,NULL,principal,fingerprint,"
+         "namespace,'no time',text,signature,'x' FROM signature LIMIT 1", "incomplete"),
+        ("INSERT INTO allowed_signers SELECT 'x',event,books_id,principal,public_key,fingerprint,'no time',"
+         "NULL,reason,actor,occurred_at,'x' FROM allowed_signers LIMIT 1", "incomplete"),
+        ("DROP TRIGGER allowed_signers_no_delete; DELETE FROM allowed_signers", "mismatch"),
+        ("DROP TRIGGER signature_no_delete; DELETE FROM signature", "mismatch"),
+    ],
+)  # fmt: skip
+def test_what_sql_left_of_list_and_signatures_stops_decisions_and_is_never_clean(
+    signed: Path, tmp_path: Path, statement: str, status: str
+) -> None:
+    folder = copied(signed, tmp_path)
+    with closing(sqlite3.connect(folder / "home" / "admin.db")) as con:
+        con.executescript(statement)
+        con.commit()
+    assert evidence.verify(as_person(folder, "bob")).status == status
+    with pytest.raises(CopsError, match="E-EVIDENCE-TAMPERED"):
+        give(as_person(folder, "bob"), folder, plans=PLANS.format("new"))
 
 
 # --- acts -----------------------------------------------------------------------------------------------
