@@ -135,6 +135,12 @@ class Notify(Section):
     receivers: dict[str, Receiver] = Field(default_factory=dict)
 
 
+class Security(Section):
+    """Whether decisions are signed, as a person expects it; whether they are is in the books (ADR 38)."""
+
+    signed: bool | None = None
+
+
 class Settings(BaseSettings):
     """All settings of one process."""
 
@@ -152,6 +158,8 @@ class Settings(BaseSettings):
     lake: str | None = Field(None, pattern=r"^s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w./=-]*)?$")
     catalog: Literal["file", "glue"] = "file"
     actor: str | None = None
+    signing_key: str | None = None
+    security: Security = Security()
     memory_limit: str = Field("2500MiB", pattern=r"^\d+(MiB|GiB)$")
     tags: Tags = Tags()
     delivery: Delivery = Delivery()
@@ -199,6 +207,13 @@ class Settings(BaseSettings):
             return str(Period.parse(text)) if text else None
         except CopsError as problem:
             raise ValueError(f"{problem.found} is not {problem.expected}") from None
+
+    @field_validator("signing_key")
+    @classmethod
+    def _key(cls, text: str | None) -> str | None:
+        if text and "PRIVATE KEY" in text:
+            raise ValueError("a private key stays in its file or agent: name the file, or the public key")
+        return _key_place(text) if text else None
 
     @field_validator("admin_db")
     @classmethod
@@ -423,6 +438,11 @@ def _place(text: str, folder: Path | None = None) -> str:
     return str((folder or Path.cwd()) / path)
 
 
+def _key_place(text: str, folder: Path | None = None) -> str:
+    """A key's file, absolute; the public key itself (two words, `ssh-ed25519 AAAA…`) stays as it is."""
+    return text.strip() if re.match(r"\s*(ssh|ecdsa|sk)-[\w@.-]+\s+AAAA", text) else _place(text, folder)
+
+
 def placed_roots(text: str, folder: Path | None = None) -> str:
     """Report roots, comma-separated, each folder absolute; addresses such as `s3://` stay as they are."""
     found = [_ROOT_NAME.match(root.strip()) for root in text.split(",") if root.strip()]
@@ -453,6 +473,7 @@ def _placed(written: Written) -> dict[str, Any]:
         ("cur", placed_roots),
         ("evidence", _place),
         ("admin_db", _database),
+        ("signing_key", _key_place),
     ):
         text = data.get(name)
         if isinstance(text, str) and text and not (name == "evidence" and _OTHER_SCHEME.match(text)):

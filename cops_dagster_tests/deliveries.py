@@ -171,7 +171,7 @@ def give(books: Books, folder: Path, *, replace: bool = False, **tables: str) ->
     place.mkdir(parents=True)
     for name, text in tables.items():
         (place / f"{name}.csv").write_text(text, encoding="utf-8")
-    load(books.admin, [place], actor="test", replace=replace)
+    load(books, [place], replace=replace)
 
 
 def force_state(con: sa.Connection, state: str, period: Period | None = None) -> None:

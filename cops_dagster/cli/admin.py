@@ -1,13 +1,19 @@
-"""`cops admin`: loading what people decide."""
+"""`cops admin`: loading what people decide, and what was loaded."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from cops_dagster.ledger.load import LoadReport
+    from cops_dagster.ledger.load_log import Logged
+
 app = typer.Typer(no_args_is_help=True, help="Tenants, rules, keys, invoices, budgets.")
+
+_Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
 @app.callback()
@@ -19,22 +25,17 @@ def _group() -> None:
 def load(
     paths: Annotated[list[Path], typer.Argument(help="CSV files named after their table, or folders.")],
     replace: Annotated[bool, typer.Option(help="Replace descriptive columns of open periods.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    json: _Json = False,
 ) -> None:
     """Load CSV files, validated, all or nothing; an identical row is nothing to do."""
-    from dataclasses import asdict
-
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger.books import open_books
     from cops_dagster.ledger.load import load as act
-    from cops_dagster.ledger.policy import require_policy
 
-    books = open_books(settings.current())
-    require_policy(books)
-    done = act(books.admin, paths, actor=books.actor, replace=replace, tags=books.policy.tags)
+    done = act(open_books(settings.current()), paths, replace=replace)
     if json:
-        output.as_json(asdict(done))
+        output.as_json(_told(done))
         return
     output.table(
         "",
@@ -45,3 +46,65 @@ def load(
     for name, one in done.tables.items():
         for kind, count in one.left_out.items():
             output.say(f"{name}: {count} {kind} left out, it is no invoice")
+    if done.load_id:
+        output.say(f"load {done.load_id[:16]} by {done.actor} ({done.identity}); see cops admin log")
+
+
+def _told(done: LoadReport) -> dict[str, Any]:
+    """The report as JSON; inserted rows are counted here, and stand whole in the evidence."""
+    return {
+        "actor": done.actor, "identity": done.identity, "loaded_at": done.loaded_at, "load_id": done.load_id,
+        "tables": {
+            name: {
+                "inserted": one.inserted, "unchanged": one.unchanged,
+                "replaced": [vars(each) for each in one.replaced], "left_out": one.left_out,
+            }
+            for name, one in done.tables.items()
+        },
+    }  # fmt: skip
+
+
+@app.command("log")
+def log(
+    table: Annotated[str | None, typer.Option(help="Only loads of this table.")] = None, json: _Json = False
+) -> None:
+    """Show what was loaded: who, when, from which files, and both versions of every replaced row."""
+    from dataclasses import asdict
+
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import load_log
+    from cops_dagster.ledger.books import require_books
+
+    with require_books(settings.current()).admin.read() as con:
+        found = load_log.history(con, table)
+    if json:
+        output.as_json([asdict(one) for one in found])
+        return
+    output.table(
+        "",
+        ["load", "at (UTC)", "by", "identity", "table", "inserted", "replaced", "files"],
+        [
+            [
+                one.load_id[:16], f"{one.loaded_at:%Y-%m-%d %H:%M:%S}", one.actor, one.identity, one.table,
+                one.inserted, len(one.replaced),
+                ", ".join(f"{file['name']} {file['sha256'][:16]}" for file in one.files),
+            ]
+            for one in found
+        ],
+        right=["inserted", "replaced"],
+    )  # fmt: skip
+    changes = [row for one in found for row in _changes(one)]
+    if changes:
+        output.table("replaced", ["load", "table", "row", "column", "before", "after"], changes)
+
+
+def _changes(one: Logged) -> list[list[object]]:
+    return [
+        [
+            one.load_id[:16], one.table, ", ".join(f"{name}={value}" for name, value in each["key"].items()),
+            column, before, each["new"][column],
+        ]
+        for each in one.replaced
+        for column, before in each["old"].items()
+    ]  # fmt: skip

@@ -30,5 +30,6 @@ def approve(
         output.as_json({**asdict(done), "period": str(done.period)})
         return
     before = f" by {done.approved_by}, {done.approved_at:%Y-%m-%d %H:%M} UTC" if done.approved_at else ""
-    output.say(f"{done.period}: {done.what} {'approved' if done.was_new else f'was approved before{before}'}")
+    said = "approved" if done.was_new else f"was approved before{before}"
+    output.say(f"{done.period}: {done.what} {said} ({done.identity})")
     output.say(f"next: {done.next_step}")

@@ -38,7 +38,7 @@ def demo(
     output.say(f"writing demo deliveries and inputs to {folder}")
     months = write_demo(folder, lines=lines)
     require_policy(books, is_run=True)
-    load(books.admin, [folder / "inputs"], actor=books.actor)
+    load(books, [folder / "inputs"])
     sweep.sweep(books)
     failed = []
     for period in months:

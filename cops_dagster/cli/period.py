@@ -129,11 +129,13 @@ def close(
         output.as_json(
             {"period": str(wanted), "state": "closed", "close_report": report.url,
              "seal_digest": done.seal_digest, "journal_seq": done.journal_seq, "was_new": done.wrote,
-             "closed_by": done.closed_by, "closed_at": done.closed_at}
+             "closed_by": done.closed_by, "closed_at": done.closed_at, "identity": done.identity}
         )  # fmt: skip
         return
     before = f"was closed already by {done.closed_by}, {done.closed_at:%Y-%m-%d %H:%M} UTC"
-    output.say(f"{wanted}: {'closed' if done.wrote else before}, seal {done.seal_digest}")
+    output.say(
+        f"{wanted}: {'closed' if done.wrote else before} ({done.identity}), seal {done.seal_digest}"
+    )
     output.say(f"report: {report.url}")
 
 

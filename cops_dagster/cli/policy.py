@@ -105,7 +105,7 @@ def adopt(
         changes = [asdict(one) for one in done.changes]
         output.as_json(
             {"version": done.version, "was_new": done.wrote, "changes": changes,
-             "adopted_by": done.adopted_by, "adopted_at": done.adopted_at}
+             "adopted_by": done.adopted_by, "adopted_at": done.adopted_at, "identity": done.identity}
         )  # fmt: skip
         return
     if done.changes:
@@ -113,7 +113,11 @@ def adopt(
     since = f"adopted by {done.adopted_by}, {done.adopted_at:%Y-%m-%d %H:%M} UTC"
     output.say(
         f"policy version {done.version} "
-        + ("adopted" if done.wrote else f"stays: nothing set differs from it ({since})")
+        + (
+            f"adopted ({done.identity})"
+            if done.wrote
+            else f"stays: nothing set differs from it ({since})"
+        )
     )
     if done.wrote:
         output.say("next: cops materialize each open month; closed ones stay as they are")

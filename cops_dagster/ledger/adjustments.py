@@ -19,7 +19,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ADJUSTMENT
-from cops_dagster.ledger import bundle, certificate, evidence, lock
+from cops_dagster.ledger import bundle, certificate, evidence, lock, signatures, signed_decisions
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
@@ -143,6 +143,11 @@ def propose(
                 evidence_links=evidence_links, requested_by=books.actor, proposed_at=now(),
             )
         )  # fmt: skip
+        if kind == signed_decisions.ONE_TIME:  # late changes are proposed by runs
+            signatures.require(
+                books, con, "propose", ("adjustment", adjustment_id), kept[0].sha256,
+                period_start=period.start,
+            )  # fmt: skip
     return adjustment_id
 
 
@@ -224,6 +229,10 @@ def book(books: Books, adjustment_id: str, *, approval: dict[str, Any]) -> Perio
             def with_it(writing: sa.Connection) -> None:
                 _require_base(writing, usage, row)
                 writing.execute(sa.insert(t.approval).values(**approval))
+                signatures.require(
+                    books, writing, "approve", ("adjustment", adjustment_id), row.document_sha256,
+                    period_start=row.usage_period_start,
+                )  # fmt: skip
                 writing.execute(
                     sa.insert(b).values(
                         adjustment_id=adjustment_id, run_id=run_id, period_start=posting.start,

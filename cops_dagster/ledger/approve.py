@@ -12,11 +12,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import exceptions, freeze
+from cops_dagster.ledger import exceptions, freeze, signatures
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.rules import signing
 from cops_dagster.rules.people import is_same_person
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -64,7 +65,7 @@ def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
 
 @dataclass(frozen=True)
 class Approved:
-    """Outcome: what was approved, whether this call did it, what it led to, and whose yes counts."""
+    """Outcome: what was approved, whether this call did it, what it led to, whose yes counts, by what proof."""
 
     subject_type: str
     subject_id: str
@@ -74,6 +75,7 @@ class Approved:
     next_step: str
     approved_by: str = ""
     approved_at: datetime | None = None
+    identity: str = signing.CLAIMED
 
 
 def approve(books: Books, subject: str, *, reason: str) -> Approved:
@@ -101,6 +103,7 @@ def approve(books: Books, subject: str, *, reason: str) -> Approved:
     done = act(books, found, approval)
     with books.admin.read() as con:
         first = _standing(con, kind, done.subject_id)
+        done = replace(done, identity=signatures.told(con, "approve", (kind, done.subject_id)))
     if first is None:
         return done
     is_mine = (first.approved_by, first.approved_at) == (books.actor, approval["approved_at"])
@@ -168,6 +171,7 @@ def _delivery(books: Books, waiting: Waiting, approval: dict[str, Any]) -> Appro
                 requested_by=waiting.requested_by, **approval,
             )
         )  # fmt: skip
+        _sign(books, con, done, waiting.subject_id)
     return done
 
 
@@ -221,6 +225,7 @@ def _note(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
                 **approval,
             )
         )  # fmt: skip
+        _sign(books, con, done, row.exception_id)
     return done
 
 
@@ -249,6 +254,7 @@ def _exception(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
                 subject_id=row.exception_id, subject_digest=subject, requested_by=row.decided_by, **approval
             )
         )
+        _sign(books, con, done, subject)
     return done
 
 
@@ -268,4 +274,10 @@ def _release(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
                 subject_id=name, subject_digest=subject, requested_by=row.release_requested_by, **approval
             )
         )
+        _sign(books, con, done, subject)
     return done
+
+
+def _sign(books: Books, con: sa.Connection, done: Approved, subject_digest: str) -> None:
+    subject = (done.subject_type, done.subject_id)
+    signatures.require(books, con, "approve", subject, subject_digest, period_start=done.period.start)

@@ -31,6 +31,7 @@ from cops_dagster.ledger import (
     lock,
     periods,
     seal,
+    signatures,
     sources,
     sweep,
     watch,
@@ -43,13 +44,14 @@ from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
+from cops_dagster.rules import signing
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import key_of
 
 
 @dataclass(frozen=True)
 class Closed:
-    """Outcome: the seal of the period, whether this call made it, and who closed it when."""
+    """Outcome: the seal of the period, whether this call made it, who closed it when, and what proves who."""
 
     period: Period
     seal_digest: str
@@ -57,6 +59,7 @@ class Closed:
     wrote: bool
     closed_by: str
     closed_at: datetime
+    identity: str
 
 
 def readiness(books: Books, period: Period) -> list[rules.Requirement]:
@@ -145,7 +148,8 @@ def close(books: Books, period: Period) -> Closed:
 
     Raises:
         CopsError: `E-NOT-READY` naming what blocks (`details` holds the whole list); `E-SEAL` when the two
-            digests differ: the period is final again and nothing is sealed; `E-DIGEST`.
+            digests differ: the period is final again and nothing is sealed; `E-DIGEST`; in signed books what
+            `signatures.require` raises, and the period is final again.
     """
     require_policy(books)
     with books.admin.read() as con:
@@ -157,11 +161,11 @@ def close(books: Books, period: Period) -> Closed:
     sweep.project(books)
     try:
         document, kept = _seal(books, period)
+        wrote = _finish(books, period, document, kept)
     except CopsError as problem:
-        if problem.code == "E-SEAL":
+        if problem.code == "E-SEAL" or problem.code in signing.REFUSALS:
             _step_back(books, period, str(problem))
         raise
-    wrote = _finish(books, period, document, kept)
     return _anchored(books, period, wrote=wrote)
 
 
@@ -190,6 +194,9 @@ def _begin(books: Books, period: Period) -> None:
                 next_step="run `cops close` again",
             )  # fmt: skip
         proof = str(evidence.index(con, books, kept)[0])
+        signatures.require(
+            books, con, "close", ("period", str(period)), kept[0].sha256, period_start=period.start
+        )
         for there in ("provisional", "final", "closing"):
             if rules.order(lock.state_of(con, period)) < rules.order(there):
                 lock.move(
@@ -292,6 +299,9 @@ def _finish(books: Books, period: Period, document: bytes, kept: list[Kept]) -> 
             con, period, "closed", reason="sealed", actor=books.actor, evidence_id=str(numbers[-1]),
             seal_digest=kept[-1].sha256, seal_journal_seq=sealed["journal_seq"],
         )  # fmt: skip
+        signatures.require(
+            books, con, "seal", ("period", str(period)), kept[-1].sha256, period_start=period.start
+        )
     return True
 
 
@@ -358,7 +368,10 @@ def _anchored(books: Books, period: Period, *, wrote: bool) -> Closed:
             .order_by(e.c.state_seq.desc())
             .limit(1)
         ).one()
+        identity = signatures.told(con, "seal", ("period", str(period)))
     evidence.anchor(books)
     # the name comes last: a seal that has one was anchored, whatever the store says later
     evidence.objects(books).name(seal.name_of(period), key_of(row.seal_digest))
-    return Closed(period, row.seal_digest, row.seal_journal_seq, wrote, event.actor, event.changed_at)
+    return Closed(
+        period, row.seal_digest, row.seal_journal_seq, wrote, event.actor, event.changed_at, identity
+    )

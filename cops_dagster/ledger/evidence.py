@@ -267,9 +267,21 @@ def verify(books: Books, period: Period | None = None) -> Verification:
     findings += (
         [gone] if gone and len(verdicts) > 1 else [*_sealed(recorded, at), *_objects(checked, verdicts)]
     )
+    findings += _signatures(books, period)
     statuses = {finding.status for finding in findings}
     worst: Status = "mismatch" if "mismatch" in statuses else "incomplete" if statuses else "ok"
     return Verification(worst, len(rows), len(verdicts), findings, _clock(rows))
+
+
+def _signatures(books: Books, period: Period | None) -> list[Finding]:
+    """What is wrong with signed decisions; what cannot be read of them is not clean."""
+    from cops_dagster.ledger import signatures  # which keeps its signatures in this chain
+
+    try:
+        return signatures.verify(books, period)
+    except (CopsError, DBAPIError, ValueError, TypeError) as problem:
+        said = problem.code if isinstance(problem, CopsError) else type(problem).__name__
+        return [Finding(0, "signatures", "decisions and signatures that can be read", said, "incomplete")]
 
 
 def _objects(rows: Sequence[Any], verdicts: Mapping[Stored, tuple[Status, str]]) -> list[Finding]:

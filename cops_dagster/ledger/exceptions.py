@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ledger import signatures, signed_decisions
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money import amount
@@ -196,7 +197,12 @@ def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> 
                 decided_at=now(),
             )
         )  # fmt: skip
-        return _seen(con.execute(sa.select(e).where(e.c.exception_id == row.exception_id)).one())
+        made = con.execute(sa.select(e).where(e.c.exception_id == row.exception_id)).one()
+        signatures.require(
+            books, con, "decide", ("exception", made.exception_id), signed_decisions.of_exception(made),
+            period_start=made.period_start,
+        )  # fmt: skip
+        return _seen(made)
 
 
 def resolve(con: sa.Connection, row: Any, *, by: str, at: datetime) -> None:

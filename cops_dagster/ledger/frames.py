@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import hashlib
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +47,17 @@ class Row:
 
 
 @dataclass(frozen=True)
+class File:
+    """One file as it was read: its table, its rows, and the digest of the very bytes they come from."""
+
+    path: Path
+    table: str
+    rows: list[Row]
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Field:
     """One CSV column. An absent column or empty cell means `default`, unless it is `required`."""
 
@@ -55,8 +67,8 @@ class Field:
     default: Any = None
 
 
-def read(path: Path) -> tuple[str, list[Row]]:
-    """The table a file is named after, and its rows.
+def read(path: Path) -> File:
+    """The table a file is named after, its rows and its digest.
 
     Raises:
         CopsError: `E-LOAD-FILE`, `E-LOAD-COLUMN`, or the code of the first bad cell by line and column
@@ -67,7 +79,8 @@ def read(path: Path) -> tuple[str, list[Row]]:
         raise _bad_file(path, "a regular file", "none of this name")
     table, fixed = _named_after(path)
     fields = {field.name: field for field in FIELDS[table] if field.name not in fixed}
-    records = _records(path)
+    content = _content(path)
+    records = _records(path, content)
     line, header = next(records, (1, []))
     if not header:
         raise _bad_file(path, "a CSV file with a header", "an empty file")
@@ -85,14 +98,15 @@ def read(path: Path) -> tuple[str, list[Row]]:
             )
         lines.append(line)
         cells.append(record)
-    if not cells:
-        return table, []
-    columns = _typed(path, header, lines, cells, fields)
-    absent = {name: field.default for name, field in fields.items() if name not in columns}
-    return table, [
-        Row(table, {**fixed, **absent, **dict(zip(columns, values, strict=True))}, str(path), line)
-        for line, values in zip(lines, zip(*columns.values(), strict=True), strict=True)
-    ]
+    rows = []
+    if cells:
+        columns = _typed(path, header, lines, cells, fields)
+        absent = {name: field.default for name, field in fields.items() if name not in columns}
+        rows = [
+            Row(table, {**fixed, **absent, **dict(zip(columns, values, strict=True))}, str(path), line)
+            for line, values in zip(lines, zip(*columns.values(), strict=True), strict=True)
+        ]
+    return File(path, table, rows, hashlib.sha256(content).hexdigest(), len(content))
 
 
 def _named_after(path: Path) -> tuple[str, dict[str, Any]]:
@@ -110,18 +124,22 @@ def _named_after(path: Path) -> tuple[str, dict[str, Any]]:
     )
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Records with the line they begin on; blank lines are skipped."""
+def _content(path: Path) -> bytes:
     if (size := path.stat().st_size) > FILE_BYTES_MAX:
         raise _bad_file(path, f"at most {FILE_BYTES_MAX} bytes", f"{size} bytes", "split the file")
     try:
-        content = path.read_bytes()
-        _check_kind(path, content)
+        return path.read_bytes()
+    except OSError as problem:
+        raise _bad_file(path, "a file that can be read", str(problem.strerror)) from None
+
+
+def _records(path: Path, content: bytes) -> Iterator[tuple[int, list[str]]]:
+    """Records with the line they begin on; blank lines are skipped."""
+    _check_kind(path, content)
+    try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise _bad_file(path, "UTF-8 text", f"byte {problem.start} is not", "save it as CSV UTF-8") from None
-    except OSError as problem:
-        raise _bad_file(path, "a file that can be read", str(problem.strerror)) from None
     reader = csv.reader(_lines(path, text), strict=True)
     begin = 1
     try:

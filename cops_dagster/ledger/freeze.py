@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import recon_log
+from cops_dagster.ledger import recon_log, signatures, signed_decisions
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
@@ -106,6 +106,11 @@ def request_release(books: Books, period: Period, *, reason: str, evidence: str)
                     release_requested_by=books.actor, release_reason=reason.strip(),
                     release_evidence_id=evidence.strip(),
                 )
+            )  # fmt: skip
+            asked = con.execute(sa.select(f).where(f.c.freeze_seq == row.freeze_seq)).one()
+            signatures.require(
+                books, con, "request", ("invoice_freeze", name_of(row)),
+                signed_decisions.of_freeze(name_of(row), asked), period_start=period.start,
             )  # fmt: skip
         return [name_of(row) for row in mine]
 

@@ -1,7 +1,7 @@
 """Loading admin data from CSV (design rule 5.11): all files or none, and nothing is overwritten.
 
 Belongs here: which files, what holds between rows and tables, conflicts, the one write transaction.
-Does not belong here: what one cell may hold (`ledger/frames.py`), allocation (`rules/allocation.py`).
+Does not belong here: what one cell may hold (`ledger/frames.py`), the trace it leaves (`ledger/load_log.py`).
 
 The checks run inside the write transaction, so what they saw stays true until the rows are stored.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -20,15 +20,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import document_checks, frames, freeze, load_checks
+from cops_dagster.ledger import document_checks, frames, freeze, load_checks, load_log
+from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.frames import Row
 from cops_dagster.ledger.load_checks import Key, Rows
+from cops_dagster.ledger.load_log import Replaced, TableReport
+from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
 from cops_dagster.rules import aws_documents
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.admin import Admin, now
+from cops_dagster.stores.admin import now
 
 _REPLACEABLE: dict[str, frozenset[str]] = {
     "tenants": frozenset({"name", "plan_id", "active_from", "active_to", "currency"}),
@@ -43,43 +46,27 @@ _REPLACEABLE: dict[str, frozenset[str]] = {
 
 
 @dataclass(frozen=True)
-class Replaced:
-    """One stored row that was replaced: its key, and the changed columns before and after."""
-
-    key: dict[str, Any]
-    old: dict[str, Any]
-    new: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class TableReport:
-    """What a load did to one table, in rows. `left_out`: by type, AWS papers that are no invoices."""
-
-    inserted: int
-    unchanged: int
-    replaced: tuple[Replaced, ...] = ()
-    left_out: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class LoadReport:
-    """What a load did, by whom and when; only tables that files were given for are listed."""
+    """What a load did, by whom and when; only tables that files were given for are listed.
+
+    Attributes:
+        identity: what proves who: `claimed`, or by which key it was signed.
+        load_id: names its rows in `load_log`; `None` when there was nothing to do.
+    """
 
     actor: str
+    identity: str
     loaded_at: datetime
+    load_id: str | None
     tables: dict[str, TableReport]
 
 
-def load(
-    admin: Admin, paths: Sequence[Path], *, actor: str, replace: bool = False, tags: Tags | None = None
-) -> LoadReport:
+def load(books: Books, paths: Sequence[Path], *, replace: bool = False) -> LoadReport:
     """Loads CSV files, each named after its table; a folder stands for the `*.csv` in it.
 
     An identical row is unchanged. With `replace`, descriptive columns of stored rows may change, never
-    for a closed period; the report holds both versions.
-
-    Args:
-        tags: the spelling in which names of tenants and aliases are compared; without it, the default.
+    for a closed period. Whatever changed is in `load_log` and in the chain of evidence, both versions of a
+    replaced row as well; a load that changes nothing leaves nothing.
 
     Raises:
         CopsError: nothing was written. `E-LOAD-FILE`, `E-LOAD-COLUMN`, `E-LOAD-VALUE` and the codes of
@@ -87,18 +74,22 @@ def load(
             `E-LOAD-IMMUTABLE`, `E-PERIOD-CLOSED`; `E-TENANT-UNKNOWN`, `E-PLAN-UNKNOWN`,
             `E-KEY-UNKNOWN`, `E-MAP-DUP`, `E-ACCOUNT-OVERLAP`, `E-BUDGET-OVERLAP`, `E-RULE-METHOD`,
             `E-RULE-SUM`, `E-RULE-DATES`, `E-RULE-OVERLAP`, `E-RULE-CYCLE`, `E-INV-LINK`, `E-FX`,
-            `E-CCY-SCALE`, `E-FREEZE`. A document in conflict is refused and kept in `document_conflict`.
+            `E-CCY-SCALE`, `E-FREEZE`; `E-POLICY`, `E-EVIDENCE-…`, and in signed books what
+            `signatures.require` raises. A document in conflict is refused and kept in `document_conflict`.
     """
-    given = read_files(paths)
+    require_policy(books)
+    files, tags = [frames.read(path) for path in _files(paths)], books.policy.tags
+    at = now()
     try:
-        with admin.write() as con:
-            reports = store(con, given, replace=replace, tags=tags)
+        with books.admin.write() as con:
+            reports = store(con, _by_table(files), replace=replace, tags=tags)
+            load_id, identity = load_log.record(con, books, files, reports, at=at)
     except DocumentConflict as refusal:
         # the load is refused whole; that somebody sent another version of a document is kept
-        with admin.write() as con:
-            _keep_conflict(con, refusal, actor)
+        with books.admin.write() as con:
+            _keep_conflict(con, refusal, books.actor)
         raise
-    return LoadReport(actor, now(), reports)
+    return LoadReport(books.actor, identity, at, load_id, reports)
 
 
 class DocumentConflict(CopsError):
@@ -141,10 +132,13 @@ def _document_usd(values: Mapping[str, Any]) -> Decimal:
 
 def read_files(paths: Sequence[Path]) -> dict[str, list[Row]]:
     """The rows of CSV files by table, each cell checked. Raises as `load` does; the database is not asked."""
+    return _by_table([frames.read(path) for path in _files(paths)])
+
+
+def _by_table(files: Sequence[frames.File]) -> dict[str, list[Row]]:
     given: defaultdict[str, list[Row]] = defaultdict(list)
-    for path in _files(paths):
-        table, rows = frames.read(path)
-        given[table].extend(rows)
+    for file in files:
+        given[file.table].extend(file.rows)
     return dict(given)
 
 
@@ -168,7 +162,8 @@ def store(
             if name == "invoice_detail":
                 freeze.require_none(con, row.where("period_start"), row.values)
         replaced = tuple(_write(con, name, new.values(), changed, stored[name]))
-        reports[name] = TableReport(len(new), unchanged, replaced, left_out.get(name, {}))
+        added = tuple(row.values for row in new.values())
+        reports[name] = TableReport(len(new), unchanged, replaced, left_out.get(name, {}), added)
     load_checks.check_names_of_tenants(con, given, spelling)
     return reports
 

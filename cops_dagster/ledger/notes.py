@@ -11,7 +11,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, signatures
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
@@ -60,4 +60,7 @@ def note(
                     }
                 )
             )  # fmt: skip
+            signatures.require(
+                books, con, "note", ("variance_note", exception_id), exception_id, period_start=period.start
+            )
     return exception_id

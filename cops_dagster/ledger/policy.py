@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle, evidence
+from cops_dagster.ledger import bundle, evidence, signatures, signed_decisions
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.policy import NAMES, Difference, Policy, differing, nested
@@ -30,13 +30,14 @@ Given = Mapping[str, tuple[Any, str]]
 
 @dataclass(frozen=True)
 class Adoption:
-    """Outcome: the version in force, what changed by it, whether this call made it, and who did."""
+    """Outcome: the version in force, what changed by it, whether this call made it, who did, by what proof."""
 
     version: int
     changes: list[Difference]
     wrote: bool
     adopted_by: str
     adopted_at: datetime
+    identity: str
 
 
 def require_policy(books: Books, *, is_run: bool = False) -> None:
@@ -121,12 +122,12 @@ def adopt(books: Books, given: Given, *, origin: str, note: str | None = None) -
         stands = Policy()
     changes = differing(stands, given)
     if adopted and not changes:
-        return _adoption(adopted, [], wrote=False)
+        return _adoption(books, adopted, [], wrote=False)
     if not _append(books, adopted, stands.replaced(_values(given)), origin, changes, note):
         first = books.look_up_policy()
         assert first is not None
         if not differing(first.policy, given):  # somebody was faster, and meant the same
-            return _adoption(first, [], wrote=False)
+            return _adoption(books, first, [], wrote=False)
         raise CopsError(
             "E-CONTENTION", "policy", expected="one adoption at a time",
             found=f"version {first.version}, adopted meanwhile by {first.adopted_by}"
@@ -135,11 +136,13 @@ def adopt(books: Books, given: Given, *, origin: str, note: str | None = None) -
         )  # fmt: skip
     made = books.look_up_policy()
     assert made is not None
-    return _adoption(made, changes, wrote=True)
+    return _adoption(books, made, changes, wrote=True)
 
 
-def _adoption(adopted: Adopted, changes: list[Difference], *, wrote: bool) -> Adoption:
-    return Adoption(adopted.version, changes, wrote, adopted.adopted_by, adopted.adopted_at)
+def _adoption(books: Books, adopted: Adopted, changes: list[Difference], *, wrote: bool) -> Adoption:
+    with books.admin.read() as con:
+        identity = signatures.told(con, "policy", ("policy", str(adopted.version)))
+    return Adoption(adopted.version, changes, wrote, adopted.adopted_by, adopted.adopted_at, identity)
 
 
 def _append(
@@ -148,9 +151,11 @@ def _append(
 ) -> bool:  # fmt: skip
     """Appends a version with its proof; `False` when another one is in force than `before` by now."""
     version, at = (before.version if before else 0) + 1, now()
+    with books.admin.read() as con:
+        identity = signatures.identity(books, con)
     document = {
         "version": version, "policy": nested(policy.values), "origin": origin, "note": note,
-        "adopted_by": books.actor, "adopted_at": bundle.plain(at),
+        "adopted_by": books.actor, "identity": identity, "adopted_at": bundle.plain(at),
         "changes": [asdict(one) for one in changes],
     }  # fmt: skip
     kept = evidence.store(
@@ -164,6 +169,8 @@ def _append(
         policies.append(
             con, policy, by=books.actor, at=at, origin=origin, note=note, evidence_id=proof
         )  # fmt: skip
+        decided = signed_decisions.of_policy(policy.as_json)
+        signatures.require(books, con, "policy", ("policy", str(version)), decided)
     return True
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ledger import signatures, signed_decisions
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
@@ -79,6 +80,11 @@ def decide(
                 decided_at=now(),
             )
         )
+        made = newest(con, period)
+        signatures.require(
+            books, con, "rule_date", ("rules", f"{period}/{made.decision_seq}"),
+            signed_decisions.of_rule_date(made), period_start=period.start,
+        )  # fmt: skip
     return day
 
 

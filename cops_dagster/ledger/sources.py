@@ -29,6 +29,7 @@ from cops_dagster.ledger import (
     lock,
     places,
     refusals,
+    signatures,
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
@@ -128,6 +129,7 @@ def withdraw(books: Books, source_id: str, period: Period, *, reason: str) -> De
     shown = known.place_of(books, source_id, period)
     with books.admin.read() as con:
         _require_open(con, period)
+        signatures.identity(books, con)  # asked before a file is moved
     if not folder.is_dir() and not (shown and shown.is_relative_to(own)):
         raise CopsError(
             "E-DELIVERY-UNKNOWN", f"source {source_id} of {period}",
@@ -210,6 +212,7 @@ def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -
                 reason=reason.strip(), evidence_id=str(number), actor=books.actor, occurred_at=at,
             )
         )  # fmt: skip
+        signatures.require(books, con, "source", ("source", source_id), kept[0].sha256)
     return Decided(source_id, taken, closed, was_new=True)
 
 

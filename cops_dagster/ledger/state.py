@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, claims, invoicing, lock, refusals
+from cops_dagster.ledger import approve, claims, invoicing, lock, refusals, signatures
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
@@ -63,6 +63,7 @@ class PeriodStatus:
             will come.
         expected_usd: what the tenants' invoices should add up to.
         layouts: the layouts of its deliveries, with their format.
+        closed_by, identity: who closed it, and what proves that: `claimed`, or the key that signed the seal.
     """
 
     period: str
@@ -83,6 +84,8 @@ class PeriodStatus:
     delivered_at: datetime | None
     quarantined_lines: int
     layouts: str
+    closed_by: str | None
+    identity: str | None
 
 
 def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:
@@ -212,6 +215,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
     aws = sum((row.cost_usd for row in shown), Decimal(0))
     allocated = allocated_usd(con, period)
     invoiced = invoicing.is_final(con, period)
+    closed_by = _closed_by(con, start) if lock == "closed" else None
     return PeriodStatus(
         period=str(period),
         state=phase(
@@ -234,7 +238,16 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
         delivered_at=max((row.delivered_at for row in shown), default=None),
         quarantined_lines=quarantined(con, period)[0],
         layouts=", ".join(sorted({f"{row.layout} {row.file_format or 'parquet'}" for row in shown})),
+        closed_by=closed_by,
+        identity=signatures.told(con, "seal", ("period", str(period))) if closed_by else None,
     )  # fmt: skip
+
+
+def _closed_by(con: sa.Connection, start: date) -> str | None:
+    e = t.period_lock_event
+    return con.execute(
+        sa.select(e.c.actor).where(e.c.period_start == start, e.c.to_state == "closed")
+    ).scalar_one_or_none()
 
 
 def _last_ingestion(con: sa.Connection, start: date) -> Any:

@@ -24,6 +24,9 @@ from cops_dagster.stores.columns import money_column as _money
 from cops_dagster.stores.columns import seq_column as _seq
 from cops_dagster.stores.columns import text_column as _text
 from cops_dagster.stores.columns import time_column as _time
+from cops_dagster.stores.decisions import allowed_signers as allowed_signers
+from cops_dagster.stores.decisions import load_log as load_log
+from cops_dagster.stores.decisions import signature as signature
 
 # fmt: off
 # --- inputs: loaded by `cops admin load`, never overwritten (rule 5.11) --------------------------

@@ -147,7 +147,7 @@ def test_an_empty_key_is_found_in_the_frozen_keys(demo_home: Path, tmp_path: Pat
         "idle,1,2025-08-01,1,AWSDataTransfer,usage_key,idle,fail,test\n",
         encoding="utf-8",
     )
-    loading.load(books.admin, [inputs], actor="test")
+    loading.load(books, [inputs])
     allocate.snapshot_keys(books, Period(2025, 8))
     rows = diagnosed(books, "empty_keys", "start=2025-08", "end=2025-08")
     assert [(row["key_name"], row["key_total"]) for row in rows] == [("idle", 0)]

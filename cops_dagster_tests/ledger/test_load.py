@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import frames
+from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.load import LoadReport, load
 from cops_dagster.ledger.load import read_files as load_files
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
+from cops_dagster.settings import load as settings_of
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, now, open_admin
 from cops_dagster_tests.deliveries import force_state
@@ -94,9 +96,13 @@ class Desk:
     home: Path
     count: int = 0
 
+    @property
+    def books(self) -> Books:
+        return Books(self.admin, settings_of(home=self.home, actor="ann"))
+
     def load(self, files: Files, *, replace: bool = False) -> LoadReport:
         self.count += 1
-        return load(self.admin, [write(self.home / str(self.count), files)], actor="ann", replace=replace)
+        return load(self.books, [write(self.home / str(self.count), files)], replace=replace)
 
     def refused(self, files: Files, *, replace: bool = False) -> CopsError:
         """The refusal, after which the whole database is what it was.
@@ -113,12 +119,23 @@ class Desk:
         return refusal.value
 
 
+def spelled(desk: Desk, tags: Tags) -> Books:
+    """The desk's books under a policy that spells tags so."""
+    return Books(desk.admin, settings_of(home=desk.home, actor="ann", tags=tags))
+
+
 def dump(admin: Admin) -> dict[str, list[tuple[Any, ...]]]:
     with admin.read() as con:
         return {
             table.name: sorted((tuple(row) for row in con.execute(sa.select(table))), key=repr)
             for table in t.metadata.sorted_tables
         }
+
+
+def inputs(admin: Admin) -> dict[str, list[tuple[Any, ...]]]:
+    """The whole database but for the traces of the loads that made it so."""
+    traces = ("load_log", "evidence_index", "evidence_head")
+    return {name: rows for name, rows in dump(admin).items() if name not in traces}
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +266,7 @@ def test_the_same_content_written_differently_is_the_same_row(stocked: Desk) -> 
 
 def test_a_file_named_twice_is_loaded_once(desk: Desk) -> None:
     folder = write(desk.home / "twice", GOOD)
-    report = load(desk.admin, [folder, folder / "aws_invoices.csv"], actor="ann")
+    report = load(desk.books, [folder, folder / "aws_invoices.csv"])
     assert report.tables["aws_invoices"].inserted == 1
 
 
@@ -490,7 +507,7 @@ def test_a_line_without_end_is_refused(desk: Desk) -> None:
 def test_a_path_that_names_no_csv_is_refused(desk: Desk, name: str) -> None:
     write(desk.home / "folder_without_csv", {})
     with pytest.raises(CopsError, match="E-LOAD-FILE"):
-        load(desk.admin, [desk.home / name], actor="ann")
+        load(desk.books, [desk.home / name])
 
 
 def test_a_mistake_in_the_last_file_leaves_the_database_as_it_was(stocked: Desk) -> None:
@@ -673,21 +690,21 @@ def test_names_that_differ_in_case_are_two_names_until_the_settings_fold_case(st
     alone = write(stocked.home / "o", {"tag_aliases": f"{ALIAS_HEADER}\ntenant_id,ACME,,,beta\n"})
     for folder in (tenant, alias, alone):
         with pytest.raises(CopsError, match="E-MAP-DUP") as refusal:
-            load(stocked.admin, [folder], actor="ann", tags=Tags(fold_case=True))
+            load(spelled(stocked, Tags(fold_case=True)), [folder])
         assert "acme" in str(refusal.value)
-    load(stocked.admin, [tenant], actor="ann", tags=Tags(fold_case=False))
+    load(spelled(stocked, Tags(fold_case=False)), [tenant])
 
 
 def test_two_unicode_forms_of_an_alias_are_one_name_unless_taken_as_sent(stocked: Desk) -> None:
     rows = f"{ALIAS_HEADER}\ntenant_id,\u00e4,,,acme\ntenant_id,a\u0308,,,beta\n"
     assert stocked.refused({"tag_aliases": rows}).code == "E-MAP-DUP"
     folder = write(stocked.home / "forms", {"tag_aliases": rows})
-    load(stocked.admin, [folder], actor="ann", tags=Tags(unicode_form="as_sent"))
+    load(spelled(stocked, Tags(unicode_form="as_sent")), [folder])
 
 
 def test_a_document_in_two_files_of_one_load_is_stored_once(desk: Desk) -> None:
     paths = [write(desk.home / name, GOOD) for name in ("one", "two")]
-    report = load(desk.admin, paths, actor="ann").tables["invoice_detail"]
+    report = load(desk.books, paths).tables["invoice_detail"]
     assert (report.inserted, report.unchanged) == (4, 4)
 
 
@@ -744,8 +761,8 @@ def test_rows_in_any_order_and_any_split_into_files_and_loads_give_the_same_tabl
             folder = write(home / f"part{part}", {name: "\n".join([header, *rows])})
             paths.append(folder / f"{name}.csv")
     for batch in batches(data.draw(st.permutations(paths)), data.draw(st.booleans())):
-        load(split.admin, batch, actor="ann")
-    assert dump(split.admin) == dump(whole.admin)
+        load(split.books, batch)
+    assert inputs(split.admin) == inputs(whole.admin)
     for desk in (whole, split):
         desk.admin.close()
 

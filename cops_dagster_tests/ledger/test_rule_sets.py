@@ -144,7 +144,7 @@ def test_a_rule_that_cannot_be_is_refused_and_its_twin_is_taken(case: str, tmp_p
     opened = home(tmp_path)
     before = dump(opened)
     for act in (
-        lambda path: load(opened.admin, [path], actor="test"),
+        lambda path: load(opened, [path]),
         lambda path: rule_sets.check(opened, [path]),
     ):
         with pytest.raises(CopsError) as refusal:
@@ -154,7 +154,7 @@ def test_a_rule_that_cannot_be_is_refused_and_its_twin_is_taken(case: str, tmp_p
     taken = rules(tmp_path, good)
     assert rule_sets.check(opened, [taken]).errors == 0
     assert dump(opened) == before
-    load(opened.admin, [taken], actor="test")
+    load(opened, [taken])
 
 
 def test_r11_names_that_look_like_numbers_or_booleans_stay_the_text_they_are(tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ def test_other_rules_show_their_effect_on_each_tenant_and_write_nothing_at_all(
     # network splits 9.000000001 as 1 : 2, even as 1 : 1
     assert changed["acme"] == -changed["globex"] == Decimal("4.5000000005") - Decimal("3.000000000333333333")
     assert changed["__operator__"] == changed["__unallocated__"] == 0
-    load(books.admin, [place], actor="test")
+    load(books, [place])
     posted = by_tenant(books)
     run(books)
     assert {name: usd - posted[name] for name, usd in by_tenant(books).items()} == changed

@@ -35,6 +35,7 @@ _VALUES: dict[type, Any] = {
 }  # fmt: skip
 _SPECIAL: dict[tuple[str, str], Any] = {
     ("alert_silence", "severity"): "P2",
+    ("allowed_signers", "event"): "added",
     ("alert_silence", "ends_at"): datetime.fromisoformat("2025-09-02"),
     ("alert_state", "state"): "firing",
     ("alert_state", "severity"): "P2",

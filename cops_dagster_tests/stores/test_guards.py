@@ -36,15 +36,16 @@ STATES = ("open", "delayed", "provisional", "final", "closing", "closed")
 
 NEVER_CHANGED = (
     "adjustment", "adjustment_booking", "adjustment_effect", "alert_clock", "alert_event", "alert_silence",
+    "allowed_signers",
     "allocation_key_snapshot",
     "allocation_keys", "allocation_rule_date", "allocation_rules", "approval", "aws_invoices",
     "budget_history", "control_status", "cur_delivery", "cur_delivery_breakdown", "cur_delivery_file",
     "cur_delivery_hold", "cur_delivery_profile", "document_conflict", "evidence_index",
     "expected_cur_schema", "fx_rates",
-    "invoice_detail", "lake_file", "notification_log", "period_lock_event", "plans", "policy",
+    "invoice_detail", "lake_file", "load_log", "notification_log", "period_lock_event", "plans", "policy",
     "publish_journal",
     "recon_run", "recon_run_bridge", "recon_run_statement", "recon_run_tenant", "run_reversal",
-    "source_event",
+    "signature", "source_event",
 )  # fmt: skip
 DELETED_BY_CODE = (
     "active_cost_allocation_tag", "aws_budget", "budget_master", "cur_billing_head",

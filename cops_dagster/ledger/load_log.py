@@ -1,0 +1,151 @@
+"""The trace of every load: who, when, from which bytes, and every row before and after.
+
+Belongs here: `load_log` and the document in the chain of evidence, both in the load's transaction, and
+reading them. Does not belong here: what a load may do (`ledger/load.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import bundle, evidence, signatures
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.evidence import Piece
+from cops_dagster.ledger.frames import FIELDS, File
+from cops_dagster.stores import tables as t
+
+KIND = "load"
+"""What a load is among the pieces of evidence and among the decisions that are signed."""
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """One stored row that was replaced: its key, and the changed columns before and after."""
+
+    key: dict[str, Any]
+    old: dict[str, Any]
+    new: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What a load did to one table, in rows.
+
+    Attributes:
+        left_out: by type, AWS papers that are no invoices.
+        added: the rows that were inserted.
+    """
+
+    inserted: int
+    unchanged: int
+    replaced: tuple[Replaced, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    added: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What one load did to one table, as it was recorded. `files`: name, sha256, size_bytes."""
+
+    load_id: str
+    table: str
+    loaded_at: datetime
+    actor: str
+    identity: str
+    inserted: int
+    unchanged: int
+    replaced: list[dict[str, Any]]
+    files: list[dict[str, Any]]
+    evidence_id: str
+
+
+def record(
+    con: sa.Connection, books: Books, files: Sequence[File], done: Mapping[str, TableReport], *, at: datetime
+) -> tuple[str | None, str]:
+    """Records what a load did, within its transaction; its id and what proves who did it.
+
+    A load that changed nothing has no id and leaves nothing.
+
+    Raises:
+        CopsError: `E-EVIDENCE-…`; what `signatures.require` raises.
+    """
+    changed = {name: one for name, one in done.items() if one.inserted or one.replaced}
+    identity = signatures.identity(books, con)
+    if not changed:
+        return None, identity
+    document = bundle.document(
+        {
+            "actor": books.actor, "identity": identity, "loaded_at": bundle.plain(at),
+            "tables": {name: _told(name, one, files) for name, one in changed.items()},
+        }
+    )  # fmt: skip
+    load_id = hashlib.sha256(document).hexdigest()
+    kept = evidence.store(books, [Piece(KIND, KIND, load_id, "application/json", data=document)])
+    proof = evidence.index(con, books, kept)[0]
+    signatures.require(books, con, KIND, (KIND, load_id), load_id)
+    for name, one in changed.items():
+        told = _told(name, one, files)
+        con.execute(
+            sa.insert(t.load_log).values(
+                load_id=load_id, table_name=name, loaded_at=at, actor=books.actor, identity=identity,
+                inserted=one.inserted, unchanged=one.unchanged, replaced=len(one.replaced),
+                replaced_json=_json(told["replaced"]), files_json=_json(told["files"]),
+                evidence_id=str(proof),
+            )
+        )  # fmt: skip
+    return load_id, identity
+
+
+def history(con: sa.Connection, table: str | None = None) -> list[Logged]:
+    """Every load of one table or all, the newest first.
+
+    Raises:
+        CopsError: `E-PARAM` for a table that nothing is loaded into.
+    """
+    if table is not None and table not in FIELDS:
+        raise CopsError(
+            "E-PARAM", f"table {table!r}", expected=f"one of {', '.join(FIELDS)}", found=repr(table),
+            next_step="name a table as `cops admin load` does; key figures lie in tenant_usage",
+        )  # fmt: skip
+    log = t.load_log
+    query = sa.select(log).order_by(log.c.loaded_at.desc(), log.c.load_id, log.c.table_name)
+    if table is not None:
+        query = query.where(log.c.table_name == table)
+    return [
+        Logged(
+            row.load_id, row.table_name, row.loaded_at, row.actor, row.identity, row.inserted, row.unchanged,
+            json.loads(row.replaced_json), json.loads(row.files_json), row.evidence_id,
+        )
+        for row in con.execute(query)
+    ]  # fmt: skip
+
+
+def _told(name: str, one: TableReport, files: Sequence[File]) -> dict[str, Any]:
+    return {
+        "unchanged": one.unchanged,
+        "inserted": [_row(row) for row in one.added],
+        "replaced": [
+            {"key": _row(each.key), "old": _row(each.old), "new": _row(each.new)} for each in one.replaced
+        ],
+        "files": [
+            {"name": file.path.name, "sha256": file.sha256, "size_bytes": file.size_bytes}
+            for file in files
+            if file.table == name
+        ],
+    }
+
+
+def _row(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: bundle.plain(value) for name, value in values.items()}
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

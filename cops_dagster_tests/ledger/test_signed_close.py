@@ -1,0 +1,92 @@
+"""A month that is closed by signatures, and what is asked and approved about it afterwards."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import approve, close, evidence, lock, notes, signatures, state
+from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
+from cops_dagster_tests.deliveries import SEPTEMBER
+from cops_dagster_tests.keys import as_person, begin, key
+from cops_dagster_tests.ledger.closing import ready
+
+
+@pytest.fixture(scope="module")
+def month(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """September, ready to close, in books that alice and bob sign for."""
+    folder = tmp_path_factory.mktemp("signed-month")
+    ready(folder)
+    for name in ("alice", "bob"):
+        key(folder / "keys", name)
+    begin(folder, "alice", "bob")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def closed(month: Path) -> Path:
+    """The same month, after alice tried to close it without her key, and then with it."""
+    nobody = as_person(month, "alice", "")
+
+    def stands() -> str:
+        with nobody.admin.read() as con:
+            return lock.state_of(con, SEPTEMBER)
+
+    before = stands()
+    with pytest.raises(CopsError, match="E-SIGNATURE"):
+        close.close(nobody, SEPTEMBER)
+    assert stands() == before
+    done = close.close(as_person(month, "alice"), SEPTEMBER)
+    assert done.identity.startswith("signed by SHA256:")
+    return month
+
+
+def test_a_close_signs_its_readiness_list_and_its_seal(closed: Path) -> None:
+    books = as_person(closed, "bob")
+    with books.admin.read() as con:
+        signed = {one["kind"]: one for one in signatures.history(con)}
+        (lock_row,) = con.execute(sa.select(t.period_lock)).all()
+    assert signed["seal"]["digest"] == lock_row.seal_digest
+    assert {signed[kind]["principal"] for kind in ("close", "seal")} == {"alice"}
+    assert evidence.verify(books).findings == []
+    assert evidence.verify(books, SEPTEMBER).findings == []
+
+
+def test_the_status_of_a_month_says_who_closed_it_and_what_proves_that(closed: Path) -> None:
+    (one,) = state.statuses(as_person(closed, "bob"), SEPTEMBER)
+    assert (one.closed_by, str(one.identity)[:16]) == ("alice", "signed by SHA256")
+
+
+def test_one_key_is_never_both_sides_whatever_the_names(closed: Path) -> None:
+    alice = as_person(closed, "alice")
+    note = notes.note(
+        alice, SEPTEMBER, tenant_id="acme", amount_usd=Decimal(1), reason="rounding", evidence="T-1"
+    )
+    with pytest.raises(CopsError, match="E-APPROVER"):
+        approve.approve(alice, note, reason="fine")
+    with pytest.raises(CopsError, match=r"E-SIGNER.*the key of alice"):
+        approve.approve(as_person(closed, "bob", closed / "keys" / "alice"), note, reason="fine")
+    done = approve.approve(as_person(closed, "bob"), note, reason="fine")
+    assert (done.was_new, done.identity[:10]) == (True, "signed by ")
+    assert evidence.verify(alice).findings == []
+
+
+def test_a_note_that_was_approved_by_sql_is_found(closed: Path) -> None:
+    bob = as_person(closed, "bob")
+    note = notes.note(
+        bob, SEPTEMBER, tenant_id="globex", amount_usd=Decimal(2), reason="rounding", evidence="T-2"
+    )
+    e = t.recon_exceptions
+    with bob.admin.write() as con:
+        con.execute(
+            sa.update(e)
+            .where(e.c.exception_id == note)
+            .values(decision="fine", resolved_by="alice", resolved_at=now())
+        )
+    (found,) = evidence.verify(bob).findings
+    assert found.what == f"E-SIGNATURE: approve of variance_note {note[:16]}"
