@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, claims, invoicing, lock, refusals
+from cops_dagster.ledger import approve, claims, close_request, invoicing, lock, refusals
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
@@ -63,6 +63,7 @@ class PeriodStatus:
             will come.
         expected_usd: what the tenants' invoices should add up to.
         layouts: the layouts of its deliveries, with their format.
+        close_asked_by: who wants it closed, while a second person must agree (`cops approve close-PERIOD`).
     """
 
     period: str
@@ -83,6 +84,7 @@ class PeriodStatus:
     delivered_at: datetime | None
     quarantined_lines: int
     layouts: str
+    close_asked_by: str | None = None
 
 
 def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:
@@ -234,6 +236,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
         delivered_at=max((row.delivered_at for row in shown), default=None),
         quarantined_lines=quarantined(con, period)[0],
         layouts=", ".join(sorted({f"{row.layout} {row.file_format or 'parquet'}" for row in shown})),
+        close_asked_by=asked.requested_by if (asked := close_request.waiting(con, period)) else None,
     )  # fmt: skip
 
 

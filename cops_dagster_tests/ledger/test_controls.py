@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.ledger import close, controls, lock, watch
+from cops_dagster.ledger import controls, lock, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules.escalation import CONTROL
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests.aws_server import Aws, aws, failure
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.ledger.closing import ready
+from cops_dagster_tests.ledger.closing import close_by_two, ready
 
 __all__ = ["aws"]  # the fixture
 BUDGETS = (
@@ -154,11 +154,11 @@ def test_a_final_month_that_nobody_closes_is_a_warning_and_a_closed_one_is_locke
 ) -> None:
     made = ready(tmp_path)
     with made.admin.write() as con:
-        lock.move(con, SEPTEMBER, "provisional", reason="over", actor="kim")
-        lock.move(con, SEPTEMBER, "final", reason="done", actor="kim")
+        lock.move(con, made, SEPTEMBER, "provisional", reason="over")
+        lock.move(con, made, SEPTEMBER, "final", reason="done")
     assert judged(made)["closed_periods_stay_locked"].status == "ok"
     with monkeypatch.context() as patch:
         patch.setattr(controls, "now", later(made, days=11))
         assert judged(made)["closed_periods_stay_locked"].status == "warning"
-    close.close(made, SEPTEMBER)
+    close_by_two(made, SEPTEMBER)
     assert judged(made)["closed_periods_stay_locked"].measured.startswith("1 month(s) closed")

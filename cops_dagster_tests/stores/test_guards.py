@@ -17,6 +17,7 @@ from cops_dagster.rules.periods import MOVES, WRITABLE
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, open_admin
 from cops_dagster_tests import postgres
+from cops_dagster_tests.stores.consented import agree, agree_to_close
 
 ROOT = Path(__file__).resolve().parents[2]
 MONTH = date(2025, 9, 1)
@@ -26,7 +27,8 @@ NEVER_CHANGED = (
     "adjustment", "adjustment_booking", "adjustment_effect", "alert_event", "alert_silence",
     "allocation_key_snapshot",
     "allocation_keys", "allocation_rule_date", "allocation_rules", "approval", "aws_invoices",
-    "budget_history", "control_status", "cur_delivery", "cur_delivery_breakdown", "cur_delivery_file",
+    "budget_history", "close_request", "control_status", "cur_delivery", "cur_delivery_breakdown",
+    "cur_delivery_file",
     "cur_delivery_hold", "cur_delivery_profile", "document_conflict", "evidence_index",
     "expected_cur_schema", "fx_rates",
     "invoice_detail", "lake_file", "notification_log", "period_lock_event", "plans", "policy",
@@ -39,6 +41,9 @@ DELETED_BY_CODE = (
     "cur_delivery_place", "cur_read_file", "foreign_export", "tag_coverage",
 )  # fmt: skip
 CHANGED_BY_CODE = tuple(sorted(set(t.metadata.tables) - set(NEVER_CHANGED) - set(DELETED_BY_CODE)))
+
+IN_ORDER = (t.adjustment, t.approval, *t.metadata.sorted_tables)
+"""What is approved before its approval, and that before what was approved is done."""
 
 REFUSED = (sa.exc.IntegrityError, sa.exc.InternalError, sa.exc.ProgrammingError, sa.exc.OperationalError)
 
@@ -59,7 +64,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     opened = open_admin(url)
     with opened.write() as con:
         publish(con)
-        for table in t.metadata.sorted_tables:
+        for table in IN_ORDER:
             if not con.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
                 con.execute(sa.insert(table).values(row(table)))
     yield opened
@@ -86,13 +91,23 @@ def row(table: sa.Table, **given: object) -> dict[str, Any]:
             ("recon_run_bridge", "kind"): "level",
             ("policy", "policy_version"): 1,
             ("source_event", "event"): "retired",
+            ("approval", "subject_type"): "adjustment",
+            ("approval", "approved_by"): "y",
+            ("approval", "claimed_by"): "y",
+            ("adjustment_booking", "booked_by"): "y",
+            ("cur_delivery_hold", "delivery_id"): "held",
+            ("close_request", "subject_id"): "close-2025-09",
         }.items()
         if name == table.name
     }
     if "status" in some and table.name.endswith("_log"):
         some["status"] = "running"
     if table.name in ("recon_exceptions", "invoice_freeze"):
-        some |= {name: None for name in ("resolved_at", "released_at") if name in some}
+        ended = (
+            "decided_at", "decided_by", "resolved_at", "released_at", "release_requested_by", "withdrawn_at",
+            "subject_digest",
+        )  # fmt: skip
+        some |= {name: None for name in ended if name in some}
     return some | given
 
 
@@ -185,8 +200,8 @@ def test_a_table_that_is_looked_up_anew_takes_deletes(filled: Admin, name: str) 
     [
         (t.allocation_run_log, {"status": "published"}),
         (t.cur_ingestion_log, {"status": "succeeded"}),
-        (t.recon_exceptions, {"resolved_at": datetime(2025, 9, 2)}),
-        (t.invoice_freeze, {"released_at": datetime(2025, 9, 2)}),
+        (t.recon_exceptions, {"resolved_at": datetime(2025, 9, 2), "resolved_by": "lee"}),
+        (t.invoice_freeze, {"released_at": datetime(2025, 9, 2), "released_by": "lee"}),
     ],
 )
 def test_what_ended_stays_as_it_is_and_what_did_not_can_end(
@@ -194,9 +209,16 @@ def test_what_ended_stays_as_it_is_and_what_did_not_can_end(
 ) -> None:
     with admin.write() as con:
         con.execute(sa.insert(table).values(row(table)))
+        if table is t.recon_exceptions:
+            con.execute(sa.update(table).values(decided_by="kim", subject_digest="d"))
+            agree(con, "exception", "x", "d")
+        if table is t.invoice_freeze:
+            con.execute(sa.update(table).values(release_requested_by="kim", subject_digest="d"))
+            agree(con, "invoice_freeze", "freeze-7", "d")
         con.execute(sa.update(table).values(ended))
     before = contents(admin, table.name)
-    refused(admin, sa.update(table).values(ended), "E-APPEND-ONLY")
+    others = {name: "somebody else" for name in ended if name.endswith("_by")}
+    refused(admin, sa.update(table).values(ended | others), "E-APPEND-ONLY|E-CONSENT")
     assert contents(admin, table.name) == before
 
 
@@ -249,6 +271,8 @@ def put(con: sa.Connection, state: str) -> None:
         "final": ("provisional", "final"), "closing": ("provisional", "final", "closing"),
         "closed": ("provisional", "final", "closing", "closed"),
     }  # fmt: skip
+    if state in ("closing", "closed"):
+        agree_to_close(con, MONTH)
     for one in paths[state]:
         con.execute(sa.update(t.period_lock).values(state=one, state_seq=t.period_lock.c.state_seq + 1))
 
@@ -282,12 +306,14 @@ def test_a_period_moves_as_the_state_machine_says_and_no_other_way(
     with admin.write() as con:
         con.execute(sa.insert(t.period_lock).values(row(t.period_lock, state="open", state_seq=1)))
         put(con, here)
+        if here == "final" and there == "closing":
+            agree_to_close(con, MONTH)
     move = sa.update(t.period_lock).values(state=there, state_seq=t.period_lock.c.state_seq + 1)
     if (here, there) in MOVES:
         with admin.write() as con:
             assert con.execute(move).rowcount == 1
     else:
-        refused(admin, move, "E-PERIOD-STATE")
+        refused(admin, move, "E-PERIOD-STATE|E-CONSENT")
 
 
 @pytest.mark.parametrize(
@@ -357,9 +383,10 @@ def roles() -> Iterator[Callable[[str], sa.Engine]]:
     opened = open_admin(url)
     with opened.write() as con:
         publish(con)
-        for table in t.metadata.sorted_tables:
+        for table in IN_ORDER:
             if not con.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
                 con.execute(sa.insert(table).values(row(table)))
+        agree_to_close(con, MONTH)
     opened.close()
     owner = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with owner.connect() as con:
