@@ -115,10 +115,10 @@ def _conditions(is_postgresql: bool) -> list[tuple[str, str, str, str, str]]:
         + approved("cur_delivery", "NEW.delivery_id", "NEW.delivery_id")
     )
     found: list[tuple[str, str, str, str, str]] = [
-        ("approval", "asked", "INSERT", f"NOT {_asked()}", "asked"),
-        ("approval", "two", "INSERT", _same_person(is_postgresql), "two"),
+        ("approval", "consent_asked", "INSERT", f"NOT {_asked()}", "asked"),
+        ("approval", "consent_two", "INSERT", _same_person(is_postgresql), "two"),
         (
-            "invoice_freeze", "begins", "INSERT",
+            "invoice_freeze", "consent_begins", "INSERT",
             "NEW.released_at IS NOT NULL OR NEW.release_requested_by IS NOT NULL"
             " OR NEW.subject_digest IS NOT NULL", "begin",
         ),
@@ -128,14 +128,14 @@ def _conditions(is_postgresql: bool) -> list[tuple[str, str, str, str, str]]:
             + approved("invoice_freeze", freeze, "NEW.subject_digest", "NEW.released_by"), "release",
         ),
         (
-            "invoice_freeze", "kept", "UPDATE",
+            "invoice_freeze", "consent_kept", "UPDATE",
             f"{changed(('cause',))} OR (({changed(_RELEASE)}) AND OLD.subject_digest IS NOT NULL AND"
             " (NEW.subject_digest IS NULL OR NEW.subject_digest = OLD.subject_digest))"
             f" OR (({changed((*_RELEASE, 'subject_digest'))}) AND "
             + approved("invoice_freeze", freeze, "OLD.subject_digest") + ")", "kept",
         ),
         (
-            "recon_exceptions", "begins", "INSERT",
+            "recon_exceptions", "consent_begins", "INSERT",
             "NEW.withdrawn_at IS NOT NULL OR (NEW.stage IS NULL AND NEW.resolved_at IS NOT NULL)"
             " OR (NEW.stage IS NOT NULL AND NEW.subject_digest IS NOT NULL)"
             " OR ((NEW.decided_at IS NOT NULL OR NEW.resolved_at IS NOT NULL) AND NOT (NEW.opened_by = 'cops'"
@@ -148,7 +148,7 @@ def _conditions(is_postgresql: bool) -> list[tuple[str, str, str, str, str]]:
             f"OLD.resolved_at IS NULL AND NEW.resolved_at IS NOT NULL AND NOT {resolved}", "resolve",
         ),
         (
-            "recon_exceptions", "kept", "UPDATE",
+            "recon_exceptions", "consent_kept", "UPDATE",
             f"{changed(_IDENTITY)} OR (NEW.stage IS NULL AND {changed(('evidence_id',))})"
             f" OR (NEW.stage IS NOT NULL AND ({changed(_DECIDED)}) AND OLD.subject_digest IS NOT NULL"
             " AND (NEW.subject_digest IS NULL OR NEW.subject_digest = OLD.subject_digest))"
@@ -156,7 +156,7 @@ def _conditions(is_postgresql: bool) -> list[tuple[str, str, str, str, str]]:
             + approved("?", "NEW.exception_id", "OLD.subject_digest").replace("'?'", kind) + ")", "kept",
         ),
         (
-            "recon_exceptions", "withdrawn", "UPDATE",
+            "recon_exceptions", "consent_withdrawn", "UPDATE",
             "OLD.withdrawn_at IS NULL AND NEW.withdrawn_at IS NOT NULL AND NOT EXISTS"
             " (SELECT 1 FROM recon_run r WHERE r.recon_seq = NEW.withdrawn_recon_seq"
             " AND r.period_start = NEW.period_start AND r.recon_seq > coalesce(NEW.recon_seq, 0))",
@@ -172,7 +172,7 @@ def _conditions(is_postgresql: bool) -> list[tuple[str, str, str, str, str]]:
         ("cur_billing_head", "consent_moved", "UPDATE", held, "take"),
         ("lake_file", "consent", "INSERT", held, "take"),
         (
-            "close_request", "named", "INSERT",
+            "close_request", "consent_named", "INSERT",
             f"NEW.subject_id <> 'close-' || {month} AND NEW.subject_id NOT LIKE 'close-' || {month} || '-%'",
             "asked",
         ),
@@ -188,17 +188,20 @@ def _conditions(is_postgresql: bool) -> list[tuple[str, str, str, str, str]]:
             "close",
         ),
         (
-            "approval", "once", "INSERT",
+            "approval", "consent_once", "INSERT",
             "EXISTS (SELECT 1 FROM approval a WHERE a.subject_type = NEW.subject_type"
             " AND a.subject_id = NEW.subject_id)", "again",
         ),
         (
-            "close_request", "once", "INSERT",
+            "close_request", "consent_once", "INSERT",
             "EXISTS (SELECT 1 FROM close_request q WHERE q.request_seq = NEW.request_seq"
             " OR q.subject_id = NEW.subject_id OR q.subject_digest = NEW.subject_digest)", "again",
         ),
         *(
-            (table, "once", "INSERT", f"EXISTS (SELECT 1 FROM {table} o WHERE o.{key} = NEW.{key})", "again")
+            (
+                table, "consent_once", "INSERT",
+                f"EXISTS (SELECT 1 FROM {table} o WHERE o.{key} = NEW.{key})", "again",
+            )
             for table, key in (
                 ("adjustment", "adjustment_id"), ("adjustment_booking", "adjustment_id"),
                 ("cur_delivery_hold", "delivery_id"), ("invoice_freeze", "freeze_seq"),
