@@ -74,13 +74,8 @@ def of_release(values: Mapping[str, Any]) -> str:
     return digest("release-2", *(values[name] for name in names))
 
 
-def acting(con: sa.Connection, books: Books) -> str:
-    """Who the database records as approver: the actor, or the login where PostgreSQL's roles are in use."""
-    login = _deciding_login(con)
-    return login or books.actor
-
-
 def _deciding_login(con: sa.Connection) -> str | None:
+    """The login that the database writes in the place of the actor, where PostgreSQL's roles are in use."""
     if con.dialect.name != "postgresql":
         return None
     decides, login = con.execute(sa.text("SELECT cops_session_decides(), CAST(session_user AS text)")).one()
@@ -134,7 +129,7 @@ def give(con: sa.Connection, books: Books, asked: Asked, *, reason: str) -> tupl
     con.execute(
         sa.insert(t.approval).values(
             subject_type=asked.kind, subject_id=asked.subject_id, subject_digest=asked.digest,
-            requested_by=asked.requested_by, approved_by=acting(con, books), claimed_by=books.actor,
+            requested_by=asked.requested_by, approved_by=books.actor, claimed_by=books.actor,
             reason=reason, approved_at=now(),
         )
     )  # fmt: skip

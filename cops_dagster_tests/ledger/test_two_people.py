@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from cops_dagster.ledger import (
     approve,
     close,
     close_request,
+    consent,
     decisions,
     doctor,
     evidence,
@@ -28,10 +31,12 @@ from cops_dagster.ledger import (
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.admin import now
+from cops_dagster.stores.admin import now, open_admin
+from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, force_state, give, home
 from cops_dagster_tests.ledger.closing import another, ready
 
+ROOT = Path(__file__).resolve().parents[2]
 CLOSE = f"close-{SEPTEMBER}"
 
 
@@ -149,6 +154,19 @@ def test_a_close_that_began_before_anybody_was_asked_is_taken_back(tmp_path: Pat
 # --- what people decide, without a month's lines ------------------------------------------------------------
 
 
+def put_exception(books: Books) -> None:
+    with books.admin.write() as con:
+        con.execute(
+            sa.insert(t.recon_exceptions).values(
+                {
+                    "exception_id": "e1", "period_start": SEPTEMBER.start, "recon_seq": 1,
+                    "stage": "tenant_invoice", "tenant_id": "acme", "class": "unknown",
+                    "amount_usd": Decimal(2), "opened_by": "cops", "opened_at": now(),
+                }
+            )
+        )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def decided(tmp_path_factory: pytest.TempPathFactory) -> Books:
     """Books with a freeze whose month passes again, and an open exception."""
@@ -165,15 +183,7 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Books:
                 charge_basis="unblended", actor="test", reconciled_at=now(), **amounts,
             )
         )  # fmt: skip
-        con.execute(
-            sa.insert(t.recon_exceptions).values(
-                {
-                    "exception_id": "e1", "period_start": SEPTEMBER.start, "recon_seq": 1,
-                    "stage": "tenant_invoice", "tenant_id": "acme", "class": "unknown",
-                    "amount_usd": Decimal(2), "opened_by": "cops", "opened_at": now(),
-                }
-            )
-        )  # fmt: skip
+    put_exception(books)
     return books
 
 
@@ -218,3 +228,53 @@ def test_a_row_that_was_changed_past_the_acts_is_not_approved(tmp_path: Path) ->
     with books.admin.write() as con:
         con.execute(sa.update(t.recon_exceptions).values(amount_usd=Decimal("0.01")))
     assert approve.approve(another(books), made, reason="seen").was_new
+
+
+@pytest.fixture
+def logins(tmp_path: Path) -> Iterator[Callable[[str, str], Books]]:
+    """Books on PostgreSQL with the roles in use, as a login of its own opens them under a claimed name."""
+    url = postgres.database()
+    books = home(tmp_path, inputs={name: INPUTS[name] for name in ("plans", "tenants")}, admin_db=url)
+    put_exception(books)
+    owner = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    names = {name: f"{name}_{owner.url.database}" for name in ("kim", "lee")}
+    opened: list[Books] = []
+
+    def of(login: str, claimed: str) -> Books:
+        mine = owner.url.set(username=names[login]).render_as_string(hide_password=False)
+        opened.append(replace(another(books, claimed), admin=open_admin(mine)))
+        return opened[-1]
+
+    with owner.connect() as con:
+        con.exec_driver_sql((ROOT / "deploy/postgresql/roles.sql").read_text(encoding="utf-8"))
+        for name in names.values():
+            con.exec_driver_sql(f"CREATE ROLE {name} LOGIN IN ROLE cops_writer")
+        yield of
+        for one in (*opened, books):
+            one.admin.close()
+        con.exec_driver_sql("DROP OWNED BY cops_reader, cops_writer, cops_closer")
+        con.exec_driver_sql(f"DROP ROLE {', '.join(names.values())}, cops_reader, cops_writer, cops_closer")
+    owner.dispose()
+
+
+def test_on_postgresql_the_login_decides_who_it_is(logins: Callable[[str, str], Books]) -> None:
+    exceptions.decide(logins("kim", "pat"), "e1", decision="agreed", evidence="TICKET-1")
+    for claimed in ("kim", "lee", "pat"):  # whatever the one who asked calls herself
+        forged = logins("kim", claimed)
+        assert code(lambda forged=forged: approve.approve(forged, "e1", reason="mine")) == "E-APPROVER"
+    agreed = logins("lee", "the auditor")
+    done = approve.approve(agreed, "e1", reason="read the ticket")
+    assert (done.was_new, done.approved_by.split("_")[0]) == (True, "lee")
+    with agreed.admin.read() as con:
+        row = con.execute(sa.select(t.approval)).one()
+        by = con.execute(sa.select(t.recon_exceptions.c.resolved_by)).scalar_one()
+    assert (row.claimed_by, by) == ("the auditor", row.approved_by)
+    assert unproved(agreed) == []
+
+
+def test_only_a_closer_is_let_close_on_postgresql(logins: Callable[[str, str], Books]) -> None:
+    writer = logins("kim", "kim")
+    with writer.admin.read() as con:
+        assert code(lambda: consent.require_closer(con, SEPTEMBER)) == "E-ROLE"
+    with sa.create_engine(writer.admin.engine.url.set(username="postgres")).connect() as con:
+        consent.require_closer(con, SEPTEMBER)
