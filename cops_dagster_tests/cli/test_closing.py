@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from cops_dagster import settings
@@ -30,12 +31,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def cops(*arguments: str, code: int = 0) -> str:
+def ran(*arguments: str, code: int = 0) -> Result:
     done = CliRunner().invoke(app, arguments)
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == code, done.output
-    return done.stdout
+    return done
+
+
+def cops(*arguments: str, code: int = 0) -> str:
+    return ran(*arguments, code=code).stdout
+
+
+def said(*arguments: str, code: int = 0) -> str:
+    """What people are told beside the output."""
+    return ran(*arguments, code=code).stderr
 
 
 def cops_json(*arguments: str, code: int = 0) -> Any:
@@ -85,14 +95,14 @@ def test_what_blocks_is_printed_and_ends_with_1(folder: Path) -> None:
 def test_a_month_is_closed_once_and_answers_with_its_seal(folder: Path) -> None:
     asked = cops_json("close", "2025-09", code=1)
     assert (asked["code"], asked["waits_for"]) == ("E-SECOND-PERSON", "close-2025-09")
-    assert "cops approve close-2025-09" in cops("close", "2025-09", code=1)
-    assert "cops approve close-2025-09" in cops("status")
+    assert "cops approve close-2025-09" in said("close", "2025-09", code=1)
+    assert "cops approve close-2025-09" in said("status")
     with pytest.raises(CopsError, match="E-APPROVER"):
         cops("approve", "close-2025-09", "--reason", "mine")
     first = close_month()
     again = cops_json("close", "2025-09")
     assert (first["was_new"], again["was_new"]) == (True, False)
-    assert "was approved before, by lee" in cops("approve", "close-2025-09", "--reason", "too late")
+    assert "was approved before, by lee" in said("approve", "close-2025-09", "--reason", "too late")
     assert first["seal_digest"] == again["seal_digest"]
     assert cops_json("evidence", "verify", "2025-09")["status"] == "ok"
     assert cops_json("evidence", "replay", "2025-09")["agrees"]
