@@ -117,11 +117,14 @@ def mark_late(books: Books, at: datetime) -> list[Period]:
             with books.admin.write() as con:
                 move(con, books, period, "delayed", reason=rules.DELIVERY_IS_LATE)
         except CopsError as problem:
-            if not problem.code.startswith("E-EVIDENCE"):
+            if problem.code not in _UNPROVABLE:
                 raise
             continue  # controls are judged all the same; the month is marked once its move can be proved
         marked.append(period)
     return marked
+
+
+_UNPROVABLE = ("E-EVIDENCE-MISSING", "E-EVIDENCE-STORE", "E-EVIDENCE-TAMPERED")
 
 
 def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
