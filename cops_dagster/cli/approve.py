@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from cops_dagster.ledger.approve import Approved
+    from cops_dagster.ledger.books import Books
 
 
 def approve(
@@ -12,24 +16,54 @@ def approve(
     reason: Annotated[str, typer.Option(help="Why it is right; kept beside the approval.")],
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Approve what the books hold back: a month that shrank, an adjustment. Not by the one who asked."""
+    """Approve what the books hold back: a month that shrank, an adjustment, a close. Not by who asked."""
     from dataclasses import asdict
 
     from cops_dagster import settings
-    from cops_dagster.cli import output
+    from cops_dagster.cli import output, period
+    from cops_dagster.errors import CopsError
     from cops_dagster.ledger import approve as act
+    from cops_dagster.ledger import sweep
     from cops_dagster.ledger.books import require_books
 
     books = require_books(settings.current())
-    done = act.approve(books, subject, reason=reason)
-    if done.subject_type == act.ADJUSTMENT and done.was_new:
+    if subject.startswith("close-"):
+        sweep.sweep(books)  # a close wants nothing left over, as `cops close` does
+    try:
+        with output.working(f"{subject}: approving"):
+            done = act.approve(books, subject, reason=reason)
+    except CopsError as problem:
+        if problem.code != "E-NOT-READY":
+            raise
+        period.print_missing(problem, as_json=json)
+        raise typer.Exit(1) from None
+    further = _further(books, done)
+    if json:
+        output.as_json({**asdict(done), "period": str(done.period), **further})
+        return
+    if done.was_new:
+        output.say(f"{done.period}: {done.what} approved by {done.approved_by}")
+    else:
+        output.say(
+            f"{done.period}: {done.what} was approved before, by {done.approved_by}"
+            f" on {done.approved_at:%Y-%m-%d %H:%M} UTC"
+        )
+    for name, value in further.items():
+        output.say(f"{name.replace('_', ' ')}: {value}")
+    output.say(f"next: {done.next_step}")
+
+
+def _further(books: Books, done: Approved) -> dict[str, object]:
+    """What follows at once: the month that an adjustment was booked in settles, a closed month's report."""
+    from cops_dagster.ledger import consent
+
+    if done.subject_type == consent.ADJUSTMENT and done.was_new:
         from cops_dagster.cli import runs
 
         runs.settle(books, done.period)
-    if json:
-        output.as_json({**asdict(done), "period": str(done.period)})
-        return
-    before = f" by {done.approved_by}, {done.approved_at:%Y-%m-%d %H:%M} UTC" if done.approved_at else ""
-    said = "approved" if done.was_new else f"was approved before{before}"
-    output.say(f"{done.period}: {done.what} {said} ({done.identity})")
-    output.say(f"next: {done.next_step}")
+    if done.subject_type == consent.CLOSE:
+        from cops_dagster.cli import period
+        from cops_dagster.ledger import close
+
+        return period.sealed(books, close.close(books, done.period))
+    return {}

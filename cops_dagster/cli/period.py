@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from cops_dagster.errors import CopsError
+    from cops_dagster.ledger.books import Books
+    from cops_dagster.ledger.close import Closed
     from cops_dagster.rules.periods import Requirement
 
 app = typer.Typer(no_args_is_help=True, help="The state of a month and its history.")
@@ -95,7 +98,7 @@ def close(
     dry_run: Annotated[bool, typer.Option(help="Only print the readiness list.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Close a month for ever, once everything on the readiness list holds."""
+    """Close a month for ever, once everything on the readiness list holds and a second person agrees."""
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
@@ -103,7 +106,6 @@ def close(
     from cops_dagster.ledger import months, sweep
     from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
-    from cops_dagster.rules.periods import Requirement
 
     wanted = Period.parse(period)
     books = require_books(settings.current())
@@ -118,25 +120,50 @@ def close(
         with output.working(f"{wanted}: closing"):
             done = act.close(books, wanted)
     except CopsError as problem:
+        if problem.code == "E-SECOND-PERSON":
+            _print_unanswered(str(wanted), problem, as_json=json)
+            raise typer.Exit(1) from None
         if problem.code != "E-NOT-READY":
             raise
-        _print(str(wanted), [Requirement(**one) for one in problem.details["readiness"]], as_json=json)
+        print_missing(problem, as_json=json)
         raise typer.Exit(1) from None
-    from cops_dagster.reports import close_report
-
-    report = close_report.keep(books, wanted)
+    told = sealed(books, done)
     if json:
-        output.as_json(
-            {"period": str(wanted), "state": "closed", "close_report": report.url,
-             "seal_digest": done.seal_digest, "journal_seq": done.journal_seq, "was_new": done.wrote,
-             "closed_by": done.closed_by, "closed_at": done.closed_at, "identity": done.identity}
-        )  # fmt: skip
+        output.as_json({"period": str(wanted), **told, "was_new": done.wrote})
         return
     before = f"was closed already by {done.closed_by}, {done.closed_at:%Y-%m-%d %H:%M} UTC"
-    output.say(
-        f"{wanted}: {'closed' if done.wrote else before} ({done.identity}), seal {done.seal_digest}"
-    )
-    output.say(f"report: {report.url}")
+    output.say(f"{wanted}: {'closed' if done.wrote else before} ({done.identity}), seal {done.seal_digest}")
+    output.say(f"report: {told['close_report']}")
+
+
+def print_missing(problem: CopsError, *, as_json: bool) -> None:
+    """The readiness list of an `E-NOT-READY`."""
+    from cops_dagster.rules.periods import Requirement
+
+    listed = [Requirement(**one) for one in problem.details["readiness"]]
+    _print(problem.subject.removeprefix("period "), listed, as_json=as_json)
+
+
+def sealed(books: Books, done: Closed) -> dict[str, object]:
+    """What is told of a closed month: its seal, and the report that is made again on it."""
+    from cops_dagster.reports import close_report
+
+    return {
+        "state": "closed", "close_report": close_report.keep(books, done.period).url,
+        "seal_digest": done.seal_digest, "journal_seq": done.journal_seq,
+        "closed_by": done.closed_by, "closed_at": done.closed_at, "identity": done.identity,
+    }  # fmt: skip
+
+
+def _print_unanswered(period: str, problem: CopsError, *, as_json: bool) -> None:
+    from cops_dagster.cli import output
+
+    if as_json:
+        told = {"code": problem.code, "found": problem.found, "next_step": problem.next_step}
+        output.as_json({"period": period, "ready": True, **told, **problem.details})
+        return
+    output.say(f"{problem.code}: everything on the readiness list of {period} holds, nothing is closed yet")
+    output.say(f"{problem.found}; next: {problem.next_step}")
 
 
 def _print(period: str, found: list[Requirement], *, as_json: bool) -> None:

@@ -113,11 +113,7 @@ def adopt(
     since = f"adopted by {done.adopted_by}, {done.adopted_at:%Y-%m-%d %H:%M} UTC"
     output.say(
         f"policy version {done.version} "
-        + (
-            f"adopted ({done.identity})"
-            if done.wrote
-            else f"stays: nothing set differs from it ({since})"
-        )
+        + (f"adopted ({done.identity})" if done.wrote else f"stays: nothing set differs from it ({since})")
     )
     if done.wrote:
         output.say("next: cops materialize each open month; closed ones stay as they are")

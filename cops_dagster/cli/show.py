@@ -112,13 +112,14 @@ def print_statuses(books: Books, period: Period | None) -> None:
     from cops_dagster.ledger import state
     from cops_dagster.money import footing
 
+    found = state.statuses(books, period)
     rows = [
         [
             one.period, one.state, "yes" if one.is_final else "no", f"{one.lines:,}", aws, allocated, gap,
             invoiced, variance, "" if one.coverage_pct is None else f"{one.coverage_pct:.2f}",
             one.recon_status, one.last_ingestion, one.layouts,
         ]
-        for one in state.statuses(books, period)
+        for one in found
         for aws, gap, allocated in [
             footing.told([("level", one.aws_usd), ("change", one.gap_usd), ("level", one.allocated_usd)])
         ]
@@ -138,6 +139,12 @@ def print_statuses(books: Books, period: Period | None) -> None:
         rows,
         right=numbers,
     )
+    for one in found:
+        if one.close_asked_by:
+            output.say(
+                f"{one.period}: {one.close_asked_by} wants it closed; next: a second person runs"
+                f" `cops approve close-{one.period} --reason …`"
+            )
 
 
 def runs(

@@ -19,9 +19,10 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ADJUSTMENT
-from cops_dagster.ledger import bundle, certificate, evidence, lock, signatures, signed_decisions
+from cops_dagster.ledger import bundle, certificate, consent, evidence, lock, signatures, signed_decisions
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.consent import Asked
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import Publication, Staged, head, publish, settle
@@ -187,34 +188,51 @@ def proposals(con: sa.Connection, period: Period | None = None) -> list[Proposal
     return found
 
 
-def book(books: Books, adjustment_id: str, *, approval: dict[str, Any]) -> Period:
-    """Books an approved proposal in the oldest open month; that month. Booked already is an answer.
+@dataclass(frozen=True)
+class Booked:
+    """Outcome: the month that took an adjustment, who approved it, and whether this call booked it."""
 
-    Args:
-        approval: the row of the approval, written in the transaction that books.
+    period: Period
+    approval: Any
+    wrote: bool
+
+
+def asked_of(row: Any) -> Asked:
+    """What a second person is asked about a proposal."""
+    what = f"adjustment {row.adjustment_id[:16]} of {Period.of(row.usage_period_start)}"
+    return Asked(
+        consent.ADJUSTMENT, row.adjustment_id, row.document_sha256, row.requested_by, row.requested_login,
+        what, row.usage_period_start,
+    )  # fmt: skip
+
+
+def book(books: Books, adjustment_id: str, *, reason: str) -> Booked:
+    """Books a proposal in the oldest open month, as a second person who says why; once and for all.
 
     Raises:
-        CopsError: `E-ADJUSTMENT-STALE` when the books about the month changed since it was proposed,
-            `E-EVIDENCE-…` when its document is not the approved one.
+        CopsError: `E-APPROVER`; `E-ADJUSTMENT-STALE` when the books about the month changed since it was
+            proposed, `E-EVIDENCE-…` when its document is not the approved one.
     """
     require_policy(books)
 
-    def once() -> Period:
+    def once() -> Booked:
         with attempt(books) as trying, books.admin.read() as con:
             row = con.execute(
                 sa.select(t.adjustment).where(t.adjustment.c.adjustment_id == adjustment_id)
             ).one()
-            b = t.adjustment_booking
+            b, asked = t.adjustment_booking, asked_of(row)
             done = con.execute(
                 sa.select(b.c.period_start).where(b.c.adjustment_id == adjustment_id)
             ).scalar_one_or_none()
             if done is not None:
-                return Period.of(done)
+                before = consent.given(con, asked.kind, asked.subject_id)
+                return Booked(Period.of(done), before, wrote=False)
+            consent.require_another(con, books, asked)
             usage = Period.of(row.usage_period_start)
             _require_base(con, usage, row)
             posting = open_period(con, usage)
-            before = head(con, TABLE, posting)
-            predecessor = before.run_id if before else None
+            replaced = head(con, TABLE, posting)
+            predecessor = replaced.run_id if replaced else None
             run_id = digest("adjustment-run-1", adjustment_id, predecessor)
             target = trying.target(TABLE, posting, run_id)
             with books.engine() as engine:
@@ -226,17 +244,16 @@ def book(books: Books, adjustment_id: str, *, approval: dict[str, Any]) -> Perio
                 tuple(name for name, _ in FACT_COST_ADJUSTMENT),
             )  # fmt: skip
 
+            approvals: list[Any] = []
+
             def with_it(writing: sa.Connection) -> None:
                 _require_base(writing, usage, row)
-                writing.execute(sa.insert(t.approval).values(**approval))
-                signatures.require(
-                    books, writing, "approve", ("adjustment", adjustment_id), row.document_sha256,
-                    period_start=row.usage_period_start,
-                )  # fmt: skip
+                approval, _ = consent.give(writing, books, asked, reason=reason)
+                approvals.append(approval)
                 writing.execute(
                     sa.insert(b).values(
                         adjustment_id=adjustment_id, run_id=run_id, period_start=posting.start,
-                        booked_by=books.actor, booked_at=now(),
+                        booked_by=approval.approved_by, booked_at=now(),
                     )
                 )  # fmt: skip
 
@@ -248,7 +265,7 @@ def book(books: Books, adjustment_id: str, *, approval: dict[str, Any]) -> Perio
                 ),
                 also=with_it,
             )  # fmt: skip
-        return posting
+        return Booked(posting, approvals[-1], wrote=True)
 
     return settle(f"adjustment {adjustment_id[:16]}", once)
 

@@ -5,6 +5,7 @@ Belongs here: what waits, and recording the yes. Does not belong here: why somet
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -12,22 +13,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import exceptions, freeze, signatures
+from cops_dagster.ledger import close_request, consent, exceptions, freeze, signatures
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.consent import ADJUSTMENT, CLOSE, EXCEPTION, FREEZE, NOTE, Asked
 from cops_dagster.ledger.policy import require_policy
-from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import signing
-from cops_dagster.rules.people import is_same_person
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.admin import now
 
-SUBJECT = "cur_delivery"
+SUBJECT = consent.DELIVERY
 """What an approval of a held delivery is about."""
-ADJUSTMENT = "adjustment"
-NOTE = "variance_note"
-EXCEPTION = "exception"
-FREEZE = "invoice_freeze"
 
 
 @dataclass(frozen=True)
@@ -42,6 +37,7 @@ class Waiting:
     requested_by: str
     held_at: datetime
     approved_by: str | None
+    requested_login: str | None = None
 
 
 def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
@@ -49,7 +45,14 @@ def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
     h, a = t.cur_delivery_hold, t.approval
     query = (
         sa.select(h, a.c.approved_by)
-        .outerjoin(a, sa.and_(a.c.subject_type == SUBJECT, a.c.subject_id == h.c.delivery_id))
+        .outerjoin(
+            a,
+            sa.and_(
+                a.c.subject_type == SUBJECT,
+                a.c.subject_id == h.c.delivery_id,
+                a.c.subject_digest == h.c.delivery_id,
+            ),
+        )
         .order_by(h.c.held_at)
     )
     if period is not None:
@@ -57,7 +60,7 @@ def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
     return [
         Waiting(
             row.delivery_id, Period.of(row.period_start), row.source_id, row.error_code, row.found,
-            row.requested_by, row.held_at, row.approved_by,
+            row.requested_by, row.held_at, row.approved_by, row.requested_login,
         )
         for row in con.execute(query)
     ]  # fmt: skip
@@ -65,7 +68,7 @@ def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
 
 @dataclass(frozen=True)
 class Approved:
-    """Outcome: what was approved, whether this call did it, what it led to, whose yes counts, by what proof."""
+    """Outcome: what was approved, by whom and by what proof, whether this call did it, and what it led to."""
 
     subject_type: str
     subject_id: str
@@ -73,20 +76,22 @@ class Approved:
     what: str
     was_new: bool
     next_step: str
-    approved_by: str = ""
-    approved_at: datetime | None = None
+    approved_by: str
+    approved_at: datetime
     identity: str = signing.CLAIMED
 
 
 def approve(books: Books, subject: str, *, reason: str) -> Approved:
-    """Approves what waits under an id or an unambiguous beginning of it.
+    """Approves what waits under an id or an unambiguous beginning of it, and does what waited for it.
 
-    A delivery, an adjustment, a variance note, a decided exception, the release of a freeze.
+    A delivery, an adjustment, a variance note, a decided exception, the release of a freeze, a close.
+    What was approved before is answered with who did.
 
     Raises:
         CopsError: `E-APPROVAL-UNKNOWN`, `E-APPROVER` (the one who asked cannot approve), `E-PARAM`;
-            `E-ADJUSTMENT-STALE` when the books changed since the adjustment was proposed;
-            `E-UNDECIDED` for an exception that nobody decided on; `E-FREEZE-CAUSE`.
+            `E-ADJUSTMENT-STALE`, `E-CLOSE-STALE` when the books changed since it was asked for;
+            `E-UNDECIDED` for an exception that nobody decided on; `E-FREEZE-CAUSE`; `E-CONSENT` for a row
+            that was changed past the acts; what `close.close` raises.
     """
     require_policy(books)
     if not reason.strip():
@@ -96,26 +101,9 @@ def approve(books: Books, subject: str, *, reason: str) -> Approved:
         )  # fmt: skip
     with books.admin.read() as con:
         kind, found = _one(con, subject)
-    approval = {
-        "subject_type": kind, "reason": reason.strip(), "approved_by": books.actor, "approved_at": now(),
-    }  # fmt: skip
-    act = {ADJUSTMENT: _adjustment, NOTE: _note, EXCEPTION: _exception, FREEZE: _release}.get(kind, _delivery)
-    done = act(books, found, approval)
+    done = _ACTS[kind](books, found, reason.strip())
     with books.admin.read() as con:
-        first = _standing(con, kind, done.subject_id)
-        done = replace(done, identity=signatures.told(con, "approve", (kind, done.subject_id)))
-    if first is None:
-        return done
-    is_mine = (first.approved_by, first.approved_at) == (books.actor, approval["approved_at"])
-    return replace(done, was_new=is_mine, approved_by=first.approved_by, approved_at=first.approved_at)
-
-
-def _standing(con: sa.Connection, kind: str, subject_id: str) -> Any:
-    """The approval that counts: the first one; who comes later is told whose it is."""
-    a = t.approval
-    return con.execute(
-        sa.select(a).where(a.c.subject_type == kind, a.c.subject_id == subject_id)
-    ).one_or_none()
+        return replace(done, identity=signatures.told(con, "approve", (done.subject_type, done.subject_id)))
 
 
 def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
@@ -131,6 +119,7 @@ def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
         )
         found += [(NOTE if row.stage is None else EXCEPTION, row) for row in con.execute(named)]
         found += [(FREEZE, row) for row in freeze.requested(con) if freeze.name_of(row) == subject]
+        found += [(CLOSE, row) for row in close_request.named(con, subject)]
     if len(found) != 1:
         raise CopsError(
             "E-APPROVAL-UNKNOWN",
@@ -142,142 +131,68 @@ def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
     return found[0]
 
 
-def _require_another(books: Books, what: str, requested_by: str) -> None:
-    if is_same_person(requested_by, books.actor):
-        raise CopsError(
-            "E-APPROVER",
-            what,
-            expected="somebody other than who asked for it",
-            found=f"{requested_by!r} and {books.actor!r}, one person",
-            next_step="let a second person approve, with COPS_ACTOR or a user of their own",
-        )
-
-
-def _delivery(books: Books, waiting: Waiting, approval: dict[str, Any]) -> Approved:
-    what = f"delivery {waiting.subject_id[:16]} of {waiting.source_id}"
-    done = Approved(
-        SUBJECT, waiting.subject_id, waiting.period, what, waiting.approved_by is None,
-        f"cops materialize {waiting.period}",
+def _answer(asked: Asked, period: Period, approval: Any, next_step: str, *, was_new: bool) -> Approved:
+    return Approved(
+        asked.kind, asked.subject_id, period, asked.what, was_new, next_step, approval.approved_by,
+        approval.approved_at,
     )  # fmt: skip
-    if waiting.approved_by:
-        return done
-    _require_another(books, what, waiting.requested_by)
+
+
+def _delivery(books: Books, waiting: Waiting, reason: str) -> Approved:
+    asked = Asked(
+        SUBJECT, waiting.subject_id, waiting.subject_id, waiting.requested_by, waiting.requested_login,
+        f"delivery {waiting.subject_id[:16]} of {waiting.source_id}", waiting.period.start,
+    )  # fmt: skip
     with books.admin.write() as con:
-        if _standing(con, SUBJECT, waiting.subject_id):
-            return done
-        con.execute(
-            sa.insert(t.approval).values(
-                subject_id=waiting.subject_id, subject_digest=waiting.subject_id,
-                requested_by=waiting.requested_by, **approval,
-            )
-        )  # fmt: skip
-        _sign(books, con, done, waiting.subject_id)
-    return done
+        approval, is_new = consent.give(con, books, asked, reason=reason)
+    return _answer(asked, waiting.period, approval, f"cops materialize {waiting.period}", was_new=is_new)
 
 
-def _adjustment(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
+def _adjustment(books: Books, row: Any, reason: str) -> Approved:
     from cops_dagster.ledger import adjustments  # the engine, which reading the books does not need
 
-    what = f"adjustment {row.adjustment_id[:16]} of {Period.of(row.usage_period_start)}"
+    asked = adjustments.asked_of(row)
+    done = adjustments.book(books, row.adjustment_id, reason=reason)
+    posting = done.period
+    asked = replace(asked, what=f"{asked.what}, booked in {posting},")
+    return _answer(asked, posting, done.approval, f"cops materialize {posting}", was_new=done.wrote)
+
+
+def _exception(books: Books, row: Any, reason: str) -> Approved:
+    """A decided exception, or a note."""
+    period = Period.of(row.period_start)
+    with books.admin.write() as con:
+        now_there = exceptions.row_of(con, row.exception_id)
+        asked = exceptions.asked_of(now_there)
+        if now_there.resolved_at is None:
+            exceptions.require_unchanged(row, now_there)
+        approval, is_new = consent.give(con, books, asked, reason=reason)
+        exceptions.resolve(con, books, now_there, approval)
+    step = f"cops status {period}" if asked.kind == NOTE else f"cops materialize {period}"
+    return _answer(asked, period, approval, step, was_new=is_new)
+
+
+def _release(books: Books, row: Any, reason: str) -> Approved:
+    period = Period.of(row.period_start)
+    with books.admin.write() as con:
+        now_there = freeze.row_of(con, row.freeze_seq)
+        asked = freeze.asked_of(now_there)
+        approval, is_new = consent.give(con, books, asked, reason=reason)
+        freeze.release(con, books, now_there, approval)
+    return _answer(asked, period, approval, f"cops freeze check {period}", was_new=is_new)
+
+
+def _close(books: Books, row: Any, reason: str) -> Approved:
+    from cops_dagster.ledger import close  # which asks whether something waits, and so reads this module
+
+    period, asked = Period.of(row.period_start), close_request.asked_of(row)
+    is_new = close.close_approved(books, period, reason=reason)
     with books.admin.read() as con:
-        b = t.adjustment_booking
-        is_new = not con.execute(
-            sa.select(b.c.run_id).where(b.c.adjustment_id == row.adjustment_id)
-        ).first()  # fmt: skip
-    if is_new:
-        _require_another(books, what, row.requested_by)
-    posting = adjustments.book(
-        books,
-        row.adjustment_id,
-        approval=approval
-        | {
-            "subject_id": row.adjustment_id, "subject_digest": row.document_sha256,
-            "requested_by": row.requested_by,
-        },
-    )  # fmt: skip
-    return Approved(
-        ADJUSTMENT, row.adjustment_id, posting, f"{what}, booked in {posting},", is_new,
-        f"cops materialize {posting}",
-    )  # fmt: skip
+        approval = consent.given(con, asked.kind, asked.subject_id)
+    return _answer(asked, period, approval, f"cops status {period}", was_new=is_new)
 
 
-def _note(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
-    period = Period.of(row.period_start)
-    done = Approved(
-        NOTE, row.exception_id, period, f"variance note {row.exception_id[:16]} of {period}",
-        row.resolved_at is None, f"cops status {period}",
-    )  # fmt: skip
-    if row.resolved_at is not None:
-        return done
-    _require_another(books, done.what, row.opened_by)
-    e = t.recon_exceptions
-    with books.admin.write() as con:
-        if _standing(con, NOTE, row.exception_id):
-            return done
-        con.execute(
-            sa.update(e)
-            .where(e.c.exception_id == row.exception_id, e.c.resolved_at.is_(None))
-            .values(decision=approval["reason"], resolved_by=books.actor, resolved_at=approval["approved_at"])
-        )
-        con.execute(
-            sa.insert(t.approval).values(
-                subject_id=row.exception_id, subject_digest=row.exception_id, requested_by=row.opened_by,
-                **approval,
-            )
-        )  # fmt: skip
-        _sign(books, con, done, row.exception_id)
-    return done
-
-
-def _exception(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
-    period = Period.of(row.period_start)
-    done = Approved(
-        EXCEPTION, row.exception_id, period, f"exception {row.exception_id[:16]} of {period}",
-        row.resolved_at is None, f"cops materialize {period}",
-    )  # fmt: skip
-    if row.resolved_at is not None:
-        return done
-    if row.decided_at is None:
-        raise CopsError(
-            "E-UNDECIDED", done.what, expected="a decision with evidence, made by somebody else",
-            found="none yet",
-            next_step=f"cops exceptions decide {row.exception_id[:16]} --decision … --evidence LINK",
-        )  # fmt: skip
-    _require_another(books, done.what, row.decided_by)
-    subject = digest(row.exception_id, row.decision, row.evidence_id)
-    with books.admin.write() as con:
-        if _standing(con, EXCEPTION, row.exception_id):
-            return done
-        exceptions.resolve(con, row, by=books.actor, at=approval["approved_at"])
-        con.execute(
-            sa.insert(t.approval).values(
-                subject_id=row.exception_id, subject_digest=subject, requested_by=row.decided_by, **approval
-            )
-        )
-        _sign(books, con, done, subject)
-    return done
-
-
-def _release(books: Books, row: Any, approval: dict[str, Any]) -> Approved:
-    period, name = Period.of(row.period_start), freeze.name_of(row)
-    done = Approved(
-        FREEZE, name, period, f"release of the invoice freeze {name}", True, f"cops freeze check {period}"
-    )
-    _require_another(books, done.what, row.release_requested_by)
-    with books.admin.write() as con:
-        if _standing(con, FREEZE, name):
-            return done
-        freeze.release(con, row, by=books.actor, at=approval["approved_at"])
-        subject = digest(name, row.cause, row.release_reason, row.release_evidence_id)
-        con.execute(
-            sa.insert(t.approval).values(
-                subject_id=name, subject_digest=subject, requested_by=row.release_requested_by, **approval
-            )
-        )
-        _sign(books, con, done, subject)
-    return done
-
-
-def _sign(books: Books, con: sa.Connection, done: Approved, subject_digest: str) -> None:
-    subject = (done.subject_type, done.subject_id)
-    signatures.require(books, con, "approve", subject, subject_digest, period_start=done.period.start)
+_ACTS: dict[str, Callable[[Books, Any, str], Approved]] = {
+    SUBJECT: _delivery, ADJUSTMENT: _adjustment, NOTE: _exception, EXCEPTION: _exception, FREEZE: _release,
+    CLOSE: _close,
+}  # fmt: skip

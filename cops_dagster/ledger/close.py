@@ -1,8 +1,9 @@
-"""Closing a period: the readiness list, the seal, and no way back.
+"""Closing a period: the readiness list, the second person, the seal, and no way back.
 
-Belongs here: `cops close`. The steps are closing (nothing more is published) → every published run
-projected → entries digested twice → delivered bytes and seal in the evidence store → closed → anchored.
-Each is harmless when repeated, so a close that a crash cut short is finished by the next one.
+Belongs here: `cops close`, and what follows a second person's yes to it. What one person wants closed is a
+request (`ledger/close_request.py`). The steps after the yes are closing (nothing more is published) → every
+published run projected → entries digested twice → delivered bytes and seal in the evidence store → closed →
+anchored. Each is harmless when repeated, so a close that a crash cut short is finished by the next one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from cops_dagster.ledger import (
     bundle,
     certificate,
     claims,
+    close_request,
+    consent,
     evidence,
     freeze,
     judge,
@@ -75,7 +78,7 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
                 found="nothing allocated", next_step=f"run `cops materialize {period}`",
             )  # fmt: skip
         facts = periods.facts_of(books, con, period)
-        e, table = t.recon_exceptions, t.period_lock
+        e, table, a = t.recon_exceptions, t.period_lock, t.approval
         closed = con.execute(sa.select(table.c.period_start).where(table.c.state == "closed")).scalars().all()
         known = con.execute(sa.select(t.cur_billing_head.c.period_start).distinct()).scalars().all()
         explained = con.execute(
@@ -84,6 +87,8 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
                 e.c.resolved_at.is_not(None),
                 e.c.withdrawn_at.is_(None),
                 e.c.stage == "tenant_invoice",
+                # a second person's yes explains a difference, not a mark on the row
+                sa.exists().where(a.c.subject_type == consent.EXCEPTION, a.c.subject_id == e.c.exception_id),
             )
         ).all()
         tenants = _off_tolerance(con, period)
@@ -144,20 +149,53 @@ def _head_is_plain(books: Books, period: Period) -> bool:
 
 
 def close(books: Books, period: Period) -> Closed:
-    """Closes a period, or finishes a close that was cut short; closed already is an answer, not an error.
+    """Closes a period that two people want closed, or asks for the second one; finishes what was cut short.
+
+    Closed already is an answer, not an error.
 
     Raises:
-        CopsError: `E-NOT-READY` naming what blocks (`details` holds the whole list); `E-SEAL` when the two
-            digests differ: the period is final again and nothing is sealed; `E-DIGEST`; in signed books what
-            `signatures.require` raises, and the period is final again.
+        CopsError: `E-NOT-READY` naming what blocks (`details` holds the whole list); `E-SECOND-PERSON` while
+            nobody else agreed to the state as it is: the request is recorded, nothing else changed; `E-SEAL`
+            when the two digests differ: the period is final again and nothing is sealed; `E-DIGEST`; in
+            signed books what `signatures.require` raises, and the period is final again.
     """
     require_policy(books)
-    with books.admin.read() as con:
-        here = lock.state_of(con, period)
+    here = _here(books, period)
     if here == "closed":
         return _anchored_again(books, period)
     if here != "closing":
         _begin(books, period)
+    return _complete(books, period)
+
+
+def close_approved(books: Books, period: Period, *, reason: str) -> bool:
+    """A second person's yes to the newest request, and the close; whether the yes is news.
+
+    Raises:
+        CopsError: `E-APPROVER`, `E-CLOSE-STALE` when something was published or reconciled since it was asked
+            for, and what `close` raises but `E-SECOND-PERSON`.
+    """
+    require_policy(books)
+    here = _here(books, period)
+    if here in ("closing", "closed"):
+        close(books, period)
+        return False
+    is_new = _begin(books, period, agreed=reason)
+    _complete(books, period)
+    return is_new
+
+
+def _here(books: Books, period: Period) -> str:
+    """The period's state. A close that began before a second person was asked is taken back first."""
+    with books.admin.read() as con:
+        here = lock.state_of(con, period)
+        if here != "closing" or close_request.approved(con, period) is not None:
+            return here
+    _step_back(books, period, "nobody approved this close")
+    return "final"
+
+
+def _complete(books: Books, period: Period) -> Closed:
     sweep.project(books)
     try:
         document, kept = _seal(books, period)
@@ -169,9 +207,15 @@ def close(books: Books, period: Period) -> Closed:
     return _anchored(books, period, wrote=wrote)
 
 
-def _begin(books: Books, period: Period) -> None:
+def _begin(books: Books, period: Period, *, agreed: str | None = None) -> bool:
+    """Moves a ready period to closing once two people want it; whether the yes `agreed` is news."""
     with books.admin.read() as con:
         seen = _seen(con, period)
+        asked = close_request.newest(con, period)
+        stands = asked is not None and close_request.stands(con, asked)
+        if agreed is not None:
+            close_request.require_standing(con, asked)
+            consent.require_another(con, books, close_request.asked_of(asked))
     requirements = readiness(books, period)
     blocking = rules.unmet(requirements)
     if blocking:
@@ -181,11 +225,10 @@ def _begin(books: Books, period: Period) -> None:
             found="; ".join(one.found for one in blocking), next_step=blocking[0].next_step,
             details={"readiness": [one.__dict__ for one in requirements]},
         )  # fmt: skip
-    document = bundle.document({"readiness": [one.__dict__ for one in requirements]})
-    kept = evidence.store(books, [Piece("readiness", "period", str(period), certificate.JSON, data=document)])
+    kept = [] if stands else _kept_readiness(books, period, requirements)
     with books.admin.write() as con:
-        if rules.order(lock.hold(con, period, books.actor)) >= rules.order("closing"):
-            return  # another process began; this one helps it to the end
+        if rules.order(lock.hold(con, books, period)) >= rules.order("closing"):
+            return False  # another process began; this one helps it to the end
         # what was judged must still be what closes: nobody published between the list and the lock
         if _seen(con, period) != seen:
             raise CopsError(
@@ -193,26 +236,38 @@ def _begin(books: Books, period: Period) -> None:
                 found="a run was published after the readiness list was made",
                 next_step="run `cops close` again",
             )  # fmt: skip
-        proof = str(evidence.index(con, books, kept)[0])
-        signatures.require(
-            books, con, "close", ("period", str(period)), kept[0].sha256, period_start=period.start
-        )
-        for there in ("provisional", "final", "closing"):
-            if rules.order(lock.state_of(con, period)) < rules.order(there):
-                lock.move(
-                    con, period, there, reason="the readiness list holds", actor=books.actor,
-                    evidence_id=proof,
-                )  # fmt: skip
+        row = close_request.newest(con, period)
+        if kept and (row is None or not close_request.stands(con, row)):
+            proof = str(evidence.index(con, books, kept)[0])
+            row = close_request.ask(con, books, period, readiness_sha256=kept[0].sha256, evidence_id=proof)
+        request, is_new = close_request.asked_of(row), False
+        approval = consent.given(con, request.kind, request.subject_id)
+        if agreed is not None:
+            approval, is_new = consent.give(con, books, request, reason=agreed)
+        if approval is not None:
+            _move_to_closing(con, books, period, row, approval)
+            return is_new
+    raise close_request.unanswered(row)
+
+
+def _move_to_closing(con: sa.Connection, books: Books, period: Period, request: Any, approval: Any) -> None:
+    consent.require_closer(con, period)
+    for there in ("provisional", "final", "closing"):
+        if rules.order(lock.state_of(con, period)) < rules.order(there):
+            lock.move(
+                con, books, period, there, evidence_id=request.evidence_id,
+                reason=f"the readiness list holds, and {approval.approved_by} agreed",
+            )  # fmt: skip
+
+
+def _kept_readiness(books: Books, period: Period, requirements: Sequence[rules.Requirement]) -> list[Kept]:
+    document = bundle.document({"readiness": [one.__dict__ for one in requirements]})
+    return evidence.store(books, [Piece("readiness", "period", str(period), certificate.JSON, data=document)])
 
 
 def _seen(con: sa.Connection, period: Period) -> Any:
-    """What the readiness list was made over: the newest journal row and reconciliation of the period."""
-    j, r = t.publish_journal, t.recon_run
-    return (
-        con.execute(sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == period.start)).scalar(),
-        con.execute(sa.select(sa.func.max(r.c.recon_seq)).where(r.c.period_start == period.start)).scalar(),
-        lock.state_of(con, period),
-    )
+    """What the readiness list was made over."""
+    return close_request.state_of(con, period), lock.state_of(con, period)
 
 
 def _seal(books: Books, period: Period) -> tuple[bytes, list[Kept]]:
@@ -296,7 +351,7 @@ def _finish(books: Books, period: Period, document: bytes, kept: list[Kept]) -> 
         _show_from_evidence(con, books, period, kept)
         watch.end_period(con, period, because="the period is closed", actor=books.actor)
         lock.move(
-            con, period, "closed", reason="sealed", actor=books.actor, evidence_id=str(numbers[-1]),
+            con, books, period, "closed", reason="sealed", evidence_id=str(numbers[-1]),
             seal_digest=kept[-1].sha256, seal_journal_seq=sealed["journal_seq"],
         )  # fmt: skip
         signatures.require(
@@ -334,7 +389,7 @@ def _place(books: Books, path: Path) -> list[str | int]:
 def _step_back(books: Books, period: Period, reason: str) -> None:
     with books.admin.write() as con:
         if lock.state_of(con, period) == "closing":
-            lock.move(con, period, "final", reason=reason, actor=books.actor)
+            lock.move(con, books, period, "final", reason=reason)
 
 
 def _anchored_again(books: Books, period: Period) -> Closed:

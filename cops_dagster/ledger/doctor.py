@@ -199,7 +199,16 @@ def _scope(books: Books, period: Period) -> list[Finding]:
     here = state.statuses(books, period)[0]
     usd = amount.shown(here.aws_usd)
     told = f"{here.state}, {here.lines:,} lines, {usd} USD from {here.sources} source(s)"
-    return [Finding("scope", "green", f"{period} is known", told, f"cops status {period}")]
+    found = [Finding("scope", "green", f"{period} is known", told, f"cops status {period}")]
+    if here.close_asked_by:
+        found.append(
+            Finding(
+                "scope", "amber", "its close waits for a second person",
+                f"asked for by {here.close_asked_by}", f"cops status {period}",
+                f"cops approve close-{period} --reason '…'",
+            )
+        )  # fmt: skip
+    return found
 
 
 def _freshness(books: Books, period: Period) -> list[Finding]:

@@ -156,6 +156,16 @@ def index(con: sa.Connection, books: Books, kept: Sequence[Kept], run_id: str | 
     return numbers
 
 
+def keep(con: sa.Connection, books: Books, piece: Piece) -> int:
+    """Stores and indexes one small document within the caller's write transaction; the entry's number.
+
+    For what only the transaction itself knows, such as a row that it just wrote. Raises as `store`.
+    """
+    at = objects(books)
+    standing.require(con, at, books.settings.evidence_uri)
+    return index(con, books, [Kept(piece, at.put(piece.data or b""))])[0]
+
+
 def _end(con: sa.Connection) -> tuple[int, str | None]:
     """Number and hash of the last entry. To append behind a cut tail would bury the cut."""
     h, e = t.evidence_head, t.evidence_index

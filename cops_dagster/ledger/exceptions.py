@@ -18,8 +18,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import signatures, signed_decisions
+from cops_dagster.ledger import consent, decisions, signatures
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.consent import Asked
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
@@ -30,7 +31,7 @@ from cops_dagster.stores.admin import now
 
 OPENED_BY = "cops"
 """Who opens what a reconciliation finds; so nobody who decides on it is its opener."""
-SETTLED_BY = "cops"
+SETTLED_BY = decisions.SETTLED_BY
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,11 @@ def replace(con: sa.Connection, period: Period, recon_seq: int, found: Sequence[
     gone = [name for name, row in known.items() if name not in current and row.withdrawn_at is None]
     for begin in range(0, len(gone), 500):
         batch = gone[begin : begin + 500]
-        con.execute(sa.update(e).where(e.c.exception_id.in_(batch)).values(withdrawn_at=at))
+        con.execute(
+            sa.update(e)
+            .where(e.c.exception_id.in_(batch))
+            .values(withdrawn_at=at, withdrawn_recon_seq=recon_seq)
+        )
 
 
 def _free_id(known: dict[str, Any], period: Period, one: Difference, subject: str, taken: set[str]) -> str:
@@ -189,44 +194,90 @@ def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> 
                 else f"resolved by {row.resolved_by}: {row.decision}",
                 next_step="see `cops exceptions list PERIOD`; what is resolved stays as it is",
             )  # fmt: skip
+        decided = {
+            "decision": decision.strip(), "evidence_id": evidence.strip(), "decided_by": books.actor,
+            "decided_at": now(),
+        }  # fmt: skip
         con.execute(
             sa.update(e)
             .where(e.c.exception_id == row.exception_id)
-            .values(
-                decision=decision.strip(), evidence_id=evidence.strip(), decided_by=books.actor,
-                decided_at=now(),
-            )
-        )  # fmt: skip
+            .values(**decided, subject_digest=consent.of_exception({**row._mapping, **decided}))
+        )
+        decisions.keep(con, books, e, row.exception_id)
         made = con.execute(sa.select(e).where(e.c.exception_id == row.exception_id)).one()
         signatures.require(
-            books, con, "decide", ("exception", made.exception_id), signed_decisions.of_exception(made),
+            books, con, "decide", (consent.EXCEPTION, made.exception_id), made.subject_digest,
             period_start=made.period_start,
         )  # fmt: skip
         return _seen(made)
 
 
-def resolve(con: sa.Connection, row: Any, *, by: str, at: datetime) -> None:
-    """Marks a decided exception as resolved; the caller has seen to it that two people agree.
+def asked_of(row: Any) -> Asked:
+    """What a second person is asked about a decided exception, or about a note.
 
     Raises:
-        CopsError: `E-UNDECIDED` when the decision is not any more the one that was approved.
+        CopsError: `E-UNDECIDED` when there is no decision; `E-CONSENT` when the row is not what was decided.
     """
-    e = t.recon_exceptions
-    done = con.execute(
-        sa.update(e)
-        .where(
-            e.c.exception_id == row.exception_id,
-            e.c.resolved_at.is_(None),
-            e.c.withdrawn_at.is_(None),
-            e.c.decision == row.decision,
-            e.c.evidence_id == row.evidence_id,
-            e.c.decided_by == row.decided_by,
-        )
-        .values(resolved_by=by, resolved_at=at)
-    )
-    if done.rowcount != 1:
+    is_note = row.stage is None
+    what = f"{'variance note' if is_note else 'exception'} {row.exception_id[:16]} of"
+    what = f"{what} {Period.of(row.period_start)}"
+    if not is_note and row.decided_at is None:
+        raise CopsError(
+            "E-UNDECIDED", what, expected="a decision with evidence, made by somebody else",
+            found="none yet",
+            next_step=f"cops exceptions decide {row.exception_id[:16]} --decision … --evidence LINK",
+        )  # fmt: skip
+    form = consent.of_exception({**row._mapping})
+    consent.require_same(what, row.subject_digest, form)
+    kind, by = (consent.NOTE, row.opened_by) if is_note else (consent.EXCEPTION, row.decided_by)
+    return Asked(kind, row.exception_id, form, by, row.requested_login, what, row.period_start)
+
+
+def resolve(con: sa.Connection, books: Books, row: Any, approval: Any) -> None:
+    """Marks a decided exception or a note as resolved by who approved it; resolved already stays.
+
+    Raises:
+        CopsError: `E-UNDECIDED` when the difference went away meanwhile; `E-EVIDENCE-…`.
+    """
+    if row.resolved_at is not None:
+        return
+    if row.withdrawn_at is not None:
         raise CopsError(
             "E-UNDECIDED", f"exception {row.exception_id[:16]}", expected="the decision that you looked at",
-            found="it was decided anew, or the difference went away",
-            next_step="look again: cops exceptions list",
+            found="the difference went away", next_step="look again: cops exceptions list",
         )  # fmt: skip
+    e = t.recon_exceptions
+    # the answer to a note is its decision
+    answer = {"decision": approval.reason} if row.stage is None else {}
+    con.execute(
+        sa.update(e)
+        .where(e.c.exception_id == row.exception_id)
+        .values(resolved_by=approval.approved_by, resolved_at=approval.approved_at, **answer)
+    )
+    decisions.keep(con, books, e, row.exception_id)
+
+
+def require_unchanged(seen: Any, there: Any) -> None:
+    """Refuses to agree to a decision that is not any more the one that was looked at.
+
+    Raises:
+        CopsError: `E-UNDECIDED`.
+    """
+    names = ("decision", "evidence_id", "decided_by")
+    if any(getattr(seen, name) != getattr(there, name) for name in names):
+        raise CopsError(
+            "E-UNDECIDED", f"exception {there.exception_id[:16]}", expected="the decision that you looked at",
+            found="it was decided anew", next_step="look again: cops exceptions list",
+        )  # fmt: skip
+
+
+def row_of(con: sa.Connection, exception_id: str) -> Any:
+    """An exception as it is now; one that was decided before there were digests gets its own."""
+    e = t.recon_exceptions
+    this = e.c.exception_id == exception_id
+    row = con.execute(sa.select(e).where(this)).one()
+    waits = row.resolved_at is None and (row.stage is None or row.decided_at is not None)
+    if row.subject_digest is None and waits:
+        con.execute(sa.update(e).where(this).values(subject_digest=consent.of_exception({**row._mapping})))
+        row = con.execute(sa.select(e).where(this)).one()
+    return row

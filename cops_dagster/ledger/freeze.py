@@ -7,14 +7,14 @@ notes, and reissues that name the invoice they correct, are never refused: they 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import recon_log, signatures, signed_decisions
+from cops_dagster.ledger import consent, decisions, recon_log, signatures
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.consent import Asked
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.rules.people import is_same_person
@@ -36,9 +36,10 @@ def in_force(con: sa.Connection, period: Period | None = None) -> Sequence[Any]:
     return con.execute(query).all()
 
 
-def requested(con: sa.Connection) -> list[Any]:
-    """Freezes whose release somebody asked for and nobody approved yet."""
-    return [row for row in in_force(con) if row.release_requested_by]
+def requested(con: sa.Connection) -> Sequence[Any]:
+    """Freezes whose release somebody asked for, released since or not."""
+    f = t.invoice_freeze
+    return con.execute(sa.select(f).where(f.c.release_requested_by.is_not(None))).all()
 
 
 def of(con: sa.Connection, period: Period) -> Sequence[Any]:
@@ -47,16 +48,21 @@ def of(con: sa.Connection, period: Period) -> Sequence[Any]:
     return con.execute(sa.select(f).where(f.c.period_start == period.start).order_by(f.c.freeze_seq)).all()
 
 
-def put(con: sa.Connection, period: Period, *, cause: str, reason: str, actor: str) -> None:
-    """Freezes a month for one cause, once; another cause is another freeze, released by itself."""
+def put(con: sa.Connection, books: Books, period: Period, *, cause: str, reason: str) -> None:
+    """Freezes a month for one cause, once; another cause is another freeze, released by itself.
+
+    Raises:
+        CopsError: `E-EVIDENCE-…`.
+    """
     f = t.invoice_freeze
     if con.execute(sa.select(f.c.freeze_seq).where(f.c.cause == cause)).first():
         return
-    con.execute(
-        sa.insert(f).values(
-            period_start=period.start, reason=reason, cause=cause, set_by=actor, set_at=now()
-        )
-    )  # fmt: skip
+    made = con.execute(
+        sa.insert(f)
+        .values(period_start=period.start, reason=reason, cause=cause, set_by=books.actor, set_at=now())
+        .returning(f.c.freeze_seq)
+    ).scalar_one()
+    decisions.keep(con, books, f, made)
 
 
 def require_none(con: sa.Connection, where: str, row: dict[str, Any]) -> None:
@@ -99,35 +105,63 @@ def request_release(books: Books, period: Period, *, reason: str, evidence: str)
         for row in mine:
             if row.release_requested_by and not is_same_person(row.release_requested_by, books.actor):
                 continue
+            asked = {
+                "release_requested_by": books.actor, "release_reason": reason.strip(),
+                "release_evidence_id": evidence.strip(),
+            }  # fmt: skip
+            form = consent.of_release({**row._mapping, **asked})
             con.execute(
-                sa.update(f)
-                .where(f.c.freeze_seq == row.freeze_seq)
-                .values(
-                    release_requested_by=books.actor, release_reason=reason.strip(),
-                    release_evidence_id=evidence.strip(),
-                )
-            )  # fmt: skip
-            asked = con.execute(sa.select(f).where(f.c.freeze_seq == row.freeze_seq)).one()
+                sa.update(f).where(f.c.freeze_seq == row.freeze_seq).values(**asked, subject_digest=form)
+            )
+            decisions.keep(con, books, f, row.freeze_seq)
             signatures.require(
-                books, con, "request", ("invoice_freeze", name_of(row)),
-                signed_decisions.of_freeze(name_of(row), asked), period_start=period.start,
-            )  # fmt: skip
+                books, con, "request", (consent.FREEZE, name_of(row)), form, period_start=period.start
+            )
         return [name_of(row) for row in mine]
 
 
-def release(con: sa.Connection, row: Any, *, by: str, at: datetime) -> None:
-    """Releases one freeze; the caller has seen to it that two people agree.
+def asked_of(row: Any) -> Asked:
+    """What a second person is asked about a freeze.
 
     Raises:
-        CopsError: `E-FREEZE-CAUSE` when its cause is back.
+        CopsError: `E-CONSENT` when the row is not what was asked for.
     """
+    name, form = name_of(row), consent.of_release({**row._mapping})
+    what = f"release of the invoice freeze {name}"
+    consent.require_same(what, row.subject_digest, form)
+    return Asked(
+        consent.FREEZE, name, form, row.release_requested_by, row.requested_login, what,
+        row.period_start,
+    )  # fmt: skip
+
+
+def release(con: sa.Connection, books: Books, row: Any, approval: Any) -> None:
+    """Releases one freeze that two people agree on; released already is left as it is.
+
+    Raises:
+        CopsError: `E-FREEZE-CAUSE` when its cause is back; `E-EVIDENCE-…`.
+    """
+    if row.released_at is not None:
+        return
     _require_passing(con, Period.of(row.period_start))
     f = t.invoice_freeze
     con.execute(
         sa.update(f)
-        .where(f.c.freeze_seq == row.freeze_seq, f.c.released_at.is_(None))
-        .values(released_by=by, released_at=at)
+        .where(f.c.freeze_seq == row.freeze_seq)
+        .values(released_by=approval.approved_by, released_at=approval.approved_at)
     )
+    decisions.keep(con, books, f, row.freeze_seq)
+
+
+def row_of(con: sa.Connection, freeze_seq: int) -> Any:
+    """A freeze as it is now; one of a time before there were digests gets its own."""
+    f = t.invoice_freeze
+    this = f.c.freeze_seq == freeze_seq
+    row = con.execute(sa.select(f).where(this)).one()
+    if row.subject_digest is None and row.released_at is None:
+        con.execute(sa.update(f).where(this).values(subject_digest=consent.of_release({**row._mapping})))
+        row = con.execute(sa.select(f).where(this)).one()
+    return row
 
 
 def _require_passing(con: sa.Connection, period: Period) -> None:

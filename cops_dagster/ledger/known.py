@@ -457,7 +457,7 @@ def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) 
         is_final = lock.state_of(con, month.period) == "final"
         if is_final and before and before.delivery_id != delivery_id:
             lock.move(
-                con, month.period, "provisional", reason=OTHER_BYTES, actor=books.actor,
+                con, books, month.period, "provisional", reason=OTHER_BYTES,
                 evidence_id=f"delivery {delivery_id}",
             )  # fmt: skip
         con.execute(sa.delete(h).where(*key))

@@ -1,7 +1,8 @@
 """The row that says whether a period takes writes: read under lock, moved only as the state machine says.
 
-Belongs here: `period_lock` and `period_lock_event`, within the caller's transaction. Does not belong
-here: why a period moves (`ledger/periods.py`, `ledger/close.py`).
+Belongs here: `period_lock` and `period_lock_event`, within the caller's transaction; every move is a
+decision in the chain of evidence. Does not belong here: why a period moves (`ledger/periods.py`,
+`ledger/close.py`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ledger import decisions
+from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
 from cops_dagster.stores import tables as t
@@ -29,8 +32,12 @@ def is_sealed(con: sa.Connection, period: Period) -> bool:
     return state_of(con, period) in ("closing", "closed")
 
 
-def hold(con: sa.Connection, period: Period, actor: str, *, reason: str = "first run of the period") -> str:
-    """The period's state, its row locked until the transaction ends; made open when it has none."""
+def hold(con: sa.Connection, books: Books, period: Period) -> str:
+    """The period's state, its row locked until the transaction ends; made open when it has none.
+
+    Raises:
+        CopsError: `E-EVIDENCE-…` where its first move cannot be proved.
+    """
     table = t.period_lock
     found = con.execute(
         sa.select(table.c.state).where(table.c.period_start == period.start).with_for_update()
@@ -40,21 +47,22 @@ def hold(con: sa.Connection, period: Period, actor: str, *, reason: str = "first
     at = now()
     con.execute(  # the event first: the database lets no period begin or move without one
         sa.insert(t.period_lock_event).values(
-            period_start=period.start, state_seq=1, from_state=None, to_state="open", reason=reason,
-            actor=actor, changed_at=at,
+            period_start=period.start, state_seq=1, from_state=None, to_state="open",
+            reason="first run of the period", actor=books.actor, changed_at=at,
         )
     )  # fmt: skip
     con.execute(sa.insert(table).values(period_start=period.start, state="open", state_seq=1, changed_at=at))
+    decisions.keep(con, books, t.period_lock_event, period.start, 1)
     return "open"
 
 
 def move(
     con: sa.Connection,
+    books: Books,
     period: Period,
     there: str,
     *,
     reason: str,
-    actor: str,
     evidence_id: str | None = None,
     **sealed: object,
 ) -> bool:
@@ -64,9 +72,9 @@ def move(
         sealed: columns that only the move to `closed` sets.
 
     Raises:
-        CopsError: `E-PERIOD-STATE` when the state machine has no such move.
+        CopsError: `E-PERIOD-STATE` when the state machine has no such move; `E-EVIDENCE-…`.
     """
-    here = hold(con, period, actor)
+    here = hold(con, books, period)
     if here == there:
         return False
     if not rules.may_move(here, there):
@@ -81,7 +89,7 @@ def move(
     con.execute(
         sa.insert(t.period_lock_event).values(
             period_start=period.start, state_seq=row.state_seq + 1, from_state=here, to_state=there,
-            reason=reason, evidence_id=evidence_id, actor=actor, changed_at=at,
+            reason=reason, evidence_id=evidence_id, actor=books.actor, changed_at=at,
         )
     )  # fmt: skip
     con.execute(
@@ -89,4 +97,5 @@ def move(
         .where(table.c.period_start == period.start)
         .values(state=there, state_seq=row.state_seq + 1, changed_at=at, **sealed)
     )
+    decisions.keep(con, books, t.period_lock_event, period.start, row.state_seq + 1)
     return True

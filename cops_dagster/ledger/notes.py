@@ -11,7 +11,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import lock, signatures
+from cops_dagster.ledger import consent, decisions, lock, signatures
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
@@ -50,17 +50,16 @@ def note(
                 found=repr(tenant_id), next_step="correct --tenant",
             )  # fmt: skip
         if not con.execute(sa.select(e.c.exception_id).where(e.c.exception_id == exception_id)).first():
-            con.execute(
-                sa.insert(e).values(
-                    {
-                        "exception_id": exception_id, "period_start": period.start, "tenant_id": tenant_id,
-                        "class": "variance_note", "amount_usd": amount_usd, "owner": books.actor,
-                        "evidence_id": evidence.strip(), "opened_by": books.actor, "opened_at": now(),
-                        "note": reason.strip(),
-                    }
-                )
-            )  # fmt: skip
+            values = {
+                "exception_id": exception_id, "period_start": period.start, "stage": None,
+                "subject_id": None, "tenant_id": tenant_id, "class": "variance_note",
+                "amount_usd": amount_usd, "owner": books.actor, "evidence_id": evidence.strip(),
+                "opened_by": books.actor, "opened_at": now(), "note": reason.strip(),
+            }  # fmt: skip
+            form = consent.of_exception(values)
+            con.execute(sa.insert(e).values({**values, "subject_digest": form}))
+            decisions.keep(con, books, e, exception_id)
             signatures.require(
-                books, con, "note", ("variance_note", exception_id), exception_id, period_start=period.start
+                books, con, "note", (consent.NOTE, exception_id), form, period_start=period.start
             )
     return exception_id

@@ -58,8 +58,8 @@ def mark(books: Books, period: Period, there: str, *, reason: str, evidence: str
                 found="none seen", next_step=f"run `cops materialize {period}`",
             )  # fmt: skip
         if there == "final" and state_of(con, period) == "open":
-            move(con, period, "provisional", reason=reason, actor=books.actor)
-        moved = move(con, period, there, reason=reason.strip(), actor=books.actor, evidence_id=evidence)
+            move(con, books, period, "provisional", reason=reason)
+        moved = move(con, books, period, there, reason=reason.strip(), evidence_id=evidence)
     if there == "final":  # that no invoice is to come is an input of the reconciliation
         reconcile.reconcile(books, period)
     return moved
@@ -83,12 +83,12 @@ def advance(books: Books, period: Period) -> str:
         return here
     with books.admin.write() as con:
         if here == "delayed":
-            move(con, period, "open", reason=DELIVERED_AGAIN, actor=books.actor)
+            move(con, books, period, "open", reason=DELIVERED_AGAIN)
             facts = replace(facts, is_delayed=False)
         if here != "provisional" and facts.now.date() >= period.end and facts.reconciled:
-            move(con, period, "provisional", reason=MONTH_IS_OVER, actor=books.actor)
+            move(con, books, period, "provisional", reason=MONTH_IS_OVER)
         if state_of(con, period) == "provisional" and not rules.unmet(rules.finality(facts)):
-            move(con, period, "final", reason=IS_FINAL, actor=books.actor)
+            move(con, books, period, "final", reason=IS_FINAL)
         return state_of(con, period)
 
 
@@ -111,10 +111,20 @@ def mark_late(books: Books, at: datetime) -> list[Period]:
             and state_of(con, period) == "open"
             and rules.is_late(period, facts_of(books, con, period).deliveries, at, lag)
         ]
+    marked = []
     for period in late:
-        with books.admin.write() as con:
-            move(con, period, "delayed", reason=rules.DELIVERY_IS_LATE, actor=books.actor)
-    return late
+        try:
+            with books.admin.write() as con:
+                move(con, books, period, "delayed", reason=rules.DELIVERY_IS_LATE)
+        except CopsError as problem:
+            if problem.code not in _UNPROVABLE:
+                raise
+            continue  # controls are judged all the same; the month is marked once its move can be proved
+        marked.append(period)
+    return marked
+
+
+_UNPROVABLE = ("E-EVIDENCE-MISSING", "E-EVIDENCE-STORE", "E-EVIDENCE-TAMPERED")
 
 
 def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:

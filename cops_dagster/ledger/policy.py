@@ -30,7 +30,7 @@ Given = Mapping[str, tuple[Any, str]]
 
 @dataclass(frozen=True)
 class Adoption:
-    """Outcome: the version in force, what changed by it, whether this call made it, who did, by what proof."""
+    """Outcome: the version in force, what changed, whether this call made it, who did, by what proof."""
 
     version: int
     changes: list[Difference]

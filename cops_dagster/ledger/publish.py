@@ -130,7 +130,7 @@ def publish(
         raise Superseded(first.run_id)
     recorded = [_recorded(books, publication) for publication in publications]
     with books.admin.write() as con:
-        _require_writable(con, first.period, books.actor)
+        _require_writable(con, books, first.period)
         require_same_policy(con, books)
         numbers = [
             _publish_one(con, books, publication, files)
@@ -243,8 +243,8 @@ def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]
     return rows
 
 
-def _require_writable(con: sa.Connection, period: Period, actor: str) -> None:
-    found = lock.hold(con, period, actor)
+def _require_writable(con: sa.Connection, books: Books, period: Period) -> None:
+    found = lock.hold(con, books, period)
     if found not in rules.WRITABLE:
         raise CopsError(
             "E-PERIOD-CLOSED",

@@ -20,8 +20,8 @@ from cops_dagster.money.digest import digest
 from cops_dagster.stores import tables as t
 
 KINDS = {
-    "approve": "a second person's yes (deliveries, adjustments, notes, exceptions, releases of freezes)",
-    "close": "closing a month: over the readiness list",
+    "approve": "a second person's yes to what waits for one (`ledger/approve.py`)",
+    "close": "asking for the close of a month: over its state and its readiness list",
     "seal": "the seal of a month",
     "load": "a load, of any table",
     "policy": "a version of the policy",
@@ -64,19 +64,24 @@ def of(con: sa.Connection) -> list[Made]:
     """Every decision that stands in the books."""
     proofs = dict(con.execute(sa.select(t.evidence_index.c.evidence_seq, t.evidence_index.c.sha256)).all())
     return [
-        *_approvals(con), *_exceptions(con), *_freezes(con), *_adjustments(con), *_periods(con, proofs),
+        *_approvals(con), *_exceptions(con), *_freezes(con), *_adjustments(con), *_periods(con),
         *_loads(con), *_policies(con), *_sources(con, proofs), *_rule_dates(con), *_signers(con),
     ]  # fmt: skip
 
 
 def of_exception(row: Any) -> str:
-    """What is decided about an exception, and approved."""
-    return digest(row.exception_id, row.decision, row.evidence_id)
+    """What is decided about an exception, and approved. Before migration 0009 a row had no digest."""
+    return row.subject_digest or digest(row.exception_id, row.decision, row.evidence_id)
+
+
+def of_note(row: Any) -> str:
+    """What a variance note says, and what is approved."""
+    return row.subject_digest or str(row.exception_id)
 
 
 def of_freeze(name: str, row: Any) -> str:
     """What is asked for when a freeze shall be released, and approved."""
-    return digest(name, row.cause, row.release_reason, row.release_evidence_id)
+    return row.subject_digest or digest(name, row.cause, row.release_reason, row.release_evidence_id)
 
 
 def of_policy(policy_json: str) -> str:
@@ -100,9 +105,9 @@ def _exceptions(con: sa.Connection) -> Iterator[Made]:
     for row in con.execute(sa.select(t.recon_exceptions)):
         month, subject = row.period_start, row.exception_id
         if row.stage is None:
-            yield Made("note", "variance_note", subject, subject, row.opened_by, month)
+            yield Made("note", "variance_note", subject, of_note(row), row.opened_by, month)
             if row.resolved_at is not None:
-                yield Made("approve", "variance_note", subject, subject, str(row.resolved_by), month)
+                yield Made("approve", "variance_note", subject, of_note(row), str(row.resolved_by), month)
             continue
         if row.decided_by == row.resolved_by == RECONCILED and row.resolved_at == row.opened_at:
             continue  # two differences that make up for one another: no person decided anything
@@ -132,14 +137,12 @@ def _adjustments(con: sa.Connection) -> Iterator[Made]:
             yield Made("approve", *about, row.booked_by, row.usage_period_start)
 
 
-def _periods(con: sa.Connection, proofs: dict[int, str]) -> Iterator[Made]:
+def _periods(con: sa.Connection) -> Iterator[Made]:
     p, e = t.period_lock, t.period_lock_event
-    events = con.execute(sa.select(e).where(e.c.to_state.in_(("closing", "closed")))).all()
-    sealed_by = {row.period_start: row.actor for row in events if row.to_state == "closed"}
-    for row in events:
-        if row.to_state == "closing":
-            proof = _proof(proofs, row.evidence_id)
-            yield Made("close", "period", f"{row.period_start:%Y-%m}", proof, row.actor, row.period_start)
+    for row in con.execute(sa.select(t.close_request)):
+        yield Made("close", "close", row.subject_id, row.subject_digest, row.requested_by, row.period_start)
+    closed = con.execute(sa.select(e.c.period_start, e.c.actor).where(e.c.to_state == "closed"))
+    sealed_by: dict[date, str] = dict(closed.tuples().all())
     for row in con.execute(sa.select(p).where(p.c.state == "closed")):
         yield Made(
             "seal", "period", f"{row.period_start:%Y-%m}", str(row.seal_digest),

@@ -204,7 +204,7 @@ def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -
             if event != "restored":
                 con.execute(sa.delete(h).where(h.c.source_id == source_id, h.c.period_start == start))
             if lock.state_of(con, period) == "final":
-                lock.move(con, period, "provisional", reason=SOURCE_DECIDED, actor=books.actor)
+                lock.move(con, books, period, "provisional", reason=SOURCE_DECIDED)
         con.execute(
             sa.insert(t.source_event).values(
                 source_id=source_id, event=event, first_period=span.first, last_period=span.last,

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, claims, invoicing, lock, refusals, signatures
+from cops_dagster.ledger import approve, claims, close_request, invoicing, lock, refusals, signatures
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
@@ -64,6 +64,7 @@ class PeriodStatus:
         expected_usd: what the tenants' invoices should add up to.
         layouts: the layouts of its deliveries, with their format.
         closed_by, identity: who closed it, and what proves that: `claimed`, or the key that signed the seal.
+        close_asked_by: who wants it closed, while a second person must agree (`cops approve close-PERIOD`).
     """
 
     period: str
@@ -86,6 +87,7 @@ class PeriodStatus:
     layouts: str
     closed_by: str | None
     identity: str | None
+    close_asked_by: str | None = None
 
 
 def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:
@@ -240,6 +242,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
         layouts=", ".join(sorted({f"{row.layout} {row.file_format or 'parquet'}" for row in shown})),
         closed_by=closed_by,
         identity=signatures.told(con, "seal", ("period", str(period))) if closed_by else None,
+        close_asked_by=asked.requested_by if (asked := close_request.waiting(con, period)) else None,
     )  # fmt: skip
 
 

@@ -186,8 +186,8 @@ def reconciled(con: sa.Connection, books: Books, period: Period, status: str) ->
     for alert in observe(con, [seen], actor=books.actor):
         if alert.state == "firing":
             freeze.put(
-                con, period, cause=f"{alert.fingerprint[:16]}:{alert.episode}",
-                reason=f"the reconciliation of {period} failed: {figures}", actor=books.actor,
+                con, books, period, cause=f"{alert.fingerprint[:16]}:{alert.episode}",
+                reason=f"the reconciliation of {period} failed: {figures}",
             )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from sqlglot import exp
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import adjustments, csv_cells, evidence, seal
+from cops_dagster.ledger import adjustments, csv_cells, evidence, seal, signatures
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reports import audit_controls
@@ -89,6 +89,7 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
         _write(folder / f"{name}.csv", rows, t.metadata.tables.get(name))
     (folder / "seal.json").write_bytes(seal_document)
     _objects(books, folder, [row for row in chain if row["evidence_seq"] in about])
+    _signatures(books, folder, period)
     script = Path(__file__).with_name("audit_verify.sh").read_bytes()
     (folder / SCRIPT).write_bytes(script)
     allocated = Decimal(json.loads(seal_document)["totals"]["allocated_cost_usd"])
@@ -160,6 +161,7 @@ def _of_books(con: sa.Connection, period: Period) -> dict[str, list[dict[str, An
     for name in (
         "publish_journal", "lake_file", "period_lock_event", "recon_exceptions", "invoice_freeze",
         "invoice_detail", "aws_invoices", "recon_run", "recon_run_tenant", "allocation_key_snapshot",
+        "close_request",
     ):  # fmt: skip
         table = t.metadata.tables[name]
         query = sa.select(table).where(table.c.period_start == start)
@@ -198,9 +200,8 @@ def _require_sealed(period: Period, population: Rows, sealed: Mapping[str, Any])
 def _write(path: Path, rows: Rows, table: sa.Table | None) -> None:
     """A table without rows still has its line of columns: a program that reads it asks for them."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        if not rows and table is not None:
-            file.write(",".join(table.columns.keys()) + "\n")
-        csv_cells.write(file, rows)
+        columns = list(rows[0]) if rows else table.columns.keys() if table is not None else []
+        csv_cells.write(file, columns, [list(row.values()) for row in rows])
 
 
 def _objects(books: Books, folder: Path, entries: Rows) -> None:
@@ -211,6 +212,19 @@ def _objects(books: Books, folder: Path, entries: Rows) -> None:
         (folder / "entries" / f"{row['evidence_seq']:08d}").write_bytes(evidence.entry_bytes(row))
         if row["kind"] in _WHOLE:
             (folder / "objects" / row["sha256"]).write_bytes(evidence.read(books, row["evidence_seq"]))
+
+
+def _signatures(books: Books, folder: Path, period: Period) -> None:
+    """What people signed about the month, each as OpenSSH verifies it with the signers of that moment."""
+    with books.admin.read() as con:
+        found = [
+            row for row in signatures.history(con) if row["period_start"] in (None, period.start)
+        ]  # fmt: skip
+    for row in found:
+        place = folder / "signatures" / row["signature_id"]
+        signatures.export(books, row["signature_id"], place)
+        for name in ("principal", "namespace"):
+            (place / name).write_text(row[name] + "\n", encoding="utf-8")
 
 
 def _sums(folder: Path) -> str:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Redoes this audit sample with sha256sum and sqlite3 (3.39 or newer); nothing of COPS is used.
+# Redoes this audit sample with sha256sum, sqlite3 (3.39 or newer) and, where decisions are signed, ssh-keygen;
+# nothing of COPS is used.
 #   sh verify.sh                the files, the population, the choice, the sums, the chain
 #   sh verify.sh EVIDENCE       the delivered files too, in the evidence store's folder
 # Ends with 0 when everything agrees, with 1 and one line for each thing that does not.
@@ -112,11 +113,11 @@ WHERE lower(trim(approved_by)) = lower(trim(requested_by));
 SQL
 
 if [ -d signatures ]; then
-    for signed in signatures/*.txt; do
-        name=${signed%.txt}
-        ssh-keygen -Y verify -f signatures/allowed_signers -I "$(cat "$name.principal")" \
-            -n "$(cat signatures/namespace)" -s "$name.sig" <"$signed" >/dev/null 2>&1
-        say "signature $(basename "$name") is $(cat "$name.principal")'s" $?
+    for signed in signatures/*; do
+        who=$(cat "$signed/principal")
+        ssh-keygen -Y verify -f "$signed/allowed_signers" -I "$who" -n "$(cat "$signed/namespace")" \
+            -s "$signed/decision.txt.sig" <"$signed/decision.txt" >/dev/null 2>&1
+        say "$who signed $(basename "$signed" | cut -c1-16)" $?
     done
 fi
 

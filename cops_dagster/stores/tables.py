@@ -129,14 +129,14 @@ cur_delivery_hold = sa.Table(  # deliveries that wait for a person; released by 
     "cur_delivery_hold", metadata,
     _key("delivery_id"), _text("source_id", null=False), _date("period_start", null=False),
     _text("error_code", null=False), _text("found", null=False), _text("requested_by", null=False),
-    _time("held_at", null=False),
-)
+    _time("held_at", null=False), _text("requested_login"),
+)  # requested_login: who was logged in to PostgreSQL when it was asked for; NULL on SQLite
 approval = sa.Table(  # a second person's yes, bound to the digest of what was approved (rule 5.14)
     "approval", metadata,
     _key("subject_type"), _key("subject_id"), _text("subject_digest", null=False),
     _text("requested_by", null=False), _text("approved_by", null=False), _text("reason", null=False),
-    _time("approved_at", null=False),
-)
+    _time("approved_at", null=False), _text("claimed_by"),
+)  # claimed_by: who COPS_ACTOR said it was; approved_by is the login where PostgreSQL's roles are in use
 cur_read_file = sa.Table(  # the Parquet that is read for a delivered file which is none
     "cur_read_file", metadata,
     _key("delivery_id"), _key("position", sa.BigInteger), _text("path", null=False),
@@ -272,6 +272,15 @@ period_lock_event = sa.Table(
     _text("to_state", null=False), _text("reason", null=False), _text("evidence_id"),
     _text("actor", null=False), _time("changed_at", null=False),
 )
+close_request = sa.Table(  # who wants a period closed as it is: its newest journal and recon numbers
+    "close_request", metadata,
+    _seq("request_seq"), _text("subject_id", null=False), _text("subject_digest", null=False),
+    _date("period_start", null=False),
+    _text("run_ids", null=False), _int("journal_seq", null=False), _int("recon_seq", null=False),
+    _text("recon_id", null=False), _text("readiness_sha256", null=False), _text("evidence_id", null=False),
+    _text("requested_by", null=False), _time("requested_at", null=False), _text("requested_login"),
+    sa.UniqueConstraint("subject_id"), sa.UniqueConstraint("subject_digest"),
+)
 
 # --- adjustments of closed periods (all append-only) ----------------------------------------------------
 
@@ -282,7 +291,7 @@ adjustment = sa.Table(  # proposals; `document_sha256` is the evidence object wi
     _text("evidence_id", null=False), _int("line_count", null=False), _money("unblended_usd", null=False),
     _money("amortized_usd", null=False), _money("net_amortized_usd", null=False),
     _text("reason", null=False), _text("evidence_links"), _text("requested_by", null=False),
-    _time("proposed_at", null=False),
+    _time("proposed_at", null=False), _text("requested_login"),
 )  # kind: late_change | one_time_rule
 adjustment_effect = sa.Table(  # what a proposal means for each tenant, by class of change
     "adjustment_effect", metadata,
@@ -347,7 +356,8 @@ recon_exceptions = sa.Table(  # every difference of every reconciliation; one am
     _text("subject_id"), _text("tenant_id"), _text("class", null=False), _money("amount_usd", null=False),
     _text("owner"), _text("decision"), _text("evidence_id"), _text("opened_by", null=False),
     _time("opened_at", null=False), _text("decided_by"), _time("decided_at"), _text("resolved_by"),
-    _time("resolved_at"), _time("withdrawn_at"), _text("note"),
+    _time("resolved_at"), _time("withdrawn_at"), _text("note"), _text("requested_login"),
+    _text("subject_digest"), _int("withdrawn_recon_seq"),
 )  # stage: aws_invoice | cur | tenant_invoice | document; withdrawn: the difference is not there any more
 document_conflict = sa.Table(  # documents that came twice with other content: both versions are kept
     "document_conflict", metadata,
@@ -399,7 +409,7 @@ invoice_freeze = sa.Table(
     _seq("freeze_seq"), _date("period_start", null=False), _text("reason", null=False),
     _text("cause", null=False), _text("set_by", null=False), _time("set_at", null=False),
     _text("release_requested_by"), _text("release_reason"), _text("released_by"), _time("released_at"),
-    _text("release_evidence_id"),
+    _text("release_evidence_id"), _text("requested_login"), _text("subject_digest"),
 )  # cause: fingerprint and episode of the alert; each cause is released by itself
 evidence_index = sa.Table(
     "evidence_index", metadata,

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import close, sweep
+from cops_dagster.ledger import sweep
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, run
-from cops_dagster_tests.ledger.closing import month, ready
+from cops_dagster_tests.ledger.closing import close_by_two, month, ready
 
 
 @pytest.fixture
@@ -30,12 +31,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def cops(*arguments: str, code: int = 0) -> str:
+def ran(*arguments: str, code: int = 0) -> Result:
     done = CliRunner().invoke(app, arguments)
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == code, done.output
-    return done.stdout
+    return done
+
+
+def cops(*arguments: str, code: int = 0) -> str:
+    return ran(*arguments, code=code).stdout
+
+
+def said(*arguments: str, code: int = 0) -> str:
+    """What people are told beside the output."""
+    return ran(*arguments, code=code).stderr
 
 
 def cops_json(*arguments: str, code: int = 0) -> Any:
@@ -45,6 +55,16 @@ def cops_json(*arguments: str, code: int = 0) -> Any:
 def as_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COPS_ACTOR", "lee")
     settings.current.cache_clear()
+
+
+def close_month() -> Any:
+    """`cops close` by one person, `cops approve` by another; what the second one is told."""
+    cops("close", "2025-09", code=1)
+    with pytest.MonkeyPatch.context() as patch:
+        as_another(patch)
+        told = cops_json("approve", "close-2025-09", "--reason", "seen the list")
+    settings.current.cache_clear()
+    return told
 
 
 def test_a_dry_run_lists_what_a_close_needs_and_changes_nothing(folder: Path) -> None:
@@ -73,9 +93,16 @@ def test_what_blocks_is_printed_and_ends_with_1(folder: Path) -> None:
 
 
 def test_a_month_is_closed_once_and_answers_with_its_seal(folder: Path) -> None:
-    first = cops_json("close", "2025-09")
+    asked = cops_json("close", "2025-09", code=1)
+    assert (asked["code"], asked["waits_for"]) == ("E-SECOND-PERSON", "close-2025-09")
+    assert "cops approve close-2025-09" in said("close", "2025-09", code=1)
+    assert "cops approve close-2025-09" in said("status")
+    with pytest.raises(CopsError, match="E-APPROVER"):
+        cops("approve", "close-2025-09", "--reason", "mine")
+    first = close_month()
     again = cops_json("close", "2025-09")
     assert (first["was_new"], again["was_new"]) == (True, False)
+    assert "was approved before, by lee" in said("approve", "close-2025-09", "--reason", "too late")
     assert first["seal_digest"] == again["seal_digest"]
     assert cops_json("evidence", "verify", "2025-09")["status"] == "ok"
     assert cops_json("evidence", "replay", "2025-09")["agrees"]
@@ -83,7 +110,7 @@ def test_a_month_is_closed_once_and_answers_with_its_seal(folder: Path) -> None:
 
 
 def test_a_late_change_goes_from_proposal_to_booking(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cops("close", "2025-09")
+    close_month()
     month(folder, MONTH + "Refund AmazonS3 111111111111 acme team api -5\n", assembly="late")
     made = cops_json("adjust", "propose", "2025-09")["id"]
     assert cops_json("adjust", "propose", "2025-09")["id"] is None  # proposed already
@@ -98,7 +125,7 @@ def test_a_late_change_goes_from_proposal_to_booking(folder: Path, monkeypatch: 
 
 
 def test_cost_is_moved_once_and_a_difference_is_noted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cops("close", "2025-09")
+    close_month()
     why = ("--reason", "tax is theirs", "--evidence", "TICKET-1")
     moved = cops_json("adjust", "move", "2025-09", "--from", "__unallocated__", "--to", "acme=100", *why)[
         "id"
@@ -154,15 +181,15 @@ def test_people_mark_months_with_a_reason(folder: Path) -> None:
 
 
 def test_a_closed_month_materialised_again_is_left_as_it_is(folder: Path) -> None:
-    cops("close", "2025-09")
+    close_month()
     assert cops_json("materialize", "2025-09")["outcome"] == "nothing to do"
     with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):
         cops("allocate", "2025-09", "--note", "again")
 
 
 def test_acts_and_commands_agree_on_what_is_closed(folder: Path) -> None:
-    cops("close", "2025-09")
+    close_month()
     books = ready(folder / "acts")
-    assert close.close(books, SEPTEMBER).wrote
+    assert close_by_two(books, SEPTEMBER).wrote
     run(books)
     books.admin.close()

@@ -144,10 +144,11 @@ def materialise(home: Home, period: Period) -> None:
 
 
 def close(home: Home, period: Period) -> None:
-    """`cops close`, after what does not tie out was decided and approved."""
+    """`cops close` and another's yes, after what does not tie out was decided and approved."""
     decide(home, period)
     materialise(home, period)
-    home.cops("close", period)
+    home.cops("close", period, codes=(1,))  # asks for a second person
+    home.cops("approve", f"close-{period}", "--reason", "seen the list", actor="lee")
 
 
 def decide(home: Home, period: Period, *, approved: bool = True) -> None:

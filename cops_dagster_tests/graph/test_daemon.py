@@ -11,14 +11,14 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, close, freeze
+from cops_dagster.ledger import approve, freeze
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
 from cops_dagster_tests.alerts.servers import Seen, web
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, write
 from cops_dagster_tests.graph.instance import Dagster, running, until
-from cops_dagster_tests.ledger.closing import DOCUMENTS
+from cops_dagster_tests.ledger.closing import DOCUMENTS, close_by_two
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
 from cops_dagster_tests.stores.glue_server import serving as glue_serving
 from cops_dagster_tests.stores.s3_server import Bucket, serving
@@ -79,7 +79,7 @@ def test_deliveries_become_entries_alerts_reversals_and_proposals_by_themselves(
             assert sum(first.values()) == Decimal("47.880000001")
             until(lambda: told(seen, "P1"))
             with pytest.raises(CopsError, match="invoices are not frozen"):
-                close.close(books, SEPTEMBER)
+                close_by_two(books, SEPTEMBER)
 
             # the second delivery of the month: what was wrong is reversed, nothing is changed
             delivered(bucket, tmp_path, MONTH, "b2")
@@ -91,7 +91,7 @@ def test_deliveries_become_entries_alerts_reversals_and_proposals_by_themselves(
             # a delivery of a closed month: proposals, no run, no entry
             (name,) = freeze.request_release(books, SEPTEMBER, reason="AWS delivered again", evidence="T-1")
             approve.approve(acting_as(books, "lee"), name, reason="seen")
-            assert close.close(books, SEPTEMBER).wrote
+            assert close_by_two(books, SEPTEMBER).wrote
             delivered(bucket, tmp_path, MONTH.replace("10.10", "11.10"), "c3")
             until(lambda: proposed(books))
             assert len(dagster.runs(**PERIOD)) == 2

@@ -14,13 +14,13 @@ import sqlalchemy as sa
 
 from cops_dagster.graph import sensors
 from cops_dagster.graph.build import build_defs
-from cops_dagster.ledger import close, deliver
+from cops_dagster.ledger import deliver
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.graph.test_graph import month
-from cops_dagster_tests.ledger.closing import aged, ready
+from cops_dagster_tests.ledger.closing import aged, close_by_two, ready
 from cops_dagster_tests.stores.s3_server import serving
 from cops_dagster_tests.stores.test_s3_reports import put
 
@@ -161,7 +161,7 @@ def test_a_closed_month_gets_no_run_but_a_proposal(tmp_path: Path, monkeypatch: 
     from cops_dagster import settings
 
     books = ready(tmp_path)
-    close.close(books, SEPTEMBER)
+    close_by_two(books, SEPTEMBER)
     monkeypatch.setenv("COPS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COPS_CUR", str(tmp_path / "cur"))
     settings.current.cache_clear()

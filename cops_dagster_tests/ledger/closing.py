@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger import approve, close
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.close import Closed
 from cops_dagster.period import Period
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, home, lines, run, write
 
@@ -43,3 +47,19 @@ def month(folder: Path, text: str, *, period: Period = SEPTEMBER, assembly: str)
     """Delivers a month's lines, as old as the others."""
     write(folder / "cur", [lines(text, period)], period=period, assembly=assembly)
     aged(folder / "cur")
+
+
+def another(books: Books, name: str = "second") -> Books:
+    """The same books as another person uses them."""
+    return replace(books, settings=books.settings.model_copy(update={"actor": name}))
+
+
+def close_by_two(books: Books, period: Period = SEPTEMBER) -> Closed:
+    """Closes a month as two people do: one asks, another agrees; what is closed already is an answer."""
+    try:
+        return close.close(books, period)
+    except CopsError as asked:
+        if asked.code != "E-SECOND-PERSON":
+            raise
+    done = approve.approve(another(books), f"close-{period}", reason="looked at the list")
+    return replace(close.close(books, period), wrote=done.was_new)

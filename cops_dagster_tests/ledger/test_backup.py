@@ -6,11 +6,11 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from cops_dagster.ledger import close, deliver, evidence, late, replay, sweep, work
+from cops_dagster.ledger import deliver, evidence, late, replay, sweep, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores.objects import open_objects
 from cops_dagster_tests.deliveries import SEPTEMBER, home
-from cops_dagster_tests.ledger.closing import ready
+from cops_dagster_tests.ledger.closing import close_by_two, ready
 from cops_dagster_tests.ledger.test_month import answer
 
 DIGESTS = """SELECT l.table_name, l.sha256, l.cost_usd, e.entry_hash FROM lake_file AS l
@@ -33,7 +33,7 @@ def copied(books: Books, target: Path) -> None:
 
 def test_a_restored_home_is_the_one_that_was_copied(tmp_path: Path) -> None:
     books = ready(tmp_path)
-    close.close(books, SEPTEMBER)
+    close_by_two(books, SEPTEMBER)
     digests, totals = answer(books, DIGESTS), answer(books, TOTALS)
     copied(books, tmp_path / "backup")
     books.admin.close()
@@ -59,7 +59,7 @@ def test_a_restored_home_is_the_one_that_was_copied(tmp_path: Path) -> None:
 def test_a_database_older_than_its_evidence_is_found(tmp_path: Path) -> None:
     books = ready(tmp_path)
     copied(books, tmp_path / "before")
-    close.close(books, SEPTEMBER)
+    close_by_two(books, SEPTEMBER)
     books.admin.close()
     for name in ("admin.db-wal", "admin.db-shm"):
         (tmp_path / "home" / name).unlink(missing_ok=True)

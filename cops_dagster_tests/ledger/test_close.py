@@ -40,7 +40,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.objects import open_objects
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
-from cops_dagster_tests.ledger.closing import aged, month, ready
+from cops_dagster_tests.ledger.closing import aged, close_by_two, month, ready
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
 
 OCTOBER = Period(2025, 10)
@@ -65,7 +65,7 @@ def state(books: Books, period: Period = SEPTEMBER) -> str:
 
 def test_a_month_of_which_everything_holds_closes_and_is_sealed(books: Books) -> None:
     assert blocking(books) == []
-    done = close.close(books, SEPTEMBER)
+    done = close_by_two(books, SEPTEMBER)
     assert done.wrote
     with books.admin.read() as con:
         row = con.execute(sa.select(t.period_lock)).one()
@@ -82,9 +82,9 @@ def test_a_month_of_which_everything_holds_closes_and_is_sealed(books: Books) ->
 
 
 def test_a_month_closed_twice_has_one_seal(books: Books) -> None:
-    first = close.close(books, SEPTEMBER)
+    first = close_by_two(books, SEPTEMBER)
     before = dump(books)
-    again = close.close(books, SEPTEMBER)
+    again = close_by_two(books, SEPTEMBER)
     assert (again.seal_digest, again.wrote) == (first.seal_digest, False)
     assert dump(books) == before
 
@@ -214,7 +214,7 @@ def test_what_is_missing_blocks_the_close_by_name_and_changes_nothing(
     change(books, tmp_path)
     before = dump(books)
     with pytest.raises(CopsError) as refusal:
-        close.close(books, SEPTEMBER)
+        close_by_two(books, SEPTEMBER)
     assert refusal.value.code == "E-NOT-READY"
     missing = {one["name"] for one in refusal.value.details["readiness"] if not one["holds"]}
     assert names <= missing
@@ -245,12 +245,12 @@ def test_a_month_that_is_not_over_is_not_closed(tmp_path: Path) -> None:
     run(running, today)
     assert "support_fees_have_arrived" in blocking(running, today)
     with pytest.raises(CopsError, match="E-NOT-READY"):
-        close.close(running, today)
+        close_by_two(running, today)
 
 
 def test_a_month_that_nobody_allocated_is_not_closed(books: Books) -> None:
     with pytest.raises(CopsError, match="E-PERIOD-UNKNOWN"):
-        close.close(books, OCTOBER)
+        close_by_two(books, OCTOBER)
 
 
 # --- what a closed month refuses ------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_a_month_that_nobody_allocated_is_not_closed(books: Books) -> None:
 
 @pytest.fixture
 def closed(books: Books) -> Books:
-    close.close(books, SEPTEMBER)
+    close_by_two(books, SEPTEMBER)
     return books
 
 
@@ -351,10 +351,10 @@ def test_two_different_digests_refuse_the_seal_and_leave_the_month_final(
 ) -> None:
     monkeypatch.setattr(seal, "elsewhere", lambda *_: ("0" * 64, 8))
     with pytest.raises(CopsError, match="E-SEAL"):
-        close.close(books, SEPTEMBER)
+        close_by_two(books, SEPTEMBER)
     assert state(books) == "final"
     monkeypatch.undo()
-    assert close.close(books, SEPTEMBER).wrote
+    assert close_by_two(books, SEPTEMBER).wrote
 
 
 def test_a_damaged_entry_file_is_never_sealed(books: Books, tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_a_damaged_entry_file_is_never_sealed(books: Books, tmp_path: Path) -> N
     damaged[200] ^= 1
     path.write_bytes(damaged)
     with pytest.raises(CopsError):
-        close.close(books, SEPTEMBER)
+        close_by_two(books, SEPTEMBER)
     assert state(books) != "closed"
 
 
@@ -381,7 +381,7 @@ def test_a_run_published_after_the_readiness_list_stops_the_close(
 
     monkeypatch.setattr(close, "readiness", and_then_a_run)
     with pytest.raises(CopsError, match="E-CONTENTION"):
-        close.close(books, SEPTEMBER)
+        close_by_two(books, SEPTEMBER)
     assert state(books) == "open"
 
 
@@ -437,7 +437,7 @@ def test_a_month_that_aws_stops_delivering_is_delayed_reconciled_and_not_closed(
     assert reconcile.reconcile(books, SEPTEMBER).status
     assert periods.advance(books, SEPTEMBER) == "delayed"
     with pytest.raises(CopsError, match="E-NOT-READY"):
-        close.close(books, SEPTEMBER)
+        close_by_two(books, SEPTEMBER)
     write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 111111111111 acme team api 1\n")], assembly="new")
     run(books)
     assert periods.advance(books, SEPTEMBER) == "provisional"
@@ -447,11 +447,11 @@ def test_a_delayed_month_of_which_all_else_holds_is_not_closed(books: Books) -> 
     periods.mark(books, SEPTEMBER, "delayed", reason="AWS announced a correction")
     assert blocking(books) == ["no_delivery_is_waited_for"]
     with pytest.raises(CopsError, match="E-NOT-READY"):
-        close.close(books, SEPTEMBER)
+        close_by_two(books, SEPTEMBER)
     assert state(books) == "delayed"
     periods.mark(books, SEPTEMBER, "provisional", reason="AWS took it back")
     periods.mark(books, SEPTEMBER, "final", reason="AWS took it back")
-    assert close.close(books, SEPTEMBER).wrote
+    assert close_by_two(books, SEPTEMBER).wrote
 
 
 def test_an_archive_is_not_waited_for(books: Books) -> None:
@@ -482,13 +482,13 @@ def test_a_close_that_was_cut_short_is_finished_by_the_next(
 
     monkeypatch.setattr(close, "_finish", dies)
     with pytest.raises(KeyboardInterrupt):
-        close.close(books, SEPTEMBER)
+        close_by_two(books, SEPTEMBER)
     assert state(books) == "closing"
     with pytest.raises(CopsError, match="E-PERIOD"):
         reverse.reverse(books, _head(books), reason="in between")
     monkeypatch.undo()
     sweep.sweep(books)
-    assert close.close(books, SEPTEMBER).wrote
+    assert close_by_two(books, SEPTEMBER).wrote
     assert deliver.look(books, SEPTEMBER)[0].refusals == ()
 
 

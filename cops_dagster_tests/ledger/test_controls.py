@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.ledger import close, controls, judge, lock, watch
+from cops_dagster.ledger import controls, judge, lock, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules.escalation import CONTROL
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests.aws_server import Aws, aws, failure
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.ledger.closing import ready
-from cops_dagster_tests.stores.test_guards import row
+from cops_dagster_tests.ledger.closing import close_by_two, ready
+from cops_dagster_tests.stores.guarded import row
 
 __all__ = ["aws"]  # the fixture
 BUDGETS = (
@@ -155,13 +155,13 @@ def test_a_final_month_that_nobody_closes_is_a_warning_and_a_closed_one_is_locke
 ) -> None:
     made = ready(tmp_path)
     with made.admin.write() as con:
-        lock.move(con, SEPTEMBER, "provisional", reason="over", actor="kim")
-        lock.move(con, SEPTEMBER, "final", reason="done", actor="kim")
+        lock.move(con, made, SEPTEMBER, "provisional", reason="over")
+        lock.move(con, made, SEPTEMBER, "final", reason="done")
     assert judged(made)["closed_periods_stay_locked"].status == "ok"
     with monkeypatch.context() as patch:
         patch.setattr(controls, "now", later(made, days=11))
         assert judged(made)["closed_periods_stay_locked"].status == "warning"
-    close.close(made, SEPTEMBER)
+    close_by_two(made, SEPTEMBER)
     assert judged(made)["closed_periods_stay_locked"].measured.startswith("1 month(s) closed")
 
 

@@ -12,14 +12,14 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, close, controls, deliver, doctor, ingest, reconcile, tag, watch
+from cops_dagster.ledger import allocate, controls, deliver, doctor, ingest, reconcile, tag, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules.alerts import Observation
 from cops_dagster.rules.diagnosis import RANK, STEPS, SYMPTOMS, Finding
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.closing import DOCUMENTS, aged, ready
+from cops_dagster_tests.ledger.closing import DOCUMENTS, aged, close_by_two, ready
 
 INVOICES = "invoice_id,tenant_id,period_start,amount,currency,status,document_type\n"
 NOTHING_USED = INPUTS["tenant_network_usage"].replace(",1,", ",0,").replace(",2,", ",0,")
@@ -110,7 +110,7 @@ def not_invoiced_by_aws(folder: Path) -> Books:
 
 def closed_and_untagged(folder: Path) -> Books:
     books = ready(folder)
-    close.close(books, SEPTEMBER)
+    close_by_two(books, SEPTEMBER)
     return books
 
 

@@ -22,8 +22,10 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Finding, Piece, Verification
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
 from cops_dagster.stores.objects import key_of
 from cops_dagster_tests.deliveries import SEPTEMBER, home
+from cops_dagster_tests.stores.consented import agree_to_close
 from cops_dagster_tests.stores.s3_server import serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -508,10 +510,14 @@ def sealed(books: Books) -> Books:
     kept = evidence.store(books, [Piece("seal", "period", "2025-09", TEXT, data=b"the seal")])
     with books.admin.write() as con:
         evidence.index(con, books, kept)
+        agree_to_close(con, SEPTEMBER.start)
+        p = t.period_lock
+        first = {"period_start": SEPTEMBER.start, "state": "open", "state_seq": 1, "changed_at": now()}
+        con.execute(sa.insert(p).values(first))
         for there in ("provisional", "final", "closing"):
-            lock.move(con, SEPTEMBER, there, reason="test", actor="test")
+            con.execute(sa.update(p).values(state=there, state_seq=p.c.state_seq + 1))
         sealed = {"seal_digest": kept[0].sha256, "seal_journal_seq": 1}
-        lock.move(con, SEPTEMBER, "closed", reason="test", actor="test", **sealed)
+        con.execute(sa.update(p).values(state="closed", state_seq=p.c.state_seq + 1, **sealed))
     return books
 
 
@@ -559,7 +565,7 @@ def test_a_seal_exchanged_for_another_is_found(sealed: Books) -> None:
 def test_of_one_period_the_chain_is_verified_whole_and_its_own_objects_alone(books: Books) -> None:
     add(books, piece(6, subject="2025-10"))
     with books.admin.write() as con:
-        lock.hold(con, Period(2025, 10), "test")
+        lock.hold(con, books, Period(2025, 10))
         con.execute(
             sa.insert(t.publish_journal).values(
                 run_id="r1", table_name="fact_cost_allocated", period_start=Period(2025, 10).start,

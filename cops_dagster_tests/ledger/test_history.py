@@ -39,7 +39,6 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger import (
     allocate,
     approve,
-    close,
     evidence,
     late,
     lock,
@@ -56,7 +55,7 @@ from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import open_objects
 from cops_dagster_tests.deliveries import INPUTS, give, home, lines, run, write
-from cops_dagster_tests.ledger.closing import aged
+from cops_dagster_tests.ledger.closing import aged, close_by_two
 from cops_dagster_tests.ledger.test_month import answer, dump
 
 MONTHS = (Period(2025, 9), Period(2025, 10))
@@ -435,7 +434,7 @@ class History(RuleBasedStateMachine):
         if documents and newest not in month.documents:
             self.load_document(period, newest)
         sweep.sweep(self.books)
-        outcome = self.attempt(lambda: close.close(self.books, period), {"E-NOT-READY"})
+        outcome = self.attempt(lambda: close_by_two(self.books, period), {"E-NOT-READY"})
         PROBES["closed" if outcome == "done" else "close refused"] += 1
         if outcome == "done":
             assert month.head is not None

@@ -13,7 +13,6 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     adjustments,
     approve,
-    close,
     evidence,
     handover,
     late,
@@ -28,7 +27,7 @@ from cops_dagster.rules.allocation import Costs
 from cops_dagster.rules.late_changes import Line, classify
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
-from cops_dagster_tests.ledger.closing import month, ready
+from cops_dagster_tests.ledger.closing import close_by_two, month, ready
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
 
 OCTOBER = Period(2025, 10)
@@ -38,7 +37,7 @@ RESTATED = "SELECT SUM(allocated_cost_usd) FROM cost_restated WHERE usage_period
 @pytest.fixture
 def closed(tmp_path: Path) -> Books:
     books = ready(tmp_path)
-    close.close(books, SEPTEMBER)
+    close_by_two(books, SEPTEMBER)
     return books
 
 

@@ -184,7 +184,7 @@ ACTS: dict[str, Callable[[Books], object]] = {
         books, SEPTEMBER, bearer="acme", shares={"globex": Decimal(100)}, reason="x", evidence_links="x"
     ),
     "propose": lambda books: adjustments.propose(books, SEPTEMBER, "x", [], [], base_digest="x", reason="x"),
-    "book": lambda books: adjustments.book(books, "x", approval={}),
+    "book": lambda books: adjustments.book(books, "x", reason="x"),
     "late": lambda books: late.propose(books, SEPTEMBER),
     "budgets": budgets.refresh,
     "controls": controls.evaluate,

@@ -21,7 +21,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, close, evidence, publish, reverse, state, sweep, work
+from cops_dagster.ledger import allocate, evidence, publish, reverse, state, sweep, work
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.ledger.publish import Publication
 from cops_dagster.period import Period
@@ -31,9 +31,10 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import HEAD, VERSION_TABLE, open_admin
 from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.closing import ready
+from cops_dagster_tests.ledger.closing import close_by_two, ready
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
 from cops_dagster_tests.stores import guarded
+from cops_dagster_tests.stores.consented import agree_to_close
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """
@@ -86,7 +87,7 @@ def test_a_second_run_writes_nothing_and_another_key_reverses(books: Books, tmp_
 
 
 def test_a_month_closes_on_postgresql_and_takes_nothing_after(books: Books, tmp_path: Path) -> None:
-    assert close.close(books, SEPTEMBER).wrote
+    assert close_by_two(books, SEPTEMBER).wrote
     assert evidence.verify(books).status == "ok"
     before = dump(books)
     with books.admin.read() as con:
@@ -214,14 +215,15 @@ def test_publishing_races_a_close_and_one_of_them_is_told(tmp_path: Path, dialec
     def closes(period: Period, go: threading.Barrier) -> int:
         go.wait()
         with books.admin.write() as con:
+            agree_to_close(con, period.start)
             for there in ("provisional", "final", "closing"):
-                lock.move(con, period, there, reason="race", actor="test")
+                lock.move(con, books, period, there, reason="race")
         with books.admin.write() as con:
             j = t.publish_journal
             count = con.execute(
                 sa.select(sa.func.count()).where(j.c.period_start == period.start)
             ).scalar_one()
-            lock.move(con, period, "closed", reason="race", actor="test")
+            lock.move(con, books, period, "closed", reason="race")
         return int(count)
 
     outcomes = set()

@@ -13,7 +13,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import state_of
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.closing import DOCUMENTS, aged, month, ready
+from cops_dagster_tests.ledger.closing import DOCUMENTS, aged, close_by_two, month, ready
 
 NOT_INVOICED = "\n".join(
     f"{line}  {'invoice' if at == 0 else '.'}" for at, line in enumerate(MONTH.strip().splitlines())
@@ -87,7 +87,7 @@ def test_a_pro_forma_source_is_never_matched_with_an_aws_invoice(
 def test_a_pro_forma_month_closes(pro_forma: tuple[Books, dict[str, object]]) -> None:
     books, seen = pro_forma
     assert seen["unmet"] == []
-    assert close.close(books, SEPTEMBER).wrote
+    assert close_by_two(books, SEPTEMBER).wrote
     with books.admin.read() as con:
         assert recon_log.newest(con, SEPTEMBER).status == "ok"
 

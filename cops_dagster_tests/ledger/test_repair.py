@@ -14,13 +14,13 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import adjustments, allocate, approve, close, doctor, repair, reverse, sweep, work
+from cops_dagster.ledger import adjustments, allocate, approve, doctor, repair, reverse, sweep, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.closing import ready
+from cops_dagster_tests.ledger.closing import close_by_two, ready
 from cops_dagster_tests.ledger.test_late_changes import OCTOBER, late_delivery, somebody_else
 from cops_dagster_tests.ledger.test_month import answer
 
@@ -223,7 +223,7 @@ def test_lines_that_come_out_as_other_bytes_are_a_new_run_over_the_same_inputs(
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sealed")
     books = ready(folder)
-    close.close(books, SEPTEMBER)
+    close_by_two(books, SEPTEMBER)
     books.admin.close()
     return folder
 

@@ -14,12 +14,12 @@ from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import close, deliver, evidence, reconcile, repair, sweep
+from cops_dagster.ledger import deliver, evidence, reconcile, repair, sweep
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import files
 from cops_dagster.stores.volume import open_volume
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.closing import DOCUMENTS
+from cops_dagster_tests.ledger.closing import DOCUMENTS, close_by_two
 from cops_dagster_tests.ledger.test_month import answer
 from cops_dagster_tests.stores.glue_server import serving as glue_serving
 from cops_dagster_tests.stores.s3_server import SECRET, Bucket
@@ -64,7 +64,7 @@ def test_a_month_in_s3_closes_and_a_machine_with_an_empty_home_goes_on_from_ther
     files = answer(books, "SELECT path, sha256 FROM lake_file ORDER BY path")
     assert [f"lake/{path}" for path, _ in files] == lake_files(bucket)
     assert {len(bucket.versions[key]) for key in lake_files(bucket)} == {1}
-    assert close.close(books, SEPTEMBER).wrote
+    assert close_by_two(books, SEPTEMBER).wrote
     assert evidence.verify(books).status == "ok"
     assert any(key.startswith("proof/anchors/") for key in bucket.versions)
     assert not (books.settings.home / "evidence").exists()

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import close, doctor, evidence, repair
+from cops_dagster.ledger import doctor, evidence, repair
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import FolderObjects
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.ledger.closing import ready
+from cops_dagster_tests.ledger.closing import close_by_two, ready
 from cops_dagster_tests.ledger.test_evidence import tamper
 
 
@@ -27,7 +27,7 @@ from cops_dagster_tests.ledger.test_evidence import tamper
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sealed")
     books = ready(folder)
-    close.close(books, SEPTEMBER)
+    close_by_two(books, SEPTEMBER)
     books.admin.close()
     return folder
 
@@ -92,7 +92,7 @@ def test_a_store_that_is_not_this_chain_s_is_seen_and_nothing_is_written_into_it
     assert before.status != "ok"
     there = sorted(store(books).rglob("*"))
     acts: list[Callable[[], object]] = [
-        lambda: close.close(books, SEPTEMBER),
+        lambda: close_by_two(books, SEPTEMBER),
         lambda: repair.require_mendable(books, SEPTEMBER),
         lambda: evidence.store(books, []),
     ]
@@ -124,7 +124,7 @@ def test_the_store_put_back_is_the_way_out(books: Books) -> None:
     moved_away(books)
     store(books).with_name("elsewhere").rename(store(books))
     assert evidence.verify(books).status == "ok"
-    assert not close.close(books, SEPTEMBER).wrote
+    assert not close_by_two(books, SEPTEMBER).wrote
     assert not [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
 
 
@@ -134,7 +134,7 @@ def test_a_close_that_was_cut_short_before_its_anchor_is_finished(books: Books) 
         shutil.rmtree(store(books) / folder)
     (found,) = evidence.verify(books).findings
     assert "`cops close 2025-09` writes it" in found.found
-    assert not close.close(books, SEPTEMBER).wrote
+    assert not close_by_two(books, SEPTEMBER).wrote
     assert evidence.verify(books).status == "ok"
 
 

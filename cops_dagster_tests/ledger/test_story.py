@@ -23,13 +23,13 @@ from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.launch import launch
-from cops_dagster.ledger import approve, close, exceptions, freeze, handover, reconcile, sources, watch
+from cops_dagster.ledger import approve, exceptions, freeze, handover, reconcile, sources, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.reports import close_report
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.alerts.servers import Seen, web
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, write
-from cops_dagster_tests.ledger.closing import aged
+from cops_dagster_tests.ledger.closing import aged, close_by_two
 from cops_dagster_tests.ledger.test_month import by_tenant
 
 HEADER = [
@@ -264,7 +264,7 @@ def _invoices_do_not_match(story: Story, seen: Seen) -> None:
     with pytest.raises(CopsError, match="E-FREEZE"):
         give(story.books, story.folder, invoice_detail=INVOICES + "T-9,acme,2025-10,1,USD,issued,invoice,\n")
     with pytest.raises(CopsError, match="E-NOT-READY"):
-        close.close(story.books, SEPTEMBER)
+        close_by_two(story.books, SEPTEMBER)
 
 
 def _corrected_and_closed(story: Story, seen: Seen) -> None:
@@ -279,10 +279,10 @@ def _corrected_and_closed(story: Story, seen: Seen) -> None:
     story.tick(62)
     assert heard(seen, rule=FAILED) == ["FIRST", "REPEAT", "RESOLVED"]
     with pytest.raises(CopsError, match="invoices are not frozen"):
-        close.close(story.books, SEPTEMBER)
+        close_by_two(story.books, SEPTEMBER)
     (name,) = freeze.request_release(story.books, SEPTEMBER, reason="T-1 was reissued", evidence="CN-1")
     approve.approve(story.act_as("lee"), name, reason="seen CN-1 and T-1b")
-    assert close.close(story.books, SEPTEMBER).wrote
+    assert close_by_two(story.books, SEPTEMBER).wrote
     assert story.state() == "closed"
     kept = close_report.keep(story.books, SEPTEMBER)
     assert kept.size_bytes > 0

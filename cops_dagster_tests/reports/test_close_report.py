@@ -14,12 +14,12 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import close, controls, csv_cells, evidence, reconcile
+from cops_dagster.ledger import controls, csv_cells, evidence, reconcile
 from cops_dagster.ledger.books import Books
 from cops_dagster.reports import charts, close_report
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.ledger.closing import ready
+from cops_dagster_tests.ledger.closing import close_by_two, ready
 
 HOSTILE = '=HYPERLINK("http://evil")<script>alert(1)</script>'
 
@@ -87,7 +87,7 @@ def test_the_same_books_give_the_same_bytes_and_keep_one_copy(books: Books) -> N
 
 
 def test_a_closed_months_report_holds_its_seal_and_the_evidence_verifies(books: Books) -> None:
-    sealed = close.close(books, SEPTEMBER)
+    sealed = close_by_two(books, SEPTEMBER)
     close_report.keep(books, SEPTEMBER)
     made = page(books)
     assert sealed.seal_digest in made.text

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.stores import tables as t
+from cops_dagster_tests.stores.consented import agree, agree_to_close
 
 AUGUST, SEPTEMBER = date(2025, 8, 1), date(2025, 9, 1)
 SEAL = "5ea1"
@@ -24,8 +25,8 @@ PATHS: dict[str, tuple[str, ...]] = {
 """The moves that lead from open to a state."""
 
 COUNTED = (
-    "alert_event", "cur_ingestion_log", "invoice_freeze", "notification_log", "outbox", "publish_journal",
-    "recon_run", "source_event",
+    "alert_clock", "alert_event", "close_request", "cur_ingestion_log", "invoice_freeze", "notification_log",
+    "outbox", "publish_journal", "recon_run", "source_event",
 )  # fmt: skip
 """Tables whose first column the database counts up."""
 
@@ -43,14 +44,20 @@ _SPECIAL: dict[tuple[str, str], Any] = {
     ("control_status", "status"): "ok",
     ("cur_ingestion_log", "status"): "running",
     ("evidence_head", "head_id"): 1,
+    ("cur_delivery_hold", "delivery_id"): "held",
+    ("invoice_freeze", "release_requested_by"): None,
     ("invoice_freeze", "released_at"): None,
     ("invoice_freeze", "released_by"): None,
+    ("invoice_freeze", "subject_digest"): None,
     ("outbox", "attempts"): 0,
     ("outbox", "delivered_at"): None,
     ("period_lock", "seal_digest"): None,
     ("period_lock", "seal_journal_seq"): None,
     ("policy", "policy_version"): 1,
+    ("recon_exceptions", "decided_at"): None,
+    ("recon_exceptions", "decided_by"): None,
     ("recon_exceptions", "resolved_at"): None,
+    ("recon_exceptions", "subject_digest"): None,
     ("recon_exceptions", "withdrawn_at"): None,
     ("recon_run_bridge", "kind"): "level",
     ("source_event", "event"): "retired",
@@ -101,6 +108,8 @@ def moved(there: str, month: date = SEPTEMBER, **given: object) -> sa.Update:
 def put(con: sa.Connection, state: str, month: date = SEPTEMBER) -> None:
     """Walks an open month to a state by moves that are allowed."""
     for there in PATHS[state]:
+        if there == "closing":
+            agree_to_close(con, month)
         told(con, there, month)
         con.execute(moved(there, month, **(sealed(con, month) if there == "closed" else {})))
 
@@ -192,7 +201,8 @@ def fill(con: sa.Connection) -> None:
     insert(con, t.adjustment_effect, adjustment_id="a1")
     insert(con, t.adjustment, adjustment_id="a1", usage_period_start=AUGUST)
     publish(con, "b1", table="fact_cost_adjustment", inputs="a1")
-    insert(con, t.adjustment_booking, adjustment_id="a1", run_id="b1")
+    agree(con, "adjustment", "a1", "x", asked="x", by="y")
+    insert(con, t.adjustment_booking, adjustment_id="a1", run_id="b1", booked_by="y")
     for table in t.metadata.sorted_tables:
         if not con.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
             given = {"amount_usd": Decimal(1)} if table is t.invoice_detail else {}

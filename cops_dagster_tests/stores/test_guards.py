@@ -18,6 +18,7 @@ from cops_dagster.rules.periods import MOVES, WRITABLE
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, open_admin
 from cops_dagster_tests import postgres
+from cops_dagster_tests.stores.consented import agree, agree_to_close
 from cops_dagster_tests.stores.guarded import (
     begin,
     fill,
@@ -39,7 +40,8 @@ NEVER_CHANGED = (
     "allowed_signers",
     "allocation_key_snapshot",
     "allocation_keys", "allocation_rule_date", "allocation_rules", "approval", "aws_invoices",
-    "budget_history", "control_status", "cur_delivery", "cur_delivery_breakdown", "cur_delivery_file",
+    "budget_history", "close_request", "control_status", "cur_delivery", "cur_delivery_breakdown",
+    "cur_delivery_file",
     "cur_delivery_hold", "cur_delivery_profile", "document_conflict", "evidence_index",
     "expected_cur_schema", "fx_rates",
     "invoice_detail", "lake_file", "load_log", "notification_log", "period_lock_event", "plans", "policy",
@@ -52,6 +54,9 @@ DELETED_BY_CODE = (
     "cur_delivery_place", "cur_read_file", "foreign_export", "tag_coverage",
 )  # fmt: skip
 CHANGED_BY_CODE = tuple(sorted(set(t.metadata.tables) - set(NEVER_CHANGED) - set(DELETED_BY_CODE)))
+
+IN_ORDER = (t.adjustment, t.approval, *t.metadata.sorted_tables)
+"""What is approved before its approval, and that before what was approved is done."""
 
 REFUSED = (sa.exc.IntegrityError, sa.exc.InternalError, sa.exc.ProgrammingError, sa.exc.OperationalError)
 
@@ -157,8 +162,8 @@ def test_a_table_that_is_looked_up_anew_takes_deletes(filled: Admin, name: str) 
     [
         (t.allocation_run_log, {"status": "failed"}),
         (t.cur_ingestion_log, {"status": "succeeded"}),
-        (t.recon_exceptions, {"resolved_at": datetime(2025, 9, 2)}),
-        (t.invoice_freeze, {"released_at": datetime(2025, 9, 2)}),
+        (t.recon_exceptions, {"resolved_at": datetime(2025, 9, 2), "resolved_by": "lee"}),
+        (t.invoice_freeze, {"released_at": datetime(2025, 9, 2), "released_by": "lee"}),
     ],
 )
 def test_what_ended_stays_as_it_is_and_what_did_not_can_end(
@@ -166,9 +171,16 @@ def test_what_ended_stays_as_it_is_and_what_did_not_can_end(
 ) -> None:
     with admin.write() as con:
         con.execute(sa.insert(table).values(row(table)))
+        if table is t.recon_exceptions:
+            con.execute(sa.update(table).values(decided_by="kim", subject_digest="d"))
+            agree(con, "exception", "x", "d")
+        if table is t.invoice_freeze:
+            con.execute(sa.update(table).values(release_requested_by="kim", subject_digest="d"))
+            agree(con, "invoice_freeze", "freeze-7", "d")
         con.execute(sa.update(table).values(ended))
     before = contents(admin, table.name)
-    refused(admin, sa.update(table).values(ended), "E-APPEND-ONLY")
+    others = {name: "somebody else" for name in ended if name.endswith("_by")}
+    refused(admin, sa.update(table).values(ended | others), "E-APPEND-ONLY|E-CONSENT")
     assert contents(admin, table.name) == before
 
 
@@ -243,13 +255,15 @@ def test_a_period_moves_as_the_state_machine_says_and_no_other_way(
     with admin.write() as con:
         publish(con)
         put(con, here)
+        if (here, there) == ("final", "closing"):
+            agree_to_close(con, SEPTEMBER)
     if (here, there) in MOVES:
         with admin.write() as con:
             told(con, there)
             seal = sealed(con) if there == "closed" else {}
             assert con.execute(moved(there, **seal)).rowcount == 1
     else:
-        refused(admin, moved(there), "E-PERIOD-STATE")
+        refused(admin, moved(there), "E-PERIOD-STATE|E-CONSENT")
         with pytest.raises(REFUSED, match="E-PERIOD-STATE"), admin.write() as con:
             told(con, there)
 
@@ -320,6 +334,7 @@ def roles() -> Iterator[Callable[[str], sa.Engine]]:
     opened = open_admin(url)
     with opened.write() as con:
         fill(con)
+        agree_to_close(con, SEPTEMBER)
     opened.close()
     owner = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with owner.connect() as con:
