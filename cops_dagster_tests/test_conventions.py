@@ -106,7 +106,7 @@ def test_what_decides_numbers_is_read_from_the_books_alone() -> None:
 
 NO_DECISION = {
     "active_tags.record", "consequences", "foreign.record", "ingestion_log", "known",
-    "publish.publish", "refusals", "replay.remade", "run_log", "watch",
+    "publish.publish", "refusals", "replay.remade", "restored.accept", "run_log", "watch",
 }  # fmt: skip
 """Writers that record, clear up, tell or stop; they decide no amount, and must work when acts do not."""
 

@@ -1,4 +1,4 @@
-"""`cops controls`: the six preventive controls, as last judged."""
+"""`cops controls`: the preventive controls, as last judged."""
 
 from __future__ import annotations
 

@@ -21,24 +21,26 @@ def verify(
     period: Annotated[str | None, typer.Argument(help="Only this month's objects, YYYY-MM.")] = None,
     json: _Json = False,
 ) -> None:
-    """Verify the chain and every object: ok, mismatch, or incomplete when something cannot be read."""
+    """Verify the chain and its objects, closed months against their seals, the guards: ok, or exit 1."""
     from dataclasses import asdict
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import evidence, months
+    from cops_dagster.ledger import months, proof
     from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
+    from cops_dagster.stores.admin import now
 
     wanted = Period.parse(period) if period else None
     books = require_books(settings.current())  # a fresh home would verify as ok, and a mistyped one with it
     if wanted:
         with books.admin.read() as con:
             months.require_known(con, wanted)
-    with output.working("reading every object of the evidence"):
-        found = evidence.verify(books, wanted)
+    with output.working("reading the evidence, and every closed month anew"):
+        found = proof.verify(books, wanted)
+    steps = found.next_steps
     if json:
-        output.as_json({**asdict(found), "next_step": found.next_step})
+        output.as_json({**asdict(found), "next_step": steps[0] if steps else "", "next_steps": steps})
     else:
         if found.findings or found.warnings:
             output.table(
@@ -51,12 +53,45 @@ def verify(
                 + [[one.seq, "warning", one.what, one.expected, one.found] for one in found.warnings],
             )
         output.say(f"{found.status}: {found.entries} entries of the chain, {found.objects} objects read")
-        if found.next_step:
-            output.say(f"next: {found.next_step}")
-        if found.warnings:
-            output.say("next: check the machine's clock; the chain goes by its numbers, not by times")
+        output.say(found.anchors.told(now()))
+        if found.anchors.is_late:
+            output.say(
+                "next: entries have had no anchor for two days: start dagster-daemon, or run"
+                " cops controls --evaluate each day"
+            )
+        for month, binds in found.months.items():
+            wrong = any(month in one.what for one in found.findings)
+            output.say(f"{month}: {'NOT as sealed' if wrong else 'as sealed'}; its seal binds {binds}")
+        for step in steps:
+            output.say(f"next: {step}")
+        clock = "check the machine's clock; the chain goes by its numbers, not by times"
+        for step in dict.fromkeys(one.next_step or clock for one in found.warnings):
+            output.say(f"next: {step}")
     if found.status != "ok":
         raise typer.Exit(1)
+
+
+@app.command("restored")
+def restored(
+    reason: Annotated[str, typer.Option(help="Which backup was restored, and why; kept for ever.")],
+    json: _Json = False,
+) -> None:
+    """Say that the database was restored from a backup: the entries since are lost, the chain goes on."""
+    from dataclasses import asdict
+
+    from cops_dagster import settings
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import restored as act
+    from cops_dagster.ledger.books import require_books
+
+    done = act.accept(require_books(settings.current()), reason)
+    if json:
+        output.as_json(asdict(done))
+    else:
+        output.say(
+            f"the chain goes on after entry {done.ended_at}; anchors up to entry {done.reached} are of what"
+            " was lost. Next: cops evidence verify, then cops materialize the months since"
+        )
 
 
 @app.command("replay")

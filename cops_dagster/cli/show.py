@@ -47,8 +47,18 @@ def status(
     if books.admin.only_reads:
         ill = books.admin.only_reads
         output.say(f"this home can only be read: {ill.code}: {ill.found}; next: {ill.next_step}")
+    _proved(books)
     if wanted:
         _deliveries(books, wanted)
+
+
+def _proved(books: Books) -> None:
+    """Says what the last look at the proof found wrong; to look again is another command's work."""
+    from cops_dagster.cli import output
+    from cops_dagster.ledger import state
+
+    for row in state.unproven(books):
+        output.say(f"NOT proved: {row.control.replace('_', ' ')}: {row.measured}; next: cops evidence verify")
 
 
 def _deliveries(books: Books, period: Period) -> None:

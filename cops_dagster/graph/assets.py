@@ -355,7 +355,7 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
         metadata=_schema("control_status"),
     )
     def control_status(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
-        """The six preventive controls, judged hourly; then whoever must be told is told."""
+        """The preventive controls, judged hourly; then whoever must be told is told."""
         books = ledger.books(context)
         found = act(lambda: controls.evaluate(books))
         sent = tick(books, open_receivers(books.settings))

@@ -40,7 +40,7 @@ def jobs(periods: dg.MonthlyPartitionsDefinition) -> list[dg.UnresolvedAssetJobD
         dg.define_asset_job(
             EVALUATE_CONTROLS,
             selection=dg.AssetSelection.assets("control_status"),
-            description="The six preventive controls, the alerts of those that do not hold, and the tick.",
+            description="The preventive controls, the alerts of those that do not hold, and the tick.",
         ),
     ]
 

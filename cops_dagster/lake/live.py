@@ -130,6 +130,27 @@ def verify(files: Sequence[LiveFile], *, digests: bool) -> None:
         _verified.add(key)
 
 
+def changed(files: Sequence[LiveFile]) -> list[tuple[LiveFile, str]]:
+    """Files that are not the published bytes, with what was found; every byte is read anew."""
+    found, there = [], []
+    for file in files:
+        try:
+            size = file.path.stat().st_size
+        except OSError as problem:
+            found.append((file, problem.strerror or "no such file"))
+            continue
+        if size == file.size_bytes:
+            there.append(file)
+        else:
+            found.append((file, f"{size} bytes"))
+    digests = stored.sha256_all([file.path for file in there])
+    return found + [
+        (file, f"sha256 {sha256[:12]}…")
+        for file, sha256 in zip(there, digests, strict=True)
+        if sha256 != file.sha256
+    ]
+
+
 def remember(path: Path, sha256: str) -> None:
     """A file this process has just written and digested needs no second digest."""
     info = path.stat()

@@ -8,13 +8,14 @@ anchored. Each is harmless when repeated, so a close that a crash cut short is f
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -23,6 +24,7 @@ from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.ledger import (
     allocate,
+    binding,
     bundle,
     certificate,
     claims,
@@ -33,6 +35,7 @@ from cops_dagster.ledger import (
     judge,
     lock,
     periods,
+    proof,
     seal,
     signatures,
     sources,
@@ -50,6 +53,9 @@ from cops_dagster.rules import periods as rules
 from cops_dagster.rules import signing
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import key_of
+
+ROUNDS = 3
+"""How often a seal is made anew because rows that it binds were written meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
         frozen = _frozen(con, period)
         twice = claims.booked_twice(con, period)
     verified = evidence.verify(books, period)  # the chain whole; of the objects those of this month
+    unproven = proof.beside_the_chain(books)
     verdicts = [*judge.allocated(books, period), *judge.named(books, period), *judge.keys(books, period)]
     if facts.reconciled:
         verdicts += judge.reconciled(books, period)
@@ -110,6 +117,7 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
             evidence=verified.status,
             booked_twice=[f"{one.one} and {one.other}" for one in twice],
             placeless=[one.source_id for one in sources.placeless(books, period)],
+            unproven=[f"{one.what}: expected {one.expected}, found {one.found}" for one in unproven],
         ),
     )
 
@@ -198,13 +206,25 @@ def _here(books: Books, period: Period) -> str:
 def _complete(books: Books, period: Period) -> Closed:
     sweep.project(books)
     try:
-        document, kept = _seal(books, period)
-        wrote = _finish(books, period, document, kept)
+        entries = _digested_twice(books, period)
+        return _sealed(books, period, entries)
     except CopsError as problem:
         if problem.code == "E-SEAL" or problem.code in signing.REFUSALS:
             _step_back(books, period, str(problem))
         raise
-    return _anchored(books, period, wrote=wrote)
+
+
+def _sealed(books: Books, period: Period, entries: seal.Digests) -> Closed:
+    """Seals what stands, and again while rows about the month are written meanwhile."""
+    for _ in range(ROUNDS):
+        document, kept = _seal(books, period, entries)
+        done = _finish(books, period, document, kept)
+        if done != "moved":
+            return _anchored(books, period, wrote=done == "sealed")
+    raise CopsError(
+        "E-CONTENTION", f"period {period}", expected="books that hold still while they are sealed",
+        found="rows about the month were written meanwhile", next_step="run `cops close` again",
+    )  # fmt: skip
 
 
 def _begin(books: Books, period: Period, *, agreed: str | None = None) -> bool:
@@ -270,8 +290,7 @@ def _seen(con: sa.Connection, period: Period) -> Any:
     return close_request.state_of(con, period), lock.state_of(con, period)
 
 
-def _seal(books: Books, period: Period) -> tuple[bytes, list[Kept]]:
-    """Digests twice, then puts delivered bytes and seal into the evidence store; nothing is indexed yet."""
+def _digested_twice(books: Books, period: Period) -> seal.Digests:
     with books.admin.read() as con:
         run = head(con, allocate.TABLE, period)
         assert run is not None
@@ -284,6 +303,14 @@ def _seal(books: Books, period: Period) -> tuple[bytes, list[Kept]]:
                 found=f"{second[:16]}… over {rows}",
                 next_step="the period is final again; keep everything as it is and find out why",
             )  # fmt: skip
+        return first
+
+
+def _seal(books: Books, period: Period, entries: seal.Digests) -> tuple[bytes, list[Kept]]:
+    """Puts delivered bytes, bound rows and seal into the evidence store; nothing is indexed yet."""
+    with books.admin.read() as con:
+        run = head(con, allocate.TABLE, period)
+        assert run is not None
         delivered = _delivered(con, books, period)
         j = t.publish_journal
         journal_seq = con.execute(
@@ -300,13 +327,16 @@ def _seal(books: Books, period: Period) -> tuple[bytes, list[Kept]]:
                 t.period_lock.c.period_start == period.previous().start
             )
         ).scalar_one_or_none()
+        rows = binding.everything(con, period)
+        bound = bundle.document({"period": str(period), "tables": rows})
         document = bundle.document(
             {
+                "seal_version": seal.VERSION,
                 "period": str(period),
-                "entries_digest": first.entries,
-                "entry_count": first.row_count,
-                "result_digest": first.result,
-                "totals": first.totals,
+                "entries_digest": entries.entries,
+                "entry_count": entries.row_count,
+                "result_digest": entries.result,
+                "totals": entries.totals,
                 "head_run_id": run.run_id,
                 "head_inputs_key": evidence.find(con, "run_inputs", "run", run.run_id).object_key,
                 "journal_seq": journal_seq,
@@ -314,6 +344,9 @@ def _seal(books: Books, period: Period) -> tuple[bytes, list[Kept]]:
                 "charge": books.policy.charge.model_dump(mode="json"),
                 "deliveries": certificate.deliveries_of(con, [one.delivery_id for one in delivered]),
                 "previous_seal": before,
+                "bound": binding.said(rows),
+                "bound_rows_key": key_of(hashlib.sha256(bound).hexdigest()),
+                "logs": binding.logs(con),
             }
         )
     pieces = [
@@ -321,6 +354,7 @@ def _seal(books: Books, period: Period) -> tuple[bytes, list[Kept]]:
         for one in delivered
         for path in one.paths
     ]
+    pieces.append(Piece("bound_rows", "period", str(period), certificate.JSON, data=bound))
     pieces.append(Piece("seal", "period", str(period), certificate.JSON, data=document))
     return document, evidence.store(books, pieces)
 
@@ -341,23 +375,28 @@ def _delivered(con: sa.Connection, books: Books, period: Period) -> list[Deliver
     return found
 
 
-def _finish(books: Books, period: Period, document: bytes, kept: list[Kept]) -> bool:
-    """Seals; `False` when another process did so first."""
+def _finish(
+    books: Books, period: Period, document: bytes, kept: list[Kept]
+) -> Literal["sealed", "before", "moved"]:
+    """Closes the period with its seal, unless another did or a row that it binds was written since."""
     sealed = json.loads(document)
     with books.admin.write() as con:
         if lock.state_of(con, period) == "closed":
-            return False  # another process sealed it; the seal has no time, so it is the same one
+            return "before"
+        if binding.said(binding.everything(con, period)) != sealed["bound"]:
+            return "moved"
         numbers = evidence.index(con, books, kept)
         _show_from_evidence(con, books, period, kept)
         watch.end_period(con, period, because="the period is closed", actor=books.actor)
         lock.move(
             con, books, period, "closed", reason="sealed", evidence_id=str(numbers[-1]),
+            at=evidence.recorded_at(con, numbers[-1]),
             seal_digest=kept[-1].sha256, seal_journal_seq=sealed["journal_seq"],
         )  # fmt: skip
         signatures.require(
             books, con, "seal", ("period", str(period)), kept[-1].sha256, period_start=period.start
         )
-    return True
+    return "sealed"
 
 
 def _show_from_evidence(con: sa.Connection, books: Books, period: Period, kept: list[Kept]) -> None:

@@ -1,8 +1,8 @@
-"""The preventive controls of the playbook: six facts, judged hourly, each with its evidence and age.
+"""The preventive controls: the playbook's six, and two that hold the proof against the books, each hour.
 
 Belongs here: measuring each control and recording the outcome in `control_status`, with the alert of one
 that does not hold. What cannot be measured is `unknown`, never ok. Does not belong here: the schedule
-(`graph/schedules.py`).
+(`graph/schedules.py`), what is proved and how (`ledger/proof.py`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import claims, judge, periods, watch
+from cops_dagster.ledger import claims, evidence, judge, periods, proof, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
+from cops_dagster.ledger.standing import Finding
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
 from cops_dagster.rules.clocks import APART, is_within
@@ -33,7 +34,8 @@ CLOSE_WITHIN = timedelta(days=10)
 MESSAGES_WITHIN = timedelta(days=1)
 UNDELIVERED_AFTER = timedelta(hours=1)
 """How long a message may be refused before that is a fault of its own."""
-
+WHOLE_EVERY = timedelta(hours=23)
+"""How long closed months that were found as sealed are looked at by their rows alone: a day, run early."""
 
 _ALERTED_ELSEWHERE = ("tag_coverage_at_100",)
 """The check's alert waits for 24 h of data (P3); the control would not, and would say it twice."""
@@ -265,6 +267,59 @@ def _locks(books: Books, at: datetime) -> Control:
     return made("ok", f"{len(closed)} month(s) closed, none changed since", "period_lock", at, "nothing")
 
 
+def _seals(books: Books, at: datetime) -> Control:
+    """Every closed month anew from database and lake once a day, the rows that name its files each hour.
+
+    What was not as sealed is computed anew each hour, until it is. `measured_at` is the last whole look.
+    """
+    made = _made(SEALS, "as sealed: rows and files daily, what names the files hourly", "finance")
+    with books.admin.read() as con:
+        last = next((row for row in newest(con) if row.control == SEALS), None)
+    held = last.measured_at if last is not None and last.status == "ok" else None
+    if held is not None and is_within(held, at, WHOLE_EVERY):
+        months, chain, looked_at = proof.rows_of_closed_months(books), [], held
+    else:
+        months, chain = proof.closed_months(books), evidence.verify(books, objects_too=False).findings
+        chain, looked_at = [*chain, *proof.decisions(books)], at
+    anchor = _anchored(books)
+    wrong = [*chain, *(one for month in months for one in month.findings), *anchor]
+    told = [one for month in months for one in month.warnings]
+    closed = len({month.period for month in months})
+    if wrong:
+        return made("failed", _told(wrong), "period_lock, lake_file, evidence_index", looked_at, VERIFY)
+    if told:
+        return made("warning", _told(told), "period_lock, lake_file, evidence_index", looked_at, VERIFY)
+    return made("ok", f"{closed} month(s) as sealed", "period_lock, lake_file, evidence_index", looked_at,
+                "nothing")  # fmt: skip
+
+
+def _anchored(books: Books) -> list[Finding]:
+    """The chain's head is written down outside the database by now; why not, if it cannot be."""
+    try:
+        evidence.anchor_news(books)
+    except CopsError as problem:
+        return [Finding(0, problem.subject, problem.expected, f"{problem.code}: {problem.found}")]
+    return []
+
+
+def _guards(books: Books, at: datetime) -> Control:
+    made = _made(GUARDS, "those that the migrations make", "platform")
+    wrong = proof.guard_findings(books, thorough=False)
+    if wrong:
+        return made("failed", _told(wrong), "the database's catalogue", at, VERIFY)
+    return made("ok", "all of them, none else", "the database's catalogue", at, "nothing")
+
+
+def _told(found: list[Finding]) -> str:
+    first, rest = found[0], len(found) - 1
+    return f"{first.what}: expected {first.expected}, found {first.found}" + (
+        f"; and {rest} more" if rest else ""
+    )
+
+
+VERIFY = "stop: cops evidence verify; keep everything as it is"
+
+
 def _ago(age: timedelta) -> str:
     hours = abs(age).total_seconds() / 3600
     told = f"{hours:.1f} h" if hours < 72 else f"{abs(age).days} days"
@@ -295,10 +350,12 @@ def _made(
 
 
 _CONTROLS: tuple[Callable[[Books, datetime], Control], ...] = (
-    _crawler, _delivery, _coverage, _keys, _budgets, _locks,
+    _crawler, _delivery, _coverage, _keys, _budgets, _locks, _seals, _guards,
 )  # fmt: skip
+SEALS, GUARDS = "closed_months_match_their_seals", "guards_are_as_migrations_made_them"
 NAMES = (
     "glue_crawler_succeeded_daily", "cur_delivered_within_48h", "tag_coverage_at_100",
     "allocation_keys_fresh_24h", "budgets_refreshed_and_alerts_delivered", "closed_periods_stay_locked",
+    SEALS, GUARDS,
 )  # fmt: skip
-"""The controls in the playbook's order."""
+"""The controls in the playbook's order, then those of the proof."""

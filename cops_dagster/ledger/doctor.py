@@ -28,6 +28,7 @@ from cops_dagster.ledger import (
     months,
     places,
     policy,
+    proof,
     recon_log,
     reconcile,
     repair,
@@ -144,7 +145,31 @@ def _home(books: Books, period: Period) -> list[Finding]:
             )
             for one in standing.look(con, evidence.objects(books), books.settings.evidence_uri)
         ]  # fmt: skip
-        return found + _clock(con, period)
+        found += _clock(con, period)
+    return found + _proof(books, period)
+
+
+def _proof(books: Books, period: Period) -> list[Finding]:
+    """The month against its seal if it is closed, guards and decisions; said only when something is wrong."""
+    with books.admin.read() as con:
+        last = next((row for row in controls.newest(con) if row.control == controls.SEALS), None)
+    wrong = [
+        *(one for month in proof.closed_months(books, period) for one in month.findings),
+        *proof.guard_findings(books, thorough=False), *proof.decisions(books),
+    ]  # fmt: skip
+    found = [
+        Finding(
+            "home", "red", one.what, f"expected {one.expected}, found {one.found}",
+            f"cops evidence verify {period}", one.next_step,
+        )
+        for one in wrong
+    ]  # fmt: skip
+    if last is not None and last.status == "failed" and not wrong:
+        found.append(
+            Finding("home", "red", "closed months are not as sealed", last.measured, "cops evidence verify",
+                    last.next_step)
+        )  # fmt: skip
+    return found
 
 
 def _clock(con: sa.Connection, period: Period) -> list[Finding]:

@@ -214,6 +214,21 @@ def anchor(books: Books) -> None:
         objects(books).anchor(head.evidence_seq, head.entry_hash)
 
 
+def anchor_news(books: Books) -> bool:
+    """Anchors a head that no anchor has yet; whether it did.
+
+    Raises:
+        CopsError: as `require_store`: nothing is written into a store that is not the one of this chain.
+    """
+    with books.admin.read() as con:
+        head = con.execute(sa.select(t.evidence_head)).one_or_none()
+    if head is None or (head.evidence_seq, head.entry_hash) in objects(books).anchors():
+        return False
+    require_store(books)
+    anchor(books)
+    return True
+
+
 def find(con: sa.Connection, kind: str, subject_type: str, subject_id: str) -> Any:
     """The newest entry of a kind about a subject, or `None`."""
     e = t.evidence_index
@@ -223,6 +238,13 @@ def find(con: sa.Connection, kind: str, subject_type: str, subject_id: str) -> A
         .order_by(e.c.evidence_seq.desc())
         .limit(1)
     ).one_or_none()
+
+
+def recorded_at(con: sa.Connection, seq: int) -> datetime:
+    """When an entry was recorded."""
+    e = t.evidence_index
+    found: datetime = con.execute(sa.select(e.c.recorded_at).where(e.c.evidence_seq == seq)).scalar_one()
+    return found
 
 
 def read(books: Books, seq: int) -> bytes:
@@ -249,8 +271,11 @@ def entries(con: sa.Connection, period: Period) -> tuple[list[dict[str, Any]], s
     return [dict(row) for row in recorded.rows], about
 
 
-def verify(books: Books, period: Period | None = None) -> Verification:
+def verify(books: Books, period: Period | None = None, *, objects_too: bool = True) -> Verification:
     """Verifies the whole chain, and every object of it or of one period.
+
+    Args:
+        objects_too: read the objects; without, chain, anchors and seals alone.
 
     Returns:
         ok, or mismatch (something is not what was recorded), or incomplete (something cannot be read).
@@ -260,14 +285,16 @@ def verify(books: Books, period: Period | None = None) -> Verification:
     anchors, findings = _anchors(at)
     try:
         with books.admin.read() as con:
-            recorded = _recorded(con, period)
+            recorded = _recorded(con, period, at)
     except (CopsError, DBAPIError, ValueError) as problem:
         said = problem.code if isinstance(problem, CopsError) else type(problem).__name__
         found = Finding(0, "entries", "rows that can be read", said, "incomplete")
         return Verification("incomplete", 0, 0, [*findings, found])
     rows = recorded.rows
+    anchors = [one for one in anchors if one not in recorded.explained]
     findings += [*_chain(rows, recorded.heads), *_anchored(rows, anchors)]
     checked = [row for row in rows if recorded.about is None or recorded.about.covers(row)]
+    checked = checked if objects_too else []
     verdicts: dict[Stored, tuple[Status, str]] = {}  # many entries share one object, such as a rule set
     for row in checked:
         stored = _stored(row)
@@ -280,7 +307,7 @@ def verify(books: Books, period: Period | None = None) -> Verification:
     findings += _signatures(books, period)
     statuses = {finding.status for finding in findings}
     worst: Status = "mismatch" if "mismatch" in statuses else "incomplete" if statuses else "ok"
-    return Verification(worst, len(rows), len(verdicts), findings, _clock(rows))
+    return Verification(worst, len(rows), len(verdicts), findings, [*_clock(rows), *_lost(rows)])
 
 
 def _signatures(books: Books, period: Period | None) -> list[Finding]:
@@ -318,6 +345,18 @@ def _clock(rows: Sequence[Any]) -> list[Finding]:
     ]
 
 
+def _lost(rows: Sequence[Any]) -> list[Finding]:
+    """Restores of a backup: what was recorded after it is gone, and stays worth knowing."""
+    return [
+        Finding(
+            row["evidence_seq"], "restored from a backup", "every entry that was ever anchored",
+            f"those after entry {row['subject_id']} are lost, says {row['actor']}",
+            next_step="nothing: it was said, and stays in the chain",
+        )
+        for row in rows if row["kind"] == "restored"
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _About:
     """What belongs to a period: itself, its runs, its sealed deliveries, the adjustments about it."""
@@ -337,9 +376,10 @@ class _Recorded:
     heads: Sequence[Any]
     seals: Sequence[tuple[str, str | None]]
     about: _About | None
+    explained: set[tuple[int, str]]
 
 
-def _recorded(con: sa.Connection, period: Period | None) -> _Recorded:
+def _recorded(con: sa.Connection, period: Period | None, at: Objects) -> _Recorded:
     p = t.period_lock
     closed = con.execute(sa.select(p.c.period_start, p.c.seal_digest).where(p.c.state == "closed"))
     return _Recorded(
@@ -347,6 +387,7 @@ def _recorded(con: sa.Connection, period: Period | None) -> _Recorded:
         heads=con.execute(sa.select(t.evidence_head)).all(),
         seals=[(f"{row.period_start:%Y-%m}", row.seal_digest) for row in closed],
         about=None if period is None else _about(con, period),
+        explained=standing.explained(con, at),
     )
 
 
@@ -422,7 +463,8 @@ def _sealed(recorded: _Recorded, at: Objects) -> list[Finding]:
     """Every closed period has its seal in the chain, and an anchor behind it: else one was taken away."""
     found = []
     # listed anew: a period that was closed since the first listing has its anchor by now
-    reach = max((seq for seq, _ in _anchors(at)[0]), default=0) if recorded.seals else 0
+    there = _anchors(at)[0] if recorded.seals else []
+    reach = max((one[0] for one in there if one not in recorded.explained), default=0)
     entries = {(row["kind"], row["subject_id"], row["sha256"]): row for row in recorded.rows}
     for period, seal in recorded.seals:
         row = entries.get(("seal", period, seal))

@@ -7,6 +7,8 @@ decision in the chain of evidence. Does not belong here: why a period moves (`le
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
@@ -64,11 +66,13 @@ def move(
     *,
     reason: str,
     evidence_id: str | None = None,
+    at: datetime | None = None,
     **sealed: object,
 ) -> bool:
     """Moves a period within the caller's write transaction; `False` when it is there already.
 
     Args:
+        at: when, if that is said elsewhere too: a close and its seal have one time.
         sealed: columns that only the move to `closed` sets.
 
     Raises:
@@ -84,7 +88,7 @@ def move(
             next_step="a closed period stays closed: adjust it in an open one" if here == "closed"
             else f"see `cops period show {period}`",
         )  # fmt: skip
-    table, at = t.period_lock, now()
+    table, at = t.period_lock, at or now()
     row = con.execute(sa.select(table).where(table.c.period_start == period.start)).one()
     con.execute(
         sa.insert(t.period_lock_event).values(

@@ -27,6 +27,10 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 
+VERSION = 2
+"""The shape of a seal. 2 binds rows of the admin database; seals before it name no version and bind the
+entries, the head, the newest reconciliation and the deliveries."""
+
 SEALED = ("fact_cost_adjustment", "fact_cost_allocated")
 """The tables of entries, in the order they are digested."""
 

@@ -7,6 +7,7 @@ and so would the next anchor in it: what the database knows must be there decide
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,19 +24,23 @@ RESTORE = (
 )
 OTHER_CHAIN = (
     "stop: COPS_EVIDENCE names another home's store, or the database is older than it; restore what is"
-    " older, then: cops evidence verify"
+    " older, then: cops evidence verify. No newer copy exists: cops evidence restored --reason …"
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it was recorded; `seq` is the entry's number, 0 for the chain itself."""
+    """One thing that is not as it was recorded; `seq` is the entry's number, 0 for the chain itself.
+
+    `next_step` is set where it is not the chain's own (`RESTORE`, `OTHER_CHAIN`).
+    """
 
     seq: int
     what: str
     expected: str
     found: str
     status: Status = "mismatch"
+    next_step: str = ""
 
 
 def look(con: sa.Connection, at: Objects, place: str) -> list[Finding]:
@@ -45,7 +50,8 @@ def look(con: sa.Connection, at: Objects, place: str) -> list[Finding]:
     """
     e, p = t.evidence_index, t.period_lock
     try:
-        anchors = at.anchors()
+        said = explained(con, at)
+        anchors = [one for one in at.anchors() if one not in said]
     except CopsError as problem:
         return [Finding(0, "anchors", "anchors that can be read", problem.found, "incomplete")]
     ends = con.execute(sa.select(sa.func.min(e.c.evidence_seq), sa.func.max(e.c.evidence_seq))).one()
@@ -91,6 +97,21 @@ def store_is_gone(verdicts: Sequence[tuple[Status, str]], place: str, entries: i
         0, f"the store {place}", f"the objects of {entries} entries",
         f"none of them ({verdicts[0][1]}): it is gone, empty or another one", "incomplete",
     )  # fmt: skip
+
+
+def explained(con: sa.Connection, at: Objects) -> set[tuple[int, str]]:
+    """Anchors of entries that were lost when a backup was restored, as a person said (`ledger/restored.py`).
+
+    Raises:
+        CopsError: what `Objects.get` raises.
+    """
+    e = t.evidence_index
+    rows = con.execute(sa.select(e.c.object_key, e.c.object_version_id).where(e.c.kind == "restored")).all()
+    return {
+        (int(seq), str(entry))
+        for row in rows
+        for seq, entry in json.loads(at.get(row.object_key, row.object_version_id))["lost_anchors"]
+    }
 
 
 def anchored(hashes: dict[int, Any], anchors: Sequence[tuple[int, str]]) -> list[Finding]:

@@ -21,6 +21,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
 from cops_dagster.rules.deliveries import phase
+from cops_dagster.rules.escalation import PROOF
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -88,6 +89,20 @@ class PeriodStatus:
     closed_by: str | None
     identity: str | None
     close_asked_by: str | None = None
+
+
+def unproven(books: Books) -> list[Any]:
+    """Controls of the proof that did not hold when they were last judged."""
+    c = t.control_status
+    with books.admin.read() as con:
+        last = sa.select(sa.func.max(c.c.evaluated_at)).scalar_subquery()
+        return list(
+            con.execute(
+                sa.select(c)
+                .where(c.c.evaluated_at == last, c.c.control.in_(PROOF), c.c.status == "failed")
+                .order_by(c.c.control)
+            )
+        )
 
 
 def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:

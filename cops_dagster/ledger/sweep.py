@@ -1,7 +1,8 @@
 """The sweep: finishes what a crash left, and nothing else.
 
 Belongs here: projecting what is published but not yet projected, closing the log rows of dead
-attempts, removing files that were staged and never published. Each step is harmless when repeated.
+attempts, removing files that were staged and never published, anchoring the chain's head. Each step is
+harmless when repeated.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
+from cops_dagster.ledger import evidence
 from cops_dagster.ledger.attempt import is_dead
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import faults
@@ -36,6 +38,7 @@ class Swept:
     projected: int = 0
     attempts_closed: int = 0
     folders_removed: int = 0
+    is_anchored: bool = False
 
 
 def pending(con: sa.Connection) -> list[int]:
@@ -60,7 +63,19 @@ def sweep(books: Books) -> Swept:
         if problem.code != "E-DIGEST":
             raise
         projected = 0  # the run that follows makes the file again, or says what is to be done
-    return Swept(projected, closed, removed)
+    return Swept(projected, closed, removed, _anchor(books))
+
+
+def _anchor(books: Books) -> bool:
+    """Writes a new head of the chain down outside the database, so that a cut shows within minutes."""
+    try:
+        return evidence.anchor_news(books)
+    except CopsError as problem:
+        if not problem.code.startswith("E-EVIDENCE"):
+            raise
+        return (
+            False  # of a store that is gone or another's, whoever writes there next is told; so is `verify`
+        )
 
 
 def project(books: Books) -> int:

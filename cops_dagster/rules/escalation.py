@@ -220,12 +220,19 @@ def of_budget(
     )  # fmt: skip
 
 
+PROOF = (
+    "closed_periods_stay_locked", "closed_months_match_their_seals", "guards_are_as_migrations_made_them",
+)  # fmt: skip
+"""Controls whose failure means that what was proved is not so any more."""
+
+
 def of_control(
     control: str, status: str, at: datetime, *, target: str, measured: str, next_step: str
 ) -> Observation:
     """A preventive control; what could not be measured is no news."""
+    graver: Severity = "P1" if control in PROOF else "P3"
     return Observation(
-        CONTROL, control, None, "P3" if status == "failed" else "P4",
+        CONTROL, control, None, graver if status == "failed" else "P4",
         None if status == "unknown" else status != "ok", at, at,
         f"Control {control.replace('_', ' ')} is {status}", f"target {target}; measured {measured}",
         next_step, measured, because="the control holds again",

@@ -114,6 +114,7 @@ class ClosingFacts:
         evidence: ok, mismatch or incomplete, with what was found.
         booked_twice: sources that bill the same cost, two by two.
         placeless: booked sources that lie in no report root any more.
+        unproven: what of closed months, guards and decisions is not as it was sealed or made.
     """
 
     is_current: bool
@@ -124,6 +125,7 @@ class ClosingFacts:
     evidence: str
     booked_twice: Sequence[str] = ()
     placeless: Sequence[str] = ()
+    unproven: Sequence[str] = ()
 
 
 def may_move(here: str, there: str) -> bool:
@@ -302,6 +304,11 @@ def readiness(facts: Facts, closing: ClosingFacts) -> list[Requirement]:
         Requirement(
             "evidence_is_intact", closing.evidence == "ok", closing.evidence, "data engineering",
             "see `cops evidence verify`",
+        ),
+        Requirement(
+            "closed_months_match_their_seals", not closing.unproven,
+            "; ".join(closing.unproven[:3]) or "they do, and the database's guards stand", "finance",
+            "stop: `cops evidence verify` names what was changed, and what to do",
         ),
     ]  # fmt: skip
 

@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
@@ -73,6 +74,9 @@ class Objects(Protocol):
 
     def anchors(self) -> list[tuple[int, str]]:
         """Every anchor, the oldest first."""
+
+    def anchored_at(self, seq: int, entry_hash: str) -> datetime | None:
+        """When an anchor was written, UTC, by the store's own clock; `None` when it does not say."""
 
 
 def key_of(sha256: str) -> str:
@@ -183,6 +187,14 @@ class FolderObjects:
             return []
         except OSError as problem:
             raise unusable(str(self.root / "anchors"), str(problem.strerror)) from None
+
+    def anchored_at(self, seq: int, entry_hash: str) -> datetime | None:
+        """See `Objects`."""
+        try:
+            written = (self.root / anchor_name(seq, entry_hash)).stat().st_mtime
+        except OSError:
+            return None
+        return datetime.fromtimestamp(written, UTC).replace(tzinfo=None)
 
     @contextmanager
     def _opened(self, key: str) -> Iterator[BinaryIO]:

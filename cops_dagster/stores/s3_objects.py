@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -103,6 +104,13 @@ class S3Objects:
         """See `Objects`. One that lies under a delete marker still counts."""
         with self.place.answering():
             return anchors_of(one["Key"].rpartition("/")[2] for one in self.place.versions("anchors/"))
+
+    def anchored_at(self, seq: int, entry_hash: str) -> datetime | None:
+        """See `Objects`. The oldest version counts, as of a name."""
+        with self.place.answering():
+            written = [one.get("LastModified") for one in self.place.versions(anchor_name(seq, entry_hash))]
+        last = written[-1] if written else None
+        return last.astimezone(UTC).replace(tzinfo=None) if isinstance(last, datetime) else None
 
     def _write_once(self, name: str, data: bytes) -> None:
         with self.place.answering():

@@ -215,8 +215,8 @@ def test_a_chain_that_grows_and_is_anchored_during_a_verification_is_ok(
 ) -> None:
     read = evidence._recorded
 
-    def then_another_process_closes_a_month(con: sa.Connection, period: Period | None) -> Any:
-        found = read(con, period)
+    def then_another_process_closes_a_month(con: sa.Connection, *asked: Any) -> Any:
+        found = read(con, *asked)
         add(books, piece(6))
         evidence.anchor(books)
         return found

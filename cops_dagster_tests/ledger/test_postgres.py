@@ -21,7 +21,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, evidence, publish, reverse, state, sweep, work
+from cops_dagster.ledger import allocate, evidence, proof, publish, reverse, state, sweep, work
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.ledger.publish import Publication
 from cops_dagster.period import Period
@@ -89,6 +89,7 @@ def test_a_second_run_writes_nothing_and_another_key_reverses(books: Books, tmp_
 def test_a_month_closes_on_postgresql_and_takes_nothing_after(books: Books, tmp_path: Path) -> None:
     assert close_by_two(books, SEPTEMBER).wrote
     assert evidence.verify(books).status == "ok"
+    assert proof.verify(books).findings == []
     before = dump(books)
     with books.admin.read() as con:
         head = publish.head(con, allocate.TABLE, SEPTEMBER)

@@ -186,6 +186,7 @@ def test_a_reconciliation_that_did_not_fail_lets_a_month_be_final(status: str) -
         ({"frozen_by": "P1"}, "invoices_are_not_frozen"),
         ({"evidence": "mismatch"}, "evidence_is_intact"),
         ({"evidence": "incomplete"}, "evidence_is_intact"),
+        ({"unproven": ["lake_file of 2025-08"]}, "closed_months_match_their_seals"),
         *(
             ({"verdicts": [Verdict(v.check, v.check != name, "WARN") for v in HOLD]}, name)
             for name in (one.check for one in HOLD)

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,17 @@ def test_anchors_are_listed_oldest_first_and_written_once(store: Objects) -> Non
     for seq in (12, 3, 12, 100_000):
         store.anchor(seq, HASH)
     assert store.anchors() == [(3, HASH), (12, HASH), (100_000, HASH)]
+
+
+def test_a_folder_says_when_an_anchor_was_written_by_its_own_clock(tmp_path: Path) -> None:
+    store = FolderObjects(tmp_path)
+    store.anchor(3, HASH)
+    os.utime(tmp_path / "anchors" / f"{3:012d}-{HASH}", (86_400, 86_400))
+    assert store.anchored_at(3, HASH) == datetime(1970, 1, 2)
+
+
+def test_an_anchor_that_is_not_there_was_never_written(store: Objects) -> None:
+    assert store.anchored_at(4, HASH) is None
 
 
 # --- the folder -----------------------------------------------------------------------------------------
