@@ -55,7 +55,7 @@ def look(con: sa.Connection, at: Objects, place: str) -> list[Finding]:
         .where(p.c.state == "closed")
         .order_by(e.c.evidence_seq)
     ).all()
-    # no empty list is asked for: SQLAlchemy then looks for its ORM, which a thread of Dagster may be importing
+    # no empty list is asked for: SQLAlchemy then looks for its ORM, which another thread may be importing
     known = [one for one in ends if one]
     probes = con.execute(sa.select(e).where(e.c.evidence_seq.in_(known))).all() if known else []
     hashes: dict[int, str] = {
