@@ -158,7 +158,7 @@ def _is_news(books: Books, period: Period, made: Iterable[Verdict]) -> bool:
     with books.admin.read() as con:
         if lock.is_sealed(con, period):
             return False
-        red = {alert.rule for alert in watch.of_period(con, period) if alert.state in ("firing", "pending")}
+        red = {alert.rule for alert in watch.of_period(con, period) if escalation.does_not_hold(alert)}
     return any(one.passed is not None and (one.check in red) is one.passed for one in made if _alerts(one))
 
 
@@ -185,8 +185,13 @@ def complete(books: Books, period: Period) -> list[dict[str, str]]:
 
 
 def failing(books: Books, period: Period) -> list[dict[str, str]]:
-    """The checks of a month that do not hold, by their newest verdicts: asset, check, severity, figures."""
+    """The checks of a month that do not hold, by their newest verdicts: asset, check, severity, figures.
+
+    Of a closed month none: who closed it knew what did not hold, and nothing can be done about it any more.
+    """
     with books.admin.read() as con:
+        if lock.is_sealed(con, period):
+            return []
         alerts = watch.of_period(con, period)
         live = {one.check: one for one in judge_recon.of(con, period)}
     below = any(one.rule == escalation.COVERAGE and escalation.does_not_hold(one) for one in alerts)

@@ -276,7 +276,7 @@ def _seals(books: Books, at: datetime) -> Control:
     with books.admin.read() as con:
         last = next((row for row in newest(con) if row.control == SEALS), None)
     held = last.measured_at if last is not None and last.status == "ok" else None
-    if held is not None and is_within(held, at, WHOLE_EVERY):
+    if held is not None and is_within(held, WHOLE_EVERY, at):
         months, chain, looked_at = proof.rows_of_closed_months(books), [], held
     else:
         months, chain = proof.closed_months(books), evidence.verify(books, objects_too=False).findings

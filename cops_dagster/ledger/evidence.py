@@ -263,9 +263,9 @@ def read(books: Books, seq: int) -> bytes:
     return objects(books).get(row["object_key"], row["object_version_id"])
 
 
-def entries(con: sa.Connection, period: Period) -> tuple[list[dict[str, Any]], set[int]]:
+def entries(books: Books, con: sa.Connection, period: Period) -> tuple[list[dict[str, Any]], set[int]]:
     """Every entry of the chain in order, and the numbers of those that are about a period."""
-    recorded = _recorded(con, period)
+    recorded = _recorded(con, period, objects(books))
     assert recorded.about is not None
     about = {row["evidence_seq"] for row in recorded.rows if recorded.about.covers(row)}
     return [dict(row) for row in recorded.rows], about

@@ -61,14 +61,14 @@ def look(con: sa.Connection, at: Objects, place: str) -> list[Finding]:
         .where(p.c.state == "closed")
         .order_by(e.c.evidence_seq)
     ).all()
-    probes = con.execute(sa.select(e).where(e.c.evidence_seq.in_([one for one in ends if one]))).all()
+    # no empty list is asked for: SQLAlchemy then looks for its ORM, which another thread may be importing
+    known = [one for one in ends if one]
+    probes = con.execute(sa.select(e).where(e.c.evidence_seq.in_(known))).all() if known else []
     hashes: dict[int, str] = {
         row.evidence_seq: row.entry_hash
-        for row in con.execute(
-            sa.select(e.c.evidence_seq, e.c.entry_hash).where(
-                e.c.evidence_seq.in_([seq for seq, _ in anchors])
-            )
-        )
+        for seqs in ([seq for seq, _ in anchors],)
+        if seqs
+        for row in con.execute(sa.select(e.c.evidence_seq, e.c.entry_hash).where(e.c.evidence_seq.in_(seqs)))
     }
     found = anchored(hashes, anchors)
     probed = [(row, at.verify(_stored(row))) for row in [*probes, *seals[-1:]]]

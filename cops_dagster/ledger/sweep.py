@@ -71,7 +71,7 @@ def _anchor(books: Books) -> bool:
     try:
         return evidence.anchor_news(books)
     except CopsError as problem:
-        if not problem.code.startswith("E-EVIDENCE"):
+        if problem.code not in ("E-EVIDENCE-MISSING", "E-EVIDENCE-STORE", "E-EVIDENCE-TAMPERED"):
             raise
         return (
             False  # of a store that is gone or another's, whoever writes there next is told; so is `verify`

@@ -64,7 +64,7 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
         sealed_as = con.execute(
             sa.select(t.period_lock.c.seal_digest).where(t.period_lock.c.period_start == period.start)
         ).scalar_one()
-        chain, about = evidence.entries(con, period)
+        chain, about = evidence.entries(books, con, period)
         sealing = next((row for row in chain if (row["kind"], row["sha256"]) == ("seal", sealed_as)), None)
         if sealing is None:
             raise CopsError(

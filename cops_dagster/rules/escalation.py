@@ -119,13 +119,8 @@ def of_verdict(
     )  # fmt: skip
 
 
-_HOLDS, _ABOVE = "the check holds again", "coverage is above the floor again"
-
-
 def does_not_hold(alert: Alert) -> bool:
-    """A check's newest verdict, read from its alert: one that was ended for another reason stays red."""
-    if alert.state == "resolved":
-        return alert.resolved_because not in (_HOLDS, _ABOVE)
+    """A check's newest verdict, read from its alert."""
     return alert.state in ("firing", "pending")
 
 
@@ -161,7 +156,7 @@ def of_check(
         at, f"{period}: does not hold: {check.replace('_', ' ')}", shown,
         f"{_PAGE.get(asset, 'cops docs troubleshooting')}; cops status {period}",
         percent or _headline(check, figures), steps_passed(Decimal(percent)) if percent else 0,
-        because=_HOLDS, dagster_run_id=run_id,
+        because="the check holds again", dagster_run_id=run_id,
     )  # fmt: skip
     if check != "tag_coverage_at_target":
         return [seen]
@@ -169,7 +164,7 @@ def of_check(
         seen, rule=COVERAGE, severity="P3", held_for=COVERAGE_HELD_FOR,
         holds=None if seen.holds is None else not passed and severity == "ERROR",
         title=f"{period}: tag coverage is below {figures.get('floor_pct', '98')} %",
-        because=_ABOVE,
+        because="coverage is above the floor again",
     )  # fmt: skip
     return [seen, below]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import chain
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
 from cops_dagster.alerts import due
 from cops_dagster.alerts.message import Message
 from cops_dagster.alerts.tick import tick
+from cops_dagster.cli.main import app
 from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -198,3 +201,17 @@ def test_alerts_are_listed_in_pages_the_gravest_first(books: Books) -> None:
         assert [one.severity for page in pages for one in page] == ["P1"] * 3 + ["P2"] * 3 + ["P3"] * 3
         assert watch.counted(con) == {("firing", name): 3 for name in ("P1", "P2", "P3")}
         assert watch.counted(con, everything=True)["resolved", "P3"] == 1
+
+
+def test_the_command_shows_some_and_says_how_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = home(tmp_path, inputs=None)
+    observe(books, ("a", "P4"), ("b", "P4"), ("c", "P3"))
+    monkeypatch.setenv("COPS_HOME", str(books.settings.home))
+    first = CliRunner().invoke(app, ["alerts", "list", "--json", "--limit", "1"])
+    assert [one["scope"] for one in json.loads(first.stdout)] == ["c"]
+    assert "1 of 3 shown; the next: --offset 1" in first.stderr
+    rest = CliRunner().invoke(app, ["alerts", "list", "--json", "--offset", "1"])
+    assert {one["scope"] for one in json.loads(rest.stdout)} == {"a", "b"}
+    assert (first.exit_code, rest.exit_code) == (1, 1)  # of all, not of those shown

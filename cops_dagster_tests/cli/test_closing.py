@@ -156,13 +156,16 @@ def test_an_amount_is_explained_down_to_the_delivered_file(folder: Path) -> None
 
 
 def test_runs_by_command_end_in_a_reconciliation_before_and_after(folder: Path) -> None:
-    done = cops_json("allocate", "2025-09", "--rules-as-of", "2025-09-10", "--note", "agreed", code=0)
+    # 1: the month's coverage is below its floor, whatever these two did
+    done = cops_json("allocate", "2025-09", "--rules-as-of", "2025-09-10", "--note", "agreed", code=1)
     assert done["reconciliations"]
     run_id = cops_json("runs", "2025-09")[-1]["run_id"]
     with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):  # it became final by itself
         cops("reverse", run_id, "--reason", "not agreed after all")
     cops("period", "mark-provisional", "2025-09", "--reason", "the rules were not agreed")
-    back = cops_json("reverse", run_id, "--reason", "not agreed after all")
+    back = cops_json("reverse", run_id, "--reason", "not agreed after all", code=1)
+    for told in (done, back):
+        assert "tag_coverage_at_target" in {one["check"] for one in told["failed_checks"]}
     before, after = back["reconciliations"]
     assert (before["run_id"], after["run_id"]) == (run_id, back["run_id"])
     with pytest.raises(CopsError, match="E-REV"):

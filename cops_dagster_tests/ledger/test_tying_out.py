@@ -221,7 +221,7 @@ def test_an_approval_is_of_the_decision_that_was_looked_at(tmp_path: Path) -> No
         looked_at = con.execute(sa.select(e).where(e.c.exception_id == acme)).one()
     exceptions.decide(books, acme, decision="write it off", evidence="TICKET-1")
     with pytest.raises(CopsError, match="E-UNDECIDED"), books.admin.write() as con:
-        exceptions.resolve(con, looked_at, by="lee", at=now())
+        exceptions.require_unchanged(looked_at, exceptions.row_of(con, acme))
     assert current(books)["acme"][2] == "decided"
 
 

@@ -269,8 +269,10 @@ def _of_the_lock() -> None:
     )
     guards.refuse(
         table, "sealed", "UPDATE",
-        f"NEW.state = 'closed' AND (NEW.seal_journal_seq IS DISTINCT FROM {newest} OR NOT {sealed}) "
-        "OR NEW.state <> 'closed' AND (NEW.seal_digest IS NOT NULL OR NEW.seal_journal_seq IS NOT NULL)",
+        "OLD.state = 'closing' AND NEW.state = 'closed' "
+        f"AND (NEW.seal_journal_seq IS DISTINCT FROM {newest} OR NOT {sealed}) "
+        "OR OLD.state <> 'closed' AND NEW.state <> 'closed' "
+        "AND (NEW.seal_digest IS NOT NULL OR NEW.seal_journal_seq IS NOT NULL)",
         "E-SEAL a period closes with the seal that its evidence holds, and no other state has one",
     )  # fmt: skip
     here = f"(SELECT l.{{}} FROM {table} l WHERE l.period_start = NEW.period_start)"
