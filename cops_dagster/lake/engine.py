@@ -23,6 +23,7 @@ from cops_dagster.lake import statements
 from cops_dagster.stores import faults
 
 _FULL = ("No space left", "Disk quota exceeded", "Could not write all bytes")
+_TOO_LARGE = ("DECIMAL(38", "HUGEINT")
 Value = str | int | bool | date | datetime | Decimal | None
 Row = tuple[Any, ...]
 
@@ -193,6 +194,12 @@ def _coded(problem: duckdb.Error) -> CopsError:
         return CopsError(
             "E-RESOURCE", "query", expected="files of a size that fits the delivery", found=first,
             next_step="look at the delivered files: their content is far larger than they are",
+        )  # fmt: skip
+    if isinstance(problem, duckdb.OutOfRangeException) and any(sign in text for sign in _TOO_LARGE):
+        return CopsError(
+            "E-COST-RANGE", "query", expected="sums with at most 20 digits before the point", found=first,
+            next_step="no amount was rounded or written; look for lines with absurd amounts: what AWS cannot"
+            " have billed, it must deliver again",
         )  # fmt: skip
     if any(sign in text for sign in _FULL):
         return faults.full("query", first)

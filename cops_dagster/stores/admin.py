@@ -26,6 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from cops_dagster.errors import CopsError
+from cops_dagster.money import context
 from cops_dagster.stores import faults
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
@@ -97,6 +98,7 @@ class Admin:
 
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
+        context.hold()  # every act begins here, in whatever thread somebody started it
         try:
             con = self.engine.connect()
         except CopsError as refusal:
