@@ -47,10 +47,7 @@ def in_a_forked_process() -> str:
 
 
 def in_a_fresh_interpreter() -> str:
-    program = (
-        "import cops_dagster.period\nfrom decimal import Decimal\n"
-        f"print(sum({LINES!r}, Decimal(0)))"
-    )
+    program = f"import cops_dagster.period\nfrom decimal import Decimal\nprint(sum({LINES!r}, Decimal(0)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
