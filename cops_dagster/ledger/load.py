@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import document_checks, frames, freeze, load_checks
+from cops_dagster.ledger import closed_inputs, document_checks, frames, freeze, load_checks
 from cops_dagster.ledger.frames import Row
 from cops_dagster.ledger.load_checks import Key, Rows
 from cops_dagster.money.digest import digest
@@ -92,7 +92,7 @@ def load(
     given = read_files(paths)
     try:
         with admin.write() as con:
-            reports = store(con, given, replace=replace, tags=tags)
+            reports = store(con, given, replace=replace, tags=tags, actor=actor)
     except DocumentConflict as refusal:
         # the load is refused whole; that somebody sent another version of a document is kept
         with admin.write() as con:
@@ -149,7 +149,12 @@ def read_files(paths: Sequence[Path]) -> dict[str, list[Row]]:
 
 
 def store(
-    con: sa.Connection, rows: Mapping[str, list[Row]], *, replace: bool = False, tags: Tags | None = None
+    con: sa.Connection,
+    rows: Mapping[str, list[Row]],
+    *,
+    replace: bool = False,
+    tags: Tags | None = None,
+    actor: str = "",
 ) -> dict[str, TableReport]:
     """Checks rows against each other and what is stored, and stores them, in the caller's transaction."""
     reports, spelling, given = {}, tags or Tags(), dict(rows)
@@ -160,6 +165,7 @@ def store(
     load_checks.check_references(con, given)
     for name in stored:  # in the order of FIELDS
         new, changed, unchanged = _compared(con, name, given[name], stored[name], replace)
+        closed_inputs.judge(con, new.values(), _closed(con), actor)
         after = {**stored[name], **new, **changed}
         if new or changed:
             load_checks.check_versions(name, after, spelling, _closed(con))

@@ -101,7 +101,8 @@ def test_the_statement_adds_up_to_the_last_digit(books: Books) -> None:
 def test_the_invoices_that_the_statement_says_reconcile(books: Books) -> None:
     with books.admin.read() as con:
         newest = recon_log.newest(con, SEPTEMBER)
-    assert newest is not None and newest.status == "ok"
+    assert newest is not None
+    assert newest.status == "ok"
 
 
 def test_the_month_is_closed_by_two_digests_that_agree(books: Books) -> None:
