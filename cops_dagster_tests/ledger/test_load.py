@@ -408,7 +408,7 @@ REFUSED: list[tuple[str, Files, str, Files]] = [
     ("E-TENANT-RESERVED", aliases('tenant_id," __unallocated__",,,acme'), "line 2, column alias",
      aliases("tenant_id,unallocated,,,acme")),
     ("E-TENANT-RESERVED", aliases("tenant_id,AC,,,__unallocated__"), "line 2, column canonical",
-     aliases("plan_id,AC,,,__unallocated__")),
+     aliases("service_component,AC,,,__unallocated__")),
     ("E-BUDGET-OVERLAP", changed("budgets", "2025-01-01,,", "2025-01-01,2025-10-01,"), "effective_from",
      changed("budgets", "2025-01-01,,", "2025-01-01,2025-09-01,")),
     ("E-BUDGET-OVERLAP", changed("budgets", "b,2,tenant,acme,2025-09-01", "b,2,tenant,acme,2025-01-01"),
