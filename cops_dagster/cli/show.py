@@ -109,7 +109,7 @@ def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None
 def print_statuses(books: Books, period: Period | None) -> None:
     """The status table of one or all months."""
     from cops_dagster.cli import output
-    from cops_dagster.ledger import state
+    from cops_dagster.ledger import exceptions, state
     from cops_dagster.money import footing
 
     rows = [
@@ -138,6 +138,9 @@ def print_statuses(books: Books, period: Period | None) -> None:
         rows,
         right=numbers,
     )
+    with books.admin.read() as con:
+        for late in exceptions.late_documents(con):
+            output.say(f"{late.note}: cops exceptions list {late.period}")
 
 
 def runs(

@@ -180,6 +180,18 @@ def unresolved(con: sa.Connection, period: Period) -> list[Exceptional]:
     return [one for one in current(con, period) if one.status in ("open", "decided")]
 
 
+def late_documents(con: sa.Connection) -> list[Exceptional]:
+    """Documents that correct closed months and wait for a decision, in whatever month."""
+    e = t.recon_exceptions
+    rows = con.execute(
+        sa.select(e)
+        .where(e.c.stage == "document", e.c["class"] == "late_change")
+        .where(e.c.withdrawn_at.is_(None), e.c.resolved_at.is_(None))
+        .order_by(e.c.opened_at, e.c.exception_id)
+    )
+    return [_seen(row) for row in rows]
+
+
 def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> Exceptional:
     """Records what a person decided about an exception; a second person approves it.
 

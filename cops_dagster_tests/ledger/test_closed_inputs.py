@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import exceptions, frames
+from cops_dagster.ledger import doctor, exceptions, frames
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.rules import closed_inputs
@@ -115,6 +115,16 @@ def test_a_correction_of_a_closed_month_is_taken_and_waits_in_the_oldest_open_on
         assert exceptions.unresolved(con, SEPTEMBER) == []
     assert (found.stage, found.kind, found.status) == ("document", "late_change", "open")
     assert "corrects 2025-09, which is closed" in found.note
+
+
+@pytest.mark.parametrize("asked", [SEPTEMBER, OCTOBER], ids=["the closed month", "the open one"])
+def test_the_doctor_names_a_correction_of_a_closed_month_whatever_month_is_asked_for(
+    asked: Period, tmp_path: Path, books: Books
+) -> None:
+    table, rows = CORRECTIONS["a reissue"]
+    give(books, tmp_path, **{table: rows})
+    (found,) = [one for one in doctor.diagnose(books, asked) if "T-1b corrects 2025-09" in one.found]
+    assert found.look == "cops exceptions list 2025-10"
 
 
 def test_a_correction_loaded_again_opens_no_second_exception(tmp_path: Path, books: Books) -> None:
