@@ -1,5 +1,10 @@
 """COPS, the AWS cost ledger of Commercial-Ops: delivered → tagged → allocated → reconciled.
 
-The import does nothing. The Dagster entry point is `cops_dagster.definitions`, the command
+The import does one thing: decimals are exact from here on, in every thread and process that sees COPS
+(`money/context.py`, docs/adr/0042). The Dagster entry point is `cops_dagster.definitions`, the command
 line is `cops_dagster.cli.main`.
 """
+
+from cops_dagster.money import context as _context
+
+_context.put_in_force()

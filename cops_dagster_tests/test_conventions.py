@@ -185,6 +185,36 @@ def test_no_float_where_money_is_decided() -> None:
     assert found(modules("ledger", "rules", "money"), a_float) == []
 
 
+def test_how_decimals_compute_is_decided_in_one_place() -> None:
+    """A context of its own rounds where the one in force stops (`money/context.py`)."""
+    own = {"Context", "localcontext", "getcontext", "setcontext", "DefaultContext", "BasicContext"}
+
+    def a_context(node: ast.AST) -> bool:
+        if isinstance(node, ast.ImportFrom) and node.module == "decimal":
+            return bool({alias.name for alias in node.names} & own)
+        return isinstance(node, ast.Attribute) and ast.unparse(node) in {f"decimal.{name}" for name in own}
+
+    assert found([path for path in modules() if not within(path, "money")], a_context) == []
+
+
+def test_every_process_that_sees_cops_computes_exactly() -> None:
+    """What is run as a file of its own, without the package, must do no arithmetic on decimals."""
+    alone = [PACKAGE / "lake" / "reader_child.py", PACKAGE / "lake" / "mend_child.py"]
+    started = [path for path in modules() if "sys.executable" in path.read_text(encoding="utf-8")]
+    by_file = {
+        f"{name}.py"
+        for path in started
+        for name in re.findall(r"(\w+)\.__file__", path.read_text(encoding="utf-8"))
+    }
+    assert by_file == {path.name for path in alone}
+
+    def computes(node: ast.AST) -> bool:
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        return called in ("sum", "abs", "round") or called.endswith((".quantize", ".normalize", ".scaleb"))
+
+    assert found(alone, computes) == []
+
+
 def test_imports_run_one_way() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],

@@ -119,7 +119,7 @@ def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None
 def print_statuses(books: Books, period: Period | None) -> None:
     """The status table of one or all months."""
     from cops_dagster.cli import output
-    from cops_dagster.ledger import state
+    from cops_dagster.ledger import exceptions, state
     from cops_dagster.money import footing
 
     found = state.statuses(books, period)
@@ -155,6 +155,9 @@ def print_statuses(books: Books, period: Period | None) -> None:
                 f"{one.period}: {one.close_asked_by} wants it closed; next: a second person runs"
                 f" `cops approve close-{one.period} --reason …`"
             )
+    with books.admin.read() as con:
+        for late in exceptions.late_documents(con):
+            output.say(f"{late.note}: cops exceptions list {late.period}")
 
 
 def runs(

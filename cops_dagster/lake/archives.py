@@ -122,6 +122,8 @@ def _members(found: list[zipfile.ZipInfo], path: Path, subject: str) -> list[zip
     if len(reports) > 1 and not _are_chunks(reports):
         named = ", ".join(repr(one.filename[:80]) for one in reports[:3])
         raise _several(path, subject, f"{len(reports)} files in the zip: {named}")
+    if min(one.header_offset for one in found) > 0:  # of archives behind each other only the last one is seen
+        raise _several(path, subject, "other bytes before the zip, perhaps another zip")
     if any(one.flag_bits & _ENCRYPTED for one in reports):
         raise _unusable(path, subject, "a zip with a password", "unpack it and deliver what is in it")
     return reports

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from cops_dagster.lake import statements
 from cops_dagster.stores import faults
 
 _FULL = ("No space left", "Disk quota exceeded", "Could not write all bytes")
+_TOO_LARGE = ("DECIMAL(38", "HUGEINT")
+_BATCH = 10_000
+"""Rows that are turned into values, or back, at a time."""
 Value = str | int | bool | date | datetime | Decimal | None
 Row = tuple[Any, ...]
 
@@ -49,6 +53,7 @@ class Engine:
 
     def __init__(self, *, memory_limit: str = "2500MiB", spill: Path | None = None) -> None:
         self._con = duckdb.connect(config=configuration(memory_limit, spill))
+        self._still: list[Callable[[], None]] = []
 
     def close(self) -> None:
         """Frees everything the engine holds."""
@@ -57,8 +62,21 @@ class Engine:
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
+        if not any(raised):
+            self._check()
+
+    def relies_on(self, still: Callable[[], None]) -> None:
+        """What must hold of the files behind its views for as long as they are read; it raises if not.
+
+        Asked after every file that is staged and when the engine is done, so no result outlives a doubt.
+        """
+        self._still.append(still)
+
+    def _check(self) -> None:
+        for still in self._still:
+            still()
 
     def fetch(self, statement: str | exp.Expr, params: Mapping[str, Value] | None = None) -> Rows:
         """Rows of a statement given by name (`sql/<name>.sql`) or as a tree."""
@@ -89,6 +107,7 @@ class Engine:
         )
         with target.open("rb") as written:
             os.fsync(written.fileno())
+        self._check()
         return int(rows.rows[0][0])
 
     def run(self, sql: str, params: Mapping[str, Value] | None = None) -> Rows:
@@ -113,17 +132,32 @@ class Engine:
             raise _coded(problem) from problem
         return [(one.type.name, set(one.named_parameters)) for one in found]
 
-    def table(self, name: str, columns: Sequence[tuple[str, str]], rows: Sequence[Row]) -> None:
-        """A small table in memory, one bound list per column: no Arrow, no pandas, no row loop."""
+    def table(self, name: str, columns: Sequence[tuple[str, str]], rows: Iterable[Row]) -> None:
+        """A small table in memory, one bound list per column: no Arrow, no pandas, no row loop.
+
+        Rows are taken a batch at a time, so those of an iterator need not be there all at once.
+        """
         quoted = [(exp.to_identifier(column, quoted=True).sql("duckdb"), kind) for column, kind in columns]
         target = exp.to_identifier(name, quoted=True).sql("duckdb")
         self.run(f"CREATE OR REPLACE TABLE {target} ({', '.join(f'{c} {k}' for c, k in quoted)})")
-        if not rows:
-            return
-        values = [[_text(row[index]) for row in rows] for index in range(len(columns))]
         selected = ", ".join(f"CAST(unnest(CAST(? AS VARCHAR[])) AS {kind})" for _, kind in quoted)
+        given = iter(rows)
+        while batch := list(islice(given, _BATCH)):
+            values = [[_text(row[index]) for row in batch] for index in range(len(columns))]
+            try:
+                self._execute(f"INSERT INTO {target} SELECT {selected}", values)
+            except duckdb.Error as problem:
+                raise _coded(problem) from problem
+
+    def each(self, statement: str | exp.Expr, params: Mapping[str, Value] | None = None) -> Iterator[Row]:
+        """Rows of a statement one by one, for results of some size; ask nothing else until the last one."""
+        sql = self._translated(statement)
+        asked = self._named_parameters(sql) if params else set()
+        used = {name: value for name, value in (params or {}).items() if name in asked}
         try:
-            self._execute(f"INSERT INTO {target} SELECT {selected}", values)
+            cursor = self._con.execute(sql, used) if used else self._con.execute(sql)
+            while rows := cursor.fetchmany(_BATCH):
+                yield from rows
         except duckdb.Error as problem:
             raise _coded(problem) from problem
 
@@ -193,6 +227,12 @@ def _coded(problem: duckdb.Error) -> CopsError:
         return CopsError(
             "E-RESOURCE", "query", expected="files of a size that fits the delivery", found=first,
             next_step="look at the delivered files: their content is far larger than they are",
+        )  # fmt: skip
+    if isinstance(problem, duckdb.OutOfRangeException) and any(sign in text for sign in _TOO_LARGE):
+        return CopsError(
+            "E-COST-RANGE", "query", expected="sums with at most 20 digits before the point", found=first,
+            next_step="no amount was rounded or written; look for lines with absurd amounts: what AWS cannot"
+            " have billed, it must deliver again",
         )  # fmt: skip
     if any(sign in text for sign in _FULL):
         return faults.full("query", first)

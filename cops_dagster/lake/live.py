@@ -7,7 +7,7 @@ to 237 of 300 tries (measured), so digests are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,6 +19,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.tables import APPEND_ONLY
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.files import Identity
 from cops_dagster.stores.volume import Volume
 
 if TYPE_CHECKING:  # its SQL brings the engine, which `cops status` does without
@@ -100,34 +101,43 @@ def intact(con: sa.Connection, lake: Volume, table_name: str, period_start: date
     return True
 
 
-_verified: set[tuple[str, int, int, str]] = set()
+Held = dict[LiveFile, Identity]
+"""Files that were verified, and which file each was then."""
+
+_verified: set[tuple[str, Identity, str]] = set()
 
 
-def verify(files: Sequence[LiveFile], *, digests: bool) -> None:
-    """Refuses files that are not the published ones.
+def verify(files: Sequence[LiveFile], *, digests: bool) -> Held:
+    """Refuses files that are not the published ones; what it saw, for `require_same` after they were read.
 
     With `digests` every byte is read once per process; without, size and time are compared and only
-    a file whose time moved (a restored or copied home) is digested.
+    a file whose time moved (a restored or copied home) is digested. A file that was exchanged or written to
+    since its digest is digested again, also where size and time are as before.
 
     Raises:
         CopsError: `E-DIGEST` naming the file; nothing is summed.
     """
+    held: Held = {}
     to_digest = []
     for file in files:
-        try:
-            info = file.path.stat()
-        except OSError:
-            raise _changed(file, "no such file") from None
-        if info.st_size != file.size_bytes:
-            raise _changed(file, f"{info.st_size} bytes")
-        key = (str(file.path), info.st_size, info.st_mtime_ns, file.sha256)
-        if (digests or info.st_mtime_ns != file.mtime_ns) and key not in _verified:
+        held[file] = identity = _identity(file)
+        if identity[2] != file.size_bytes:
+            raise _changed(file, f"{identity[2]} bytes")
+        key = (str(file.path), identity, file.sha256)
+        if (digests or identity[3] != file.mtime_ns) and key not in _verified:
             to_digest.append((file, key))
-    found = stored.sha256_all([file.path for file, _ in to_digest])
+    try:
+        found = stored.sha256_all([file.path for file, _ in to_digest])
+    except OSError as problem:
+        unread = next(file for file, _ in to_digest if str(file.path) == problem.filename)
+        raise _changed(unread, str(problem.strerror)) from None
     for (file, key), sha256 in zip(to_digest, found, strict=True):
         if sha256 != file.sha256:
             raise _changed(file, f"sha256 {sha256[:12]}…")
+        if _identity(file) != key[1]:
+            raise _exchanged(file)
         _verified.add(key)
+    return held
 
 
 def changed(files: Sequence[LiveFile]) -> list[tuple[LiveFile, str]]:
@@ -151,10 +161,38 @@ def changed(files: Sequence[LiveFile]) -> list[tuple[LiveFile, str]]:
     ]
 
 
-def remember(path: Path, sha256: str) -> None:
-    """A file this process has just written and digested needs no second digest."""
-    info = path.stat()
-    _verified.add((str(path), info.st_size, info.st_mtime_ns, sha256))
+def require_same(held: Mapping[LiveFile, Identity]) -> None:
+    """What was read since `verify` are the bytes that it saw; whoever reads files asks it afterwards.
+
+    Raises:
+        CopsError: `E-DIGEST` for a file that was exchanged or written to meanwhile. A file that only got
+            another name or other rights has the same bytes in the same place, and passes.
+    """
+    for file, before in held.items():
+        now = _identity(file)
+        if now == before:
+            continue
+        if now[:4] != before[:4] or stored.sha256(file.path) != file.sha256:
+            raise _exchanged(file)
+
+
+def remember(path: Path, sha256: str, seen: Identity) -> None:
+    """A file that this process has digested needs no second digest. `seen`: its identity before that."""
+    _verified.add((str(path), seen, sha256))
+
+
+def _identity(file: LiveFile) -> Identity:
+    try:
+        return stored.identity(file.path)
+    except OSError:
+        raise _changed(file, "no such file") from None
+
+
+def _exchanged(file: LiveFile) -> CopsError:
+    return refused(
+        file, "other bytes in its place while it was read",
+        next_step="run it again: it takes the bytes that lie there now, if they are right",
+    )  # fmt: skip
 
 
 def delivered_files(con: sa.Connection, home: Path, delivered: DeliveredFiles) -> list[LiveFile]:

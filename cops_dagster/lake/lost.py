@@ -83,6 +83,5 @@ def put_back(con: sa.Connection, lake: Volume, run_id: str, made: Sequence[Path]
         path.replace(target)
         stored.fsync_folder(target.parent)
         live.forget([target])
-        live.remember(target, sha256)
         lake.keep(row.path, sha256)
     return True

@@ -19,7 +19,7 @@ from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import parquet
-from cops_dagster.lake.live import LiveFile, delivered_files, live_files, verify
+from cops_dagster.lake.live import Held, LiveFile, delivered_files, live_files, require_same, verify
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, Columns
 from cops_dagster.policy import Tags
 from cops_dagster.settings import Settings
@@ -102,10 +102,13 @@ class Namespace:
 
     def lake_view(self, name: str, found: Sequence[LiveFile]) -> None:
         """A lake table over the given files, digests checked first."""
-        verify(found, digests=self.digests)
+        self._hold(verify(found, digests=self.digests))
         paths = [file.path for file in found]
         self.paths[name] = paths
         view(self.engine, name, over_files(LAKE_TABLES[name], paths))
+
+    def _hold(self, held: Held) -> None:
+        self.engine.relies_on(lambda: require_same(held))
 
     def _question(self, name: str) -> None:
         self.provide(QUESTIONS[name])
@@ -133,7 +136,7 @@ class Namespace:
             converted = self.con.execute(sa.select(r).where(r.c.delivery_id == row.delivery_id)).all()
             found = DeliveredFiles.recorded(row, self.settings.home, converted)
             found.verify_unchanged()
-            verify(delivered_files(self.con, self.settings.home, found), digests=self.digests)
+            self._hold(verify(delivered_files(self.con, self.settings.home, found), digests=self.digests))
             self.paths.setdefault(name, []).extend(found.reading)
             queries.append(master_query(found))
         view(self.engine, name, union_by_name(queries))

@@ -38,6 +38,7 @@ class Reader(Engine):
 
     def __init__(self, *, subject: str, delivered_bytes: int, memory_limit: str, spill: Path | None) -> None:
         self._subject = subject
+        self._still = []
         self._process = subprocess.Popen(
             [sys.executable, "-I", reader_child.__file__],
             stdin=subprocess.PIPE,

@@ -5,7 +5,6 @@ Belongs here: opening them, once per process. Does not belong here: any act.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import home as homes
+from cops_dagster.ledger import scratch
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
 from cops_dagster.rules import revision
@@ -73,15 +73,24 @@ class Books:
         return replace(self, dagster_run_id=dagster_run_id)
 
     @contextmanager
-    def engine(self) -> Iterator[Engine]:
-        """A fresh engine that spills below the home and is gone afterwards."""
+    def engine(self, *, at_most: str | None = None) -> Iterator[Engine]:
+        """A fresh engine that spills below the home and is gone afterwards.
+
+        Args:
+            at_most: a memory limit for work that spills well, where the setting's is higher.
+        """
         from cops_dagster.lake.engine import Engine  # 0.7 s that reading the books does not need
 
         with (
-            self._spill() as spill,
-            Engine(memory_limit=self.settings.memory_limit, spill=spill) as engine,
+            # a folder of its own: the engine may read all of it, whatever it is locked down to
+            scratch.folder(self.settings.home) as spill,
+            Engine(memory_limit=self._memory(at_most), spill=spill) as engine,
         ):
             yield engine
+
+    def _memory(self, at_most: str | None) -> str:
+        own = self.settings.memory_limit
+        return own if at_most is None else min(own, at_most, key=_mebibytes)
 
     @contextmanager
     def reader(self, subject: str, paths: Sequence[Path], writable: Path) -> Iterator[Engine]:
@@ -92,23 +101,11 @@ class Books:
         writable.mkdir(parents=True, exist_ok=True)
         limit = self.settings.memory_limit
         with (
-            self._spill() as spill,
+            scratch.folder(self.settings.home) as spill,
             Reader(subject=subject, delivered_bytes=size, memory_limit=limit, spill=spill) as engine,
         ):
             engine.lock_down(paths, writable)
             yield engine
-
-    @contextmanager
-    def _spill(self) -> Iterator[Path]:
-        # a folder of its own: the engine may read all of it, whatever it is locked down to
-        place = self.settings.home / "spill"
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            spill = tempfile.TemporaryDirectory(dir=place)
-        except OSError:  # a home that can only be read is read all the same
-            spill = tempfile.TemporaryDirectory(prefix="cops-spill-")
-        with spill as folder:
-            yield Path(folder)
 
     def namespace(self, engine: Engine, con: sa.Connection, period: Period | None = None) -> Namespace:
         """The SQL namespace of one period (or all), digests verified as the pipeline must."""
@@ -125,6 +122,10 @@ class Books:
     def lake_path(self, path: Path) -> str:
         """A file's path as `lake_file` records it: relative, so that a moved home works."""
         return path.relative_to(self.settings.lake_root).as_posix()
+
+
+def _mebibytes(limit: str) -> int:
+    return int(limit[:-3]) * (1024 if limit.endswith("GiB") else 1)
 
 
 def open_books(settings: Settings) -> Books:

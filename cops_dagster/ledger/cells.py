@@ -188,14 +188,15 @@ def target_cell(text: str) -> Decimal:
 
 def usage_cell(text: str) -> Decimal:
     """A usage value from 0 to 10^12 in its measure."""
-    if text.lower() in ("nan", "inf", "-inf", "infinity", "-infinity"):
-        raise bad("a usage of 0 or more", text, "correct the value at its source", "E-KEY-NEG")
     value = money_cell(text)
     if value < 0:
         raise bad("a usage of 0 or more", text, "correct the value at its source", "E-KEY-NEG")
     if value > USAGE_MAX:
         raise bad(
-            "a usage of 10^12 at most", text, "give the measure in a bigger unit (GB, not bytes)", "E-KEY-NEG"
+            "a usage of 10^12 at most",
+            text,
+            "give the measure in a bigger unit (GB, not bytes)",
+            "E-KEY-RANGE",
         )
     return value
 

@@ -312,6 +312,7 @@ def _seal(books: Books, period: Period, entries: seal.Digests) -> tuple[bytes, l
         run = head(con, allocate.TABLE, period)
         assert run is not None
         delivered = _delivered(con, books, period)
+        digests = [sha256 for one in delivered for sha256 in _digests(con, one.delivery_id)]
         j = t.publish_journal
         journal_seq = con.execute(
             sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == period.start)
@@ -356,7 +357,21 @@ def _seal(books: Books, period: Period, entries: seal.Digests) -> tuple[bytes, l
     ]
     pieces.append(Piece("bound_rows", "period", str(period), certificate.JSON, data=bound))
     pieces.append(Piece("seal", "period", str(period), certificate.JSON, data=document))
-    return document, evidence.store(books, pieces)
+    kept = evidence.store(books, pieces)
+    for one, sha256 in zip(kept, digests, strict=False):  # the seal stands behind the files
+        if one.sha256 != sha256:  # exchanged between its digest and its copy
+            raise CopsError(
+                "E-DIGEST", f"{one.piece.path} of {period}",
+                expected=f"the delivered bytes, sha256 {sha256[:12]}…", found=f"sha256 {one.sha256[:12]}…",
+                next_step="restore the delivered file, then close again",
+            )  # fmt: skip
+    return document, kept
+
+
+def _digests(con: sa.Connection, delivery_id: str) -> list[str]:
+    f = t.cur_delivery_file
+    query = sa.select(f.c.sha256).where(f.c.delivery_id == delivery_id).order_by(f.c.position)
+    return list(con.execute(query).scalars())
 
 
 def _delivered(con: sa.Connection, books: Books, period: Period) -> list[DeliveredFiles]:

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import invoicing, state
+from cops_dagster.ledger import exceptions, invoicing, state
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, currency, footing
 from cops_dagster.period import Period
@@ -321,6 +321,11 @@ def _currencies(con: sa.Connection, period: Period) -> dict[str, str]:
 
 def conflicts(con: sa.Connection, period: Period) -> list[Any]:
     """Documents of a period that came twice with other content and that nobody has decided on."""
+    return [row for row in _waiting(con, period) if row.stored_json != exceptions.NO_OTHER]
+
+
+def _waiting(con: sa.Connection, period: Period) -> list[Any]:
+    """These, and the corrections of closed months that wait in this one: those stop no invoice."""
     c, e = t.document_conflict, t.recon_exceptions
     decided = sa.select(e.c.subject_id).where(
         e.c.period_start == period.start, e.c.stage == "document", e.c.resolved_at.is_not(None)
@@ -385,6 +390,6 @@ def loaded(con: sa.Connection, period: Period) -> list[Any]:
         ],
         [tuple(row) for row in con.execute(sa.select(t.plans).order_by(*t.plans.primary_key))],
         sorted(_currencies(con, period).items()),
-        sorted(row.conflict_id for row in conflicts(con, period)),
+        sorted(row.conflict_id for row in _waiting(con, period)),
         sorted(con.execute(sa.select(h.c.delivery_id).where(h.c.period_start == period.start)).scalars()),
     ]

@@ -19,6 +19,7 @@ from cops_dagster.ledger import (
     controls,
     deliver,
     evidence,
+    exceptions,
     freeze,
     invoicing,
     judge,
@@ -123,7 +124,20 @@ def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[F
                 break
     with books.admin.read() as con:
         closed = lock.is_sealed(con, period)
-    return [of_closed_month(one, str(period)) for one in found] if closed else found
+        late = _late_documents(con)
+    return [*([of_closed_month(one, str(period)) for one in found] if closed else found), *late]
+
+
+def _late_documents(con: sa.Connection) -> list[Finding]:
+    """Whatever month is asked for: a correction of a closed month is nowhere else to be seen."""
+    return [
+        Finding(
+            "invoices", "red", "a document corrects a closed month", one.note,
+            f"cops exceptions list {one.period}",
+            f"cops exceptions decide {one.exception_id[:16]} --decision '…' --evidence LINK",
+        )
+        for one in exceptions.late_documents(con)
+    ]  # fmt: skip
 
 
 def _home(books: Books, period: Period) -> list[Finding]:

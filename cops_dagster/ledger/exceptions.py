@@ -32,6 +32,8 @@ from cops_dagster.stores.admin import now
 OPENED_BY = "cops"
 """Who opens what a reconciliation finds; so nobody who decides on it is its opener."""
 SETTLED_BY = decisions.SETTLED_BY
+NO_OTHER = "{}"
+"""What stands for the stored version of a document that has none: one that corrects a closed month."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,20 @@ def replace(con: sa.Connection, period: Period, recon_seq: int, found: Sequence[
         )
 
 
+def open_documents(con: sa.Connection, period: Period) -> None:
+    """Opens the exceptions of a period's documents at once, before any reconciliation finds them."""
+    e, at = t.recon_exceptions, now()
+    known = {
+        row.exception_id: row
+        for row in con.execute(sa.select(e).where(e.c.period_start == period.start, e.c.stage == "document"))
+    }
+    held = {row.subject_id for row in known.values() if row.withdrawn_at is None}
+    for one, subject in _conflicting(con, period):
+        if subject not in held:
+            exception_id = _free_id(known, period, one, subject, set())
+            con.execute(sa.insert(e).values(_row(period, None, one, subject, exception_id, at)))
+
+
 def _free_id(known: dict[str, Any], period: Period, one: Difference, subject: str, taken: set[str]) -> str:
     """The id of a difference. One that was resolved, went away and is back is decided on anew."""
     repeat = 0
@@ -95,7 +111,7 @@ def _free_id(known: dict[str, Any], period: Period, one: Difference, subject: st
 
 
 def _row(
-    period: Period, recon_seq: int, one: Difference, subject: str, exception_id: str, at: datetime
+    period: Period, recon_seq: int | None, one: Difference, subject: str, exception_id: str, at: datetime
 ) -> dict[str, Any]:
     settled = {
         "decision": one.settled, "decided_by": SETTLED_BY, "decided_at": at, "resolved_by": SETTLED_BY,
@@ -110,11 +126,20 @@ def _row(
 
 
 def _conflicting(con: sa.Connection, period: Period) -> list[tuple[Difference, str]]:
-    """One exception per document that came twice with other content; both versions are kept."""
+    """One exception per document that came twice with other content, or corrects one of a closed month."""
     c = t.document_conflict
     made = []
     for row in con.execute(sa.select(c).where(c.c.period_start == period.start).order_by(c.c.conflict_id)):
         apart = amount.shown(row.difference_usd)
+        if row.stored_json == NO_OTHER:
+            month = json.loads(row.given_json)["period"]
+            note = (
+                f"{row.document_id} corrects {month}, which is closed and stays as it is ({apart}):"
+                f" {_few(row.given_json)}"
+            )
+            late = Difference("document", row.document_id, "late_change", 0, note, row.tenant_id)
+            made.append((late, row.conflict_id))
+            continue
         note = (
             f"{row.document_id} came again with other content ({apart} USD apart):"
             f" stored {_few(row.stored_json)}, given {_few(row.given_json)}"
@@ -159,6 +184,18 @@ def _seen(row: Any) -> Exceptional:
 def unresolved(con: sa.Connection, period: Period) -> list[Exceptional]:
     """Current exceptions that still wait for a decision or for its approval."""
     return [one for one in current(con, period) if one.status in ("open", "decided")]
+
+
+def late_documents(con: sa.Connection) -> list[Exceptional]:
+    """Documents that correct closed months and wait for a decision, in whatever month."""
+    e = t.recon_exceptions
+    rows = con.execute(
+        sa.select(e)
+        .where(e.c.stage == "document", e.c["class"] == "late_change")
+        .where(e.c.withdrawn_at.is_(None), e.c.resolved_at.is_(None))
+        .order_by(e.c.opened_at, e.c.exception_id)
+    )
+    return [_seen(row) for row in rows]
 
 
 def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> Exceptional:

@@ -102,6 +102,7 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
     """
     subject = f"delivery {delivered.source_id} {delivered.period}"
     paths = [Path(file.path) for file in delivered.files]
+    seen = [stored.identity(path) for path in paths]
     kind = _format(delivered, subject)
     readable = [*paths, *(Path(file.path) for file in delivered.status_files)]
     if kind != "parquet":
@@ -123,8 +124,13 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
             _discard(made)
             raise
         digests = digesting.result()
-    for path, sha256 in zip(paths, digests, strict=True):
-        live.remember(path, sha256)
+    try:
+        _require_same(paths, seen, subject)
+    except CopsError:
+        _discard(made)
+        raise
+    for path, identity, sha256 in zip(paths, seen, digests, strict=True):
+        live.remember(path, sha256, identity)
     columns, counts, reading, totals, faults, breakdown = measured
     _discard([path for path in made if path not in reading])
     read_files = [
@@ -147,6 +153,17 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
         faults=faults,
         breakdown=breakdown,
     )
+
+
+def _require_same(paths: Sequence[Path], seen: Sequence[stored.Identity], subject: str) -> None:
+    """What was measured and what was digested are the same bytes: nobody put others there meanwhile."""
+    for path, identity in zip(paths, seen, strict=True):
+        if not path.exists() or stored.identity(path) != identity:
+            raise CopsError(
+                "E-DIGEST", subject, expected="files that stay as they are while they are read",
+                found=f"other bytes in place of {path.name!r}",
+                next_step="run it again once AWS has written the delivery; the ingested month stays",
+            )  # fmt: skip
 
 
 def _format(delivered: layout.Delivered, subject: str) -> Format:

@@ -72,7 +72,7 @@ def read(path: Path) -> File:
 
     Raises:
         CopsError: `E-LOAD-FILE`, `E-LOAD-COLUMN`, or the code of the first bad cell by line and column
-            (`E-LOAD-VALUE`, `E-COST-…`, `E-KEY-NEG`, `E-TENANT-RESERVED`, `E-RULE-METHOD`,
+            (`E-LOAD-VALUE`, `E-COST-…`, `E-KEY-NEG`, `E-KEY-RANGE`, `E-TENANT-RESERVED`, `E-RULE-METHOD`,
             `E-RULE-SUM`, `E-FX`, `E-CCY-UNKNOWN`); `details["failures"]` lists the first twenty.
     """
     if not path.is_file():

@@ -204,8 +204,9 @@ def _run(
     log_seq = ingestion_log.started(books, trying, run_id, delivery, period.start)
     try:
         files, targets = _files(books, delivery), _targets(trying, period, run_id)
-        _check_bytes(books, files)
+        held = _check_bytes(books, files)
         staging = _read_and_stage(books, files, period, targets, delivery)
+        live.require_same(held)
         raw = Publication(
             TABLE, period, delivery.source_id, run_id, inputs_id, predecessor,
             [staging.raw], staging.verdicts,
@@ -439,13 +440,13 @@ def _written(name: str) -> exp.Expr:
     return exp.column(name, quoted=True)
 
 
-def _check_bytes(books: Books, files: DeliveredFiles) -> None:
-    """The bytes about to be read are the ones that were digested at first sight."""
+def _check_bytes(books: Books, files: DeliveredFiles) -> live.Held:
+    """The bytes about to be read are the ones that were digested at first sight; which files they are."""
     files.verify_unchanged()
     with books.admin.read() as con:
         checked = live.delivered_files(con, books.settings.home, files)
     try:
-        live.verify(checked, digests=True)
+        return live.verify(checked, digests=True)
     except CopsError:
         known.drop_conversion(books, files.delivery_id)  # where it was that, the next look makes it anew
         raise

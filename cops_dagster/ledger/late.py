@@ -8,18 +8,16 @@ largest-remainder method is not additive. Does not belong here: classes of chang
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import adjustments, allocate, claims, evidence, lock, one_time, replay
+from cops_dagster.ledger import adjustments, allocate, claims, evidence, lock, one_time, replay, scratch
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
@@ -102,8 +100,8 @@ def propose(books: Books, period: Period) -> str | None:
         given = _files(books, con, late)
         before = one_time.posted(books, con, period, with_one_time=False)
     with (
-        tempfile.TemporaryDirectory(dir=books.settings.home, prefix="late-") as folder,
-        replay.remade(Path(folder) / "home", inputs, period, given) as remade,
+        scratch.folder(books.settings.home) as folder,
+        replay.remade(folder / "home", inputs, period, given) as remade,
         remade.admin.read() as con,
     ):
         after = one_time.posted(remade, con, period)
@@ -170,8 +168,14 @@ def _files(books: Books, con: sa.Connection, late: Late) -> list[replay.Given]:
         row = rows[source]
         files = DeliveredFiles.recorded(row, books.settings.home)
         live.verify(live.delivered_files(con, books.settings.home, files), digests=True)
-        names = con.execute(
-            sa.select(f.c.name).where(f.c.delivery_id == row.delivery_id).order_by(f.c.position)
-        ).scalars()
-        given.append(replay.Given(f"source-{number}", list(zip(names, files.paths, strict=True))))
+        known = con.execute(
+            sa.select(f.c.name, f.c.sha256).where(f.c.delivery_id == row.delivery_id).order_by(f.c.position)
+        ).all()
+        given.append(
+            replay.Given(
+                f"source-{number}",
+                list(zip([one.name for one in known], files.paths, strict=True)),
+                [one.sha256 for one in known],
+            )
+        )
     return given

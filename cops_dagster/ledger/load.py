@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import document_checks, frames, freeze, load_checks, load_log
+from cops_dagster.ledger import closed_inputs, document_checks, frames, freeze, load_checks, load_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.frames import Row
 from cops_dagster.ledger.load_checks import Key, Rows
@@ -82,7 +82,7 @@ def load(books: Books, paths: Sequence[Path], *, replace: bool = False) -> LoadR
     at = now()
     try:
         with books.admin.write() as con:
-            reports = store(con, _by_table(files), replace=replace, tags=tags)
+            reports = store(con, _by_table(files), replace=replace, tags=tags, actor=books.actor)
             load_id, identity = load_log.record(con, books, files, reports, at=at)
     except DocumentConflict as refusal:
         # the load is refused whole; that somebody sent another version of a document is kept
@@ -143,7 +143,12 @@ def _by_table(files: Sequence[frames.File]) -> dict[str, list[Row]]:
 
 
 def store(
-    con: sa.Connection, rows: Mapping[str, list[Row]], *, replace: bool = False, tags: Tags | None = None
+    con: sa.Connection,
+    rows: Mapping[str, list[Row]],
+    *,
+    replace: bool = False,
+    tags: Tags | None = None,
+    actor: str = "",
 ) -> dict[str, TableReport]:
     """Checks rows against each other and what is stored, and stores them, in the caller's transaction."""
     reports, spelling, given = {}, tags or Tags(), dict(rows)
@@ -154,6 +159,7 @@ def store(
     load_checks.check_references(con, given)
     for name in stored:  # in the order of FIELDS
         new, changed, unchanged = _compared(con, name, given[name], stored[name], replace)
+        closed_inputs.judge(con, new.values(), _closed(con), actor)
         after = {**stored[name], **new, **changed}
         if new or changed:
             load_checks.check_versions(name, after, spelling, _closed(con))

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from itertools import combinations
 from operator import itemgetter
 from typing import Any
@@ -30,7 +30,6 @@ from cops_dagster.stores import tables as t
 DOCUMENTS = ("invoice_detail", "aws_invoices")
 FOREVER = date.max
 _IDS_PER_QUERY = 500
-_EXACT = Context(prec=120, rounding=ROUND_HALF_EVEN)
 
 Key = tuple[Any, ...]
 Rows = dict[Key, Row]
@@ -218,8 +217,7 @@ def _with_dollars(
                 found="none",
                 next_step="load fx_rates.csv with it; rates are never guessed",
             )
-        product = _EXACT.multiply(dollars, rate)
-        rounded = product.quantize(Decimal(1).scaleb(-amount.SCALE), context=_EXACT)
+        rounded = amount.converted(dollars, rate)
         dollars = amount.to_decimal(amount.from_decimal(rounded, subject=row.where("amount_usd")))
     if values["amount_usd"] not in (None, dollars):
         raise CopsError(

@@ -215,13 +215,15 @@ def refuse(verdicts: Sequence[Verdict], subject: str) -> None:
 
 
 def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]:
-    digests = stored.sha256_all([staged.path for staged in publication.staged])
+    paths = [staged.path for staged in publication.staged]
+    seen = [stored.identity(path) for path in paths]
+    digests = stored.sha256_all(paths)
     lake = books.lake
     rows: list[dict[str, object]] = []
-    for staged, sha256 in zip(publication.staged, digests, strict=True):
+    for staged, identity, sha256 in zip(publication.staged, seen, digests, strict=True):
         info = staged.path.stat()
         stored.fsync_folder(staged.path.parent)
-        live.remember(staged.path, sha256)
+        live.remember(staged.path, sha256, identity)
         lake.keep(books.lake_path(staged.path), sha256)  # before a row speaks of it
         rows.append(
             {

@@ -18,20 +18,25 @@ from typing import Any
 
 from cops_dagster import settings as settings_module
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, bundle, deliver, handover, ingest, seal, tag
+from cops_dagster.ledger import allocate, bundle, deliver, handover, ingest, scratch, seal, tag
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.ledger.publish import head
 from cops_dagster.period import Period
 from cops_dagster.rules import revision
+from cops_dagster.stores import files as stored
 from cops_dagster.stores.objects import Objects
 
 
 @dataclass(frozen=True)
 class Given:
-    """One source's delivered files: the names AWS gave them, and where their bytes are now."""
+    """One source's delivered files: the names AWS gave them, and where their bytes are now.
+
+    `digests` are those of first sight, where the files do not come out of the evidence store.
+    """
 
     source: str
     files: Sequence[tuple[str, Path]]
+    digests: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,10 @@ def replay(home: Path, objects: Objects, period: Period) -> Replayed:
     """
     sealed = json.loads(objects.get(objects.named(seal.name_of(period))))
     inputs = json.loads(objects.get(sealed["head_inputs_key"]))
-    place = home if home.is_dir() else None  # evidence in S3 needs no home, and none is made for it
-    with tempfile.TemporaryDirectory(dir=place, prefix="replay-") as folder:
+    with _folder(home) as folder:
         given = []
         for number, delivery in enumerate(sealed["deliveries"], start=1):
-            place = Path(folder) / "kept" / str(number)
+            place = folder / "kept" / str(number)
             place.mkdir(parents=True)
             files = []
             for file in delivery["files"]:
@@ -72,10 +76,20 @@ def replay(home: Path, objects: Objects, period: Period) -> Replayed:
                 objects.fetch(f"objects/{file['sha256'][:2]}/{file['sha256']}", path)
                 files.append((str(file["name"]), path))
             given.append(Given(f"source-{number}", files))
-        with remade(Path(folder) / "home", inputs, period, given) as books, books.admin.read() as con:
+        with remade(folder / "home", inputs, period, given) as books, books.admin.read() as con:
             run = head(con, allocate.TABLE, period)
             found = seal.of_period(books, con, period, run.run_id if run else "")
     return Replayed(period, sealed["result_digest"], found.result, found.row_count)
+
+
+@contextmanager
+def _folder(home: Path) -> Iterator[Path]:
+    if home.is_dir():
+        with scratch.folder(home) as folder:
+            yield folder
+    else:  # evidence in S3 needs no home, and none is made for it
+        with tempfile.TemporaryDirectory(prefix="cops-replay-") as elsewhere:
+            yield Path(elsewhere)
 
 
 @contextmanager
@@ -126,4 +140,9 @@ def _hand_over(books: Books, period: Period, delivery: Given) -> None:
         target = place / f"part-{number:05d}{ending[0] if ending else ''}"
         shutil.copyfile(path, target)
         paths.append(target)
+    if delivery.digests and stored.sha256_all(paths) != list(delivery.digests):
+        raise CopsError(
+            "E-DIGEST", f"delivery {delivery.source} of {period}", expected="the bytes of first sight",
+            found="others: a file was exchanged while it was copied", next_step="run it again",
+        )  # fmt: skip
     handover.deliver(books, paths, period, source_id=delivery.source)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -174,6 +174,10 @@ class _Narrowed:
         if statement not in self._known:
             self._known[statement] = self._engine.fetch(statement, params)
         return self._known[statement]
+
+    def each(self, statement: str, params: Mapping[str, Value] | None = None) -> Iterator[Row]:
+        """As `Engine.each`, of one period."""
+        return iter(self.fetch(statement, params).rows)
 
 
 def _claim(rule: Rule, pools: Sequence[Pool], made: Plan, usage: Mapping[str, Key]) -> Claim:

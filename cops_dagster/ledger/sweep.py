@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
-from cops_dagster.ledger import evidence
+from cops_dagster.ledger import evidence, scratch
 from cops_dagster.ledger.attempt import is_dead
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import faults
@@ -56,7 +56,7 @@ def pending(con: sa.Connection) -> list[int]:
 def sweep(books: Books) -> Swept:
     """Projects, closes and cleans up. Cheap when there is nothing to do."""
     closed = _close_dead_attempts(books)
-    removed = _remove_orphans(books)
+    removed = _remove_orphans(books) + scratch.clear(books.settings.home)
     try:
         projected = project(books)
     except CopsError as problem:

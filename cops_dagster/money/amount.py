@@ -5,13 +5,14 @@ Belongs here: the conversions between the two and decimal text. No float enters 
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 
 from cops_dagster.errors import CopsError
 
 SCALE = 18
 ATTO = 10**SCALE
-_EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
+ROUNDING = Context(prec=120, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
+"""For what is rounded on purpose: everywhere else a digit that would be lost stops the act."""
 
 
 def parse(text: str, *, subject: str = "amount") -> int:
@@ -56,7 +57,7 @@ def _short(value: Decimal) -> str:
 
 def to_decimal(atto: int) -> Decimal:
     """The amount as a `Decimal` with 18 places."""
-    return Decimal(atto).scaleb(-SCALE, _EXACT)
+    return Decimal(atto).scaleb(-SCALE, ROUNDING)
 
 
 def to_text(atto: int) -> str:
@@ -72,7 +73,7 @@ def show(atto: int, places: int = 2) -> str:
 
 def shown(value: Decimal, places: int = 2) -> str:
     """As `show`, of a `Decimal`. What rounds to nothing is `0.00`, never `-0.00`."""
-    rounded = value.quantize(Decimal(1).scaleb(-places), context=_EXACT)
+    rounded = value.quantize(Decimal(1).scaleb(-places), context=ROUNDING)
     return f"{rounded or abs(rounded):,f}"
 
 
@@ -85,9 +86,14 @@ def percent(part: int, whole: int, places: int = 6) -> Decimal | None:
     """100 × part ÷ whole as an exact-rounded `Decimal`; `None` when `whole` is 0."""
     if whole == 0:
         return None
-    return _EXACT.divide(Decimal(100 * part), Decimal(whole)).quantize(
-        Decimal(1).scaleb(-places), context=_EXACT
+    return ROUNDING.divide(Decimal(100 * part), Decimal(whole)).quantize(
+        Decimal(1).scaleb(-places), context=ROUNDING
     )
+
+
+def converted(value: Decimal, rate: Decimal) -> Decimal:
+    """An amount times an exchange rate, rounded half-even to 18 places."""
+    return ROUNDING.multiply(value, rate).quantize(Decimal(1).scaleb(-SCALE), context=ROUNDING)
 
 
 def basis_points(atto: int, bps: int) -> int:

@@ -26,6 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from cops_dagster.errors import CopsError
+from cops_dagster.money import context
 from cops_dagster.redaction import MASK, is_secret_name, masked
 from cops_dagster.stores import faults
 
@@ -98,6 +99,7 @@ class Admin:
 
     @contextmanager
     def _connected(self) -> Iterator[sa.Connection]:
+        context.hold()  # every act begins here, in whatever thread somebody started it
         try:
             con = self.engine.connect()
         except CopsError as refusal:

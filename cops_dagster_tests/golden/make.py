@@ -30,12 +30,13 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cops_dagster.money.amount import ROUNDING
 from cops_dagster.period import Period
 from cops_dagster.stores.admin import HEAD
 from cops_dagster_tests import layouts
@@ -216,7 +217,7 @@ def invoice(
     costs = [Decimal(repr(cost)) for cost in table["line_item_unblended_cost"].to_pylist()]
     kinds = table["line_item_line_item_type"].to_pylist()
     tax = sum(cost for cost, kind in zip(costs, kinds, strict=True) if kind == "Tax")
-    before_tax = (sum(costs) - tax).quantize(Decimal("0.01"), ROUND_HALF_EVEN)
+    before_tax = (sum(costs) - tax).quantize(Decimal("0.01"), context=ROUNDING)
     documents = f"{table['bill_invoice_id'][0]},{period},{PAYER},INVOICE,USD,{before_tax:f},{tax:f}\n"
     rows = []
     for row in csv.DictReader(io.StringIO(home.cops("statement", period, "--format", "csv"))):

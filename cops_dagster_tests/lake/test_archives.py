@@ -95,6 +95,9 @@ REFUSED: dict[str, tuple[bytes, str, str]] = {
     "chunks with two headers": (
         zipped({"r-1.csv": REPORT, "r-2.csv": f"{HEADER},x\n{ONE},1"}), "E-FORMAT", "different headers",
     ),
+    "a zip behind a zip": (
+        zipped({"r.csv": REPORT}) + zipped({"s.csv": REPORT}), "E-FORMAT", "before the zip",
+    ),
     "a zip in a zip": (zipped({"r.csv.zip": zipped({"r.csv": REPORT})}), "E-FORMAT", "no CSV in the zip"),
     "a gzip in a zip": (zipped({"r.csv.gz": gzip.compress(REPORT.encode())}), "E-FORMAT", "no CSV"),
     "nothing but forks": (zipped({"__MACOSX/._r.csv": FORK}), "E-FORMAT", "but nothing"),

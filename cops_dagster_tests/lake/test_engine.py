@@ -363,3 +363,13 @@ def test_every_sql_file_is_one_select_in_the_dialect_of_the_engine(shared: Engin
 def test_a_statement_that_is_not_installed_is_named() -> None:
     with pytest.raises(FileNotFoundError, match="no_such"):
         statements.text("no_such")
+
+
+def test_a_table_takes_rows_from_an_iterator_and_gives_them_back_one_by_one() -> None:
+    """A batch at a time, so that neither side holds all of them."""
+    rows = ((str(number), Decimal(number)) for number in range(25_000))
+    with Engine() as engine:
+        engine.table("numbers", [("name", "VARCHAR"), ("value", "DECIMAL(38,18)")], rows)
+        asked = exp.select("name", "value").from_("numbers").order_by("value")
+        seen = [(name, int(value)) for name, value in engine.each(asked)]
+    assert seen == [(str(number), number) for number in range(25_000)]

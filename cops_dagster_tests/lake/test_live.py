@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlglot import exp
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
+from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.live import LiveFile, live_files, verify
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
@@ -112,7 +115,7 @@ def test_a_file_just_written_and_digested_is_not_digested_twice_but_a_later_chan
     tmp_path: Path,
 ) -> None:
     file = published(tmp_path / "x.parquet")
-    live.remember(file.path, file.sha256)
+    live.remember(file.path, file.sha256, stored.identity(file.path))
     verify([file], digests=True)
     flip(file, same_time=False)
     refused(file, digests=True)
@@ -181,3 +184,51 @@ def test_the_newest_run_of_a_source_is_live_and_every_run_of_an_append_only_tabl
     )  # fmt: skip
     assert [file.run_id for file in found] == runs
     assert [file.path for file in found] == [tmp_path / table / f"{run}.parquet" for run in runs]
+
+
+def test_a_file_exchanged_after_it_was_found_good_is_found_whatever_its_size_and_time(tmp_path: Path) -> None:
+    """The digest was remembered by size and time, which anybody can set."""
+    file = published(tmp_path / "x.parquet")
+    verify([file], digests=True)
+    flip(file, same_time=True)
+    assert refused(file, digests=True).found.startswith("sha256")
+
+
+def test_a_file_that_is_read_while_it_stays_is_allowed(tmp_path: Path) -> None:
+    file = published(tmp_path / "x.parquet")
+    held = verify([file], digests=True)
+    os.link(file.path, tmp_path / "another name")
+    live.require_same(held)
+
+
+@pytest.mark.parametrize("digests", [False, True])
+def test_a_file_that_is_exchanged_for_the_same_bytes_while_it_is_read_is_refused(
+    digests: bool, tmp_path: Path
+) -> None:
+    """Which bytes were read between the two looks, nobody can say."""
+    file = published(tmp_path / "x.parquet")
+    held = verify([file], digests=digests)
+    shutil.copy2(file.path, tmp_path / "copy")
+    (tmp_path / "copy").replace(file.path)
+    with pytest.raises(CopsError, match="E-DIGEST"):
+        live.require_same(held)
+
+
+def test_a_link_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    """It ended in a traceback: digests follow no links."""
+    file = published(tmp_path / "x.parquet")
+    file.path.rename(tmp_path / "elsewhere")
+    file.path.symlink_to(tmp_path / "elsewhere")
+    refused(file, digests=True)
+
+
+def test_an_engine_whose_files_were_exchanged_gives_nothing_to_publish(tmp_path: Path) -> None:
+    file = published(tmp_path / "x.parquet")
+    held = verify([file], digests=True)
+    engine = Engine()
+    engine.relies_on(lambda: live.require_same(held))
+    flip(file, same_time=True)
+    with pytest.raises(CopsError, match="E-DIGEST"):
+        engine.stage(exp.select("1"), tmp_path / "made.parquet")
+    with pytest.raises(CopsError, match="E-DIGEST"):
+        engine.__exit__(None, None, None)

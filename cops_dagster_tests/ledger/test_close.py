@@ -279,16 +279,16 @@ def test_a_closed_month_takes_no_entry_by_any_act(closed: Books, tmp_path: Path)
     assert by_tenant(closed) == before
 
 
-def test_new_rules_and_tenants_that_reach_a_closed_month_change_nothing_of_it(
+def test_new_rules_and_tenants_are_refused_for_a_closed_month_and_change_nothing_of_it_from_the_next(
     closed: Books, tmp_path: Path
 ) -> None:
     before = by_tenant(closed)
-    give(
-        closed, tmp_path,
-        tenants="tenant_id,name,plan_id,active_from\ninitech,Initech,team,2025-01-01\n",
-        allocation_rules="rule_id,version,effective_from,priority,match_service,match_charge_class,method,key_name,"
-        "shares,on_zero_key,approved_by\nall,1,2025-01-01,1,,,even,,,fail,kim\n",
-    )  # fmt: skip
+    tenants = "tenant_id,name,plan_id,active_from\ninitech,Initech,team,{day}\n"
+    rules = INPUTS["allocation_rules"].splitlines()[0] + "\nall,1,{day},1,,,even,,,fail,kim\n"
+    for rows in ({"tenants": tenants}, {"allocation_rules": rules}):
+        with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):
+            give(closed, tmp_path, **{name: text.format(day="2025-01-01") for name, text in rows.items()})
+        give(closed, tmp_path, **{name: text.format(day="2025-10-01") for name, text in rows.items()})
     ingest.ingest(closed, SEPTEMBER)
     assert not tag.tag(closed, SEPTEMBER).wrote
     assert not allocate.allocate(closed, SEPTEMBER).wrote

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import defaultdict
 from datetime import date
 
@@ -139,3 +140,25 @@ def test_nothing_is_lost_in_any_cost_column_for_any_rules(
         both = sums[entry.service, entry.charge_class]
         both[1] = both[1].plus(entry.costs)
     assert all(before == after for before, after in sums.values())
+
+
+def test_a_plan_holds_pools_and_keys_and_its_entries_are_made_when_they_are_read() -> None:
+    """Each entry took 5.7 KB until the run ended: 1.7 GB for 60 services and 5,000 tenants."""
+    tenants = {f"t{number:04d}": (number + 1) * USD for number in range(2_000)}
+    keys = Keys({}, frozenset(tenants), {f"S{number}": tenants for number in range(20)})
+    pools = [pool(f"S{number}", 1_000) for number in range(20)]
+    rules = [rule("r", "proportional_cost")]
+    tracemalloc.start()
+    made = plan(pools, rules, keys)
+    count, total = 0, 0
+    for entry in made.splits:
+        count, total = count + 1, total + entry.costs.unblended
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (count, total) == (40_000, 20_000 * USD)
+    assert peak < 40_000 * 100
+
+
+def test_the_entries_of_a_plan_can_be_read_again() -> None:
+    made = plan([pool("EC2", 8)], [rule("r", "even")], KEYS)
+    assert list(made.splits) == list(made.splits) != []
