@@ -31,6 +31,7 @@ from cops_dagster.ledger import (
     rule_date,
     rule_sets,
     run_log,
+    tenant_usage,
     unknown_tags,
 )
 from cops_dagster.ledger.attempt import Attempt, attempt
@@ -114,11 +115,11 @@ def gather(con: sa.Connection, policy: Policy, period: Period, *, of: int = revi
     rules_as_of = decided.rules_as_of if decided else period.start
     rules = rule_sets.in_force(con, rules_as_of)
     usage = {
-        rule.key_name: usage_key(con, rule.key_name, period)
+        rule.key_name: tenant_usage.key(con, rule.key_name, period)
         for rule in rules
         if rule.method == "usage_key" and rule.key_name
     }
-    active = active_tenants(con, period)
+    active = tenant_usage.active_tenants(con, period)
     registered = {row.tenant_id: row.plan_id for row in con.execute(sa.select(t.tenants))}
     named = set(active)
     named |= {tenant for key in usage.values() for tenant in key.weights}
@@ -157,49 +158,11 @@ def gather(con: sa.Connection, policy: Policy, period: Period, *, of: int = revi
     )
 
 
-def active_tenants(con: sa.Connection, period: Period) -> dict[str, str | None]:
-    """Tenants that are active on any day of a period, with their plans, by name."""
-    rows = con.execute(
-        sa.select(t.tenants.c.tenant_id, t.tenants.c.plan_id)
-        .where(
-            t.tenants.c.active_from < period.end,
-            sa.or_(t.tenants.c.active_to.is_(None), t.tenants.c.active_to > period.start),
-        )
-        .order_by(t.tenants.c.tenant_id)
-    )
-    return {row.tenant_id: row.plan_id for row in rows}
-
-
 def _rule_fields(rule: Rule) -> tuple[Any, ...]:
     return (
         rule.rule_id, rule.version, rule.priority, rule.matches, rule.method, rule.key_name, rule.shares,
         rule.on_zero_key,
     )  # fmt: skip
-
-
-def usage_key(con: sa.Connection, key_name: str, period: Period) -> Key:
-    """The figures of a key's measure in a period. Raises `E-KEY-UNKNOWN`."""
-    k, u = t.allocation_keys, t.tenant_usage
-    measure = con.execute(sa.select(k.c.measure).where(k.c.key_name == key_name)).scalar_one_or_none()
-    if measure is None:
-        raise CopsError(
-            "E-KEY-UNKNOWN",
-            f"key {key_name}",
-            expected="a row in allocation_keys",
-            found="none",
-            next_step="load allocation_keys.csv with this key",
-        )
-    rows = con.execute(
-        sa.select(u.c.tenant_id, u.c.value, u.c.refreshed_at)
-        .where(u.c.measure == measure, u.c.period_start == period.start)
-        .order_by(u.c.tenant_id)
-    ).all()
-    return Key(
-        key_name,
-        measure,
-        {row.tenant_id: amount.from_decimal(row.value) for row in rows},
-        min((row.refreshed_at for row in rows), default=None),
-    )
 
 
 def compute(engine: Engine, inputs: Inputs, period: Period, *, holds: bool | None = None) -> Plan:

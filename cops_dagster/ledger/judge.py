@@ -26,6 +26,7 @@ from cops_dagster.ledger import (
     refusals,
     rule_date,
     tag,
+    tenant_usage,
     unknown_tags,
 )
 from cops_dagster.ledger import budgets as budgets_
@@ -236,7 +237,7 @@ def _steady(con: sa.Connection, period: Period, inputs: allocate.Inputs, made: P
     for split in made.splits:
         if split.key_name is not None and split.key_name in inputs.usage:
             pools[split.key_name] = pools.get(split.key_name, 0) + getattr(split.costs, inputs.basis)
-    then, today = set(allocate.active_tenants(con, before)), set(inputs.tenants)
+    then, today = set(tenant_usage.active_tenants(con, before)), set(inputs.tenants)
     return key_shares_steady(
         [
             KeyMonths(name, frozen[name], key.weights, pools.get(name, 0))

@@ -17,7 +17,7 @@ from typing import cast
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, Row, Rows, Value
-from cops_dagster.ledger import allocate, rule_sets, unknown_tags
+from cops_dagster.ledger import allocate, rule_sets, tenant_usage, unknown_tags
 from cops_dagster.ledger import load as loading
 from cops_dagster.ledger.allocate import Inputs
 from cops_dagster.ledger.books import Books
@@ -274,7 +274,7 @@ def _on(books: Books, period: Period, day: date) -> tuple[Inputs, Inputs]:
         rules = rule_sets.in_force(con, day)
         names = {rule.key_name for rule in rules if rule.method == "usage_key" and rule.key_name}
         # usage stays that of the month: only who splits what comes from the other day
-        usage = {name: allocate.usage_key(con, name, period) for name in sorted(names)}
+        usage = {name: tenant_usage.key(con, name, period) for name in sorted(names)}
     return before, replace(before, rules=tuple(rules), usage=usage, rules_as_of=day)
 
 
