@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cops_dagster.redaction import masked, masked_within
+from cops_dagster.redaction import masked_within
 
 _FACTS = ("subject", "expected", "found", "next_step")
 
@@ -41,10 +41,10 @@ class CopsError(Exception):
         details: dict[str, Any] | None = None,
     ) -> None:
         self.code = code
-        self.subject = masked(subject)
-        self.expected = masked(expected)
-        self.found = masked(found)
-        self.next_step = masked(next_step)
+        self.subject: str = masked_within(subject)
+        self.expected: str = masked_within(expected)
+        self.found: str = masked_within(found)
+        self.next_step: str = masked_within(next_step)
         self.details: dict[str, Any] = masked_within(details or {})
         super().__init__(code, self.subject, self.expected, self.found, self.next_step)
 
