@@ -25,6 +25,7 @@ from cops_dagster.rules import alerts as rules
 from cops_dagster.rules import escalation
 from cops_dagster.rules.alerts import ACK_FOR, REPEAT, Observation
 from cops_dagster.stores import tables as t
+from cops_dagster_tests.alerts.acknowledged import acknowledge
 from cops_dagster_tests.alerts.test_timelines import BEGIN, Inbox
 from cops_dagster_tests.deliveries import home
 
@@ -59,12 +60,8 @@ class World:
             self.firing[scope] = severity
 
     def ack(self, scope: str) -> None:
-        s = t.alert_state
         with self.books.admin.write() as con:
-            con.execute(
-                sa.update(s).where(s.c.scope == scope, s.c.state == "firing")
-                .values(acked_by="kim", ack_expires_at=self.clock + ACK_FOR)
-            )  # fmt: skip
+            acknowledge(con, t.alert_state.c.scope == scope, self.clock + ACK_FOR)
 
     def silence(self, minutes: int) -> None:
         with self.books.admin.write() as con:

@@ -29,6 +29,7 @@ from cops_dagster.period import Period
 from cops_dagster.rules import alerts as rules
 from cops_dagster.rules.alerts import Observation, Sent
 from cops_dagster.stores import tables as t
+from cops_dagster_tests.alerts.acknowledged import acknowledge
 from cops_dagster_tests.deliveries import home
 
 BEGIN = datetime(2025, 10, 1)
@@ -229,11 +230,8 @@ class Run:
             return
         until = BEGIN + timedelta(minutes=minute + 480)
         name = rules.fingerprint("rule", scope, Period.parse(SCOPES[scope]))
-        s = t.alert_state
         with self.books.admin.write() as con:
-            con.execute(
-                sa.update(s).where(s.c.fingerprint == name).values(acked_by="kim", ack_expires_at=until)
-            )
+            acknowledge(con, t.alert_state.c.fingerprint == name, until)
         self.model.facts[scope].ack_until = minute + 480
         self.probes["acked"] += 1
 
