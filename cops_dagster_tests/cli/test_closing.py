@@ -70,7 +70,7 @@ def close_month() -> Any:
 def test_a_dry_run_lists_what_a_close_needs_and_changes_nothing(folder: Path) -> None:
     found = cops_json("close", "2025-09", "--dry-run")
     assert found["ready"]
-    assert len(found["readiness"]) == 25
+    assert len(found["readiness"]) == 26
     assert "earlier periods are closed" in cops("close", "2025-09", "--dry-run")
     assert [one["to_state"] for one in cops_json("period", "show", "2025-09")] == ["open"]
 

@@ -216,11 +216,14 @@ def _of_runs() -> None:
         guards.refuse(
             table, "published", "INSERT", f"NOT {_RUN_OF_THE_MONTH.format(more=more)}", _UNPUBLISHED
         )
+    # what is to be projected, by run; that checks were asked (ADR 39) is no run's, and done when it is said
     guards.refuse(
         "outbox", "published", "INSERT",
-        "NEW.delivered_at IS NOT NULL OR NEW.attempts <> 0 "
+        "NEW.topic NOT LIKE 'checks %' AND (NEW.delivered_at IS NOT NULL OR NEW.attempts <> 0 "
         "OR EXISTS (SELECT 1 FROM outbox o WHERE o.journal_seq = NEW.journal_seq) "
-        "OR NOT EXISTS (SELECT 1 FROM publish_journal j WHERE j.journal_seq = NEW.journal_seq)",
+        "OR NOT EXISTS (SELECT 1 FROM publish_journal j WHERE j.journal_seq = NEW.journal_seq)) "
+        "OR NEW.topic LIKE 'checks %' AND (NEW.delivered_at IS NULL OR NEW.journal_seq <> 0 "
+        "OR EXISTS (SELECT 1 FROM outbox o WHERE o.topic = NEW.topic))",
         _UNPUBLISHED,
     )  # fmt: skip
     guards.refuse(
