@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,14 @@ def books(tmp_path: Path) -> Books:
 
 def test_every_tenant_bears_its_own_cost_and_its_share_to_the_last_digit(books: Books) -> None:
     """acme 10.10 and globex 20.20 direct; 3.01 by direct cost (1:2); 9.000000001 by network (1:2)."""
-    third = Decimal("3.01") / 3
+    third = Fraction("3.01") / 3
     found = by_tenant(books)
     assert found["__operator__"] == Decimal("-1.5")
     assert found["__unallocated__"] == Decimal("0.07")
     assert sum(found.values()) == Decimal("40.880000001")
-    assert abs(found["acme"] - (Decimal("10.10") + third + Decimal("9.000000001") / 3)) < Decimal("1e-17")
-    assert abs(found["globex"] - (Decimal("20.20") + 2 * third + 6)) < Decimal("1e-8")
+    acme, globex = Fraction("10.10") + third + Fraction("9.000000001") / 3, Fraction("20.20") + 2 * third + 6
+    assert abs(Fraction(found["acme"]) - acme) < Fraction("1e-17")
+    assert abs(Fraction(found["globex"]) - globex) < Fraction("1e-8")
 
 
 def test_raw_tagged_and_allocated_agree_per_service_and_class(books: Books) -> None:
