@@ -142,7 +142,7 @@ def _periods(con: sa.Connection) -> Iterator[Made]:
     for row in con.execute(sa.select(t.close_request)):
         yield Made("close", "close", row.subject_id, row.subject_digest, row.requested_by, row.period_start)
     closed = con.execute(sa.select(e.c.period_start, e.c.actor).where(e.c.to_state == "closed"))
-    sealed_by: dict[date, str] = dict(closed.tuples().all())
+    sealed_by: dict[date, str] = {row.period_start: row.actor for row in closed}
     for row in con.execute(sa.select(p).where(p.c.state == "closed")):
         yield Made(
             "seal", "period", f"{row.period_start:%Y-%m}", str(row.seal_digest),

@@ -30,7 +30,7 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def closed(month: Path) -> Path:
-    """The same month, after alice tried to close it without her key, and then with it."""
+    """The same month: alice asks without her key, then with it; bob agrees without his key, then with it."""
     nobody = as_person(month, "alice", "")
 
     def stands() -> str:
@@ -41,25 +41,34 @@ def closed(month: Path) -> Path:
     with pytest.raises(CopsError, match="E-SIGNATURE"):
         close.close(nobody, SEPTEMBER)
     assert stands() == before
-    done = close.close(as_person(month, "alice"), SEPTEMBER)
+    with pytest.raises(CopsError, match="E-SECOND-PERSON"):
+        close.close(as_person(month, "alice"), SEPTEMBER)
+    for one, code in ((as_person(month, "bob", ""), "E-SIGNATURE"), (as_person(month, "alice"), "E-APPROVER")):
+        with pytest.raises(CopsError, match=code):
+            approve.approve(one, "close-2025-09", reason="seen")
+    assert stands() == before
+    done = approve.approve(as_person(month, "bob"), "close-2025-09", reason="seen")
     assert done.identity.startswith("signed by SHA256:")
     return month
 
 
-def test_a_close_signs_its_readiness_list_and_its_seal(closed: Path) -> None:
+def test_a_close_is_signed_by_who_asks_by_who_agrees_and_over_its_seal(closed: Path) -> None:
     books = as_person(closed, "bob")
     with books.admin.read() as con:
         signed = {one["kind"]: one for one in signatures.history(con)}
         (lock_row,) = con.execute(sa.select(t.period_lock)).all()
     assert signed["seal"]["digest"] == lock_row.seal_digest
-    assert {signed[kind]["principal"] for kind in ("close", "seal")} == {"alice"}
+    assert {kind: signed[kind]["principal"] for kind in ("close", "approve", "seal")} == {
+        "close": "alice", "approve": "bob", "seal": "bob",
+    }  # fmt: skip
+    assert signed["close"]["digest"] == signed["approve"]["digest"]
     assert evidence.verify(books).findings == []
     assert evidence.verify(books, SEPTEMBER).findings == []
 
 
 def test_the_status_of_a_month_says_who_closed_it_and_what_proves_that(closed: Path) -> None:
     (one,) = state.statuses(as_person(closed, "bob"), SEPTEMBER)
-    assert (one.closed_by, str(one.identity)[:16]) == ("alice", "signed by SHA256")
+    assert (one.closed_by, str(one.identity)[:16]) == ("bob", "signed by SHA256")
 
 
 def test_one_key_is_never_both_sides_whatever_the_names(closed: Path) -> None:
@@ -81,12 +90,19 @@ def test_a_note_that_was_approved_by_sql_is_found(closed: Path) -> None:
     note = notes.note(
         bob, SEPTEMBER, tenant_id="globex", amount_usd=Decimal(2), reason="rounding", evidence="T-2"
     )
-    e = t.recon_exceptions
+    e, at = t.recon_exceptions, now()
     with bob.admin.write() as con:
+        row = con.execute(sa.select(e).where(e.c.exception_id == note)).one()
+        con.execute(
+            sa.insert(t.approval).values(
+                subject_type="variance_note", subject_id=note, subject_digest=row.subject_digest,
+                requested_by="bob", approved_by="alice", claimed_by="alice", reason="fine", approved_at=at,
+            )
+        )  # fmt: skip
         con.execute(
             sa.update(e)
             .where(e.c.exception_id == note)
-            .values(decision="fine", resolved_by="alice", resolved_at=now())
+            .values(decision="fine", resolved_by="alice", resolved_at=at)
         )
     (found,) = evidence.verify(bob).findings
     assert found.what == f"E-SIGNATURE: approve of variance_note {note[:16]}"
