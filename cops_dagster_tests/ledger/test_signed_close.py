@@ -43,7 +43,8 @@ def closed(month: Path) -> Path:
     assert stands() == before
     with pytest.raises(CopsError, match="E-SECOND-PERSON"):
         close.close(as_person(month, "alice"), SEPTEMBER)
-    for one, code in ((as_person(month, "bob", ""), "E-SIGNATURE"), (as_person(month, "alice"), "E-APPROVER")):
+    refused = [(as_person(month, "bob", ""), "E-SIGNATURE"), (as_person(month, "alice"), "E-APPROVER")]
+    for one, code in refused:
         with pytest.raises(CopsError, match=code):
             approve.approve(one, "close-2025-09", reason="seen")
     assert stands() == before

@@ -53,3 +53,10 @@ def ask_to_close(con: sa.Connection, start: date, *, by: str = "kim", **given: o
 def agree_to_close(con: sa.Connection, start: date) -> None:
     """Two people want a month closed as it is now."""
     agree(con, "close", *ask_to_close(con, start))
+
+
+def are_agreed(con: sa.Connection, start: date) -> bool:
+    """Whether two people want a month closed already."""
+    q, a = t.close_request, t.approval
+    query = sa.select(q.c.request_seq).join(a, a.c.subject_id == q.c.subject_id)
+    return con.execute(query.where(q.c.period_start == start)).first() is not None

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.stores import tables as t
-from cops_dagster_tests.stores.consented import agree, agree_to_close
+from cops_dagster_tests.stores.consented import agree, agree_to_close, are_agreed
 
 AUGUST, SEPTEMBER = date(2025, 8, 1), date(2025, 9, 1)
 SEAL = "5ea1"
@@ -108,7 +108,7 @@ def moved(there: str, month: date = SEPTEMBER, **given: object) -> sa.Update:
 def put(con: sa.Connection, state: str, month: date = SEPTEMBER) -> None:
     """Walks an open month to a state by moves that are allowed."""
     for there in PATHS[state]:
-        if there == "closing":
+        if there == "closing" and not are_agreed(con, month):
             agree_to_close(con, month)
         told(con, there, month)
         con.execute(moved(there, month, **(sealed(con, month) if there == "closed" else {})))

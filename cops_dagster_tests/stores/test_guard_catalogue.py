@@ -50,9 +50,9 @@ def after(admin: Admin, *statements: str) -> list[str]:
 @pytest.mark.parametrize(
     ("statement", "named"),
     [
-        ("ALTER TABLE lake_file DISABLE TRIGGER lake_file_no_change", "trigger lake_file.lake_file_no_change"),
-        ("ALTER TABLE lake_file ENABLE REPLICA TRIGGER lake_file_published", "trigger lake_file.lake_file_published"),
-        ("DROP TRIGGER approval_no_change ON approval", "trigger approval.approval_no_change"),
+        ("ALTER TABLE lake_file DISABLE TRIGGER lake_file_no_update", "trigger lake_file.lake_file_no_update"),
+        ("ALTER TABLE lake_file ENABLE REPLICA TRIGGER lake_file_belongs", "trigger lake_file.lake_file_belongs"),
+        ("DROP TRIGGER approval_no_update ON approval", "trigger approval.approval_no_update"),
         ("CREATE OR REPLACE FUNCTION cops_append_only() RETURNS trigger LANGUAGE plpgsql AS"
          " $$ BEGIN RETURN NEW; END $$", "function cops_append_only()"),
         ("ALTER FUNCTION cops_publish_journal_open() SECURITY INVOKER", "function cops_publish_journal_open()"),

@@ -43,14 +43,16 @@ ADDED = {
     "invoice_detail": "a document: `E-FREEZE` while frozen; ADR 42 says what COPS does with it",
     "invoice_freeze": "freezes more, never less",
     "alert_silence": "keeps messages back for a while, no P1; named in the log",
+    "signature": "a further signature: `cops evidence verify` holds each against its decision",
     "tenant_usage": "a key figure: the sealed run's keys are frozen in its snapshot",
 }
 """Tables that take a row about a closed month, and why that changes nothing of it."""
 
 CHANGED = {
     "alert_state": {
-        "detail", "dagster_run_id", "fired_at", "last_data_at", "last_evaluated_at", "measured",
-        "next_step", "resolved_at", "resolved_because", "since", "since_data", "step", "title",
+        "detail", "dagster_run_id", "due_at", "fired_at", "last_data_at", "last_evaluated_at", "looked_at",
+        "looked_for", "measured", "next_step", "resolved_at", "resolved_because", "since", "since_data", "step",
+        "title", "version",
     },
     "account_tenants": {"effective_to", "tenant_id"},
     "allocation_run_log": {
@@ -63,7 +65,8 @@ CHANGED = {
         "error_detail", "finished_at", "status",
     },
     "invoice_freeze": {
-        "release_requested_by", "release_reason", "released_by", "released_at", "release_evidence_id",
+        "release_requested_by", "release_reason", "released_by", "release_evidence_id", "requested_login",
+        "subject_digest",
     },
     "tag_aliases": {"effective_to", "canonical"},
     "tenants": {"name", "plan_id", "active_from", "active_to", "currency"},
