@@ -144,7 +144,11 @@ def _postgresql(con: sa.Connection) -> dict[str, str]:
     ).one_or_none()
     if place is None:
         return {}
-    asked = {"schema": place.relnamespace, "owner": place.relowner, "ours": sorted(_OURS)}
+    asked = {
+        "schema": place.relnamespace,
+        "owner": place.relowner,
+        "ours": sorted({name.lower() for name in _OURS}),
+    }  # as PostgreSQL spells them
     found: dict[str, str] = {}
     for query in _CATALOGUE:
         rows = con.exec_driver_sql(query, asked)

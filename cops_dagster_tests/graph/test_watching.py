@@ -189,7 +189,7 @@ def test_the_jobs_by_the_clock_measure_judge_and_tell(month: Path) -> None:
             .success
         )
     with books.admin.read() as con:
-        assert con.execute(sa.select(sa.func.count()).select_from(t.control_status)).scalar_one() == 6
+        assert con.execute(sa.select(sa.func.count()).select_from(t.control_status)).scalar_one() == 8
 
 
 def test_a_minute_after_the_wait_the_message_is_out(month: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,8 @@ def test_the_shipped_list_is_what_the_migrations_make(dialect: str) -> None:
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_every_table_and_view_stands_in_the_list(dialect: str) -> None:
     names = {name.split(" ")[1] for name in guards.expected(dialect) if name.startswith(("table ", "view "))}
-    assert names == {*t.metadata.tables, *t.VIEWS}
+    views = t.VIEWS if dialect == "sqlite" else {name.lower() for name in t.VIEWS}
+    assert names == {*t.metadata.tables, *views}
 
 
 @pytest.fixture
