@@ -74,7 +74,12 @@ def golden(opened: Golden, monkeypatch: pytest.MonkeyPatch) -> Golden:
     return work_in(opened, monkeypatch)
 
 
-@pytest.fixture(params=stored.kept(), ids="-".join)
+@pytest.fixture(
+    params=[
+        pytest.param(one, marks=pytest.mark.long if one[1] == "postgresql" else ()) for one in stored.kept()
+    ],
+    ids="-".join,
+)
 def own(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Golden:
     """A golden home that the test may change, unpacked as docs/operations.md restores a backup."""
     return work_in(restored(request.param, tmp_path / "home"), monkeypatch)

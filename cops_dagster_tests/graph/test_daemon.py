@@ -47,6 +47,7 @@ def run_of(dagster: Dagster, known: int) -> str:
     return str(found[0]["runId"])
 
 
+@pytest.mark.long
 def test_deliveries_become_entries_alerts_reversals_and_proposals_by_themselves(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,7 +38,7 @@ def alerts(books: Books) -> dict[str, tuple[str, str, int]]:
         }
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def storage(request: pytest.FixtureRequest, month: Path) -> Path:
     """The month, with Dagster's own storage in a file or in a PostgreSQL server."""
     if request.param == "postgresql":

@@ -78,7 +78,7 @@ def sums(layout: str, tables: list[pa.Table]) -> list[tuple[object, ...]]:
         shutil.rmtree(folder)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(months(), st.integers(0, 12), st.randoms(use_true_random=False), st.sampled_from(sorted(LAYOUTS)))
 def test_sums_are_the_same_to_the_last_digit_in_any_files_order_and_layout(
     rows: list[dict[str, object]], cut: int, chance: object, layout: str

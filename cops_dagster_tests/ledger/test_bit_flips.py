@@ -54,7 +54,13 @@ def code(act: Callable[[], object], path: Path) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("layout", ["legacy parquet, create new version", "data exports csv gzip, overwrite"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "legacy parquet, create new version",
+        pytest.param("data exports csv gzip, overwrite", marks=pytest.mark.long),
+    ],
+)
 def test_every_flipped_bit_is_found(layout: str, tmp_path: Path) -> None:
     table = lines(MONTH)
     LAYOUTS[layout](tmp_path / "cur", [table.slice(0, 3), table.slice(3)], SEPTEMBER, "a1")
