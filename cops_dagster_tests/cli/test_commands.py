@@ -153,6 +153,7 @@ def test_negative_numbers_in_a_csv_stay_numbers(folder: Path) -> None:
     assert done.stdout == "usd\n-1.500000000000000000\n"
 
 
+@pytest.mark.long
 def test_a_bad_month_ends_with_two_and_the_good_one_stays_and_is_repaired(folder: Path) -> None:
     """In a process of its own, through Dagster: the refusal of the ledger is the refusal of the command."""
     write(folder / "cur", [lines(MONTH.replace("Usage  AmazonEC2", "Usage  AmazonRDS"))], assembly="a2")

@@ -130,6 +130,7 @@ def test_a_run_that_dagster_does_not_know_is_no_news(month: Path) -> None:
         assert watching.observe(books, instance, "00000000-0000-0000-0000-000000000000") == 0
 
 
+@pytest.mark.long
 def test_an_old_run_says_nothing_about_a_newer_verdict(month: Path) -> None:
     books = home(month, inputs=INPUTS | {"tenant_network_usage": EMPTY_KEY})
     with pytest.raises(CopsError):
@@ -161,6 +162,7 @@ def test_what_runs_by_the_clock_runs_unattended(name: str, cron: str, partition:
     definitions.resolve_job_def(name)
 
 
+@pytest.mark.long
 def test_the_jobs_by_the_clock_measure_judge_and_tell(month: Path) -> None:
     books = home(month)
     launch(books, SEPTEMBER, None)
