@@ -591,6 +591,8 @@ def verify_command(home_of: Path, *arguments: str) -> subprocess.CompletedProces
 
 def test_the_command_says_ok_mismatch_or_incomplete_and_ends_with_one_unless_ok(books: Books) -> None:
     at = books.settings.home
+    with books.admin.write() as con:
+        lock.hold(con, SEPTEMBER, "test")  # a month that nobody knows is refused
     well = verify_command(at)
     assert (well.returncode, well.stderr.split(":")[0]) == (0, "ok")
     object_of(books, 2).unlink()
@@ -608,7 +610,7 @@ def test_the_command_says_ok_mismatch_or_incomplete_and_ends_with_one_unless_ok(
 
 def test_a_home_that_is_none_is_refused_and_not_made(tmp_path: Path) -> None:
     done = verify_command(tmp_path / "mistyped")
-    assert (done.returncode, json.loads(done.stderr)["code"]) == (2, "E-EVIDENCE-MISSING")
+    assert (done.returncode, json.loads(done.stderr)["code"]) == (2, "E-HOME")
     assert not (tmp_path / "mistyped").exists()
 
 

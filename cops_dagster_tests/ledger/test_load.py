@@ -408,7 +408,7 @@ REFUSED: list[tuple[str, Files, str, Files]] = [
     ("E-TENANT-RESERVED", aliases('tenant_id," __unallocated__",,,acme'), "line 2, column alias",
      aliases("tenant_id,unallocated,,,acme")),
     ("E-TENANT-RESERVED", aliases("tenant_id,AC,,,__unallocated__"), "line 2, column canonical",
-     aliases("plan_id,AC,,,__unallocated__")),
+     aliases("service_component,AC,,,__unallocated__")),
     ("E-BUDGET-OVERLAP", changed("budgets", "2025-01-01,,", "2025-01-01,2025-10-01,"), "effective_from",
      changed("budgets", "2025-01-01,,", "2025-01-01,2025-09-01,")),
     ("E-BUDGET-OVERLAP", changed("budgets", "b,2,tenant,acme,2025-09-01", "b,2,tenant,acme,2025-01-01"),
@@ -545,6 +545,7 @@ def test_a_stored_row_is_never_overwritten(stocked: Desk, name: str, old: str, n
          {"effective_to": None, "tenant_id": "acme"},
          {"effective_to": date(2025, 12, 1), "tenant_id": "beta"}),
         ("tenant_network_usage", "12.5", "12.6", {"value": Decimal("12.5")}, {"value": Decimal("12.6")}),
+        ("tenants", ",EUR", ",USD", {"currency": "EUR"}, {"currency": "USD"}),
         ("budgets", ",120", ",121", {"target_usd": Decimal(120)}, {"target_usd": Decimal(121)}),
     ],
 )  # fmt: skip
@@ -563,7 +564,6 @@ def test_a_descriptive_column_is_replaced_on_request_and_both_values_are_reporte
     ("name", "old", "new"),
     [
         ("plans", ",500", ",501"),
-        ("tenants", "EUR", "USD"),
         ("allocation_keys", ",24", ",25"),
         ("allocation_rules", "support,even,,,,ann", "support,even,,,,bob"),
         ("fx_rates", "1.2", "1.3"),
