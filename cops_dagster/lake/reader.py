@@ -38,7 +38,6 @@ class Reader(Engine):
 
     def __init__(self, *, subject: str, delivered_bytes: int, memory_limit: str, spill: Path | None) -> None:
         self._subject = subject
-        self._still = []
         self._process = subprocess.Popen(
             # without `site`, whose .pth files are other packages' code; the engine's folder is named instead
             [sys.executable, "-I", "-S", reader_child.__file__, str(Path(duckdb.__file__).parents[1])],
