@@ -175,7 +175,13 @@ def test_the_same_month_run_by_three_processes_at_once_is_published_once(prepare
 
 @pytest.mark.parametrize(
     ("prepared", "least", "share"),
-    [("run", 60, 4), ("reverse", 30, 2), ("close", 40, 3), ("book", 30, 2), ("deliver", 10, 2)],
+    [
+        ("run", 60, 4),
+        pytest.param("reverse", 30, 4, marks=pytest.mark.long),
+        ("close", 40, 3),
+        pytest.param("book", 30, 5, marks=pytest.mark.long),
+        pytest.param("deliver", 10, 3, marks=pytest.mark.long),
+    ],
     indirect=["prepared"],
     ids=["run", "reverse", "close", "book", "deliver"],
 )
