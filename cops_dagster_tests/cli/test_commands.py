@@ -64,7 +64,8 @@ def test_what_reads_the_database_alone_loads_no_engine() -> None:
     """`cops status` answers in 0.7 s; DuckDB and the parser of SQL alone take half of that."""
     modules = [name for name in HEAVY if name not in ("sqlalchemy", "rich")]
     script = (
-        "import sys\nfrom cops_dagster.ledger import approve, books, exceptions, freeze, state\n"
+        "import sys\nfrom cops_dagster.ledger import approve, books, exceptions, freeze, periods, policy\n"
+        "from cops_dagster.ledger import state, watch\n"
         f"found = [name for name in {modules!r} if name in sys.modules]\nassert not found, found\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
