@@ -40,7 +40,8 @@ class Reader(Engine):
         self._subject = subject
         self._still = []
         self._process = subprocess.Popen(
-            [sys.executable, "-I", reader_child.__file__],
+            # without `site`, whose .pth files are other packages' code; the engine's folder is named instead
+            [sys.executable, "-I", "-S", reader_child.__file__, str(Path(duckdb.__file__).parents[1])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -6,6 +6,7 @@ so it starts in a fifth of a second; and nothing it sends is ever executed by it
 
 from __future__ import annotations
 
+import importlib
 import json
 import resource
 import struct
@@ -67,6 +68,15 @@ def _limit(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
+def _engine() -> Any:
+    """DuckDB's core, under the limits. Its package would read metadata and typing first: 0.25 s of 0.35 s."""
+    sys.path.append(sys.argv[1])
+    try:
+        return importlib.import_module("_duckdb")
+    except ImportError:  # a release that lays it out otherwise
+        return importlib.import_module("duckdb")
+
+
 def main() -> None:
     """Answers statements. The first message holds the limits and the engine's configuration."""
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
@@ -77,15 +87,16 @@ def main() -> None:
     _limit(resource.RLIMIT_CPU, start["cpu_seconds"])
     _limit(resource.RLIMIT_FSIZE, start["file_bytes"])
     _limit(resource.RLIMIT_AS, start["address_bytes"])
-    import duckdb  # under the limits
-
-    con = duckdb.connect(config=start["config"])
+    con = _engine().connect(config=start["config"])
     while (request := receive(requests)) is not None:
         try:
             cursor = con.execute(request["sql"], decoded_values(request["values"]))
             rows = cursor.fetchall()
             columns = [column[0] for column in cursor.description or ()]
-            answer = {"columns": columns, "rows": [[encode(value) for value in row] for row in rows]}
+            answer: dict[str, Any] = {
+                "columns": columns,
+                "rows": [[encode(value) for value in row] for row in rows],
+            }
         except MemoryError:
             answer = {"error": "OutOfMemoryException", "text": "out of memory"}
         except Exception as problem:  # noqa: BLE001 - the parent judges it, by its name

@@ -10,11 +10,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger import exceptions, invoicing, state
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, currency, footing
@@ -25,6 +24,9 @@ from cops_dagster.rules.exceptions import AwsInvoice, Billed, Ledger, TenantFact
 from cops_dagster.rules.lookups import Unpriced
 from cops_dagster.rules.reconciliation import HALF_CENT, Invoiced, TenantCost, half_unit
 from cops_dagster.stores import tables as t
+
+if TYPE_CHECKING:
+    from cops_dagster.lake.engine import Engine
 
 
 @dataclass

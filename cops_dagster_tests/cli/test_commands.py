@@ -64,7 +64,8 @@ def test_what_reads_the_database_alone_loads_no_engine() -> None:
     """`cops status` answers in 0.7 s; DuckDB and the parser of SQL alone take half of that."""
     modules = [name for name in HEAVY if name not in ("sqlalchemy", "rich")]
     script = (
-        "import sys\nfrom cops_dagster.ledger import approve, books, exceptions, freeze, state\n"
+        "import sys\nfrom cops_dagster.ledger import approve, books, exceptions, freeze, periods, policy\n"
+        "from cops_dagster.ledger import state, watch\n"
         f"found = [name for name in {modules!r} if name in sys.modules]\nassert not found, found\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -164,6 +165,7 @@ def test_whatever_a_month_left_in_its_home_is_its_users_alone(folder: Path) -> N
     assert [path for path in (folder / "home", *made) if path.lstat().st_mode & 0o077] == []
 
 
+@pytest.mark.long
 def test_a_bad_month_ends_with_two_and_the_good_one_stays_and_is_repaired(folder: Path) -> None:
     """In a process of its own, through Dagster: the refusal of the ledger is the refusal of the command."""
     write(folder / "cur", [lines(MONTH.replace("Usage  AmazonEC2", "Usage  AmazonRDS"))], assembly="a2")

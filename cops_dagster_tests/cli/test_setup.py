@@ -94,6 +94,7 @@ def test_init_without_a_terminal_and_an_address_writes_a_file_to_fill_in(tmp_pat
     assert cops(tmp_path, "init", "--cur", "cur", "--json").returncode == 0
 
 
+@pytest.mark.long
 def test_init_before_the_first_delivery_gives_every_month_a_rule_and_a_place(tmp_path: Path) -> None:
     """Rule and plan began with the month of `cops init`, so older months that came then had none."""
     (tmp_path / "cur").mkdir()

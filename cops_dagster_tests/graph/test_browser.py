@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, Response, expect, sync_playwright
 
 from cops_dagster.ledger.books import open_books
 from cops_dagster.settings import load
@@ -49,6 +49,10 @@ def see(page: Page, *texts: str) -> None:
         expect(page.get_by_text(text, exact=False).first).to_be_visible()
 
 
+def launches(answer: Response) -> bool:
+    return "launchp" in (answer.request.post_data or "").lower()
+
+
 def test_a_month_is_made_and_looked_at(dagster: Dagster, page: Page, tmp_path: Path) -> None:
     pictures = Path(os.environ.get("COPS_TEST_SCREENSHOTS", tmp_path))
 
@@ -70,7 +74,10 @@ def test_a_month_is_made_and_looked_at(dagster: Dagster, page: Page, tmp_path: P
         if wanted.input_value().strip("[]") == "2025-09" and dialog.get_by_text("1 partition").count():
             break
     page.screenshot(path=pictures / "materialise.png")
-    dialog.get_by_role("button", name="Launch").last.click()
+    # The page asks Dagster in the background: leaving it before the answer cancels the launch.
+    with page.expect_response(launches) as answered:
+        dialog.get_by_role("button", name="Launch").last.click()
+    assert "Success" in answered.value.text()
     look("runs", "/runs", "2025-09", "Success")
 
     look("partitions", "/assets/fact_cost_allocated?view=partitions", "2025-09", "Missing")

@@ -77,6 +77,7 @@ def elsewhere(begun: Path, name: str, monkeypatch: pytest.MonkeyPatch, **env: st
     return open_books(settings.current())
 
 
+@pytest.mark.long
 def test_the_same_month_is_one_run_by_act_and_by_job_with_settings_and_without(
     begun: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def test_a_new_delivery_is_a_run_once_and_a_restated_one_is_another(month: Path)
     assert restated.run_requests[0].run_key != request.run_key
 
 
+@pytest.mark.long
 def test_in_s3_too_a_delivery_is_a_run_once_and_a_restated_one_is_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from cops_dagster_tests.graph.test_graph import month
 __all__ = ["month"]  # the fixture
 
 
+@pytest.mark.long
 def test_a_refused_source_leaves_the_run_red_and_the_others_booked(month: Path) -> None:
     folder = write(month / "cur" / "second", [lines(MONTH.replace("111111111111", "222222222222"))])
     (folder / "report-00001.snappy.parquet").unlink()

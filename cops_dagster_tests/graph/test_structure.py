@@ -105,6 +105,7 @@ def test_the_partitions_start_with_the_first_period_and_end_with_this_month(defs
     assert keys == ["2025-07", "2025-08", "2025-09"]
 
 
+@pytest.mark.long
 def test_a_warning_of_a_blocking_check_stops_nothing(month: Path) -> None:
     """A rule version that starts inside the month: seen, said, and the month is allocated all the same."""
     rules = INPUTS["allocation_rules"].rstrip("\n") + "\nlate,1,2025-09-15,90,,tax,even,,,fail,kim\n"

@@ -99,6 +99,7 @@ def test_a_run_brings_its_alerts_with_it_and_hearing_of_it_changes_nothing(stora
         assert events.count("pending") == 1
 
 
+@pytest.mark.long
 def test_a_run_in_dagster_and_the_acts_alone_give_the_same_alerts_once(month: Path) -> None:
     books = home(month)
     launch(books, SEPTEMBER, None)
@@ -145,6 +146,7 @@ def test_a_run_that_dagster_does_not_know_is_no_news(month: Path) -> None:
         assert watching.observe(books, instance, "00000000-0000-0000-0000-000000000000") == 0
 
 
+@pytest.mark.long
 def test_an_old_run_says_nothing_about_a_newer_verdict(month: Path) -> None:
     books = home(month, inputs=INPUTS | {"tenant_network_usage": EMPTY_KEY})
     with pytest.raises(CopsError):
@@ -176,6 +178,7 @@ def test_what_runs_by_the_clock_runs_unattended(name: str, cron: str, partition:
     definitions.resolve_job_def(name)
 
 
+@pytest.mark.long
 def test_the_jobs_by_the_clock_measure_judge_and_tell(month: Path) -> None:
     books = home(month)
     launch(books, SEPTEMBER, None)

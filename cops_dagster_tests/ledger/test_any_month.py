@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -78,8 +79,9 @@ def sums(layout: str, tables: list[pa.Table]) -> list[tuple[object, ...]]:
         shutil.rmtree(folder)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(months(), st.integers(0, 12), st.randoms(use_true_random=False), st.sampled_from(sorted(LAYOUTS)))
+@pytest.mark.long
 def test_sums_are_the_same_to_the_last_digit_in_any_files_order_and_layout(
     rows: list[dict[str, object]], cut: int, chance: object, layout: str
 ) -> None:

@@ -122,9 +122,14 @@ def test_a_bad_delivery_is_refused_and_the_month_stays(case: str, tmp_path: Path
     refused_month(case, tmp_path)
 
 
+OF_EACH_KIND = (
+    "a file the manifest names is missing", "Parquet cut in half", "a cost that is NaN", "another currency",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "case",
-    ["a file the manifest names is missing", "Parquet cut in half", "a cost that is NaN", "another currency"],
+    [pytest.param(case, marks=() if case in OF_EACH_KIND else pytest.mark.long) for case in CASES],
 )
 def test_a_refused_month_takes_the_next_good_delivery(case: str, tmp_path: Path) -> None:
     books = refused_month(case, tmp_path)

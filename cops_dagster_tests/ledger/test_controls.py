@@ -20,7 +20,7 @@ from cops_dagster.stores.admin import now
 from cops_dagster_tests.aws_server import Aws, aws, failure
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.ledger.closing import close_by_two, ready
-from cops_dagster_tests.stores.guarded import row
+from cops_dagster_tests.stores.guarded import begin, moved, row, told
 
 __all__ = ["aws"]  # the fixture
 BUDGETS = (
@@ -174,13 +174,14 @@ def test_times_that_lie_a_year_ahead_make_no_control_hold(tmp_path: Path) -> Non
         t.cur_delivery: {"delivered_at": ahead, "first_seen_at": ahead},
         t.budget_master: {"scope_type": "total", "last_refreshed_at": ahead},
         t.notification_log: {"status": "failed", "receiver": "finance", "sent_at": ahead},
-        t.period_lock: {"state": "open", "state_seq": 1},
     }
     with books.admin.write() as con:
         for table, given in some.items():
             con.execute(sa.insert(table).values(row(table, **given)))
-        for seq, state in enumerate(("provisional", "final"), 2):
-            con.execute(sa.update(t.period_lock).values(state=state, state_seq=seq, changed_at=ahead))
+        begin(con)
+        for state in ("provisional", "final"):
+            told(con, state)
+            con.execute(moved(state, changed_at=ahead))
     found = judged(books)
     assert found["cur_delivered_within_48h"].status == "failed"
     assert "ahead of this clock" in found["cur_delivered_within_48h"].measured

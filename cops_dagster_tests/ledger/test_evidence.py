@@ -22,10 +22,10 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Finding, Piece, Verification
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.admin import now
 from cops_dagster.stores.objects import key_of
 from cops_dagster_tests.deliveries import SEPTEMBER, home
 from cops_dagster_tests.stores.consented import agree_to_close
+from cops_dagster_tests.stores.guarded import begin, moved, told
 from cops_dagster_tests.stores.s3_server import serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -511,13 +511,12 @@ def sealed(books: Books) -> Books:
     with books.admin.write() as con:
         evidence.index(con, books, kept)
         agree_to_close(con, SEPTEMBER.start)
-        p = t.period_lock
-        first = {"period_start": SEPTEMBER.start, "state": "open", "state_seq": 1, "changed_at": now()}
-        con.execute(sa.insert(p).values(first))
+        begin(con)
         for there in ("provisional", "final", "closing"):
-            con.execute(sa.update(p).values(state=there, state_seq=p.c.state_seq + 1))
-        sealed = {"seal_digest": kept[0].sha256, "seal_journal_seq": 1}
-        con.execute(sa.update(p).values(state="closed", state_seq=p.c.state_seq + 1, **sealed))
+            told(con, there)
+            con.execute(moved(there))
+        told(con, "closed")
+        con.execute(moved("closed", seal_digest=kept[0].sha256, seal_journal_seq=None))
     return books
 
 
@@ -576,8 +575,8 @@ def test_of_one_period_the_chain_is_verified_whole_and_its_own_objects_alone(boo
     add(books, Piece("run_inputs", "run", "r1", TEXT, data=b"inputs"))
     add(books, Piece("key", "allocation_key", "network", TEXT, data=b"keys"), run_id="r1")
     october, september = Period(2025, 10), SEPTEMBER
-    assert evidence.verify(books, october) == Verification("ok", 8, 3, [])
-    assert evidence.verify(books, september) == Verification("ok", 8, 5, [])
+    assert evidence.verify(books, october) == Verification("ok", 9, 3, [])
+    assert evidence.verify(books, september) == Verification("ok", 9, 5, [])
     object_of(books, 8).unlink()
     assert evidence.verify(books, october).status == "incomplete"
     assert evidence.verify(books, september).status == "ok"
@@ -597,6 +596,8 @@ def verify_command(home_of: Path, *arguments: str) -> subprocess.CompletedProces
 
 def test_the_command_says_ok_mismatch_or_incomplete_and_ends_with_one_unless_ok(books: Books) -> None:
     at = books.settings.home
+    with books.admin.write() as con:
+        lock.hold(con, books, SEPTEMBER)  # a month that nobody knows is refused
     well = verify_command(at)
     assert (well.returncode, well.stderr.split(":")[0]) == (0, "ok")
     object_of(books, 2).unlink()
@@ -614,7 +615,7 @@ def test_the_command_says_ok_mismatch_or_incomplete_and_ends_with_one_unless_ok(
 
 def test_a_home_that_is_none_is_refused_and_not_made(tmp_path: Path) -> None:
     done = verify_command(tmp_path / "mistyped")
-    assert (done.returncode, json.loads(done.stderr)["code"]) == (2, "E-EVIDENCE-MISSING")
+    assert (done.returncode, json.loads(done.stderr)["code"]) == (2, "E-HOME")
     assert not (tmp_path / "mistyped").exists()
 
 

@@ -618,7 +618,7 @@ def campaign(histories: int, steps: int) -> None:
 
 
 def test_every_promise_holds_after_every_step_of_some_histories() -> None:
-    campaign(int(os.environ.get("COPS_TEST_HISTORIES", "6")), 20)
+    campaign(int(os.environ.get("COPS_TEST_HISTORIES", "4")), 20)
     missed = [
         probe for probe in ("published", "replaced a run", "crashed", "close refused") if not PROBES[probe]
     ]

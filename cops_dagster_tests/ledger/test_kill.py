@@ -178,14 +178,22 @@ def test_the_same_month_run_by_three_processes_at_once_is_published_once(prepare
 
 @pytest.mark.parametrize(
     ("prepared", "least", "share"),
-    [("run", 60, 8), ("reverse", 30, 4), ("close", 40, 8), ("book", 30, 5), ("deliver", 10, 3)],
+    [
+        ("run", 60, 4),
+        pytest.param("run", 60, 12, marks=pytest.mark.long),
+        pytest.param("reverse", 30, 4, marks=pytest.mark.long),
+        ("close", 40, 3),
+        pytest.param("close", 40, 8, marks=pytest.mark.long),
+        pytest.param("book", 30, 5, marks=pytest.mark.long),
+        pytest.param("deliver", 10, 3, marks=pytest.mark.long),
+    ],
     indirect=["prepared"],
-    ids=["run", "reverse", "close", "book", "deliver"],
+    ids=["run", "run more", "reverse", "close", "close more", "book", "deliver"],
 )
 def test_an_act_killed_at_any_side_effect_ends_as_the_undisturbed_one(
     prepared: Path, least: int, share: int, request: pytest.FixtureRequest
 ) -> None:
-    act = str(request.node.callspec.id)
+    act = str(request.node.callspec.id).removesuffix(" more")
     points, expected = undisturbed(act, prepared)
     assert points >= least
     every = 1 if EVERY else max(points // share, 1)
@@ -203,7 +211,7 @@ def test_an_act_killed_again_while_it_recovers_ends_as_the_undisturbed_one(
     act = str(request.node.callspec.id)
     points, expected = undisturbed(act, prepared)
     chance = random.Random(f"twice {act}")
-    for number in range(20 if EVERY else 2):
+    for number in range(20 if EVERY else 1):
         folder = copy(prepared, f"twice-{number}")
         assert child(act, folder, chance.randrange(1, points + 1)).returncode == -9
         child(act, folder, chance.randrange(1, points + 1))

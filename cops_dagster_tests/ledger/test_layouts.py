@@ -81,8 +81,9 @@ def test_every_expected_column_has_a_csv_header_that_comes_back_as_its_name() ->
 
 
 def test_two_payers_side_by_side_are_one_ledger(tmp_path: Path) -> None:
-    for payer in ("one", "two"):
-        legacy(tmp_path / "cur" / payer, month(), SEPTEMBER, "a1", kind="gzip", overwrite=payer == "one")
+    for payer, account in (("one", "111111111111"), ("two", "222222222222")):
+        delivered = [lines(MONTH.replace("111111111111", account))]
+        legacy(tmp_path / "cur" / payer, delivered, SEPTEMBER, "a1", kind="gzip", overwrite=payer == "one")
     books = home(tmp_path)
     run(books)
     found = answer(books, "SELECT source_id, COUNT(*) FROM fact_cost_raw GROUP BY 1 ORDER BY 1")

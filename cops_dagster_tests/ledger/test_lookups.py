@@ -21,7 +21,7 @@ from cops_dagster.period import Period
 from cops_dagster.policy import Tags
 from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
-from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
+from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, adopt, give, home, lines, run, write
 
 D = Decimal
 RULES = (
@@ -246,7 +246,7 @@ def test_a_misspelt_mapping_tags_nothing_and_its_advice_works(tmp_path: Path) ->
     with books.admin.read() as con:
         assert not con.execute(sa.select(t.period_head).where(t.period_head.c.table_name == tag.TABLE)).all()
     run(mapped(tmp_path, ["user_tenant_id"]))
-    tag.tag(mapped(tmp_path, []), SEPTEMBER)  # the other way that it names
+    tag.tag(adopt(mapped(tmp_path, [])), SEPTEMBER)  # the other way that it names
 
 
 def test_a_misspelt_mapping_is_a_warning_where_accounts_name_tenants(tmp_path: Path) -> None:

@@ -335,8 +335,12 @@ def test_an_earlier_home_refuses_what_would_change_its_numbers_until_a_person_ad
 
 def test_where_the_proof_of_earlier_runs_is_lost_a_person_decides(earlier: Path) -> None:
     """The refusal of the missing object was the only answer, also to `cops policy adopt`."""
-    shutil.rmtree(earlier / "home" / "evidence")
     books = reopened(earlier, tags={"plan_id": []}, recon={"warning_usd": "2.50"})
+    e = t.evidence_index
+    with books.admin.read() as con:
+        keys = con.execute(sa.select(e.c.object_key).where(e.c.kind == "run_inputs")).scalars().all()
+    for key in keys:
+        (earlier / "home" / "evidence" / key).unlink()
     with pytest.raises(CopsError, match="E-EVIDENCE-MISSING"):
         policy.require_policy(books)
     adopt(books)

@@ -51,8 +51,8 @@ ADDED = {
 CHANGED = {
     "alert_state": {
         "detail", "dagster_run_id", "due_at", "fired_at", "last_data_at", "last_evaluated_at", "looked_at",
-        "looked_for", "measured", "next_step", "resolved_at", "resolved_because", "since", "since_data", "step",
-        "title", "version",
+        "looked_for", "measured", "next_step", "resolved_at", "resolved_because", "since", "since_data",
+        "step", "title", "version",
     },
     "account_tenants": {"effective_to", "tenant_id"},
     "allocation_run_log": {
