@@ -59,6 +59,13 @@ def _wrong(file: LiveFile, *, digests: bool) -> str | None:
     return None
 
 
+def _holds(target: Path, sha256: str) -> bool:
+    try:
+        return stored.sha256(target) == sha256
+    except OSError:
+        return False
+
+
 def are_again(con: sa.Connection, run_id: str, made: Sequence[Path]) -> bool:
     """Whether staged files have, byte for byte, what a run published."""
     recorded = con.execute(sa.select(t.lake_file.c.sha256).where(t.lake_file.c.run_id == run_id)).scalars()
@@ -67,6 +74,8 @@ def are_again(con: sa.Connection, run_id: str, made: Sequence[Path]) -> bool:
 
 def put_back(con: sa.Connection, lake: Volume, run_id: str, made: Sequence[Path]) -> bool:
     """Moves staged files to where a run published the same bytes; `False`, and nothing moved, for others.
+
+    A file that lies there as published is not touched.
 
     Raises:
         CopsError: `E-LAKE-STORE` when S3 does not take a file that it lost too.
@@ -78,6 +87,8 @@ def put_back(con: sa.Connection, lake: Volume, run_id: str, made: Sequence[Path]
     for path, sha256 in zip(made, stored.sha256_all(made), strict=True):
         row = places[sha256]
         target = lake.root / row.path
+        if _holds(target, sha256):  # another process published it meanwhile: who reads it keeps its file
+            continue
         os.utime(path, ns=(row.mtime_ns, row.mtime_ns))  # size and time are what later looks go by
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
