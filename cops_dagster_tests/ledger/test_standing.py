@@ -148,7 +148,7 @@ def test_a_new_home_with_an_empty_store_is_right_as_it_is(tmp_path: Path) -> Non
 
 def test_a_new_home_does_not_write_into_another_s_store(books: Books, tmp_path: Path) -> None:
     write(tmp_path / "new" / "cur", [lines(MONTH)])
-    new = home(tmp_path / "new", evidence=str(store(books)))
+    new = home(tmp_path / "new", inputs=None, evidence=str(store(books)))
     there = sorted(store(books).rglob("*"))
     with pytest.raises(CopsError, match="another home") as refusal:
         run(new)
@@ -185,10 +185,14 @@ def test_a_clock_that_went_back_is_said_and_the_chain_stays_right(books: Books) 
             (str(earlier), rows[-1].journal_seq),
         ),
     )
-    (said,) = [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
-    assert (said.light, said.what) == ("amber", "the clock went back")
+    told = [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
+    (said,) = [one for one in told if one.what == "the clock went back"]
+    assert said.light == "amber"
     assert f"journal row {rows[-1].journal_seq}" in said.found
     assert recorded.evidence_seq > 1
+    guards = [one.what for one in told if "guard" in one.what]
+    assert len(guards) == 4  # the tampering dropped them all: three are named, the others counted
+    assert guards[3].endswith(" more guards")
 
 
 def test_an_entry_of_the_evidence_that_is_older_than_the_one_before_is_a_warning(tmp_path: Path) -> None:
