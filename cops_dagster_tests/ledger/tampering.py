@@ -100,11 +100,11 @@ def exchange_file_and_row(home: Path) -> None:
 
 
 def add_file(home: Path) -> None:
-    """The entries once more under another name, of a run that the journal has: no trigger is touched."""
+    """The entries once more under another name, of a run that the journal has."""
     path = entries(home)
     copy = path.with_name("more.parquet")
     copy.write_bytes(path.read_bytes())
-    with closing(sqlite3.connect(home / "admin.db")) as con, con:
+    with unguarded(home) as con:
         names = [row[1] for row in con.execute("PRAGMA table_info(lake_file)") if row[1] != "path"]
         con.execute(
             f"INSERT INTO lake_file (path, {', '.join(names)}) SELECT ?, {', '.join(names)} FROM lake_file"
@@ -188,8 +188,8 @@ CASES: dict[str, tuple[Attack, str]] = {
         sql(f"UPDATE period_lock SET state = 'open' WHERE {SEP}"), "period_lock of 2025-09",
     ),
     "lock replaced past its guards": (
-        schema(f"REPLACE INTO period_lock SELECT period_start, 'open', 1, NULL, NULL, changed_at FROM period_lock"
-               f" WHERE {SEP}"),
+        sql(f"REPLACE INTO period_lock SELECT period_start, 'open', 1, NULL, NULL, changed_at FROM period_lock"
+            f" WHERE {SEP}"),
         "period_lock of 2025-09",
     ),
     "lock deleted": (sql(f"DELETE FROM period_lock WHERE {SEP}"), "period_lock of 2025-09"),
@@ -251,13 +251,13 @@ CASES: dict[str, tuple[Attack, str]] = {
     "exception resolved by nobody": (
         sql("INSERT INTO recon_exceptions SELECT 'e' || exception_id, period_start, recon_seq, stage, subject_id,"
             " tenant_id, class, amount_usd, owner, decision, evidence_id, opened_by, opened_at, decided_by,"
-            " decided_at, resolved_by, resolved_at, withdrawn_at, note FROM recon_exceptions"
+            " decided_at, resolved_by, resolved_at, withdrawn_at, note, requested_login, subject_digest, withdrawn_recon_seq FROM recon_exceptions"
             f" WHERE {SEP} AND resolved_by = 'lee'"),
         "exception e",
     ),
     "approval inserted": (
         sql("INSERT INTO approval SELECT subject_type, 'x' || subject_id, subject_digest, requested_by, 'bob',"
-            " reason, approved_at FROM approval"),
+            " reason, approved_at, claimed_by FROM approval"),
         "approval of exception x",
     ),
     "approval rewritten": (sql("UPDATE approval SET reason = 'never'"), "approval of 2025-09"),

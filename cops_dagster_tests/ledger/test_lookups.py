@@ -230,7 +230,7 @@ def test_up_to_two_per_cent_the_rules_spread_it_with_a_warning(tmp_path: Path) -
 # --- mapped tags --------------------------------------------------------------------------------------
 
 
-def mapped(folder: Path, names: list[str], inputs: Mapping[str, str] = INPUTS) -> Books:
+def mapped(folder: Path, names: list[str], inputs: Mapping[str, str] | None = INPUTS) -> Books:
     if not (folder / "cur").exists():
         write(folder / "cur", [lines(NAMED.replace("globx", "globex"))])
     return home(folder, inputs=inputs, tags=Tags(tenant_id=tuple(names)))
@@ -246,7 +246,7 @@ def test_a_misspelt_mapping_tags_nothing_and_its_advice_works(tmp_path: Path) ->
     with books.admin.read() as con:
         assert not con.execute(sa.select(t.period_head).where(t.period_head.c.table_name == tag.TABLE)).all()
     run(mapped(tmp_path, ["user_tenant_id"]))
-    tag.tag(adopt(mapped(tmp_path, [])), SEPTEMBER)  # the other way that it names
+    tag.tag(adopt(mapped(tmp_path, [], None)), SEPTEMBER)  # the other way that it names
 
 
 def test_a_misspelt_mapping_is_a_warning_where_accounts_name_tenants(tmp_path: Path) -> None:

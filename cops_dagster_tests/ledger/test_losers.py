@@ -16,7 +16,7 @@ from cops_dagster.rules.alerts import Observation
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests.deliveries import SEPTEMBER, home
-from cops_dagster_tests.ledger.closing import ready
+from cops_dagster_tests.ledger.closing import close_by_two, ready
 
 
 def acting_as(books: Books, actor: str) -> Books:
@@ -72,7 +72,7 @@ def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Books:
     books = home(tmp_path, inputs=None)
     monkeypatch.setattr(freeze, "_require_passing", lambda *_: None)
     with books.admin.write() as con:
-        freeze.put(con, SEPTEMBER, cause="c:1", reason="failed", actor="t")
+        freeze.put(con, books, SEPTEMBER, cause="c:1", reason="failed")
     return books
 
 
@@ -90,13 +90,21 @@ def test_of_two_who_approve_the_second_is_told_whose_yes_counts(
 ) -> None:
     """Both were told that they had approved, or one met the database's own refusal."""
     freeze.request_release(acting_as(frozen, "kim"), SEPTEMBER, reason="sent anew", evidence="T-1")
-    first_of_all(
-        monkeypatch, approve, "_require_another",
-        lambda: approve.approve(acting_as(frozen, "lee"), "freeze-1", reason="seen"),
-    )  # fmt: skip
+    release = approve._ACTS[approve.FREEZE]
+
+    def late(*given: Any) -> approve.Approved:
+        monkeypatch.setitem(approve._ACTS, approve.FREEZE, release)
+        approve.approve(acting_as(frozen, "lee"), "freeze-1", reason="seen")
+        return release(*given)
+
+    monkeypatch.setitem(approve._ACTS, approve.FREEZE, late)
     done = approve.approve(acting_as(frozen, "max"), "freeze-1", reason="seen too")
     assert (done.was_new, done.approved_by) == (False, "lee")
     assert done.approved_at is not None
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
 
 
 def test_of_two_who_close_the_second_is_told_who_closed(
@@ -104,6 +112,9 @@ def test_of_two_who_close_the_second_is_told_who_closed(
 ) -> None:
     books = ready(tmp_path)
     won: list[close.Closed] = []
+    first_of_all(monkeypatch, close, "_finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        close_by_two(books)
     first_of_all(
         monkeypatch, close, "_finish",
         lambda: won.append(close.close(acting_as(books, "kim"), SEPTEMBER)),

@@ -23,6 +23,7 @@ from alembic.migration import MigrationContext
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import allocate, evidence, proof, publish, reverse, state, sweep, work
 from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.publish import Publication
 from cops_dagster.period import Period
 from cops_dagster.settings import load as settings_of
@@ -164,6 +165,8 @@ def raw_closer(engine: sa.Engine, month: date, go: threading.Barrier, pause: flo
     j = t.publish_journal
     with engine.begin() as con:
         for there in ("provisional", "final", "closing"):
+            if there == "closing":  # no writer gets in any more: the row is locked by the move before
+                agree_to_close(con, month)
             guarded.told(con, there, month)
             con.execute(guarded.moved(there, month))
     with engine.begin() as con:
@@ -216,15 +219,30 @@ def test_publishing_races_a_close_and_one_of_them_is_told(tmp_path: Path, dialec
     def closes(period: Period, go: threading.Barrier) -> int:
         go.wait()
         with books.admin.write() as con:
-            agree_to_close(con, period.start)
             for there in ("provisional", "final", "closing"):
+                if there == "closing":
+                    agree_to_close(con, period.start)
                 lock.move(con, books, period, there, reason="race")
         with books.admin.write() as con:
             j = t.publish_journal
             count = con.execute(
                 sa.select(sa.func.count()).where(j.c.period_start == period.start)
             ).scalar_one()
-            lock.move(con, books, period, "closed", reason="race")
+            seal = Piece("seal", "period", str(period), "application/json", data=b"{}")
+            kept = evidence.store(books, [seal])
+            evidence.index(con, books, kept)
+            newest = con.execute(
+                sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == period.start)
+            ).scalar()
+            lock.move(
+                con,
+                books,
+                period,
+                "closed",
+                reason="race",
+                seal_digest=kept[0].sha256,
+                seal_journal_seq=newest,
+            )
         return int(count)
 
     outcomes = set()

@@ -243,8 +243,9 @@ def test_a_closed_month_is_restored_and_never_made_again(sealed: Path, tmp_path:
         assert refusal.value.code == "E-DIGEST"
         assert f"restore {path} from backup; `cops evidence replay 2025-09`" in refusal.value.next_step
     assert not path.exists()
-    (said,) = [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
+    said, *proof = [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
     assert (said.light, said.next_step) == ("red", refusal.value.next_step)
+    assert {one.light for one in proof} == {"red"}  # the seal misses the file too
     path.write_bytes(whole)
     assert work.nothing_to_do(books, SEPTEMBER)
     assert not [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]

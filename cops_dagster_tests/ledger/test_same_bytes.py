@@ -15,7 +15,7 @@ from cops_dagster.lake import live
 from cops_dagster.ledger import close, deliver, first_sight, ingest
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
-from cops_dagster_tests.ledger.closing import ready
+from cops_dagster_tests.ledger.closing import close_by_two, ready
 from cops_dagster_tests.ledger.test_month import answer
 
 SWAPPED = MONTH.replace("acme  ", "other ").replace("globex", "acme  ").replace("other ", "globex")
@@ -179,5 +179,5 @@ def test_a_file_exchanged_while_its_month_is_sealed_stops_the_close(
     made = other_bytes(tmp_path)
     during(monkeypatch, close, "_delivered", lambda: renamed(file_of(tmp_path), made))
     with pytest.raises(CopsError, match="E-DIGEST"):
-        close.close(books, SEPTEMBER)
+        close_by_two(books, SEPTEMBER)
     books.admin.close()

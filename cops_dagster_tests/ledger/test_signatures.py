@@ -226,6 +226,7 @@ def test_a_decision_that_nobody_signed_is_found_whenever_it_says_it_was_made(
 ) -> None:
     books = as_person(copied(signed, tmp_path), "bob")
     with books.admin.write() as con:
+        con.exec_driver_sql("DROP TRIGGER approval_consent_asked")
         con.execute(
             sa.insert(t.approval).values(
                 subject_type="cur_delivery", subject_id="x", subject_digest="x", requested_by="alice",

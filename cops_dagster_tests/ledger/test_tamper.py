@@ -48,7 +48,7 @@ from cops_dagster.stores.admin import now, open_admin
 from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, run
 from cops_dagster_tests.ledger import tampering
-from cops_dagster_tests.ledger.closing import month, ready
+from cops_dagster_tests.ledger.closing import close_by_two, month, ready
 from cops_dagster_tests.ledger.tampering import CASES
 from cops_dagster_tests.ledger.test_evidence import add
 
@@ -69,7 +69,7 @@ def lived_in(folder: Path) -> Books:
     )  # fmt: skip
     reconcile.reconcile(books, SEPTEMBER)
     with books.admin.write() as con:
-        freeze.put(con, SEPTEMBER, cause="c", reason="the reconciliation failed", actor="cops")
+        freeze.put(con, books, SEPTEMBER, cause="c", reason="the reconciliation failed")
         at = now()
         seen = escalation.of_run("materialize", SEPTEMBER, True, at, "run", "no space")
         watch.observe(con, [seen], actor="cops")
@@ -104,7 +104,7 @@ def closed_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         driver = books.admin.engine.raw_connection()
         driver.driver_connection.backup(copy)
         driver.close()
-    close.close(books, SEPTEMBER)
+    close_by_two(books, SEPTEMBER)
     add(books, Piece("note", "period", "2025-10", "text/plain", data=b"after the close"))
     sweep.sweep(books)
     books.admin.close()

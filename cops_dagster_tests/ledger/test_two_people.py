@@ -223,6 +223,7 @@ def test_a_row_that_was_changed_past_the_acts_is_not_approved(tmp_path: Path) ->
     made = notes.note(books, SEPTEMBER, tenant_id="acme", amount_usd=Decimal("0.01"), **given)
     with books.admin.write() as con:
         con.exec_driver_sql("DROP TRIGGER recon_exceptions_consent_kept")
+        con.exec_driver_sql("DROP TRIGGER recon_exceptions_fixed")
         con.execute(sa.update(t.recon_exceptions).values(amount_usd=Decimal(100)))
     assert code(lambda: approve.approve(another(books), made, reason="seen")) == "E-CONSENT"
     with books.admin.write() as con:

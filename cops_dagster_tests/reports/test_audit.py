@@ -14,18 +14,17 @@ import pytest
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.close import close
 from cops_dagster.period import Period
 from cops_dagster.reports import audit
 from cops_dagster.rules import sampling
 from cops_dagster_tests.deliveries import SEPTEMBER
-from cops_dagster_tests.ledger.closing import ready
+from cops_dagster_tests.ledger.closing import close_by_two, ready
 
 
 @pytest.fixture(scope="module")
 def books(tmp_path_factory: pytest.TempPathFactory) -> Books:
     made = ready(tmp_path_factory.mktemp("audited"))
-    close(made, SEPTEMBER)
+    close_by_two(made, SEPTEMBER)
     return made
 
 
