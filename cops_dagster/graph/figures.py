@@ -10,7 +10,7 @@ import dagster as dg
 
 from cops_dagster.money import amount
 from cops_dagster.reports.charts import Chart
-from cops_dagster.rules.verdicts import Figure, Verdict
+from cops_dagster.verdict import Figure, Verdict
 
 ROWS_MAX = 50
 """Rows of a table in metadata: it goes into the event log, which is no place for volume."""

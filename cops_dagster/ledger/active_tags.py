@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.tag_files import CostTag, column_of, parse_cost_tags
 from cops_dagster.policy import Tags
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import cost_explorer
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.verdict import Verdict
 
 SETTINGS = ("tenant_id", "plan_id", "service_component")
 """The settings of `[tags]` that name tags, which are the tag names of `tag_aliases`, too."""

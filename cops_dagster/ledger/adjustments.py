@@ -33,9 +33,9 @@ from cops_dagster.rules import late_changes
 from cops_dagster.rules.allocation import Costs
 from cops_dagster.rules.late_changes import ChangeClass, Line
 from cops_dagster.rules.periods import WRITABLE
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.verdict import Verdict
 
 TABLE = "fact_cost_adjustment"
 STATEMENT = "stage_fact_cost_adjustment"

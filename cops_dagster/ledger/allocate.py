@@ -19,6 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster import verdict, words
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.namespace import over_files, view
@@ -213,7 +214,7 @@ def _freeze(books: Books, period: Period, inputs: Inputs, made: Plan) -> None:
             "refreshed_at": key.refreshed_at, "frozen_at": at,
         }
         for key in made.keys.values()
-        for tenant, weight in sorted(key.weights.items() or {allocation.UNALLOCATED: 0}.items())
+        for tenant, weight in sorted(key.weights.items() or {words.UNALLOCATED: 0}.items())
     )  # fmt: skip
     with books.admin.write() as con:
         frozen = con.execute(
@@ -223,7 +224,7 @@ def _freeze(books: Books, period: Period, inputs: Inputs, made: Plan) -> None:
             con.execute(sa.insert(s), batch)
 
 
-def plan_verdicts(made: Plan, inputs: Inputs) -> list[verdicts.Verdict]:
+def plan_verdicts(made: Plan, inputs: Inputs) -> list[verdict.Verdict]:
     """`key_totals_positive` and `rules_cover_every_pool` over a plan."""
     zero = [
         {"rule_id": rule.rule_id, "key_name": key.key_name, "pool_usd": amount.to_text(costs.unblended)}
@@ -366,7 +367,7 @@ class Posted:
     staged: Staged
     figures: dict[str, Any]
     conservation: list[dict[str, Any]]
-    judged: list[verdicts.Verdict]
+    judged: list[verdict.Verdict]
     faults: tuple[Decimal, Decimal]
 
 
@@ -423,7 +424,7 @@ def publish_run(
     period: Period,
     run: run_log.Run,
     posted: Posted,
-    judged: list[verdicts.Verdict],
+    judged: list[verdict.Verdict],
     *,
     sql: tuple[str, ...],
     also: Callable[[sa.Connection], None] = lambda _: None,

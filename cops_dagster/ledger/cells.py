@@ -18,7 +18,7 @@ from cops_dagster.money import amount, currency
 from cops_dagster.period import Period
 from cops_dagster.policy import ChargeBasis
 from cops_dagster.rules import aws_documents
-from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
+from cops_dagster.words import METHODS, OPERATOR, UNALLOCATED
 
 USAGE_MAX = Decimal(10) ** 12
 IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,127}", re.ASCII)
@@ -27,10 +27,6 @@ WORD = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
-METHODS = ("even", "fixed", "proportional_cost", "usage_key", "hold")
-CHARGE_CLASSES = (
-    "usage", "tax", "support", "credit", "refund", "discount", "marketplace", "commitment_fee",
-)  # fmt: skip
 
 
 def bad(

@@ -17,9 +17,9 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.publish import Staged, as_json
 from cops_dagster.period import Period
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
+from cops_dagster.verdict import Verdict
 
 JSON = "application/json"
 RUN_KINDS = ("run_inputs", "run_sql", "run_certificate")

@@ -33,9 +33,9 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.verdict import Verdict
 
 JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
     "cur_billing_master": judge_delivery.delivery,

@@ -19,11 +19,11 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, currency, footing
 from cops_dagster.period import Period
 from cops_dagster.rules import aws_documents
-from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 from cops_dagster.rules.exceptions import AwsInvoice, Billed, Ledger, TenantFacts
 from cops_dagster.rules.lookups import Unpriced
 from cops_dagster.rules.reconciliation import HALF_CENT, Invoiced, TenantCost, half_unit
 from cops_dagster.stores import tables as t
+from cops_dagster.words import OPERATOR, UNALLOCATED
 
 if TYPE_CHECKING:
     from cops_dagster.lake.engine import Engine

@@ -44,11 +44,11 @@ from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules.clocks import is_within
 from cops_dagster.rules.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.objects import open_objects
+from cops_dagster.verdict import Verdict
 
 HOME_IS_ILL = frozenset(
     {"E-DB-CORRUPT", "E-DB-IO", "E-DB-READONLY", "E-DB-UNREACHABLE", "E-DISK", "E-DISK-IO", "E-DISK-READONLY",

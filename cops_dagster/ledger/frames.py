@@ -23,6 +23,7 @@ from typing import Any
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import cells
+from cops_dagster.words import CHARGE_CLASSES
 
 SCOPES = ("total", "tenant", "plan", "service", "component", "account")
 """What a budget may be about."""
@@ -325,7 +326,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("priority", cells.whole_cell(0)),
         Field("match_service", cells.text_cell, required=False),
         Field("match_service_component", cells.text_cell, required=False),
-        Field("match_charge_class", cells.one_of_cell(*cells.CHARGE_CLASSES), required=False),
+        Field("match_charge_class", cells.one_of_cell(*CHARGE_CLASSES), required=False),
         Field("match_usage_account_id", cells.account_cell, required=False),
         Field("match_plan_id", cells.text_cell, required=False),
         Field("method", cells.method_cell),

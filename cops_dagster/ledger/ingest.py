@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlglot import exp
 
+from cops_dagster import verdict
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
@@ -231,7 +232,7 @@ class Staging:
 
     raw: Staged
     quarantined: Staged | None
-    verdicts: list[verdicts.Verdict]
+    verdicts: list[verdict.Verdict]
 
 
 def _files(books: Books, delivery: Any) -> DeliveredFiles:
@@ -383,7 +384,7 @@ def raw_verdicts(
     aside: tuple[int, Decimal] = (0, Decimal(0)),
     *,
     halves: Sequence[commitments.Half] = (),
-) -> list[verdicts.Verdict]:
+) -> list[verdict.Verdict]:
     """The checks of `fact_cost_raw` over measured figures, what was delivered and what was set aside."""
     return [
         verdicts.rows_match_delivery(rows, figures["row_count"], aside[0]),

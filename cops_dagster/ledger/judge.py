@@ -35,13 +35,13 @@ from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import commitments, deliveries, lookups, verdicts
-from cops_dagster.rules.allocation import MATCHED, OPERATOR, Plan
+from cops_dagster.rules.allocation import MATCHED, Plan
 from cops_dagster.rules.clocks import APART, is_within
 from cops_dagster.rules.key_shares import KeyMonths, key_shares_steady
-from cops_dagster.rules.rule_set import CHARGE_CLASSES
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.verdict import Verdict
+from cops_dagster.words import CHARGE_CLASSES, OPERATOR
 
 
 def raw(books: Books, period: Period) -> list[Verdict]:

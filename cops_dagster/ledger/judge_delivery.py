@@ -24,9 +24,9 @@ from cops_dagster.period import Period
 from cops_dagster.rules import deliveries, verdicts
 from cops_dagster.rules.clocks import is_within
 from cops_dagster.rules.deliveries import Profile
-from cops_dagster.rules.verdicts import Figure, Severity, Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.verdict import Figure, Severity, Verdict
 
 _SCHEMA_CODES = ("E-SCHEMA-MISSING", "E-SCHEMA-TYPE", "E-SCHEMA-MIXED", "E-TAG-CLASH")
 _CURRENCY_CODES = ("E-CCY", "E-CCY-MIX")

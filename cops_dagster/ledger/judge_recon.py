@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from cops_dagster.ledger import exceptions, invoicing, recon_log
 from cops_dagster.period import Period
 from cops_dagster.rules import aws_documents, verdicts
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
+from cops_dagster.verdict import Verdict
 
 
 def of(con: sa.Connection, period: Period) -> list[Verdict]:

@@ -24,8 +24,8 @@ from cops_dagster.ledger.frames import Row
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
-from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 from cops_dagster.stores import tables as t
+from cops_dagster.words import OPERATOR, UNALLOCATED
 
 DOCUMENTS = ("invoice_detail", "aws_invoices")
 FOREVER = date.max

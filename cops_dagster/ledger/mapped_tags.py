@@ -18,8 +18,8 @@ from cops_dagster.period import Period
 from cops_dagster.policy import Tags
 from cops_dagster.rules import tag_mapping
 from cops_dagster.rules.tag_mapping import Mapped
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
+from cops_dagster.verdict import Verdict
 
 _KINDS_OF = {"tenant_id": tagging.KINDS, "plan_id": tagging.KINDS, "service_component": ("resource",)}
 """By setting, the kinds of tags that may speak for it, as tagging asks them."""

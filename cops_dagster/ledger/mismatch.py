@@ -14,6 +14,7 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.period import Period
 from cops_dagster.rules import verdicts
 from cops_dagster.stores import tables as t
+from cops_dagster.verdict import Verdict
 
 
 def measured(engine: Engine, period: Period) -> tuple[Decimal, Decimal]:
@@ -29,7 +30,7 @@ def measured(engine: Engine, period: Period) -> tuple[Decimal, Decimal]:
 
 def verdict(
     con: sa.Connection, period: Period, allocated: Decimal, fault: Decimal, pooled: Decimal
-) -> verdicts.Verdict:
+) -> Verdict:
     """`unallocated_within_2_pct`, with the gap between what was allocated and the newest deliveries, USD."""
     d, h = t.cur_delivery, t.cur_billing_head
     newest = con.execute(

@@ -20,9 +20,10 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.money.split import split
 from cops_dagster.period import Period
-from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED, Costs
+from cops_dagster.rules.allocation import Costs
 from cops_dagster.rules.late_changes import Line
 from cops_dagster.stores import tables as t
+from cops_dagster.words import OPERATOR, UNALLOCATED
 
 HUNDRED = 100 * amount.ATTO
 

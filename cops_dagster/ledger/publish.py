@@ -25,10 +25,10 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.policy import require_same_policy
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.verdict import Verdict
 
 SCHEMA_VERSION = 1
 Outcome = TypeVar("Outcome")

@@ -23,7 +23,8 @@ from cops_dagster.ledger.allocate import Inputs
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED, UNKNOWN_TENANT, Key, Plan, Pool, Rule
+from cops_dagster.rules.allocation import UNKNOWN_TENANT, Key, Plan, Pool, Rule
+from cops_dagster.words import OPERATOR, UNALLOCATED
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 

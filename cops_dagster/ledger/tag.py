@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlglot import exp
 
+from cops_dagster import verdict
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live, tagging
 from cops_dagster.lake.engine import Engine
@@ -193,12 +194,12 @@ def _run(
 TABLE_STATEMENT = "stage_fact_cost_tagged"
 
 
-def preserved(raw: dict[str, Decimal], tagged: dict[str, Any]) -> verdicts.Verdict:
+def preserved(raw: dict[str, Decimal], tagged: dict[str, Any]) -> verdict.Verdict:
     """`tagging_preserves_cost` over the published lines' views and the measured tagged month."""
     return verdicts.tagging_preserves_cost(raw, {name: tagged[f"{name}_usd"] for name in raw})
 
 
-def covered(policy: Policy, coverage: Coverage) -> verdicts.Verdict:
+def covered(policy: Policy, coverage: Coverage) -> verdict.Verdict:
     """`tag_coverage_at_target` under a policy."""
     return verdicts.tag_coverage_at_target(coverage, policy.coverage.target_pct, policy.coverage.floor_pct)
 

@@ -24,8 +24,8 @@ from cops_dagster.ledger import active_tags
 from cops_dagster.ledger.load_checks import spelled
 from cops_dagster.ledger.tag_files import Resource, column_of
 from cops_dagster.policy import Tags
-from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 from cops_dagster.stores import tables as t
+from cops_dagster.words import OPERATOR, UNALLOCATED
 
 VALUE_CHARS_MAX = 256
 """Longest tag value that AWS takes."""

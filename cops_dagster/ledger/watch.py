@@ -23,10 +23,10 @@ from cops_dagster.rules import alerts as rules
 from cops_dagster.rules import escalation
 from cops_dagster.rules.alerts import Alert, Event, Observation, Severity, Silence
 from cops_dagster.rules.people import is_same_person
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.alert_tables import AT_ONCE, NEVER
+from cops_dagster.verdict import Verdict
 
 TEXT_MAX = 2_000
 """Characters of a detail that are kept: figures come from data, and a tag may be a novel."""

@@ -22,11 +22,7 @@ from typing import NamedTuple
 from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
 from cops_dagster.money.split import split
-
-UNALLOCATED = "__unallocated__"
-"""Cost that no rule claimed, whose key failed, or that a `hold` rule parks."""
-OPERATOR = "__operator__"
-"""Cost that a rule says we bear ourselves."""
+from cops_dagster.words import UNALLOCATED
 
 UNKNOWN_TENANT = "__unknown_tenant__"
 """The rule that COPS adds: it holds cost whose tenant tag names nobody, once that is too much to spread."""

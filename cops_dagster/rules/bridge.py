@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 from cops_dagster.rules.reconciliation import TenantLine
+from cops_dagster.words import OPERATOR, UNALLOCATED
 
 Kind = Literal["level", "change", "part"]
 WHOLE_MONTH = ""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.verdict import Verdict
 
 
 def net_unused(unused: int, gross: int, net: int) -> int:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from cops_dagster.period import Period
 from cops_dagster.rules.sources import Clash
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.verdict import Verdict
 
 Phase = Literal["open", "delayed", "provisional", "final candidate", "final", "closing", "closed"]
 SUPPORT_DAY = 8

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 from cops_dagster.money import amount
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.verdict import Verdict
 
 Light = Literal["green", "amber", "red", "unknown"]
 Step = Literal["home", "scope", "freshness", "tags", "allocation", "invoices", "snapshot", "alerts"]

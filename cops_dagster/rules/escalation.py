@@ -18,7 +18,7 @@ from decimal import Decimal
 from cops_dagster.period import Period
 from cops_dagster.rules import clocks
 from cops_dagster.rules.alerts import DEAD_AFTER, Alert, Observation, Severity
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.verdict import Verdict
 
 RECONCILIATION = "reconciliation_failed"
 RUN = "run_failed"

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cops_dagster.money import amount
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.verdict import Verdict
 
 SHARE_POINTS = {"WARN": 10, "ERROR": 20}
 """Percentage points that a tenant's share may move."""

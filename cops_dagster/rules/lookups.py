@@ -7,26 +7,19 @@ that was likely meant. Does not belong here: looking names up (`sql/stage_fact_c
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules.verdicts import Severity, Verdict
+from cops_dagster.verdict import Severity, Verdict
+from cops_dagster.words import near
 
 LIMIT_PCT = 2
 """Per cent of a month's cost up to which an unknown name is a warning, as in rule 5.8."""
 _SHOWN = 20
-
-
-def near(name: str, known: Iterable[str], *, alike_pct: int = 60) -> str | None:
-    """The known name that was likely meant, compared without case; `None` when none is alike enough."""
-    folded = {one.strip().casefold(): one for one in sorted(known, reverse=True)}
-    found = difflib.get_close_matches(name.strip().casefold(), folded, n=1, cutoff=alike_pct / 100)
-    return folded[found[0]] if found else None
 
 
 def outweighs(part: Decimal | int, whole: Decimal | int) -> bool:

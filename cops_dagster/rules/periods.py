@@ -17,7 +17,7 @@ from typing import Literal
 
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.verdict import Verdict
 
 State = Literal["open", "delayed", "provisional", "final", "closing", "closed"]
 

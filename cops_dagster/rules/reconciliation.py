@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from cops_dagster.money import amount, currency
-from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
+from cops_dagster.words import OPERATOR, UNALLOCATED
 
 Status = Literal["ok", "warning", "failed", "provisional", "incomplete"]
 _RANK = {"ok": 0, "warning": 1, "failed": 2}

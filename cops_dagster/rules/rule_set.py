@@ -17,12 +17,8 @@ from typing import Any, Literal
 
 from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
-from cops_dagster.rules.allocation import OPERATOR, Pool, Rule
-
-METHODS = ("even", "fixed", "proportional_cost", "usage_key", "hold")
-CHARGE_CLASSES = (
-    "usage", "tax", "support", "credit", "refund", "discount", "marketplace", "commitment_fee",
-)  # fmt: skip
+from cops_dagster.rules.allocation import Pool, Rule
+from cops_dagster.words import CHARGE_CLASSES, METHODS, OPERATOR
 
 _ALL = 100 * amount.ATTO  # per cent
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cops_dagster.rules.lookups import near
-from cops_dagster.rules.verdicts import Severity, Verdict
+from cops_dagster.verdict import Severity, Verdict
+from cops_dagster.words import near
 
 _PREFIXES = ("resource_tags_", "account_tag_", "cost_category_")
 _OF_AWS = "resource_tags_aws_"

@@ -10,7 +10,7 @@ import pytest
 
 from cops_dagster.ledger import explain, judge, work
 from cops_dagster.ledger.books import Books
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
 

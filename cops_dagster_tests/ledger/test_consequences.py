@@ -13,9 +13,9 @@ from cops_dagster.ledger import consequences, publish, watch, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication
 from cops_dagster.rules import escalation
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, adopt, force_state, home, lines, run, write
 
 Alerts = dict[tuple[str, str], tuple[str, str]]

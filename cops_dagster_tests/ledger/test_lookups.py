@@ -19,8 +19,8 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.statement import statement
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
+from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, adopt, give, home, lines, run, write
 
 D = Decimal

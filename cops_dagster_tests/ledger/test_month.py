@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import allocate, ask, ingest, late, publish, state, sweep, work
 from cops_dagster.ledger.books import Books
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
+from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
 
 

@@ -14,7 +14,7 @@ import pytest
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import allocate, budgets, deliver, ingest, publish, reconcile, sweep, tag
 from cops_dagster.ledger.books import Books
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
 from cops_dagster_tests.ledger.test_bad_input import CASES, refused
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump, lake

@@ -38,8 +38,8 @@ from cops_dagster.ledger import (
 )
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.period import Period
-from cops_dagster.rules.verdicts import Verdict
 from cops_dagster.stores import tables as t
+from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import SEPTEMBER, force_state, home, lines, write
 from cops_dagster_tests.layouts import csv_text, exports, legacy
 from cops_dagster_tests.ledger.catalogue import flip

@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 from cops_dagster.rules import deliveries, verdicts
-from cops_dagster.rules.verdicts import Coverage, Verdict
+from cops_dagster.rules.verdicts import Coverage
+from cops_dagster.verdict import Verdict
 
 D = Decimal
 TINY = D("1e-18")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cops_dagster import words
 from cops_dagster.money.amount import ATTO
 from cops_dagster.period import Period
 from cops_dagster.rules import lookups
@@ -16,7 +17,7 @@ from cops_dagster.rules.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.rules.lookups import Unpriced
 from cops_dagster.rules.reconciliation import Invoiced, TenantCost, Tolerance, reconcile
 from cops_dagster.rules.tag_mapping import Mapped, mapped_tags_are_delivered, tag_names
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.verdict import Verdict
 
 JUNE = Period(2025, 6)
 D = Decimal
@@ -49,7 +50,7 @@ def first(verdict: Verdict, figure: str) -> Mapping[str, Any]:
     ],
 )
 def test_a_near_name_is_found_without_case_and_nothing_is_guessed(name: str, meant: str | None) -> None:
-    assert lookups.near(name, ["team", "globex", "acme"]) == meant
+    assert words.near(name, ["team", "globex", "acme"]) == meant
 
 
 # --- tenants ------------------------------------------------------------------------------------------

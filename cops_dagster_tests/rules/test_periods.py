@@ -28,7 +28,7 @@ from cops_dagster.rules.periods import (
     readiness,
     unmet,
 )
-from cops_dagster.rules.verdicts import Verdict
+from cops_dagster.verdict import Verdict
 
 SEPTEMBER = Period(2025, 9)
 

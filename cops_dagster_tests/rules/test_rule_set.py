@@ -19,13 +19,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import cells, load_checks
+from cops_dagster.ledger import load_checks
 from cops_dagster.ledger.frames import Row
 from cops_dagster.money import amount
 from cops_dagster.policy import Tags
 from cops_dagster.rules import allocation, rule_set
 from cops_dagster.rules.allocation import MATCHED, Costs, Keys, Pool, Rule, plan
 from cops_dagster.rules.rule_set import Problem, problems, require
+from cops_dagster.words import CHARGE_CLASSES
 from cops_dagster_tests.rules.test_rule_tables import KEYS, START, read_pool, read_rule
 
 TENANTS = {"acme", "beta"}
@@ -200,7 +201,7 @@ def test_a_set_has_exactly_the_problems_of_its_table_and_its_twin_has_none(name:
 
 def test_without_a_month_every_charge_class_needs_a_rule() -> None:
     gaps = [one for one in problems([], set(), set(), START) if one.code == "E-RULE-GAP"]
-    assert len(gaps) == len(rule_set.CHARGE_CLASSES)
+    assert len(gaps) == len(CHARGE_CLASSES)
     assert problems(read(REST)[0], set(), set(), START) == []
 
 
@@ -211,10 +212,6 @@ def test_a_gap_says_how_much_of_the_month_has_no_rule() -> None:
         "a rule that claims whatever is left of charge class tax",
         "none; 2 of the month's 3 pools of this class have no rule",
     )
-
-
-def test_methods_and_classes_are_those_that_can_be_loaded() -> None:
-    assert (rule_set.METHODS, rule_set.CHARGE_CLASSES) == (cells.METHODS, cells.CHARGE_CLASSES)
 
 
 def test_a_set_with_errors_is_refused_once_with_all_of_them_and_one_with_warnings_passes() -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from cops_dagster.money import amount, currency
 from cops_dagster.money.amount import ATTO
-from cops_dagster.rules.allocation import OPERATOR, UNALLOCATED
 from cops_dagster.rules.bridge import WHOLE_MONTH, bridges
 from cops_dagster.rules.exceptions import (
     AwsInvoice,
@@ -34,6 +33,7 @@ from cops_dagster.rules.reconciliation import (
     reconcile,
 )
 from cops_dagster.rules.statement import Parts, present
+from cops_dagster.words import OPERATOR, UNALLOCATED
 
 USD = amount.parse
 AMOUNTS = st.integers(-(10**24), 10**24)
