@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.ledger import month
+
 app = typer.Typer(no_args_is_help=True, help="Corrections of closed months.")
 
 _Period = Annotated[str, typer.Argument(help="The closed month it is about, YYYY-MM.")]
@@ -27,14 +29,14 @@ def show(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import adjustments, months
+    from cops_dagster.ledger import adjustments
     from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period) if period else None
     with require_books(settings.current()).admin.read() as con:
         if wanted:
-            months.require_known(con, wanted)
+            month.require_known(con, wanted)
         found = adjustments.proposals(con, wanted)
     if json:
         output.as_json(

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.ledger.month import require_known
+
 app = typer.Typer(no_args_is_help=True, help="The evidence store and its chain.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
@@ -26,7 +28,7 @@ def verify(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import months, proof
+    from cops_dagster.ledger import proof
     from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
     from cops_dagster.stores.admin import now
@@ -35,7 +37,7 @@ def verify(
     books = require_books(settings.current())  # a fresh home would verify as ok, and a mistyped one with it
     if wanted:
         with books.admin.read() as con:
-            months.require_known(con, wanted)
+            require_known(con, wanted)
     with output.working("reading the evidence, and every closed month anew"):
         found = proof.verify(books, wanted)
     steps = found.next_steps

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.ledger import month
+
 app = typer.Typer(no_args_is_help=True, help="What does not tie out, and what was decided about it.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
@@ -30,13 +32,12 @@ def list_(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import exceptions as act
-    from cops_dagster.ledger import months
     from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
     with require_books(settings.current()).admin.read() as con:
-        months.require_known(con, wanted)
+        month.require_known(con, wanted)
         found = act.current(con, wanted, everything=everything)
     settled = [one for one in found if one.status == "resolved" and one.resolved_by == act.SETTLED_BY]
     shown = found if everything else [one for one in found if one not in settled]

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.ledger import month
+
 app = typer.Typer(no_args_is_help=True, help="Whether new invoices may be issued.")
 
 _Period = Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")]
@@ -24,7 +26,6 @@ def check(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import freeze as act
-    from cops_dagster.ledger import months
     from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
@@ -32,7 +33,7 @@ def check(
     with require_books(settings.current()).admin.read() as con:
         found = act.in_force(con, wanted)
         if not found:  # whoever asks is let through by nothing but a month that these books know
-            months.require_known(con, wanted)
+            month.require_known(con, wanted)
     if json:
         output.as_json(
             {
@@ -62,7 +63,6 @@ def release(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import freeze as act
-    from cops_dagster.ledger import months
     from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
     from cops_dagster.rules.people import is_same_person
@@ -70,7 +70,7 @@ def release(
     wanted = Period.parse(period)
     books = require_books(settings.current())
     with books.admin.read() as con:
-        months.require_known(con, wanted)
+        month.require_known(con, wanted)
     names = act.request_release(books, wanted, reason=reason, evidence=evidence)
     with books.admin.read() as con:
         ever = {act.name_of(row): row for row in act.of(con, wanted)}

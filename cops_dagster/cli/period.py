@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cops_dagster.ledger import month
+
 if TYPE_CHECKING:
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger.books import Books
@@ -32,13 +34,13 @@ def show(
     """Show every move of a month: when, by whom, why."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import months, periods
+    from cops_dagster.ledger import periods
     from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted, books = Period.parse(period), require_books(settings.current())
     with books.admin.read() as con:
-        months.require_known(con, wanted)
+        month.require_known(con, wanted)
     moves = periods.history(books, wanted)
     if json:
         output.as_json(moves)
@@ -103,14 +105,14 @@ def close(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import close as act
-    from cops_dagster.ledger import months, sweep
+    from cops_dagster.ledger import sweep
     from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
     books = require_books(settings.current())
     with books.admin.read() as con:
-        months.require_known(con, wanted)
+        month.require_known(con, wanted)
     if dry_run:
         found = act.readiness(books, wanted)
         _print(str(wanted), found, as_json=json)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cops_dagster.ledger import month
+
 if TYPE_CHECKING:
     from cops_dagster.ledger.books import Books
     from cops_dagster.period import Period
@@ -167,7 +169,7 @@ def runs(
     """List a month's runs in journal order, and the attempts that published nothing."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import months, state
+    from cops_dagster.ledger import state
     from cops_dagster.ledger.books import require_books
     from cops_dagster.period import Period
 
@@ -175,7 +177,7 @@ def runs(
     found = state.runs(books, wanted)
     if not found:
         with books.admin.read() as con:
-            months.require_known(con, wanted)
+            month.require_known(con, wanted)
     if json:
         output.as_json(found)
         return

@@ -24,15 +24,16 @@ from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.consent import Asked
 from cops_dagster.ledger.evidence import Piece
+from cops_dagster.ledger.month import head
 from cops_dagster.ledger.policy import require_policy
-from cops_dagster.ledger.publish import Publication, Staged, head, publish, settle
+from cops_dagster.ledger.publish import Publication, Staged, publish, settle
+from cops_dagster.ledger.states import WRITABLE
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import late_changes
 from cops_dagster.rules.allocation import Costs
 from cops_dagster.rules.late_changes import ChangeClass, Line
-from cops_dagster.rules.periods import WRITABLE
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Verdict

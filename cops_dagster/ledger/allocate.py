@@ -37,8 +37,9 @@ from cops_dagster.ledger import (
 )
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.month import Head, head
 from cops_dagster.ledger.policy import require_policy
-from cops_dagster.ledger.publish import Head, Publication, Staged, head, publish, refuse, settle
+from cops_dagster.ledger.publish import Publication, Staged, publish, refuse, settle
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

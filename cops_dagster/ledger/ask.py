@@ -19,7 +19,7 @@ from cops_dagster.lake.engine import Rows, Value
 from cops_dagster.lake.namespace import Namespace
 from cops_dagster.lake.question import Question, question
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.state import journal_seq_of
+from cops_dagster.ledger.month import journal_seq_of
 from cops_dagster.period import Period
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)

@@ -39,14 +39,15 @@ from cops_dagster.ledger import (
     seal,
     signatures,
     sources,
+    states,
     sweep,
     watch,
     work,
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Kept, Piece
+from cops_dagster.ledger.month import head
 from cops_dagster.ledger.policy import require_policy
-from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
@@ -247,7 +248,7 @@ def _begin(books: Books, period: Period, *, agreed: str | None = None) -> bool:
         )  # fmt: skip
     kept = [] if stands else _kept_readiness(books, period, requirements)
     with books.admin.write() as con:
-        if rules.order(lock.hold(con, books, period)) >= rules.order("closing"):
+        if states.order(lock.hold(con, books, period)) >= states.order("closing"):
             return False  # another process began; this one helps it to the end
         # what was judged must still be what closes: nobody published between the list and the lock
         if _seen(con, period) != seen:
@@ -273,7 +274,7 @@ def _begin(books: Books, period: Period, *, agreed: str | None = None) -> bool:
 def _move_to_closing(con: sa.Connection, books: Books, period: Period, request: Any, approval: Any) -> None:
     consent.require_closer(con, period)
     for there in ("provisional", "final", "closing"):
-        if rules.order(lock.state_of(con, period)) < rules.order(there):
+        if states.order(lock.state_of(con, period)) < states.order(there):
             lock.move(
                 con, books, period, there, evidence_id=request.evidence_id,
                 reason=f"the readiness list holds, and {approval.approved_by} agreed",

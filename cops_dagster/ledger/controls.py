@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import claims, evidence, judge, periods, proof, watch
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.clocks import APART, is_within
 from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.standing import Finding
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
-from cops_dagster.rules.clocks import APART, is_within
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import exceptions, invoicing, state
+from cops_dagster.ledger import exceptions, invoicing, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, currency, footing
 from cops_dagster.period import Period
@@ -338,7 +338,7 @@ def _waiting(con: sa.Connection, period: Period) -> list[Any]:
 
 def is_final(con: sa.Connection, period: Period) -> bool:
     """Every AWS invoice of the period is issued or none is to come, and no line is set aside."""
-    return invoicing.is_final(con, period) and not state.quarantined(con, period)[0]
+    return invoicing.is_final(con, period) and not month.quarantined(con, period)[0]
 
 
 def _ledger(
@@ -352,8 +352,8 @@ def _ledger(
     claimed_by_nobody = sum(_atto(row["unclaimed_usd"]) for row in unclaimed)
     fault = sum(abs(_atto(row["unclaimed_usd"])) for row in unclaimed)
     pool = sum(abs(_atto(row["unblended_usd"])) for row in pools)
-    set_aside = _atto(state.quarantined(con, period)[1])
-    booked = _atto(state.allocated_usd(con, period)) + set_aside
+    set_aside = _atto(month.quarantined(con, period)[1])
+    booked = _atto(month.allocated_usd(con, period)) + set_aside
     return Ledger(
         newer=_atto(delivered_usd(con, period)) - booked,
         quarantined=set_aside,

@@ -26,7 +26,6 @@ from cops_dagster.ledger import (
     judge_delivery,
     lock,
     mapped_tags,
-    months,
     places,
     policy,
     proof,
@@ -39,10 +38,10 @@ from cops_dagster.ledger import (
     watch,
 )
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import head
+from cops_dagster.ledger.clocks import is_within
+from cops_dagster.ledger.month import head, known
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules.clocks import is_within
 from cops_dagster.rules.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
@@ -64,7 +63,7 @@ def newest_open(books: Books) -> Period:
         CopsError: `E-PERIOD-UNKNOWN` when they know none.
     """
     with books.admin.read() as con:
-        there = months.known(con)
+        there = known(con)
         open_ = [period for period in there if not lock.is_sealed(con, period)]
     if not there:
         raise CopsError(

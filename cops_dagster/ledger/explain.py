@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import allocate
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import head
+from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 

@@ -30,8 +30,9 @@ from cops_dagster.ledger import ingestion_log, known, lock, net_unused
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import new_read_file
+from cops_dagster.ledger.month import head
 from cops_dagster.ledger.policy import require_policy
-from cops_dagster.ledger.publish import Publication, Staged, Superseded, head, publish, settle
+from cops_dagster.ledger.publish import Publication, Staged, Superseded, publish, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import commitments, revision, verdicts

@@ -17,8 +17,8 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cops_dagster.ledger.lock import state_of
+from cops_dagster.ledger.states import first_final_moment
 from cops_dagster.period import Period
-from cops_dagster.rules.periods import first_final_moment
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

@@ -31,12 +31,12 @@ from cops_dagster.ledger import (
 )
 from cops_dagster.ledger import budgets as budgets_
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import head
+from cops_dagster.ledger.clocks import APART, is_within
+from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import commitments, deliveries, lookups, verdicts
 from cops_dagster.rules.allocation import MATCHED, Plan
-from cops_dagster.rules.clocks import APART, is_within
 from cops_dagster.rules.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

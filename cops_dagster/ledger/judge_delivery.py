@@ -20,9 +20,9 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.delivered import added_columns
 from cops_dagster.ledger import claims, deliver, lock, refusals, sources
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.clocks import is_within
 from cops_dagster.period import Period
 from cops_dagster.rules import deliveries, verdicts
-from cops_dagster.rules.clocks import is_within
 from cops_dagster.rules.deliveries import Profile
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

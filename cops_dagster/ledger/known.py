@@ -21,10 +21,10 @@ from cops_dagster.ledger import claims, lock
 from cops_dagster.ledger.approve import SUBJECT
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import Sight
+from cops_dagster.ledger.states import OTHER_BYTES
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules.holding import Figures, Hold
-from cops_dagster.rules.periods import OTHER_BYTES
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

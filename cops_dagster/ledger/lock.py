@@ -12,10 +12,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import decisions
+from cops_dagster.ledger import decisions, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules import periods as rules
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -81,7 +80,7 @@ def move(
     here = hold(con, books, period)
     if here == there:
         return False
-    if not rules.may_move(here, there):
+    if not states.may_move(here, there):
         raise CopsError(
             "E-PERIOD-STATE", f"period {period}",
             expected=f"a state that can become {there}", found=here,

@@ -21,7 +21,7 @@ from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
 from cops_dagster.ledger import allocate, binding, bundle, certificate, evidence, seal
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import head
+from cops_dagster.ledger.month import head
 from cops_dagster.ledger.standing import Finding
 from cops_dagster.period import Period
 from cops_dagster.rules import sealed

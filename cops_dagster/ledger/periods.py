@@ -15,13 +15,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, claims, invoicing, reconcile, refusals, state
+from cops_dagster.ledger import approve, claims, invoicing, month, reconcile, refusals, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import move, state_of
 from cops_dagster.ledger.policy import require_policy
+from cops_dagster.ledger.states import AUTOMATIC, DELIVERED_AGAIN, IS_FINAL, MONTH_IS_OVER
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
-from cops_dagster.rules.periods import AUTOMATIC, DELIVERED_AGAIN, IS_FINAL, MONTH_IS_OVER
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -74,7 +74,7 @@ def advance(books: Books, period: Period) -> str:
     require_policy(books)
     with books.admin.read() as con:
         here = state_of(con, period)
-        if here not in rules.WRITABLE:
+        if here not in states.WRITABLE:
             return here
         facts = facts_of(books, con, period)
         event = _newest_event(con, period)
@@ -115,7 +115,7 @@ def mark_late(books: Books, at: datetime) -> list[Period]:
     for period in late:
         try:
             with books.admin.write() as con:
-                move(con, books, period, "delayed", reason=rules.DELIVERY_IS_LATE)
+                move(con, books, period, "delayed", reason=states.DELIVERY_IS_LATE)
         except CopsError as problem:
             if problem.code not in _UNPROVABLE:
                 raise
@@ -135,7 +135,7 @@ def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
         .join(h, h.c.delivery_id == d.c.delivery_id)
         .where(h.c.period_start == period.start)
     ).scalars()
-    allocated = state.allocated_usd(con, period)
+    allocated = month.allocated_usd(con, period)
     delivered = sum(shown, Decimal(0))
     recon = t.recon_run
     reconciled = con.execute(
@@ -154,7 +154,7 @@ def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
             for one in invoicing.sources(con, period)
         ],
         _waiting(con, period),
-        state.quarantined(con, period)[0],
+        month.quarantined(con, period)[0],
         None if allocated is None else allocated - delivered,
         reconciled.status if reconciled else None,
         _marked_by(con, period),

@@ -20,11 +20,11 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live, lost
 from cops_dagster.lake.tables import APPEND_ONLY
-from cops_dagster.ledger import lock, watch
+from cops_dagster.ledger import lock, states, watch
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.month import Head, head
 from cops_dagster.ledger.policy import require_same_policy
 from cops_dagster.period import Period
-from cops_dagster.rules import periods as rules
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -87,26 +87,6 @@ class Publication:
     staged: Sequence[Staged]
     verdicts: Sequence[Verdict]
     reverses_run_id: str | None = None
-
-
-@dataclass(frozen=True)
-class Head:
-    """The run that readers see of a table, period and source."""
-
-    run_id: str
-    inputs_id: str
-    journal_seq: int
-
-
-def head(con: sa.Connection, table_name: str, period: Period, source_id: str = "") -> Head | None:
-    """The current head, if any run was published."""
-    h = t.period_head
-    row = con.execute(
-        sa.select(h).where(
-            h.c.table_name == table_name, h.c.period_start == period.start, h.c.source_id == source_id
-        )
-    ).one_or_none()
-    return Head(row.run_id, row.inputs_id, row.journal_seq) if row else None
 
 
 def publish(
@@ -247,7 +227,7 @@ def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]
 
 def _require_writable(con: sa.Connection, books: Books, period: Period) -> None:
     found = lock.hold(con, books, period)
-    if found not in rules.WRITABLE:
+    if found not in states.WRITABLE:
         raise CopsError(
             "E-PERIOD-CLOSED",
             f"period {period}",

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import counterparts, exceptions, judge_recon, lock, recon_log, watch
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.month import head
 from cops_dagster.ledger.policy import require_policy, require_same_policy
-from cops_dagster.ledger.publish import head
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

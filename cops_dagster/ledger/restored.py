@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle, evidence, months, seal
+from cops_dagster.ledger import bundle, evidence, month, seal
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Kept, Piece
 from cops_dagster.stores import tables as t
@@ -73,7 +73,7 @@ def _lost_closes(books: Books, at: Objects) -> list[str]:
     with books.admin.read() as con:
         e = t.evidence_index
         seals = set(con.execute(sa.select(e.c.sha256).where(e.c.kind == "seal")).scalars())
-        periods = months.known(con)
+        periods = month.known(con)
     found = []
     for period in periods:
         try:

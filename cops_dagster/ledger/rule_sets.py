@@ -20,7 +20,7 @@ from cops_dagster.ledger import load as loading
 from cops_dagster.ledger import rule_date
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.frames import Row
-from cops_dagster.ledger.publish import head
+from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import allocation, rule_set

@@ -34,8 +34,8 @@ from cops_dagster.ledger import (
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.policy import require_policy
+from cops_dagster.ledger.states import SOURCE_DECIDED, WRITABLE
 from cops_dagster.period import Period
-from cops_dagster.rules.periods import SOURCE_DECIDED, WRITABLE
 from cops_dagster.rules.sources import Span
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

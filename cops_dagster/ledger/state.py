@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import approve, claims, close_request, invoicing, lock, refusals, signatures
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import head
+from cops_dagster.ledger.month import allocated_usd, head, quarantined
+from cops_dagster.ledger.states import phase
 from cops_dagster.period import Period
-from cops_dagster.rules.deliveries import phase
 from cops_dagster.rules.escalation import PROOF
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -278,28 +278,6 @@ def _last_ingestion(con: sa.Connection, start: date) -> Any:
     ).one_or_none()
 
 
-def allocated_usd(con: sa.Connection, period: Period) -> Decimal | None:
-    """Everything posted for a period; `None` when nothing ever was."""
-    j = t.publish_journal
-    costs = con.execute(
-        sa.select(j.c.cost_usd).where(
-            j.c.table_name == "fact_cost_allocated", j.c.period_start == period.start
-        )
-    ).scalars().all()  # fmt: skip
-    return sum(costs, Decimal(0)) if costs else None  # each row holds its run's net, reversal included
-
-
-def quarantined(con: sa.Connection, period: Period) -> tuple[int, Decimal]:
-    """Lines of a period that are set aside, and their cost in USD."""
-    h, j = t.period_head, t.publish_journal
-    rows = con.execute(
-        sa.select(j.c.row_count, j.c.cost_usd)
-        .join(h, h.c.run_id == j.c.run_id)
-        .where(h.c.table_name == "cur_quarantine", h.c.period_start == period.start)
-    ).all()
-    return sum(row.row_count for row in rows), sum((row.cost_usd for row in rows), Decimal(0))
-
-
 def runs(books: Books, period: Period) -> list[dict[str, Any]]:
     """Every published run of a period in journal order, then attempts that published nothing."""
     with books.admin.read() as con:
@@ -331,22 +309,3 @@ def runs(books: Books, period: Period) -> list[dict[str, Any]]:
             for source in [row._mapping.get("source_id", "")]
         ]  # fmt: skip
     return published + unpublished
-
-
-def journal_seq_of(books: Books, run_prefix: str) -> int:
-    """The journal number of a run, named by its id or an unambiguous beginning of it.
-
-    Raises:
-        CopsError: `E-RUN-UNKNOWN`.
-    """
-    j = t.publish_journal
-    with books.admin.read() as con:
-        found = con.execute(
-            sa.select(j.c.journal_seq).where(j.c.run_id.startswith(run_prefix, autoescape=True))
-        ).scalars().all()  # fmt: skip
-    if len(found) != 1:
-        raise CopsError(
-            "E-RUN-UNKNOWN", f"run {run_prefix!r}", expected="one published run",
-            found=f"{len(found)} runs", next_step="take a run id from `cops runs PERIOD`",
-        )  # fmt: skip
-    return int(found[0])

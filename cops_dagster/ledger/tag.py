@@ -23,8 +23,9 @@ from cops_dagster.lake.tables import FACT_COST_TAGGED
 from cops_dagster.ledger import ingest, lock, mapped_tags, negations
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.month import head
 from cops_dagster.ledger.policy import require_policy
-from cops_dagster.ledger.publish import Publication, Staged, head, publish, settle
+from cops_dagster.ledger.publish import Publication, Staged, publish, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy

@@ -16,7 +16,7 @@ from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
 from cops_dagster.ledger import allocate, deliver, ingest, late, lock, reconcile, repair, sweep, tag
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import head
+from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 

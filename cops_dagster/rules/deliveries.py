@@ -8,17 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from decimal import Decimal
-from typing import Literal
 
-from cops_dagster.period import Period
 from cops_dagster.rules.sources import Clash
 from cops_dagster.verdict import Verdict
-
-Phase = Literal["open", "delayed", "provisional", "final candidate", "final", "closing", "closed"]
-SUPPORT_DAY = 8
-"""Support fees of a month land on the 6th and 7th of the next (CUR guide), so nothing is final before."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +32,6 @@ class Profile:
     line_types: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
     days: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
     columns: frozenset[str] = frozenset()
-
-
-def phase(period: Period, today: date, state: str, *, waiting: bool, invoiced: bool) -> Phase:
-    """Where a month stands.
-
-    Args:
-        state: of `period_lock`; what people decided wins.
-        waiting: a newer delivery is refused, torn or held for approval.
-        invoiced: every Anniversary row of every source carries an invoice id.
-    """
-    if state in ("final", "closing", "closed", "delayed"):
-        return state  # type: ignore[return-value]
-    if waiting:
-        return "delayed"
-    if today < period.end:
-        return "open"
-    settled = today >= period.end.replace(day=SUPPORT_DAY)
-    return "final candidate" if invoiced and settled and state != "provisional" else "provisional"
 
 
 def warnings(

@@ -15,8 +15,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from cops_dagster.ledger import clocks
 from cops_dagster.period import Period
-from cops_dagster.rules import clocks
 from cops_dagster.rules.alerts import DEAD_AFTER, Alert, Observation, Severity
 from cops_dagster.verdict import Verdict
 

@@ -13,40 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
 
+from cops_dagster.ledger.states import first_final_moment
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.verdict import Verdict
 
-State = Literal["open", "delayed", "provisional", "final", "closing", "closed"]
-
-WRITABLE: tuple[State, ...] = ("open", "delayed", "provisional")
-"""States in which runs are published."""
-
-MOVES: frozenset[tuple[State, State]] = frozenset(
-    {
-        ("open", "delayed"), ("delayed", "open"), ("open", "provisional"), ("delayed", "provisional"),
-        ("provisional", "delayed"), ("provisional", "final"), ("final", "provisional"),
-        ("final", "closing"), ("closing", "final"), ("closing", "closed"),
-    }
-)  # fmt: skip
-"""Every move there is."""
-
-FINAL_DAY = 8
-"""Support fees of a month land on the 6th and 7th of the next (CUR guide), so nothing is final before."""
 UNCHANGED_FOR = timedelta(hours=72)
 """How long AWS must not have delivered other bytes."""
-
-
-MONTH_IS_OVER = "the month is over and reconciled for the first time"
-IS_FINAL = "everything that makes a month final holds"
-OTHER_BYTES = "AWS delivered other bytes"
-DELIVERED_AGAIN = "a newer delivery arrived"
-DELIVERY_IS_LATE = "AWS has delivered nothing within the lag that is allowed"
-SOURCE_DECIDED = "a source was retired, restored or withdrawn"
-AUTOMATIC = (MONTH_IS_OVER, IS_FINAL, OTHER_BYTES, DELIVERED_AGAIN, DELIVERY_IS_LATE, SOURCE_DECIDED)
-"""Reasons that COPS gives itself; any other reason is a person's."""
 
 
 @dataclass(frozen=True)
@@ -126,21 +100,6 @@ class ClosingFacts:
     booked_twice: Sequence[str] = ()
     placeless: Sequence[str] = ()
     unproven: Sequence[str] = ()
-
-
-def may_move(here: str, there: str) -> bool:
-    """Whether the state machine has this move."""
-    return (here, there) in MOVES
-
-
-def order(state: str) -> int:
-    """How far a state is on the way to closed."""
-    return ("open", "delayed", "provisional", "final", "closing", "closed").index(state)
-
-
-def first_final_moment(period: Period) -> datetime:
-    """Midnight UTC of the 8th of the next month."""
-    return datetime.combine(period.end.replace(day=FINAL_DAY), datetime.min.time())
 
 
 def is_late(period: Period, deliveries: Sequence[Delivered], at: datetime, lag: timedelta) -> bool:

@@ -30,7 +30,7 @@ from cops_dagster.ledger import (
     deliver,
     handover,
     late,
-    publish,
+    month,
     reconcile,
     reverse,
     sweep,
@@ -46,7 +46,7 @@ def take_back(books: Books) -> None:
     """Reverses September's newest run, unless that was done already."""
     sweep.sweep(books)
     with books.admin.read() as con:
-        found = publish.head(con, allocate.TABLE, SEPTEMBER)
+        found = month.head(con, allocate.TABLE, SEPTEMBER)
     assert found is not None
     try:
         reverse.reverse(books, found.run_id, reason="wrong")

@@ -24,6 +24,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import allocate, evidence, proof, publish, reverse, state, sweep, work
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.ledger.evidence import Piece
+from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication
 from cops_dagster.period import Period
 from cops_dagster.settings import load as settings_of
@@ -81,9 +82,9 @@ def test_a_second_run_writes_nothing_and_another_key_reverses(books: Books, tmp_
     run(books)
     assert by_tenant(books) != first
     with books.admin.read() as con:
-        head = publish.head(con, allocate.TABLE, SEPTEMBER)
-    assert head is not None
-    reverse.reverse(books, head.run_id, reason="wrong")
+        found = head(con, allocate.TABLE, SEPTEMBER)
+    assert found is not None
+    reverse.reverse(books, found.run_id, reason="wrong")
     assert by_tenant(books) == first
 
 
@@ -93,10 +94,10 @@ def test_a_month_closes_on_postgresql_and_takes_nothing_after(books: Books, tmp_
     assert proof.verify(books).findings == []
     before = dump(books)
     with books.admin.read() as con:
-        head = publish.head(con, allocate.TABLE, SEPTEMBER)
-    assert head is not None
+        found = head(con, allocate.TABLE, SEPTEMBER)
+    assert found is not None
     with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):
-        reverse.reverse(books, head.run_id, reason="too late")
+        reverse.reverse(books, found.run_id, reason="too late")
     after = dump(books)
     assert {name: rows for name, rows in after.items() if name != "allocation_run_log"} == {
         name: rows for name, rows in before.items() if name != "allocation_run_log"

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, evidence, publish, reconcile, reverse, rule_date, sweep, work
+from cops_dagster.ledger import allocate, evidence, month, reconcile, reverse, rule_date, sweep, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.certificate import RUN_KINDS
 from cops_dagster.stores import tables as t
@@ -35,7 +35,7 @@ def books(tmp_path: Path) -> Books:
 
 def head_of(books: Books) -> str:
     with books.admin.read() as con:
-        found = publish.head(con, allocate.TABLE, SEPTEMBER)
+        found = month.head(con, allocate.TABLE, SEPTEMBER)
     assert found is not None
     return found.run_id
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from cops_dagster.ledger.clocks import is_within
 from cops_dagster.rules import escalation
-from cops_dagster.rules.clocks import is_within
 
 NOW = datetime(2025, 10, 1)
 

@@ -11,20 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cops_dagster.ledger.states import MOVES, WRITABLE, may_move, order
 from cops_dagster.period import Period
 from cops_dagster.rules.periods import (
-    MOVES,
     UNCHANGED_FOR,
-    WRITABLE,
     ClosingFacts,
     Delivered,
     Facts,
     against_marking,
     finality,
     is_late,
-    may_move,
     open_before,
-    order,
     readiness,
     unmet,
 )

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.rules.periods import MOVES, WRITABLE
+from cops_dagster.ledger.states import MOVES, WRITABLE
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, open_admin
 from cops_dagster_tests import postgres
