@@ -24,8 +24,9 @@ import sqlalchemy as sa
 
 from cops_dagster import settings
 from cops_dagster.cur.schema import BY_NAME
-from cops_dagster.ledger import allocate, budgets, deliver, ingest, policy, reconcile, sweep, tag
-from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger import adoption, allocate, budgets, deliver, ingest, reconcile, sweep, tag
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.home import open_books
 from cops_dagster.ledger.load import load
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -197,7 +198,7 @@ def force_state(con: sa.Connection, state: str, period: Period | None = None) ->
 
 def adopt(books: Books) -> Books:
     """The same books, after a person put what is set for them in force."""
-    policy.adopt(books, books.settings.given_policy, origin="test")
+    adoption.adopt(books, books.settings.given_policy, origin="test")
     return books
 
 

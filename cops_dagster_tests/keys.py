@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cops_dagster import settings
 from cops_dagster.ledger import signers
-from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.home import open_books
 from cops_dagster.rules.signing import NAMESPACE
 
 

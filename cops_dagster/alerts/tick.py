@@ -25,7 +25,7 @@ from cops_dagster.alerts import calls, due
 from cops_dagster.alerts.calls import Outcome, Overdue
 from cops_dagster.alerts.message import Message
 from cops_dagster.alerts.receivers import NotAccepted, Receiver, load
-from cops_dagster.ledger import controls, watch
+from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules import alerts as rules
 from cops_dagster.rules import escalation
@@ -65,7 +65,7 @@ def tick(books: Books, receivers: Mapping[str, Receiver], *, at: datetime | None
 
 def _watch_the_watchers(books: Books, moment: datetime) -> None:
     with books.admin.read() as con:
-        seen = escalation.of_silence(controls.judged_at(con, moment), moment)
+        seen = escalation.of_silence(watch.judged_at(con, moment), moment)
         fires = con.execute(
             sa.select(t.alert_state.c.fingerprint).where(
                 t.alert_state.c.fingerprint == rules.fingerprint(escalation.SILENT, "", None),

@@ -30,7 +30,7 @@ def show(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import adjustments
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period) if period else None
@@ -74,7 +74,7 @@ def propose(period: _Period, json: _Json = False) -> None:
     """Propose what a delivery that came after the close changed. Also done by `cops materialize`."""
     from cops_dagster import settings
     from cops_dagster.ledger import deliver, late
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -100,7 +100,7 @@ def move(
     from cops_dagster import settings
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import one_time
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -133,7 +133,7 @@ def note(
     """Note why a closed month differs from what was invoiced; no amount changes."""
     from cops_dagster import settings
     from cops_dagster.ledger import notes
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.money import amount
     from cops_dagster.period import Period
 

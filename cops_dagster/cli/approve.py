@@ -24,7 +24,7 @@ def approve(
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import approve as act
     from cops_dagster.ledger import sweep
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
 
     books = require_books(settings.current())
     if subject.startswith("close-"):

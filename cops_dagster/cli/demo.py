@@ -24,9 +24,9 @@ def demo(
     from cops_dagster.demo import lines_of, write_demo
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import sweep, work
-    from cops_dagster.ledger.books import open_books
+    from cops_dagster.ledger.adoption import require_policy
+    from cops_dagster.ledger.home import open_books
     from cops_dagster.ledger.load import load
-    from cops_dagster.ledger.policy import require_policy
     from cops_dagster.reports import close_report
 
     configured = settings.current()

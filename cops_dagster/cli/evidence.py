@@ -29,7 +29,7 @@ def verify(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import proof
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
     from cops_dagster.stores.admin import now
 
@@ -84,7 +84,7 @@ def restored(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import restored as act
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
 
     done = act.accept(require_books(settings.current()), reason)
     if json:

@@ -32,7 +32,7 @@ def list_(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import exceptions as act
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -75,7 +75,7 @@ def decide(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import exceptions as act
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
 
     done = act.decide(require_books(settings.current()), exception_id, decision=decision, evidence=evidence)
     if json:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cops_dagster.ledger import month
+from cops_dagster.ledger import consent, month
 
 app = typer.Typer(no_args_is_help=True, help="Whether new invoices may be issued.")
 
@@ -26,7 +26,7 @@ def check(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import freeze as act
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -39,13 +39,13 @@ def check(
             {
                 "period": str(wanted),
                 "frozen": bool(found),
-                "freezes": [{"name": act.name_of(row), **row._mapping} for row in found],
+                "freezes": [{"name": consent.name_of(row), **row._mapping} for row in found],
             }
         )
     elif not found:
         output.say(f"{wanted}: invoices are not frozen")
     for row in () if json else found:
-        output.say(f"{wanted}: {act.name_of(row)} since {row.set_at:%Y-%m-%d %H:%M} UTC: {row.reason}")
+        output.say(f"{wanted}: {consent.name_of(row)} since {row.set_at:%Y-%m-%d %H:%M} UTC: {row.reason}")
         if row.release_requested_by:
             output.say(f"  release asked for by {row.release_requested_by}: {row.release_reason}")
     if found:
@@ -63,7 +63,7 @@ def release(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import freeze as act
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
     from cops_dagster.rules.people import is_same_person
 
@@ -73,7 +73,7 @@ def release(
         month.require_known(con, wanted)
     names = act.request_release(books, wanted, reason=reason, evidence=evidence)
     with books.admin.read() as con:
-        ever = {act.name_of(row): row for row in act.of(con, wanted)}
+        ever = {consent.name_of(row): row for row in act.of(con, wanted)}
     theirs = [name for name in names if not is_same_person(ever[name].release_requested_by, books.actor)]
     lines = [f"{wanted}: no freeze of this month is in force"] if not names else []
     for name, row in ever.items() if not names else ():

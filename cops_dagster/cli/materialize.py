@@ -25,8 +25,8 @@ def materialize(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import consequences, deliver, places, repair, sources, sweep, work
-    from cops_dagster.ledger.books import open_books
-    from cops_dagster.ledger.policy import require_policy
+    from cops_dagster.ledger.adoption import require_policy
+    from cops_dagster.ledger.home import open_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -84,7 +84,7 @@ def run(
         CopsError: the refusal that stopped the run, as the ledger gave it.
     """
     from cops_dagster.cli import output
-    from cops_dagster.ledger.policy import require_policy
+    from cops_dagster.ledger.adoption import require_policy
 
     require_policy(books, is_run=True)
     with output.working(f"{period}: from delivery to reconciled"):
@@ -130,7 +130,7 @@ def deliver(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import handover as act
-    from cops_dagster.ledger.books import open_books, require_books
+    from cops_dagster.ledger.home import open_books, require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)

@@ -35,7 +35,7 @@ def show(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import periods
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted, books = Period.parse(period), require_books(settings.current())
@@ -83,7 +83,7 @@ def _mark(period: str, there: str, reason: str, evidence: str | None, json: bool
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import periods
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -106,7 +106,7 @@ def close(
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import close as act
     from cops_dagster.ledger import sweep
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)

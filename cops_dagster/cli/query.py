@@ -31,7 +31,7 @@ def sql(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import ask, csv_cells
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
 
     if (file is None) == (q is None):
         raise CopsError(

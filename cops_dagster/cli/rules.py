@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cops_dagster.ledger import rule_check
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -34,13 +36,12 @@ def check(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import rule_sets
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     month = Period.parse(period) if period else None
     try:
-        found = rule_sets.check(require_books(settings.current()), [path] if path else (), month)
+        found = rule_check.check(require_books(settings.current()), [path] if path else (), month)
     except CopsError as refusal:
         if refusal.details.get("problems") and not json:
             _problems(refusal.details["problems"])
@@ -86,7 +87,7 @@ def explain(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import rule_effects
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.money import footing
     from cops_dagster.period import Period
 
@@ -155,7 +156,7 @@ def diff(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import rule_effects
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     month, wanted = Period.parse(period), rule_effects.other_set(other)

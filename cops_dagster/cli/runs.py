@@ -30,7 +30,7 @@ def allocate(
     from cops_dagster.cli import materialize
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import rule_date, sweep
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -62,7 +62,7 @@ def reverse(
     from cops_dagster.cli import materialize, output
     from cops_dagster.ledger import reverse as act
     from cops_dagster.ledger import sweep
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
 
     books = require_books(settings.current())
     sweep.sweep(books)

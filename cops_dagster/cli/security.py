@@ -34,7 +34,7 @@ def init(
     from cops_dagster import settings
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import signers
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
 
     books, keys = require_books(settings.current()), dict[str, str]()
     for given in signer:
@@ -56,7 +56,7 @@ def show(json: _Json = False) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import signatures, signer_list
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.rules import signing
 
     with require_books(settings.current()).admin.read() as con:
@@ -105,7 +105,7 @@ def add(
     """Let a person sign by a key; signed by somebody who is on the list."""
     from cops_dagster import settings
     from cops_dagster.ledger import signers
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
 
     books = require_books(settings.current())
     done = signers.add(
@@ -123,7 +123,7 @@ def revoke(
     """Take a key off the list; what it signed before stays signed."""
     from cops_dagster import settings
     from cops_dagster.ledger import signers
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
 
     _show_changes([signers.revoke(require_books(settings.current()), fingerprint, reason=reason)], json)
 

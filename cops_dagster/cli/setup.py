@@ -28,7 +28,7 @@ def init(
     from cops_dagster.cli import output
     from cops_dagster.graph.launch import dagster_home
     from cops_dagster.ledger import home, setup
-    from cops_dagster.ledger.books import existing_books, open_books
+    from cops_dagster.ledger.home import existing_books, open_books
     from cops_dagster.settings_words import refuse_secrets
 
     current = settings.current()

@@ -26,7 +26,7 @@ def status(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import state
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period) if period else None
@@ -170,7 +170,7 @@ def runs(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import state
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted, books = Period.parse(period), require_books(settings.current())

@@ -27,7 +27,7 @@ def list_(json: _Json = False) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import sources
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
 
     found = sources.sources(require_books(settings.current()))
     if json:
@@ -68,7 +68,7 @@ def retire(
     """Let a source no longer count: its open months are taken back by the next run, closed ones stay."""
     from cops_dagster import settings
     from cops_dagster.ledger import sources
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     done = sources.retire(
@@ -83,7 +83,7 @@ def restore(name: _Name, reason: _Reason, json: _Json = False) -> None:
     """Let a retired source count again: the next run takes what lies there, unless another bills it."""
     from cops_dagster import settings
     from cops_dagster.ledger import sources
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
 
     tell("restored", sources.restore(require_books(settings.current()), name, reason=reason), json)
 

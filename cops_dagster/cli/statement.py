@@ -25,7 +25,7 @@ def statement(period: _Period, as_: _As = Format.table) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import statement as act
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     found = act.statement(require_books(settings.current()), Period.parse(period))
@@ -65,7 +65,7 @@ def bridge(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import statement as act
-    from cops_dagster.ledger.books import require_books
+    from cops_dagster.ledger.home import require_books
     from cops_dagster.money import footing
     from cops_dagster.period import Period
 

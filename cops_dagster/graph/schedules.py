@@ -10,8 +10,8 @@ import dagster as dg
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.partitions import newest_partition
-from cops_dagster.ledger.books import existing_books
-from cops_dagster.ledger.policy import require_policy
+from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.ledger.home import existing_books
 
 REFRESH_BUDGETS = "refresh_budgets"
 EVALUATE_CONTROLS = "evaluate_controls"

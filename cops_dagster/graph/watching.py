@@ -17,7 +17,8 @@ from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.graph.resources import no_home
 from cops_dagster.ledger import watch
-from cops_dagster.ledger.books import Books, existing_books
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.home import existing_books
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
 from cops_dagster.rules.alerts import Observation

@@ -20,14 +20,15 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ADJUSTMENT
 from cops_dagster.ledger import bundle, certificate, consent, evidence, lock, signatures, signed_decisions
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.consent import Asked
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.month import head
-from cops_dagster.ledger.policy import require_policy
-from cops_dagster.ledger.publish import Publication, Staged, publish, settle
+from cops_dagster.ledger.publish import Publication, Staged, settle
 from cops_dagster.ledger.states import WRITABLE
+from cops_dagster.ledger.telling import publish
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

@@ -29,17 +29,19 @@ from cops_dagster.ledger import (
     evidence,
     lock,
     mismatch,
+    month,
     rule_date,
     rule_sets,
     run_log,
     tenant_usage,
     unknown_tags,
 )
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
-from cops_dagster.ledger.policy import require_policy
-from cops_dagster.ledger.publish import Publication, Staged, publish, refuse, settle
+from cops_dagster.ledger.publish import Publication, Staged, refuse, settle
+from cops_dagster.ledger.telling import publish
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -49,7 +51,7 @@ from cops_dagster.rules.allocation import Costs, Key, Keys, Plan, Rule
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
-TABLE = "fact_cost_allocated"
+TABLE = month.ALLOCATED
 ALGORITHM = "allocated-2"
 STATEMENT = "stage_fact_cost_allocated"
 

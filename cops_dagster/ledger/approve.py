@@ -14,14 +14,13 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import close_request, consent, exceptions, freeze, signatures
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.consent import ADJUSTMENT, CLOSE, EXCEPTION, FREEZE, NOTE, Asked
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.rules import signing
 from cops_dagster.stores import tables as t
 
-SUBJECT = consent.DELIVERY
 """What an approval of a held delivery is about."""
 
 
@@ -48,7 +47,7 @@ def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
         .outerjoin(
             a,
             sa.and_(
-                a.c.subject_type == SUBJECT,
+                a.c.subject_type == consent.DELIVERY,
                 a.c.subject_id == h.c.delivery_id,
                 a.c.subject_digest == h.c.delivery_id,
             ),
@@ -109,7 +108,7 @@ def approve(books: Books, subject: str, *, reason: str) -> Approved:
 def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
     a, e = t.adjustment, t.recon_exceptions
     found: list[tuple[str, Any]] = [
-        (SUBJECT, one) for one in held(con) if subject and one.subject_id.startswith(subject)
+        (consent.DELIVERY, one) for one in held(con) if subject and one.subject_id.startswith(subject)
     ]
     if subject:
         named = sa.select(a).where(a.c.adjustment_id.startswith(subject, autoescape=True), a.c.line_count > 0)
@@ -118,7 +117,7 @@ def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
             e.c.exception_id.startswith(subject, autoescape=True), e.c.withdrawn_at.is_(None)
         )
         found += [(NOTE if row.stage is None else EXCEPTION, row) for row in con.execute(named)]
-        found += [(FREEZE, row) for row in freeze.requested(con) if freeze.name_of(row) == subject]
+        found += [(FREEZE, row) for row in freeze.requested(con) if consent.name_of(row) == subject]
         found += [(CLOSE, row) for row in close_request.named(con, subject)]
     if len(found) != 1:
         raise CopsError(
@@ -140,8 +139,8 @@ def _answer(asked: Asked, period: Period, approval: Any, next_step: str, *, was_
 
 def _delivery(books: Books, waiting: Waiting, reason: str) -> Approved:
     asked = Asked(
-        SUBJECT, waiting.subject_id, waiting.subject_id, waiting.requested_by, waiting.requested_login,
-        f"delivery {waiting.subject_id[:16]} of {waiting.source_id}", waiting.period.start,
+        consent.DELIVERY, waiting.subject_id, waiting.subject_id, waiting.requested_by,
+        waiting.requested_login, f"delivery {waiting.subject_id[:16]} of {waiting.source_id}", waiting.period.start,
     )  # fmt: skip
     with books.admin.write() as con:
         approval, is_new = consent.give(con, books, asked, reason=reason)
@@ -193,6 +192,6 @@ def _close(books: Books, row: Any, reason: str) -> Approved:
 
 
 _ACTS: dict[str, Callable[[Books, Any, str], Approved]] = {
-    SUBJECT: _delivery, ADJUSTMENT: _adjustment, NOTE: _exception, EXCEPTION: _exception, FREEZE: _release,
-    CLOSE: _close,
+    consent.DELIVERY: _delivery, ADJUSTMENT: _adjustment, NOTE: _exception, EXCEPTION: _exception,
+    FREEZE: _release, CLOSE: _close,
 }  # fmt: skip

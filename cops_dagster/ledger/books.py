@@ -1,6 +1,6 @@
 """The open books: the admin database, the settings, the policy and the engine that every act works with.
 
-Belongs here: opening them, once per process. Does not belong here: any act.
+Does not belong here: opening them (`ledger/home.py`), any act.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
-from cops_dagster.ledger import home as homes
 from cops_dagster.ledger import scratch
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
 from cops_dagster.rules import revision
 from cops_dagster.settings import Settings
-from cops_dagster.stores import access, faults, policies
-from cops_dagster.stores.admin import Admin, find_admin, open_admin
+from cops_dagster.stores import policies
+from cops_dagster.stores.admin import Admin
 from cops_dagster.stores.policies import Adopted
 from cops_dagster.stores.volume import Volume, open_volume
 
@@ -30,9 +28,19 @@ if TYPE_CHECKING:
     from cops_dagster.lake.namespace import Namespace
 
 
+class Keep(Protocol):
+    """Puts a row that was just written into the chain of evidence, in its transaction; the entry's number."""
+
+    def __call__(self, con: sa.Connection, books: Books, table: sa.Table, /, *key: Any) -> int:
+        """Raises `E-EVIDENCE-…`: what cannot be proved is not done."""
+        ...
+
+
 @dataclass(frozen=True)
 class Books:
     """What an act needs. `dagster_run_id` is evidence only; it never decides anything.
+
+    `keep` is the chain that a month's moves are written to: it is made of books, so it is given to them.
 
     `settings` are those of this process: places, limits, secrets, actor. What decides numbers and verdicts
     is `policy`, which is in the books. `revision` is that of the accounting rules; an earlier one only where
@@ -41,6 +49,7 @@ class Books:
 
     admin: Admin
     settings: Settings
+    keep: Keep = field(repr=False)
     dagster_run_id: str | None = None
     revision: int = revision.CURRENT
     _read: list[Adopted] = field(default_factory=list, compare=False, repr=False)
@@ -126,45 +135,3 @@ class Books:
 
 def _mebibytes(limit: str) -> int:
     return int(limit[:-3]) * (1024 if limit.endswith("GiB") else 1)
-
-
-def open_books(settings: Settings) -> Books:
-    """Opens the home; makes it where there is none. Only what may make a home calls this.
-
-    Raises:
-        CopsError: `E-HOME-TORN` for lake or evidence without their database; what `open_admin` raises.
-    """
-    books = existing_books(settings)
-    if books is not None:
-        return books
-    if refusal := homes.torn(settings):
-        raise refusal
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise faults.of_disk(problem, str(settings.home)) or CopsError(
-            "E-HOME", f"home {settings.home}", expected="a folder", found=str(problem.strerror),
-            next_step="correct COPS_HOME",
-        ) from None  # fmt: skip
-    admin = open_admin(settings.admin_url)
-    access.keep(settings.home, settings.access)
-    return Books(admin, settings)
-
-
-def existing_books(settings: Settings) -> Books | None:
-    """The books if there is a home already; never makes one."""
-    access.keep(settings.home, settings.access)
-    admin = find_admin(settings.admin_url)
-    return Books(admin, settings) if admin else None
-
-
-def require_books(settings: Settings) -> Books:
-    """The books of a home that is there; a mistyped or unmounted one must not look like an empty one.
-
-    Raises:
-        CopsError: `E-HOME`, `E-HOME-TORN`.
-    """
-    books = existing_books(settings)
-    if books is None:
-        raise homes.missing(settings)
-    return books

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import watch
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation

@@ -33,6 +33,8 @@ from cops_dagster.ledger import (
     evidence,
     freeze,
     judge,
+    judge_recon,
+    judge_tagged,
     lock,
     periods,
     proof,
@@ -44,10 +46,10 @@ from cops_dagster.ledger import (
     watch,
     work,
 )
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Kept, Piece
 from cops_dagster.ledger.month import head
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
@@ -103,9 +105,13 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
         twice = claims.booked_twice(con, period)
     verified = evidence.verify(books, period)  # the chain whole; of the objects those of this month
     unproven = proof.beside_the_chain(books)
-    verdicts = [*judge.allocated(books, period), *judge.named(books, period), *judge.keys(books, period)]
+    verdicts = [
+        *judge.allocated(books, period),
+        *judge_tagged.named(books, period),
+        *judge.keys(books, period),
+    ]
     if facts.reconciled:
-        verdicts += judge.reconciled(books, period)
+        verdicts += judge_recon.reconciled(books, period)
     current = work.nothing_to_do(books, period) and _head_is_plain(books, period)
     return rules.readiness(
         facts,
@@ -145,7 +151,7 @@ def _unexplained(tenants: Sequence[Any], explained: Sequence[Any]) -> list[str]:
 def _frozen(con: sa.Connection, period: Period) -> str | None:
     found = freeze.in_force(con, period)
     return (
-        f"{freeze.name_of(found[0])} since {found[0].set_at:%Y-%m-%d}: {found[0].reason}" if found else None
+        f"{consent.name_of(found[0])} since {found[0].set_at:%Y-%m-%d}: {found[0].reason}" if found else None
     )
 
 

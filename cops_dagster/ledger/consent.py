@@ -174,3 +174,8 @@ def require_same(what: str, stored: str | None, computed: str) -> None:
             "E-CONSENT", what, expected=f"what was asked for, digest {stored[:16]}…",
             found=f"{computed[:16]}…: the row was changed since", next_step="let it be decided or asked anew",
         )  # fmt: skip
+
+
+def name_of(row: Any) -> str:
+    """What people call a freeze."""
+    return f"freeze-{row.freeze_seq}"

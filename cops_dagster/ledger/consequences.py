@@ -21,8 +21,11 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     budgets,
     judge,
+    judge_budgets,
     judge_delivery,
+    judge_raw,
     judge_recon,
+    judge_tagged,
     lock,
     periods,
     recon_log,
@@ -39,13 +42,13 @@ from cops_dagster.verdict import Verdict
 
 JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
     "cur_billing_master": judge_delivery.delivery,
-    "fact_cost_raw": judge.raw,
-    "cur_quarantine": judge.quarantined,
-    "fact_cost_tagged": judge.tagged,
+    "fact_cost_raw": judge_raw.raw,
+    "cur_quarantine": judge_raw.quarantined,
+    "fact_cost_tagged": judge_tagged.tagged,
     "allocation_key_snapshot": judge.keys,
     "fact_cost_allocated": judge.allocated,
-    "recon_summary": judge.reconciled,
-    "budget_master": lambda books, _: judge.budgets(books),
+    "recon_summary": judge_recon.reconciled,
+    "budget_master": lambda books, _: judge_budgets.budgets(books),
 }
 """Asset → who asks its checks, in the order of the month."""
 

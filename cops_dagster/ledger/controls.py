@@ -15,11 +15,12 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import claims, evidence, judge, periods, proof, watch
+from cops_dagster.ledger import claims, evidence, judge, judge_budgets, periods, proof, watch
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.standing import Finding
+from cops_dagster.ledger.watch import judged_at
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
 from cops_dagster.stores import tables as t
@@ -79,17 +80,6 @@ def evaluate(books: Books) -> list[Control]:
             at=at,
         )  # fmt: skip
     return found
-
-
-def judged_at(con: sa.Connection, at: datetime) -> datetime | None:
-    """When the controls were last judged; a time that lies ahead only where there is no other."""
-    c = t.control_status
-    newest = sa.func.max(c.c.evaluated_at)
-    past: datetime | None = con.execute(
-        sa.select(newest).where(c.c.evaluated_at <= at + APART)
-    ).scalar_one_or_none()
-    ahead: datetime | None = past or con.execute(sa.select(newest)).scalar_one_or_none()
-    return ahead
 
 
 def newest(con: sa.Connection, at: datetime | None = None) -> list[Any]:
@@ -202,7 +192,7 @@ def _keys(books: Books, at: datetime) -> Control:
 
 def _budgets(books: Books, at: datetime) -> Control:
     made = _made("budgets_refreshed_and_alerts_delivered", "daily 04:00 UTC, messages accepted", "finance")
-    verdict = judge.budgets(books)[0]
+    verdict = judge_budgets.budgets(books)[0]
     with books.admin.read() as con:
         oldest = con.execute(sa.select(sa.func.min(t.budget_master.c.last_refreshed_at))).scalar_one_or_none()
         accepted, refused = _messages(con, at)

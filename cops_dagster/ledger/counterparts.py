@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 
 from cops_dagster.ledger import exceptions, invoicing, month
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.tag import plans_begin
 from cops_dagster.money import amount, currency, footing
 from cops_dagster.period import Period
 from cops_dagster.rules import aws_documents
@@ -230,13 +230,6 @@ def unpriced(books: Books, con: sa.Connection, period: Period) -> list[Unpriced]
         if usd and (tenant in by_tag_only | mistagged if plan is None else plan not in bps)
     ]
     return sorted(found, key=lambda one: (-abs(one.usd), one.tenant_id))
-
-
-def plans_begin(con: sa.Connection) -> dict[str, date]:
-    """Each registered plan with the first day it is in force."""
-    p = t.plans
-    first = sa.func.min(p.c.effective_from)
-    return dict(con.execute(sa.select(p.c.plan_id, first).group_by(p.c.plan_id)).all())
 
 
 def markups(con: sa.Connection, period: Period) -> dict[str, int]:

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import claims, foreign, known, lock, misplaced, places, refusals
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import UNPRICED, Sight, first_sight
 from cops_dagster.ledger.places import Lying, Place
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.rules import holding
 from cops_dagster.rules import sources as source_rules

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     allocate,
+    consent,
     controls,
     deliver,
     evidence,
@@ -23,7 +24,10 @@ from cops_dagster.ledger import (
     freeze,
     invoicing,
     judge,
+    judge_budgets,
     judge_delivery,
+    judge_recon,
+    judge_tagged,
     lock,
     mapped_tags,
     places,
@@ -291,7 +295,7 @@ def _tags(books: Books, period: Period) -> list[Finding]:
         mapping = mapped_tags.verdict(con, books.policy.tags, period)
         is_tagged = head(con, tag.TABLE, period) is not None
     # by a mapping that names nothing the month was never tagged, and there is no more to ask
-    return _judged("tags", [mapping, *(judge.tagged(books, period) if is_tagged else [])], period)
+    return _judged("tags", [mapping, *(judge_tagged.tagged(books, period) if is_tagged else [])], period)
 
 
 def _allocation(books: Books, period: Period) -> list[Finding]:
@@ -340,7 +344,7 @@ def _invoices(books: Books, period: Period) -> list[Finding]:
                 f"cops status {period}", f"cops materialize {period}",
             )
         ]  # fmt: skip
-    found = _judged("invoices", judge.reconciled(books, period), period)
+    found = _judged("invoices", judge_recon.reconciled(books, period), period)
     found += [
         Finding(
             "invoices", "amber", f"{one.source_id} looks pro forma: AWS issues no invoice on it",
@@ -352,7 +356,7 @@ def _invoices(books: Books, period: Period) -> list[Finding]:
     ]  # fmt: skip
     found += [
         Finding(
-            "invoices", "red", f"new invoices are frozen: {freeze.name_of(row)}", row.reason,
+            "invoices", "red", f"new invoices are frozen: {consent.name_of(row)}", row.reason,
             f"cops freeze check {period}", f"cops freeze release {period} --reason '…' --evidence LINK",
         )
         for row in frozen
@@ -376,7 +380,7 @@ def _snapshot(books: Books, period: Period) -> list[Finding]:
 
 
 def _alerts(books: Books, period: Period) -> list[Finding]:
-    found = _judged("alerts", judge.budgets(books), period)
+    found = _judged("alerts", judge_budgets.budgets(books), period)
     receivers = books.settings.notify.receivers
     if not receivers:
         found.append(
@@ -396,7 +400,7 @@ def _alerts(books: Books, period: Period) -> list[Finding]:
     with books.admin.read() as con:
         refusing, (untold, gravest) = watch.not_accepting(con), watch.nobody_knows(con)
         silent = watch.silences(con, at)
-        judged = controls.judged_at(con, at)
+        judged = watch.judged_at(con, at)
     for name in refusing:
         found.append(
             Finding(

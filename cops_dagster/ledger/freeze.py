@@ -13,18 +13,13 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import consent, decisions, recon_log, signatures
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.consent import Asked
-from cops_dagster.ledger.policy import require_policy
+from cops_dagster.ledger.consent import Asked, name_of
 from cops_dagster.period import Period
 from cops_dagster.rules.people import is_same_person
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-
-
-def name_of(row: Any) -> str:
-    """What people call a freeze."""
-    return f"freeze-{row.freeze_seq}"
 
 
 def in_force(con: sa.Connection, period: Period | None = None) -> Sequence[Any]:

@@ -21,9 +21,9 @@ from cops_dagster.lake import shapes
 from cops_dagster.lake.convert import BILLING_PERIOD, billing_days
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import parquet, survey
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import header_columns, require
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored

@@ -1,7 +1,7 @@
-"""Whether there is a home, and what to say where there is none.
+"""The home: opened with its chain of evidence, or what to say where there is none.
 
-Belongs here: the refusals of a missing and of a torn home, homes near by. Nothing is made here. Does not
-belong here: opening the books (`ledger/books.py`), the database itself (`stores/admin.py`).
+Belongs here: opening the books, once per process; the refusals of a missing and a torn home, homes near by.
+Does not belong here: what acts work with (`ledger/books.py`), the database itself (`stores/admin.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ledger import decisions
+from cops_dagster.ledger.books import Books
 from cops_dagster.settings import Settings
+from cops_dagster.stores import access, faults
+from cops_dagster.stores.admin import find_admin, open_admin
 
 _NEAR_MAX = 3
 _LOOKED_AT_MAX = 200
@@ -101,3 +105,45 @@ def _configured(folder: Path) -> Iterator[Path]:
 
 def _shown(home: Path) -> str:
     return min(str(home), os.path.relpath(home), key=len)
+
+
+def open_books(settings: Settings) -> Books:
+    """Opens the home; makes it where there is none. Only what may make a home calls this.
+
+    Raises:
+        CopsError: `E-HOME-TORN` for lake or evidence without their database; what `open_admin` raises.
+    """
+    books = existing_books(settings)
+    if books is not None:
+        return books
+    if refusal := torn(settings):
+        raise refusal
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise faults.of_disk(problem, str(settings.home)) or CopsError(
+            "E-HOME", f"home {settings.home}", expected="a folder", found=str(problem.strerror),
+            next_step="correct COPS_HOME",
+        ) from None  # fmt: skip
+    admin = open_admin(settings.admin_url)
+    access.keep(settings.home, settings.access)
+    return Books(admin, settings, decisions.keep)
+
+
+def existing_books(settings: Settings) -> Books | None:
+    """The books if there is a home already; never makes one."""
+    access.keep(settings.home, settings.access)
+    admin = find_admin(settings.admin_url)
+    return Books(admin, settings, decisions.keep) if admin else None
+
+
+def require_books(settings: Settings) -> Books:
+    """The books of a home that is there; a mistyped or unmounted one must not look like an empty one.
+
+    Raises:
+        CopsError: `E-HOME`, `E-HOME-TORN`.
+    """
+    books = existing_books(settings)
+    if books is None:
+        raise missing(settings)
+    return books

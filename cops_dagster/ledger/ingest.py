@@ -27,12 +27,13 @@ from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
 from cops_dagster.ledger import ingestion_log, known, lock, net_unused
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import new_read_file
 from cops_dagster.ledger.month import head
-from cops_dagster.ledger.policy import require_policy
-from cops_dagster.ledger.publish import Publication, Staged, Superseded, publish, settle
+from cops_dagster.ledger.publish import Publication, Staged, Superseded, settle
+from cops_dagster.ledger.telling import publish
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import commitments, revision, verdicts

@@ -7,7 +7,7 @@ deliveries (`ledger/judge_delivery.py`), when a check holds (`rules/verdicts.py`
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,177 +15,23 @@ import sqlalchemy as sa
 
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger import (
-    active_tags,
     allocate,
-    counterparts,
-    ingest,
-    judge_recon,
-    mapped_tags,
     mismatch,
-    net_unused,
-    refusals,
     rule_date,
-    tag,
     tenant_usage,
-    unknown_tags,
 )
-from cops_dagster.ledger import budgets as budgets_
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import commitments, deliveries, lookups, verdicts
+from cops_dagster.rules import lookups, verdicts
 from cops_dagster.rules.allocation import MATCHED, Plan
 from cops_dagster.rules.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Verdict
 from cops_dagster.words import CHARGE_CLASSES, OPERATOR
-
-
-def raw(books: Books, period: Period) -> list[Verdict]:
-    """Verdicts on `fact_cost_raw`: the published lines against what was delivered, and the tags to come."""
-    with books.admin.read() as con, books.engine() as engine:
-        h, f, d = t.period_head, t.lake_file, t.cur_delivery
-        delivered = con.execute(  # what was ingested: a source whose newest files are broken stands as it was
-            sa.select(d.c.row_count, d.c.cost_usd)
-            .join(f, f.c.delivery_id == d.c.delivery_id)
-            .join(h, h.c.run_id == f.c.run_id)
-            .where(h.c.table_name == ingest.TABLE, h.c.period_start == period.start)
-        ).all()
-        missing = ingest.not_ingested(con, period)
-        refused = refusals.newest(con, period)
-        books.namespace(engine, con, period).provide(["fact_cost_raw", "cur_quarantine"])
-        figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
-        aside = engine.fetch("measure_cur_quarantine", {"period_start": period.start}).one()
-        halves = net_unused.halves(engine, period)
-        mapped = mapped_tags.verdict(con, books.policy.tags, period)
-    why = [(source, str(refused[source].error_code) if source in refused else "") for source in missing]
-    judged = ingest.raw_verdicts(
-        figures,
-        sum(row.row_count for row in delivered),
-        sum((row.cost_usd for row in delivered), Decimal(0)),
-        aside=(aside["row_count"], aside["cost_usd"]),
-        halves=halves,
-    )
-    return [*judged, mapped, deliveries.every_delivery_is_ingested(why)]
-
-
-def quarantined(books: Books, period: Period) -> list[Verdict]:
-    """Verdict on `cur_quarantine`: what is set aside, by reason."""
-    with books.admin.read() as con, books.engine() as engine:
-        books.namespace(engine, con, period).provide(["cur_quarantine"])
-        rows = engine.fetch("fetch_quarantined_by_code", {"period_start": period.start}).rows
-    return [deliveries.no_lines_quarantined({code: (count, cost) for code, count, cost in rows})]
-
-
-def tagged(books: Books, period: Period) -> list[Verdict]:
-    """Verdicts on `fact_cost_tagged`: cost preserved, coverage, tenants."""
-    start = {"period_start": period.start}
-    with books.admin.read() as con, books.engine() as engine:
-        books.namespace(engine, con, period).provide(["fact_cost_tagged"])
-        totals = engine.fetch("measure_fact_cost_tagged", start).one()
-        preserved = tag.preserved(ingest.published_views(con, period), totals)
-        alone = engine.fetch("find_unfollowed", start).dicts()
-        coverage = tag.measure_coverage(engine, books.policy, period)
-        named = _names(books, engine, con, period)
-        direct = _by_tenant(engine.fetch("fetch_direct_cost", start).dicts())
-        u = t.tenant_usage
-        using = con.execute(sa.select(u.c.tenant_id, u.c.value).where(u.c.period_start == period.start)).all()
-        before = _direct_before(books, con, period)
-        variants = tag.spelling_variants(books, engine, con, period)
-        active = active_tags.recorded(con)
-        accounts = _mapped_accounts(con, period)
-    idle = sorted({row.tenant_id for row in using if row.value > 0} - set(direct))
-    return [
-        preserved,
-        _negations(books, alone, totals),
-        commitments.refunds_follow_what_they_name([row for row in alone if row["takes_back"] == "resource"]),
-        tag.covered(books.policy, coverage),
-        *named,
-        Verdict(
-            "tenants_with_usage_have_direct_cost", not idle, "WARN", {"tenants_without_cost": ", ".join(idle)}
-        ),
-        _no_spikes(direct, before),
-        deliveries.tags_are_spelled_alike(variants),
-        active_tags.verdict(active, books.policy.tags),
-        accounts,
-    ]
-
-
-def named(books: Books, period: Period) -> list[Verdict]:
-    """Of the verdicts on `fact_cost_tagged` those that a close asks again: who is billed for what."""
-    start = {"period_start": period.start}
-    with books.admin.read() as con, books.engine() as engine:
-        books.namespace(engine, con, period).provide(["fact_cost_tagged"])
-        alone = engine.fetch("find_unfollowed", start).dicts()
-        totals = engine.fetch("measure_fact_cost_tagged", start).one()
-        return [*_names(books, engine, con, period), _negations(books, alone, totals)]
-
-
-def _negations(books: Books, alone: list[dict[str, Any]], totals: dict[str, Any]) -> Verdict:
-    return commitments.negations_follow_usage(
-        [row for row in alone if row["takes_back"] == "usage"],
-        totals["unblended_usd"],
-        decides=books.policy.charge.basis == "unblended",
-    )
-
-
-def _names(books: Books, engine: Engine, con: sa.Connection, period: Period) -> list[Verdict]:
-    start, basis = {"period_start": period.start}, books.policy.charge.basis
-    tenants = set(con.execute(sa.select(t.tenants.c.tenant_id)).scalars())
-    unknown = [
-        {name: row[name] for name in ("tenant_tag", "line_count", "unblended_usd")}
-        for row in engine.fetch("find_unknown_tenants", start).dicts()
-    ]
-    pooled, month = unknown_tags.measured(engine, basis, period)
-    costs = [
-        (row["tenant_id"], row["plan_id"], row["plan_tag"], row[f"{basis}_usd"])
-        for row in engine.fetch("fetch_cost_by_plan", start).dicts()
-    ]
-    return [
-        lookups.tenants_are_known(unknown if tenants else [], tenants, pooled, month),
-        lookups.plans_are_known(costs, counterparts.plans_begin(con), period),
-    ]
-
-
-def _mapped_accounts(con: sa.Connection, period: Period) -> Verdict:
-    a, b = t.account_tenants, t.cur_delivery_breakdown
-    mapped = con.execute(
-        sa.select(a.c.usage_account_id, a.c.tenant_id).where(
-            a.c.effective_from < period.end,
-            sa.or_(a.c.effective_to.is_(None), a.c.effective_to > period.start),
-        )
-    )
-    delivered = con.execute(sa.select(b.c.value).where(b.c.dimension == "account").distinct()).scalars()
-    return lookups.mapped_accounts_are_delivered(
-        {row.usage_account_id: row.tenant_id for row in mapped}, set(delivered)
-    )
-
-
-def _by_tenant(rows: list[dict[str, Any]]) -> dict[str, Decimal]:
-    costs: dict[str, Decimal] = {}
-    for row in rows:
-        costs[row["tenant_id"]] = costs.get(row["tenant_id"], Decimal(0)) + row["unblended_usd"]
-    return costs
-
-
-def _direct_before(books: Books, con: sa.Connection, period: Period) -> dict[str, Decimal]:
-    previous = period.previous()
-    with books.engine() as engine:
-        books.namespace(engine, con, previous).provide(["fact_cost_tagged"])
-        return _by_tenant(engine.fetch("fetch_direct_cost", {"period_start": previous.start}).dicts())
-
-
-def _no_spikes(direct: dict[str, Decimal], before: dict[str, Decimal]) -> Verdict:
-    """A spike is more than twice last month's direct cost and at least 100 USD more."""
-    spikes: list[dict[str, object]] = [
-        {"tenant_id": tenant, "usd": cost, "previous_usd": before[tenant]}
-        for tenant, cost in sorted(direct.items())
-        if tenant in before and cost > 2 * before[tenant] and cost - before[tenant] >= 100
-    ]
-    return Verdict("no_tenant_spikes", not spikes, "WARN", {"spikes": spikes})
 
 
 def keys(books: Books, period: Period) -> list[Verdict]:
@@ -343,35 +189,3 @@ def _operator_share(engine: Any, period: Period) -> Decimal | None:
     total = sum((row["unblended_usd"] for row in rows), Decimal(0))
     operator = sum((row["unblended_usd"] for row in rows if row["tenant_id"] == OPERATOR), Decimal(0))
     return amount.percent(amount.from_decimal(operator), amount.from_decimal(total))
-
-
-def reconciled(books: Books, period: Period) -> list[Verdict]:
-    """Verdicts on `recon_summary`: markups, variance, exceptions, AWS's own invoices."""
-    with books.admin.read() as con:
-        unpriced, begins = counterparts.unpriced(books, con, period), counterparts.plans_begin(con)
-        return [lookups.plans_have_a_markup(unpriced, begins, period), *judge_recon.of(con, period)]
-
-
-def budgets(books: Books) -> list[Verdict]:
-    """Verdicts on `budget_master`: refreshed since 04:00 UTC today, and each about something."""
-    with books.admin.read() as con:
-        b = t.budget_master
-        rows = con.execute(sa.select(b).order_by(b.c.budget_id)).all()
-        # what has cost is about something; only of the others is it asked whether they name anything
-        silent = [row for row in rows if row.actual_usd == 0 and row.scope_type != "total"]
-        known = budgets_.known_scopes(books, con, Period.of(rows[0].period_start)) if silent else {}
-    oldest = min((row.last_refreshed_at for row in rows), default=None)
-    today = datetime.now(UTC).replace(tzinfo=None, hour=4, minute=0, second=0, microsecond=0)
-    due = today if now() >= today else today - timedelta(days=1)
-    ahead = [row.last_refreshed_at for row in rows if row.last_refreshed_at > now() + APART]
-    return [
-        Verdict(
-            "budgets_refreshed_today",
-            oldest >= due and not ahead if oldest else None,
-            "WARN",
-            {"budgets": len(rows), "oldest_refresh_utc": f"{oldest:%Y-%m-%d %H:%M}" if oldest else "never"},
-        ),
-        lookups.budget_scopes_are_known(
-            [(row.budget_id, row.scope_type, row.scope_value) for row in silent], known, len(rows)
-        ),
-    ]

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import exceptions, invoicing, recon_log
+from cops_dagster.ledger import counterparts, exceptions, invoicing, judge_recon, recon_log, tag
+from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules import aws_documents, verdicts
+from cops_dagster.rules import aws_documents, lookups, verdicts
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 
@@ -48,3 +49,10 @@ def of(con: sa.Connection, period: Period) -> list[Verdict]:
             awaited=not all(one.is_pro_forma for one in sources),
         ),
     ]
+
+
+def reconciled(books: Books, period: Period) -> list[Verdict]:
+    """Verdicts on `recon_summary`: markups, variance, exceptions, AWS's own invoices."""
+    with books.admin.read() as con:
+        unpriced, begins = counterparts.unpriced(books, con, period), tag.plans_begin(con)
+        return [lookups.plans_have_a_markup(unpriced, begins, period), *judge_recon.of(con, period)]

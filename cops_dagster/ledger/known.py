@@ -18,8 +18,8 @@ from cops_dagster.cur import layout
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import claims, lock
-from cops_dagster.ledger.approve import SUBJECT
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.consent import DELIVERY
 from cops_dagster.ledger.first_sight import Sight
 from cops_dagster.ledger.states import OTHER_BYTES
 from cops_dagster.money.digest import digest
@@ -323,7 +323,7 @@ def check_released(books: Books, delivery_id: str) -> None:
             return
         approved = con.execute(
             sa.select(a.c.approved_by).where(
-                a.c.subject_type == SUBJECT, a.c.subject_id == delivery_id, a.c.subject_digest == delivery_id
+                a.c.subject_type == DELIVERY, a.c.subject_id == delivery_id, a.c.subject_digest == delivery_id
             )
         ).first()
     if approved:

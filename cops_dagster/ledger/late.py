@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.ledger import adjustments, allocate, claims, evidence, lock, one_time, replay, scratch
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import late_changes

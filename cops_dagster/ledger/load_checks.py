@@ -7,7 +7,6 @@ load's own connection. Does not belong here: cells (`ledger/cells.py`), conflict
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.frames import Row
+from cops_dagster.ledger.spelling import spelled
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
@@ -264,14 +264,6 @@ def _corrected_month(row: Row, documents: Mapping[tuple[str, str], set[tuple[dat
 
 
 # --- names of tenants ---------------------------------------------------------------------------------
-
-
-def spelled(name: str, tags: Tags, setting: str) -> str:
-    """A tag value or a registered name as tagging compares it (`lake/tagging.py` does it in SQL)."""
-    text = name.strip(" ")
-    if tags.unicode_form == "NFC":
-        text = unicodedata.normalize("NFC", text)
-    return text.lower() if tags.fold_case and setting != "service_component" else text
 
 
 def check_names_of_tenants(con: sa.Connection, given: Mapping[str, Sequence[Row]], tags: Tags) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import decisions, states
+from cops_dagster.ledger import states
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -53,7 +53,7 @@ def hold(con: sa.Connection, books: Books, period: Period) -> str:
         )
     )  # fmt: skip
     con.execute(sa.insert(table).values(period_start=period.start, state="open", state_seq=1, changed_at=at))
-    decisions.keep(con, books, t.period_lock_event, period.start, 1)
+    books.keep(con, books, t.period_lock_event, period.start, 1)
     return "open"
 
 
@@ -100,5 +100,5 @@ def move(
         .where(table.c.period_start == period.start)
         .values(state=there, state_seq=row.state_seq + 1, changed_at=at, **sealed)
     )
-    decisions.keep(con, books, t.period_lock_event, period.start, row.state_seq + 1)
+    books.keep(con, books, t.period_lock_event, period.start, row.state_seq + 1)
     return True

@@ -16,6 +16,9 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 
+ALLOCATED = "fact_cost_allocated"
+"""The entries: what a month is about."""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -42,7 +45,7 @@ def allocated_usd(con: sa.Connection, period: Period) -> Decimal | None:
     j = t.publish_journal
     costs = con.execute(
         sa.select(j.c.cost_usd).where(
-            j.c.table_name == "fact_cost_allocated", j.c.period_start == period.start
+            j.c.table_name == ALLOCATED, j.c.period_start == period.start
         )
     ).scalars().all()  # fmt: skip
     return sum(costs, Decimal(0)) if costs else None  # each row holds its run's net, reversal included

@@ -19,9 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import allocate, binding, bundle, certificate, evidence, seal
+from cops_dagster.ledger import binding, bundle, certificate, evidence, seal
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.month import head
+from cops_dagster.ledger.month import ALLOCATED, head
 from cops_dagster.ledger.standing import Finding
 from cops_dagster.period import Period
 from cops_dagster.rules import sealed
@@ -251,7 +251,7 @@ def _named_by_every_seal(con: sa.Connection, month: Month, document: Mapping[str
     recon = con.execute(
         sa.select(r.c.recon_id).where(r.c.period_start == start).order_by(r.c.recon_seq.desc()).limit(1)
     ).scalar()
-    run = head(con, allocate.TABLE, month.period)
+    run = head(con, ALLOCATED, month.period)
     month.compare("publish_journal: newest row", document["journal_seq"], newest)
     month.compare("recon_run: newest", document["recon_id"], recon)
     month.compare("period_head: allocation", document["head_run_id"], run.run_id if run else None)
@@ -289,7 +289,7 @@ def _certificate(books: Books, con: sa.Connection, month: Month, document: Mappi
     said = json.loads(evidence.objects(books).get(entry.object_key, entry.object_version_id))["file"]
     f = t.lake_file
     files = con.execute(
-        sa.select(f.c.sha256, f.c.row_count).where(f.c.run_id == run_id, f.c.table_name == allocate.TABLE)
+        sa.select(f.c.sha256, f.c.row_count).where(f.c.run_id == run_id, f.c.table_name == ALLOCATED)
     ).all()
     there = [(row.sha256, row.row_count) for row in files]
     if there != [(said["sha256"], said["rows"])]:

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import consent, decisions, lock, signatures
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

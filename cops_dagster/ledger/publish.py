@@ -1,9 +1,9 @@
-"""The one commit point: journal, head, `lake_file`, outbox and alerts in one admin-database transaction.
+"""The one commit point: journal, head, `lake_file` and outbox in one admin-database transaction.
 
 Belongs here: the only write path to what readers follow. Verdicts are asked before the transaction;
 inside it the period row is locked and the predecessor compared, so a run planned over another head
-loses and is planned again. What the verdicts make of their alerts is part of it: whoever sees the run sees
-them. Does not belong here: computing anything.
+loses and is planned again. Does not belong here: computing anything; what the verdicts make of their alerts
+(`ledger/telling.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live, lost
 from cops_dagster.lake.tables import APPEND_ONLY
-from cops_dagster.ledger import lock, states, watch
+from cops_dagster.ledger import lock, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
 from cops_dagster.ledger.policy import require_same_policy
@@ -149,22 +149,7 @@ def _publish_one(
     seq = _journal(con, books, publication)
     _move_head(con, publication, seq, found)
     con.execute(sa.insert(t.outbox).values(topic="iceberg", journal_seq=seq, created_at=now(), attempts=0))
-    watch.judged(con, books, publication.period, publication.table_name, _told(con, publication))
     return seq
-
-
-def _told(con: sa.Connection, publication: Publication) -> Sequence[Verdict]:
-    """Of one source among several only what is wrong: that it is well says nothing of the others."""
-    h = t.period_head
-    others = con.execute(
-        sa.select(h.c.source_id)
-        .where(
-            h.c.table_name == publication.table_name, h.c.period_start == publication.period.start,
-            h.c.source_id != publication.source_id,
-        )
-        .limit(1)
-    ).first()  # fmt: skip
-    return [one for one in publication.verdicts if one.passed is False or not others]
 
 
 def _require_no_file(con: sa.Connection, publication: Publication) -> None:

@@ -12,16 +12,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import counterparts, exceptions, judge_recon, lock, recon_log, watch
+from cops_dagster.ledger import counterparts, exceptions, freeze, judge_recon, lock, recon_log, watch
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
-from cops_dagster.ledger.policy import require_policy, require_same_policy
+from cops_dagster.ledger.policy import require_same_policy
+from cops_dagster.ledger.watch import observe
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
+from cops_dagster.rules import escalation, reconciliation
 from cops_dagster.rules import exceptions as differences
-from cops_dagster.rules import reconciliation
 from cops_dagster.rules.reconciliation import Tolerance
 from cops_dagster.stores import tables as t
 
@@ -81,7 +83,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
             return Reconciled(newest.recon_id, newest.status, wrote=False)
         seq = recon_log.append(con, books, period, made, sides, ids)
         exceptions.replace(con, period, seq, found)
-        watch.reconciled(con, books, period, made.status)
+        reconciled(con, books, period, made.status)
         watch.judged(con, books, period, "recon_summary", judge_recon.of(con, period))
     return Reconciled(recon_id, made.status, wrote=True)
 
@@ -154,3 +156,21 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
         policy.charge.basis,
         counterparts.is_final(con, period),
     )
+
+
+def reconciled(con: sa.Connection, books: Books, period: Period, status: str) -> None:
+    """The alert of a failed reconciliation and the freeze, in the transaction that records it (rule 5.13)."""
+    newest = recon_log.newest(con, period)
+    figures = (
+        f"worst tenant {newest.worst_tenant_id or 'none'} {newest.worst_tenant_status or ''},"
+        f" variance {amount.shown(newest.variance_usd)} USD of {amount.shown(newest.expected_usd)} expected"
+    )
+    seen = escalation.of_reconciliation(
+        period, status, newest.reconciled_at, run_id=books.dagster_run_id, figures=figures
+    )
+    for alert in observe(con, [seen], actor=books.actor):
+        if alert.state == "firing":
+            freeze.put(
+                con, books, period, cause=f"{alert.fingerprint[:16]}:{alert.episode}",
+                reason=f"the reconciliation of {period} failed: {figures}",
+            )  # fmt: skip

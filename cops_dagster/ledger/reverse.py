@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import allocate, run_log
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.publish import refuse, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import signatures, signed_decisions
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

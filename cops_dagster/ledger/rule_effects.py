@@ -17,7 +17,7 @@ from typing import cast
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, Row, Rows, Value
-from cops_dagster.ledger import allocate, rule_sets, tenant_usage, unknown_tags
+from cops_dagster.ledger import allocate, rule_check, rule_sets, tenant_usage, unknown_tags
 from cops_dagster.ledger import load as loading
 from cops_dagster.ledger.allocate import Inputs
 from cops_dagster.ledger.books import Books
@@ -263,7 +263,7 @@ def diff(books: Books, period: Period, other: Path | date) -> Difference:
 
 def _over(books: Books, period: Period, path: Path) -> tuple[Inputs, Inputs]:
     given = loading.read_files([path])
-    with rule_sets.rehearsal(books.admin) as con:
+    with rule_check.rehearsal(books.admin) as con:
         before = allocate.gather(con, books.policy, period)
         loading.store(con, given, tags=books.policy.tags)
         return before, allocate.gather(con, books.policy, period)

@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import evidence, signed_decisions, signer_list
+from cops_dagster.ledger import evidence, signed_decisions, signer_list, ssh_keygen
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.signed_decisions import Made
@@ -28,7 +28,6 @@ from cops_dagster.ledger.standing import Finding
 from cops_dagster.period import Period
 from cops_dagster.rules import signing
 from cops_dagster.rules.signing import CLAIMED, NAMESPACE, Decision, Problem
-from cops_dagster.stores import ssh_keygen
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

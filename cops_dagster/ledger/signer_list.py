@@ -17,10 +17,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle
+from cops_dagster.ledger import bundle, ssh_keygen
 from cops_dagster.rules import signing
 from cops_dagster.rules.signing import Decision, Problem, Signer
-from cops_dagster.stores import ssh_keygen
 from cops_dagster.stores import tables as t
 
 BEGIN = "signing_begins"

@@ -16,10 +16,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle, evidence, policy, signatures, signed_decisions, signer_list
+from cops_dagster.ledger import adoption, bundle, evidence, signatures, signed_decisions, signer_list
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.rules import signing
 from cops_dagster.rules.signing import Key, Problem, Signer
 from cops_dagster.stores import tables as t
@@ -78,7 +78,7 @@ def begin(books: Books, keys: Mapping[str, str]) -> list[Changed]:
             books, con, "security", ("books", books_id), kept[0].sha256, must_sign=True
         )
     if books.look_up_policy() is None:  # else the first run would adopt one, and a run signs nothing
-        policy.adopt(books, books.settings.given_policy, origin="cops security init")
+        adoption.adopt(books, books.settings.given_policy, origin="cops security init")
     return [Changed("added", one.principal, one.fingerprint, identity) for one in made]
 
 

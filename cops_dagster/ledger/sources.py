@@ -31,9 +31,9 @@ from cops_dagster.ledger import (
     refusals,
     signatures,
 )
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
-from cops_dagster.ledger.policy import require_policy
 from cops_dagster.ledger.states import SOURCE_DECIDED, WRITABLE
 from cops_dagster.period import Period
 from cops_dagster.rules.sources import Span

@@ -21,11 +21,12 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_TAGGED
 from cops_dagster.ledger import ingest, lock, mapped_tags, negations
+from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
-from cops_dagster.ledger.policy import require_policy
-from cops_dagster.ledger.publish import Publication, Staged, publish, settle
+from cops_dagster.ledger.publish import Publication, Staged, settle
+from cops_dagster.ledger.telling import publish
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
@@ -281,3 +282,10 @@ def spelling_variants(
                     spelled = unicodedata.normalize("NFC", value).strip().casefold()
                     variants.setdefault(spelled, set()).add(value)
     return variants
+
+
+def plans_begin(con: sa.Connection) -> dict[str, date]:
+    """Each registered plan with the first day it is in force."""
+    p = t.plans
+    first = sa.func.min(p.c.effective_from)
+    return dict(con.execute(sa.select(p.c.plan_id, first).group_by(p.c.plan_id)).all())

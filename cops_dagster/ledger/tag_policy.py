@@ -21,7 +21,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from cops_dagster.ledger import active_tags
-from cops_dagster.ledger.load_checks import spelled
+from cops_dagster.ledger.spelling import spelled
 from cops_dagster.ledger.tag_files import Resource, column_of
 from cops_dagster.policy import Tags
 from cops_dagster.stores import tables as t

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import exceptions, freeze
+from cops_dagster.ledger import consent, decisions
 from cops_dagster.ledger.standing import Finding
 from cops_dagster.stores import tables as t
 
@@ -64,12 +64,12 @@ def _decided(con: sa.Connection, given: Mapping[tuple[str, str], Any]) -> dict[t
     found: dict[tuple[str, str], str | None] = {}
     resolved: Any = con.execute(sa.select(e).where(e.c.resolved_at.is_not(None)))
     for row in resolved:
-        if row.resolved_by == exceptions.SETTLED_BY and row.resolved_at == row.opened_at:
+        if row.resolved_by == decisions.SETTLED_BY and row.resolved_at == row.opened_at:
             continue  # a reconciliation settled it as it opened it, by the rules
         kind = NOTE if row.stage is None else EXCEPTION
         found[(kind, row.exception_id)] = row.resolved_by
     for row in con.execute(sa.select(f).where(f.c.released_at.is_not(None))):
-        found[(FREEZE, freeze.name_of(row))] = row.released_by
+        found[(FREEZE, consent.name_of(row))] = row.released_by
     for row in con.execute(sa.select(b)):
         found[(ADJUSTMENT, row.adjustment_id)] = row.booked_by
     asked = [(DELIVERY, sa.select(d.c.delivery_id))]

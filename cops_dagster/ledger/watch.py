@@ -14,9 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import freeze, lock, recon_log
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
-from cops_dagster.money import amount
+from cops_dagster.ledger.clocks import APART
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import alerts as rules
@@ -171,24 +171,6 @@ def _record(con: sa.Connection, alert: Alert, events: Iterable[Event], actor: st
                 severity=event.severity, actor=actor, detail=_short(event.detail), occurred_at=now(),
             )
         )  # fmt: skip
-
-
-def reconciled(con: sa.Connection, books: Books, period: Period, status: str) -> None:
-    """The alert of a failed reconciliation and the freeze, in the transaction that records it (rule 5.13)."""
-    newest = recon_log.newest(con, period)
-    figures = (
-        f"worst tenant {newest.worst_tenant_id or 'none'} {newest.worst_tenant_status or ''},"
-        f" variance {amount.shown(newest.variance_usd)} USD of {amount.shown(newest.expected_usd)} expected"
-    )
-    seen = escalation.of_reconciliation(
-        period, status, newest.reconciled_at, run_id=books.dagster_run_id, figures=figures
-    )
-    for alert in observe(con, [seen], actor=books.actor):
-        if alert.state == "firing":
-            freeze.put(
-                con, books, period, cause=f"{alert.fingerprint[:16]}:{alert.episode}",
-                reason=f"the reconciliation of {period} failed: {figures}",
-            )  # fmt: skip
 
 
 def end_period(con: sa.Connection, period: Period, *, because: str, actor: str) -> None:
@@ -362,3 +344,14 @@ def nobody_knows(con: sa.Connection) -> tuple[int, str]:
         sa.select(s.c.title).where(*which).order_by(s.c.severity, s.c.since).limit(1)
     ).scalar()
     return count, first or ""
+
+
+def judged_at(con: sa.Connection, at: datetime) -> datetime | None:
+    """When the controls were last judged; a time that lies ahead only where there is no other."""
+    c = t.control_status
+    newest = sa.func.max(c.c.evaluated_at)
+    past: datetime | None = con.execute(
+        sa.select(newest).where(c.c.evaluated_at <= at + APART)
+    ).scalar_one_or_none()
+    ahead: datetime | None = past or con.execute(sa.select(newest)).scalar_one_or_none()
+    return ahead

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from cops_dagster.ledger import evidence
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.freeze import name_of
+from cops_dagster.ledger.consent import name_of
 from cops_dagster.period import Period
 from cops_dagster.rules.people import is_same_person
 from cops_dagster.stores import tables as t

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_deliveries_become_entries_alerts_reversals_and_proposals_by_themselves(
         tmp_path, inputs=None, admin_db=url, lake="s3://cops/lake", evidence="s3://cops/proof",
         recon={"failure_usd": 5}, first_period="2025-08",
     )  # fmt: skip
-    books = Books(books.admin, books.settings.model_copy(update={"cur": "s3://billing/exports"}))
+    books = replace(books, settings=books.settings.model_copy(update={"cur": "s3://billing/exports"}))
     give(books, tmp_path, **INPUTS, **DOCUMENTS)
     (tmp_path / "home" / "admin.db").unlink()
     with web(seen) as hook:
@@ -100,7 +101,7 @@ def test_deliveries_become_entries_alerts_reversals_and_proposals_by_themselves(
 
 
 def acting_as(books: Books, actor: str) -> Books:
-    return Books(books.admin, books.settings.model_copy(update={"actor": actor}))
+    return replace(books, settings=books.settings.model_copy(update={"actor": actor}))
 
 
 def told(seen: Seen, what: str) -> bool:

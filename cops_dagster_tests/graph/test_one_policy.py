@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from cops_dagster import settings
 from cops_dagster.graph import schedules, sensors
 from cops_dagster.graph.build import build_defs
 from cops_dagster.graph.launch import launch
-from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, adopt, home, lines, run, write
@@ -51,7 +53,7 @@ def begun(tmp_path: Path) -> Path:
     (tmp_path / "work" / "cops.toml").write_text(f'cur = "../cur"\n{MAPPED}')
     books = home(tmp_path)
     given = settings.policy_of(tmp_path / "work" / "cops.toml")
-    adopt(Books(books.admin, settings.load(home=tmp_path / "home", **sections(given))))
+    adopt(replace(books, settings=settings.load(home=tmp_path / "home", **sections(given))))
     books.admin.close()
     return tmp_path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def test_in_s3_too_a_delivery_is_a_run_once_and_a_restated_one_is_another(
         monkeypatch.setenv("COPS_CUR", "s3://billing/exports")
         settings.current.cache_clear()
         books = home(tmp_path)
-        books = Books(books.admin, books.settings.model_copy(update={"cur": "s3://billing/exports"}))
+        books = replace(books, settings=books.settings.model_copy(update={"cur": "s3://billing/exports"}))
         asked, cursor = [], None
         for assembly in ("a1", "b2"):
             write(tmp_path / assembly, [lines(MONTH)], assembly=assembly)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def test_a_run_in_dagster_and_the_acts_alone_give_the_same_alerts_once(month: Pa
     books = home(month)
     launch(books, SEPTEMBER, None)
     alone = home(month / "alone")
-    alone = Books(alone.admin, alone.settings.model_copy(update={"cur": books.settings.cur}))
+    alone = replace(alone, settings=alone.settings.model_copy(update={"cur": books.settings.cur}))
     run(alone)
     consequences.settle(alone, SEPTEMBER)
 

@@ -35,7 +35,8 @@ from cops_dagster.ledger import (
     reverse,
     sweep,
 )
-from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.home import open_books
 from cops_dagster_tests.deliveries import SEPTEMBER, run
 from cops_dagster_tests.ledger.closing import close_by_two
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.graph.checks import CHECKS
-from cops_dagster.ledger import consequences, publish, watch, work
+from cops_dagster.ledger import consequences, telling, watch, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication
 from cops_dagster.rules import escalation
@@ -142,7 +142,7 @@ def test_one_source_that_is_well_does_not_end_the_alert_of_another(month: Seen) 
 
         def told(source: str) -> list[Verdict]:
             one = Publication("fact_cost_raw", SEPTEMBER, source, "r", "i", None, [], verdicts)
-            return list(publish._told(con, one))
+            return list(telling._told(con, one))
 
         assert told(own) == verdicts
         assert told("another") == verdicts[1:]

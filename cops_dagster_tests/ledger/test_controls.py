@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.ledger import controls, judge, lock, watch
+from cops_dagster.ledger import controls, judge_budgets, lock, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules import escalation
 from cops_dagster.rules.escalation import CONTROL
@@ -188,7 +188,7 @@ def test_times_that_lie_a_year_ahead_make_no_control_hold(tmp_path: Path) -> Non
     assert found["closed_periods_stay_locked"].status == "warning"
     refused = found["budgets_refreshed_and_alerts_delivered"]
     assert (refused.status, "not accepted by finance" in refused.measured) == ("failed", True)
-    assert judge.budgets(books)[0].passed is False
+    assert judge_budgets.budgets(books)[0].passed is False
 
 
 def test_a_file_that_names_a_time_ahead_was_there_when_it_was_seen(tmp_path: Path) -> None:

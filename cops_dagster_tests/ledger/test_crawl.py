@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def books(tmp_path: Path) -> Books:
     write(tmp_path / "cur", [lines(MONTH)])
     deliver.look(made, SEPTEMBER)
     controls = made.settings.controls.model_copy(update={"crawler": NAME, "catalog_table": "billing.cur"})
-    return Books(made.admin, made.settings.model_copy(update={"controls": controls}))
+    return replace(made, settings=made.settings.model_copy(update={"controls": controls}))
 
 
 def crawler(status: str, hours: float, state: str = "READY") -> dict[str, object]:

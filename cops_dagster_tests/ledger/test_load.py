@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -98,7 +98,7 @@ class Desk:
 
     @property
     def books(self) -> Books:
-        return Books(self.admin, settings_of(home=self.home, actor="ann"))
+        return replace(self, settings=settings_of(home=self.home, actor="ann"))
 
     def load(self, files: Files, *, replace: bool = False) -> LoadReport:
         self.count += 1
@@ -121,7 +121,7 @@ class Desk:
 
 def spelled(desk: Desk, tags: Tags) -> Books:
     """The desk's books under a policy that spells tags so."""
-    return Books(desk.admin, settings_of(home=desk.home, actor="ann", tags=tags))
+    return replace(desk, settings=settings_of(home=desk.home, actor="ann", tags=tags))
 
 
 def dump(admin: Admin) -> dict[str, list[tuple[Any, ...]]]:

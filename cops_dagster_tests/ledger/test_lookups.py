@@ -14,7 +14,19 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, ask, close, judge, reconcile, rule_date, rule_effects, tag
+from cops_dagster.ledger import (
+    allocate,
+    ask,
+    close,
+    judge,
+    judge_budgets,
+    judge_recon,
+    judge_tagged,
+    reconcile,
+    rule_date,
+    rule_effects,
+    tag,
+)
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.statement import statement
 from cops_dagster.period import Period
@@ -97,7 +109,7 @@ def test_the_plan_tag_that_named_nothing_is_kept(planned: Books) -> None:
 
 
 def test_unknown_plans_are_a_red_check_with_tenant_money_and_near_name(planned: Books) -> None:
-    verdict = of(judge.tagged(planned, SEPTEMBER), "plans_are_known")
+    verdict = of(judge_tagged.tagged(planned, SEPTEMBER), "plans_are_known")
     assert (verdict.passed, verdict.severity) == (False, "ERROR")
     told = str(verdict.figures["unknown_plans"])
     assert "'Team'" in told
@@ -105,7 +117,7 @@ def test_unknown_plans_are_a_red_check_with_tenant_money_and_near_name(planned: 
 
 
 def test_a_plan_without_a_markup_in_force_is_no_zero_it_has_no_statement(planned: Books) -> None:
-    verdict = of(judge.reconciled(planned, SEPTEMBER), "plans_have_a_markup")
+    verdict = of(judge_recon.reconciled(planned, SEPTEMBER), "plans_have_a_markup")
     (wrong,) = verdict.figures["without_markup"]  # type: ignore[misc]
     assert (verdict.severity, wrong["tenant_id"], wrong["usd"]) == ("ERROR", "hooli", D(40))
     with pytest.raises(CopsError, match=r"E-PLAN-UNKNOWN.*hooli"):
@@ -176,7 +188,7 @@ def test_cost_of_a_tag_that_names_nobody_is_held_above_two_per_cent(renamed: tup
 
 def test_held_cost_is_red_with_its_tag_and_the_name_that_was_meant(renamed: tuple[Books, Path]) -> None:
     books, _ = renamed
-    verdict = of(judge.tagged(books, SEPTEMBER), "tenants_are_known")
+    verdict = of(judge_tagged.tagged(books, SEPTEMBER), "tenants_are_known")
     (wrong,) = verdict.figures["largest"]  # type: ignore[misc]
     assert (verdict.severity, verdict.figures["what_became_of_it"]) == ("ERROR", "held")
     assert (wrong["tenant_tag"], wrong["near"]) == ("globx", "globex")
@@ -213,14 +225,14 @@ def test_an_alias_brings_held_cost_to_its_tenant(tmp_path: Path) -> None:
     sums = dict(rows(books, "SELECT tenant_id, SUM(allocated_cost_usd) FROM fact_cost_allocated GROUP BY 1"))
     assert sums["__unallocated__"] == 0
     assert sums["globex"] > 14
-    assert of(judge.tagged(books, SEPTEMBER), "tenants_are_known").passed
+    assert of(judge_tagged.tagged(books, SEPTEMBER), "tenants_are_known").passed
 
 
 def test_up_to_two_per_cent_the_rules_spread_it_with_a_warning(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(NAMED.replace("  15\n", "  2\n").replace(" 15", " 2"))])
     books = home(tmp_path)
     run(books)
-    assert of(judge.tagged(books, SEPTEMBER), "tenants_are_known").severity == "WARN"
+    assert of(judge_tagged.tagged(books, SEPTEMBER), "tenants_are_known").severity == "WARN"
     assert rows(books, "SELECT * FROM fact_cost_allocated WHERE tenant_id = '__unallocated__'") in (
         [], rows(books, "SELECT * FROM fact_cost_allocated WHERE rule_id IS NULL AND key_name IS NULL"
                  " AND tenant_id = '__unallocated__'"),
@@ -318,7 +330,7 @@ def test_a_rule_for_a_service_that_nobody_has_is_named(two_months: tuple[Books, 
 
 
 def test_a_budget_of_a_tenant_that_is_not_there_is_named(two_months: tuple[Books, Path]) -> None:
-    verdict = of(judge.budgets(two_months[0]), "budget_scopes_are_known")
+    verdict = of(judge_budgets.budgets(two_months[0]), "budget_scopes_are_known")
     (wrong,) = verdict.figures["about_nothing"]  # type: ignore[misc]
     assert (wrong["budget_id"], wrong["near"]) == ("b", "globex")
 

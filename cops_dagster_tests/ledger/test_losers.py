@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.ledger import approve, close, freeze, policy, watch
+from cops_dagster.ledger import adoption, approve, close, freeze, policy, watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules.alerts import Observation
 from cops_dagster.stores import tables as t
@@ -59,10 +59,10 @@ def test_of_two_who_adopt_the_same_policy_the_second_is_told_who_did(
     books = home(tmp_path, inputs=None, recon={"failure_usd": 5})
     given = books.settings.given_policy
     other = replace(acting_as(home(tmp_path, inputs=None, recon={"failure_usd": 5}), "kim"), _read=[])
-    first_of_all(monkeypatch, policy.evidence, "store", lambda: policy.adopt(other, given, origin="there"))
-    done = policy.adopt(books, given, origin="here")
+    first_of_all(monkeypatch, policy.evidence, "store", lambda: adoption.adopt(other, given, origin="there"))
+    done = adoption.adopt(books, given, origin="here")
     assert (done.wrote, done.adopted_by, done.changes) == (False, "kim", [])
-    again = policy.adopt(books, given, origin="here")
+    again = adoption.adopt(books, given, origin="here")
     assert (again.wrote, again.adopted_by, again.version) == (False, "kim", done.version)
 
 

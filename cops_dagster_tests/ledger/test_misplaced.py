@@ -12,7 +12,8 @@ import pytest
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import deliver, handover
-from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
 

@@ -19,6 +19,7 @@ from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     adjustments,
+    adoption,
     allocate,
     approve,
     budgets,
@@ -42,7 +43,8 @@ from cops_dagster.ledger import (
     tag,
     work,
 )
-from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.home import open_books
 from cops_dagster.policy import Policy, differing
 from cops_dagster.stores import policies
 from cops_dagster.stores import tables as t
@@ -114,7 +116,7 @@ def test_what_is_not_set_takes_the_adopted_value(made: Path) -> None:
     before = dump(books)
     assert books.policy.tags.plan_id == ()
     assert work.nothing_to_do(books, SEPTEMBER)
-    policy.require_policy(books, is_run=True)
+    adoption.require_policy(books, is_run=True)
     assert dump(books) == before
 
 
@@ -134,7 +136,7 @@ def test_an_equal_value_written_differently_and_a_place_are_no_difference(
     made: Path, given: dict[str, Any]
 ) -> None:
     books = reopened(made, **given)
-    policy.require_policy(books)
+    adoption.require_policy(books)
     assert policy.differences(books) == []
 
 
@@ -154,7 +156,7 @@ OTHER: dict[str, dict[str, Any]] = {
 def test_another_value_is_refused_and_both_are_shown(made: Path, name: str) -> None:
     books = reopened(made, **OTHER[name])
     with pytest.raises(CopsError) as refusal:
-        policy.require_policy(books, is_run=True)
+        adoption.require_policy(books, is_run=True)
     assert refusal.value.code == "E-POLICY"
     (shown,) = refusal.value.details["differences"]
     assert shown["name"] == name
@@ -213,7 +215,7 @@ def test_doctor_says_that_settings_differ_and_writes_nothing(made: Path) -> None
 
 def test_what_a_person_adopts_is_in_force_and_the_rest_stays(folder: Path) -> None:
     other = reopened(folder, charge={"basis": "amortized"})
-    done = policy.adopt(other, other.settings.given_policy, origin="cops.toml", note="as agreed")
+    done = adoption.adopt(other, other.settings.given_policy, origin="cops.toml", note="as agreed")
     assert (done.version, done.wrote, [one.name for one in done.changes]) == (2, True, ["charge.basis"])
     newest, first = versions(other)
     assert (newest.adopted_by, newest.origin, newest.note) == ("other", "cops.toml", "as agreed")
@@ -222,13 +224,13 @@ def test_what_a_person_adopts_is_in_force_and_the_rest_stays(folder: Path) -> No
     assert {row["policy_version"] for row in state.runs(other, SEPTEMBER)} == {1, 2}
     assert evidence.verify(other).status == "ok"
     with pytest.raises(CopsError, match="E-POLICY"):  # whoever still has the old value is told now
-        policy.require_policy(reopened(folder, charge={"basis": "unblended"}))
+        adoption.require_policy(reopened(folder, charge={"basis": "unblended"}))
 
 
 def test_adopting_what_is_in_force_makes_no_version(folder: Path) -> None:
     books = reopened(folder, recon={"warning_usd": "2.50"})
     before = dump(books)
-    done = policy.adopt(books, books.settings.given_policy, origin="x")
+    done = adoption.adopt(books, books.settings.given_policy, origin="x")
     assert (done.version, done.wrote, done.changes) == (1, False, [])
     assert dump(books) == before
 
@@ -239,7 +241,7 @@ def test_a_run_that_was_planned_under_another_policy_publishes_nothing(folder: P
     adopt(reopened(folder, charge={"basis": "amortized"}))
     with pytest.raises(CopsError, match=r"E-POLICY.*version 1"), books.admin.write() as con:
         policy.require_same_policy(con, books)
-    policy.require_policy(books)  # an act begins by looking again
+    adoption.require_policy(books)  # an act begins by looking again
     with books.admin.write() as con:
         policy.require_same_policy(con, books)
 
@@ -252,7 +254,7 @@ def test_until_a_month_is_tagged_runs_follow_the_settings(tmp_path: Path) -> Non
     right = home(tmp_path, inputs=None)
     assert versions(right)[0].policy.tags.tenant_id == ("user_tennant_id",)
     given = home(tmp_path, inputs=None, tags={"tenant_id": ["user_tenant_id"]})
-    policy.require_policy(given)  # loading is no run: it waits for one
+    adoption.require_policy(given)  # loading is no run: it waits for one
     run(given)
     assert [one.policy.tags.tenant_id for one in versions(given)] == [
         ("user_tenant_id",), ("user_tennant_id",),
@@ -270,7 +272,7 @@ def test_what_a_person_adopted_stands_also_before_a_month_is_tagged(tmp_path: Pa
 
 def test_loading_and_handing_over_adopt_nothing(tmp_path: Path) -> None:
     books = home(tmp_path, tags={"plan_id": []})
-    policy.require_policy(books)
+    adoption.require_policy(books)
     assert versions(books) == []
 
 
@@ -282,7 +284,7 @@ def test_first_runs_at_once_adopt_one_version(tmp_path: Path) -> None:
     def begin(books: Books) -> None:
         barrier.wait()
         try:
-            policy.require_policy(books, is_run=True)
+            adoption.require_policy(books, is_run=True)
         except CopsError as problem:
             failed.append(problem)
 
@@ -316,7 +318,7 @@ def earlier(folder: Path) -> Path:
 
 def test_an_earlier_home_adopts_what_its_newest_run_was_made_with(earlier: Path) -> None:
     books = reopened(earlier)
-    policy.require_policy(books)
+    adoption.require_policy(books)
     (one,) = versions(books)
     assert (one.policy.tags.plan_id, one.policy.recon.warning_usd) == ((), Decimal("2.50"))
     assert not tag.tag(books, SEPTEMBER).wrote
@@ -325,11 +327,11 @@ def test_an_earlier_home_adopts_what_its_newest_run_was_made_with(earlier: Path)
 def test_an_earlier_home_refuses_what_would_change_its_numbers_until_a_person_adopts(earlier: Path) -> None:
     books = reopened(earlier, tags={"plan_id": ["user_plan_id"]})
     with pytest.raises(CopsError, match="what the newest run was made with") as refusal:
-        policy.require_policy(books, is_run=True)
+        adoption.require_policy(books, is_run=True)
     assert refusal.value.code == "E-POLICY"
     assert versions(books) == []
     adopt(books)
-    policy.require_policy(books, is_run=True)
+    adoption.require_policy(books, is_run=True)
     assert versions(books)[0].policy.recon.warning_usd == Decimal("2.50")
 
 
@@ -342,9 +344,9 @@ def test_where_the_proof_of_earlier_runs_is_lost_a_person_decides(earlier: Path)
     for key in keys:
         (earlier / "home" / "evidence" / key).unlink()
     with pytest.raises(CopsError, match="E-EVIDENCE-MISSING"):
-        policy.require_policy(books)
+        adoption.require_policy(books)
     adopt(books)
-    policy.require_policy(books)
+    adoption.require_policy(books)
     assert versions(books)[0].policy.tags.plan_id == ()
 
 

@@ -22,8 +22,9 @@ from alembic.migration import MigrationContext
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import allocate, evidence, proof, publish, reverse, state, sweep, work
-from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
+from cops_dagster.ledger.home import open_books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication
 from cops_dagster.period import Period

@@ -8,7 +8,16 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import close, doctor, exceptions, judge, periods, recon_log, reconcile, state
+from cops_dagster.ledger import (
+    close,
+    doctor,
+    exceptions,
+    judge_recon,
+    periods,
+    recon_log,
+    reconcile,
+    state,
+)
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import state_of
 from cops_dagster.stores import tables as t
@@ -53,7 +62,7 @@ def pro_forma(tmp_path_factory: pytest.TempPathFactory) -> tuple[Books, dict[str
     seen["final"] = state.statuses(books, SEPTEMBER)[0]
     seen["exceptions"] = of_aws(books)
     seen["verdict"] = next(
-        one for one in judge.reconciled(books, SEPTEMBER) if one.check == "aws_invoice_matches_cur"
+        one for one in judge_recon.reconciled(books, SEPTEMBER) if one.check == "aws_invoice_matches_cur"
     )
     seen["unmet"] = [one.name for one in close.readiness(books, SEPTEMBER) if not one.holds]
     return books, seen

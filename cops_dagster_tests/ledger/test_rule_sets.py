@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, judge, rule_date, rule_effects, rule_sets
+from cops_dagster.ledger import allocate, judge, rule_check, rule_date, rule_effects, rule_sets
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.load import load
 from cops_dagster.period import Period
@@ -53,7 +53,7 @@ def rules(folder: Path, *rows: str, header: str = HEADER, **more: str) -> Path:
     return place
 
 
-def codes(checked: rule_sets.Checked) -> list[tuple[str, str]]:
+def codes(checked: rule_check.Checked) -> list[tuple[str, str]]:
     return [(problem.severity, problem.code) for problem in checked.problems]
 
 
@@ -145,14 +145,14 @@ def test_a_rule_that_cannot_be_is_refused_and_its_twin_is_taken(case: str, tmp_p
     before = dump(opened)
     for act in (
         lambda path: load(opened, [path]),
-        lambda path: rule_sets.check(opened, [path]),
+        lambda path: rule_check.check(opened, [path]),
     ):
         with pytest.raises(CopsError) as refusal:
             act(rules(tmp_path, bad))
         assert refusal.value.code == code
         assert dump(opened) == before
     taken = rules(tmp_path, good)
-    assert rule_sets.check(opened, [taken]).errors == 0
+    assert rule_check.check(opened, [taken]).errors == 0
     assert dump(opened) == before
     load(opened, [taken])
 
@@ -198,15 +198,15 @@ def test_r13_a_month_without_usage_is_refused_and_last_month_s_values_are_never_
 
 
 def test_a_good_set_has_the_gaps_of_its_month_and_no_error(books: Books) -> None:
-    checked = rule_sets.check(books)
+    checked = rule_check.check(books)
     assert codes(checked) == [("warning", "E-RULE-GAP")]  # the month has tax, and no rule for it
     assert checked.days == (SEPTEMBER.start,)
 
 
 def test_a_set_with_a_rule_for_everything_has_no_problem(books: Books, tmp_path: Path) -> None:
     place = rules(tmp_path, "all,1,2025-01-01,,90,,,proportional_cost,,,even,kim")
-    assert codes(rule_sets.check(books, [place])) == []
-    assert codes(rule_sets.check(books)) == [("warning", "E-RULE-GAP")]  # nothing was loaded
+    assert codes(rule_check.check(books, [place])) == []
+    assert codes(rule_check.check(books)) == [("warning", "E-RULE-GAP")]  # nothing was loaded
 
 
 def test_a_file_is_checked_for_every_day_it_changes_the_set(books: Books, tmp_path: Path) -> None:
@@ -215,20 +215,20 @@ def test_a_file_is_checked_for_every_day_it_changes_the_set(books: Books, tmp_pa
         "all,1,2025-01-01,,90,,,proportional_cost,,,even,kim",
         "hidden,1,2025-12-01,2026-02-01,95,AmazonS3,,even,,,fail,kim",
     )
-    checked = rule_sets.check(books, [place])
+    checked = rule_check.check(books, [place])
     assert checked.days == (SEPTEMBER.start, date(2025, 12, 1), date(2026, 2, 1))
     ((problem, days),) = checked.problems.items()
     assert (problem.code, problem.rule_ids, days) == (
         "E-RULE-OVERLAP", ("all", "hidden"), (date(2025, 12, 1),),
     )  # fmt: skip
-    assert codes(rule_sets.check(books, [place], SEPTEMBER)) == []
-    assert codes(rule_sets.check(books, [place], Period(2026, 1))) == [("warning", "E-RULE-OVERLAP")]
+    assert codes(rule_check.check(books, [place], SEPTEMBER)) == []
+    assert codes(rule_check.check(books, [place], Period(2026, 1))) == [("warning", "E-RULE-OVERLAP")]
 
 
 def test_a_month_that_follows_another_day_s_rules_is_checked_on_that_day(books: Books) -> None:
     rule_date.decide(books, SEPTEMBER, date(2025, 9, 15), note="agreed with finance")
-    assert rule_sets.check(books, period=SEPTEMBER).days == (date(2025, 9, 15),)
-    assert rule_sets.check(books, period=Period(2025, 10)).days == (date(2025, 10, 1),)
+    assert rule_check.check(books, period=SEPTEMBER).days == (date(2025, 9, 15),)
+    assert rule_check.check(books, period=Period(2025, 10)).days == (date(2025, 10, 1),)
 
 
 def test_a_refused_file_shows_every_problem_of_the_set_it_would_make(books: Books, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_refused_file_shows_every_problem_of_the_set_it_would_make(books: Book
         "b,1,2025-01-01,,31,AmazonS3,,usage_key,unheard,,rule:a,kim",
     )
     with pytest.raises(CopsError) as refusal:
-        rule_sets.check(books, [place])
+        rule_check.check(books, [place])
     assert refusal.value.code == "E-KEY-UNKNOWN"  # what a load would say, and it says one thing
     found = [(one["code"], one["rule_ids"]) for one in refusal.value.details["problems"]]
     assert found[:3] == [
@@ -255,7 +255,7 @@ def test_a_stored_set_that_no_load_would_take_is_found_whole_and_given_to_no_run
                 shares='{"nobody": "99"}', on_zero_key="rule:bad", approved_by="kim",
             )
         )  # fmt: skip
-    checked = rule_sets.check(books, period=SEPTEMBER)
+    checked = rule_check.check(books, period=SEPTEMBER)
     assert [code for severity, code in codes(checked) if severity == "error"] == [
         "E-RULE-CYCLE", "E-RULE-OVERLAP", "E-RULE-SUM", "E-TENANT-UNKNOWN",
     ]  # fmt: skip
@@ -276,7 +276,7 @@ def test_a_rehearsal_is_rolled_back_whether_or_not_it_fails(books: Books) -> Non
     before = dump(books)
 
     def rehearse(end: Callable[[], object]) -> None:
-        with rule_sets.rehearsal(books.admin) as con:
+        with rule_check.rehearsal(books.admin) as con:
             con.execute(sa.insert(t.plans).values(plan_id="x", effective_from=date(2025, 1, 1), markup_bps=0))
             assert "x" in con.execute(sa.select(t.plans.c.plan_id)).scalars().all()
             end()

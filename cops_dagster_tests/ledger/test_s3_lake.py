@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ TOTAL = "SELECT CAST(SUM(allocated_cost_usd) AS VARCHAR), COUNT(*) FROM fact_cos
 
 def opened(folder: Path, **more: Any) -> Books:
     books = home(folder, inputs=None, lake="s3://cops/lake", evidence="s3://cops/proof", **more)
-    return Books(books.admin, books.settings.model_copy(update={"cur": "s3://billing/exports"}))
+    return replace(books, settings=books.settings.model_copy(update={"cur": "s3://billing/exports"}))
 
 
 @pytest.fixture

@@ -17,12 +17,11 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import evidence, policy, signatures, signer_list, signers
+from cops_dagster.ledger import adoption, evidence, signatures, signer_list, signers, ssh_keygen
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.rules import signing
 from cops_dagster.rules.signing import Decision
-from cops_dagster.stores import ssh_keygen
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests import postgres
@@ -314,8 +313,8 @@ def test_a_policy_is_adopted_by_a_signature(signed: Path, tmp_path: Path) -> Non
     change = {"recon": {"warning_usd": "3"}}
     nobody, bob = as_person(folder, "bob", "", **change), as_person(folder, "bob", **change)
     with pytest.raises(CopsError, match="E-SIGNATURE"):
-        policy.adopt(nobody, nobody.settings.given_policy, origin="test")
-    done = policy.adopt(bob, bob.settings.given_policy, origin="test")
+        adoption.adopt(nobody, nobody.settings.given_policy, origin="test")
+    done = adoption.adopt(bob, bob.settings.given_policy, origin="test")
     assert (done.version, done.identity[:10]) == (2, "signed by ")
     assert evidence.verify(bob).status == "ok"
 

@@ -24,8 +24,8 @@ from cops_dagster.ledger import (
     evidence,
     handover,
     ingest,
-    judge,
     judge_delivery,
+    judge_raw,
     late,
     lock,
     periods,
@@ -36,7 +36,8 @@ from cops_dagster.ledger import (
     tag,
     work,
 )
-from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
@@ -478,9 +479,9 @@ def test_files_that_change_after_first_sight_stop_their_own_source(tmp_path: Pat
     live.forget([path])
     made(books)
     assert total(books) == Decimal("10.5")
-    (red,) = [one for one in judge.raw(books, SEPTEMBER) if one.check == "every_delivery_is_ingested"]
+    (red,) = [one for one in judge_raw.raw(books, SEPTEMBER) if one.check == "every_delivery_is_ingested"]
     assert (red.passed, red.severity) == (False, "ERROR")
-    assert not any(one.refuses for one in judge.raw(books, SEPTEMBER))
+    assert not any(one.refuses for one in judge_raw.raw(books, SEPTEMBER))
 
 
 def test_a_root_out_of_reach_stops_itself(tmp_path: Path) -> None:

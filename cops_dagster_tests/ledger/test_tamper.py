@@ -39,8 +39,9 @@ from cops_dagster.ledger import (
     sweep,
     watch,
 )
-from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
+from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
 from cops_dagster.rules import escalation
 from cops_dagster.stores import tables as t

@@ -14,9 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     approve,
+    consent,
     exceptions,
     freeze,
-    judge,
+    judge_recon,
     recon_log,
     reconcile,
     statement,
@@ -66,7 +67,7 @@ def only(books: Books, subject: str) -> str:
 
 
 def check(books: Books, name: str) -> Any:
-    return next(one for one in judge.reconciled(books, SEPTEMBER) if one.check == name)
+    return next(one for one in judge_recon.reconciled(books, SEPTEMBER) if one.check == name)
 
 
 def test_N01_the_same_invoice_again_is_nothing_new(tmp_path: Path) -> None:
@@ -324,7 +325,7 @@ def failures(con: sa.Connection) -> list[Alert]:
 
 def frozen(books: Books) -> list[str]:
     with books.admin.read() as con:
-        return [freeze.name_of(row) for row in freeze.in_force(con, SEPTEMBER)]
+        return [consent.name_of(row) for row in freeze.in_force(con, SEPTEMBER)]
 
 
 def test_a_failed_month_freezes_invoices_in_the_transaction_that_fails_it(tmp_path: Path) -> None:

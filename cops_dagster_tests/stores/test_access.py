@@ -11,7 +11,7 @@ import pytest
 
 from cops_dagster import settings
 from cops_dagster.ledger import setup
-from cops_dagster.ledger.books import existing_books, open_books
+from cops_dagster.ledger.home import existing_books, open_books
 from cops_dagster.stores.objects import open_objects
 
 

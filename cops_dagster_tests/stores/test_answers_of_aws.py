@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from botocore.exceptions import ClientError
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import places
-from cops_dagster.ledger.books import Books
 from cops_dagster.settings import s3_meant
 from cops_dagster.stores import network, s3_reports
 from cops_dagster.stores.aws import meaning
@@ -125,7 +125,7 @@ def test_another_writing_of_a_place_in_s3_is_told_the_right_one(
     right = WRITINGS[written]
     assert s3_meant(written) == right
     books = home(tmp_path, inputs=None)
-    rooted = Books(books.admin, books.settings.model_copy(update={"cur": written}))
+    rooted = replace(books, settings=books.settings.model_copy(update={"cur": written}))
     with pytest.raises(CopsError) as refusal:
         places.months(rooted.settings)
     assert (refusal.value.code, f"write {right}" in refusal.value.next_step) == ("E-SOURCE-UNKNOWN", True)

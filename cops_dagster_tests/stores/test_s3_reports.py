@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def month(
 
 def opened(folder: Path) -> Books:
     books = home(folder)
-    return Books(books.admin, books.settings.model_copy(update={"cur": ROOT}))
+    return replace(books, settings=books.settings.model_copy(update={"cur": ROOT}))
 
 
 def got(bucket: Bucket) -> list[str]:

@@ -1,0 +1,124 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.lake.engine import Engine
+from cops_dagster.ledger import active_tags, ingest, tag, unknown_tags
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+from cops_dagster.rules import commitments, deliveries, lookups
+from cops_dagster.stores import tables as t
+from cops_dagster.verdict import Verdict
+
+
+def tagged(books: Books, period: Period) -> list[Verdict]:
+    """Verdicts on `fact_cost_tagged`: cost preserved, coverage, tenants."""
+    start = {"period_start": period.start}
+    with books.admin.read() as con, books.engine() as engine:
+        books.namespace(engine, con, period).provide(["fact_cost_tagged"])
+        totals = engine.fetch("measure_fact_cost_tagged", start).one()
+        preserved = tag.preserved(ingest.published_views(con, period), totals)
+        alone = engine.fetch("find_unfollowed", start).dicts()
+        coverage = tag.measure_coverage(engine, books.policy, period)
+        named = _names(books, engine, con, period)
+        direct = _by_tenant(engine.fetch("fetch_direct_cost", start).dicts())
+        u = t.tenant_usage
+        using = con.execute(sa.select(u.c.tenant_id, u.c.value).where(u.c.period_start == period.start)).all()
+        before = _direct_before(books, con, period)
+        variants = tag.spelling_variants(books, engine, con, period)
+        active = active_tags.recorded(con)
+        accounts = _mapped_accounts(con, period)
+    idle = sorted({row.tenant_id for row in using if row.value > 0} - set(direct))
+    return [
+        preserved,
+        _negations(books, alone, totals),
+        commitments.refunds_follow_what_they_name([row for row in alone if row["takes_back"] == "resource"]),
+        tag.covered(books.policy, coverage),
+        *named,
+        Verdict(
+            "tenants_with_usage_have_direct_cost", not idle, "WARN", {"tenants_without_cost": ", ".join(idle)}
+        ),
+        _no_spikes(direct, before),
+        deliveries.tags_are_spelled_alike(variants),
+        active_tags.verdict(active, books.policy.tags),
+        accounts,
+    ]
+
+
+def named(books: Books, period: Period) -> list[Verdict]:
+    """Of the verdicts on `fact_cost_tagged` those that a close asks again: who is billed for what."""
+    start = {"period_start": period.start}
+    with books.admin.read() as con, books.engine() as engine:
+        books.namespace(engine, con, period).provide(["fact_cost_tagged"])
+        alone = engine.fetch("find_unfollowed", start).dicts()
+        totals = engine.fetch("measure_fact_cost_tagged", start).one()
+        return [*_names(books, engine, con, period), _negations(books, alone, totals)]
+
+
+def _negations(books: Books, alone: list[dict[str, Any]], totals: dict[str, Any]) -> Verdict:
+    return commitments.negations_follow_usage(
+        [row for row in alone if row["takes_back"] == "usage"],
+        totals["unblended_usd"],
+        decides=books.policy.charge.basis == "unblended",
+    )
+
+
+def _names(books: Books, engine: Engine, con: sa.Connection, period: Period) -> list[Verdict]:
+    start, basis = {"period_start": period.start}, books.policy.charge.basis
+    tenants = set(con.execute(sa.select(t.tenants.c.tenant_id)).scalars())
+    unknown = [
+        {name: row[name] for name in ("tenant_tag", "line_count", "unblended_usd")}
+        for row in engine.fetch("find_unknown_tenants", start).dicts()
+    ]
+    pooled, month = unknown_tags.measured(engine, basis, period)
+    costs = [
+        (row["tenant_id"], row["plan_id"], row["plan_tag"], row[f"{basis}_usd"])
+        for row in engine.fetch("fetch_cost_by_plan", start).dicts()
+    ]
+    return [
+        lookups.tenants_are_known(unknown if tenants else [], tenants, pooled, month),
+        lookups.plans_are_known(costs, tag.plans_begin(con), period),
+    ]
+
+
+def _mapped_accounts(con: sa.Connection, period: Period) -> Verdict:
+    a, b = t.account_tenants, t.cur_delivery_breakdown
+    mapped = con.execute(
+        sa.select(a.c.usage_account_id, a.c.tenant_id).where(
+            a.c.effective_from < period.end,
+            sa.or_(a.c.effective_to.is_(None), a.c.effective_to > period.start),
+        )
+    )
+    delivered = con.execute(sa.select(b.c.value).where(b.c.dimension == "account").distinct()).scalars()
+    return lookups.mapped_accounts_are_delivered(
+        {row.usage_account_id: row.tenant_id for row in mapped}, set(delivered)
+    )
+
+
+def _by_tenant(rows: list[dict[str, Any]]) -> dict[str, Decimal]:
+    costs: dict[str, Decimal] = {}
+    for row in rows:
+        costs[row["tenant_id"]] = costs.get(row["tenant_id"], Decimal(0)) + row["unblended_usd"]
+    return costs
+
+
+def _direct_before(books: Books, con: sa.Connection, period: Period) -> dict[str, Decimal]:
+    previous = period.previous()
+    with books.engine() as engine:
+        books.namespace(engine, con, previous).provide(["fact_cost_tagged"])
+        return _by_tenant(engine.fetch("fetch_direct_cost", {"period_start": previous.start}).dicts())
+
+
+def _no_spikes(direct: dict[str, Decimal], before: dict[str, Decimal]) -> Verdict:
+    """A spike is more than twice last month's direct cost and at least 100 USD more."""
+    spikes: list[dict[str, object]] = [
+        {"tenant_id": tenant, "usd": cost, "previous_usd": before[tenant]}
+        for tenant, cost in sorted(direct.items())
+        if tenant in before and cost > 2 * before[tenant] and cost - before[tenant] >= 100
+    ]
+    return Verdict("no_tenant_spikes", not spikes, "WARN", {"spikes": spikes})

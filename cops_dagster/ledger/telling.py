@@ -1,0 +1,49 @@
+"""The commit of a run with its consequences: whoever sees the run sees the alerts that its verdicts make.
+
+Belongs here: the one call by which a step publishes. Does not belong here: the commit itself
+(`ledger/publish.py`), what an alert is (`rules/escalation.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+
+from cops_dagster.ledger import publish as kernel
+from cops_dagster.ledger import watch
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.publish import Publication
+from cops_dagster.stores import tables as t
+from cops_dagster.verdict import Verdict
+
+
+def publish(
+    books: Books, *publications: Publication, also: Callable[[sa.Connection], None] | None = None
+) -> int:
+    """Publishes a run, and records in its transaction which alerts its verdicts begin and end.
+
+    Args and errors: those of `ledger.publish.publish`.
+    """
+
+    def consequences(con: sa.Connection) -> None:
+        for one in publications:
+            watch.judged(con, books, one.period, one.table_name, _told(con, one))
+        if also:
+            also(con)
+
+    return kernel.publish(books, *publications, also=consequences)
+
+
+def _told(con: sa.Connection, publication: Publication) -> Sequence[Verdict]:
+    """Of one source among several only what is wrong: that it is well says nothing of the others."""
+    h = t.period_head
+    others = con.execute(
+        sa.select(h.c.source_id)
+        .where(
+            h.c.table_name == publication.table_name, h.c.period_start == publication.period.start,
+            h.c.source_id != publication.source_id,
+        )
+        .limit(1)
+    ).first()  # fmt: skip
+    return [one for one in publication.verdicts if one.passed is False or not others]
