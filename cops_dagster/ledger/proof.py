@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import evidence, month_proof, standing, traces
+from cops_dagster.ledger import conversions, evidence, month_proof, standing, traces
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month_proof import NO_ROWS_TO_READ, Month
 from cops_dagster.ledger.standing import Finding
@@ -91,6 +91,7 @@ def verify(books: Books, period: Period | None = None, *, objects_too: bool = Tr
     months = closed_months(books, period)
     findings = [*chain.findings, *_of(months), *guard_findings(books), *decisions(books)]
     warnings = [*chain.warnings, *(one for month in months for one in month.warnings)]
+    warnings += _asked(books, "conversions", lambda con: conversions.unproved(con, books)[1])
     statuses = {one.status for one in findings}
     worst: Status = "mismatch" if "mismatch" in statuses else "incomplete" if statuses else "ok"
     binds = {str(month.period): month.binds for month in months if month.binds}
@@ -150,8 +151,9 @@ def guard_findings(books: Books, *, thorough: bool = True) -> list[Finding]:
 
 
 def decisions(books: Books) -> list[Finding]:
-    """Approvals and alerts that stand without what they came from."""
-    return _asked(books, "decisions", traces.findings)
+    """Approvals, alerts and converted files that stand without what they came from."""
+    made = _asked(books, "conversions", lambda con: conversions.unproved(con, books)[0])
+    return [*_asked(books, "decisions", traces.findings), *made]
 
 
 def _asked(books: Books, what: str, ask: Callable[[sa.Connection], list[Finding]]) -> list[Finding]:
