@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -30,6 +31,8 @@ from cops_dagster.stores import tables as t
 Rows = Sequence[Mapping[str, Any]]
 SCRIPT = "verify.sh"
 SUMS = "SHA256SUMS"
+_SEED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""A seed that is the same text on a command line, in a CSV cell and in the digest that ranks an entry."""
 _WHOLE = ("run_inputs", "run_sql", "run_certificate", "readiness", "decision", "seal")
 """Kinds of evidence whose documents lie in the folder; delivered files are named with their digests only."""
 
@@ -54,7 +57,7 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
     """Writes the sample of a closed month into a new folder below `out`.
 
     Raises:
-        CopsError: `E-PARAM` for less than one entry, no seed, or a folder that holds something already;
+        CopsError: `E-PARAM` for less than one entry, a seed that is not plain, or a folder that is there;
             `E-PERIOD-OPEN` while the month may still change; `E-DIGEST`, `E-EVIDENCE-…` when something is not
             what was recorded; `E-SEAL` when the population is not the sealed one.
     """
@@ -98,9 +101,11 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
 
 
 def _folder(out: Path, period: Period, n: int, seed: str) -> Path:
-    if n < 1 or not seed.strip() or not seed.isprintable():
+    if n < 1 or not _SEED.fullmatch(seed):
         raise CopsError(
-            "E-PARAM", "audit sample", expected="one entry at least, and a seed of printable characters",
+            "E-PARAM", "audit sample",
+            expected="one entry at least, and a seed of 1 to 64 letters a-z, digits, '.', '_' and '-'"
+            " that begins with a letter or digit",
             found=f"--n {n} --seed {seed!r}", next_step="let the auditor name one: --n 25 --seed 2025-4711",
         )  # fmt: skip
     named = hashlib.sha256(f"{n}:{seed}".encode()).hexdigest()[:8]
