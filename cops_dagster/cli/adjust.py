@@ -141,10 +141,13 @@ def note(
         require_books(settings.current()), wanted, tenant_id=tenant, amount_usd=exact, reason=reason,
         evidence=evidence,
     )  # fmt: skip
-    _said(made, str(wanted), as_json=json, nothing="")
+    _said(made, str(wanted), as_json=json, nothing="", stands_in="exceptions list")
 
 
-def _said(made: str | None, period: str, *, as_json: bool, nothing: str) -> None:
+def _said(
+    made: str | None, period: str, *, as_json: bool, nothing: str, stands_in: str = "adjust list"
+) -> None:
+    """What was made, and where a second person sees it: a note is an exception, and in no list of ours."""
     from cops_dagster.cli import output
 
     if as_json:
@@ -154,5 +157,5 @@ def _said(made: str | None, period: str, *, as_json: bool, nothing: str) -> None
     else:
         output.say(f"{period}: proposed {made[:16]}")
         output.say(
-            f"next: cops adjust list {period}; then, by a second person, cops approve {made[:16]} --reason …"
+            f"next: cops {stands_in} {period}; then, by a second person, cops approve {made[:16]} --reason …"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,19 @@ def test_cost_is_moved_once_and_a_difference_is_noted(folder: Path, monkeypatch:
     for wrong in ("acme", "acme=", "acme=x", "=", "acme=1e400"):
         with pytest.raises(CopsError):
             cops("adjust", "move", "2025-09", "--from", "acme", "--to", wrong, *why)
+
+
+def test_what_was_proposed_stands_in_the_list_that_its_answer_names(folder: Path) -> None:
+    """A note sent its reader to `cops adjust list`, which was empty: it is among the exceptions."""
+    close_month()
+    why = ("--reason", "tax is theirs", "--evidence", "TICKET-1")
+    to_move = ("adjust", "move", "2025-09", "--from", "__unallocated__", "--to", "acme=100", *why)
+    for made in (to_move, ("adjust", "note", "2025-09", "--tenant", "acme", "--amount-usd", "0.01", *why)):
+        told = said(*made)
+        listed = re.search(r"next: cops (\w+) list 2025-09; .* cops approve (\w+) ", told)
+        assert listed, told
+        done = CliRunner().invoke(app, [listed[1], "list", "2025-09"])
+        assert listed[2] in done.stdout, (made, done.stdout)
 
 
 def test_an_amount_is_explained_down_to_the_delivered_file(folder: Path) -> None:
