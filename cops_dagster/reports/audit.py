@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -26,6 +27,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reports import audit_controls
 from cops_dagster.rules import sampling
+from cops_dagster.stores import faults
 from cops_dagster.stores import tables as t
 
 Rows = Sequence[Mapping[str, Any]]
@@ -58,6 +60,7 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
 
     Raises:
         CopsError: `E-PARAM` for less than one entry, a seed that is not plain, or a folder that is there;
+            `E-DISK`, `E-DISK-READONLY` or `E-PARAM` for a place that cannot be written to;
             `E-PERIOD-OPEN` while the month may still change; `E-DIGEST`, `E-EVIDENCE-…` when something is not
             what was recorded; `E-SEAL` when the population is not the sealed one.
     """
@@ -87,17 +90,33 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
         {"period": str(period), "n": n, "seed": seed, "seal_digest": sealed_as,
          "population": len(tables["population"]), "chosen": len(tables["sample"])}
     ]  # fmt: skip
-    folder.mkdir(parents=True)
-    for name, rows in tables.items():
-        _write(folder / f"{name}.csv", rows, t.metadata.tables.get(name))
-    (folder / "seal.json").write_bytes(seal_document)
-    _objects(books, folder, [row for row in chain if row["evidence_seq"] in about])
-    _signatures(books, folder, period)
-    script = Path(__file__).with_name("audit_verify.sh").read_bytes()
-    (folder / SCRIPT).write_bytes(script)
+    entries = [row for row in chain if row["evidence_seq"] in about]
+    with faults.writing_to(out, "give another with --out"):
+        digest = _whole(books, period, folder, tables, seal_document, entries)
     allocated = Decimal(json.loads(seal_document)["totals"]["allocated_cost_usd"])
     population, picked = len(tables["population"]), len(tables["sample"])
-    return Sampled(folder, population, picked, allocated, sealed_as, _sums(folder))
+    return Sampled(folder, population, picked, allocated, sealed_as, digest)
+
+
+def _whole(
+    books: Books, period: Period, folder: Path, tables: Mapping[str, Rows], sealed: bytes, entries: Rows
+) -> str:
+    """Writes the folder beside its place and moves it there when it is whole; the digest of its sums."""
+    unfinished = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        for name, rows in tables.items():
+            _write(unfinished / f"{name}.csv", rows, t.metadata.tables.get(name))
+        (unfinished / "seal.json").write_bytes(sealed)
+        _objects(books, unfinished, entries)
+        _signatures(books, unfinished, period)
+        (unfinished / SCRIPT).write_bytes(Path(__file__).with_name("audit_verify.sh").read_bytes())
+        digest = _sums(unfinished)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return digest
 
 
 def _folder(out: Path, period: Period, n: int, seed: str) -> Path:

@@ -125,6 +125,8 @@ def test_every_json_answer_parses_and_keeps_amounts_as_exact_text(folder: Path) 
         (["materialize", "2025-09", "--select", "nothing"], "E-PARAM"),
         (["sql"], "E-PARAM"),
         (["sql", "nowhere.sql"], "E-FILE"),
+        (["sql", "/dev/zero"], "E-FILE"),  # which never ends
+        (["report", "2025-09", "--out", "/proc/nowhere"], "E-PARAM"),
         (["sql", "-q", "DELETE FROM tenants"], "E-SQL"),
         (["sql", "-q", "SELECT 1", "--as-of", "beef"], "E-RUN-UNKNOWN"),
         (["sql", "-q", "SELECT 1", "--param", "start"], "E-PARAM"),

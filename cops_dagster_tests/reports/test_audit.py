@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -199,6 +201,31 @@ def test_the_script_reads_columns_by_name_whatever_stands_in_the_others(
     audit._sums(mine)
     done = redone(mine, books.settings.evidence_uri.removeprefix("file:"))
     assert (done.returncode, done.stderr, "FAILED" in done.stdout) == (0, "", False), done.stdout
+
+
+@pytest.mark.parametrize("out", ["a_file", "a_file/below", "/proc/nowhere", "/dev/full"])
+def test_a_place_that_takes_no_folder_is_refused_by_code(out: str, books: Books, tmp_path: Path) -> None:
+    """It was an internal error with a traceback and the advice to run again."""
+    (tmp_path / "a_file").write_text("taken")
+    with pytest.raises(CopsError, match=r"E-PARAM.*--out"):
+        audit.sample(books, SEPTEMBER, n=5, seed="x", out=tmp_path / out)
+
+
+def test_a_sample_that_the_disk_did_not_take_leaves_nothing_and_is_written_again(
+    books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a folder stood there, which the next run took for a sample that is there already."""
+
+    def full(folder: Path) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "_sums", full)
+        with pytest.raises(CopsError, match="E-DISK:"):
+            audit.sample(books, SEPTEMBER, n=5, seed="x", out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    done = audit.sample(books, SEPTEMBER, n=5, seed="x", out=tmp_path)
+    assert list(tmp_path.iterdir()) == [done.folder]
 
 
 def test_a_month_that_is_not_closed_is_refused(books: Books, tmp_path: Path) -> None:
