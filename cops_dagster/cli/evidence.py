@@ -21,7 +21,7 @@ def verify(
     period: Annotated[str | None, typer.Argument(help="Only this month's objects, YYYY-MM.")] = None,
     json: _Json = False,
 ) -> None:
-    """Verify the chain and its objects, closed months against their seals, the guards: ok, or exit 1."""
+    """Verify the chain and its objects, closed months, registers, the guards: ok, or exit 1."""
     from dataclasses import asdict
 
     from cops_dagster import settings

@@ -20,7 +20,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import closed_inputs, document_checks, frames, freeze, load_checks, load_log
+from cops_dagster.ledger import (
+    closed_inputs,
+    document_checks,
+    frames,
+    freeze,
+    load_checks,
+    load_log,
+    registers,
+)
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.frames import Row
 from cops_dagster.ledger.load_checks import Key, Rows
@@ -65,8 +73,9 @@ def load(books: Books, paths: Sequence[Path], *, replace: bool = False) -> LoadR
     """Loads CSV files, each named after its table; a folder stands for the `*.csv` in it.
 
     An identical row is unchanged. With `replace`, descriptive columns of stored rows may change, never
-    for a closed period. Whatever changed is in `load_log` and in the chain of evidence, both versions of a
-    replaced row as well; a load that changes nothing leaves nothing.
+    for a closed period.
+    Whatever changed is in `load_log` and in the chain of evidence, both versions of a replaced row as well,
+    and with the home's first what stood before; a load that changes nothing leaves nothing.
 
     Raises:
         CopsError: nothing was written. `E-LOAD-FILE`, `E-LOAD-COLUMN`, `E-LOAD-VALUE` and the codes of
@@ -82,8 +91,9 @@ def load(books: Books, paths: Sequence[Path], *, replace: bool = False) -> LoadR
     at = now()
     try:
         with books.admin.write() as con:
+            before = registers.before(con)
             reports = store(con, _by_table(files), replace=replace, tags=tags, actor=books.actor)
-            load_id, identity = load_log.record(con, books, files, reports, at=at)
+            load_id, identity = load_log.record(con, books, files, reports, at=at, before=before)
     except DocumentConflict as refusal:
         # the load is refused whole; that somebody sent another version of a document is kept
         with books.admin.write() as con:
