@@ -44,6 +44,8 @@ class TableReport:
     Attributes:
         left_out: by type, AWS papers that are no invoices.
         added: the rows that were inserted.
+        same: the rows that stood there as given.
+        proved: those of them that no load had written, see `registers.proved`.
     """
 
     inserted: int
@@ -51,6 +53,8 @@ class TableReport:
     replaced: tuple[Replaced, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     added: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    same: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    proved: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def record(
     Raises:
         CopsError: `E-EVIDENCE-…`; what `signatures.require` raises.
     """
-    changed = {name: one for name, one in done.items() if one.inserted or one.replaced}
+    changed = {name: one for name, one in done.items() if one.inserted or one.replaced or one.proved}
     identity = signatures.identity(books, con)
     if not changed:
         return None, identity
@@ -145,6 +149,7 @@ def _told(name: str, one: TableReport, files: Sequence[File]) -> dict[str, Any]:
     return {
         "unchanged": one.unchanged,
         "inserted": [_row(row) for row in one.added],
+        **({"proved": [_row(row) for row in one.proved]} if one.proved else {}),
         "replaced": [
             {"key": _row(each.key), "old": _row(each.old), "new": _row(each.new)} for each in one.replaced
         ],

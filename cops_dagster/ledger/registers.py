@@ -11,8 +11,8 @@ SQL and in whole columns: what a type could not read, such as an amount that is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
 
@@ -22,13 +22,14 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import bundle, evidence, load_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.frames import FIELDS
+from cops_dagster.ledger.load_log import TableReport
 from cops_dagster.ledger.standing import Finding
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.objects import Objects, Status, key_of
+from cops_dagster.stores.objects import Objects, Status, key_of, missing, tampered
 
 NEXT = (
-    "find out who wrote it: no load did; load the right row with `cops admin load --replace`, or restore the"
-    " admin database from its backup, then: cops evidence verify"
+    "find out who wrote it: no load did; load the right row with `cops admin load --replace`, which proves"
+    " it, also as it stands, or restore the admin database from its backup, then: cops evidence verify"
 )
 LOG_NEXT = "find out who wrote it: no command of COPS does; restore the admin database from its backup"
 _TOLD = 20
@@ -92,6 +93,29 @@ def before(con: sa.Connection) -> dict[str, list[dict[str, Any]]] | None:
     return {name: rows for name, rows in found.items() if rows}
 
 
+def proved(books: Books, con: sa.Connection, done: Mapping[str, TableReport]) -> dict[str, TableReport]:
+    """The reports of a load with the rows that stood as given and that no load had written: now one says so.
+
+    Raises:
+        CopsError: `E-EVIDENCE-TAMPERED`, `E-EVIDENCE-MISSING` for documents that cannot be read.
+    """
+    if not any(one.same for one in done.values()):
+        return dict(done)
+    said = _fold(con, evidence.objects(books))
+    if said.unread:
+        wrong = said.unread[0]
+        raise (tampered if wrong.status == "mismatch" else missing)(wrong.what, wrong.found)
+    found = {}
+    for name, one in done.items():
+        columns, key = _shape(name)
+        given = [(row, tuple(bundle.plain(row[column]) for column in columns)) for row in one.same]
+        rows = said.rows[name]
+        found[name] = replace(
+            one, proved=tuple(row for row, values in given if rows.get(key(values)) != values)
+        )
+    return found
+
+
 # --- what documents say -------------------------------------------------------------------------------
 
 
@@ -137,6 +161,7 @@ def _add(said: _Said, load: Any, document: dict[str, Any]) -> None:
     for name, told in document["tables"].items():
         rows = said.rows[name]
         rows.update(_whole(name, told["inserted"]))
+        rows.update(_whole(name, told.get("proved", ())))
         columns, key_of_row = _shape(name)
         for each in told["replaced"]:
             values = tuple({**each["key"], **each["new"]}.get(column, _UNSAID) for column in columns)

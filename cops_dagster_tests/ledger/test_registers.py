@@ -185,6 +185,22 @@ def test_a_row_inserted_by_sql_is_found_with_what_stands_there(books: Books, tab
     assert found.found not in ("", "no row")
 
 
+@pytest.mark.parametrize("table", INSERTED)
+def test_a_row_inserted_by_sql_is_proved_by_whoever_loads_it_as_it_stands(
+    books: Books, tmp_path: Path, table: str
+) -> None:
+    """The next step that the finding gives works, and leaves a name: guards let nobody delete the row."""
+    row, file = INSERTED[table]
+    sql(books, f"INSERT INTO {table} VALUES ({row})")
+    give(books, tmp_path, **{table: file})
+    assert len(told(books)) == 1  # nothing to do without --replace: nothing is proved
+    give(books, tmp_path, replace=True, **{table: file})
+    assert proof.verify(books).findings == []
+    with books.admin.read() as con:
+        newest = load_log.history(con, table)[0]
+    assert (newest.actor, newest.inserted, newest.unchanged, newest.replaced) == ("test", 0, 1, [])
+
+
 @pytest.mark.parametrize("table", GUARDED_UPDATES)
 def test_a_row_updated_by_sql_is_found_with_both_values(books: Books, table: str) -> None:
     sql(books, GUARDED_UPDATES[table][0])
@@ -199,6 +215,14 @@ def test_a_row_replaced_by_a_load_is_no_finding(books: Books, tmp_path: Path, ta
     assert proof.verify(books).findings == []
     with books.admin.read() as con:
         assert len(load_log.history(con, table)[0].replaced) == 1
+
+
+@pytest.mark.parametrize("table", GUARDED_UPDATES)
+def test_a_value_written_by_sql_and_then_loaded_is_proved(books: Books, tmp_path: Path, table: str) -> None:
+    statement, file = GUARDED_UPDATES[table]
+    sql(books, statement)
+    give(books, tmp_path, replace=True, **{table: file})
+    assert told(books) == []
 
 
 @pytest.mark.parametrize("table", UNGUARDED_UPDATES)
@@ -387,6 +411,20 @@ def test_a_beginning_takes_nothing_back_that_loads_said(
     monkeypatch.undo()
     give(books, tmp_path, **MORE)
     assert told(books) == ["plans: evil, 2025-01-01", "tenants: acme"]
+    give(books, tmp_path, replace=True, plans=INSERTED["plans"][1], tenants=INPUTS["tenants"])
+    assert told(books) == []
+
+
+def test_the_load_that_keeps_the_beginning_proves_what_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would have nothing to do, and nothing could be proved before another load."""
+    monkeypatch.setattr(registers, "before", lambda con: None)
+    books = home(tmp_path)
+    monkeypatch.undo()
+    sql(books, f"INSERT INTO plans VALUES ({INSERTED['plans'][0]})")
+    give(books, tmp_path, replace=True, plans=INSERTED["plans"][1])
+    assert told(books) == []
 
 
 def test_of_an_older_row_that_a_load_replaced_what_it_said_is_proved(
