@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cops_dagster.ledger import month
+if TYPE_CHECKING:
+    from cops_dagster.ledger.books import Books
 
 app = typer.Typer(no_args_is_help=True, help="Corrections of closed months.")
 
@@ -29,7 +30,7 @@ def show(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import adjustments
+    from cops_dagster.ledger import adjustments, month
     from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
@@ -114,11 +115,13 @@ def move(
                 "E-PARAM", f"--to {pair!r}", expected="TENANT=PERCENT", found=repr(pair),
                 next_step="write it like --to acme=60 --to globex=40",
             ) from None  # fmt: skip
+    books = require_books(settings.current())
     made = one_time.propose(
-        require_books(settings.current()), wanted, bearer=bearer, shares=shares, reason=reason,
+        books, wanted, bearer=bearer, shares=shares, reason=reason,
         evidence_links=evidence, service=service, charge_class=charge_class,
     )  # fmt: skip
-    _said(made, str(wanted), as_json=json, nothing="")
+    by = _by(books, "propose", "adjustment", made)
+    _said(made, str(wanted), as_json=json, nothing="", by=by)
 
 
 @app.command("note")
@@ -132,29 +135,49 @@ def note(
 ) -> None:
     """Note why a closed month differs from what was invoiced; no amount changes."""
     from cops_dagster import settings
-    from cops_dagster.ledger import notes
+    from cops_dagster.ledger import consent, notes
     from cops_dagster.ledger.home import require_books
     from cops_dagster.money import amount
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
     exact = amount.to_decimal(amount.parse(amount_usd, subject="--amount-usd"))
+    books = require_books(settings.current())
     made = notes.note(
-        require_books(settings.current()), wanted, tenant_id=tenant, amount_usd=exact, reason=reason,
+        books, wanted, tenant_id=tenant, amount_usd=exact, reason=reason,
         evidence=evidence,
     )  # fmt: skip
-    _said(made, str(wanted), as_json=json, nothing="")
+    by = _by(books, "note", consent.NOTE, made)
+    _said(made, str(wanted), as_json=json, nothing="", by=by, stands_in="exceptions list")
 
 
-def _said(made: str | None, period: str, *, as_json: bool, nothing: str) -> None:
+def _by(books: Books, kind: str, subject_type: str, made: str) -> dict[str, str]:
+    """Who made it, and what proves that."""
+    from cops_dagster.ledger import signatures
+
+    with books.admin.read() as con:
+        return {"by": books.actor, "identity": signatures.told(con, kind, (subject_type, made))}
+
+
+def _said(
+    made: str | None,
+    period: str,
+    *,
+    as_json: bool,
+    nothing: str,
+    by: dict[str, str] | None = None,
+    stands_in: str = "adjust list",
+) -> None:
+    """What was made, and where a second person sees it: a note is an exception, and in no list of ours."""
     from cops_dagster.cli import output
 
     if as_json:
-        output.as_json({"period": period, "id": made})
+        output.as_json({"period": period, "id": made, **(by or {})})
     elif made is None:
         output.say(f"{period}: {nothing}")
     else:
-        output.say(f"{period}: proposed {made[:16]}")
+        who = f" by {by['by']} ({by['identity']})" if by else ""
+        output.say(f"{period}: proposed {made[:16]}{who}")
         output.say(
-            f"next: cops adjust list {period}; then, by a second person, cops approve {made[:16]} --reason …"
+            f"next: cops {stands_in} {period}; then, by a second person, cops approve {made[:16]} --reason …"
         )

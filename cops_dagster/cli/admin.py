@@ -46,6 +46,10 @@ def load(
     for name, one in done.tables.items():
         for kind, count in one.left_out.items():
             output.say(f"{name}: {count} {kind} left out, it is no invoice")
+        if one.proved:
+            output.say(
+                f"{name}: {len(one.proved)} row(s) that no load had written stand as given, says this one"
+            )
     if done.load_id:
         output.say(f"load {done.load_id[:16]} by {done.actor} ({done.identity}); see cops admin log")
 

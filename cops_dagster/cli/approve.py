@@ -42,11 +42,11 @@ def approve(
         output.as_json({**asdict(done), "period": str(done.period), **further})
         return
     if done.was_new:
-        output.say(f"{done.period}: {done.what} approved by {done.approved_by}")
+        output.say(f"{done.period}: {done.what} approved by {done.approved_by} ({done.identity})")
     else:
         output.say(
             f"{done.period}: {done.what} was approved before, by {done.approved_by}"
-            f" on {done.approved_at:%Y-%m-%d %H:%M} UTC"
+            f" ({done.identity}) on {done.approved_at:%Y-%m-%d %H:%M} UTC"
         )
     for name, value in further.items():
         output.say(f"{name.replace('_', ' ')}: {value}")

@@ -18,7 +18,7 @@ def _group() -> None:
 @app.command("sample")
 def sample(
     period: Annotated[str, typer.Argument(help="A closed month, YYYY-MM.")],
-    seed: Annotated[str, typer.Option(help="Named by the auditor; the same seed chooses the same.")],
+    seed: Annotated[str, typer.Option(help="By the auditor, as 2025-4711; the same chooses the same.")],
     n: Annotated[int, typer.Option("--n", help="How many entries are chosen.")] = 25,
     out: Annotated[Path, typer.Option(help="Folder below which the sample is written.")] = Path(),
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,

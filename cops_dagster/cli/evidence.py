@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cops_dagster.ledger.month import require_known
-
 app = typer.Typer(no_args_is_help=True, help="The evidence store and its chain.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
@@ -23,13 +21,14 @@ def verify(
     period: Annotated[str | None, typer.Argument(help="Only this month's objects, YYYY-MM.")] = None,
     json: _Json = False,
 ) -> None:
-    """Verify the chain and its objects, closed months against their seals, the guards: ok, or exit 1."""
+    """Verify the chain and its objects, closed months, registers, the guards: ok, or exit 1."""
     from dataclasses import asdict
 
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import proof
     from cops_dagster.ledger.home import require_books
+    from cops_dagster.ledger.month import require_known
     from cops_dagster.period import Period
     from cops_dagster.stores.admin import now
 

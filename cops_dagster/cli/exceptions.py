@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cops_dagster.ledger import month
-
 app = typer.Typer(no_args_is_help=True, help="What does not tie out, and what was decided about it.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
@@ -32,6 +30,7 @@ def list_(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.ledger import exceptions as act
+    from cops_dagster.ledger import month
     from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
@@ -74,12 +73,19 @@ def decide(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.ledger import consent, signatures
     from cops_dagster.ledger import exceptions as act
     from cops_dagster.ledger.home import require_books
 
-    done = act.decide(require_books(settings.current()), exception_id, decision=decision, evidence=evidence)
+    books = require_books(settings.current())
+    done = act.decide(books, exception_id, decision=decision, evidence=evidence)
+    with books.admin.read() as con:
+        identity = signatures.told(con, "decide", (consent.EXCEPTION, done.exception_id))
     if json:
-        output.as_json({**asdict(done), "period": str(done.period)})
+        output.as_json({**asdict(done), "period": str(done.period), "identity": identity})
         return
-    output.say(f"{done.period}: exception {done.exception_id[:16]} decided; now a second person:")
+    output.say(
+        f"{done.period}: exception {done.exception_id[:16]} decided by {done.decided_by} ({identity});"
+        " now a second person:"
+    )
     output.say(f"cops approve {done.exception_id[:16]} --reason '…'")

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cops_dagster.ledger import consent, month
-
 app = typer.Typer(no_args_is_help=True, help="Whether new invoices may be issued.")
 
 _Period = Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")]
@@ -25,6 +23,7 @@ def check(
     """Ask before issuing an invoice of a month: exit 0 if it may be issued, 1 if frozen, 2 if unknown."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.ledger import consent, month
     from cops_dagster.ledger import freeze as act
     from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
@@ -62,6 +61,7 @@ def release(
     """Ask for the end of a month's freeze, once it reconciles again; a second person approves it."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.ledger import consent, month, signatures
     from cops_dagster.ledger import freeze as act
     from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
@@ -74,18 +74,19 @@ def release(
     names = act.request_release(books, wanted, reason=reason, evidence=evidence)
     with books.admin.read() as con:
         ever = {consent.name_of(row): row for row in act.of(con, wanted)}
+        identity = {name: signatures.told(con, "request", (consent.FREEZE, name)) for name in names}
     theirs = [name for name in names if not is_same_person(ever[name].release_requested_by, books.actor)]
     lines = [f"{wanted}: no freeze of this month is in force"] if not names else []
     for name, row in ever.items() if not names else ():
         lines.append(f"{name} was released by {row.released_by}, {row.released_at:%Y-%m-%d %H:%M} UTC")
     for name in names:
-        by = f" already by {ever[name].release_requested_by}" if name in theirs else ""
+        by = f"{' already' * (name in theirs)} by {ever[name].release_requested_by} ({identity[name]})"
         lines.append(f"{wanted}: release of {name} was asked for{by}; now a second person:")
         lines.append(f"cops approve {name} --reason '…'")
     asked = {name: ever[name].release_requested_by for name in names}
     output.told(
         json,
         {"period": str(wanted), "to_approve": list(names), "requested_by": asked,
-         "was_new": bool(names) and len(theirs) < len(names)},
+         "identity": identity, "was_new": bool(names) and len(theirs) < len(names)},
         *lines,
     )  # fmt: skip

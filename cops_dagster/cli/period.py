@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cops_dagster.ledger import month
-
 if TYPE_CHECKING:
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger.books import Books
@@ -34,7 +32,7 @@ def show(
     """Show every move of a month: when, by whom, why."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import periods
+    from cops_dagster.ledger import month, periods
     from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
@@ -105,7 +103,7 @@ def close(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger import close as act
-    from cops_dagster.ledger import sweep
+    from cops_dagster.ledger import month, sweep
     from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 

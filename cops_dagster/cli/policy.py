@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cops_dagster.ledger import adoption
-
 if TYPE_CHECKING:
     from cops_dagster.ledger.adoption import Given
     from cops_dagster.policy import Difference
@@ -72,6 +70,7 @@ def diff(file: _File = None, json: _Json = False) -> None:
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.ledger import adoption
     from cops_dagster.ledger.home import require_books
 
     given, _ = _given(file)
@@ -97,6 +96,7 @@ def adopt(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.ledger import adoption
     from cops_dagster.ledger.home import require_books
 
     given, origin = _given(file)

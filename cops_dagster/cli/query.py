@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+_LENGTH_MAX = 1 << 20
+"""Characters of a query; the longest diagnostic has a few thousand."""
+
 
 def sql(
     file: Annotated[
@@ -101,9 +104,14 @@ def _read(path: Path) -> str:
     from cops_dagster.errors import CopsError
 
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:  # which may be a pipe, and a device may never end
+            text = file.read(_LENGTH_MAX + 1)
+        found = f"more than {_LENGTH_MAX} characters" if len(text) > _LENGTH_MAX else ""
     except (OSError, UnicodeDecodeError) as problem:
+        found = type(problem).__name__
+    if found:
         raise CopsError(
-            "E-FILE", f"file {path}", expected="a readable text file with one SELECT",
-            found=type(problem).__name__, next_step="check the path; `cops sql @` lists what came with COPS",
-        ) from None  # fmt: skip
+            "E-FILE", f"file {path}", expected="a readable text file with one SELECT", found=found,
+            next_step="check the path; `cops sql @` lists what came with COPS",
+        )  # fmt: skip
+    return text

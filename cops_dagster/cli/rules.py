@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cops_dagster.ledger import rule_check
-
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -36,6 +34,7 @@ def check(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
+    from cops_dagster.ledger import rule_check
     from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 

@@ -71,7 +71,7 @@ def show(json: _Json = False) -> None:
             }
         )  # fmt: skip
     elif not found.is_on:
-        output.say("decisions are claimed: nobody signs them; to begin: cops security init")
+        output.say(f"decisions are claimed: nobody signs them; to begin: {signing.BEGIN}")
     else:
         output.table(
             f"books {found.books_id}: decisions are signed",

@@ -30,6 +30,7 @@ def init(
     from cops_dagster.ledger import home, setup
     from cops_dagster.ledger.home import existing_books, open_books
     from cops_dagster.settings_words import refuse_secrets
+    from cops_dagster.stores import faults
 
     current = settings.current()
     if existing_books(current) is None and (refusal := home.torn(current)):
@@ -47,10 +48,11 @@ def init(
     question = setup.tag_question(books.policy.tags.tenant_id, tags)
     tag = _tag_of(question.found, tags) if question and asks else None
     written = []
-    if (given or is_new or tag) and setup.write_config(config, given, tenant_tag=tag):
-        written.append(config)
-    if config.is_file() and not setup.has_rules(books):  # set by the environment alone, it needs no files
-        written += setup.write_inputs(Path("inputs"), actor=current.actor_name)
+    with faults.writing_to(Path.cwd(), "work in a folder of your own: cd FOLDER, then cops init"):
+        if (given or is_new or tag) and setup.write_config(config, given, tenant_tag=tag):
+            written.append(config)
+        if config.is_file() and not setup.has_rules(books):  # set by the environment alone, it needs no files
+            written += setup.write_inputs(Path("inputs"), actor=current.actor_name)
     shown = [*reached, question] if question and not tag else reached
     if json:
         output.as_json(

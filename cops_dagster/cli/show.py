@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cops_dagster.ledger import month
-
 if TYPE_CHECKING:
     from cops_dagster.ledger.books import Books
     from cops_dagster.period import Period
@@ -169,7 +167,7 @@ def runs(
     """List a month's runs in journal order, and the attempts that published nothing."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import state
+    from cops_dagster.ledger import month, state
     from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 

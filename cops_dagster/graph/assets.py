@@ -90,6 +90,16 @@ def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
     ]  # fmt: skip
 
 
+def recorded_by(name: str, period: Period) -> str:
+    """What a person does to have an asset recorded that no run of a month makes."""
+    return {
+        "cur_delivery": "cur_billing_master observes and records it:"
+        f" cops materialize {period} --select cur_billing_master",
+        "fact_cost_adjustment": "cops approve books it: see cops adjust list",
+        "control_status": "it is judged every hour, for all months: cops controls",
+    }.get(name, f"cops admin load records it: cops admin load {name}.csv")
+
+
 def tables(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The assets of the month, from delivery to reconciled."""
     return [*_ingestion(periods), *_tagging(periods), *_allocation(periods), *_reconciliation(periods)]

@@ -17,7 +17,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.graph import liveness, watching
+from cops_dagster.graph import assets, liveness, watching
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.checks import BLOCKING
 from cops_dagster.graph.figures import texts_of
@@ -59,26 +59,20 @@ def launch(
     """Materialises a period; the checks of the month that do not hold, with their figures.
 
     Raises:
-        CopsError: the refusal that stopped a step or a blocking check, in the ledger's own words;
-            `E-INTERNAL` for a step that died of anything else.
+        CopsError: `E-PARAM` for a name in `select` that no run makes; the refusal that stopped a step or a
+            blocking check, in the ledger's own words; `E-INTERNAL` for a step that died of anything else.
     """
     home = dagster_home(books.settings.home)
     os.environ["DAGSTER_HOME"] = str(home)
     first = min(first_period(books.settings), period)
     definitions = build_defs(first=first)
-    selection = [dg.AssetKey(name) for name in select] if select else None
-    known = {spec.key for spec in definitions.resolve_all_asset_specs()}
-    unknown = [key.to_user_string() for key in selection or [] if key not in known]
-    if unknown:
-        raise CopsError(
-            "E-PARAM", f"asset {unknown[0]!r}", expected="an asset of the graph", found="no such asset",
-            next_step="see `make ui`, or leave --select out",
-        )  # fmt: skip
+    job = definitions.resolve_job_def(JOB)
+    selection = _selection(definitions, job, select, period) if select else None
     with dg.DagsterInstance.from_config(str(home)) as instance:
         liveness.bury(instance, books.settings.home)
         with _marked(instance, home, run_id or str(uuid.uuid4())) as run_id:
             liveness.hold(books.settings.home, run_id)
-            result = definitions.resolve_job_def(JOB).execute_in_process(
+            result = job.execute_in_process(
                 run_id=run_id,
                 partition_key=str(period),
                 instance=instance,
@@ -98,6 +92,24 @@ def launch(
     # a run of some assets answers for the month all the same
     consequences.settle(books, period)
     return failed + [one for one in consequences.failing(books, period) if one["check"] not in heard]
+
+
+def _selection(
+    definitions: dg.Definitions, job: dg.JobDefinition, select: list[str], period: Period
+) -> list[dg.AssetKey]:
+    """The assets of these names, each one that a run of the month makes; else `E-PARAM` with who makes it."""
+    can = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
+    there = {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()}
+    for name in select:
+        if name in can:
+            continue
+        expected = f"assets that a run makes: {', '.join(sorted(can))}"
+        if name in there:
+            found, step = "one that it reads or leaves alone", assets.recorded_by(name, period)
+        else:
+            found, step = "no such asset", "name one of those, or leave --select out"
+        raise CopsError("E-PARAM", f"--select {name!r}", expected=expected, found=found, next_step=step)
+    return [dg.AssetKey(name) for name in dict.fromkeys(select)]
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from cops_dagster.lake import shapes, spellings
 from cops_dagster.lake.footers import parquet
 from cops_dagster.lake.functions import call, joined
 from cops_dagster.lake.lines import is_split, needs_span
+from cops_dagster.lake.live import conversion
 
 USD = "DECIMAL(38, 18)"
 BAD_ACCOUNTS = "bad_accounts"
@@ -55,7 +56,7 @@ class DeliveredFiles:
             converted: rows of `cur_read_file`.
         """
         location = json.loads(row.location_json)[1:]
-        instead = {one.position: home / one.path for one in converted}
+        instead = {one.position: conversion(home, one.path) for one in converted}
         return cls(
             delivery_id=row.delivery_id,
             source_id=row.source_id,

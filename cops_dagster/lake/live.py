@@ -7,6 +7,7 @@ to 237 of 300 tries (measured), so digests are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -195,6 +196,24 @@ def _exchanged(file: LiveFile) -> CopsError:
     )  # fmt: skip
 
 
+_CONVERSION = re.compile(r"converted/[0-9a-f]{32}\.parquet", re.ASCII)
+
+
+def conversion(home: Path, recorded: str) -> Path:
+    """Where a file lies that COPS made of a delivered one, as `cur_read_file` records it.
+
+    Raises:
+        CopsError: `E-EVIDENCE-TAMPERED` for any other path: it would be read, and deleted, as ours.
+    """
+    if _CONVERSION.fullmatch(recorded) is None:
+        raise CopsError(
+            "E-EVIDENCE-TAMPERED", "cur_read_file", expected="a file of COPS's own, converted/….parquet",
+            found=recorded[:120],
+            next_step="stop: find out who wrote to the admin database, and restore it from its backup",
+        )  # fmt: skip
+    return home / recorded
+
+
 def delivered_files(con: sa.Connection, home: Path, delivered: DeliveredFiles) -> list[LiveFile]:
     """A delivery's files with their digests of first sight, and the Parquet made of CSV with its own."""
     f, r = t.cur_delivery_file, t.cur_read_file
@@ -204,7 +223,7 @@ def delivered_files(con: sa.Connection, home: Path, delivered: DeliveredFiles) -
     made = con.execute(
         sa.select(r).where(r.c.delivery_id == delivered.delivery_id).order_by(r.c.position)
     ).all()
-    read = [(home / one.path, one.sha256, one.size_bytes, one.mtime_ns) for one in made]
+    read = [(conversion(home, one.path), one.sha256, one.size_bytes, one.mtime_ns) for one in made]
     read += zip(delivered.paths, digests, delivered.sizes, delivered.versions, strict=True)
     return [
         LiveFile(

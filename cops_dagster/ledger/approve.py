@@ -140,7 +140,8 @@ def _answer(asked: Asked, period: Period, approval: Any, next_step: str, *, was_
 def _delivery(books: Books, waiting: Waiting, reason: str) -> Approved:
     asked = Asked(
         consent.DELIVERY, waiting.subject_id, waiting.subject_id, waiting.requested_by,
-        waiting.requested_login, f"delivery {waiting.subject_id[:16]} of {waiting.source_id}", waiting.period.start,
+        waiting.requested_login, f"delivery {waiting.subject_id[:16]} of {waiting.source_id}",
+        waiting.period.start,
     )  # fmt: skip
     with books.admin.write() as con:
         approval, is_new = consent.give(con, books, asked, reason=reason)

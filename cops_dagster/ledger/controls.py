@@ -270,7 +270,7 @@ def _seals(books: Books, at: datetime) -> Control:
         months, chain, looked_at = proof.rows_of_closed_months(books), [], held
     else:
         months, chain = proof.closed_months(books), evidence.verify(books, objects_too=False).findings
-        chain, looked_at = [*chain, *proof.decisions(books)], at
+        chain, looked_at = [*chain, *proof.decisions(books), *proof.loads(books)], at
     anchor = _anchored(books)
     wrong = [*chain, *(one for month in months for one in month.findings), *anchor]
     told = [one for month in months for one in month.warnings]

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from cops_dagster.cur import layout
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import claims, lock
+from cops_dagster.lake.live import conversion
+from cops_dagster.ledger import claims, conversions, lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.consent import DELIVERY
 from cops_dagster.ledger.first_sight import Sight
@@ -96,7 +97,7 @@ def conversion_stands(books: Books, con: sa.Connection, delivery_id: str) -> boo
     """The Parquet that COPS made of a delivery, if any, lies there as it was written, by size and time."""
     for made in read_files(con, delivery_id):
         try:
-            info = (books.settings.home / made.path).stat()
+            info = conversion(books.settings.home, made.path).stat()
         except OSError:
             return False
         if (info.st_size, info.st_mtime_ns) != (made.size_bytes, made.mtime_ns):
@@ -109,7 +110,7 @@ def drop_conversion(books: Books, delivery_id: str) -> None:
     with books.admin.read() as con:
         made = read_files(con, delivery_id)
     for one in made:
-        (books.settings.home / one.path).unlink(missing_ok=True)
+        conversion(books.settings.home, one.path).unlink(missing_ok=True)
 
 
 def record(books: Books, delivered: layout.Delivered, sight: Sight, place: str) -> bool:
@@ -219,6 +220,7 @@ def _record_read_files(books: Books, con: sa.Connection, sight: Sight) -> None:
     con.execute(sa.delete(r).where(r.c.delivery_id == sight.delivery_id))
     for made in sight.read_files:
         info = made.path.stat()
+        conversions.keep(con, books, sight.delivery_id, made.position, made.sha256)
         con.execute(
             sa.insert(r).values(
                 delivery_id=sight.delivery_id,
@@ -230,7 +232,7 @@ def _record_read_files(books: Books, con: sa.Connection, sight: Sight) -> None:
             )
         )
     for path in old:
-        (books.settings.home / path).unlink(missing_ok=True)
+        conversion(books.settings.home, path).unlink(missing_ok=True)
 
 
 def record_mended(books: Books, delivery_id: str, made: list[Path]) -> None:
@@ -241,6 +243,7 @@ def record_mended(books: Books, delivery_id: str, made: list[Path]) -> None:
         con.execute(sa.delete(r).where(r.c.delivery_id == delivery_id))
         for position, (path, sha256) in enumerate(zip(made, digests, strict=True)):
             info = path.stat()
+            conversions.keep(con, books, delivery_id, position, sha256)
             con.execute(
                 sa.insert(r).values(
                     delivery_id=delivery_id, position=position,
@@ -484,7 +487,7 @@ def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) 
             )
         )
     for path in unused:
-        (books.settings.home / path).unlink(missing_ok=True)
+        conversion(books.settings.home, path).unlink(missing_ok=True)
 
 
 def _version(delivered: layout.Delivered) -> int:

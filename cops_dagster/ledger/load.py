@@ -20,7 +20,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import closed_inputs, document_checks, frames, freeze, load_checks, load_log
+from cops_dagster.ledger import (
+    closed_inputs,
+    document_checks,
+    frames,
+    freeze,
+    load_checks,
+    load_log,
+    registers,
+)
 from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.frames import Row
@@ -65,8 +73,9 @@ def load(books: Books, paths: Sequence[Path], *, replace: bool = False) -> LoadR
     """Loads CSV files, each named after its table; a folder stands for the `*.csv` in it.
 
     An identical row is unchanged. With `replace`, descriptive columns of stored rows may change, never
-    for a closed period. Whatever changed is in `load_log` and in the chain of evidence, both versions of a
-    replaced row as well; a load that changes nothing leaves nothing.
+    for a closed period, and a given row that stands as it is though no load wrote it is proved by this one.
+    Whatever changed is in `load_log` and in the chain of evidence, both versions of a replaced row as well,
+    and with the home's first what stood before; a load that changes nothing leaves nothing.
 
     Raises:
         CopsError: nothing was written. `E-LOAD-FILE`, `E-LOAD-COLUMN`, `E-LOAD-VALUE` and the codes of
@@ -82,8 +91,11 @@ def load(books: Books, paths: Sequence[Path], *, replace: bool = False) -> LoadR
     at = now()
     try:
         with books.admin.write() as con:
+            before = registers.before(con)
             reports = store(con, _by_table(files), replace=replace, tags=tags, actor=books.actor)
-            load_id, identity = load_log.record(con, books, files, reports, at=at)
+            if replace:
+                reports = registers.proved(books, con, reports)
+            load_id, identity = load_log.record(con, books, files, reports, at=at, before=before)
     except DocumentConflict as refusal:
         # the load is refused whole; that somebody sent another version of a document is kept
         with books.admin.write() as con:
@@ -158,7 +170,7 @@ def store(
         given["invoice_detail"] = load_checks.in_dollars(con, given)
     load_checks.check_references(con, given)
     for name in stored:  # in the order of FIELDS
-        new, changed, unchanged = _compared(con, name, given[name], stored[name], replace)
+        new, changed, unchanged, same = _compared(con, name, given[name], stored[name], replace)
         closed_inputs.judge(con, new.values(), _closed(con), actor)
         after = {**stored[name], **new, **changed}
         if new or changed:
@@ -169,7 +181,7 @@ def store(
                 freeze.require_none(con, row.where("period_start"), row.values)
         replaced = tuple(_write(con, name, new.values(), changed, stored[name]))
         added = tuple(row.values for row in new.values())
-        reports[name] = TableReport(len(new), unchanged, replaced, left_out.get(name, {}), added)
+        reports[name] = TableReport(len(new), unchanged, replaced, left_out.get(name, {}), added, same)
     load_checks.check_names_of_tenants(con, given, spelling)
     return reports
 
@@ -232,8 +244,8 @@ def _stored(con: sa.Connection, name: str, rows: Sequence[Row]) -> Rows:
 
 def _compared(
     con: sa.Connection, name: str, rows: Sequence[Row], stored: Rows, replace: bool
-) -> tuple[Rows, Rows, int]:
-    """Rows to insert, rows to replace, and how many are there already."""
+) -> tuple[Rows, Rows, int, tuple[Mapping[str, Any], ...]]:
+    """Rows to insert, rows to replace, how many are there already, and those that are stored."""
     first: Rows = {}
     unchanged = 0
     for row in rows:
@@ -251,18 +263,19 @@ def _compared(
                     next_step="remove one of them, and check why the source wrote it twice",
                 )
             unchanged += 1
-    new, changed = {}, {}
+    new, changed, same = {}, {}, []
     for key, row in first.items():
         if key not in stored:
             new[key] = row
         elif stored[key].values == row.values:
             unchanged += 1
+            same.append(row.values)
         elif replace:
             _check_replaceable(con, row, stored[key])
             changed[key] = row
         else:
             raise _conflict(row, stored[key], "the stored row", _way_out(name))
-    return new, changed, unchanged
+    return new, changed, unchanged, tuple(same)
 
 
 def _differing(row: Row, other: Row) -> list[str]:

@@ -24,6 +24,8 @@ from cops_dagster.stores import tables as t
 
 KIND = "load"
 """What a load is among the pieces of evidence and among the decisions that are signed."""
+FIRST = "first_load"
+"""The piece of evidence of the first load that also holds what stood before it (`registers.before`)."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class TableReport:
     Attributes:
         left_out: by type, AWS papers that are no invoices.
         added: the rows that were inserted.
+        same: the rows that stood there as given.
+        proved: those of them that no load had written, see `registers.proved`.
     """
 
     inserted: int
@@ -49,6 +53,8 @@ class TableReport:
     replaced: tuple[Replaced, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     added: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    same: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    proved: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -68,16 +74,25 @@ class Logged:
 
 
 def record(
-    con: sa.Connection, books: Books, files: Sequence[File], done: Mapping[str, TableReport], *, at: datetime
+    con: sa.Connection,
+    books: Books,
+    files: Sequence[File],
+    done: Mapping[str, TableReport],
+    *,
+    at: datetime,
+    before: Mapping[str, Any] | None = None,
 ) -> tuple[str | None, str]:
     """Records what a load did, within its transaction; its id and what proves who did it.
 
     A load that changed nothing has no id and leaves nothing.
 
+    Args:
+        before: the rows that stood before the first load whose document holds them; else `None`.
+
     Raises:
         CopsError: `E-EVIDENCE-…`; what `signatures.require` raises.
     """
-    changed = {name: one for name, one in done.items() if one.inserted or one.replaced}
+    changed = {name: one for name, one in done.items() if one.inserted or one.replaced or one.proved}
     identity = signatures.identity(books, con)
     if not changed:
         return None, identity
@@ -85,10 +100,12 @@ def record(
         {
             "actor": books.actor, "identity": identity, "loaded_at": bundle.plain(at),
             "tables": {name: _told(name, one, files) for name, one in changed.items()},
+            **({} if before is None else {"before": before}),
         }
     )  # fmt: skip
     load_id = hashlib.sha256(document).hexdigest()
-    kept = evidence.store(books, [Piece(KIND, KIND, load_id, "application/json", data=document)])
+    kind = KIND if before is None else FIRST
+    kept = evidence.store(books, [Piece(kind, KIND, load_id, "application/json", data=document)])
     proof = evidence.index(con, books, kept)[0]
     signatures.require(books, con, KIND, (KIND, load_id), load_id)
     for name, one in changed.items():
@@ -97,7 +114,7 @@ def record(
             sa.insert(t.load_log).values(
                 load_id=load_id, table_name=name, loaded_at=at, actor=books.actor, identity=identity,
                 inserted=one.inserted, unchanged=one.unchanged, replaced=len(one.replaced),
-                replaced_json=_json(told["replaced"]), files_json=_json(told["files"]),
+                replaced_json=as_json(told["replaced"]), files_json=as_json(told["files"]),
                 evidence_id=str(proof),
             )
         )  # fmt: skip
@@ -132,6 +149,7 @@ def _told(name: str, one: TableReport, files: Sequence[File]) -> dict[str, Any]:
     return {
         "unchanged": one.unchanged,
         "inserted": [_row(row) for row in one.added],
+        **({"proved": [_row(row) for row in one.proved]} if one.proved else {}),
         "replaced": [
             {"key": _row(each.key), "old": _row(each.old), "new": _row(each.new)} for each in one.replaced
         ],
@@ -147,5 +165,6 @@ def _row(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: bundle.plain(value) for name, value in values.items()}
 
 
-def _json(content: object) -> str:
+def as_json(content: object) -> str:
+    """What a document says, as `load_log` holds it."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

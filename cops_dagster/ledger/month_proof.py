@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
+from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.tables import LAKE_TABLES
 from cops_dagster.ledger import binding, bundle, certificate, evidence, seal
 from cops_dagster.ledger.books import Books
@@ -110,6 +111,8 @@ def whole(books: Books, con: sa.Connection, period: Period) -> Month:
         _rows(con, at, month, document)
         with month.reading("files"):
             _files(books, con, month)
+        with month.reading("delivered files"):
+            _shown(books, con, month)
         with month.reading("certificate"):
             _certificate(books, con, month, document)
         with month.reading("entries"):
@@ -276,6 +279,24 @@ def _files(books: Books, con: sa.Connection, month: Month) -> None:
         live.forget([file.path for file in files])
         for file, found in live.changed(files):
             what = f"{table} file {file.path.name}"
+            month.note(what, f"{file.size_bytes} bytes, sha256 {file.sha256[:12]}…", found, FILE_BACK)
+
+
+def _shown(books: Books, con: sa.Connection, month: Month) -> None:
+    """What `cur_billing_master` reads of a closed month: the kept objects of its delivered files."""
+    at, h, d, r = evidence.objects(books), t.cur_billing_head, t.cur_delivery, t.cur_read_file
+    query = sa.select(h.c.location_json, d).join(d, d.c.delivery_id == h.c.delivery_id)
+    for row in con.execute(query.where(h.c.period_start == month.period.start)).all():
+        made = con.execute(sa.select(r).where(r.c.delivery_id == row.delivery_id)).all()
+        shown = DeliveredFiles.recorded(row, books.settings.home, made)
+        files = live.delivered_files(con, books.settings.home, shown)
+        for file in files[len(made) :]:
+            kept = at.path(key_of(file.sha256))
+            if kept is not None and kept.exists() and file.path.resolve() != kept.resolve():
+                month.note(f"file shown of delivery {row.delivery_id[:16]}", kept, file.path)
+        live.forget([file.path for file in files])
+        for file, found in live.changed(files):
+            what = f"file shown of delivery {row.delivery_id[:16]}: {file.path.name}"
             month.note(what, f"{file.size_bytes} bytes, sha256 {file.sha256[:12]}…", found, FILE_BACK)
 
 

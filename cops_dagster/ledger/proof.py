@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import evidence, month_proof, standing, traces
+from cops_dagster.ledger import conversions, evidence, month_proof, registers, standing, traces
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month_proof import NO_ROWS_TO_READ, Month
 from cops_dagster.ledger.standing import Finding
@@ -82,15 +82,18 @@ class Proof:
 
 
 def verify(books: Books, period: Period | None = None, *, objects_too: bool = True) -> Proof:
-    """Verifies the chain, and every closed month, or one, against its seal; the guards and the decisions.
+    """Verifies the chain, and every closed month, or one, against its seal; guards, decisions, registers.
 
     Args:
         objects_too: read every object of the evidence as well; of seals and bound rows always.
     """
     chain = evidence.verify(books, period, objects_too=objects_too)
     months = closed_months(books, period)
-    findings = [*chain.findings, *_of(months), *guard_findings(books), *decisions(books)]
+    told = {one.seq for one in chain.findings}  # of a document that is gone the chain says so already
+    loaded = [one for one in loads(books) if not one.seq or one.seq not in told]
+    findings = [*chain.findings, *_of(months), *guard_findings(books), *decisions(books), *loaded]
     warnings = [*chain.warnings, *(one for month in months for one in month.warnings)]
+    warnings += _asked(books, "conversions", lambda con: conversions.unproved(con, books)[1])
     statuses = {one.status for one in findings}
     worst: Status = "mismatch" if "mismatch" in statuses else "incomplete" if statuses else "ok"
     binds = {str(month.period): month.binds for month in months if month.binds}
@@ -98,8 +101,8 @@ def verify(books: Books, period: Period | None = None, *, objects_too: bool = Tr
 
 
 def beside_the_chain(books: Books) -> list[Finding]:
-    """What a close asks besides the evidence: every month closed before, the guards, the decisions."""
-    return [*_of(closed_months(books)), *guard_findings(books), *decisions(books)]
+    """What a close asks besides the evidence: every month closed before, guards, decisions, registers."""
+    return [*_of(closed_months(books)), *guard_findings(books), *decisions(books), *loads(books)]
 
 
 def _of(months: Sequence[Month]) -> list[Finding]:
@@ -150,8 +153,14 @@ def guard_findings(books: Books, *, thorough: bool = True) -> list[Finding]:
 
 
 def decisions(books: Books) -> list[Finding]:
-    """Approvals and alerts that stand without what they came from."""
-    return _asked(books, "decisions", traces.findings)
+    """Approvals, alerts and converted files that stand without what they came from."""
+    made = _asked(books, "conversions", lambda con: conversions.unproved(con, books)[0])
+    return [*_asked(books, "decisions", traces.findings), *made]
+
+
+def loads(books: Books) -> list[Finding]:
+    """Rows of registers that are not what their loads say. Every load's document is read."""
+    return _asked(books, "registers", lambda con: registers.findings(books, con))
 
 
 def _asked(books: Books, what: str, ask: Callable[[sa.Connection], list[Finding]]) -> list[Finding]:

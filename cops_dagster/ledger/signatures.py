@@ -72,7 +72,7 @@ def require(
         if signed:
             raise CopsError(
                 "E-SIGNERS", "[security] signed", expected="a list of signers", found="none yet",
-                next_step="cops security init --signer NAME=KEY.pub --signer OTHER=OTHERS.pub",
+                next_step=signing.BEGIN,
             )  # fmt: skip
         return CLAIMED
     if signed is False:

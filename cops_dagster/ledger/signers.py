@@ -54,7 +54,9 @@ def begin(books: Books, keys: Mapping[str, str]) -> list[Changed]:
     made = [_signer(name, text, at) for name, text in keys.items()]
     for number, one in enumerate(made):
         _require_fresh(made[:number], one)
-    if problem := signing.without_one_key(made):
+    if problem := signing.without_one_key(
+        made, next_step=f"give another person's key as well: {signing.BEGIN}"
+    ):
         raise _refused(problem, "the list of signers")
     with books.admin.write() as con:
         if signer_list.listed(con).is_on:
@@ -130,7 +132,9 @@ def revoke(books: Books, fingerprint: str, *, reason: str) -> Changed:
                 f"key {fingerprint}",
             )  # fmt: skip
         left = [one for one in listed.in_force if one.fingerprint != fingerprint]
-        if problem := signing.without_one_key(left):
+        if problem := signing.without_one_key(
+            left, next_step="add another person's key first: cops security add NAME KEY.pub --reason …"
+        ):
             raise _refused(problem, "the list of signers")
         return _change(books, con, "revoked", found[0], now(), listed.books_id, reason)
 
@@ -184,7 +188,7 @@ def _require_on(books: Books, con: sa.Connection) -> signer_list.Listed:
     listed = signer_list.listed(con)
     if not listed.is_on:
         raise _refused(
-            Problem("E-SIGNERS", "books that sign", "books that do not", "cops security init"), "the books"
+            Problem("E-SIGNERS", "books that sign", "books that do not", signing.BEGIN), "the books"
         )
     return listed
 

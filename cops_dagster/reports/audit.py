@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,11 +27,14 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reports import audit_controls
 from cops_dagster.rules import sampling
+from cops_dagster.stores import faults
 from cops_dagster.stores import tables as t
 
 Rows = Sequence[Mapping[str, Any]]
 SCRIPT = "verify.sh"
 SUMS = "SHA256SUMS"
+_SEED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""A seed that is the same text on a command line, in a CSV cell and in the digest that ranks an entry."""
 _WHOLE = ("run_inputs", "run_sql", "run_certificate", "readiness", "decision", "seal")
 """Kinds of evidence whose documents lie in the folder; delivered files are named with their digests only."""
 
@@ -54,7 +59,8 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
     """Writes the sample of a closed month into a new folder below `out`.
 
     Raises:
-        CopsError: `E-PARAM` for less than one entry, no seed, or a folder that holds something already;
+        CopsError: `E-PARAM` for less than one entry, a seed that is not plain, or a folder that is there;
+            `E-DISK`, `E-DISK-READONLY` or `E-PARAM` for a place that cannot be written to;
             `E-PERIOD-OPEN` while the month may still change; `E-DIGEST`, `E-EVIDENCE-…` when something is not
             what was recorded; `E-SEAL` when the population is not the sealed one.
     """
@@ -84,23 +90,41 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
         {"period": str(period), "n": n, "seed": seed, "seal_digest": sealed_as,
          "population": len(tables["population"]), "chosen": len(tables["sample"])}
     ]  # fmt: skip
-    folder.mkdir(parents=True)
-    for name, rows in tables.items():
-        _write(folder / f"{name}.csv", rows, t.metadata.tables.get(name))
-    (folder / "seal.json").write_bytes(seal_document)
-    _objects(books, folder, [row for row in chain if row["evidence_seq"] in about])
-    _signatures(books, folder, period)
-    script = Path(__file__).with_name("audit_verify.sh").read_bytes()
-    (folder / SCRIPT).write_bytes(script)
+    entries = [row for row in chain if row["evidence_seq"] in about]
+    with faults.writing_to(out, "give another with --out"):
+        digest = _whole(books, period, folder, tables, seal_document, entries)
     allocated = Decimal(json.loads(seal_document)["totals"]["allocated_cost_usd"])
     population, picked = len(tables["population"]), len(tables["sample"])
-    return Sampled(folder, population, picked, allocated, sealed_as, _sums(folder))
+    return Sampled(folder, population, picked, allocated, sealed_as, digest)
+
+
+def _whole(
+    books: Books, period: Period, folder: Path, tables: Mapping[str, Rows], sealed: bytes, entries: Rows
+) -> str:
+    """Writes the folder beside its place and moves it there when it is whole; the digest of its sums."""
+    unfinished = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        for name, rows in tables.items():
+            _write(unfinished / f"{name}.csv", rows, t.metadata.tables.get(name))
+        (unfinished / "seal.json").write_bytes(sealed)
+        _objects(books, unfinished, entries)
+        _signatures(books, unfinished, period)
+        (unfinished / SCRIPT).write_bytes(Path(__file__).with_name("audit_verify.sh").read_bytes())
+        digest = _sums(unfinished)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return digest
 
 
 def _folder(out: Path, period: Period, n: int, seed: str) -> Path:
-    if n < 1 or not seed.strip() or not seed.isprintable():
+    if n < 1 or not _SEED.fullmatch(seed):
         raise CopsError(
-            "E-PARAM", "audit sample", expected="one entry at least, and a seed of printable characters",
+            "E-PARAM", "audit sample",
+            expected="one entry at least, and a seed of 1 to 64 letters a-z, digits, '.', '_' and '-'"
+            " that begins with a letter or digit",
             found=f"--n {n} --seed {seed!r}", next_step="let the auditor name one: --n 25 --seed 2025-4711",
         )  # fmt: skip
     named = hashlib.sha256(f"{n}:{seed}".encode()).hexdigest()[:8]

@@ -14,7 +14,12 @@ say() { if [ "$2" = 0 ]; then echo "ok      $1"; else echo "FAILED  $1"; failed=
 sha256sum --check --quiet --strict SHA256SUMS >/dev/null 2>&1
 say "every file is the one that SHA256SUMS names" $?
 
-[ "$(sha256sum <seal.json | cut -d' ' -f1)" = "$(tail -n 1 parameters.csv | cut -d, -f4)" ]
+# CSV is read by sqlite3 alone: a cell may hold commas, quotes and line breaks.
+ask() { sqlite3 -batch -bail :memory: "$@" 2>&1; }
+load() { printf '.mode csv\n'; for name in "$@"; do printf '.import %s.csv %s\n' "$name" "$name"; done; printf '.mode list\n'; }
+every() { { load "$2"; echo "SELECT $1 FROM $2;"; } | ask; }
+
+[ "$(sha256sum <seal.json | cut -d' ' -f1)" = "$(every seal_digest parameters)" ]
 say "seal.json is the document whose digest closed the month" $?
 
 # Amounts have 18 places, more than an integer of SQLite holds: whole units and two times nine places are
@@ -29,9 +34,6 @@ CREATE TEMP VIEW added AS SELECT what, SUM(s * u) AS u, SUM(s * CAST(substr(f, 1
 CREATE TEMP VIEW carried AS SELECT what, n % 1000000000 AS n, (m + n / 1000000000) % 1000000000 AS m,
     u + (m + n / 1000000000) / 1000000000 AS u FROM added;
 SELECT 'differs', what, u, m, n FROM carried WHERE u <> 0 OR m <> 0 OR n <> 0;"
-
-ask() { sqlite3 -batch -bail :memory: "$@" 2>&1; }
-load() { printf '.mode csv\n'; for name in "$@"; do printf '.import %s.csv %s\n' "$name" "$name"; done; printf '.mode list\n'; }
 
 none() { # a sentence that holds when the query on standard input answers with no row
     found=$({ load $2; cat; } | ask)
@@ -97,7 +99,7 @@ SELECT evidence_seq FROM (
 ) WHERE prev_hash <> before OR CAST(evidence_seq AS INTEGER) <> number;
 SQL
 
-wrong=$({ load chain; echo "SELECT entry_hash || '  entries/' || printf('%08d', evidence_seq) FROM chain;"; } | ask |
+wrong=$(every "entry_hash || '  entries/' || printf('%08d', evidence_seq)" chain |
     while read -r hash file; do [ ! -f "$file" ] || printf '%s  %s\n' "$hash" "$file"; done |
     sha256sum --check --quiet --strict 2>&1)
 [ -z "$wrong" ]
@@ -122,7 +124,7 @@ if [ -d signatures ]; then
 fi
 
 if [ $# -gt 0 ]; then
-    wrong=$(tail -n +2 delivered_files.csv | sed 's/.*,\([0-9a-f]\{64\}\),[0-9]*$/\1/' | while read -r digest; do
+    wrong=$(every sha256 delivered_files | while read -r digest; do
         file="$evidence/objects/$(printf '%s' "$digest" | cut -c1-2)/$digest"
         [ "$(sha256sum <"$file" 2>/dev/null | cut -d' ' -f1)" = "$digest" ] || echo "$digest"
     done)

@@ -26,6 +26,7 @@ from cops_dagster.money.footing import Kind
 from cops_dagster.period import Period
 from cops_dagster.policy import Coverage
 from cops_dagster.rules.bridge import WHOLE_MONTH
+from cops_dagster.stores import faults
 from cops_dagster.stores import tables as t
 
 if TYPE_CHECKING:
@@ -198,15 +199,10 @@ def write(books: Books, period: Period, folder: Path) -> list[Path]:
     report = gather(books, period)
     pages = {f"close_report_{period}.html": render(report)}
     pages |= {f"{table.name}_{period}.csv": table.csv().encode() for table in report.tables}
-    try:
+    with faults.writing_to(folder, "give another with --out"):
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in pages.items():
             (folder / name).write_bytes(content)
-    except OSError as problem:
-        raise CopsError(
-            "E-PARAM", f"folder {folder}", expected="a folder that can be written to",
-            found=str(problem.strerror), next_step="give another with --out",
-        ) from None  # fmt: skip
     return [folder / name for name in pages]
 
 

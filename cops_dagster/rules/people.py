@@ -9,7 +9,7 @@ import unicodedata
 
 
 def is_same_person(one: str, other: str) -> bool:
-    """Whether two recorded names mean one person: blanks, case, form and invisible signs do not make two."""
+    """Whether two recorded names mean one person: case, form, invisible signs, more blanks make no two."""
     return _known_as(one) == _known_as(other)
 
 

@@ -235,7 +235,7 @@ def out_of_time(signed_at: datetime, moment: datetime, newest: datetime | None) 
     )  # fmt: skip
 
 
-def without_one_key(events: Sequence[Signer]) -> Problem | None:
+def without_one_key(events: Sequence[Signer], *, next_step: str) -> Problem | None:
     """A list of signers that cannot have two people decide, now that nothing more is changed."""
     people = {one.principal.casefold() for one in events}
     keys = {one.fingerprint for one in events}
@@ -243,10 +243,12 @@ def without_one_key(events: Sequence[Signer]) -> Problem | None:
         return None
     return Problem(
         "E-SIGNERS", f"{PEOPLE_MIN} people at least, with a key each",
-        f"{len(people)} with {len(keys)} key(s)", "add another person's key first: cops security add",
+        f"{len(people)} with {len(keys)} key(s)", next_step,
     )  # fmt: skip
 
 
+BEGIN = "cops security init --signer NAME=KEY.pub --signer OTHER=OTHERS.pub"
+"""How books begin to sign: `cops security add` needs a list that there is, and so cannot come first."""
 SIGN = "set COPS_SIGNING_KEY to your key, or to the public half of a key that your SSH agent holds"
 _LIST = "see `cops security show`; somebody on the list adds a key: cops security add NAME KEY.pub --reason …"
 

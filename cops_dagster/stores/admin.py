@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, ProgrammingError
 
 from cops_dagster.errors import CopsError
 from cops_dagster.money import context
@@ -38,6 +38,9 @@ HEAD = REVISIONS[-1]
 
 VERSION_TABLE = "cops_alembic_version"
 """Not Alembic's default name: Dagster keeps its own `alembic_version`, perhaps in the same database."""
+
+_OLDEST_TABLE, _NEWEST_TABLE = "publish_journal", "alert_clock"
+"""Made by the first migration, and by the newest that makes one: a version row speaks of what lies there."""
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one before it gives up with `E-DB-BUSY`."""
@@ -123,7 +126,7 @@ def open_admin(url: str) -> Admin:
 
     Raises:
         CopsError: `E-DB-URL`, `E-DB-UNREACHABLE`, `E-DB-CORRUPT`, `E-DB-READONLY`, `E-DISK`, or
-            `E-DB-VERSION` when the database was made by a newer COPS.
+            `E-DB-VERSION` when the database was made by a newer COPS, or is not what its version row says.
     """
     parsed = _parsed(url)
     admin = _admin(parsed)
@@ -314,12 +317,20 @@ def _version(admin: Admin) -> str | None:
 
 
 def _version_in(con: sa.Connection, shown: str) -> str | None:
-    """The database's version, if it has one. Raises `E-DB-VERSION` when the code does not know it."""
-    if not sa.inspect(con).has_table(VERSION_TABLE):
+    """The database's version, if it has one.
+
+    Raises:
+        CopsError: `E-DB-VERSION` when the code does not know it, or its tables are not of that version.
+    """
+    there = sa.inspect(con)
+    if not there.has_table(VERSION_TABLE):
+        if there.has_table(_OLDEST_TABLE):
+            raise _does_not_fit(shown, "tables of COPS without a version")
         return None
     table = sa.table(VERSION_TABLE, sa.column("version_num"))
-    version = con.execute(sa.select(table.c.version_num)).scalar()
-    if version not in REVISIONS:
+    rows = con.execute(sa.select(table.c.version_num)).scalars().all()
+    version = str(rows[0]) if len(rows) == 1 else ""
+    if len(version) == len(HEAD) and version.isdigit() and version > HEAD:
         raise CopsError(
             "E-DB-VERSION",
             f"admin database {shown}",
@@ -327,12 +338,27 @@ def _version_in(con: sa.Connection, shown: str) -> str | None:
             found=f"version {version}, made by a newer COPS",
             next_step="upgrade COPS, or open the backup made before the upgrade",
         )
-    return str(version)
+    if version not in REVISIONS:
+        raise _does_not_fit(shown, f"{len(rows)} version rows{''.join(f', {row}' for row in rows[:3])}")
+    if version == HEAD and not there.has_table(_NEWEST_TABLE):
+        raise _does_not_fit(shown, f"version {version}, and no table {_NEWEST_TABLE}")
+    return version
+
+
+def _does_not_fit(shown: str, found: str) -> CopsError:
+    """Somebody wrote the version row, or put parts of two databases together: nothing may be migrated."""
+    return CopsError(
+        "E-DB-VERSION", f"admin database {shown}",
+        expected=f"one row in {VERSION_TABLE}, the version that its tables have", found=found,
+        next_step="stop COPS, keep this database, restore it from its backup (cops docs operations); nothing"
+        " was migrated",
+    )  # fmt: skip
 
 
 def _migrate(admin: Admin) -> None:
     with _in_process, admin.write() as con:
-        if _version_in(con, admin.shown) == HEAD:
+        version = _version_in(con, admin.shown)
+        if version == HEAD:
             return  # another process was faster
         from alembic import command
         from alembic.config import Config
@@ -340,7 +366,11 @@ def _migrate(admin: Admin) -> None:
         config = Config(attributes={"connection": con})
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         config.set_main_option("path_separator", "os")
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except (OperationalError, ProgrammingError) as problem:
+            # "already exists", "no such table": the transaction is undone as a whole, tables and row
+            raise _does_not_fit(admin.shown, f"version {version}, but {_first_line(problem)}") from problem
 
 
 def _first_line(problem: Exception) -> str:

@@ -6,13 +6,15 @@ Belongs here: types and the metadata with its naming of constraints. Does not be
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 
+from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
+from cops_dagster.stores import faults
 
 
 class Money(sa.types.TypeDecorator[Decimal]):
@@ -38,8 +40,18 @@ class Money(sa.types.TypeDecorator[Decimal]):
         return text if dialect.name == "sqlite" else Decimal(text)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        """The stored amount as `Decimal`."""
-        return None if value is None else Decimal(value)
+        """The stored amount as `Decimal`; what is none, no act of ours wrote.
+
+        Raises:
+            CopsError: `E-DB-CORRUPT`.
+        """
+        try:
+            return None if value is None else Decimal(value)
+        except InvalidOperation:
+            raise CopsError(
+                "E-DB-CORRUPT", "admin database", expected="an amount in every amount column",
+                found=repr(value)[:60], next_step=faults.RESTORE,
+            ) from None  # fmt: skip
 
 
 metadata = sa.MetaData(

@@ -11,6 +11,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cops_dagster.errors import CopsError
@@ -64,6 +65,25 @@ def of_disk(problem: OSError, subject: str) -> CopsError | None:
             next_step="look at the disk and its log (dmesg); when it is sound again, run again",
         )  # fmt: skip
     return None
+
+
+@contextmanager
+def writing_to(folder: Path, other: str) -> Iterator[None]:
+    """What the file system refuses of a folder that a person chose, as coded refusals.
+
+    Args:
+        other: what that person does to choose another one.
+
+    Raises:
+        CopsError: `E-DISK`, `E-DISK-READONLY`, `E-DISK-IO`; `E-PARAM` for what cannot be such a folder.
+    """
+    try:
+        yield
+    except OSError as problem:
+        raise of_disk(problem, str(folder)) or CopsError(
+            "E-PARAM", f"folder {folder}", expected="a folder that can be written to",
+            found=str(problem.strerror or problem), next_step=other,
+        ) from None  # fmt: skip
 
 
 def full(place: str, found: str) -> CopsError:

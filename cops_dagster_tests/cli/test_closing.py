@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_a_month_is_closed_once_and_answers_with_its_seal(folder: Path) -> None:
     first = close_month()
     again = cops_json("close", "2025-09")
     assert (first["was_new"], again["was_new"]) == (True, False)
-    assert "was approved before, by lee" in said("approve", "close-2025-09", "--reason", "too late")
+    assert "was approved before, by lee (claimed)" in said("approve", "close-2025-09", "--reason", "too late")
     assert first["seal_digest"] == again["seal_digest"]
     assert cops_json("evidence", "verify", "2025-09")["status"] == "ok"
     assert cops_json("evidence", "replay", "2025-09")["agrees"]
@@ -137,6 +138,36 @@ def test_cost_is_moved_once_and_a_difference_is_noted(folder: Path, monkeypatch:
     for wrong in ("acme", "acme=", "acme=x", "=", "acme=1e400"):
         with pytest.raises(CopsError):
             cops("adjust", "move", "2025-09", "--from", "acme", "--to", wrong, *why)
+
+
+def test_what_was_proposed_stands_in_the_list_that_its_answer_names(folder: Path) -> None:
+    """A note sent its reader to `cops adjust list`, which was empty: it is among the exceptions."""
+    close_month()
+    why = ("--reason", "tax is theirs", "--evidence", "TICKET-1")
+    to_move = ("adjust", "move", "2025-09", "--from", "__unallocated__", "--to", "acme=100", *why)
+    for made in (to_move, ("adjust", "note", "2025-09", "--tenant", "acme", "--amount-usd", "0.01", *why)):
+        told = said(*made)
+        listed = re.search(r"next: cops (\w+) list 2025-09; .* cops approve (\w+) ", told)
+        assert listed, told
+        done = CliRunner().invoke(app, [listed[1], "list", "2025-09"])
+        assert listed[2] in done.stdout, (made, done.stdout)
+
+
+def test_who_decided_is_told_with_what_proves_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cops approve` named a person without saying that the name is a claim."""
+    close_month()
+    why = ("--reason", "tax is theirs", "--evidence", "TICKET-1")
+    to_note = ("adjust", "note", "2025-09", "--tenant", "acme", "--amount-usd", "0.01", *why)
+    to_move = ("adjust", "move", "2025-09", "--from", "__unallocated__", "--to", "acme=100", *why)
+    ids = []
+    for made in (to_note, to_move):
+        told = said(*made)
+        assert "by kim (claimed)" in told
+        ids += [re.findall(r"proposed (\w+)", told)[0]]
+    as_another(monkeypatch)
+    for one in ids:
+        assert "approved by lee (claimed)" in said("approve", one, "--reason", "agreed")
+        assert "was approved before, by lee (claimed) on " in said("approve", one, "--reason", "agreed")
 
 
 def test_an_amount_is_explained_down_to_the_delivered_file(folder: Path) -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
+from cops_dagster_tests import keys
 from cops_dagster_tests.cli.test_cli import cops, refusal
 from cops_dagster_tests.deliveries import INPUTS, MONTH, home, lines, run, write
 
@@ -91,6 +92,26 @@ def said(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+def test_a_decision_and_its_approval_name_the_keys_that_signed_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.begin(folder, "alice", "bob")
+
+    def told(person: str, *arguments: str) -> str:
+        monkeypatch.setenv("COPS_ACTOR", person)
+        monkeypatch.setenv("COPS_SIGNING_KEY", str(folder / "keys" / person))
+        settings.current.cache_clear()
+        return RUNNER.invoke(app, list(arguments), catch_exceptions=False).stderr
+
+    listed = RUNNER.invoke(app, ["exceptions", "list", "2025-09", "--json"], catch_exceptions=False)
+    one = json.loads(listed.stdout)[0]["exception_id"][:16]
+    decide = ("exceptions", "decide", one, "--decision", "known", "--evidence", "TICKET-1")
+    assert f"{one} decided by alice (signed by SHA256:" in told("alice", *decide)
+    approve = ("approve", one, "--reason", "agreed")
+    assert "approved by bob (signed by SHA256:" in told("bob", *approve)
+    assert "was approved before, by bob (signed by SHA256:" in told("bob", *approve)
+
+
 def test_every_json_answer_parses_and_keeps_amounts_as_exact_text(folder: Path) -> None:
     (status,) = said("status", "--json")
     assert status["allocated_usd"] == "40.880000001000000000"
@@ -125,6 +146,8 @@ def test_every_json_answer_parses_and_keeps_amounts_as_exact_text(folder: Path) 
         (["materialize", "2025-09", "--select", "nothing"], "E-PARAM"),
         (["sql"], "E-PARAM"),
         (["sql", "nowhere.sql"], "E-FILE"),
+        (["sql", "/dev/zero"], "E-FILE"),  # which never ends
+        (["report", "2025-09", "--out", "/proc/nowhere"], "E-PARAM"),
         (["sql", "-q", "DELETE FROM tenants"], "E-SQL"),
         (["sql", "-q", "SELECT 1", "--as-of", "beef"], "E-RUN-UNKNOWN"),
         (["sql", "-q", "SELECT 1", "--param", "start"], "E-PARAM"),

@@ -109,6 +109,15 @@ def test_init_before_the_first_delivery_gives_every_month_a_rule_and_a_place(tmp
     assert "by_direct_cost" in json.dumps(claimed)
 
 
+def test_init_where_nothing_can_be_written_is_refused_by_code(tmp_path: Path) -> None:
+    """It was an internal error about `.cops.toml.partial`."""
+    write(tmp_path / "cur", [lines(MONTH)])
+    done = cops(Path("/proc"), "init", "--cur", str(tmp_path / "cur"), COPS_HOME=str(tmp_path / "home"))
+    refused = json.loads(done.stderr)
+    assert (done.returncode, refused["code"]) == (2, "E-PARAM")
+    assert "cd FOLDER" in refused["next_step"]
+
+
 def test_init_says_what_cannot_be_reached(tmp_path: Path) -> None:
     done = cops(tmp_path, "init", "--cur", "not-there", "--json")
     assert done.returncode == 1

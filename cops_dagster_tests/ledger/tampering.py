@@ -9,6 +9,7 @@ who notices (`test_tamper.py`).
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -113,6 +114,34 @@ def add_file(home: Path) -> None:
         )  # fmt: skip
 
 
+def show_other_bytes(home: Path) -> None:
+    """`cur_billing_master` of the month reads a file of somebody's, which is as large and old as it says."""
+    with unguarded(home) as con:
+        ((place,),) = con.execute(f"SELECT location_json FROM cur_billing_head WHERE {SEP}")
+        manifest, *files = json.loads(place)
+        for one in files:
+            other = home / f"other-{Path(one[0]).name}"
+            other.write_bytes((home / one[0]).read_bytes() + b" ")
+            one[:] = [str(other), other.stat().st_size, other.stat().st_mtime_ns]
+        con.execute(
+            f"UPDATE cur_billing_head SET location_json = ? WHERE {SEP}", (json.dumps([manifest, *files]),)
+        )
+
+
+def read_other_bytes(home: Path) -> None:
+    """A row that says that COPS made another file of a delivered one."""
+    other = home / "converted" / f"{'ab' * 16}.parquet"
+    other.parent.mkdir(exist_ok=True)
+    other.write_bytes(entries(home).read_bytes())
+    with unguarded(home) as con:
+        con.execute(
+            "INSERT INTO cur_read_file SELECT delivery_id, 0, ?, ?, ?, ? FROM cur_billing_head"
+            f" WHERE {SEP}",
+            (f"converted/{other.name}", hashlib.sha256(other.read_bytes()).hexdigest(), other.stat().st_size,
+             other.stat().st_mtime_ns),
+        )  # fmt: skip
+
+
 def cut_chain(home: Path) -> None:
     """The chain's last entry goes, and its recorded head with it: all hashes are right."""
     with unguarded(home) as con:
@@ -148,6 +177,8 @@ CASES: dict[str, tuple[Attack, str]] = {
     "lake file exchanged at equal size and time": (exchange_file, "fact_cost_allocated file"),
     "lake file and its row exchanged": (exchange_file_and_row, "lake_file of 2025-09"),
     "a lake file added to a run of the month": (add_file, "lake_file of 2025-09"),
+    "other bytes shown than those kept": (show_other_bytes, "file shown of delivery"),
+    "other bytes read than those delivered": (read_other_bytes, "file read for delivery"),
     "row of a lake file deleted": (
         sql(f"DELETE FROM lake_file WHERE {SEP} AND table_name = 'fact_cost_tagged'"), "lake_file of 2025-09",
     ),

@@ -372,6 +372,24 @@ def test_signing_begins_with_two_people_and_two_keys(tmp_path: Path) -> None:
         signers.begin(books, {"alice": alice, "bob": bob})
 
 
+def test_a_beginning_with_one_person_asks_for_the_second_at_once(tmp_path: Path) -> None:
+    """It said `cops security add`, and that said `cops security init`: a circle."""
+    home(tmp_path)
+    alice, bob = (public(key(tmp_path / "keys", name)) for name in ("alice", "bob"))
+    books = as_person(tmp_path, "alice")
+    for keys in ({}, {"alice": alice}, {"alice": alice, "Alice": bob}):
+        with pytest.raises(CopsError) as refused:
+            signers.begin(books, keys)
+        assert "cops security init --signer NAME=KEY.pub --signer OTHER=" in refused.value.next_step
+    for act in (
+        lambda: signers.add(books, "bob", bob, reason="second"),
+        lambda: signers.revoke(books, "SHA256:x", reason="lost"),
+    ):
+        with pytest.raises(CopsError) as refused:
+            act()
+        assert refused.value.next_step == signing.BEGIN
+
+
 def test_the_list_is_changed_by_somebody_on_it_and_a_key_is_one_persons_for_ever(
     signed: Path, tmp_path: Path
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -157,14 +159,73 @@ def test_what_was_changed_in_the_folder_is_told(
 
 
 @pytest.mark.parametrize(
-    ("n", "seed", "code"), [(0, "x", "E-PARAM"), (5, " ", "E-PARAM"), (5, "a\nb", "E-PARAM")]
-)
-def test_a_sample_without_size_or_seed_is_refused(
-    n: int, seed: str, code: str, books: Books, tmp_path: Path
+    ("n", "seed"),
+    [
+        (0, "x"),
+        *((5, seed) for seed in (
+            "", " ", "a\nb", "=1+1", "-5", "+5", "@a", ".5", "_5", "a,b", 'a"b', "a'b", "a b", "a;b", "a:b",
+            "größe", "٤٧", "x\n", "a" * 65,
+        )),
+    ],
+)  # fmt: skip
+def test_a_sample_without_size_or_plain_seed_is_refused(
+    n: int, seed: str, books: Books, tmp_path: Path
 ) -> None:
-    with pytest.raises(CopsError, match=code):
+    """The guard against formulas marked a seed such as `=1+1` in the CSV, and the script said FAILED."""
+    with pytest.raises(CopsError) as refused:
         audit.sample(books, SEPTEMBER, n=n, seed=seed, out=tmp_path)
+    assert (refused.value.code, "--seed" in refused.value.next_step) == ("E-PARAM", True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", ["0012", "1e5", "1.50", "0x10", "A_b.c-9", "a" * 64])
+def test_the_script_takes_a_plain_seed_as_it_is_written(seed: str, books: Books, tmp_path: Path) -> None:
+    done = redone(audit.sample(books, SEPTEMBER, n=3, seed=seed, out=tmp_path).folder)
+    assert (done.returncode, done.stderr, "FAILED" in done.stdout) == (0, "", False), done.stdout
+
+
+def test_the_script_reads_columns_by_name_whatever_stands_in_the_others(
+    books: Books, pack: Path, tmp_path: Path
+) -> None:
+    """It cut CSV at commas and lines, so a comma in the seed moved the digest of the seal."""
+    mine = tmp_path / "mine"
+    shutil.copytree(pack, mine)
+    for name in ("parameters", "delivered_files"):
+        there = rows(mine, name)
+        odd = {"parameters": "period", "delivered_files": "name"}[name]
+        with (mine / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, sorted(there[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({**row, odd: 'a,"b"\nc,d'} for row in there)
+    (mine / audit.SUMS).unlink()
+    audit._sums(mine)
+    done = redone(mine, books.settings.evidence_uri.removeprefix("file:"))
+    assert (done.returncode, done.stderr, "FAILED" in done.stdout) == (0, "", False), done.stdout
+
+
+@pytest.mark.parametrize("out", ["a_file", "a_file/below", "/proc/nowhere", "/dev/full"])
+def test_a_place_that_takes_no_folder_is_refused_by_code(out: str, books: Books, tmp_path: Path) -> None:
+    """It was an internal error with a traceback and the advice to run again."""
+    (tmp_path / "a_file").write_text("taken")
+    with pytest.raises(CopsError, match=r"E-PARAM.*--out"):
+        audit.sample(books, SEPTEMBER, n=5, seed="x", out=tmp_path / out)
+
+
+def test_a_sample_that_the_disk_did_not_take_leaves_nothing_and_is_written_again(
+    books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a folder stood there, which the next run took for a sample that is there already."""
+
+    def full(folder: Path) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "_sums", full)
+        with pytest.raises(CopsError, match="E-DISK:"):
+            audit.sample(books, SEPTEMBER, n=5, seed="x", out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    done = audit.sample(books, SEPTEMBER, n=5, seed="x", out=tmp_path)
+    assert list(tmp_path.iterdir()) == [done.folder]
 
 
 def test_a_month_that_is_not_closed_is_refused(books: Books, tmp_path: Path) -> None:

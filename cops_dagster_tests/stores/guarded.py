@@ -45,6 +45,7 @@ _SPECIAL: dict[tuple[str, str], Any] = {
     ("cur_ingestion_log", "status"): "running",
     ("evidence_head", "head_id"): 1,
     ("cur_delivery_hold", "delivery_id"): "held",
+    ("cur_read_file", "path"): "converted/x.parquet",
     ("invoice_freeze", "release_requested_by"): None,
     ("invoice_freeze", "released_at"): None,
     ("invoice_freeze", "released_by"): None,
@@ -197,6 +198,7 @@ def fill(con: sa.Connection) -> None:
             insert(con, table, period_start=month, **more)
         insert(con, t.alert_state, fingerprint=name, period_start=month)
     prove(con, kind="readiness")
+    prove(con, kind="conversion", subject_type="delivery", subject_id="x/x")
     put(con, "closed", AUGUST)
     insert(con, t.adjustment_effect, adjustment_id="a1")
     insert(con, t.adjustment, adjustment_id="a1", usage_period_start=AUGUST)

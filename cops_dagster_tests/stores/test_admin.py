@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import admin as module
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.admin import HEAD, VERSION_TABLE, Admin, now, open_admin
+from cops_dagster.stores.admin import HEAD, REVISIONS, VERSION_TABLE, Admin, find_admin, now, open_admin
 
 RATE = {"base": "EUR", "quote": "USD", "period_start": date(2025, 9, 1), "rate": Decimal("1.1")}
 
@@ -170,6 +170,44 @@ def test_a_database_of_a_newer_version_is_refused_and_one_of_this_version_is_ope
     with admin.write() as con:
         con.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '{HEAD}'"))
     open_admin(url)
+
+
+def schema_of(url: str) -> list[tuple[str, ...]]:
+    """Every table, index and guard, and the version rows."""
+    engine = sa.create_engine(url)
+    with engine.connect() as con:
+        there = [tuple(row) for row in con.exec_driver_sql("SELECT * FROM sqlite_master ORDER BY name, sql")]
+        if sa.inspect(con).has_table(VERSION_TABLE):
+            there += [tuple(row) for row in con.execute(sa.text(f"SELECT * FROM {VERSION_TABLE}"))]
+    engine.dispose()
+    return there
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        f"DELETE FROM {VERSION_TABLE}",
+        f"INSERT INTO {VERSION_TABLE} VALUES ('0001')",
+        f"DROP TABLE {VERSION_TABLE}",
+        "DROP TABLE alert_clock",
+        *(f"UPDATE {VERSION_TABLE} SET version_num = '{other}'" for other in (*REVISIONS[:-1], "0000", "x")),
+    ],
+)
+def test_a_version_row_that_does_not_fit_the_tables_is_refused_and_nothing_is_migrated(
+    url: str, spoil: str
+) -> None:
+    """It was an internal error, "table … already exists", or "made by a newer COPS" for no row at all."""
+    open_admin(url).close()
+    with sa.create_engine(url).begin() as con:
+        con.execute(sa.text(spoil))
+    before = schema_of(url)
+    for opens in (find_admin, open_admin, find_admin):
+        with pytest.raises(CopsError) as refused:
+            opens(url)
+        assert refused.value.code == "E-DB-VERSION"
+        assert "restore it from its backup" in refused.value.next_step
+        assert "newer" not in refused.value.found
+    assert schema_of(url) == before
 
 
 @pytest.mark.parametrize(

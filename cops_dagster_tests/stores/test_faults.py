@@ -138,6 +138,18 @@ def test_what_the_disk_says_is_told_apart(number: int, code: str | None) -> None
     assert (found and found.code) == code
 
 
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "E-DISK"), (errno.EACCES, "E-DISK-READONLY"), (errno.EIO, "E-DISK-IO"),
+        (errno.ENOENT, "E-PARAM"), (errno.ENOTDIR, "E-PARAM"), (errno.ENAMETOOLONG, "E-PARAM"),
+    ],
+)  # fmt: skip
+def test_whatever_a_chosen_folder_does_not_take_has_a_code(number: int, code: str) -> None:
+    with pytest.raises(CopsError, match=f"^{code}: "), faults.writing_to(Path("/given"), "give another"):
+        raise OSError(number, os.strerror(number), "/given")
+
+
 def test_the_cause_behind_an_error_is_found_and_an_error_that_is_an_answer_is_left() -> None:
     try:
         try:

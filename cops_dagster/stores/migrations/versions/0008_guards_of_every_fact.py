@@ -66,8 +66,7 @@ _SHOWN = {"cur_billing_head": ("location_json",), "tag_coverage": ()}
 """What is shown of a month: rows come, change and go while the month is not sealed."""
 
 _LOOKED_UP = (
-    "active_cost_allocation_tag", "aws_budget", "budget_master", "cur_delivery_place", "cur_read_file",
-    "foreign_export",
+    "active_cost_allocation_tag", "aws_budget", "budget_master", "cur_delivery_place", "foreign_export",
 )  # fmt: skip
 """Copies of what is looked up or made anew, that no figure of a month is read from unproved."""
 
@@ -157,12 +156,32 @@ def upgrade() -> None:
         guards.never_emptied(table)
     for table, column in _COUNTED.items():
         guards.counted(table, column)
+    _of_conversions()
     _of_months()
     _of_runs()
     _of_the_lock()
     _of_parts()
     _of_the_chain()
     _of_what_ends()
+
+
+def _of_conversions() -> None:
+    """What is read instead of a delivered file: what the chain knows as made of it, and nothing elsewhere."""
+    table = "cur_read_file"
+    guards.never(table, "UPDATE")
+    guards.never_emptied(table)
+    guards.never_replaced(table)
+    guards.refuse(
+        table, "proved", "INSERT",
+        "NOT EXISTS (SELECT 1 FROM evidence_index e WHERE e.kind = 'conversion'"
+        " AND e.subject_id = NEW.delivery_id || '/' || NEW.sha256)",
+        "E-CONVERSION the chain knows no such conversion",
+    )  # fmt: skip
+    guards.refuse(
+        table, "own", "INSERT",
+        "NEW.path NOT LIKE 'converted/%' OR NEW.path LIKE 'converted/%/%' OR NEW.path LIKE '%..%'",
+        "E-CONVERSION a conversion lies in the folder of conversions",
+    )  # fmt: skip
 
 
 def _of_months() -> None:

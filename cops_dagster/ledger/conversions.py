@@ -1,0 +1,72 @@
+"""The Parquet that COPS makes of a delivered file which is none, and the proof that it made it.
+
+Belongs here: an entry of the chain for every conversion, by which a row of `cur_read_file` may stand, and
+rows that have none. Does not belong here: converting (`lake/convert.py`, `lake/mend.py`), which rows there
+are (`ledger/known.py`).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from cops_dagster.cur.schema import FAULT
+from cops_dagster.errors import CopsError
+from cops_dagster.lake.live import conversion
+from cops_dagster.ledger import bundle, evidence
+from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.evidence import Piece
+from cops_dagster.ledger.standing import Finding
+from cops_dagster.stores import tables as t
+
+KIND = "conversion"
+NEXT = (
+    "find out who wrote to `cur_read_file`: no command of COPS did; `cops materialize` of an open month makes"
+    " the conversion anew, for a closed one restore the admin database from its backup"
+)
+
+
+def keep(con: sa.Connection, books: Books, delivery_id: str, position: int, sha256: str) -> None:
+    """Puts into the chain that a delivered file was converted to these bytes, before their row is written.
+
+    Raises:
+        CopsError: `E-EVIDENCE-…`: what cannot be proved is not read.
+    """
+    f = t.cur_delivery_file
+    delivered = con.execute(
+        sa.select(f.c.sha256).where(f.c.delivery_id == delivery_id, f.c.position == position)
+    ).scalar_one_or_none()
+    document = {
+        "delivery_id": delivery_id, "position": position, "delivered_sha256": delivered,
+        "read_sha256": sha256,
+    }  # fmt: skip
+    proof = Piece(
+        KIND, "delivery", f"{delivery_id}/{sha256}", "application/json", data=bundle.document(document)
+    )  # fmt: skip
+    evidence.keep(con, books, proof)
+
+
+def unproved(con: sa.Connection, books: Books) -> tuple[list[Finding], list[Finding]]:
+    """Rows of `cur_read_file` that no entry of the chain knows: findings, and warnings.
+
+    A warning is a converted delivery of which the chain knows nothing: before schema 8 none was proved.
+    """
+    r, d, e = t.cur_read_file, t.cur_delivery, t.evidence_index
+    proved = set(con.execute(sa.select(e.c.subject_id).where(e.c.kind == KIND)).scalars())
+    known = {subject.partition("/")[0] for subject in proved}
+    findings: list[Finding] = []
+    warnings: list[Finding] = []
+    query = sa.select(r, d.c.columns_json).join(d, d.c.delivery_id == r.c.delivery_id, isouter=True)
+    for row in con.execute(query.order_by(r.c.delivery_id, r.c.position)):
+        what = f"file read for delivery {row.delivery_id[:16]}"
+        try:
+            conversion(books.settings.home, row.path)
+        except CopsError as problem:
+            findings.append(Finding(0, what, problem.expected, problem.found, next_step=NEXT))
+            continue
+        if f"{row.delivery_id}/{row.sha256}" in proved:
+            continue
+        is_old = f'"{FAULT}"' in (row.columns_json or "") and row.delivery_id not in known
+        found = f"sha256 {row.sha256[:12]}…"
+        said = Finding(0, what, "a conversion that the chain knows", found, next_step=NEXT)
+        (warnings if is_old else findings).append(said)
+    return findings, warnings
