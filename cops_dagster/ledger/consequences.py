@@ -23,7 +23,6 @@ from cops_dagster.ledger import (
     judge,
     judge_budgets,
     judge_delivery,
-    judge_raw,
     judge_recon,
     judge_tagged,
     lock,
@@ -42,8 +41,8 @@ from cops_dagster.verdict import Verdict
 
 JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
     "cur_billing_master": judge_delivery.delivery,
-    "fact_cost_raw": judge_raw.raw,
-    "cur_quarantine": judge_raw.quarantined,
+    "fact_cost_raw": judge_delivery.raw,
+    "cur_quarantine": judge_delivery.quarantined,
     "fact_cost_tagged": judge_tagged.tagged,
     "allocation_key_snapshot": judge.keys,
     "fact_cost_allocated": judge.allocated,

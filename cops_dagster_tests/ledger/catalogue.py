@@ -29,7 +29,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
-from cops_dagster.ledger import ask, ingest, judge_delivery, judge_raw, judge_tagged
+from cops_dagster.ledger import ask, ingest, judge_delivery, judge_tagged
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
@@ -553,8 +553,8 @@ def observe(case: Case, stage: Stage) -> Observation:
 
 
 def verdicts(books: Books) -> list[Any]:
-    found = [*judge_delivery.delivery(books, SEPTEMBER), *judge_raw.raw(books, SEPTEMBER)]
-    return [*found, *judge_raw.quarantined(books, SEPTEMBER), *judge_tagged.tagged(books, SEPTEMBER)]
+    found = [*judge_delivery.delivery(books, SEPTEMBER), *judge_delivery.raw(books, SEPTEMBER)]
+    return [*found, *judge_delivery.quarantined(books, SEPTEMBER), *judge_tagged.tagged(books, SEPTEMBER)]
 
 
 def status(books: Books) -> str:

@@ -15,14 +15,14 @@ import pytest
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
-from cops_dagster.ledger import ask, ingest, judge, judge_raw, judge_tagged
+from cops_dagster.ledger import ask, ingest, judge, judge_delivery, judge_tagged
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run
 from cops_dagster_tests.layouts import LAYOUTS
 from cops_dagster_tests.ledger.catalogue import flip
 
 FLIPS = 300 if os.environ.get("COPS_TEST_EVERY_POINT") else 24
-MADE = (judge_raw.raw, judge_tagged.tagged, judge.allocated)
+MADE = (judge_delivery.raw, judge_tagged.tagged, judge.allocated)
 TABLES = ("cur_billing_master", "fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated")
 
 

@@ -25,7 +25,6 @@ from cops_dagster.ledger import (
     handover,
     ingest,
     judge_delivery,
-    judge_raw,
     late,
     lock,
     periods,
@@ -479,9 +478,11 @@ def test_files_that_change_after_first_sight_stop_their_own_source(tmp_path: Pat
     live.forget([path])
     made(books)
     assert total(books) == Decimal("10.5")
-    (red,) = [one for one in judge_raw.raw(books, SEPTEMBER) if one.check == "every_delivery_is_ingested"]
+    (red,) = [
+        one for one in judge_delivery.raw(books, SEPTEMBER) if one.check == "every_delivery_is_ingested"
+    ]
     assert (red.passed, red.severity) == (False, "ERROR")
-    assert not any(one.refuses for one in judge_raw.raw(books, SEPTEMBER))
+    assert not any(one.refuses for one in judge_delivery.raw(books, SEPTEMBER))
 
 
 def test_a_root_out_of_reach_stops_itself(tmp_path: Path) -> None:
