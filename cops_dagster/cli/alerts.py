@@ -78,7 +78,7 @@ def ack(
     from cops_dagster.cli import output
     from cops_dagster.ledger import watch
     from cops_dagster.ledger.home import require_books
-    from cops_dagster.rules.people import is_same_person
+    from cops_dagster.ledger.people import is_same_person
 
     books = require_books(settings.current())
     taken = watch.acknowledge(books, alert, note=note)

@@ -64,8 +64,8 @@ def release(
     from cops_dagster.ledger import consent, month, signatures
     from cops_dagster.ledger import freeze as act
     from cops_dagster.ledger.home import require_books
+    from cops_dagster.ledger.people import is_same_person
     from cops_dagster.period import Period
-    from cops_dagster.rules.people import is_same_person
 
     wanted = Period.parse(period)
     books = require_books(settings.current())

@@ -30,6 +30,7 @@ from cops_dagster.ledger import (
     lock,
     mismatch,
     month,
+    revision,
     rule_date,
     rule_sets,
     run_log,
@@ -46,7 +47,7 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import allocation, revision, verdicts
+from cops_dagster.rules import allocation, verdicts
 from cops_dagster.rules.allocation import Costs, Key, Keys, Plan, Rule
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

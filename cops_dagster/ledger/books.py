@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import scratch
+from cops_dagster.ledger import revision, scratch
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import revision
 from cops_dagster.settings import Settings
 from cops_dagster.stores import policies
 from cops_dagster.stores.admin import Admin

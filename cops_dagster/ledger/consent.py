@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import decisions, signatures
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.people import is_same_person
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules.people import is_same_person
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

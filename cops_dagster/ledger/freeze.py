@@ -16,8 +16,8 @@ from cops_dagster.ledger import consent, decisions, recon_log, signatures
 from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.consent import Asked, name_of
+from cops_dagster.ledger.people import is_same_person
 from cops_dagster.period import Period
-from cops_dagster.rules.people import is_same_person
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

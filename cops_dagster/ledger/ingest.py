@@ -26,7 +26,7 @@ from cops_dagster.lake.footers import truncated
 from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
-from cops_dagster.ledger import ingestion_log, known, lock, net_unused
+from cops_dagster.ledger import ingestion_log, known, lock, net_unused, revision
 from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
@@ -36,7 +36,7 @@ from cops_dagster.ledger.publish import Publication, Staged, Superseded, settle
 from cops_dagster.ledger.telling import publish
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules import commitments, revision, verdicts
+from cops_dagster.rules import commitments, verdicts
 from cops_dagster.stores import tables as t
 
 TABLE = "fact_cost_raw"
@@ -320,7 +320,7 @@ def stage(
     Args:
         targets: the files of booked lines and of lines set aside.
         faulty: some lines must be set aside.
-        of: revision of the rules (`rules/revision.py`).
+        of: revision of the rules (`ledger/revision.py`).
     """
     view(engine, "delivered_lines", lines_query(files, judge_accounts=judge_accounts))
     target, aside = targets

@@ -13,9 +13,10 @@ from sqlglot import exp
 from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
+from cops_dagster.ledger import revision
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import commitments, revision
+from cops_dagster.rules import commitments
 
 NET_UNUSED = "net_unused_commitments"
 _DISCOUNTED = (

@@ -18,12 +18,11 @@ from typing import Any
 
 from cops_dagster import settings as settings_module
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, bundle, deliver, handover, ingest, scratch, seal, tag
+from cops_dagster.ledger import allocate, bundle, deliver, handover, ingest, revision, scratch, seal, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.home import open_books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
-from cops_dagster.rules import revision
 from cops_dagster.stores import files as stored
 from cops_dagster.stores.objects import Objects
 

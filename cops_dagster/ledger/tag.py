@@ -20,7 +20,7 @@ from cops_dagster.lake import live, tagging
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_TAGGED
-from cops_dagster.ledger import ingest, lock, mapped_tags, negations
+from cops_dagster.ledger import ingest, lock, mapped_tags, negations, revision
 from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
@@ -30,7 +30,7 @@ from cops_dagster.ledger.telling import publish
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import revision, verdicts
+from cops_dagster.rules import verdicts
 from cops_dagster.rules.verdicts import Coverage
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

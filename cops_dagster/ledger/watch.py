@@ -17,12 +17,12 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART
+from cops_dagster.ledger.people import is_same_person
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import alerts as rules
 from cops_dagster.rules import escalation
 from cops_dagster.rules.alerts import Alert, Event, Observation, Severity, Silence
-from cops_dagster.rules.people import is_same_person
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.alert_tables import AT_ONCE, NEVER

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from cops_dagster.ledger import evidence
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.consent import name_of
+from cops_dagster.ledger.people import is_same_person
 from cops_dagster.period import Period
-from cops_dagster.rules.people import is_same_person
 from cops_dagster.stores import tables as t
 
 Row = dict[str, Any]
