@@ -18,12 +18,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.alerts import board, escalation
+from cops_dagster.alerts import lifecycle as rules
+from cops_dagster.alerts.lifecycle import Alert, Sent, Silence
 from cops_dagster.alerts.message import Entry, Message
-from cops_dagster.ledger import watch
 from cops_dagster.money.digest import digest
-from cops_dagster.rules import alerts as rules
-from cops_dagster.rules import escalation
-from cops_dagster.rules.alerts import Alert, Sent, Silence
 from cops_dagster.settings import Receiver as Configured
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.alert_tables import NEVER
@@ -160,12 +159,12 @@ def read(
     if not found.looked:
         return found
     found.log = _sent(con, sorted(receivers), [alert.fingerprint for alert, _ in found.looked])
-    found.silences = watch.silences(con, at)
+    found.silences = board.silences(con, at)
     s = t.alert_state
     frozen = sa.select(s.c.period_start).distinct().where(
         s.c.period_start.is_not(None), s.c.state == "firing", s.c.severity == "P1"
     )  # fmt: skip
-    found.inhibited = {watch.period_of(start) for start in con.execute(frozen).scalars()}
+    found.inhibited = {board.period_of(start) for start in con.execute(frozen).scalars()}
     told = {
         group[0].alert.period for groups in found.entries.values() for group in groups.values()
     }  # fmt: skip
@@ -213,7 +212,7 @@ def _looked(
         row for some in _parts(sorted(names)) for row in con.execute(_STATES, {"names": list(some)})
     ]  # fmt: skip
     return sorted(
-        ((watch.alert_of(row), row.version) for row in rows),
+        ((board.alert_of(row), row.version) for row in rows),
         key=lambda one: (one[0].since, one[0].fingerprint),
     )
 
@@ -325,7 +324,7 @@ def _firing(con: sa.Connection, months: set[date | None]) -> dict[str, list[Any]
             .where(s.c.state == "firing")
             .order_by(s.c.severity, s.c.since, s.c.fingerprint)
         )
-        found[str(watch.period_of(start) or "")] = list(rows)
+        found[str(board.period_of(start) or "")] = list(rows)
     return dict(found)
 
 

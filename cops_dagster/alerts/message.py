@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cops_dagster.alerts.lifecycle import Alert
 from cops_dagster.money.digest import digest
-from cops_dagster.rules.alerts import Alert
 
 ENTRIES_MAX = 20
 """Alerts written out in one message; the rest are counted, none is dropped."""

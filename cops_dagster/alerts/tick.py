@@ -1,7 +1,7 @@
 """One tick: what every receiver is due now is sent, and logged once it was accepted.
 
 Belongs here: who is called when, under one lock and within a time. Does not belong here: which alerts are
-looked at (`alerts/due.py`), whether a message is due (`rules/alerts.py`), the deadline of a call
+looked at (`alerts/due.py`), whether a message is due (`alerts/lifecycle.py`), the deadline of a call
 (`alerts/calls.py`).
 
 Receivers are called side by side, P1 before anything else, and P1 that came meanwhile once more at the end.
@@ -21,14 +21,12 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from cops_dagster.alerts import calls, due
+from cops_dagster.alerts import board, calls, due, escalation
+from cops_dagster.alerts import lifecycle as rules
 from cops_dagster.alerts.calls import Outcome, Overdue
 from cops_dagster.alerts.message import Message
 from cops_dagster.alerts.receivers import NotAccepted, Receiver, load
-from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
-from cops_dagster.rules import alerts as rules
-from cops_dagster.rules import escalation
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -65,7 +63,7 @@ def tick(books: Books, receivers: Mapping[str, Receiver], *, at: datetime | None
 
 def _watch_the_watchers(books: Books, moment: datetime) -> None:
     with books.admin.read() as con:
-        seen = escalation.of_silence(watch.judged_at(con, moment), moment)
+        seen = escalation.of_silence(board.judged_at(con, moment), moment)
         fires = con.execute(
             sa.select(t.alert_state.c.fingerprint).where(
                 t.alert_state.c.fingerprint == rules.fingerprint(escalation.SILENT, "", None),
@@ -74,7 +72,7 @@ def _watch_the_watchers(books: Books, moment: datetime) -> None:
         ).first()
     if seen is not None and (seen.holds or fires):
         with books.admin.write() as con:
-            watch.observe(con, [seen], actor="cops", at=moment)
+            board.observe(con, [seen], actor="cops", at=moment)
 
 
 def _watch_the_clock(books: Books, moment: datetime) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from cops_dagster.alerts import calls
 from cops_dagster.alerts.calls import Outcome, Overdue
+from cops_dagster.alerts.lifecycle import Alert, fingerprint
 from cops_dagster.alerts.message import Entry, Message
 from cops_dagster.alerts.receivers import NotAccepted, Receiver, load, open_receiver
 from cops_dagster.errors import CopsError
-from cops_dagster.rules.alerts import Alert, fingerprint
 from cops_dagster.settings import Settings
 from cops_dagster.stores.admin import now
 

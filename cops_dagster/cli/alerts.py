@@ -27,15 +27,15 @@ def list_(
     from dataclasses import asdict
 
     from cops_dagster import settings
+    from cops_dagster.alerts import board
     from cops_dagster.cli import output
-    from cops_dagster.ledger import watch
     from cops_dagster.ledger.home import require_books
 
     configured = settings.current()
     with require_books(configured).admin.read() as con:
-        count = watch.counted(con, everything=everything)
-        found = watch.alerts(con, everything=everything, limit=limit, offset=offset)
-        told = watch.told(con, found)
+        count = board.counted(con, everything=everything)
+        found = board.alerts(con, everything=everything, limit=limit, offset=offset)
+        told = board.told(con, found)
     if json:
         output.as_json(
             [
@@ -75,13 +75,13 @@ def ack(
 ) -> None:
     """Take an alert: it is not repeated for 8 hours, unless it gets graver or fires anew."""
     from cops_dagster import settings
+    from cops_dagster.alerts import board
     from cops_dagster.cli import output
-    from cops_dagster.ledger import watch
     from cops_dagster.ledger.home import require_books
     from cops_dagster.ledger.people import is_same_person
 
     books = require_books(settings.current())
-    taken = watch.acknowledge(books, alert, note=note)
+    taken = board.acknowledge(books, alert, note=note)
     was_new = is_same_person(taken.acked_by or "", books.actor)
     output.told(
         json,
@@ -105,19 +105,19 @@ def silence(
     from typing import cast
 
     from cops_dagster import settings
+    from cops_dagster.alerts import board
+    from cops_dagster.alerts.lifecycle import RANK, Severity
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import watch
     from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
-    from cops_dagster.rules.alerts import RANK, Severity
 
     if severity not in RANK:
         raise CopsError(
             "E-PARAM", f"severity {severity!r}", expected="P2, P3 or P4", found=repr(severity),
             next_step="name the gravest priority to keep back",
         )  # fmt: skip
-    made = watch.silence(
+    made = board.silence(
         require_books(settings.current()), rule=rule, period=Period.parse(period) if period else None,
         severity=cast("Severity", severity), hours=hours, reason=reason,
     )  # fmt: skip

@@ -13,15 +13,14 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster import settings
+from cops_dagster.alerts import board, escalation
+from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.graph.resources import no_home
-from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.home import existing_books
 from cops_dagster.period import Period
-from cops_dagster.rules import escalation
-from cops_dagster.rules.alerts import Observation
 
 _PARTITION = "dagster/partition"
 _ERROR_MAX = 1_000
@@ -34,7 +33,7 @@ def observe(books: Books, instance: dg.DagsterInstance, run_id: str) -> int:
         return 0
     period = Period.parse(run.tags[_PARTITION]) if _PARTITION in run.tags else None
     with books.admin.write() as con:
-        return len(watch.observe(con, [_outcome(instance, run, period)], actor="cops"))
+        return len(board.observe(con, [_outcome(instance, run, period)], actor="cops"))
 
 
 def _outcome(instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | None) -> Observation | None:

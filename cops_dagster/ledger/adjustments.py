@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.alerts.publish import publish
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
@@ -28,7 +29,6 @@ from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged, settle
 from cops_dagster.ledger.states import WRITABLE
-from cops_dagster.ledger.telling import publish
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

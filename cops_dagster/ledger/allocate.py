@@ -20,6 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster import verdict, words
+from cops_dagster.alerts.publish import publish
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.namespace import over_files, view
@@ -42,7 +43,6 @@ from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
 from cops_dagster.ledger.publish import Publication, Staged, refuse, settle
-from cops_dagster.ledger.telling import publish
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

@@ -14,13 +14,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.alerts import board, escalation
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import watch
 from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import escalation
 from cops_dagster.rules.forecast import Profile, forecast
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -69,8 +68,8 @@ def refresh(books: Books) -> Refreshed:
     with books.admin.write() as con:
         if period:
             _store(con, rows, known, at)
-            watch.observe(con, [_observation(row, period, at) for row in rows], actor=books.actor, at=at)
-            watch.end_other_periods(con, escalation.BUDGET, period, because=f"the month is {period} now")
+            board.observe(con, [_observation(row, period, at) for row in rows], actor=books.actor, at=at)
+            board.end_other_periods(con, escalation.BUDGET, period, because=f"the month is {period} now")
         if asked is not None:
             con.execute(sa.delete(t.aws_budget))
             if asked:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from cops_dagster.alerts import board
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
@@ -43,7 +44,6 @@ from cops_dagster.ledger import (
     sources,
     states,
     sweep,
-    watch,
     work,
 )
 from cops_dagster.ledger.adoption import require_policy
@@ -409,7 +409,7 @@ def _finish(
             return "moved"
         numbers = evidence.index(con, books, kept)
         _show_from_evidence(con, books, period, kept)
-        watch.end_period(con, period, because="the period is closed", actor=books.actor)
+        board.end_period(con, period, because="the period is closed", actor=books.actor)
         lock.move(
             con, books, period, "closed", reason="sealed", evidence_id=str(numbers[-1]),
             at=evidence.recorded_at(con, numbers[-1]),

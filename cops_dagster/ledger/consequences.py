@@ -6,7 +6,7 @@ digest of what they were asked about. So "not asked yet" is never taken for "non
 a command or the sweep, asks what a crash left unasked.
 
 Belongs here: which asset has which judge, asking and recording, what of a month does not hold now. Does not
-belong here: when a check holds (`rules/verdicts.py`), what becomes of an alert (`rules/alerts.py`).
+belong here: when a check holds (`rules/verdicts.py`), what becomes of an alert (`alerts/lifecycle.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.alerts import board, escalation
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     budgets,
@@ -28,13 +29,11 @@ from cops_dagster.ledger import (
     lock,
     periods,
     recon_log,
-    watch,
     work,
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules import escalation
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Verdict
@@ -75,7 +74,7 @@ def record(books: Books, period: Period, asset: str) -> Sequence[Verdict]:
         topic = _topics(con, books, period).get(asset)
     verdicts = JUDGES[asset](books, period)
     with books.admin.write() as con:
-        watch.judged(con, books, period, asset, verdicts, at=at)
+        board.judged(con, books, period, asset, verdicts, at=at)
         _asked(con, topic, at)
     return verdicts
 
@@ -151,7 +150,7 @@ def settle(books: Books, period: Period) -> list[str]:
                 raise
     if _is_news(books, period, made):  # people decided on exceptions since
         with books.admin.write() as con:
-            watch.judged(con, books, period, "recon_summary", judge_recon.of(con, period))
+            board.judged(con, books, period, "recon_summary", judge_recon.of(con, period))
     return left
 
 
@@ -160,7 +159,7 @@ def _is_news(books: Books, period: Period, made: Iterable[Verdict]) -> bool:
     with books.admin.read() as con:
         if lock.is_sealed(con, period):
             return False
-        red = {alert.rule for alert in watch.of_period(con, period) if escalation.does_not_hold(alert)}
+        red = {alert.rule for alert in board.of_period(con, period) if escalation.does_not_hold(alert)}
     return any(one.passed is not None and (one.check in red) is one.passed for one in made if _alerts(one))
 
 
@@ -179,10 +178,10 @@ def complete(books: Books, period: Period) -> list[dict[str, str]]:
     settle(books, period)
     periods.advance(books, period)
     with books.admin.read() as con:
-        failed = [one for one in watch.of_period(con, period) if one.rule == escalation.RUN]
+        failed = [one for one in board.of_period(con, period) if one.rule == escalation.RUN]
     if any(one.state == "firing" for one in failed):
         with books.admin.write() as con:
-            watch.end_failed_runs(con, period, because="the month is complete: a later run had nothing to do")
+            board.end_failed_runs(con, period, because="the month is complete: a later run had nothing to do")
     return failing(books, period)
 
 
@@ -194,7 +193,7 @@ def failing(books: Books, period: Period) -> list[dict[str, str]]:
     with books.admin.read() as con:
         if lock.is_sealed(con, period):
             return []
-        alerts = watch.of_period(con, period)
+        alerts = board.of_period(con, period)
         live = {one.check: one for one in judge_recon.of(con, period)}
     below = any(one.rule == escalation.COVERAGE and escalation.does_not_hold(one) for one in alerts)
     found = [
@@ -248,11 +247,11 @@ def _end_runs(books: Books, period: Period) -> None:
     """A failed run of a month that is complete all the same is nobody's trouble any more."""
     with books.admin.read() as con:
         firing = any(
-            one.rule == escalation.RUN and one.state == "firing" for one in watch.of_period(con, period)
+            one.rule == escalation.RUN and one.state == "firing" for one in board.of_period(con, period)
         )
     if firing and work.nothing_to_do(books, period):
         with books.admin.write() as con:
-            watch.end_failed_runs(con, period, because="the month is complete: nothing is left to do")
+            board.end_failed_runs(con, period, because="the month is complete: nothing is left to do")
 
 
 def _open(books: Books, before: datetime) -> list[Period]:

@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from cops_dagster.alerts import board, escalation
+from cops_dagster.alerts.board import judged_at
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import claims, evidence, judge, judge_budgets, periods, proof, watch
+from cops_dagster.ledger import claims, evidence, judge, judge_budgets, periods, proof
 from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
 from cops_dagster.ledger.standing import Finding
-from cops_dagster.ledger.watch import judged_at
 from cops_dagster.period import Period
-from cops_dagster.rules import escalation
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -66,7 +66,7 @@ def evaluate(books: Books) -> list[Control]:
         con.execute(
             sa.insert(t.control_status), [asdict(control) | {"evaluated_at": at} for control in found]
         )
-        watch.observe(
+        board.observe(
             con,
             [
                 escalation.of_control(

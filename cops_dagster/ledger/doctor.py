@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import sqlalchemy as sa
 
+from cops_dagster.alerts import board
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     allocate,
@@ -39,7 +40,6 @@ from cops_dagster.ledger import (
     standing,
     state,
     tag,
-    watch,
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
@@ -398,9 +398,9 @@ def _alerts(books: Books, period: Period) -> list[Finding]:
     ]  # fmt: skip
     at = now()
     with books.admin.read() as con:
-        refusing, (untold, gravest) = watch.not_accepting(con), watch.nobody_knows(con)
-        silent = watch.silences(con, at)
-        judged = watch.judged_at(con, at)
+        refusing, (untold, gravest) = board.not_accepting(con), board.nobody_knows(con)
+        silent = board.silences(con, at)
+        judged = board.judged_at(con, at)
     for name in refusing:
         found.append(
             Finding(

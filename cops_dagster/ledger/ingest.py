@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlglot import exp
 
 from cops_dagster import verdict
+from cops_dagster.alerts.publish import publish
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
@@ -33,7 +34,6 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import new_read_file
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged, Superseded, settle
-from cops_dagster.ledger.telling import publish
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import commitments, verdicts

@@ -3,7 +3,7 @@
 Belongs here: the only write path to what readers follow. Verdicts are asked before the transaction;
 inside it the period row is locked and the predecessor compared, so a run planned over another head
 loses and is planned again. Does not belong here: computing anything; what the verdicts make of their alerts
-(`ledger/telling.py`).
+(`alerts/publish.py`).
 """
 
 from __future__ import annotations

@@ -11,19 +11,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.alerts import board, escalation
+from cops_dagster.alerts.board import observe
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import counterparts, exceptions, freeze, judge_recon, lock, recon_log, watch
+from cops_dagster.ledger import counterparts, exceptions, freeze, judge_recon, lock, recon_log
 from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.policy import require_same_policy
-from cops_dagster.ledger.watch import observe
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import escalation, reconciliation
 from cops_dagster.rules import exceptions as differences
+from cops_dagster.rules import reconciliation
 from cops_dagster.rules.reconciliation import Tolerance
 from cops_dagster.stores import tables as t
 
@@ -84,7 +85,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
         seq = recon_log.append(con, books, period, made, sides, ids)
         exceptions.replace(con, period, seq, found)
         reconciled(con, books, period, made.status)
-        watch.judged(con, books, period, "recon_summary", judge_recon.of(con, period))
+        board.judged(con, books, period, "recon_summary", judge_recon.of(con, period))
     return Reconciled(recon_id, made.status, wrote=True)
 
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.alerts.escalation import PROOF
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import approve, claims, close_request, invoicing, lock, refusals, signatures
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import allocated_usd, head, quarantined
 from cops_dagster.ledger.states import phase
 from cops_dagster.period import Period
-from cops_dagster.rules.escalation import PROOF
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

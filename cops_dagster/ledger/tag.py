@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlglot import exp
 
 from cops_dagster import verdict
+from cops_dagster.alerts.publish import publish
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live, tagging
 from cops_dagster.lake.engine import Engine
@@ -26,7 +27,6 @@ from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged, settle
-from cops_dagster.ledger.telling import publish
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy

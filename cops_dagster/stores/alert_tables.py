@@ -1,7 +1,7 @@
 """The tables of alerts: what is the case, what became of it, who was told, and who must be looked after next.
 
 Belongs here: columns, keys and indexes, once, for both dialects; everybody reads them as names of
-`stores/tables.py`. Does not belong here: any query; what a state means (`rules/alerts.py`).
+`stores/tables.py`. Does not belong here: any query; what a state means (`alerts/lifecycle.py`).
 """
 
 from __future__ import annotations

@@ -17,13 +17,13 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cops_dagster.alerts import board, escalation
+from cops_dagster.alerts import lifecycle as rules
+from cops_dagster.alerts.lifecycle import ACK_FOR, REPEAT, Observation
 from cops_dagster.alerts.tick import tick
-from cops_dagster.ledger import controls, watch
+from cops_dagster.ledger import controls
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules import alerts as rules
-from cops_dagster.rules import escalation
-from cops_dagster.rules.alerts import ACK_FOR, REPEAT, Observation
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.alerts.acknowledged import acknowledge
 from cops_dagster_tests.alerts.test_timelines import BEGIN, Inbox
@@ -54,7 +54,7 @@ class World:
             "rule", scope, MONTH, severity or "P2", holds, self.clock, self.clock, "title"
         )  # fmt: skip
         with self.books.admin.write() as con:
-            watch.observe(con, [seen], actor="kim", at=self.clock)
+            board.observe(con, [seen], actor="kim", at=self.clock)
         self.firing.pop(scope, None)
         if holds:
             self.firing[scope] = severity
@@ -171,7 +171,7 @@ def test_low_coverage_that_began_a_year_ahead_waits_a_day_and_no_longer(world: W
             "coverage", "a", MONTH, "P3", True, at, at, "t", held_for=escalation.COVERAGE_HELD_FOR
         )
         with world.books.admin.write() as con:
-            watch.observe(con, [seen], actor="kim", at=world.clock)
+            board.observe(con, [seen], actor="kim", at=world.clock)
 
     world.ahead = YEAR
     below(world.clock)
@@ -189,8 +189,8 @@ def test_data_that_names_a_time_ahead_makes_no_later_data_old(world: World) -> N
     later = BEGIN + timedelta(minutes=5)
     fine = Observation("rule", "a", MONTH, "P1", False, later, later, "t")
     with world.books.admin.write() as con:
-        watch.observe(con, [seen], actor="kim", at=BEGIN)
-        (ended,) = watch.observe(con, [fine], actor="kim", at=later)
+        board.observe(con, [seen], actor="kim", at=BEGIN)
+        (ended,) = board.observe(con, [fine], actor="kim", at=later)
     assert ended.state == "resolved"
 
 
@@ -274,4 +274,4 @@ def test_a_clock_that_only_goes_back_repeats_nothing_early(
 
 def everything(world: World) -> list[rules.Alert]:
     with world.books.admin.read() as con:
-        return watch.alerts(con, everything=True)
+        return board.alerts(con, everything=True)

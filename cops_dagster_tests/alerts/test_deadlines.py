@@ -12,15 +12,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.alerts import calls, trial
+from cops_dagster.alerts import board, calls, trial
 from cops_dagster.alerts import tick as ticking
+from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.alerts.message import Message
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
-from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules.alerts import Observation
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.alerts.servers import Seen, starving, web
 from cops_dagster_tests.alerts.test_receivers import ARN, BEGIN, at, fire, logged, opened
@@ -155,7 +154,7 @@ class Box:
 def observed(books: Books, severity: Any, month: int = 9, *, when: Any = BEGIN) -> None:
     seen = Observation("rule", severity, Period(2025, month), severity, True, when, when, "t")
     with books.admin.write() as con:
-        watch.observe(con, [seen], actor="kim")
+        board.observe(con, [seen], actor="kim")
 
 
 def boxes(folder: Path, **others: Any) -> tuple[Books, dict[str, Any]]:

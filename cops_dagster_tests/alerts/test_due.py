@@ -13,14 +13,13 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from cops_dagster.alerts import due
+from cops_dagster.alerts import board, due
+from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.alerts.message import Message
 from cops_dagster.alerts.tick import tick
 from cops_dagster.cli.main import app
-from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules.alerts import Observation
 from cops_dagster.settings import Receiver
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
@@ -68,7 +67,7 @@ def observe(books: Books, *seen: tuple[str, Any], minutes: float = 0, month: int
         for scope, severity in seen
     ]  # fmt: skip
     with books.admin.write() as con:
-        watch.observe(con, found, actor="kim", at=at(minutes))
+        board.observe(con, found, actor="kim", at=at(minutes))
 
 
 def looked(books: Books, minutes: float, receivers: Any = None) -> list[str]:
@@ -197,10 +196,10 @@ def test_alerts_are_listed_in_pages_the_gravest_first(books: Books) -> None:
     observe(books, *((f"{number:02}", ("P1", "P2", "P3")[number % 3]) for number in range(9)), ("x", "P3"))
     observe(books, ("x", None), minutes=1)
     with books.admin.read() as con:
-        pages = [watch.alerts(con, limit=4, offset=offset) for offset in (0, 4, 8)]
+        pages = [board.alerts(con, limit=4, offset=offset) for offset in (0, 4, 8)]
         assert [one.severity for page in pages for one in page] == ["P1"] * 3 + ["P2"] * 3 + ["P3"] * 3
-        assert watch.counted(con) == {("firing", name): 3 for name in ("P1", "P2", "P3")}
-        assert watch.counted(con, everything=True)["resolved", "P3"] == 1
+        assert board.counted(con) == {("firing", name): 3 for name in ("P1", "P2", "P3")}
+        assert board.counted(con, everything=True)["resolved", "P3"] == 1
 
 
 def test_the_command_shows_some_and_says_how_many_there_are(

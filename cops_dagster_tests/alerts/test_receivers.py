@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.alerts import receivers, trial
+from cops_dagster.alerts import board, receivers, trial
 from cops_dagster.alerts import tick as ticking
+from cops_dagster.alerts.lifecycle import Alert, Observation
 from cops_dagster.alerts.message import DETAIL_MAX, ENTRIES_MAX, Entry, Message
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules.alerts import Alert, Observation
 from cops_dagster.settings import Receiver
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
@@ -63,7 +62,7 @@ def fire(books: Books, *, at: datetime = BEGIN, holds: bool = True, count: int =
         for number in range(count)
     ]
     with books.admin.write() as con:
-        watch.observe(con, seen, actor="kim")
+        board.observe(con, seen, actor="kim")
 
 
 def opened(folder: Path, **set_to: dict[str, Any]) -> Books:
@@ -261,10 +260,10 @@ def test_receivers_get_what_is_for_them(tmp_path: Path) -> None:
             )
         ]  # fmt: skip
         with books.admin.write() as con:
-            watch.observe(con, seen[1:], actor="kim")
+            board.observe(con, seen[1:], actor="kim")
         tick(books, open_receivers(books.settings), at=at(6))
         with books.admin.write() as con:
-            watch.observe(con, seen[:1], actor="kim")
+            board.observe(con, seen[:1], actor="kim")
         tick(books, open_receivers(books.settings), at=at(7))
     told = {
         name: sorted(one["rule"] + " " + one["scope"] for _, body in box.taken for one in body["alerts"])

@@ -19,15 +19,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.alerts import due
+from cops_dagster.alerts import board, due
+from cops_dagster.alerts import lifecycle as rules
 from cops_dagster.alerts import tick as ticking
+from cops_dagster.alerts.lifecycle import Observation, Sent
 from cops_dagster.alerts.message import Message
 from cops_dagster.alerts.receivers import NotAccepted
-from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules import alerts as rules
-from cops_dagster.rules.alerts import Observation, Sent
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.alerts.acknowledged import acknowledge
 from cops_dagster_tests.deliveries import home
@@ -222,7 +221,7 @@ class Run:
             f"title of {scope}", step=step,
         )  # fmt: skip
         with self.books.admin.write() as con:
-            watch.observe(con, [seen], actor="kim")
+            board.observe(con, [seen], actor="kim")
         self.model.observe(scope, severity, step, minute)
 
     def ack(self, scope: str, minute: int) -> None:
@@ -293,7 +292,7 @@ class Run:
         set_to = self.books.settings.notify.receivers
         with self.books.admin.read() as con:
             looked = due.read(con, set_to, ("P1", "P2", "P3", "P4"), at)
-            every = [watch.alert_of(row) for row in con.execute(sa.select(t.alert_state))]
+            every = [board.alert_of(row) for row in con.execute(sa.select(t.alert_state))]
             log = everything_logged(con)
         found = {
             (name, one.alert.scope, one.reason, one.meant, one.number)
@@ -317,7 +316,7 @@ class Run:
 
 def silences(books: Books, at: datetime) -> list[rules.Silence]:
     with books.admin.read() as con:
-        return watch.silences(con, at)
+        return board.silences(con, at)
 
 
 def everything_logged(con: sa.Connection) -> dict[tuple[str, str], list[Sent]]:

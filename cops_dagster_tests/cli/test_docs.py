@@ -12,9 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cops_dagster import shipped
+from cops_dagster.alerts import escalation
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.rules import diagnosis, escalation
+from cops_dagster.rules import diagnosis
 from cops_dagster_tests.docs import pages
 
 PACKAGE = Path(shipped.__file__).parent

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cops_dagster.ledger import watch
+from cops_dagster.alerts import board
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import MONTH, home, lines, run, write
 from cops_dagster_tests.graph import instance
@@ -22,7 +22,7 @@ PERIOD = {"dagster/partition": "2025-09"}
 
 def told_of_failure(books: Books) -> bool:
     with books.admin.read() as con:
-        return any(one.rule == "run_failed" and one.state == "firing" for one in watch.alerts(con))
+        return any(one.rule == "run_failed" and one.state == "firing" for one in board.alerts(con))
 
 
 @pytest.mark.long

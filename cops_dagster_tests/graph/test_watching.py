@@ -12,14 +12,15 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster import settings
+from cops_dagster.alerts import board
+from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.errors import CopsError
 from cops_dagster.graph import watching
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.launch import dagster_home, launch
-from cops_dagster.ledger import consequences, watch
+from cops_dagster.ledger import consequences
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules.alerts import Observation
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests import postgres
@@ -35,7 +36,7 @@ def alerts(books: Books) -> dict[str, tuple[str, str, int]]:
     """rule → priority, state, episode."""
     with books.admin.read() as con:
         return {
-            one.rule: (one.severity, one.state, one.episode) for one in watch.alerts(con, everything=True)
+            one.rule: (one.severity, one.state, one.episode) for one in board.alerts(con, everything=True)
         }
 
 
@@ -210,7 +211,7 @@ def test_a_minute_after_the_wait_the_message_is_out(month: Path, monkeypatch: py
         books = home(month)
         at = now() - timedelta(minutes=6)
         with books.admin.write() as con:
-            watch.observe(con, [Observation("r", "s", SEPTEMBER, "P2", True, at, at, "title")], actor="kim")
+            board.observe(con, [Observation("r", "s", SEPTEMBER, "P2", True, at, at, "title")], actor="kim")
         for expected in ("1 message(s) accepted, 0 not accepted", "0 message(s) accepted, 0 not accepted"):
             said = sensor(dg.build_sensor_context())
             assert isinstance(said, dg.SkipReason)

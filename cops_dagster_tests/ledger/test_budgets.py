@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.alerts import board
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import budgets, watch
+from cops_dagster.ledger import budgets
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import aws_budgets
@@ -49,7 +50,7 @@ def row(books: Books, name: str) -> dict[str, Any]:
 def firing(books: Books) -> dict[str, tuple[str, int]]:
     with books.admin.read() as con:
         return {
-            one.scope: (one.severity, one.step) for one in watch.alerts(con) if one.rule == "budget_level"
+            one.scope: (one.severity, one.step) for one in board.alerts(con) if one.rule == "budget_level"
         }
 
 
@@ -123,7 +124,7 @@ def test_a_threshold_crossed_again_after_a_credit_fires_again(tmp_path: Path) ->
         write(tmp_path / "cur", [lines(MONTH.replace("-1.5", credit))], assembly=f"a{number}")
         run(books)
         with books.admin.read() as con:
-            (alert,) = [one for one in watch.alerts(con, everything=True) if one.rule == "budget_level"]
+            (alert,) = [one for one in board.alerts(con, everything=True) if one.rule == "budget_level"]
         assert (alert.state, alert.episode) == (("firing", expected) if expected else ("resolved", 1))
 
 
@@ -138,7 +139,7 @@ def test_alerts_of_the_month_before_end_with_the_new_month(tmp_path: Path) -> No
     )
     run(books, october)
     with books.admin.read() as con:
-        (alert,) = [one for one in watch.alerts(con, everything=True) if one.rule == "budget_level"]
+        (alert,) = [one for one in board.alerts(con, everything=True) if one.rule == "budget_level"]
     assert (alert.period, alert.state, alert.resolved_because) == (
         SEPTEMBER,
         "resolved",

@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.alerts import board, escalation, publish
 from cops_dagster.graph.checks import CHECKS
-from cops_dagster.ledger import consequences, telling, watch, work
+from cops_dagster.ledger import consequences, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication
-from cops_dagster.rules import escalation
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Verdict
@@ -28,7 +28,7 @@ def alerts(books: Books) -> Alerts:
     """(rule, asset) → severity, state."""
     with books.admin.read() as con:
         return {
-            (one.rule, one.scope): (one.severity, one.state) for one in watch.alerts(con, everything=True)
+            (one.rule, one.scope): (one.severity, one.state) for one in board.alerts(con, everything=True)
         }
 
 
@@ -100,7 +100,7 @@ def test_what_of_a_month_does_not_hold_is_told_with_its_severity(month: Seen) ->
 def test_a_failed_run_of_a_month_that_is_complete_is_over(month: Seen) -> None:
     """A run died, another one had nothing left to do: its alert would have been repeated for ever."""
     with month.books.admin.write() as con:
-        watch.observe(
+        board.observe(
             con, [escalation.of_run("materialise_period", SEPTEMBER, True, now(), "r", "killed")], actor="t"
         )
     assert alerts(month.books)["run_failed", "materialise_period"] == ("P3", "firing")
@@ -142,7 +142,7 @@ def test_one_source_that_is_well_does_not_end_the_alert_of_another(month: Seen) 
 
         def told(source: str) -> list[Verdict]:
             one = Publication("fact_cost_raw", SEPTEMBER, source, "r", "i", None, [], verdicts)
-            return list(telling._told(con, one))
+            return list(publish._told(con, one))
 
         assert told(own) == verdicts
         assert told("another") == verdicts[1:]

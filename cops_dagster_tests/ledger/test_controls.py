@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.ledger import controls, judge_budgets, lock, watch
+from cops_dagster.alerts import board, escalation
+from cops_dagster.alerts.escalation import CONTROL
+from cops_dagster.ledger import controls, judge_budgets, lock
 from cops_dagster.ledger.books import Books
-from cops_dagster.rules import escalation
-from cops_dagster.rules.escalation import CONTROL
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests.aws_server import Aws, aws, failure
@@ -43,7 +43,7 @@ def judged(books: Books) -> dict[str, controls.Control]:
 
 def alerts(books: Books) -> set[str]:
     with books.admin.read() as con:
-        return {one.scope for one in watch.alerts(con) if one.rule == CONTROL}
+        return {one.scope for one in board.alerts(con) if one.rule == CONTROL}
 
 
 def test_every_control_is_judged_and_recorded_with_evidence(books: Books) -> None:

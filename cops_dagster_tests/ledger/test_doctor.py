@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.alerts import board
+from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, controls, deliver, doctor, ingest, reconcile, tag, watch
+from cops_dagster.ledger import allocate, controls, deliver, doctor, ingest, reconcile, tag
 from cops_dagster.ledger.books import Books
-from cops_dagster.rules.alerts import Observation
 from cops_dagster.rules.diagnosis import RANK, STEPS, SYMPTOMS, Finding
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -183,8 +184,8 @@ def test_each_thing_that_keeps_a_message_back_is_named(tmp_path: Path) -> None:
     controls.evaluate(books)
     at = now() - timedelta(minutes=1)
     with books.admin.write() as con:
-        watch.observe(con, [Observation("r", "s", SEPTEMBER, "P2", True, at, at, "title")], actor="kim")
-    watch.silence(books, rule="r", period=None, severity="P2", hours=1, reason="quiet")
+        board.observe(con, [Observation("r", "s", SEPTEMBER, "P2", True, at, at, "title")], actor="kim")
+    board.silence(books, rule="r", period=None, severity="P2", hours=1, reason="quiet")
     said = {one.what for one in alerting(books)}
     assert "a silence keeps messages back" in said
     assert any(what.endswith("fire and nobody was told") for what in said)

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.ledger import adoption, approve, close, freeze, policy, watch
+from cops_dagster.alerts import board
+from cops_dagster.alerts.lifecycle import Observation
+from cops_dagster.ledger import adoption, approve, close, freeze, policy
 from cops_dagster.ledger.books import Books
-from cops_dagster.rules.alerts import Observation
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests.deliveries import SEPTEMBER, home
@@ -38,13 +39,13 @@ def first_of_all(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, act: Ca
 def test_of_two_who_take_an_alert_the_second_is_told_who_has_it(tmp_path: Path) -> None:
     books, at = home(tmp_path, inputs=None), now()
     with books.admin.write() as con:
-        (alert,) = watch.observe(
+        (alert,) = board.observe(
             con, [Observation("r", "s", SEPTEMBER, "P2", True, at, at, "title")], actor="t"
         )
-    first = watch.acknowledge(acting_as(books, "kim"), alert.fingerprint)
-    second = watch.acknowledge(acting_as(books, "lee"), alert.fingerprint)
+    first = board.acknowledge(acting_as(books, "kim"), alert.fingerprint)
+    second = board.acknowledge(acting_as(books, "lee"), alert.fingerprint)
     assert (second.acked_by, second.ack_expires_at) == ("kim", first.ack_expires_at)
-    assert watch.acknowledge(acting_as(books, "kim"), alert.fingerprint).acked_by == "kim"
+    assert board.acknowledge(acting_as(books, "kim"), alert.fingerprint).acked_by == "kim"
     with books.admin.read() as con:
         actors = con.execute(
             sa.select(t.alert_event.c.actor).where(t.alert_event.c.event == "acknowledged")

@@ -19,11 +19,12 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster import settings
+from cops_dagster.alerts import board
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.launch import launch
-from cops_dagster.ledger import approve, exceptions, freeze, handover, reconcile, sources, watch
+from cops_dagster.ledger import approve, exceptions, freeze, handover, reconcile, sources
 from cops_dagster.ledger.books import Books
 from cops_dagster.reports import close_report
 from cops_dagster.stores import tables as t
@@ -85,7 +86,7 @@ class Story:
         with self.books.admin.read() as con:
             return {
                 one.rule: (one.severity, one.state, one.episode)
-                for one in watch.alerts(con, everything=True)
+                for one in board.alerts(con, everything=True)
                 if one.rule in wanted
             }
 
@@ -287,7 +288,7 @@ def _corrected_and_closed(story: Story, seen: Seen) -> None:
     kept = close_report.keep(story.books, SEPTEMBER)
     assert kept.size_bytes > 0
     with story.books.admin.read() as con:
-        left = [one for one in watch.alerts(con) if one.period == SEPTEMBER]
+        left = [one for one in board.alerts(con) if one.period == SEPTEMBER]
         trend = [row.status for row in con.execute(sa.select(t.recon_run).order_by(t.recon_run.c.recon_seq))]
         invoices = con.execute(sa.select(t.invoice_detail.c.invoice_id)).scalars().all()
     assert left == []

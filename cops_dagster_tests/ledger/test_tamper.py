@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from cops_dagster import settings
+from cops_dagster.alerts import board, escalation
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
@@ -37,13 +38,11 @@ from cops_dagster.ledger import (
     restored,
     state,
     sweep,
-    watch,
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
-from cops_dagster.rules import escalation
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now, open_admin
 from cops_dagster_tests import postgres
@@ -73,7 +72,7 @@ def lived_in(folder: Path) -> Books:
         freeze.put(con, books, SEPTEMBER, cause="c", reason="the reconciliation failed")
         at = now()
         seen = escalation.of_run("materialize", SEPTEMBER, True, at, "run", "no space")
-        watch.observe(con, [seen], actor="cops")
+        board.observe(con, [seen], actor="cops")
         con.execute(
             sa.insert(t.notification_log).values(
                 fingerprint=seen.fingerprint, episode=1, receiver="log", reason="FIRST", severity="P3",
@@ -255,8 +254,8 @@ def test_what_is_written_after_a_close_by_right_breaks_no_seal(books: Books) -> 
     """Another month's run, decision, attempt and alert."""
     sweep.sweep(books)
     with books.admin.write() as con:
-        watch.observe(con, [escalation.of_run("materialize", SEPTEMBER, True, now(), "r", "x")], actor="cops")
-        watch.end_period(con, SEPTEMBER, because="seen", actor="cops")
+        board.observe(con, [escalation.of_run("materialize", SEPTEMBER, True, now(), "r", "x")], actor="cops")
+        board.end_period(con, SEPTEMBER, because="seen", actor="cops")
     controls.evaluate(books)
     assert told(books) == []
 
@@ -369,7 +368,7 @@ def everyone_notices(books: Books) -> None:
     judged = {one.control: one.status for one in controls.evaluate(books)}
     assert "failed" in (judged[controls.SEALS], judged[controls.GUARDS])
     with books.admin.read() as con:
-        grave = [one.severity for one in watch.alerts(con) if one.scope in (controls.SEALS, controls.GUARDS)]
+        grave = [one.severity for one in board.alerts(con) if one.scope in (controls.SEALS, controls.GUARDS)]
     assert "P1" in grave
     assert any(one.light == "red" for one in doctor.diagnose(books, SEPTEMBER))
     assert unproven(books)

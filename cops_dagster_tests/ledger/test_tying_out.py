@@ -11,6 +11,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from cops_dagster.alerts import board
+from cops_dagster.alerts.lifecycle import Alert
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import (
     approve,
@@ -21,10 +23,8 @@ from cops_dagster.ledger import (
     recon_log,
     reconcile,
     statement,
-    watch,
 )
 from cops_dagster.ledger.books import Books
-from cops_dagster.rules.alerts import Alert
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests import postgres
@@ -239,21 +239,21 @@ def test_a_silence_has_scope_reason_and_an_end(tmp_path: Path, given: dict[str, 
     books = home(tmp_path, inputs=None)
     values = {"rule": "r", "period": None, "severity": "P2", "hours": 24, "reason": "known", **given}
     if allowed:
-        assert watch.silence(books, **values)
+        assert board.silence(books, **values)
         return
     with pytest.raises(CopsError, match="E-ALERT-SILENCE"):
-        watch.silence(books, **values)
+        board.silence(books, **values)
 
 
 def test_only_one_firing_alert_can_be_taken_and_its_taker_is_recorded(tmp_path: Path) -> None:
     books = failed(tmp_path)
     with books.admin.read() as con:
         (alert,) = failures(con)
-    taken = watch.acknowledge(books, alert.fingerprint[:12], note="on it")
+    taken = board.acknowledge(books, alert.fingerprint[:12], note="on it")
     assert (taken.acked_by, taken.is_acked(now())) == ("test", True)
     for name in ("", "0" * 64):
         with pytest.raises(CopsError, match="E-ALERT-UNKNOWN"):
-            watch.acknowledge(books, name)
+            board.acknowledge(books, name)
 
 
 def test_a_decision_is_about_one_amount(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def failed(folder: Path) -> Books:
 
 def failures(con: sa.Connection) -> list[Alert]:
     """What fires because a month did not reconcile."""
-    return [one for one in watch.alerts(con) if one.severity == "P1"]
+    return [one for one in board.alerts(con) if one.severity == "P1"]
 
 
 def frozen(books: Books) -> list[str]:
@@ -452,16 +452,16 @@ def test_a_frozen_month_is_not_closed(tmp_path: Path) -> None:
 def test_a_close_ends_what_still_fires_about_the_month(tmp_path: Path) -> None:
     from datetime import timedelta
 
-    from cops_dagster.rules.alerts import Observation
+    from cops_dagster.alerts.lifecycle import Observation
 
     books = ready(tmp_path)
     at = now() - timedelta(hours=1)
     seen = Observation("tenants_are_known", "fact_cost_tagged", SEPTEMBER, "P3", True, at, at, "title")
     with books.admin.write() as con:
-        watch.observe(con, [seen], actor="kim")
+        board.observe(con, [seen], actor="kim")
     close_by_two(books, SEPTEMBER)
     with books.admin.read() as con:
-        found = watch.alerts(con, everything=True)
+        found = board.alerts(con, everything=True)
     assert "tenants_are_known" in {one.rule for one in found}
     assert {(one.state, one.resolved_because) for one in found} == {("resolved", "the period is closed")}
 

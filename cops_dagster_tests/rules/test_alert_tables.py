@@ -20,9 +20,9 @@ from decimal import Decimal
 
 import pytest
 
+from cops_dagster.alerts import escalation, lifecycle
+from cops_dagster.alerts.lifecycle import Alert, Observation, Sent, Silence
 from cops_dagster.period import Period
-from cops_dagster.rules import alerts, escalation
-from cops_dagster.rules.alerts import Alert, Observation, Sent, Silence
 
 SEPTEMBER = Period(2025, 9)
 BEGIN = datetime(2025, 10, 1)
@@ -187,7 +187,7 @@ class Timeline:
                 self.is_down = state == "down"
             case ["ack"]:
                 assert self.alert
-                self.alert = replace(self.alert, acked_by="kim", ack_expires_at=at + alerts.ACK_FOR)
+                self.alert = replace(self.alert, acked_by="kim", ack_expires_at=at + lifecycle.ACK_FOR)
             case ["silence", severity, minutes]:
                 until = at + timedelta(minutes=int(minutes))
                 self.silences.append(Silence("rule", None, severity, at, until))  # type: ignore[arg-type]
@@ -211,12 +211,12 @@ class Timeline:
             "rule", "scope", SEPTEMBER, severity, holds, data_at, at, "title",  # type: ignore[arg-type]
             step=escalation.steps_passed(Decimal(percent)),
         )  # fmt: skip
-        self.alert, _ = alerts.observe(self.alert, seen)
+        self.alert, _ = lifecycle.observe(self.alert, seen)
 
     def tick(self, at: datetime) -> str:
         if self.alert is None:
             return "-"
-        due = alerts.decide(self.alert, self.log, self.silences, inhibited=self.inhibited, now=at)
+        due = lifecycle.decide(self.alert, self.log, self.silences, inhibited=self.inhibited, now=at)
         if due is None:
             return "-"
         alert = self.alert
@@ -262,14 +262,14 @@ def test_low_coverage_is_a_p3_after_strictly_more_than_24_h_of_data(
 ) -> None:
     alert = None
     for hour in hours:
-        alert, _ = alerts.observe(alert, coverage(hour))
+        alert, _ = lifecycle.observe(alert, coverage(hour))
     assert alert
     assert (alert.state, alert.severity) == (state, "P3")
 
 
 def test_without_newer_data_the_24_hours_do_not_run() -> None:
-    alert, _ = alerts.observe(None, coverage(0))
-    alert, _ = alerts.observe(alert, coverage(0, final_at=BEGIN + timedelta(days=9)))
+    alert, _ = lifecycle.observe(None, coverage(0))
+    alert, _ = lifecycle.observe(alert, coverage(0, final_at=BEGIN + timedelta(days=9)))
     assert alert
     assert alert.state == "pending"
 

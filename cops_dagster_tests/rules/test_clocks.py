@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from cops_dagster.alerts import escalation
 from cops_dagster.ledger.clocks import is_within
-from cops_dagster.rules import escalation
 
 NOW = datetime(2025, 10, 1)
 

@@ -1,7 +1,7 @@
 """The state of every alert, kept in step with what is observed, in the transaction that observes it.
 
 Belongs here: `alert_state` and `alert_event`, acknowledging, silencing. Does not belong here: what an
-observation makes of an alert (`rules/alerts.py`); sending anything (`alerts/`).
+observation makes of an alert (`alerts/lifecycle.py`); sending anything (`alerts/`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.alerts import escalation
+from cops_dagster.alerts import lifecycle as rules
+from cops_dagster.alerts.lifecycle import Alert, Event, Observation, Severity, Silence
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -20,9 +23,6 @@ from cops_dagster.ledger.clocks import APART
 from cops_dagster.ledger.people import is_same_person
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules import alerts as rules
-from cops_dagster.rules import escalation
-from cops_dagster.rules.alerts import Alert, Event, Observation, Severity, Silence
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.alert_tables import AT_ONCE, NEVER

@@ -1,7 +1,7 @@
 """Which facts are alerts, how urgent, and whose: the playbook's escalation as tables. Pure.
 
 Belongs here: rule names, severities, teams, titles and next steps. Does not belong here: what becomes of
-an observation (`rules/alerts.py`).
+an observation (`alerts/lifecycle.py`).
 
     P1  reconciliation failed at month close, integrity broken        finance, platform
     P2  allocation mismatch above 2 % in an open period               billing-ops
@@ -15,9 +15,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from cops_dagster.alerts.lifecycle import DEAD_AFTER, Alert, Observation, Severity
 from cops_dagster.ledger import clocks
 from cops_dagster.period import Period
-from cops_dagster.rules.alerts import DEAD_AFTER, Alert, Observation, Severity
 from cops_dagster.verdict import Verdict
 
 RECONCILIATION = "reconciliation_failed"

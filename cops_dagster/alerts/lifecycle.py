@@ -1,7 +1,7 @@
 """The alert state machine: what an observation makes of an alert, and what a receiver is told of it. Pure.
 
 Belongs here: the two decisions, `observe` and `decide`, and their intervals. Does not belong here: which
-facts are alerts (`rules/escalation.py`), keeping states (`ledger/watch.py`), sending (`alerts/`).
+facts are alerts (`alerts/escalation.py`), keeping states (`alerts/board.py`), sending (`alerts/`).
 
     inactive → pending → firing → resolved → firing (next episode)         pending → inactive
 

@@ -1,7 +1,7 @@
 """The commit of a run with its consequences: whoever sees the run sees the alerts that its verdicts make.
 
 Belongs here: the one call by which a step publishes. Does not belong here: the commit itself
-(`ledger/publish.py`), what an alert is (`rules/escalation.py`).
+(`ledger/publish.py`), what an alert is (`alerts/escalation.py`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
+from cops_dagster.alerts import board
 from cops_dagster.ledger import publish as kernel
-from cops_dagster.ledger import watch
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication
 from cops_dagster.stores import tables as t
@@ -28,7 +28,7 @@ def publish(
 
     def consequences(con: sa.Connection) -> None:
         for one in publications:
-            watch.judged(con, books, one.period, one.table_name, _told(con, one))
+            board.judged(con, books, one.period, one.table_name, _told(con, one))
         if also:
             also(con)
 
