@@ -26,8 +26,8 @@ from cops_dagster import settings
 from cops_dagster.alerts.lifecycle import REPEAT, fingerprint
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
+from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

@@ -24,9 +24,10 @@ import sqlalchemy as sa
 
 from cops_dagster import settings
 from cops_dagster.cur.schema import BY_NAME
-from cops_dagster.ledger import adoption, allocate, budgets, deliver, ingest, reconcile, sweep, tag
+from cops_dagster.evidence import adoption, sweep
+from cops_dagster.evidence.home import open_books
+from cops_dagster.ledger import allocate, budgets, deliver, ingest, reconcile, tag
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster.ledger.load import load
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 from cops_dagster import settings
-from cops_dagster.ledger import signers
+from cops_dagster.evidence import signers
+from cops_dagster.evidence.home import open_books
+from cops_dagster.evidence.signing import NAMESPACE
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
-from cops_dagster.rules.signing import NAMESPACE
 
 
 def key(folder: Path, name: str) -> Path:

@@ -22,8 +22,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
 from cops_dagster.stores.admin import now
 

@@ -30,8 +30,8 @@ def show(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import adjustments, month
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period) if period else None
@@ -74,8 +74,8 @@ def _month(period: object) -> str | None:
 def propose(period: _Period, json: _Json = False) -> None:
     """Propose what a delivery that came after the close changed. Also done by `cops materialize`."""
     from cops_dagster import settings
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import deliver, late
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -100,8 +100,8 @@ def move(
 
     from cops_dagster import settings
     from cops_dagster.errors import CopsError
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import one_time
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -135,8 +135,9 @@ def note(
 ) -> None:
     """Note why a closed month differs from what was invoiced; no amount changes."""
     from cops_dagster import settings
-    from cops_dagster.ledger import consent, notes
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence import consent
+    from cops_dagster.evidence.home import require_books
+    from cops_dagster.ledger import notes
     from cops_dagster.money import amount
     from cops_dagster.period import Period
 
@@ -153,7 +154,7 @@ def note(
 
 def _by(books: Books, kind: str, subject_type: str, made: str) -> dict[str, str]:
     """Who made it, and what proves that."""
-    from cops_dagster.ledger import signatures
+    from cops_dagster.evidence import signatures
 
     with books.admin.read() as con:
         return {"by": books.actor, "identity": signatures.told(con, kind, (subject_type, made))}

@@ -30,7 +30,7 @@ def load(
     """Load CSV files, validated, all or nothing; an identical row is nothing to do."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger.home import open_books
+    from cops_dagster.evidence.home import open_books
     from cops_dagster.ledger.load import load as act
 
     done = act(open_books(settings.current()), paths, replace=replace)
@@ -77,8 +77,8 @@ def log(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import load_log
-    from cops_dagster.ledger.home import require_books
 
     with require_books(settings.current()).admin.read() as con:
         found = load_log.history(con, table)

@@ -29,7 +29,7 @@ def list_(
     from cops_dagster import settings
     from cops_dagster.alerts import board
     from cops_dagster.cli import output
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence.home import require_books
 
     configured = settings.current()
     with require_books(configured).admin.read() as con:
@@ -77,7 +77,7 @@ def ack(
     from cops_dagster import settings
     from cops_dagster.alerts import board
     from cops_dagster.cli import output
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger.people import is_same_person
 
     books = require_books(settings.current())
@@ -109,7 +109,7 @@ def silence(
     from cops_dagster.alerts.lifecycle import RANK, Severity
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.period import Period
 
     if severity not in RANK:
@@ -155,7 +155,7 @@ def tick(json: _Json = False) -> None:
     from cops_dagster.alerts import tick as act
     from cops_dagster.alerts.receivers import open_receivers
     from cops_dagster.cli import output
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence.home import require_books
 
     books = require_books(settings.current())
     done = act.tick(books, open_receivers(books.settings))

@@ -22,9 +22,9 @@ def approve(
     from cops_dagster import settings
     from cops_dagster.cli import output, period
     from cops_dagster.errors import CopsError
+    from cops_dagster.evidence import sweep
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import approve as act
-    from cops_dagster.ledger import sweep
-    from cops_dagster.ledger.home import require_books
 
     books = require_books(settings.current())
     if subject.startswith("close-"):
@@ -55,7 +55,7 @@ def approve(
 
 def _further(books: Books, done: Approved) -> dict[str, object]:
     """What follows at once: the month that an adjustment was booked in settles, a closed month's report."""
-    from cops_dagster.ledger import consent
+    from cops_dagster.evidence import consent
 
     if done.subject_type == consent.ADJUSTMENT and done.was_new:
         from cops_dagster.cli import runs

@@ -28,7 +28,7 @@ def sample(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.money import amount
     from cops_dagster.period import Period
     from cops_dagster.reports import audit

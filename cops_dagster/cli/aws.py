@@ -25,8 +25,8 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] 
     """Show the last crawl, and delivered months that its table does not have; exit 1 if it should run."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import crawl
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.stores.admin import now
 
     seen = crawl.look(require_books(settings.current()), now())
@@ -56,8 +56,8 @@ def start(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] =
     """Start the crawler; nothing happens when it runs."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import crawl
-    from cops_dagster.ledger.home import require_books
 
     started = crawl.start(require_books(settings.current()))
     output.told(json, {"started": started}, "started" if started else "it is running already")

@@ -21,8 +21,8 @@ def refresh(json: _Json = False) -> None:
     """Measure every active budget now, AWS Budgets beside it where set; exit 1 while one is critical."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import budgets as act
-    from cops_dagster.ledger.home import require_books
 
     done = act.refresh(require_books(settings.current()))
     if json:
@@ -51,8 +51,8 @@ def list_(json: _Json = False) -> None:
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import budgets as act
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.stores import tables as t
 
     with require_books(settings.current()).admin.read() as con:

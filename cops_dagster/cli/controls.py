@@ -14,8 +14,8 @@ def controls(
     """Show the preventive controls with evidence and age; exit 1 when one failed or none was judged."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import controls as act
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.stores.admin import now
 
     books = require_books(settings.current())

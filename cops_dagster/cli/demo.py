@@ -23,9 +23,10 @@ def demo(
     from cops_dagster.cli import materialize, output, show
     from cops_dagster.demo import lines_of, write_demo
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import sweep, work
-    from cops_dagster.ledger.adoption import require_policy
-    from cops_dagster.ledger.home import open_books
+    from cops_dagster.evidence import sweep
+    from cops_dagster.evidence.adoption import require_policy
+    from cops_dagster.evidence.home import open_books
+    from cops_dagster.ledger import work
     from cops_dagster.ledger.load import load
     from cops_dagster.reports import close_report
 

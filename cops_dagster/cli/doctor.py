@@ -22,8 +22,8 @@ def doctor(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import doctor as act
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted, current = Period.parse(period) if period else None, settings.current()

@@ -29,9 +29,9 @@ def list_(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import exceptions as act
     from cops_dagster.ledger import month
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -73,9 +73,9 @@ def decide(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import consent, signatures
+    from cops_dagster.evidence import consent, signatures
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import exceptions as act
-    from cops_dagster.ledger.home import require_books
 
     books = require_books(settings.current())
     done = act.decide(books, exception_id, decision=decision, evidence=evidence)

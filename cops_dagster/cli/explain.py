@@ -25,8 +25,8 @@ def explain(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import explain as act
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     if (entry_id is None) == (tenant is None) or (tenant is not None and period is None):

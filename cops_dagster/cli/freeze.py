@@ -23,9 +23,10 @@ def check(
     """Ask before issuing an invoice of a month: exit 0 if it may be issued, 1 if frozen, 2 if unknown."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import consent, month
+    from cops_dagster.evidence import consent
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import freeze as act
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.ledger import month
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -61,9 +62,10 @@ def release(
     """Ask for the end of a month's freeze, once it reconciles again; a second person approves it."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import consent, month, signatures
+    from cops_dagster.evidence import consent, signatures
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import freeze as act
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.ledger import month
     from cops_dagster.ledger.people import is_same_person
     from cops_dagster.period import Period
 

@@ -19,8 +19,8 @@ def rebuild(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")]
     """Make the Iceberg tables anew from the published files; nothing is rewritten."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import sweep
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence import sweep
+    from cops_dagster.evidence.home import require_books
 
     with output.working("projecting every published run"):
         done = sweep.rebuild(require_books(settings.current()))

@@ -24,9 +24,10 @@ def materialize(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import consequences, deliver, places, repair, sources, sweep, work
-    from cops_dagster.ledger.adoption import require_policy
-    from cops_dagster.ledger.home import open_books
+    from cops_dagster.evidence import sweep
+    from cops_dagster.evidence.adoption import require_policy
+    from cops_dagster.evidence.home import open_books
+    from cops_dagster.ledger import consequences, deliver, places, repair, sources, work
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -84,7 +85,7 @@ def run(
         CopsError: the refusal that stopped the run, as the ledger gave it.
     """
     from cops_dagster.cli import output
-    from cops_dagster.ledger.adoption import require_policy
+    from cops_dagster.evidence.adoption import require_policy
 
     require_policy(books, is_run=True)
     with output.working(f"{period}: from delivery to reconciled"):
@@ -129,8 +130,8 @@ def deliver(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
+    from cops_dagster.evidence.home import open_books, require_books
     from cops_dagster.ledger import handover as act
-    from cops_dagster.ledger.home import open_books, require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)

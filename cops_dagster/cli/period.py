@@ -32,8 +32,8 @@ def show(
     """Show every move of a month: when, by whom, why."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import month, periods
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted, books = Period.parse(period), require_books(settings.current())
@@ -80,8 +80,8 @@ def mark_final(period: _Period, reason: _Reason, evidence: _Evidence = None, jso
 def _mark(period: str, there: str, reason: str, evidence: str | None, json: bool) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import periods
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -102,9 +102,10 @@ def close(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
+    from cops_dagster.evidence import sweep
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import close as act
-    from cops_dagster.ledger import month, sweep
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.ledger import month
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)

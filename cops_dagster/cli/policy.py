@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from cops_dagster.ledger.adoption import Given
+    from cops_dagster.evidence.adoption import Given
     from cops_dagster.policy import Difference
 
 app = typer.Typer(no_args_is_help=True, help="What decides numbers and verdicts, as the books keep it.")
@@ -30,7 +30,7 @@ def show(json: _Json = False) -> None:
     """Show the policy in force: every value, who adopted it and when, and the versions before."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.policy import nested, shown
     from cops_dagster.stores import policies
 
@@ -70,8 +70,8 @@ def diff(file: _File = None, json: _Json = False) -> None:
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import adoption
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence import adoption
+    from cops_dagster.evidence.home import require_books
 
     given, _ = _given(file)
     found = adoption.compare(require_books(settings.current()), given)
@@ -96,8 +96,8 @@ def adopt(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import adoption
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence import adoption
+    from cops_dagster.evidence.home import require_books
 
     given, origin = _given(file)
     done = adoption.adopt(require_books(settings.current()), given, origin=origin, note=note)
@@ -157,7 +157,7 @@ def _say_differences() -> None:
     if isinstance(sys.exc_info()[1], CopsError) or not settings.current().given_policy:
         return
     from cops_dagster.cli import output
-    from cops_dagster.ledger.home import existing_books
+    from cops_dagster.evidence.home import existing_books
     from cops_dagster.ledger.policy import differences, told
 
     try:

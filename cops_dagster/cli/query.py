@@ -33,8 +33,8 @@ def sql(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import ask, csv_cells
-    from cops_dagster.ledger.home import require_books
 
     if (file is None) == (q is None):
         raise CopsError(

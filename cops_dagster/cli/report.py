@@ -16,7 +16,7 @@ def report(
     """Write the close report of a month: one page to read, mail or print, and its tables as CSV."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.period import Period
     from cops_dagster.reports import close_report
 

@@ -34,8 +34,8 @@ def check(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import rule_check
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     month = Period.parse(period) if period else None
@@ -85,8 +85,8 @@ def explain(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import rule_effects
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.money import footing
     from cops_dagster.period import Period
 
@@ -154,8 +154,8 @@ def diff(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import rule_effects
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     month, wanted = Period.parse(period), rule_effects.other_set(other)

@@ -29,8 +29,9 @@ def allocate(
     from cops_dagster import settings
     from cops_dagster.cli import materialize
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import rule_date, sweep
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence import sweep
+    from cops_dagster.evidence.home import require_books
+    from cops_dagster.ledger import rule_date
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -60,9 +61,9 @@ def reverse(
     """Take a run back: its entries are negated and those of the run before it stand again."""
     from cops_dagster import settings
     from cops_dagster.cli import materialize, output
+    from cops_dagster.evidence import sweep
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import reverse as act
-    from cops_dagster.ledger import sweep
-    from cops_dagster.ledger.home import require_books
 
     books = require_books(settings.current())
     sweep.sweep(books)
@@ -93,8 +94,9 @@ def settle(books: Books, period: Period) -> list[dict[str, str]]:
     The checks of the month that do not hold.
     """
     from cops_dagster.errors import CopsError
+    from cops_dagster.evidence import sweep
     from cops_dagster.graph.launch import report
-    from cops_dagster.ledger import consequences, reconcile, sweep
+    from cops_dagster.ledger import consequences, reconcile
 
     sweep.project(books)
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cops_dagster.ledger.signers import Changed
+    from cops_dagster.evidence.signers import Changed
 
 app = typer.Typer(no_args_is_help=True, help="Signed decisions: who may sign, and by which keys.")
 
@@ -33,8 +33,8 @@ def init(
     """Let every decision be signed from now on; there is no way back. Whoever begins is on the list."""
     from cops_dagster import settings
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import signers
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence import signers
+    from cops_dagster.evidence.home import require_books
 
     books, keys = require_books(settings.current()), dict[str, str]()
     for given in signer:
@@ -55,9 +55,8 @@ def show(json: _Json = False) -> None:
 
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.ledger import signatures, signer_list
-    from cops_dagster.ledger.home import require_books
-    from cops_dagster.rules import signing
+    from cops_dagster.evidence import signatures, signer_list, signing
+    from cops_dagster.evidence.home import require_books
 
     with require_books(settings.current()).admin.read() as con:
         found, wrong = signer_list.read_list(con)
@@ -104,8 +103,8 @@ def add(
 ) -> None:
     """Let a person sign by a key; signed by somebody who is on the list."""
     from cops_dagster import settings
-    from cops_dagster.ledger import signers
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence import signers
+    from cops_dagster.evidence.home import require_books
 
     books = require_books(settings.current())
     done = signers.add(
@@ -122,8 +121,8 @@ def revoke(
 ) -> None:
     """Take a key off the list; what it signed before stays signed."""
     from cops_dagster import settings
-    from cops_dagster.ledger import signers
-    from cops_dagster.ledger.home import require_books
+    from cops_dagster.evidence import signers
+    from cops_dagster.evidence.home import require_books
 
     _show_changes([signers.revoke(require_books(settings.current()), fingerprint, reason=reason)], json)
 

@@ -26,9 +26,10 @@ def init(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence import home
+    from cops_dagster.evidence.home import existing_books, open_books
     from cops_dagster.graph.launch import dagster_home
-    from cops_dagster.ledger import home, setup
-    from cops_dagster.ledger.home import existing_books, open_books
+    from cops_dagster.ledger import setup
     from cops_dagster.settings_words import refuse_secrets
     from cops_dagster.stores import faults
 

@@ -23,8 +23,8 @@ def status(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import state
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted = Period.parse(period) if period else None
@@ -167,8 +167,8 @@ def runs(
     """List a month's runs in journal order, and the attempts that published nothing."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import month, state
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     wanted, books = Period.parse(period), require_books(settings.current())

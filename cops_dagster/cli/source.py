@@ -26,8 +26,8 @@ def list_(json: _Json = False) -> None:
     """List every source: its place, payers, accounts, months, newest delivery, and whether it counts."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import sources
-    from cops_dagster.ledger.home import require_books
 
     found = sources.sources(require_books(settings.current()))
     if json:
@@ -67,8 +67,8 @@ def retire(
 ) -> None:
     """Let a source no longer count: its open months are taken back by the next run, closed ones stay."""
     from cops_dagster import settings
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import sources
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     done = sources.retire(
@@ -82,8 +82,8 @@ def retire(
 def restore(name: _Name, reason: _Reason, json: _Json = False) -> None:
     """Let a retired source count again: the next run takes what lies there, unless another bills it."""
     from cops_dagster import settings
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import sources
-    from cops_dagster.ledger.home import require_books
 
     tell("restored", sources.restore(require_books(settings.current()), name, reason=reason), json)
 

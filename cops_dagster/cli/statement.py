@@ -24,8 +24,8 @@ def statement(period: _Period, as_: _As = Format.table) -> None:
     """Print what every tenant owes for a month, in whole minor units of their currency."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import statement as act
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.period import Period
 
     found = act.statement(require_books(settings.current()), Period.parse(period))
@@ -64,8 +64,8 @@ def bridge(
     """Print the steps from AWS's bill to our invoices."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import statement as act
-    from cops_dagster.ledger.home import require_books
     from cops_dagster.money import footing
     from cops_dagster.period import Period
 

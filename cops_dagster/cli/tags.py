@@ -28,8 +28,8 @@ def validate(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import existing_books
     from cops_dagster.ledger import tag_files, tag_policy
-    from cops_dagster.ledger.home import existing_books
     from cops_dagster.stores.admin import now
 
     resources = tag_files.resources(file)
@@ -76,8 +76,8 @@ def active(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.evidence.home import existing_books
     from cops_dagster.ledger import active_tags, tag_files
-    from cops_dagster.ledger.home import existing_books
 
     current = settings.current()
     tags = tag_files.cost_tags(file) if file else active_tags.listed()

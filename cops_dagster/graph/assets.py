@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import sweep
 from cops_dagster.graph.figures import metadata, picture
 from cops_dagster.graph.lineage import column_lineage, made_of
 from cops_dagster.graph.partitions import period_of
@@ -31,7 +32,6 @@ from cops_dagster.ledger import (
     reconcile,
     repair,
     state,
-    sweep,
     tag,
 )
 from cops_dagster.ledger.books import Books

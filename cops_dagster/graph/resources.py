@@ -14,11 +14,11 @@ from pydantic import PrivateAttr
 
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import home
+from cops_dagster.evidence.home import open_books, require_books
 from cops_dagster.graph import liveness
 from cops_dagster.graph.schedules import EVALUATE_CONTROLS, REFRESH_BUDGETS
-from cops_dagster.ledger import home
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books, require_books
 
 Outcome = TypeVar("Outcome")
 TRANSIENT = frozenset(

@@ -9,9 +9,9 @@ import dagster as dg
 
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.evidence.home import existing_books
 from cops_dagster.graph.partitions import newest_partition
-from cops_dagster.ledger.adoption import require_policy
-from cops_dagster.ledger.home import existing_books
 
 REFRESH_BUDGETS = "refresh_budgets"
 EVALUATE_CONTROLS = "evaluate_controls"

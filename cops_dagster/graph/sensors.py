@@ -18,14 +18,15 @@ import sqlalchemy as sa
 from cops_dagster import settings
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import sweep
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.evidence.home import existing_books
 from cops_dagster.graph import liveness
 from cops_dagster.graph.partitions import newest_partition
 from cops_dagster.graph.resources import no_home
 from cops_dagster.graph.schedules import standing_still
-from cops_dagster.ledger import consequences, crawl, deliver, late, lock, places, sweep, work
-from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.ledger import consequences, crawl, deliver, late, lock, places, work
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import existing_books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.settings import Settings

@@ -17,9 +17,9 @@ from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
+from cops_dagster.evidence.home import existing_books
 from cops_dagster.graph.resources import no_home
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import existing_books
 from cops_dagster.period import Period
 
 _PARTITION = "dagster/partition"

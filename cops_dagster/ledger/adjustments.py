@@ -17,15 +17,16 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts.publish import publish
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import certificate, chain, consent, documents, signatures, signed_decisions
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.evidence.chain import Piece
+from cops_dagster.evidence.consent import Asked
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ADJUSTMENT
-from cops_dagster.ledger import bundle, certificate, consent, evidence, lock, signatures, signed_decisions
-from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.consent import Asked
-from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged, settle
 from cops_dagster.ledger.states import WRITABLE
@@ -104,7 +105,7 @@ def propose(
         CopsError: `E-PERIOD-OPEN` when the month is not closed: it takes runs, not adjustments.
     """
     require_policy(books)
-    document = bundle.document(
+    document = documents.document(
         {
             "usage_period": str(period),
             "kind": kind,
@@ -121,7 +122,7 @@ def propose(
     total = Costs()
     for line in lines:
         total = total.plus(line.costs)
-    kept = evidence.store(
+    kept = chain.store(
         books, [Piece("adjustment", "adjustment", adjustment_id, certificate.JSON, data=document)]
     )
     a = t.adjustment
@@ -129,7 +130,7 @@ def propose(
         require_closed(con, period)
         if con.execute(sa.select(a.c.adjustment_id).where(a.c.adjustment_id == adjustment_id)).first():
             return adjustment_id
-        proof = evidence.index(con, books, kept)[0]
+        proof = chain.index(con, books, kept)[0]
         for (change, tenant), (count, costs) in late_changes.effects(lines, classes).items():
             con.execute(
                 sa.insert(t.adjustment_effect).values(
@@ -274,7 +275,7 @@ def book(books: Books, adjustment_id: str, *, reason: str) -> Booked:
 
 def write(books: Books, engine: Engine, target: Path, adjustment: Any, run_id: str, posting: Period) -> None:
     """Writes an adjustment's entries from its document alone. Raises `E-EVIDENCE-…`."""
-    document = json.loads(evidence.read(books, int(adjustment.evidence_id)))
+    document = json.loads(chain.read(books, int(adjustment.evidence_id)))
     engine.table("adjustment_lines", _LINE_COLUMNS, [_row(line, document) for line in document["lines"]])
     engine.stage(
         STATEMENT, target,

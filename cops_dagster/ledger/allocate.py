@@ -22,12 +22,12 @@ import sqlalchemy as sa
 from cops_dagster import verdict, words
 from cops_dagster.alerts.publish import publish
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import certificate, chain
+from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
 from cops_dagster.ledger import (
-    certificate,
-    evidence,
     lock,
     mismatch,
     month,
@@ -38,7 +38,6 @@ from cops_dagster.ledger import (
     tenant_usage,
     unknown_tags,
 )
-from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
@@ -443,10 +442,10 @@ def publish_run(
         books, con, period, about, sql=sql, delivery_ids=run.delivery_ids,
         conservation=posted.conservation, figures=posted.figures, staged=posted.staged, judged=judged,
     )  # fmt: skip
-    kept = evidence.store(books, pieces)
+    kept = chain.store(books, pieces)
 
     def with_it(writing: sa.Connection) -> None:
-        numbers = evidence.index(writing, books, kept, run_id=run.run_id)
+        numbers = chain.index(writing, books, kept, run_id=run.run_id)
         run_log.published(writing, trying, posted.figures, numbers[-1])
         also(writing)
 

@@ -13,12 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import close_request, consent, exceptions, freeze, signatures
-from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.evidence import consent, signatures, signing
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.evidence.consent import ADJUSTMENT, CLOSE, EXCEPTION, FREEZE, NOTE, Asked
+from cops_dagster.ledger import close_request, exceptions, freeze
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.consent import ADJUSTMENT, CLOSE, EXCEPTION, FREEZE, NOTE, Asked
 from cops_dagster.period import Period
-from cops_dagster.rules import signing
 from cops_dagster.stores import tables as t
 
 """What an approval of a held delivery is about."""

@@ -1,6 +1,6 @@
 """The open books: the admin database, the settings, the policy and the engine that every act works with.
 
-Does not belong here: opening them (`ledger/home.py`), any act.
+Does not belong here: opening them (`evidence/home.py`), any act.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period

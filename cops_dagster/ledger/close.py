@@ -21,17 +21,25 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import (
+    binding,
+    certificate,
+    chain,
+    consent,
+    documents,
+    seal,
+    signatures,
+    signing,
+    sweep,
+)
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.evidence.chain import Kept, Piece
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.ledger import (
     allocate,
-    binding,
-    bundle,
-    certificate,
     claims,
     close_request,
-    consent,
-    evidence,
     freeze,
     judge,
     judge_recon,
@@ -39,21 +47,15 @@ from cops_dagster.ledger import (
     lock,
     periods,
     proof,
-    seal,
-    signatures,
     sources,
     states,
-    sweep,
     work,
 )
-from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Kept, Piece
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
-from cops_dagster.rules import signing
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import key_of
 
@@ -103,7 +105,7 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
         tenants = _off_tolerance(con, period)
         frozen = _frozen(con, period)
         twice = claims.booked_twice(con, period)
-    verified = evidence.verify(books, period)  # the chain whole; of the objects those of this month
+    verified = chain.verify(books, period)  # the chain whole; of the objects those of this month
     unproven = proof.beside_the_chain(books)
     verdicts = [
         *judge.allocated(books, period),
@@ -265,7 +267,7 @@ def _begin(books: Books, period: Period, *, agreed: str | None = None) -> bool:
             )  # fmt: skip
         row = close_request.newest(con, period)
         if kept and (row is None or not close_request.stands(con, row)):
-            proof = str(evidence.index(con, books, kept)[0])
+            proof = str(chain.index(con, books, kept)[0])
             row = close_request.ask(con, books, period, readiness_sha256=kept[0].sha256, evidence_id=proof)
         request, is_new = close_request.asked_of(row), False
         approval = consent.given(con, request.kind, request.subject_id)
@@ -288,8 +290,8 @@ def _move_to_closing(con: sa.Connection, books: Books, period: Period, request: 
 
 
 def _kept_readiness(books: Books, period: Period, requirements: Sequence[rules.Requirement]) -> list[Kept]:
-    document = bundle.document({"readiness": [one.__dict__ for one in requirements]})
-    return evidence.store(books, [Piece("readiness", "period", str(period), certificate.JSON, data=document)])
+    document = documents.document({"readiness": [one.__dict__ for one in requirements]})
+    return chain.store(books, [Piece("readiness", "period", str(period), certificate.JSON, data=document)])
 
 
 def _seen(con: sa.Connection, period: Period) -> Any:
@@ -336,8 +338,8 @@ def _seal(books: Books, period: Period, entries: seal.Digests) -> tuple[bytes, l
             )
         ).scalar_one_or_none()
         rows = binding.everything(con, period)
-        bound = bundle.document({"period": str(period), "tables": rows})
-        document = bundle.document(
+        bound = documents.document({"period": str(period), "tables": rows})
+        document = documents.document(
             {
                 "seal_version": seal.VERSION,
                 "period": str(period),
@@ -346,7 +348,7 @@ def _seal(books: Books, period: Period, entries: seal.Digests) -> tuple[bytes, l
                 "result_digest": entries.result,
                 "totals": entries.totals,
                 "head_run_id": run.run_id,
-                "head_inputs_key": evidence.find(con, "run_inputs", "run", run.run_id).object_key,
+                "head_inputs_key": chain.find(con, "run_inputs", "run", run.run_id).object_key,
                 "journal_seq": journal_seq,
                 "recon_id": recon,
                 "charge": books.policy.charge.model_dump(mode="json"),
@@ -364,7 +366,7 @@ def _seal(books: Books, period: Period, entries: seal.Digests) -> tuple[bytes, l
     ]
     pieces.append(Piece("bound_rows", "period", str(period), certificate.JSON, data=bound))
     pieces.append(Piece("seal", "period", str(period), certificate.JSON, data=document))
-    kept = evidence.store(books, pieces)
+    kept = chain.store(books, pieces)
     for one, sha256 in zip(kept, digests, strict=False):  # the seal stands behind the files
         if one.sha256 != sha256:  # exchanged between its digest and its copy
             raise CopsError(
@@ -407,12 +409,12 @@ def _finish(
             return "before"
         if binding.said(binding.everything(con, period)) != sealed["bound"]:
             return "moved"
-        numbers = evidence.index(con, books, kept)
+        numbers = chain.index(con, books, kept)
         _show_from_evidence(con, books, period, kept)
         board.end_period(con, period, because="the period is closed", actor=books.actor)
         lock.move(
             con, books, period, "closed", reason="sealed", evidence_id=str(numbers[-1]),
-            at=evidence.recorded_at(con, numbers[-1]),
+            at=chain.recorded_at(con, numbers[-1]),
             seal_digest=kept[-1].sha256, seal_journal_seq=sealed["journal_seq"],
         )  # fmt: skip
         signatures.require(
@@ -423,7 +425,7 @@ def _finish(
 
 def _show_from_evidence(con: sa.Connection, books: Books, period: Period, kept: list[Kept]) -> None:
     """`cur_billing_master` of a closed month reads the kept bytes: AWS may overwrite its own."""
-    objects = evidence.objects(books)
+    objects = chain.objects(books)
     places = {one.sha256: objects.path(one.key) for one in kept if one.piece.kind == "delivered_file"}
     h, f = t.cur_billing_head, t.cur_delivery_file
     for row in con.execute(sa.select(h).where(h.c.period_start == period.start)).all():
@@ -460,8 +462,8 @@ def _anchored_again(books: Books, period: Period) -> Closed:
         CopsError: `E-EVIDENCE-MISSING`, `E-EVIDENCE-TAMPERED`: an anchor is written only behind a chain of
             which everything earlier is there and right.
     """
-    evidence.require_store(books)
-    found = evidence.verify(books)
+    chain.require_store(books)
+    found = chain.verify(books)
     others = [one for one in found.findings if one.what != f"anchor of {period}"]
     if others:
         worst = next((one for one in others if one.status == "mismatch"), others[0])
@@ -485,9 +487,9 @@ def _anchored(books: Books, period: Period, *, wrote: bool) -> Closed:
             .limit(1)
         ).one()
         identity = signatures.told(con, "seal", ("period", str(period)))
-    evidence.anchor(books)
+    chain.anchor(books)
     # the name comes last: a seal that has one was anchored, whatever the store says later
-    evidence.objects(books).name(seal.name_of(period), key_of(row.seal_digest))
+    chain.objects(books).name(seal.name_of(period), key_of(row.seal_digest))
     return Closed(
         period, row.seal_digest, row.seal_journal_seq, wrote, event.actor, event.changed_at, identity
     )

@@ -14,9 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import consent, decisions, lock, signatures
+from cops_dagster.evidence import consent, decisions, signatures
+from cops_dagster.evidence.consent import Asked
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.consent import Asked
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

@@ -17,11 +17,12 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.board import judged_at
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import claims, evidence, judge, judge_budgets, periods, proof
-from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.evidence import chain as evidence
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.evidence.standing import Finding
+from cops_dagster.ledger import claims, judge, judge_budgets, periods, proof
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
-from cops_dagster.ledger.standing import Finding
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

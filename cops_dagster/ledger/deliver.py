@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger import claims, foreign, known, lock, misplaced, places, refusals
-from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import UNPRICED, Sight, first_sight
 from cops_dagster.ledger.places import Lying, Place

@@ -15,12 +15,11 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import chain, consent, standing
 from cops_dagster.ledger import (
     allocate,
-    consent,
     controls,
     deliver,
-    evidence,
     exceptions,
     freeze,
     invoicing,
@@ -37,7 +36,6 @@ from cops_dagster.ledger import (
     recon_log,
     reconcile,
     repair,
-    standing,
     state,
     tag,
 )
@@ -162,7 +160,7 @@ def _home(books: Books, period: Period) -> list[Finding]:
                 "cops evidence verify",
                 standing.OTHER_CHAIN if one.status == "mismatch" else standing.RESTORE,
             )
-            for one in standing.look(con, evidence.objects(books), books.settings.evidence_uri)
+            for one in standing.look(con, chain.objects(books), books.settings.evidence_uri)
         ]  # fmt: skip
         found += _clock(con, period)
     return found + _proof(books, period)

@@ -12,10 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import consent, decisions, recon_log, signatures
-from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.evidence import consent, decisions, signatures
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.evidence.consent import Asked, name_of
+from cops_dagster.ledger import recon_log
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.consent import Asked, name_of
 from cops_dagster.ledger.people import is_same_person
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

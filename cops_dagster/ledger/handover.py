@@ -17,11 +17,11 @@ from sqlglot import exp
 from cops_dagster.cur import formats
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.lake import shapes
 from cops_dagster.lake.convert import BILLING_PERIOD, billing_days
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import parquet, survey
-from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import header_columns, require
 from cops_dagster.money.digest import digest

@@ -20,6 +20,7 @@ from cops_dagster.alerts.publish import publish
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.lake import live, statements
 from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, added_columns, lines_query
 from cops_dagster.lake.engine import Engine
@@ -28,7 +29,6 @@ from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
 from cops_dagster.ledger import ingestion_log, known, lock, net_unused, revision
-from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.first_sight import new_read_file

@@ -17,10 +17,11 @@ import sqlalchemy as sa
 from cops_dagster.cur import layout
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import conversions
+from cops_dagster.evidence.consent import DELIVERY
 from cops_dagster.lake.live import conversion
-from cops_dagster.ledger import claims, conversions, lock
+from cops_dagster.ledger import claims, lock
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.consent import DELIVERY
 from cops_dagster.ledger.first_sight import Sight
 from cops_dagster.ledger.states import OTHER_BYTES
 from cops_dagster.money.digest import digest

@@ -15,10 +15,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.evidence import chain
+from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import adjustments, allocate, claims, evidence, lock, one_time, replay, scratch
-from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.ledger import adjustments, allocate, claims, lock, one_time, replay, scratch
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -141,9 +142,9 @@ def _sealed_inputs(books: Books, con: sa.Connection, period: Period) -> dict[str
     run_id = con.execute(
         sa.select(h.c.run_id).where(h.c.table_name == allocate.TABLE, h.c.period_start == period.start)
     ).scalar_one()
-    row = evidence.find(con, "run_inputs", "run", run_id)
+    row = chain.find(con, "run_inputs", "run", run_id)
     assert row is not None  # publishing indexes it in the same transaction
-    found: dict[str, Any] = json.loads(evidence.read(books, row.evidence_seq))
+    found: dict[str, Any] = json.loads(chain.read(books, row.evidence_seq))
     return found
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger import (
     closed_inputs,
     document_checks,
@@ -29,7 +30,6 @@ from cops_dagster.ledger import (
     load_log,
     registers,
 )
-from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.frames import Row
 from cops_dagster.ledger.load_checks import Key, Rows

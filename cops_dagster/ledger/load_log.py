@@ -16,9 +16,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle, evidence, signatures
+from cops_dagster.evidence import chain, documents, signatures
+from cops_dagster.evidence.chain import Piece
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.frames import FIELDS, File
 from cops_dagster.stores import tables as t
 
@@ -96,17 +96,17 @@ def record(
     identity = signatures.identity(books, con)
     if not changed:
         return None, identity
-    document = bundle.document(
+    document = documents.document(
         {
-            "actor": books.actor, "identity": identity, "loaded_at": bundle.plain(at),
+            "actor": books.actor, "identity": identity, "loaded_at": documents.plain(at),
             "tables": {name: _told(name, one, files) for name, one in changed.items()},
             **({} if before is None else {"before": before}),
         }
     )  # fmt: skip
     load_id = hashlib.sha256(document).hexdigest()
     kind = KIND if before is None else FIRST
-    kept = evidence.store(books, [Piece(kind, KIND, load_id, "application/json", data=document)])
-    proof = evidence.index(con, books, kept)[0]
+    kept = chain.store(books, [Piece(kind, KIND, load_id, "application/json", data=document)])
+    proof = chain.index(con, books, kept)[0]
     signatures.require(books, con, KIND, (KIND, load_id), load_id)
     for name, one in changed.items():
         told = _told(name, one, files)
@@ -162,7 +162,7 @@ def _told(name: str, one: TableReport, files: Sequence[File]) -> dict[str, Any]:
 
 
 def _row(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: bundle.plain(value) for name, value in values.items()}
+    return {name: documents.plain(value) for name, value in values.items()}
 
 
 def as_json(content: object) -> str:

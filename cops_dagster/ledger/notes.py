@@ -11,8 +11,9 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import consent, decisions, lock, signatures
-from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.evidence import consent, decisions, signatures
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

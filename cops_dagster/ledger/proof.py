@@ -1,7 +1,7 @@
 """The proof held against the thing proved: the chain, every closed month, and the guards of the database.
 
 Belongs here: what `cops evidence verify`, the close of the next month, the controls and `cops doctor` ask.
-Does not belong here: the chain (`ledger/evidence.py`), one month (`ledger/month_proof.py`), what guards there
+Does not belong here: the chain (`evidence/chain.py`), one month (`evidence/month_proof.py`), what guards there
 should be (`stores/guards.py`). Nothing is written: who is told is the controls' matter.
 """
 
@@ -14,10 +14,12 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import conversions, evidence, month_proof, registers, standing, traces
+from cops_dagster.evidence import chain as evidence
+from cops_dagster.evidence import conversions, month_proof, standing, traces
+from cops_dagster.evidence.month_proof import NO_ROWS_TO_READ, Month
+from cops_dagster.evidence.standing import Finding
+from cops_dagster.ledger import registers
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.month_proof import NO_ROWS_TO_READ, Month
-from cops_dagster.ledger.standing import Finding
 from cops_dagster.period import Period
 from cops_dagster.stores import guards
 from cops_dagster.stores import tables as t

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.board import observe
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger import counterparts, exceptions, freeze, judge_recon, lock, recon_log
-from cops_dagster.ledger.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.policy import require_same_policy

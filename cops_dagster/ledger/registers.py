@@ -19,11 +19,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle, evidence, load_log
+from cops_dagster.evidence import chain, documents
+from cops_dagster.evidence.standing import Finding
+from cops_dagster.ledger import load_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.frames import FIELDS
 from cops_dagster.ledger.load_log import TableReport
-from cops_dagster.ledger.standing import Finding
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import Objects, Status, key_of, missing, tampered
 
@@ -69,7 +70,7 @@ class _Said:
 
 def findings(books: Books, con: sa.Connection) -> list[Finding]:
     """Rows of every table that is loaded into, and of `load_log`, that are not what the loads say."""
-    said = _fold(con, evidence.objects(books))
+    said = _fold(con, chain.objects(books))
     if said.unread:
         return said.unread
     return [*_logged(con, said), *(one for name in FIELDS for one in _apart(con, name, said))]
@@ -101,14 +102,14 @@ def proved(books: Books, con: sa.Connection, done: Mapping[str, TableReport]) ->
     """
     if not any(one.same for one in done.values()):
         return dict(done)
-    said = _fold(con, evidence.objects(books))
+    said = _fold(con, chain.objects(books))
     if said.unread:
         wrong = said.unread[0]
         raise (tampered if wrong.status == "mismatch" else missing)(wrong.what, wrong.found)
     found = {}
     for name, one in done.items():
         columns, key = _shape(name)
-        given = [(row, tuple(bundle.plain(row[column]) for column in columns)) for row in one.same]
+        given = [(row, tuple(documents.plain(row[column]) for column in columns)) for row in one.same]
         rows = said.rows[name]
         found[name] = replace(
             one, proved=tuple(row for row, values in given if rows.get(key(values)) != values)
@@ -253,7 +254,7 @@ def _logged(con: sa.Connection, said: _Said) -> Iterator[Finding]:
     log = t.load_log
     held = {
         (row.load_id, row.table_name): (
-            bundle.plain(row.loaded_at), row.actor, row.identity, row.inserted, row.unchanged, row.replaced,
+            documents.plain(row.loaded_at), row.actor, row.identity, row.inserted, row.unchanged, row.replaced,
             row.replaced_json, row.files_json, row.evidence_id,
         )
         for row in con.execute(sa.select(log))

@@ -18,14 +18,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import chain, documents
+from cops_dagster.evidence.adoption import recorded
 from cops_dagster.lake import live
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.live import LiveFile
 from cops_dagster.lake.lost import lost_files, put_back
 from cops_dagster.lake.namespace import Namespace
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
-from cops_dagster.ledger import adjustments, allocate, bundle, evidence, lock
-from cops_dagster.ledger.adoption import recorded
+from cops_dagster.ledger import adjustments, allocate, lock
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -50,7 +51,7 @@ def require_mendable(books: Books, period: Period) -> None:
         CopsError: `E-DIGEST` naming the file; a closed month is restored, never made again.
             `E-EVIDENCE-MISSING`, `E-EVIDENCE-TAMPERED` for a store that is gone or another home's.
     """
-    evidence.require_store(books)
+    chain.require_store(books)
     with books.admin.read() as con:
         if lock.is_sealed(con, period) and (found := lost(books, con, period)):
             file, wrong = found[0]
@@ -123,10 +124,10 @@ def _allocation(
 ) -> None:
     """An allocation from the inputs that its evidence holds, over the lake as it was before it."""
     period = Period.of(run.period_start)
-    proof = evidence.find(con, "run_inputs", "run", run.run_id)
+    proof = chain.find(con, "run_inputs", "run", run.run_id)
     if proof is None:
         raise _other(file, wrong, "no evidence says what it was made from")
-    given = json.loads(evidence.read(books, proof.evidence_seq))
+    given = json.loads(chain.read(books, proof.evidence_seq))
     policy = recorded(given)
     with _before(con, period, run, given["tables"]) as then:
         names = Namespace(engine, then, books.settings, policy.tags, period_start=period.start, digests=True)
@@ -187,7 +188,7 @@ def _before(
     try:
         t.metadata.create_all(engine)
         with engine.begin() as then:
-            bundle.restore(then, tables)
+            documents.restore(then, tables)
             for table, rows in ((d, deliveries), (j, runs), (f, files)):
                 if rows:
                     then.execute(sa.insert(table), [dict(row) for row in rows])

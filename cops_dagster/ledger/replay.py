@@ -18,9 +18,10 @@ from typing import Any
 
 from cops_dagster import settings as settings_module
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, bundle, deliver, handover, ingest, revision, scratch, seal, tag
+from cops_dagster.evidence import documents, seal
+from cops_dagster.evidence.home import open_books
+from cops_dagster.ledger import allocate, deliver, handover, ingest, revision, scratch, tag
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
@@ -108,7 +109,7 @@ def remade(
     books = replace(opened, revision=revision.of(inputs))  # what was closed is not judged by later rules
     try:
         with books.admin.write() as con:
-            bundle.restore(con, inputs["tables"])
+            documents.restore(con, inputs["tables"])
         for delivery in deliveries:
             _hand_over(books, period, delivery)
         deliver.take_as_given(books, period)

@@ -12,8 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import signatures, signed_decisions
-from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.evidence import signatures, signed_decisions
+from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

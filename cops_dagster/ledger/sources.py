@@ -19,21 +19,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import (
-    bundle,
-    certificate,
-    claims,
-    deliver,
-    evidence,
-    known,
-    lock,
-    places,
-    refusals,
-    signatures,
-)
-from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.evidence import certificate, chain, documents, signatures
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.evidence.chain import Piece
+from cops_dagster.ledger import claims, deliver, known, lock, places, refusals
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.states import SOURCE_DECIDED, WRITABLE
 from cops_dagster.period import Period
 from cops_dagster.rules.sources import Span
@@ -177,7 +167,7 @@ def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -
             .order_by(h.c.period_start)
         ).all()
     told = [row for row in heads if span.holds(row.period_start)]
-    document = bundle.document(
+    document = documents.document(
         {
             "event": event, "source_id": source_id, "first_period": str(span.first or ""),
             "last_period": str(span.last or ""), "reason": reason.strip(), "actor": books.actor,
@@ -189,12 +179,12 @@ def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -
             ],
         }
     )  # fmt: skip
-    kept = evidence.store(
+    kept = chain.store(
         books, [Piece("source_decision", "source", source_id, certificate.JSON, data=document)]
     )
     taken, closed = [], []
     with books.admin.write() as con:
-        number = evidence.index(con, books, kept)[0]
+        number = chain.index(con, books, kept)[0]
         for start in _concerned(con, source_id, event, span):
             period = Period.of(start)
             if lock.is_sealed(con, period):

@@ -12,9 +12,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import sweep
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import allocate, deliver, ingest, late, lock, reconcile, repair, sweep, tag
+from cops_dagster.ledger import allocate, deliver, ingest, late, lock, reconcile, repair, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period

@@ -21,8 +21,10 @@ import sqlalchemy as sa
 from sqlglot import exp
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import chain as evidence
+from cops_dagster.evidence import seal, signatures
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import adjustments, csv_cells, evidence, seal, signatures
+from cops_dagster.ledger import adjustments, csv_cells
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reports import audit_controls

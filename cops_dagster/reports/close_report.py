@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import controls, csv_cells, evidence, exceptions, lock, recon_log, reconcile
+from cops_dagster.evidence import chain
+from cops_dagster.evidence.chain import Piece
+from cops_dagster.ledger import controls, csv_cells, exceptions, lock, recon_log, reconcile
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
 from cops_dagster.money import amount, footing
 from cops_dagster.money.footing import Kind
 from cops_dagster.period import Period
@@ -183,9 +184,9 @@ def keep(books: Books, period: Period) -> Kept:
     digest, and no browser knows what to do with such a name.
     """
     page = render(gather(books, period))
-    (kept,) = evidence.store(books, [Piece(KIND, "period", str(period), "text/html", data=page)])
+    (kept,) = chain.store(books, [Piece(KIND, "period", str(period), "text/html", data=page)])
     with books.admin.write() as con:
-        (number,) = evidence.index(con, books, [kept])
+        (number,) = chain.index(con, books, [kept])
     shown = books.settings.home / "reports" / f"close_report_{period}.html"
     shown.parent.mkdir(parents=True, exist_ok=True)
     partial = shown.with_suffix(".partial")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import sweep
+from cops_dagster.evidence import sweep
 from cops_dagster_tests.deliveries import MONTH, home, lines, run, write
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger.home import open_books
+from cops_dagster.evidence.home import open_books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, home, lines, run, write
 

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.home import existing_books
 from cops_dagster.ledger import active_tags
-from cops_dagster.ledger.home import existing_books
 from cops_dagster_tests.aws_server import SECRET, TOKEN, Aws, aws, failure
 from cops_dagster_tests.cli.test_cli import cops, refusal
 from cops_dagster_tests.deliveries import give, home

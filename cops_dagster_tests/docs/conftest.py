@@ -17,8 +17,8 @@ import pytest
 
 from cops_dagster import settings
 from cops_dagster.demo import cur
+from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
 from cops_dagster_tests.docs import pages
 from cops_dagster_tests.docs.pages import ROOT

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from cops_dagster import settings
 from cops_dagster.cli.main import app
-from cops_dagster.ledger.home import open_books
+from cops_dagster.evidence.home import open_books
 from cops_dagster.period import Period
 from cops_dagster.stores.admin import HEAD, VERSION_TABLE
 from cops_dagster.stores.tables import evidence_index

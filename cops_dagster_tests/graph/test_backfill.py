@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.ledger import evidence, sweep, work
+from cops_dagster.evidence import chain, sweep
+from cops_dagster.ledger import work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -136,4 +137,4 @@ def consistent(books: Books, periods: list[Period]) -> None:
         assert sweep.pending(con) == []
     root = books.settings.lake_root
     assert {path.relative_to(root).as_posix() for path in root.glob("fact_*/*/*/*.parquet")} <= live
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"

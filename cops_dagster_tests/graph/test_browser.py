@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Response, expect, sync_playwright
 
-from cops_dagster.ledger.home import open_books
+from cops_dagster.evidence.home import open_books
 from cops_dagster.settings import load
 from cops_dagster_tests.deliveries import INPUTS, MONTH, home, lines, write
 from cops_dagster_tests.graph.instance import Dagster, running

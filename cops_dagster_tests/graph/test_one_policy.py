@@ -15,11 +15,11 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster import settings
+from cops_dagster.evidence.home import open_books
 from cops_dagster.graph import schedules, sensors
 from cops_dagster.graph.build import build_defs
 from cops_dagster.graph.launch import launch
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, adopt, home, lines, run, write

@@ -22,6 +22,8 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import sweep
+from cops_dagster.evidence.home import open_books
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger import (
     allocate,
@@ -33,10 +35,8 @@ from cops_dagster.ledger import (
     month,
     reconcile,
     reverse,
-    sweep,
 )
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster_tests.deliveries import SEPTEMBER, run
 from cops_dagster_tests.ledger.closing import close_by_two
 

@@ -6,7 +6,8 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from cops_dagster.ledger import deliver, evidence, late, replay, sweep, work
+from cops_dagster.evidence import chain, sweep
+from cops_dagster.ledger import deliver, late, replay, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores.objects import open_objects
 from cops_dagster_tests.deliveries import SEPTEMBER, home
@@ -42,7 +43,7 @@ def test_a_restored_home_is_the_one_that_was_copied(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "backup", tmp_path / "elsewhere" / "home")
     shutil.move(tmp_path / "cur", tmp_path / "elsewhere" / "cur")
     here = home(tmp_path / "elsewhere", inputs=None)
-    assert evidence.verify(here).status == "ok"
+    assert chain.verify(here).status == "ok"
     assert answer(here, DIGESTS) == digests
     assert answer(here, TOTALS) == totals
     assert sweep.rebuild(here) > 0
@@ -65,4 +66,4 @@ def test_a_database_older_than_its_evidence_is_found(tmp_path: Path) -> None:
         (tmp_path / "home" / name).unlink(missing_ok=True)
     shutil.copy(tmp_path / "before" / "admin.db", tmp_path / "home" / "admin.db")
     here = home(tmp_path, inputs=None)
-    assert evidence.verify(here).status == "mismatch"
+    assert chain.verify(here).status == "mismatch"

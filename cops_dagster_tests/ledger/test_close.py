@@ -14,12 +14,12 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import chain, seal, sweep
 from cops_dagster.ledger import (
     allocate,
     approve,
     close,
     deliver,
-    evidence,
     exceptions,
     ingest,
     lock,
@@ -28,8 +28,6 @@ from cops_dagster.ledger import (
     replay,
     reverse,
     rule_date,
-    seal,
-    sweep,
     tag,
     work,
 )
@@ -78,7 +76,7 @@ def test_a_month_of_which_everything_holds_closes_and_is_sealed(books: Books) ->
         done.seal_digest,
         done.journal_seq,
     )
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
 
 
 def test_a_month_closed_twice_has_one_seal(books: Books) -> None:
@@ -324,9 +322,9 @@ def test_the_next_month_is_open_while_this_one_is_closed(closed: Books, tmp_path
 
 def test_the_seal_names_everything_the_month_rests_on(closed: Books) -> None:
     with closed.admin.read() as con:
-        row = evidence.find(con, "seal", "period", "2025-09")
+        row = chain.find(con, "seal", "period", "2025-09")
         kinds = set(con.execute(sa.select(t.evidence_index.c.kind)).scalars())
-    said = json.loads(evidence.read(closed, row.evidence_seq))
+    said = json.loads(chain.read(closed, row.evidence_seq))
     assert {"readiness", "seal", "delivered_file", "run_inputs", "run_sql", "run_certificate"} <= kinds
     assert said["entry_count"] == 8
     assert said["totals"]["allocated_cost_usd"] == "40.880000001000000000"

@@ -17,9 +17,10 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import evidence, lock
+from cops_dagster.evidence import chain
+from cops_dagster.evidence.chain import Finding, Piece, Verification
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Finding, Piece, Verification
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import key_of
@@ -43,9 +44,9 @@ def piece(number: int, subject: str = "2025-09") -> Piece:
 
 
 def add(books: Books, *pieces: Piece, run_id: str | None = None) -> list[int]:
-    kept = evidence.store(books, pieces)
+    kept = chain.store(books, pieces)
     with books.admin.write() as con:
-        return evidence.index(con, books, kept, run_id=run_id)
+        return chain.index(con, books, kept, run_id=run_id)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def books(tmp_path: Path) -> Books:
     for number in range(1, ROWS + 1):
         add(made, piece(number), run_id=f"run {number}")
         if number in (3, ROWS):
-            evidence.anchor(made)
+            chain.anchor(made)
     return made
 
 
@@ -94,7 +95,7 @@ def rebuild(books: Books, change: Callable[[list[dict[str, Any]]], Any]) -> None
     prev = None
     for number, row in enumerate(made, start=1):
         row |= {"evidence_seq": number, "prev_hash": prev}
-        prev = row["entry_hash"] = evidence.entry_hash(row)
+        prev = row["entry_hash"] = chain.entry_hash(row)
     tamper(books, "DELETE FROM evidence_index")
     with books.admin.write() as con:
         con.execute(sa.insert(t.evidence_index), made)
@@ -103,13 +104,13 @@ def rebuild(books: Books, change: Callable[[list[dict[str, Any]]], Any]) -> None
 
 def found_by(books: Books) -> set[tuple[int, str]]:
     """What a mismatch was found by: entry and kind of finding."""
-    verified = evidence.verify(books)
+    verified = chain.verify(books)
     assert verified.status == "mismatch"
     return {(one.seq, one.what) for one in verified.findings if one.status == "mismatch"}
 
 
 def object_of(books: Books, seq: int) -> Path:
-    path = evidence.objects(books).path(rows(books)[seq - 1]["object_key"])
+    path = chain.objects(books).path(rows(books)[seq - 1]["object_key"])
     assert path is not None
     return path
 
@@ -118,11 +119,11 @@ def object_of(books: Books, seq: int) -> Path:
 
 
 def test_an_empty_chain_is_ok(tmp_path: Path) -> None:
-    assert evidence.verify(home(tmp_path, inputs=None)) == Verification("ok", 0, 0, [])
+    assert chain.verify(home(tmp_path, inputs=None)) == Verification("ok", 0, 0, [])
 
 
 def test_a_chain_that_nobody_touched_is_ok(books: Books) -> None:
-    assert evidence.verify(books) == Verification("ok", ROWS, ROWS, [])
+    assert chain.verify(books) == Verification("ok", ROWS, ROWS, [])
 
 
 def test_entries_are_numbered_without_a_gap_and_hold_the_hash_before(books: Books) -> None:
@@ -130,12 +131,12 @@ def test_entries_are_numbered_without_a_gap_and_hold_the_hash_before(books: Book
     assert [row["evidence_seq"] for row in made] == [1, 2, 3, 4, 5]
     assert [row["prev_hash"] for row in made] == [None, *(row["entry_hash"] for row in made[:-1])]
     assert {row["hash_version"] for row in made} == {1}
-    assert evidence.read(books, 4) == b"proof 4"
+    assert chain.read(books, 4) == b"proof 4"
 
 
 def test_several_entries_of_one_transaction_are_chained(books: Books) -> None:
     assert add(books, piece(6), piece(7), piece(6)) == [6, 7, 6]
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
 
 
 def test_the_same_proof_of_the_same_subject_is_one_entry(books: Books) -> None:
@@ -143,15 +144,15 @@ def test_the_same_proof_of_the_same_subject_is_one_entry(books: Books) -> None:
     assert add(books, piece(2), piece(4), run_id="another") == [2, 4]
     assert rows(books) == before
     assert add(books, piece(2, subject="2025-10")) == [6]  # of another subject it is another entry
-    assert evidence.verify(books) == Verification("ok", 6, ROWS, [])  # over the same object
+    assert chain.verify(books) == Verification("ok", 6, ROWS, [])  # over the same object
 
 
 def test_the_newest_entry_of_a_subject_is_found(books: Books) -> None:
     with books.admin.read() as con:
-        newest = evidence.find(con, "note", "period", "2025-09")
+        newest = chain.find(con, "note", "period", "2025-09")
         assert newest is not None
         assert newest.evidence_seq == ROWS
-        assert evidence.find(con, "note", "period", "2024-01") is None
+        assert chain.find(con, "note", "period", "2024-01") is None
 
 
 def test_a_file_is_kept_as_it_was_when_it_was_stored(books: Books, tmp_path: Path) -> None:
@@ -159,12 +160,12 @@ def test_a_file_is_kept_as_it_was_when_it_was_stored(books: Books, tmp_path: Pat
     file.write_bytes(b"delivered")
     (seq,) = add(books, Piece("file", "delivery", "d", "application/octet-stream", path=file))
     file.write_bytes(b"overwritten by AWS")
-    assert evidence.read(books, seq) == b"delivered"
+    assert chain.read(books, seq) == b"delivered"
 
 
 def test_an_entry_that_is_not_there_is_a_coded_error(books: Books) -> None:
     with pytest.raises(CopsError) as problem:
-        evidence.read(books, 99)
+        chain.read(books, 99)
     assert problem.value.code == "E-EVIDENCE-MISSING"
 
 
@@ -172,23 +173,23 @@ def test_an_entry_that_is_not_there_is_a_coded_error(books: Books) -> None:
 
 
 def test_a_crash_between_store_and_index_leaves_nothing_wrong(books: Books) -> None:
-    evidence.store(books, [piece(6)])
-    assert evidence.verify(books) == Verification("ok", ROWS, ROWS, [])
+    chain.store(books, [piece(6)])
+    assert chain.verify(books) == Verification("ok", ROWS, ROWS, [])
     assert add(books, piece(6)) == [6]
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
 
 
 def test_a_transaction_that_fails_takes_its_entries_and_its_head_with_it(books: Books) -> None:
-    kept = evidence.store(books, [piece(6)])
+    kept = chain.store(books, [piece(6)])
 
     def cut_short() -> None:
         with books.admin.write() as con:
-            evidence.index(con, books, kept)
+            chain.index(con, books, kept)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         cut_short()
-    assert evidence.verify(books) == Verification("ok", ROWS, ROWS, [])
+    assert chain.verify(books) == Verification("ok", ROWS, ROWS, [])
 
 
 def test_processes_that_index_at_once_make_one_chain(books: Books) -> None:
@@ -207,24 +208,24 @@ def test_processes_that_index_at_once_make_one_chain(books: Books) -> None:
     ]  # fmt: skip
     assert [(one.communicate()[1], one.returncode) for one in running] == [("", 0)] * 3
     entries = ROWS + 12 + 3 * 12
-    assert evidence.verify(books) == Verification("ok", entries, entries, [])
+    assert chain.verify(books) == Verification("ok", entries, entries, [])
 
 
 def test_a_chain_that_grows_and_is_anchored_during_a_verification_is_ok(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = evidence._recorded
+    read = chain._recorded
 
     def then_another_process_closes_a_month(con: sa.Connection, *asked: Any) -> Any:
         found = read(con, *asked)
         add(books, piece(6))
-        evidence.anchor(books)
+        chain.anchor(books)
         return found
 
     with monkeypatch.context() as patched:
-        patched.setattr(evidence, "_recorded", then_another_process_closes_a_month)
-        assert evidence.verify(books) == Verification("ok", ROWS, ROWS, [])
-    assert evidence.verify(books) == Verification("ok", ROWS + 1, ROWS + 1, [])
+        patched.setattr(chain, "_recorded", then_another_process_closes_a_month)
+        assert chain.verify(books) == Verification("ok", ROWS, ROWS, [])
+    assert chain.verify(books) == Verification("ok", ROWS + 1, ROWS + 1, [])
 
 
 # --- entries --------------------------------------------------------------------------------------------
@@ -258,9 +259,9 @@ def test_a_changed_field_of_any_entry_is_found(books: Books, field: str, how: st
         else:
             new = 0.5 if isinstance(value, int) else b"\xff\x00"
         tamper(books, (change, (new, seq)))
-        assert evidence.verify(books).status == "mismatch", f"{field} of entry {seq} = {new!r}"
+        assert chain.verify(books).status == "mismatch", f"{field} of entry {seq} = {new!r}"
         tamper(books, (change, (value, new if field == "evidence_seq" else seq)))
-        assert evidence.verify(books).status == "ok"
+        assert chain.verify(books).status == "ok"
 
 
 @pytest.mark.parametrize("seq", range(1, ROWS + 1))
@@ -283,7 +284,7 @@ def test_two_swapped_entries_are_found(books: Books, seq: int) -> None:
 def test_an_inserted_entry_is_found_even_with_a_right_hash(books: Books) -> None:
     made = rows(books)
     forged = made[4] | {"evidence_seq": 3, "prev_hash": made[1]["entry_hash"], "subject_id": "2025-08"}
-    forged["entry_hash"] = evidence.entry_hash(forged)
+    forged["entry_hash"] = chain.entry_hash(forged)
     tamper(
         books,
         *(
@@ -301,7 +302,7 @@ def test_an_inserted_entry_is_found_even_with_a_right_hash(books: Books) -> None
 def test_an_entry_appended_past_the_recorded_head_is_found(books: Books) -> None:
     last = rows(books)[-1]
     forged = last | {"evidence_seq": 6, "prev_hash": last["entry_hash"], "subject_id": "2025-08"}
-    forged["entry_hash"] = evidence.entry_hash(forged)
+    forged["entry_hash"] = chain.entry_hash(forged)
     with books.admin.write() as con:
         con.execute(sa.insert(t.evidence_index).values(**forged))
     assert found_by(books) == {(0, "recorded length and head")}
@@ -359,10 +360,10 @@ def test_a_chain_rebuilt_whole_is_found_by_the_anchors_alone(
 
 
 def test_a_hash_version_that_goes_back_is_found(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "VERSIONS", (1, 2))
-    monkeypatch.setattr(evidence, "HASH_VERSION", 2)
+    monkeypatch.setattr(chain, "VERSIONS", (1, 2))
+    monkeypatch.setattr(chain, "HASH_VERSION", 2)
     add(books, piece(6), piece(7))
-    assert evidence.verify(books).status == "ok"  # it may go forward
+    assert chain.verify(books).status == "ok"  # it may go forward
     rebuild(books, lambda made: made[6].update(hash_version=1))
     assert (7, "hash version") in found_by(books)
 
@@ -397,7 +398,7 @@ def test_a_changed_head_is_found_and_nothing_is_appended_to_such_a_chain(
 
 def test_rows_that_cannot_be_read_are_a_finding(books: Books) -> None:
     tamper(books, "UPDATE evidence_index SET actor = CAST(x'ff' AS TEXT) WHERE evidence_seq = 2")
-    assert evidence.verify(books).status == "incomplete"
+    assert chain.verify(books).status == "incomplete"
 
 
 def test_a_tampered_entry_is_not_read(books: Books) -> None:
@@ -408,7 +409,7 @@ def test_a_tampered_entry_is_not_read(books: Books) -> None:
          (made[2]["object_key"], made[2]["sha256"])),
     )  # fmt: skip
     with pytest.raises(CopsError) as problem:
-        evidence.read(books, 2)
+        chain.read(books, 2)
     assert problem.value.code == "E-EVIDENCE-TAMPERED"
 
 
@@ -423,7 +424,7 @@ def test_a_changed_object_is_found(books: Books, seq: int, data: bytes) -> None:
     path.write_bytes(data)
     assert found_by(books) == {(seq, "object of note 2025-09")}
     with pytest.raises(CopsError) as problem:
-        evidence.read(books, seq)
+        chain.read(books, seq)
     assert problem.value.code == "E-EVIDENCE-TAMPERED"
 
 
@@ -452,17 +453,17 @@ def test_an_object_that_cannot_be_read_makes_the_verification_incomplete(books: 
         path.mkdir()
     elif left == "a link":
         path.symlink_to(aside)
-    verified = evidence.verify(books)
+    verified = chain.verify(books)
     assert (verified.status, [one.seq for one in verified.findings]) == ("incomplete", [2])
     with pytest.raises(CopsError) as problem:
-        evidence.read(books, 2)
+        chain.read(books, 2)
     assert problem.value.code == "E-EVIDENCE-MISSING"
 
 
 def test_a_mismatch_wins_over_what_cannot_be_read(books: Books) -> None:
     object_of(books, 1).unlink()
     tamper(books, "UPDATE evidence_index SET actor = 'x' WHERE evidence_seq = 4")
-    verified = evidence.verify(books)
+    verified = chain.verify(books)
     assert verified.status == "mismatch"
     assert {one.status for one in verified.findings} == {"mismatch", "incomplete"}
 
@@ -471,14 +472,14 @@ def test_anchors_that_cannot_be_read_make_the_verification_incomplete(books: Boo
     anchors = books.settings.home / "evidence" / "anchors"
     shutil.rmtree(anchors)
     anchors.write_text("no folder")
-    verified = evidence.verify(books)
+    verified = chain.verify(books)
     assert (verified.status, [one.what for one in verified.findings]) == ("incomplete", ["anchors"])
 
 
 def test_a_forged_anchor_is_found(books: Books) -> None:
-    evidence.objects(books).anchor(4, "ab" * 32)
+    chain.objects(books).anchor(4, "ab" * 32)
     assert found_by(books) == {(4, "anchor")}
-    evidence.objects(books).anchor(9, "ab" * 32)  # of a chain that was longer: the database is an old copy
+    chain.objects(books).anchor(9, "ab" * 32)  # of a chain that was longer: the database is an old copy
     assert found_by(books) == {(4, "anchor"), (9, "anchor")}
 
 
@@ -488,13 +489,13 @@ def test_a_chain_whose_objects_lie_in_s3_is_verified_by_version(
     with serving(monkeypatch) as bucket:
         books = home(tmp_path, inputs=None, evidence="s3://proof/cops")
         assert add(books, piece(1), piece(2)) == [1, 2]
-        evidence.anchor(books)
+        chain.anchor(books)
         for key in list(bucket.versions):
             bucket.on_top(key, None)
-        assert evidence.verify(books) == Verification("ok", 2, 2, [])
-        assert evidence.read(books, 2) == b"proof 2"
+        assert chain.verify(books) == Verification("ok", 2, 2, [])
+        assert chain.read(books, 2) == b"proof 2"
         bucket.always = (403, "ExpiredToken")
-        assert evidence.verify(books).status == "incomplete"
+        assert chain.verify(books).status == "incomplete"
         bucket.always = None
         tamper(books, "DELETE FROM evidence_index WHERE evidence_seq = 2")
         repair_head(books)
@@ -507,9 +508,9 @@ def test_a_chain_whose_objects_lie_in_s3_is_verified_by_version(
 @pytest.fixture
 def sealed(books: Books) -> Books:
     """A closed September, its seal anchored, and an entry after it."""
-    kept = evidence.store(books, [Piece("seal", "period", "2025-09", TEXT, data=b"the seal")])
+    kept = chain.store(books, [Piece("seal", "period", "2025-09", TEXT, data=b"the seal")])
     with books.admin.write() as con:
-        evidence.index(con, books, kept)
+        chain.index(con, books, kept)
         agree_to_close(con, SEPTEMBER.start)
         begin(con)
         for there in ("provisional", "final", "closing"):
@@ -521,25 +522,25 @@ def sealed(books: Books) -> Books:
 
 
 def test_the_removed_anchor_of_a_closed_month_makes_the_verification_incomplete(sealed: Books) -> None:
-    (finding,) = evidence.verify(sealed).findings
+    (finding,) = chain.verify(sealed).findings
     assert finding == Finding(
         6, "anchor of 2025-09", "one at entry 6 or later",
         "none yet: its close was cut short, `cops close 2025-09` writes it", "incomplete",
     )  # fmt: skip
-    evidence.anchor(sealed)
-    assert evidence.verify(sealed).status == "ok"
+    chain.anchor(sealed)
+    assert chain.verify(sealed).status == "ok"
     add(sealed, piece(7))
-    assert evidence.verify(sealed).status == "ok"
+    assert chain.verify(sealed).status == "ok"
     (sealed.settings.home / "evidence" / "anchors" / f"000000000006-{rows(sealed)[5]['entry_hash']}").unlink()
-    assert evidence.verify(sealed).status == "incomplete"
-    evidence.anchor(sealed)  # a later one covers it
-    assert evidence.verify(sealed).status == "ok"
+    assert chain.verify(sealed).status == "incomplete"
+    chain.anchor(sealed)  # a later one covers it
+    assert chain.verify(sealed).status == "ok"
 
 
 def test_the_removed_anchor_of_a_seal_that_has_its_name_was_taken_away(sealed: Books) -> None:
     """The name is given after the anchor: this is no close that was cut short, and nothing is appended."""
-    evidence.objects(sealed).name("seal-2025-09", rows(sealed)[5]["object_key"])
-    (finding,) = evidence.verify(sealed).findings
+    chain.objects(sealed).name("seal-2025-09", rows(sealed)[5]["object_key"])
+    (finding,) = chain.verify(sealed).findings
     assert "cops close" not in finding.found
     with pytest.raises(CopsError) as refusal:
         add(sealed, piece(7))
@@ -553,7 +554,7 @@ def test_a_seal_cut_off_the_chain_is_found_without_any_anchor(sealed: Books) -> 
 
 
 def test_a_seal_exchanged_for_another_is_found(sealed: Books) -> None:
-    evidence.anchor(sealed)
+    chain.anchor(sealed)
     tamper(sealed, "UPDATE period_lock SET seal_digest = 'x'")
     assert found_by(sealed) == {(0, "seal of 2025-09")}
 
@@ -575,13 +576,13 @@ def test_of_one_period_the_chain_is_verified_whole_and_its_own_objects_alone(boo
     add(books, Piece("run_inputs", "run", "r1", TEXT, data=b"inputs"))
     add(books, Piece("key", "allocation_key", "network", TEXT, data=b"keys"), run_id="r1")
     october, september = Period(2025, 10), SEPTEMBER
-    assert evidence.verify(books, october) == Verification("ok", 9, 3, [])
-    assert evidence.verify(books, september) == Verification("ok", 9, 5, [])
+    assert chain.verify(books, october) == Verification("ok", 9, 3, [])
+    assert chain.verify(books, september) == Verification("ok", 9, 5, [])
     object_of(books, 8).unlink()
-    assert evidence.verify(books, october).status == "incomplete"
-    assert evidence.verify(books, september).status == "ok"
+    assert chain.verify(books, october).status == "incomplete"
+    assert chain.verify(books, september).status == "ok"
     tamper(books, "UPDATE evidence_index SET actor = 'x' WHERE evidence_seq = 8")
-    assert evidence.verify(books, september).status == "mismatch"
+    assert chain.verify(books, september).status == "mismatch"
 
 
 # --- the command ----------------------------------------------------------------------------------------

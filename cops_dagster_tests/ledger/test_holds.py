@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger import approve, compare, deliver, month, state, work
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.ledger.catalogue import put

@@ -10,18 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import (
-    adjustments,
-    approve,
-    evidence,
-    handover,
-    late,
-    notes,
-    one_time,
-    reconcile,
-)
+from cops_dagster.evidence import chain
+from cops_dagster.evidence.seal import of_period
+from cops_dagster.ledger import adjustments, approve, handover, late, notes, one_time, reconcile
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.seal import of_period
 from cops_dagster.period import Period
 from cops_dagster.rules.allocation import Costs
 from cops_dagster.rules.late_changes import Line, classify
@@ -129,7 +121,7 @@ def test_an_approved_change_is_booked_in_the_open_month_and_restates_the_closed_
         ("09", Decimal("40.880000001")), ("10", Decimal(5)),
     ]  # fmt: skip
     assert late.propose(closed, SEPTEMBER) is None  # nothing is left of it
-    assert evidence.verify(closed).status == "ok"
+    assert chain.verify(closed).status == "ok"
 
 
 def test_approved_twice_it_is_booked_once(closed: Books, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import evidence, load_log
+from cops_dagster.evidence import chain
+from cops_dagster.ledger import load_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
@@ -67,12 +68,12 @@ def test_every_table_that_a_load_changed_has_its_row(loaded: Books) -> None:
 
 def test_the_rows_that_were_inserted_stand_in_the_chain_of_evidence(loaded: Books) -> None:
     first = next(one for one in logged(loaded, "plans"))
-    document = evidence.read(loaded, int(first.evidence_id))
+    document = chain.read(loaded, int(first.evidence_id))
     assert hashlib.sha256(document).hexdigest() == first.load_id
     assert json.loads(document)["tables"]["plans"]["inserted"] == [
         {"plan_id": "team", "effective_from": "2025-01-01", "markup_bps": 0}
     ]
-    assert evidence.verify(loaded).status == "ok"
+    assert chain.verify(loaded).status == "ok"
 
 
 def test_a_load_that_changes_nothing_leaves_nothing(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_load_that_cannot_leave_its_trace_stores_nothing(tmp_path: Path) -> No
 def test_a_load_leaves_its_trace_on_postgresql_too(tmp_path: Path) -> None:
     books = home(tmp_path, admin_db=postgres.database())
     assert {one.actor for one in logged(books)} == {"test"}
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
 
 
 def test_the_log_is_read_by_a_command_and_a_table_of_no_load_is_refused(

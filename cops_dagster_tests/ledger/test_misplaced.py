@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger import deliver, handover
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
 

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import adoption, chain
+from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger import (
     adjustments,
-    adoption,
     allocate,
     approve,
     budgets,
@@ -27,7 +28,6 @@ from cops_dagster.ledger import (
     controls,
     deliver,
     doctor,
-    evidence,
     exceptions,
     handover,
     ingest,
@@ -44,7 +44,6 @@ from cops_dagster.ledger import (
     work,
 )
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster.policy import Policy, differing
 from cops_dagster.stores import policies
 from cops_dagster.stores import tables as t
@@ -102,12 +101,12 @@ def test_a_run_proves_its_policy_in_the_chain_of_evidence(made: Path) -> None:
     books = reopened(made)
     e = t.evidence_index
     with books.admin.read() as con:
-        adopted = evidence.find(con, "policy", "policy", "1").evidence_seq
+        adopted = chain.find(con, "policy", "policy", "1").evidence_seq
         inputs = con.execute(sa.select(e.c.evidence_seq).where(e.c.kind == "run_inputs")).scalar_one()
-    assert json.loads(evidence.read(books, adopted))["policy"]["tags"]["plan_id"] == []
-    document = json.loads(evidence.read(books, inputs))
+    assert json.loads(chain.read(books, adopted))["policy"]["tags"]["plan_id"] == []
+    document = json.loads(chain.read(books, inputs))
     assert (document["policy_version"], document["settings"]["tags"]["plan_id"]) == (1, [])
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
 
 
 def test_what_is_not_set_takes_the_adopted_value(made: Path) -> None:
@@ -222,7 +221,7 @@ def test_what_a_person_adopts_is_in_force_and_the_rest_stays(folder: Path) -> No
     assert newest.policy == first.policy.replaced({"charge.basis": "amortized"})
     run(other)
     assert {row["policy_version"] for row in state.runs(other, SEPTEMBER)} == {1, 2}
-    assert evidence.verify(other).status == "ok"
+    assert chain.verify(other).status == "ok"
     with pytest.raises(CopsError, match="E-POLICY"):  # whoever still has the old value is told now
         adoption.require_policy(reopened(folder, charge={"basis": "unblended"}))
 

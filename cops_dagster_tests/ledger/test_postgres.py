@@ -21,10 +21,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, evidence, proof, publish, reverse, state, sweep, work
+from cops_dagster.evidence import chain, sweep
+from cops_dagster.evidence.chain import Piece
+from cops_dagster.evidence.home import open_books
+from cops_dagster.ledger import allocate, proof, publish, reverse, state, work
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
-from cops_dagster.ledger.home import open_books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication
 from cops_dagster.period import Period
@@ -91,7 +92,7 @@ def test_a_second_run_writes_nothing_and_another_key_reverses(books: Books, tmp_
 
 def test_a_month_closes_on_postgresql_and_takes_nothing_after(books: Books, tmp_path: Path) -> None:
     assert close_by_two(books, SEPTEMBER).wrote
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
     assert proof.verify(books).findings == []
     before = dump(books)
     with books.admin.read() as con:
@@ -231,8 +232,8 @@ def test_publishing_races_a_close_and_one_of_them_is_told(tmp_path: Path, dialec
                 sa.select(sa.func.count()).where(j.c.period_start == period.start)
             ).scalar_one()
             seal = Piece("seal", "period", str(period), "application/json", data=b"{}")
-            kept = evidence.store(books, [seal])
-            evidence.index(con, books, kept)
+            kept = chain.store(books, [seal])
+            chain.index(con, books, kept)
             newest = con.execute(
                 sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == period.start)
             ).scalar()

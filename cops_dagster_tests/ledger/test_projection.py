@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cops_dagster import settings
-from cops_dagster.ledger import sweep
+from cops_dagster.evidence import sweep
+from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster_tests.deliveries import INPUTS, MONTH, give, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
 

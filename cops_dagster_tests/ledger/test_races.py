@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, deliver, ingest, publish, state, sweep, tag
+from cops_dagster.evidence import sweep
+from cops_dagster.ledger import allocate, deliver, ingest, publish, state, tag
 from cops_dagster.ledger.attempt import Attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t

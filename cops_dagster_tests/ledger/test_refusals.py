@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, budgets, deliver, ingest, publish, reconcile, sweep, tag
+from cops_dagster.evidence import sweep
+from cops_dagster.ledger import allocate, budgets, deliver, ingest, publish, reconcile, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write

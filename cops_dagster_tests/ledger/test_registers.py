@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 
 from cops_dagster import settings
 from cops_dagster.cli.main import app
-from cops_dagster.ledger import controls, evidence, load_log, proof, registers
+from cops_dagster.evidence import chain
+from cops_dagster.evidence.chain import Piece
+from cops_dagster.ledger import controls, load_log, proof, registers
 from cops_dagster.ledger.books import Books, open_books
-from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.frames import FIELDS
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
@@ -326,7 +327,7 @@ def test_a_document_of_a_load_that_nobody_logged_is_found(books: Books) -> None:
     )
     piece = Piece(load_log.KIND, load_log.KIND, "x", "application/json", data=document)
     with books.admin.write() as con:
-        evidence.keep(con, books, piece)
+        chain.keep(con, books, piece)
     sql(books, f"INSERT INTO plans VALUES ({INSERTED['plans'][0]})")
     assert told(books) == ["load_log: x, plans"]
 
@@ -379,9 +380,7 @@ def test_the_first_load_keeps_what_stood_before_it_and_from_then_on_all_is_prove
     assert proof.verify(books).findings == []
     with books.admin.read() as con:
         first = load_log.history(con)[0]
-    assert b'"before":{"plans":[{"effective_from":"2025-01-01"' in evidence.read(
-        books, int(first.evidence_id)
-    )
+    assert b'"before":{"plans":[{"effective_from":"2025-01-01"' in chain.read(books, int(first.evidence_id))
     sql(books, "UPDATE tenants SET currency = 'JPY'", f"INSERT INTO plans VALUES ({INSERTED['plans'][0]})")
     assert told(books) == ["plans: evil, 2025-01-01", "tenants: acme"]
     past_guards(books, "DELETE FROM plans")
@@ -434,7 +433,7 @@ def test_of_an_older_row_that_a_load_replaced_what_it_said_is_proved(
     monkeypatch.setattr(registers, "before", lambda con: None)
     books = older(tmp_path)
     with books.admin.write() as con:
-        evidence.keep(con, books, Piece("note", "period", "2025-01", "text/plain", data=b"older than loads"))
+        chain.keep(con, books, Piece("note", "period", "2025-01", "text/plain", data=b"older than loads"))
     give(books, tmp_path, replace=True, tenants=GUARDED_UPDATES["tenants"][1])
     assert told(books) == []
     sql(books, "UPDATE tenants SET currency = 'JPY'")

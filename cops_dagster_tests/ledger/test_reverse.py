@@ -11,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, evidence, month, reconcile, reverse, rule_date, sweep, work
+from cops_dagster.evidence import chain, sweep
+from cops_dagster.evidence.certificate import RUN_KINDS
+from cops_dagster.ledger import allocate, month, reconcile, reverse, rule_date, work
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.certificate import RUN_KINDS
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
@@ -156,14 +157,14 @@ def test_every_published_run_has_its_inputs_its_sql_and_its_certificate(books: B
         j = t.publish_journal
         runs = con.execute(sa.select(j.c.run_id).where(j.c.table_name == allocate.TABLE)).scalars().all()
         missing = [
-            (kind, one[:8]) for one in runs for kind in RUN_KINDS if not evidence.find(con, kind, "run", one)
+            (kind, one[:8]) for one in runs for kind in RUN_KINDS if not chain.find(con, kind, "run", one)
         ]
         log = t.allocation_run_log
         linked = con.execute(sa.select(log.c.evidence_id).where(log.c.status == "published")).scalars().all()
     assert len(runs) == 3
     assert missing == []
     assert all(linked)
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
 
 
 # --- rules of another day ---------------------------------------------------------------------------

@@ -13,9 +13,10 @@ import sqlglot
 
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import chain, sweep
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import deliver, evidence, reconcile, repair, sweep
+from cops_dagster.ledger import deliver, reconcile, repair
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import files
 from cops_dagster.stores.volume import open_volume
@@ -66,7 +67,7 @@ def test_a_month_in_s3_closes_and_a_machine_with_an_empty_home_goes_on_from_ther
     assert [f"lake/{path}" for path, _ in files] == lake_files(bucket)
     assert {len(bucket.versions[key]) for key in lake_files(bucket)} == {1}
     assert close_by_two(books, SEPTEMBER).wrote
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
     assert any(key.startswith("proof/anchors/") for key in bucket.versions)
     assert not (books.settings.home / "evidence").exists()
 
@@ -77,7 +78,7 @@ def test_a_month_in_s3_closes_and_a_machine_with_an_empty_home_goes_on_from_ther
     shutil.rmtree(tmp_path / "home")
     here = opened(tmp_path / "new")
     assert answer(here, TOTAL) == before
-    assert evidence.verify(here).status == "ok"
+    assert chain.verify(here).status == "ok"
     write(tmp_path / "more", [lines(MONTH)], assembly="b2")
     put(bucket, tmp_path / "more")
     deliver.look(here, SEPTEMBER)

@@ -17,11 +17,10 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import adoption, evidence, signatures, signer_list, signers, ssh_keygen
+from cops_dagster.evidence import adoption, chain, signatures, signer_list, signers, signing, ssh_keygen
+from cops_dagster.evidence.chain import Piece
+from cops_dagster.evidence.signing import Decision
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
-from cops_dagster.rules import signing
-from cops_dagster.rules.signing import Decision
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests import postgres
@@ -201,7 +200,7 @@ def smuggle(books: Books, given: Given) -> None:
         values["text"] = text
         name = hashlib.sha256(text.encode()).hexdigest()
         piece = Piece("signature", "decision", name, "application/json", data=signer_list.document_of(values))
-        number = evidence.index(con, books, evidence.store(books, [piece]))[0]
+        number = chain.index(con, books, chain.store(books, [piece]))[0]
         con.execute(sa.insert(t.signature).values(signature_id=name, **values, evidence_id=str(number)))
 
 
@@ -213,9 +212,9 @@ def test_a_wrong_signature_that_was_written_by_sql_is_found_by_verify(
     folder = copied(signed, tmp_path)
     books = as_person(folder, "bob")
     smuggle(books, right(folder))
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
     smuggle(books, make(folder))
-    found = evidence.verify(books)
+    found = chain.verify(books)
     assert found.status == "mismatch"
     assert code in {one.what.split(":")[0] for one in found.findings}
 
@@ -232,7 +231,7 @@ def test_a_decision_that_nobody_signed_is_found_whenever_it_says_it_was_made(
                 approved_by="bob", reason="x", approved_at=now() - timedelta(days=400),
             )
         )  # fmt: skip
-    (found,) = evidence.verify(books).findings
+    (found,) = chain.verify(books).findings
     assert (found.what, found.found) == ("E-SIGNATURE: approve of cur_delivery x", "none")
 
 
@@ -240,7 +239,7 @@ def test_what_was_decided_before_signing_began_stays_claimed_and_is_no_finding(s
     books = as_person(signed, "bob")
     with books.admin.read() as con:
         assert len(con.execute(sa.select(t.load_log)).all()) >= 1
-    assert evidence.verify(books).findings == []
+    assert chain.verify(books).findings == []
 
 
 def test_a_signer_whom_only_an_insert_let_in_stops_every_decision_and_is_found(
@@ -254,7 +253,7 @@ def test_a_signer_whom_only_an_insert_let_in_stops_every_decision_and_is_found(
         signers._insert(books, con, signers._event(books, "added", one, now(), listed.books_id, reason="x"))
     with pytest.raises(CopsError, match="E-EVIDENCE-TAMPERED"):
         give(books, folder, plans=PLANS.format("mine"))
-    assert "list of signers" in {one.what for one in evidence.verify(books).findings}
+    assert "list of signers" in {one.what for one in chain.verify(books).findings}
 
 
 def test_a_signature_without_its_entry_of_the_chain_is_found(signed: Path, tmp_path: Path) -> None:
@@ -262,7 +261,7 @@ def test_a_signature_without_its_entry_of_the_chain_is_found(signed: Path, tmp_p
     with books.admin.write() as con:
         row = dict(con.execute(sa.select(t.signature)).mappings().first() or {})
         con.execute(sa.insert(t.signature).values(row | {"signature_id": "x", "evidence_id": "1"}))
-    assert evidence.verify(books).status == "mismatch"
+    assert chain.verify(books).status == "mismatch"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +282,7 @@ def test_what_sql_left_of_list_and_signatures_stops_decisions_and_is_never_clean
     with closing(sqlite3.connect(folder / "home" / "admin.db")) as con:
         con.executescript(statement)
         con.commit()
-    assert evidence.verify(as_person(folder, "bob")).status == status
+    assert chain.verify(as_person(folder, "bob")).status == status
     with pytest.raises(CopsError, match="E-EVIDENCE-TAMPERED"):
         give(as_person(folder, "bob"), folder, plans=PLANS.format("new"))
 
@@ -305,7 +304,7 @@ def test_a_load_without_a_key_stores_nothing_and_with_one_it_is_signed(signed: P
         row = con.execute(sa.select(t.load_log).order_by(t.load_log.c.loaded_at.desc())).first()
     assert row is not None
     assert row.identity.startswith("signed by SHA256:")
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
 
 
 def test_a_policy_is_adopted_by_a_signature(signed: Path, tmp_path: Path) -> None:
@@ -316,7 +315,7 @@ def test_a_policy_is_adopted_by_a_signature(signed: Path, tmp_path: Path) -> Non
         adoption.adopt(nobody, nobody.settings.given_policy, origin="test")
     done = adoption.adopt(bob, bob.settings.given_policy, origin="test")
     assert (done.version, done.identity[:10]) == (2, "signed by ")
-    assert evidence.verify(bob).status == "ok"
+    assert chain.verify(bob).status == "ok"
 
 
 def test_neither_a_variable_nor_a_file_turns_signing_off(
@@ -345,7 +344,7 @@ def test_without_ssh_keygen_a_decision_is_refused_by_code_and_verify_is_not_clea
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CopsError, match=r"E-SIGNATURE-TOOL.*openssh-client"):
         give(as_person(folder, "bob"), folder, plans=PLANS.format("new"))
-    found = evidence.verify(as_person(folder, "bob"))
+    found = chain.verify(as_person(folder, "bob"))
     assert (found.status, found.findings[0].found) == ("incomplete", "E-SIGNATURE-TOOL")
 
 
@@ -402,7 +401,7 @@ def test_the_list_is_changed_by_somebody_on_it_and_a_key_is_one_persons_for_ever
         signers.add(bob, "eva", public(folder / "keys" / "eve"), reason="another name")
     signers.add(bob, "carol", carol, reason="joined finance")
     give(as_person(folder, "carol"), folder, plans=PLANS.format("carols"))
-    assert evidence.verify(bob).status == "ok"
+    assert chain.verify(bob).status == "ok"
 
 
 def test_no_key_is_revoked_that_leaves_one_person_alone(signed: Path, tmp_path: Path) -> None:
@@ -415,7 +414,7 @@ def test_no_key_is_revoked_that_leaves_one_person_alone(signed: Path, tmp_path: 
     signers.revoke(bob, alices, reason="lost")
     with pytest.raises(CopsError, match=r"E-SIGNER.*revoked"):
         give(as_person(folder, "alice"), folder, plans=PLANS.format("late"))
-    assert evidence.verify(bob).status == "ok"  # what alice signed before stays signed
+    assert chain.verify(bob).status == "ok"  # what alice signed before stays signed
 
 
 def test_a_key_signs_within_its_validity_only(signed: Path, tmp_path: Path) -> None:
@@ -476,4 +475,4 @@ def test_decisions_are_signed_and_verified_on_postgresql_too(tmp_path: Path) -> 
     give(books, tmp_path, plans=PLANS.format("new"))
     with books.admin.read() as con:
         assert {one["kind"] for one in signatures.history(con)} == {"security", "policy", "load"}
-    assert evidence.verify(books).findings == []
+    assert chain.verify(books).findings == []

@@ -15,13 +15,14 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import chain, sweep
+from cops_dagster.evidence.home import open_books
 from cops_dagster.lake import live
 from cops_dagster.ledger import (
     allocate,
     claims,
     close,
     deliver,
-    evidence,
     handover,
     ingest,
     judge_delivery,
@@ -31,12 +32,10 @@ from cops_dagster.ledger import (
     reconcile,
     sources,
     state,
-    sweep,
     tag,
     work,
 )
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
@@ -243,7 +242,7 @@ def test_retiring_a_source_takes_its_lines_back_by_reversal(twice: Books) -> Non
     )[0]
     assert net == Decimal("-31.5")
     assert work.nothing_to_do(twice, SEPTEMBER)
-    assert evidence.verify(twice).status == "ok"
+    assert chain.verify(twice).status == "ok"
     again = sources.retire(twice, "two/report", reason="the payer's report has it")
     assert not again.was_new
 
@@ -277,7 +276,7 @@ def test_a_decision_about_a_source_is_kept_with_actor_reason_and_proof(twice: Bo
         "migrated",
         SEPTEMBER.start,
     )
-    assert b"migrated" in evidence.read(twice, int(row.evidence_id))
+    assert b"migrated" in chain.read(twice, int(row.evidence_id))
 
 
 def test_a_retired_source_that_is_restored_is_judged_anew(twice: Books) -> None:

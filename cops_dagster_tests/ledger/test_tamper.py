@@ -23,25 +23,11 @@ from cops_dagster import settings
 from cops_dagster.alerts import board, escalation
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import (
-    approve,
-    binding,
-    close,
-    controls,
-    doctor,
-    evidence,
-    exceptions,
-    freeze,
-    month_proof,
-    proof,
-    reconcile,
-    restored,
-    state,
-    sweep,
-)
+from cops_dagster.evidence import binding, chain, month_proof, restored, sweep
+from cops_dagster.evidence.chain import Piece
+from cops_dagster.evidence.home import open_books
+from cops_dagster.ledger import approve, close, controls, doctor, exceptions, freeze, proof, reconcile, state
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
-from cops_dagster.ledger.home import open_books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now, open_admin
@@ -136,7 +122,7 @@ def told(books: Books) -> list[str]:
     with books.admin.read() as con:
         months = [month_proof.rows(books, con, SEPTEMBER), month_proof.logs(books, con, SEPTEMBER)]
     found = [
-        *evidence.verify(books, objects_too=False).findings,
+        *chain.verify(books, objects_too=False).findings,
         *(one for month in months for one in month.findings),
         *proof.guard_findings(books, thorough=False), *proof.decisions(books),
     ]  # fmt: skip
@@ -188,8 +174,8 @@ def test_a_row_put_back_as_the_seal_holds_it_is_proved_again(books: Books) -> No
     """The next step that verification gives works."""
     attacked("statement", books)
     with books.admin.read() as con:
-        entry = evidence.find(con, "bound_rows", "period", "2025-09")
-    rows = json.loads(evidence.read(books, entry.evidence_seq))["tables"]["recon_run_statement"]
+        entry = chain.find(con, "bound_rows", "period", "2025-09")
+    rows = json.loads(chain.read(books, entry.evidence_seq))["tables"]["recon_run_statement"]
     with tampering.unguarded(books.settings.home) as con:
         for row in rows:
             con.execute(
@@ -356,9 +342,9 @@ def test_entries_without_an_anchor_for_two_days_are_told(
 
 def test_no_sweep_anchors_a_chain_that_the_store_does_not_know(books: Books) -> None:
     attacked("chain cut behind the last close", books)
-    before = evidence.objects(books).anchors()
+    before = chain.objects(books).anchors()
     assert not sweep.sweep(books).is_anchored
-    assert evidence.objects(books).anchors() == before
+    assert chain.objects(books).anchors() == before
 
 
 OF_EACH_KIND = ("lake file and its row exchanged", "statement", "trigger made hollow")  # fmt: skip

@@ -14,14 +14,12 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import chain, consent, decisions
 from cops_dagster.ledger import (
     approve,
     close,
     close_request,
-    consent,
-    decisions,
     doctor,
-    evidence,
     exceptions,
     freeze,
     lock,
@@ -61,8 +59,8 @@ def unproved(books: Books) -> list[str]:
                 if not decisions.is_proved(table, row):
                     continue
                 key = tuple(row._mapping[column.name] for column in table.primary_key.columns)
-                entry = evidence.find(con, decisions.KIND, table.name, decisions.subject_of(key))
-                said = evidence.read(books, entry.evidence_seq) if entry else b""
+                entry = chain.find(con, decisions.KIND, table.name, decisions.subject_of(key))
+                said = chain.read(books, entry.evidence_seq) if entry else b""
                 if said != decisions.document(table, row):
                     found.append(f"{table.name} {decisions.subject_of(key)}")
     return found
@@ -89,7 +87,7 @@ def test_one_asks_another_agrees_and_everybody_is_told_the_truth(tmp_path: Path)
     assert moves(books) == ["open", "provisional", "final", "closing", "closed"]
     assert state.statuses(books, SEPTEMBER)[0].close_asked_by is None
     assert unproved(books) == []
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
 
 
 def test_a_yes_to_what_changed_since_is_refused_and_asked_anew(tmp_path: Path) -> None:
@@ -120,7 +118,7 @@ def test_of_those_who_agree_at_once_one_is_told_that_it_was_news(tmp_path: Path)
     assert sorted(one.was_new for one in told) == [False, False, True]
     (winner,) = [one for one in told if one.was_new]
     assert {one.approved_by for one in told} == {winner.approved_by}
-    assert evidence.verify(books).status == "ok"
+    assert chain.verify(books).status == "ok"
 
 
 def test_a_close_that_was_cut_short_is_finished_by_anybody(
@@ -204,7 +202,7 @@ def test_a_freeze_is_proved_from_its_setting_to_its_release(decided: Books) -> N
     assert [(one.was_new, one.approved_by) for one in (done, again)] == [(True, "lee"), (False, "lee")]
     with decided.admin.read() as con:
         entries = [
-            json.loads(evidence.read(decided, seq))["row"]["released_by"]
+            json.loads(chain.read(decided, seq))["row"]["released_by"]
             for seq in con.execute(
                 sa.select(t.evidence_index.c.evidence_seq)
                 .where(t.evidence_index.c.subject_type == "invoice_freeze")

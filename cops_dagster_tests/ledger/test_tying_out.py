@@ -14,16 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from cops_dagster.alerts import board
 from cops_dagster.alerts.lifecycle import Alert
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import (
-    approve,
-    consent,
-    exceptions,
-    freeze,
-    judge_recon,
-    recon_log,
-    reconcile,
-    statement,
-)
+from cops_dagster.evidence import consent
+from cops_dagster.ledger import approve, exceptions, freeze, judge_recon, recon_log, reconcile, statement
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import controls, csv_cells, evidence, reconcile
+from cops_dagster.evidence import chain
+from cops_dagster.ledger import controls, csv_cells, reconcile
 from cops_dagster.ledger.books import Books
 from cops_dagster.reports import charts, close_report
 from cops_dagster.stores import tables as t
@@ -80,10 +81,8 @@ def test_the_same_books_give_the_same_bytes_and_keep_one_copy(books: Books) -> N
     with books.admin.read() as con:
         kept = con.execute(sa.select(e).where(e.c.kind == close_report.KIND)).all()
     assert len(kept) == 1
-    assert evidence.read(books, first.evidence_seq) == close_report.render(
-        close_report.gather(books, SEPTEMBER)
-    )
-    assert Path(first.url.removeprefix("file://")).read_bytes() == evidence.read(books, first.evidence_seq)
+    assert chain.read(books, first.evidence_seq) == close_report.render(close_report.gather(books, SEPTEMBER))
+    assert Path(first.url.removeprefix("file://")).read_bytes() == chain.read(books, first.evidence_seq)
 
 
 def test_a_closed_months_report_holds_its_seal_and_the_evidence_verifies(books: Books) -> None:
@@ -92,7 +91,7 @@ def test_a_closed_months_report_holds_its_seal_and_the_evidence_verifies(books: 
     made = page(books)
     assert sealed.seal_digest in made.text
     assert "period closed" in made.text
-    assert evidence.verify(books, SEPTEMBER).status == "ok"
+    assert chain.verify(books, SEPTEMBER).status == "ok"
 
 
 def test_a_month_that_was_never_reconciled_has_no_report(tmp_path: Path) -> None:
@@ -189,7 +188,7 @@ def test_a_month_of_500_tenants_is_a_page_below_two_megabytes(tmp_path: Path) ->
     kept = close_report.keep(books, SEPTEMBER)
     assert kept.size_bytes < 2_000_000
     assert (
-        len(re.findall(r"<tr>", evidence.read(books, kept.evidence_seq).decode())) > 1000
+        len(re.findall(r"<tr>", chain.read(books, kept.evidence_seq).decode())) > 1000
     )  # tenants and exceptions
 
 

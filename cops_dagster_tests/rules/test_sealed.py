@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cops_dagster.rules.sealed import SHOWN, Change, Later, compare
+from cops_dagster.evidence.sealed import SHOWN, Change, Later, compare
 
 SEALED = [{"id": "a", "usd": "1", "by": "kim"}, {"id": "b", "usd": "2", "by": "lee"}]
 

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from cops_dagster.rules import signing
-from cops_dagster.rules.signing import NAMESPACE, Decision, Envelope, Signer
+from cops_dagster.evidence import signing
+from cops_dagster.evidence.signing import NAMESPACE, Decision, Envelope, Signer
 
 NOON = datetime(2025, 10, 9, 12)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPj7tA/oE2uY1AMNO8pU5NjgW9muadXZDm77cH7wei5j"

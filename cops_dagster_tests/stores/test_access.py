@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cops_dagster import settings
+from cops_dagster.evidence.home import existing_books, open_books
 from cops_dagster.ledger import setup
-from cops_dagster.ledger.home import existing_books, open_books
 from cops_dagster.stores.objects import open_objects
 
 

@@ -1,7 +1,7 @@
 """Decisions and states against the log that they came from: neither may say what the other does not.
 
 Belongs here: what two tables of the books must agree on, whoever wrote them: an approval and what it
-approved, an alert and its events. Does not belong here: closed months (`ledger/month_proof.py`).
+approved, an alert and its events. Does not belong here: closed months (`evidence/month_proof.py`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import consent, decisions
-from cops_dagster.ledger.standing import Finding
+from cops_dagster.evidence import consent, decisions
+from cops_dagster.evidence.standing import Finding
 from cops_dagster.stores import tables as t
 
 NEXT = (

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle, evidence, signatures, signed_decisions
+from cops_dagster.evidence import chain, documents, signatures, signed_decisions
+from cops_dagster.evidence.chain import Piece
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.policy import _refused, differences
 from cops_dagster.policy import NAMES, Difference, Policy, differing, nested
 from cops_dagster.stores import policies
@@ -126,17 +126,17 @@ def _append(
         identity = signatures.identity(books, con)
     document = {
         "version": version, "policy": nested(policy.values), "origin": origin, "note": note,
-        "adopted_by": books.actor, "identity": identity, "adopted_at": bundle.plain(at),
+        "adopted_by": books.actor, "identity": identity, "adopted_at": documents.plain(at),
         "changes": [asdict(one) for one in changes],
     }  # fmt: skip
-    kept = evidence.store(
+    kept = chain.store(
         books,
-        [Piece("policy", "policy", str(version), "application/json", data=bundle.document(document))],
+        [Piece("policy", "policy", str(version), "application/json", data=documents.document(document))],
     )
     with books.admin.write() as con:
         if policies.newest_version(con) != (before.version if before else None):
             return False
-        proof = evidence.index(con, books, kept)[0]
+        proof = chain.index(con, books, kept)[0]
         policies.append(
             con, policy, by=books.actor, at=at, origin=origin, note=note, evidence_id=proof
         )  # fmt: skip
@@ -156,7 +156,7 @@ def _standing(books: Books, adopted: Adopted | None) -> Policy | None:
         ).scalar_one()
     if seq is None:
         return None
-    inputs = json.loads(evidence.read(books, seq))
+    inputs = json.loads(chain.read(books, seq))
     unsaid = {  # the first versions recorded some sections only: of the others nobody knows better
         name: value
         for name, (value, _) in books.settings.given_policy.items()

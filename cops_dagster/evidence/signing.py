@@ -1,8 +1,8 @@
 """What a signed decision says, who may sign it, and what is wrong with a signature.
 
 Belongs here: the text that is signed, keys and signatures as OpenSSH writes them, the verdict over one
-signature. Does not belong here: the arithmetic of signatures (`ledger/ssh_keygen.py` asks OpenSSH), which
-decisions there are (`ledger/signed_decisions.py`).
+signature. Does not belong here: the arithmetic of signatures (`evidence/ssh_keygen.py` asks OpenSSH), which
+decisions there are (`evidence/signed_decisions.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What proves a run: its inputs, its SQL, and the certificate that nothing was lost.
 
 Belongs here: the documents that every published run leaves in the evidence store, written before the
-transaction that publishes and indexed in it. Does not belong here: the store (`ledger/evidence.py`).
+transaction that publishes and indexed in it. Does not belong here: the store (`evidence/chain.py`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.evidence import documents
+from cops_dagster.evidence.chain import Piece
 from cops_dagster.lake import statements
-from cops_dagster.ledger import bundle
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
 from cops_dagster.ledger.publish import Staged, as_json
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
@@ -49,7 +49,7 @@ def of_run(
     run_id = str(run["run_id"])
 
     def piece(kind: str, content: dict[str, Any]) -> Piece:
-        return Piece(kind, "run", run_id, JSON, data=bundle.document(content))
+        return Piece(kind, "run", run_id, JSON, data=documents.document(content))
 
     return [
         piece(
@@ -61,7 +61,7 @@ def of_run(
                 "policy_version": books.adopted.version if books.adopted else None,
                 "revision": books.revision,
                 "deliveries": deliveries_of(con, delivery_ids),
-                "tables": bundle.tables_of(con, period),
+                "tables": documents.tables_of(con, period),
             },
         ),
         piece("run_sql", {name: statements.text(name) for name in sql}),
@@ -87,15 +87,15 @@ def settings_of(books: Books) -> dict[str, Any]:
 def deliveries_of(con: sa.Connection, delivery_ids: Sequence[str]) -> list[dict[str, Any]]:
     """Deliveries with their files and digests, by id."""
     d, f = t.cur_delivery, t.cur_delivery_file
-    found = bundle.rows_of(
+    found = documents.rows_of(
         con, sa.select(d).where(d.c.delivery_id.in_(delivery_ids)).order_by(d.c.delivery_id)
     )
     for one in found:
-        one["files"] = bundle.rows_of(
+        one["files"] = documents.rows_of(
             con, sa.select(f).where(f.c.delivery_id == one["delivery_id"]).order_by(f.c.position)
         )
     return found
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: bundle.plain(value) for name, value in row.items()}
+    return {name: documents.plain(value) for name, value in row.items()}

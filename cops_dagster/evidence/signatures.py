@@ -1,8 +1,8 @@
 """The signature that a decision carries: made, held against the list of signers, kept, verified again.
 
 Belongs here: `require`, which every act that decides calls within its transaction, and `verify`, which finds
-afterwards what got into the database past it. Does not belong here: the list (`ledger/signer_list.py`), which
-rows are decisions (`ledger/signed_decisions.py`), the verdict over one signature (`rules/signing.py`).
+afterwards what got into the database past it. Does not belong here: the list (`evidence/signer_list.py`), which
+rows are decisions (`evidence/signed_decisions.py`), the verdict over one signature (`evidence/signing.py`).
 
 Books sign from `cops security init` on, whatever the settings of a process say. Before, a name is claimed.
 """
@@ -19,15 +19,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import evidence, signed_decisions, signer_list, ssh_keygen
+from cops_dagster.evidence import chain, signed_decisions, signer_list, signing, ssh_keygen
+from cops_dagster.evidence.chain import Piece
+from cops_dagster.evidence.signed_decisions import Made
+from cops_dagster.evidence.signer_list import Listed
+from cops_dagster.evidence.signing import CLAIMED, NAMESPACE, Decision, Problem
+from cops_dagster.evidence.standing import Finding
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
-from cops_dagster.ledger.signed_decisions import Made
-from cops_dagster.ledger.signer_list import Listed
-from cops_dagster.ledger.standing import Finding
 from cops_dagster.period import Period
-from cops_dagster.rules import signing
-from cops_dagster.rules.signing import CLAIMED, NAMESPACE, Decision, Problem
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -143,7 +142,7 @@ def admit(
         "application/json",
         data=signer_list.document_of(values),
     )
-    number = evidence.index(con, books, evidence.store(books, [piece]))[0]
+    number = chain.index(con, books, chain.store(books, [piece]))[0]
     con.execute(sa.insert(s).values(signature_id=signature_id, **values, evidence_id=str(number)))
     return signing.told(envelope.fingerprint)
 
@@ -254,7 +253,7 @@ def _before(books: Books, listed_: Listed) -> set[tuple[str, ...]]:
     """Decisions that stood when signing began, as the evidence lists them."""
     if not listed_.begun:
         return set()
-    return {tuple(one) for one in json.loads(evidence.read(books, listed_.begun))["before"]}
+    return {tuple(one) for one in json.loads(chain.read(books, listed_.begun))["before"]}
 
 
 def _told(row: Any) -> str:

@@ -1,7 +1,7 @@
 """Which rows of the books are decisions of people, and what of each is signed.
 
 Belongs here: reading them off every table that holds one, as effects as well (a freeze that is released was
-approved by somebody). Does not belong here: whether the signature is right (`ledger/signatures.py`).
+approved by somebody). Does not belong here: whether the signature is right (`evidence/signatures.py`).
 
 An act signs the same kind, subject and digest that this reads; a kind that is new is added to both.
 """

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import decisions, signatures
+from cops_dagster.evidence import decisions, signatures
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.people import is_same_person
 from cops_dagster.money.digest import digest

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from cops_dagster.cur.schema import FAULT
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import chain, documents
+from cops_dagster.evidence.chain import Piece
+from cops_dagster.evidence.standing import Finding
 from cops_dagster.lake.live import conversion
-from cops_dagster.ledger import bundle, evidence
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
-from cops_dagster.ledger.standing import Finding
 from cops_dagster.stores import tables as t
 
 KIND = "conversion"
@@ -40,9 +40,9 @@ def keep(con: sa.Connection, books: Books, delivery_id: str, position: int, sha2
         "read_sha256": sha256,
     }  # fmt: skip
     proof = Piece(
-        KIND, "delivery", f"{delivery_id}/{sha256}", "application/json", data=bundle.document(document)
+        KIND, "delivery", f"{delivery_id}/{sha256}", "application/json", data=documents.document(document)
     )  # fmt: skip
-    evidence.keep(con, books, proof)
+    chain.keep(con, books, proof)
 
 
 def unproved(con: sa.Connection, books: Books) -> tuple[list[Finding], list[Finding]]:

@@ -1,7 +1,7 @@
 """What a seal binds beside the entries: the rows of the admin database that speak of the month.
 
 Belongs here: the one list of tables with the rows of each that count, and reading them in one form on both
-dialects. Does not belong here: comparing them (`rules/sealed.py`), the seal itself (`ledger/seal.py`).
+dialects. Does not belong here: comparing them (`evidence/sealed.py`), the seal itself (`evidence/seal.py`).
 
 A new table is one line in `BOUND`. A seal names the tables it binds, so older ones are held to theirs.
 """
@@ -15,9 +15,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import bundle
+from cops_dagster.evidence import documents
+from cops_dagster.evidence.sealed import Later
 from cops_dagster.period import Period
-from cops_dagster.rules.sealed import Later
 from cops_dagster.stores import tables as t
 
 Which = Callable[[sa.Table, Period], sa.ColumnElement[bool]]
@@ -148,7 +148,7 @@ def rows(con: sa.Connection, bound: Bound, period: Period) -> list[dict[str, Any
     """The rows that count, as JSON holds them, in one order on every dialect."""
     table = t.metadata.tables[bound.table]
     columns = [column for column in table.c if column.name not in bound.without]
-    found = bundle.rows_of(con, sa.select(*columns).where(bound.which(table, period)))
+    found = documents.rows_of(con, sa.select(*columns).where(bound.which(table, period)))
     keys = key_of(bound)
     return sorted(found, key=lambda row: [str(row[name]) for name in keys])
 
@@ -162,7 +162,7 @@ def digest_of(found: Iterable[dict[str, Any]]) -> str:
     """SHA-256 over the rows, each as a line of canonical JSON."""
     state = hashlib.sha256()
     for row in found:
-        state.update(bundle.document(row) + b"\n")
+        state.update(documents.document(row) + b"\n")
     return state.hexdigest()
 
 
@@ -176,7 +176,7 @@ def log_digest(con: sa.Connection, log: Log, up_to: int) -> str:
     """SHA-256 over a log's rows up to a number, in their order."""
     table = t.metadata.tables[log.table]
     column = table.c[log.number]
-    return digest_of(bundle.rows_of(con, sa.select(table).where(column <= up_to).order_by(column)))
+    return digest_of(documents.rows_of(con, sa.select(table).where(column <= up_to).order_by(column)))
 
 
 def everything(con: sa.Connection, period: Period) -> dict[str, list[dict[str, Any]]]:

@@ -1,7 +1,7 @@
 """One closed month held against its seal: rows, files, totals and entries, each computed anew.
 
 Belongs here: what a seal says and whether it is still so, in database and lake. Does not belong here: the
-chain that proves the seal (`ledger/evidence.py`), what is bound (`ledger/binding.py`), all months together
+chain that proves the seal (`evidence/chain.py`), what is bound (`evidence/binding.py`), all months together
 and the guards (`ledger/proof.py`). What an attacker may have written is read here: no type is trusted.
 """
 
@@ -17,15 +17,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import binding, certificate, chain, documents, seal, sealed
+from cops_dagster.evidence.standing import Finding
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import binding, bundle, certificate, evidence, seal
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import ALLOCATED, head
-from cops_dagster.ledger.standing import Finding
 from cops_dagster.period import Period
-from cops_dagster.rules import sealed
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import Objects, key_of
 
@@ -93,7 +92,7 @@ def rows(books: Books, con: sa.Connection, period: Period, *, hourly: bool = Fal
     Args:
         hourly: only the tables that name the files, by digest.
     """
-    month, at = Month(period), evidence.objects(books)
+    month, at = Month(period), chain.objects(books)
     with month.reading("seal"):
         document = _seal(con, at, month)
         if document is not None:
@@ -103,7 +102,7 @@ def rows(books: Books, con: sa.Connection, period: Period, *, hourly: bool = Fal
 
 def whole(books: Books, con: sa.Connection, period: Period) -> Month:
     """A closed month against its seal: rows, bytes of every file, totals, and entries by both ways."""
-    month, at = Month(period), evidence.objects(books)
+    month, at = Month(period), chain.objects(books)
     with month.reading("seal"):
         document = _seal(con, at, month)
         if document is None:
@@ -122,7 +121,7 @@ def whole(books: Books, con: sa.Connection, period: Period) -> Month:
 
 def logs(books: Books, con: sa.Connection, period: Period) -> Month:
     """The logs that the seal of a month binds up to a number; the newest month's holds for the earlier."""
-    month, at = Month(period), evidence.objects(books)
+    month, at = Month(period), chain.objects(books)
     with month.reading("logs"):
         document = _seal(con, at, Month(period)) or {}
         for log in binding.LOGS:
@@ -284,7 +283,7 @@ def _files(books: Books, con: sa.Connection, month: Month) -> None:
 
 def _shown(books: Books, con: sa.Connection, month: Month) -> None:
     """What `cur_billing_master` reads of a closed month: the kept objects of its delivered files."""
-    at, h, d, r = evidence.objects(books), t.cur_billing_head, t.cur_delivery, t.cur_read_file
+    at, h, d, r = chain.objects(books), t.cur_billing_head, t.cur_delivery, t.cur_read_file
     query = sa.select(h.c.location_json, d).join(d, d.c.delivery_id == h.c.delivery_id)
     for row in con.execute(query.where(h.c.period_start == month.period.start)).all():
         made = con.execute(sa.select(r).where(r.c.delivery_id == row.delivery_id)).all()
@@ -303,11 +302,11 @@ def _shown(books: Books, con: sa.Connection, month: Month) -> None:
 def _certificate(books: Books, con: sa.Connection, month: Month, document: Mapping[str, Any]) -> None:
     """The head run's file as its certificate has it, which was written before the row was."""
     run_id = str(document["head_run_id"])
-    entry = evidence.find(con, "run_certificate", "run", run_id)
+    entry = chain.find(con, "run_certificate", "run", run_id)
     if entry is None:
         month.note("certificate of the head", "an entry of the chain", "none")
         return
-    said = json.loads(evidence.objects(books).get(entry.object_key, entry.object_version_id))["file"]
+    said = json.loads(chain.objects(books).get(entry.object_key, entry.object_version_id))["file"]
     f = t.lake_file
     files = con.execute(
         sa.select(f.c.sha256, f.c.row_count).where(f.c.run_id == run_id, f.c.table_name == ALLOCATED)
@@ -334,5 +333,5 @@ def _entries(books: Books, con: sa.Connection, month: Month, document: Mapping[s
 
 
 def _short(value: object) -> str:
-    text = str(bundle.plain(value)) if value is not None else "NULL"
+    text = str(documents.plain(value)) if value is not None else "NULL"
     return text if len(text) <= 60 else f"{text[:16]}…"

@@ -1,7 +1,7 @@
 """A database that was restored from a backup: the entries since are lost, and a person says so.
 
 Belongs here: saying it, with the anchors that it explains. Does not belong here: finding anchors that the
-chain does not have (`ledger/standing.py`). Only a chain that ends early and is otherwise whole is explained.
+chain does not have (`evidence/standing.py`). Only a chain that ends early and is otherwise whole is explained.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle, evidence, month, seal
+from cops_dagster.evidence import chain, documents, seal
+from cops_dagster.evidence.chain import Kept, Piece
+from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Kept, Piece
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import Objects, key_of
 
@@ -38,8 +39,8 @@ def accept(books: Books, reason: str) -> Restored:
             "E-PARAM", "reason", expected="which backup was restored, and why", found="nothing",
             next_step="add --reason '…'; it stands in the chain for ever",
         )  # fmt: skip
-    at = evidence.objects(books)
-    verified = evidence.verify(books)
+    at = chain.objects(books)
+    verified = chain.verify(books)
     ahead = [one for one in verified.findings if one.what == "anchor" and one.seq > verified.entries]
     others = [one for one in verified.findings if one not in ahead]
     _require(not others, "a chain that is whole but for its end", others[0].what if others else "")
@@ -51,12 +52,12 @@ def accept(books: Books, reason: str) -> Restored:
     lost = [(one.seq, entry) for one in ahead for seq, entry in at.anchors() if seq == one.seq]
     content = {"ended_at": verified.entries, "lost_anchors": lost, "reason": reason.strip()}
     piece = Piece(
-        "restored", "chain", str(verified.entries), "application/json", data=bundle.document(content)
+        "restored", "chain", str(verified.entries), "application/json", data=documents.document(content)
     )
     kept = Kept(piece, at.put(piece.data or b""))
     with books.admin.write() as con:
-        evidence.index(con, books, [kept])
-    evidence.anchor(books)
+        chain.index(con, books, [kept])
+    chain.anchor(books)
     return Restored(verified.entries, max(seq for seq, _ in lost))
 
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import chain
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
-from cops_dagster.ledger import evidence, scratch
+from cops_dagster.ledger import scratch
 from cops_dagster.ledger.attempt import is_dead
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import faults
@@ -69,7 +70,7 @@ def sweep(books: Books) -> Swept:
 def _anchor(books: Books) -> bool:
     """Writes a new head of the chain down outside the database, so that a cut shows within minutes."""
     try:
-        return evidence.anchor_news(books)
+        return chain.anchor_news(books)
     except CopsError as problem:
         if problem.code not in ("E-EVIDENCE-MISSING", "E-EVIDENCE-STORE", "E-EVIDENCE-TAMPERED"):
             raise

@@ -15,7 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import decisions
+from cops_dagster.evidence import decisions
 from cops_dagster.ledger.books import Books
 from cops_dagster.settings import Settings
 from cops_dagster.stores import access, faults

@@ -1,7 +1,7 @@
 """The list of signers as the books hold it, and whether a stored signature holds against it.
 
 Belongs here: reading `allowed_signers` with the proof of every event, the verdict over one signature with
-that of OpenSSH. Does not belong here: changing the list (`ledger/signers.py`), `ledger/signatures.py`.
+that of OpenSSH. Does not belong here: changing the list (`evidence/signers.py`), `evidence/signatures.py`.
 
 A row counts when the chain has it and, behind the beginning, when somebody who was on the list signed it: a
 row that was only inserted makes nobody a signer, it makes every decision stop.
@@ -17,9 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import bundle, ssh_keygen
-from cops_dagster.rules import signing
-from cops_dagster.rules.signing import Decision, Problem, Signer
+from cops_dagster.evidence import documents, signing, ssh_keygen
+from cops_dagster.evidence.signing import Decision, Problem, Signer
 from cops_dagster.stores import tables as t
 
 BEGIN = "signing_begins"
@@ -172,7 +171,7 @@ def problems(
 def document_of(values: Mapping[Any, Any]) -> bytes:
     """An event of the list, or a signature, as the evidence holds it: made from its row alone."""
     names = _EVENT if "event" in values else _SIGNED
-    return bundle.document({name: bundle.plain(values[name]) for name in names})
+    return documents.document({name: documents.plain(values[name]) for name in names})
 
 
 def _untrue(expected: str, found: str) -> Problem:

@@ -1,7 +1,7 @@
 """The chain of evidence: which object proves what, each entry hashed over the one before.
 
 Belongs here: storing documents, indexing them in the transaction they prove, verifying all of it. Does not
-belong here: what a run's documents say (`ledger/certificate.py`), where bytes lie (`stores/objects.py`).
+belong here: what a run's documents say (`evidence/certificate.py`), where bytes lie (`stores/objects.py`).
 
 Bytes are stored before the transaction, since an index entry without its object would be a lie; an object
 without an entry is only unused. The chain is tamper *evidence*: whoever owns the database, the store and the
@@ -21,9 +21,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import standing
+from cops_dagster.evidence import standing
+from cops_dagster.evidence.standing import Finding
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.standing import Finding
 from cops_dagster.money.digest import digest, encoded
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -312,7 +312,7 @@ def verify(books: Books, period: Period | None = None, *, objects_too: bool = Tr
 
 def _signatures(books: Books, period: Period | None) -> list[Finding]:
     """What is wrong with signed decisions; what cannot be read of them is not clean."""
-    from cops_dagster.ledger import signatures  # which keeps its signatures in this chain
+    from cops_dagster.evidence import signatures  # which keeps its signatures in this chain
 
     try:
         return signatures.verify(books, period)

@@ -1,7 +1,7 @@
 """OpenSSH's `ssh-keygen`, which makes and checks signatures; COPS has no arithmetic of its own for that.
 
 Belongs here: finding the program, one call per signature, its refusals as coded errors. Does not belong here:
-what is signed and who may sign (`rules/signing.py`). Passphrases and private keys stay with the program and
+what is signed and who may sign (`evidence/signing.py`). Passphrases and private keys stay with the program and
 the agent (`SSH_AUTH_SOCK`); nothing of them is read here.
 """
 
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from cops_dagster.errors import CopsError
-from cops_dagster.rules.signing import NAMESPACE, Key, public_key
+from cops_dagster.evidence.signing import NAMESPACE, Key, public_key
 
 SECONDS_MAX = 60
 """A key on a token waits for a finger; the books are locked meanwhile."""

@@ -1,7 +1,7 @@
 """Whether the evidence store is the one that these books wrote to: asked before anything is written there.
 
 Belongs here: the quick look that every act can afford (anchors, the first and the newest object, the newest
-seal). Does not belong here: verifying all of it (`ledger/evidence.py`). An empty store agrees with anything,
+seal). Does not belong here: verifying all of it (`evidence/chain.py`). An empty store agrees with anything,
 and so would the next anchor in it: what the database knows must be there decides, not what is found.
 """
 
@@ -100,7 +100,7 @@ def store_is_gone(verdicts: Sequence[tuple[Status, str]], place: str, entries: i
 
 
 def explained(con: sa.Connection, at: Objects) -> set[tuple[int, str]]:
-    """Anchors of entries that were lost when a backup was restored, as a person said (`ledger/restored.py`).
+    """Anchors of entries that were lost when a backup was restored, as a person said (`evidence/restored.py`).
 
     Raises:
         CopsError: what `Objects.get` raises.

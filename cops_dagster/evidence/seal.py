@@ -4,7 +4,7 @@ Belongs here: the digests that a closed month is compared with for ever. Does no
 month may close (`ledger/close.py`). A seal has no timestamp, so made again it is the same.
 
 One path reads through the engine and encodes with `money/digest.py`; the other is a process of its own
-that reads the Parquet files with Arrow and encodes with code of its own (`ledger/seal_child.py`).
+that reads the Parquet files with Arrow and encodes with code of its own (`evidence/seal_child.py`).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def elsewhere(books: Books, con: sa.Connection, period: Period) -> tuple[str, in
     }
     columns = {name: [column for column, _ in LAKE_TABLES[name]] for name in SEALED}
     done = subprocess.run(
-        [sys.executable, "-m", "cops_dagster.ledger.seal_child"],
+        [sys.executable, "-m", "cops_dagster.evidence.seal_child"],
         input=json.dumps({"tables": list(SEALED), "files": files, "columns": columns}),
         capture_output=True, text=True, check=False, start_new_session=True,
     )  # fmt: skip

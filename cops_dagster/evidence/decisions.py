@@ -18,9 +18,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import bundle, evidence
+from cops_dagster.evidence import chain, documents
+from cops_dagster.evidence.chain import Piece
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
 from cops_dagster.money import amount
 from cops_dagster.stores import tables as t
 
@@ -48,7 +48,7 @@ def keep(con: sa.Connection, books: Books, table: sa.Table, *key: Any) -> int:
     columns = zip(table.primary_key.columns, key, strict=True)
     row = con.execute(sa.select(table).where(*(column == value for column, value in columns))).one()
     piece = Piece(KIND, table.name, subject_of(key), "application/json", data=document(table, row))
-    return evidence.keep(con, books, piece)
+    return chain.keep(con, books, piece)
 
 
 def is_proved(table: sa.Table, row: Any) -> bool:
@@ -67,7 +67,7 @@ def document(table: sa.Table, row: Any) -> bytes:
     """The canonical document of a row."""
     values = row._mapping
     bound = [column.name for column in table.columns if column.name not in NOT_DECIDED.get(table.name, ())]
-    return bundle.document(
+    return documents.document(
         {"table": table.name, "row": {name: _as_text(values[name]) for name in sorted(bound)}}
     )
 

@@ -1,7 +1,7 @@
 """Who may sign by which key: the list as its events make it, and changing it.
 
 Belongs here: beginning to sign (`cops security init`), adding and revoking keys. Does not belong here:
-reading and proving the list (`ledger/signer_list.py`), signing a decision (`ledger/signatures.py`).
+reading and proving the list (`evidence/signer_list.py`), signing a decision (`evidence/signatures.py`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import adoption, bundle, evidence, signatures, signed_decisions, signer_list
-from cops_dagster.ledger.adoption import require_policy
+from cops_dagster.evidence import (
+    adoption,
+    chain,
+    documents,
+    signatures,
+    signed_decisions,
+    signer_list,
+    signing,
+)
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.evidence.chain import Piece
+from cops_dagster.evidence.signing import Key, Problem, Signer
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.evidence import Piece
-from cops_dagster.rules import signing
-from cops_dagster.rules.signing import Key, Problem, Signer
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -67,15 +74,15 @@ def begin(books: Books, keys: Mapping[str, str]) -> list[Changed]:
         ]
         for event in events:
             _insert(books, con, event)
-        document = bundle.document(
+        document = documents.document(
             {
                 "books_id": books_id, "signers": [event["event_id"] for event in events],
                 "before": [one.key for one in signed_decisions.of(con)],
             }
         )  # fmt: skip
         piece = Piece(signer_list.BEGIN, "books", books_id, "application/json", data=document)
-        kept = evidence.store(books, [piece])
-        evidence.index(con, books, kept)
+        kept = chain.store(books, [piece])
+        chain.index(con, books, kept)
         identity = signatures.require(
             books, con, "security", ("books", books_id), kept[0].sha256, must_sign=True
         )
@@ -215,7 +222,7 @@ def _event(
 def _insert(books: Books, con: sa.Connection, values: dict[str, Any]) -> None:
     document = signer_list.document_of(values)
     piece = Piece(signer_list.SIGNER, "signer", values["event_id"], "application/json", data=document)
-    number = evidence.index(con, books, evidence.store(books, [piece]))[0]
+    number = chain.index(con, books, chain.store(books, [piece]))[0]
     con.execute(sa.insert(t.allowed_signers).values(**values, evidence_id=str(number)))
 
 
