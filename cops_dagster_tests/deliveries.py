@@ -26,7 +26,8 @@ from cops_dagster import settings
 from cops_dagster.cur.schema import BY_NAME
 from cops_dagster.evidence import adoption, sweep
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ledger import allocate, budgets, deliver, ingest, reconcile, tag
+from cops_dagster.ingestion import ingest, look
+from cops_dagster.ledger import allocate, budgets, reconcile, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.load import load
 from cops_dagster.period import Period
@@ -211,7 +212,7 @@ def run(books: Books, period: Period = SEPTEMBER) -> None:
 def acts(books: Books, period: Period) -> None:
     """What `run` does when it cannot copy what it did before."""
     sweep.sweep(books)
-    for seen in deliver.look(books, period):
+    for seen in look.look(books, period):
         if seen.refusals:
             raise seen.refusals[0]
     ingest.ingest(books, period)

@@ -75,12 +75,13 @@ def propose(period: _Period, json: _Json = False) -> None:
     """Propose what a delivery that came after the close changed. Also done by `cops materialize`."""
     from cops_dagster import settings
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import deliver, late
+    from cops_dagster.ingestion import look
+    from cops_dagster.ledger import late
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
     books = require_books(settings.current())
-    deliver.look(books, wanted)
+    look.look(books, wanted)
     _said(late.propose(books, wanted), str(wanted), as_json=json, nothing="nothing came late")
 
 

@@ -27,7 +27,8 @@ def materialize(
     from cops_dagster.evidence import sweep
     from cops_dagster.evidence.adoption import require_policy
     from cops_dagster.evidence.home import open_books
-    from cops_dagster.ledger import consequences, deliver, places, repair, sources, work
+    from cops_dagster.ingestion import look, places, sources
+    from cops_dagster.ledger import consequences, repair, work
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -54,7 +55,7 @@ def materialize(
         exit_by(failed)
         return
     if not any(month.period == wanted for month in places.months(books.settings)):
-        deliver.look(books, wanted)  # refuses with what is there instead
+        look.look(books, wanted)  # refuses with what is there instead
     before, run_id = work.newest(books, wanted), str(uuid.uuid4())
     failed = run(books, wanted, select, run_id=run_id)
     made = work.made_since(books, wanted, before, run_id)
@@ -131,7 +132,7 @@ def deliver(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence.home import open_books, require_books
-    from cops_dagster.ledger import handover as act
+    from cops_dagster.ingestion import deliver as act
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -147,7 +148,7 @@ def deliver(
         )  # fmt: skip
     if withdraw:
         from cops_dagster.cli import source as sources
-        from cops_dagster.ledger import sources as decide
+        from cops_dagster.ingestion import sources as decide
 
         done = decide.withdraw(require_books(settings.current()), source, wanted, reason=reason)
         sources.tell("withdrawn", done, json)

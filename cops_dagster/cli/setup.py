@@ -151,7 +151,7 @@ def _first(books: Books) -> str:
     from datetime import UTC, datetime
 
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import places
+    from cops_dagster.ingestion import places
 
     try:
         months = places.months(books.settings)

@@ -84,7 +84,7 @@ def _deliveries(books: Books, period: Period) -> None:
 
 def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None:
     from cops_dagster.cli import output
-    from cops_dagster.ledger import compare
+    from cops_dagster.ingestion import compare
     from cops_dagster.money import footing
 
     found = compare.since(books, period, since)

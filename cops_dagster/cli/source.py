@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from cops_dagster.ledger.sources import Decided
+    from cops_dagster.ingestion.sources import Decided
 
 app = typer.Typer(no_args_is_help=True, help="Where cost comes from, and which sources count.")
 
@@ -27,7 +27,7 @@ def list_(json: _Json = False) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import sources
+    from cops_dagster.ingestion import sources
 
     found = sources.sources(require_books(settings.current()))
     if json:
@@ -68,7 +68,7 @@ def retire(
     """Let a source no longer count: its open months are taken back by the next run, closed ones stay."""
     from cops_dagster import settings
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import sources
+    from cops_dagster.ingestion import sources
     from cops_dagster.period import Period
 
     done = sources.retire(
@@ -83,7 +83,7 @@ def restore(name: _Name, reason: _Reason, json: _Json = False) -> None:
     """Let a retired source count again: the next run takes what lies there, unless another bills it."""
     from cops_dagster import settings
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import sources
+    from cops_dagster.ingestion import sources
 
     tell("restored", sources.restore(require_books(settings.current()), name, reason=reason), json)
 

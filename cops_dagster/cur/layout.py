@@ -8,7 +8,7 @@
     Data Exports, create new      <export>/data/BILLING_PERIOD=2025-09/<time>-<executionId>/…   likewise
 
 Belongs here: from a report root to `Delivered` file lists. Does not belong here: reading data files,
-digests (`ledger/deliver.py`).
+digests (`ingestion/look.py`).
 """
 
 from __future__ import annotations

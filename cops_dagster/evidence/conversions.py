@@ -2,7 +2,7 @@
 
 Belongs here: an entry of the chain for every conversion, by which a row of `cur_read_file` may stand, and
 rows that have none. Does not belong here: converting (`lake/convert.py`, `lake/mend.py`), which rows there
-are (`ledger/known.py`).
+are (`ingestion/record.py`).
 """
 
 from __future__ import annotations

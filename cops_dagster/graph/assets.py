@@ -18,22 +18,11 @@ from cops_dagster.graph.figures import metadata, picture
 from cops_dagster.graph.lineage import column_lineage, made_of
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import Ledger, act
+from cops_dagster.ingestion import claims, ingest, look
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.namespace import admin_columns
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TENANT_TAGS
-from cops_dagster.ledger import (
-    allocate,
-    budgets,
-    claims,
-    controls,
-    deliver,
-    ingest,
-    late,
-    reconcile,
-    repair,
-    state,
-    tag,
-)
+from cops_dagster.ledger import allocate, budgets, controls, late, reconcile, repair, state, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.periods import advance
 from cops_dagster.money import amount, footing
@@ -117,7 +106,7 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
         """
         books, period = ledger.books(context), period_of(context)
         act(lambda: repair.require_mendable(books, period))
-        seen = act(lambda: deliver.look(books, period))
+        seen = act(lambda: look.look(books, period))
         proposed = act(lambda: late.propose(books, period))
         status = _status(books, period)
         ids = sorted(source.delivery_id or "" for source in seen)

@@ -25,7 +25,9 @@ from cops_dagster.graph import liveness
 from cops_dagster.graph.partitions import newest_partition
 from cops_dagster.graph.resources import no_home
 from cops_dagster.graph.schedules import standing_still
-from cops_dagster.ledger import consequences, crawl, deliver, late, lock, places, work
+from cops_dagster.ingestion import look as deliver
+from cops_dagster.ingestion import places
+from cops_dagster.ledger import consequences, crawl, late, lock, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

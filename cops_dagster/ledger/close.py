@@ -34,11 +34,11 @@ from cops_dagster.evidence import (
 )
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.chain import Kept, Piece
+from cops_dagster.ingestion import claims, sources
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.ledger import (
     allocate,
-    claims,
     close_request,
     freeze,
     judge,
@@ -47,7 +47,6 @@ from cops_dagster.ledger import (
     lock,
     periods,
     proof,
-    sources,
     states,
     work,
 )

@@ -19,11 +19,11 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion import checks
 from cops_dagster.ledger import (
     budgets,
     judge,
     judge_budgets,
-    judge_delivery,
     judge_recon,
     judge_tagged,
     lock,
@@ -39,9 +39,9 @@ from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Verdict
 
 JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
-    "cur_billing_master": judge_delivery.delivery,
-    "fact_cost_raw": judge_delivery.raw,
-    "cur_quarantine": judge_delivery.quarantined,
+    "cur_billing_master": checks.delivery,
+    "fact_cost_raw": checks.raw,
+    "cur_quarantine": checks.quarantined,
     "fact_cost_tagged": judge_tagged.tagged,
     "allocation_key_snapshot": judge.keys,
     "fact_cost_allocated": judge.allocated,

@@ -20,7 +20,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.standing import Finding
-from cops_dagster.ledger import claims, judge, judge_budgets, periods, proof
+from cops_dagster.ingestion import claims
+from cops_dagster.ledger import judge, judge_budgets, periods, proof
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
 from cops_dagster.period import Period

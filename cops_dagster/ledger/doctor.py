@@ -16,21 +16,19 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, consent, standing
+from cops_dagster.ingestion import checks, mapped_tags, places
+from cops_dagster.ingestion import look as deliver
 from cops_dagster.ledger import (
     allocate,
     controls,
-    deliver,
     exceptions,
     freeze,
     invoicing,
     judge,
     judge_budgets,
-    judge_delivery,
     judge_recon,
     judge_tagged,
     lock,
-    mapped_tags,
-    places,
     policy,
     proof,
     recon_log,
@@ -263,7 +261,7 @@ def _scope(books: Books, period: Period) -> list[Finding]:
 def _freshness(books: Books, period: Period) -> list[Finding]:
     if not any(month.period == period for month in places.months(books.settings)):
         deliver.look(books, period, log=False)  # refuses with what is there instead
-    found = _judged("freshness", judge_delivery.delivery(books, period), period)
+    found = _judged("freshness", checks.delivery(books, period), period)
     with books.admin.read() as con:
         here = state.statuses(books, period)[0]
         log = t.cur_ingestion_log

@@ -7,11 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.ingestion import commitments, ingest, verdicts
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import active_tags, ingest, tag, unknown_tags
+from cops_dagster.ledger import active_tags, tag, unknown_tags
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules import commitments, deliveries, lookups
+from cops_dagster.rules import lookups
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 
@@ -44,7 +45,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
             "tenants_with_usage_have_direct_cost", not idle, "WARN", {"tenants_without_cost": ", ".join(idle)}
         ),
         _no_spikes(direct, before),
-        deliveries.tags_are_spelled_alike(variants),
+        verdicts.tags_are_spelled_alike(variants),
         active_tags.verdict(active, books.policy.tags),
         accounts,
     ]

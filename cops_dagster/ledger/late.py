@@ -17,9 +17,10 @@ import sqlalchemy as sa
 
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.ingestion import claims
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import adjustments, allocate, claims, lock, one_time, replay, scratch
+from cops_dagster.ledger import adjustments, allocate, lock, one_time, replay, scratch
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

@@ -1,7 +1,7 @@
 """Savings-plan negations: which covered usage they take back, and the shares of those that take a part.
 
 Belongs here: `negations` and `negation_shares`, which `sql/group_lines_by_tags.sql` reads (docs/adr/0028).
-Does not belong here: when a negation that finds nothing is grave (`rules/commitments.py`).
+Does not belong here: when a negation that finds nothing is grave (`ingestion/commitments.py`).
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from cops_dagster import settings as settings_module
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import documents, seal
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ledger import allocate, deliver, handover, ingest, revision, scratch, tag
+from cops_dagster.ingestion import deliver, ingest, look
+from cops_dagster.ledger import allocate, revision, scratch, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
@@ -112,7 +113,7 @@ def remade(
             documents.restore(con, inputs["tables"])
         for delivery in deliveries:
             _hand_over(books, period, delivery)
-        deliver.take_as_given(books, period)
+        look.take_as_given(books, period)
         if len(ingest.ingest(books, period)) < len(deliveries):
             raise CopsError(
                 "E-DIGEST", f"period {period}", expected=f"{len(deliveries)} deliveries that can be read",
@@ -146,4 +147,4 @@ def _hand_over(books: Books, period: Period, delivery: Given) -> None:
             "E-DIGEST", f"delivery {delivery.source} of {period}", expected="the bytes of first sight",
             found="others: a file was exchanged while it was copied", next_step="run it again",
         )  # fmt: skip
-    handover.deliver(books, paths, period, source_id=delivery.source)
+    deliver.deliver(books, paths, period, source_id=delivery.source)

@@ -19,11 +19,12 @@ import sqlalchemy as sa
 
 from cops_dagster.cur import formats, layout
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion import misplaced, places
+from cops_dagster.ingestion.places import Root
 from cops_dagster.lake.convert import header_names
 from cops_dagster.lake.footers import inspect
-from cops_dagster.ledger import csv_cells, misplaced, places
+from cops_dagster.ledger import csv_cells
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.places import Root
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import open_objects
 

@@ -18,11 +18,12 @@ from cops_dagster import verdict
 from cops_dagster.alerts.publish import publish
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.ingestion import ingest, mapped_tags
 from cops_dagster.lake import live, tagging
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_TAGGED
-from cops_dagster.ledger import ingest, lock, mapped_tags, negations, revision
+from cops_dagster.ledger import lock, negations, revision
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
+from cops_dagster.ingestion import ingest, look
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import allocate, deliver, ingest, late, lock, reconcile, repair, tag
+from cops_dagster.ledger import allocate, late, lock, reconcile, repair, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
@@ -25,7 +26,7 @@ from cops_dagster.stores import tables as t
 def nothing_to_do(books: Books, period: Period) -> bool:
     """Every layer's inputs are those of its head: decided on size, time and ids alone."""
     with books.admin.read() as con:
-        if sweep.pending(con) or not deliver.unchanged(books, con, period):
+        if sweep.pending(con) or not look.unchanged(books, con, period):
             return False
         if late.waiting(con, period):
             return False

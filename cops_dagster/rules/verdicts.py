@@ -49,7 +49,7 @@ def cost_views_bridge(
     Args:
         views: total of each cost view in USD; all of them stand in the figures, net views included.
         absolute: Σ|unblended cost| over the lines.
-        elsewhere, net_elsewhere: what halves of commitments leave over (`rules/commitments.py`).
+        elsewhere, net_elsewhere: what halves of commitments leave over (`ingestion/commitments.py`).
     """
     residual = views["unblended"] - views["amortized"] - views["true_up"] - views["upfront"] - elsewhere
     net_residual = (

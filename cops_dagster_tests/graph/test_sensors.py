@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from cops_dagster.graph import sensors
 from cops_dagster.graph.build import build_defs
-from cops_dagster.ledger import deliver
+from cops_dagster.ingestion import look
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -207,7 +207,7 @@ def test_open_months_with_work_get_a_run_every_day(month: Path) -> None:
     assert scheduled().skip_message.startswith("there is no home yet")
     books: Books = home(month)  # its first run never came as far as recording the delivery
     (request,) = scheduled()
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     assert [one.partition_key for one in scheduled()] == ["2025-09"]
     assert (request.partition_key, request.run_key) == ("2025-09", "2025-10-01:2025-09")
     run(books)

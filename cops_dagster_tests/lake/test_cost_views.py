@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion import ingest
 from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect
-from cops_dagster.ledger import ingest
 from cops_dagster_tests.deliveries import SEPTEMBER, lines, write
 
 ENGINE = Engine()

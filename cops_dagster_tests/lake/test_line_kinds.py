@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cops_dagster.cur.schema import BY_NAME
+from cops_dagster.ingestion import ingest
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect
-from cops_dagster.ledger import ingest
 from cops_dagster.rules import verdicts
 from cops_dagster_tests.deliveries import SEPTEMBER, TYPES
 

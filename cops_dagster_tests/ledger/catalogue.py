@@ -28,8 +28,9 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion import checks, ingest
 from cops_dagster.lake import live
-from cops_dagster.ledger import ask, ingest, judge_delivery, judge_tagged
+from cops_dagster.ledger import ask, judge_tagged
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
@@ -207,7 +208,7 @@ def same_bytes(stage: Stage) -> None:
 
 def flipped_after_first_sight(stage: Stage) -> None:
     path = write(stage.cur, [month()], assembly="a2") / FILE
-    judge_delivery.delivery(stage.books, SEPTEMBER)  # a look, no ingestion
+    checks.delivery(stage.books, SEPTEMBER)  # a look, no ingestion
     live.forget([path])  # as in the process that ingests
     flip(path, path.stat().st_size // 3)
 
@@ -296,7 +297,7 @@ def torn(rounds: int) -> Break:
     """The manifest is written again while the delivery is read, as often as said."""
 
     def deliver(stage: Stage) -> None:
-        from cops_dagster.ledger import first_sight as module
+        from cops_dagster.ingestion import first_sight as module
 
         folder = write(stage.cur, [month()], assembly="a2", overwrite=False)
         manifest = folder.parent / "report-Manifest.json"
@@ -318,7 +319,7 @@ def torn(rounds: int) -> Break:
 
 def data_newer(stage: Stage) -> None:
     """A data file is replaced while the delivery is read; the manifest stays."""
-    from cops_dagster.ledger import first_sight as module
+    from cops_dagster.ingestion import first_sight as module
 
     path = write(stage.cur, [lines(MONTH)], assembly="a2") / FILE
     real = module.measure
@@ -553,8 +554,8 @@ def observe(case: Case, stage: Stage) -> Observation:
 
 
 def verdicts(books: Books) -> list[Any]:
-    found = [*judge_delivery.delivery(books, SEPTEMBER), *judge_delivery.raw(books, SEPTEMBER)]
-    return [*found, *judge_delivery.quarantined(books, SEPTEMBER), *judge_tagged.tagged(books, SEPTEMBER)]
+    found = [*checks.delivery(books, SEPTEMBER), *checks.raw(books, SEPTEMBER)]
+    return [*found, *checks.quarantined(books, SEPTEMBER), *judge_tagged.tagged(books, SEPTEMBER)]
 
 
 def status(books: Books) -> str:

@@ -24,18 +24,9 @@ from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.evidence.home import open_books
+from cops_dagster.ingestion import deliver, look
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import (
-    allocate,
-    approve,
-    consequences,
-    deliver,
-    handover,
-    late,
-    month,
-    reconcile,
-    reverse,
-)
+from cops_dagster.ledger import allocate, approve, consequences, late, month, reconcile, reverse
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import SEPTEMBER, run
 from cops_dagster_tests.ledger.closing import close_by_two
@@ -61,14 +52,14 @@ def take_back(books: Books) -> None:
 def close_it(books: Books) -> None:
     """Closes September."""
     sweep.sweep(books)
-    deliver.look(books, SEPTEMBER)  # a copied folder has its files in another place
+    look.look(books, SEPTEMBER)  # a copied folder has its files in another place
     close_by_two(books, SEPTEMBER)
 
 
 def book_late(books: Books) -> None:
     """Proposes what came late for September, and books it by a second person."""
     sweep.sweep(books)
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     late.propose(books, SEPTEMBER)
     second = replace(books, settings=books.settings.model_copy(update={"actor": "second"}))
     with books.admin.read() as con:
@@ -81,8 +72,8 @@ def hand_over(books: Books) -> None:
     """Makes a delivery of files that came without a manifest, and reads it for the first time."""
     sweep.sweep(books)
     files = sorted((books.settings.home.parent / "given").glob("*.parquet"))
-    handover.deliver(books, files, SEPTEMBER)
-    deliver.look(books, SEPTEMBER)
+    deliver.deliver(books, files, SEPTEMBER)
+    look.look(books, SEPTEMBER)
 
 
 def take(books: Books) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cops_dagster.cur.schema import LINE_TYPES
-from cops_dagster.ledger import deliver, ingest
+from cops_dagster.ingestion import ingest, look
 from cops_dagster_tests.deliveries import SEPTEMBER, home, lines
 from cops_dagster_tests.layouts import LAYOUTS
 from cops_dagster_tests.ledger.test_month import answer
@@ -63,7 +63,7 @@ def sums(layout: str, tables: list[pa.Table]) -> list[tuple[object, ...]]:
     try:
         LAYOUTS[layout](folder / "cur", tables, SEPTEMBER, "a1")
         books = home(folder, inputs=None)
-        (seen,) = deliver.look(books, SEPTEMBER)
+        (seen,) = look.look(books, SEPTEMBER)
         assert not seen.refusals
         ingest.ingest(books, SEPTEMBER)
         totals = ", ".join(f"SUM({name})" for name in VIEWS.split())

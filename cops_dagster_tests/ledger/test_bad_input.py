@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import deliver, handover
+from cops_dagster.ingestion import deliver, look
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -164,7 +164,7 @@ def test_lines_of_another_billing_period_are_refused(tmp_path: Path) -> None:
 def test_a_first_month_with_a_torn_newest_delivery_falls_back_to_the_older_whole_one(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     missing_file(tmp_path / "cur")
-    (seen,) = deliver.look(home(tmp_path), SEPTEMBER)
+    (seen,) = look.look(home(tmp_path), SEPTEMBER)
     assert [refusal.code for refusal in seen.refusals] == ["E-CHUNK-MISSING"]
     assert seen.delivery_id
 
@@ -191,7 +191,7 @@ def test_a_manifest_nested_too_deep_or_too_large_is_refused(tmp_path: Path) -> N
     for body in ("[" * 100_000, "{" + " " * (17 * 1024 * 1024) + "}", "", "[]", '"text"'):
         for place in (folder, folder.parent):
             (place / "report-Manifest.json").write_text(body, encoding="utf-8")
-        (seen,) = deliver.look(home(tmp_path, inputs=None), SEPTEMBER)
+        (seen,) = look.look(home(tmp_path, inputs=None), SEPTEMBER)
         assert {refusal.code for refusal in seen.refusals} == {"E-MANIFEST"}
         assert seen.delivery_id is None
 
@@ -207,7 +207,7 @@ def test_what_is_no_period_is_refused(period: str) -> None:
 def test_a_period_nobody_delivered_is_refused_with_where_it_looked(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     with pytest.raises(CopsError, match="E-PERIOD-UNKNOWN") as refusal:
-        deliver.look(home(tmp_path), Period(2031, 1))
+        look.look(home(tmp_path), Period(2031, 1))
     assert str(tmp_path / "cur") in refusal.value.found
 
 
@@ -216,14 +216,14 @@ def test_files_without_a_manifest_become_the_same_delivery_every_time(tmp_path: 
     pq.write_table(lines(MONTH), path)
     (tmp_path / "cur").mkdir()
     books = home(tmp_path)
-    manifest = handover.deliver(books, [path], SEPTEMBER)
+    manifest = deliver.deliver(books, [path], SEPTEMBER)
     run(books)
     said = json.loads(manifest.read_text())
-    handover.deliver(books, [path], SEPTEMBER)
+    deliver.deliver(books, [path], SEPTEMBER)
     assert json.loads(manifest.read_text()) == said
     run(books)
     assert answer(books, "SELECT COUNT(DISTINCT delivery_id), COUNT(*) FROM fact_cost_raw") == [(1, 6)]
     with pytest.raises(CopsError, match="E-CHUNK-DUP"):
-        handover.deliver(books, [path, path], SEPTEMBER)
+        deliver.deliver(books, [path, path], SEPTEMBER)
     with pytest.raises(CopsError, match="E-FILE"):
-        handover.deliver(books, [tmp_path / "nothing.parquet"], SEPTEMBER)
+        deliver.deliver(books, [tmp_path / "nothing.parquet"], SEPTEMBER)

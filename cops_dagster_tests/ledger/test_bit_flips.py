@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion import checks, ingest
 from cops_dagster.lake import live
-from cops_dagster.ledger import ask, ingest, judge, judge_delivery, judge_tagged
+from cops_dagster.ledger import ask, judge, judge_tagged
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run
 from cops_dagster_tests.layouts import LAYOUTS
 from cops_dagster_tests.ledger.catalogue import flip
 
 FLIPS = 300 if os.environ.get("COPS_TEST_EVERY_POINT") else 24
-MADE = (judge_delivery.raw, judge_tagged.tagged, judge.allocated)
+MADE = (checks.raw, judge_tagged.tagged, judge.allocated)
 TABLES = ("cur_billing_master", "fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated")
 
 
@@ -80,11 +81,11 @@ def test_every_flipped_bit_is_found(layout: str, tmp_path: Path) -> None:
 
 
 def test_a_bit_flipped_between_first_sight_and_ingestion_is_never_summed(tmp_path: Path) -> None:
-    from cops_dagster.ledger import deliver
+    from cops_dagster.ingestion import look
 
     folder = LAYOUTS["legacy parquet, overwrite"](tmp_path / "cur", [lines(MONTH)], SEPTEMBER, "a1")
     books = home(tmp_path)
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     (path,) = folder.glob("*.parquet")
     flip(path, path.stat().st_size // 2)
     live.forget([path])

@@ -15,13 +15,12 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, seal, sweep
+from cops_dagster.ingestion import ingest, look
 from cops_dagster.ledger import (
     allocate,
     approve,
     close,
-    deliver,
     exceptions,
-    ingest,
     lock,
     periods,
     reconcile,
@@ -487,7 +486,7 @@ def test_a_close_that_was_cut_short_is_finished_by_the_next(
     monkeypatch.undo()
     sweep.sweep(books)
     assert close_by_two(books, SEPTEMBER).wrote
-    assert deliver.look(books, SEPTEMBER)[0].refusals == ()
+    assert look.look(books, SEPTEMBER)[0].refusals == ()
 
 
 def _head(books: Books) -> str:

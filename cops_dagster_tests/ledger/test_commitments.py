@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cops_dagster.ledger import explain, judge_delivery, judge_tagged, work
+from cops_dagster.ingestion import checks
+from cops_dagster.ledger import explain, judge_tagged, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write
@@ -77,7 +78,7 @@ def test_a_returned_reservation_is_in_no_amortized_month(books: Books) -> None:
 
 
 def test_the_bridge_holds_gross_and_net(books: Books) -> None:
-    passed, _, figures = said(judge_delivery.raw(books, SEPTEMBER), "cost_views_bridge")
+    passed, _, figures = said(checks.raw(books, SEPTEMBER), "cost_views_bridge")
     assert (passed, figures["residual_usd"], figures["net_residual_usd"]) == (True, 0, 0)
 
 
@@ -114,7 +115,7 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Books:
 
 
 def test_fees_that_are_in_the_payers_report_are_a_warning_and_no_broken_bridge(member: Books) -> None:
-    found = judge_delivery.raw(member, SEPTEMBER)
+    found = checks.raw(member, SEPTEMBER)
     assert said(found, "cost_views_bridge")[0]
     passed, severity, figures = said(found, "commitments_are_delivered_whole")
     assert (passed, severity) == (False, "WARN")

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import conversions
-from cops_dagster.ledger import known, proof
+from cops_dagster.ingestion import record
+from cops_dagster.ledger import proof
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, home, lines, run, write
@@ -85,7 +86,7 @@ def test_a_conversion_elsewhere_is_neither_read_nor_deleted(delivered: Books, tm
     put(delivered, str(canary))
     (row,) = made(delivered)
     for act in (
-        lambda: known.drop_conversion(delivered, row.delivery_id),
+        lambda: record.drop_conversion(delivered, row.delivery_id),
         lambda: run(delivered),
     ):
         with pytest.raises(CopsError, match="E-EVIDENCE-TAMPERED"):

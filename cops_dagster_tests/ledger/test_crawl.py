@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.sensors import watch_crawler
-from cops_dagster.ledger import crawl, deliver
+from cops_dagster.ingestion import look
+from cops_dagster.ledger import crawl
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster_tests.aws_server import TOKEN, Aws, aws
@@ -39,7 +40,7 @@ def glue(monkeypatch: pytest.MonkeyPatch) -> Iterator[Glue]:
 def books(tmp_path: Path) -> Books:
     made = home(tmp_path)
     write(tmp_path / "cur", [lines(MONTH)])
-    deliver.look(made, SEPTEMBER)
+    look.look(made, SEPTEMBER)
     controls = made.settings.controls.model_copy(update={"crawler": NAME, "catalog_table": "billing.cur"})
     return replace(made, settings=made.settings.model_copy(update={"controls": controls}))
 

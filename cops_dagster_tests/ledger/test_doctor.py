@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board
 from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, controls, deliver, doctor, ingest, reconcile, tag
+from cops_dagster.ingestion import ingest, look
+from cops_dagster.ledger import allocate, controls, doctor, reconcile, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules.diagnosis import RANK, STEPS, SYMPTOMS, Finding
 from cops_dagster.stores import tables as t
@@ -47,7 +48,7 @@ def half_delivered(folder: Path) -> Books:
 def not_materialised(folder: Path) -> Books:
     books = ready(folder)
     write(folder / "cur", [lines(MONTH.replace("10.10", "11.10"))], assembly="a2")
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     return books
 
 
@@ -68,7 +69,7 @@ def mistyped(folder: Path) -> Books:
 def empty_key(folder: Path) -> Books:
     write(folder / "cur", [lines(MONTH)])
     books = home(folder, inputs=INPUTS | {"tenant_network_usage": NOTHING_USED})
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     ingest.ingest(books, SEPTEMBER)
     tag.tag(books, SEPTEMBER)
     with pytest.raises(CopsError, match="E-KEY-ZERO"):

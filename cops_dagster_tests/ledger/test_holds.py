@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ledger import approve, compare, deliver, month, state, work
+from cops_dagster.ingestion import compare, look
+from cops_dagster.ledger import approve, month, state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
@@ -100,7 +101,7 @@ def test_a_delivery_diff_adds_up_in_every_dimension(books: Books, tmp_path: Path
     with books.admin.read() as con:
         first = con.execute(sa.select(t.cur_delivery.c.delivery_id)).scalar_one()
     write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 222222222222 acme team api 1.5\n")], assembly="a2")
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     found = compare.since(books, SEPTEMBER, first[:10])
     assert (found.rows_before, found.rows_after, found.usd_after - found.usd_before) == (6, 7, Decimal("1.5"))
     for dimension in compare.DIMENSIONS:
@@ -130,5 +131,5 @@ def test_a_moved_report_is_refused_and_two_reports_side_by_side_are_allowed(
 def test_one_source_in_two_report_roots_is_refused(books: Books, tmp_path: Path) -> None:
     write(tmp_path / "cur2", [lines(MONTH)])
     both = books.settings.model_copy(update={"cur": f"{tmp_path / 'cur'},{tmp_path / 'cur2'}"})
-    (seen,) = deliver.look(open_books(both), SEPTEMBER)
+    (seen,) = look.look(open_books(both), SEPTEMBER)
     assert [refusal.code for refusal in seen.refusals] == ["E-SOURCE-CLASH"]

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.seal import of_period
-from cops_dagster.ledger import adjustments, approve, handover, late, notes, one_time, reconcile
+from cops_dagster.ingestion import deliver
+from cops_dagster.ledger import adjustments, approve, late, notes, one_time, reconcile
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.rules.allocation import Costs
@@ -161,7 +162,7 @@ def test_late_deliveries_one_after_the_other_add_up_to_the_newest(closed: Books,
 
 
 def test_a_source_that_begins_to_deliver_after_the_close_is_late_too(closed: Books, tmp_path: Path) -> None:
-    handover.deliver(closed, sorted(_aside(tmp_path)), SEPTEMBER, source_id="second")
+    deliver.deliver(closed, sorted(_aside(tmp_path)), SEPTEMBER, source_id="second")
     run(closed)
     made = late.propose(closed, SEPTEMBER)
     approve.approve(somebody_else(closed), str(made), reason="a payer we forgot")

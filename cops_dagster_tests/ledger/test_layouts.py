@@ -11,8 +11,9 @@ import pytest
 from cops_dagster.cur.names import athena_name
 from cops_dagster.cur.schema import EXPECTED
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion import look
 from cops_dagster.lake import live
-from cops_dagster.ledger import deliver, state, work
+from cops_dagster.ledger import state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import SEPTEMBER, home, lines, run
 from cops_dagster_tests.layouts import LAYOUTS, athena, csv_header, legacy
@@ -123,7 +124,7 @@ def test_a_conversion_damaged_before_it_is_ingested_is_found_and_made_anew(
 ) -> None:
     LAYOUTS["legacy csv gzip, overwrite"](tmp_path / "cur", month(), SEPTEMBER, "a1")
     books = home(tmp_path)
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     (path, *_) = sorted((tmp_path / "home" / "converted").iterdir())
     flip(path, path.stat().st_size // 2)
     live.forget([path])

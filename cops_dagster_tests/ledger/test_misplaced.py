@@ -12,7 +12,7 @@ import pytest
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ledger import deliver, handover
+from cops_dagster.ingestion import deliver, look
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
@@ -22,7 +22,7 @@ AUGUST = Period(2025, 8)
 
 def refused(books: Books, period: Period = SEPTEMBER) -> CopsError:
     with pytest.raises(CopsError) as problem:
-        deliver.look(books, period)
+        look.look(books, period)
     return problem.value
 
 
@@ -35,17 +35,17 @@ def test_a_month_without_its_manifest_names_the_files_and_both_ways_out(tmp_path
     for file in folder.rglob("*-Manifest.json"):
         file.unlink()
     books = home(tmp_path)
-    (seen,) = deliver.look(books, SEPTEMBER)
+    (seen,) = look.look(books, SEPTEMBER)
     (refusal,) = seen.refusals
     assert (refusal.code, seen.delivery_id) == ("E-MANIFEST-MISSING", None)
     assert "1 file(s) in report/20250901-20251001" in refusal.found
     words = shlex.split(refusal.next_step.partition("cops deliver ")[2])
     files = sorted((tmp_path / "cur").glob(words[0]))
-    handover.deliver(books, files, Period.parse(words[words.index("--period") + 1]))
-    (seen,) = deliver.look(books, SEPTEMBER)
+    deliver.deliver(books, files, Period.parse(words[words.index("--period") + 1]))
+    (seen,) = look.look(books, SEPTEMBER)
     assert (seen.source_id, seen.refusals) == ("manual", ())
     pq.write_table(lines(MONTH.replace("10.10", "11.10")), next(folder.rglob("*.parquet")))
-    assert [one.source_id for one in deliver.look(books, SEPTEMBER) if one.refusals] == ["report"]
+    assert [one.source_id for one in look.look(books, SEPTEMBER) if one.refusals] == ["report"]
 
 
 def test_an_empty_folder_of_a_month_is_named_and_hides_no_other_source(tmp_path: Path) -> None:
@@ -56,17 +56,17 @@ def test_an_empty_folder_of_a_month_is_named_and_hides_no_other_source(tmp_path:
     assert "the empty folder report/20250901-20251001" in found.found
     assert "sync the month's files and their manifest" in found.next_step
     write(tmp_path / "cur" / "other", [lines(MONTH)])
-    (seen,) = deliver.look(books, SEPTEMBER)
+    (seen,) = look.look(books, SEPTEMBER)
     assert (seen.source_id, seen.refusals) == ("other/report", ())
     with books.admin.read() as con:
-        assert deliver.unchanged(books, con, SEPTEMBER)
+        assert look.unchanged(books, con, SEPTEMBER)
 
 
 def test_a_months_folder_as_root_is_answered_with_the_folder_above(tmp_path: Path) -> None:
     month = write(tmp_path / "cur", [lines(MONTH)]).parent
     found = refused(with_root(home(tmp_path), str(month)))
     assert (found.code, "is a month's folder" in found.found) == ("E-PERIOD-UNKNOWN", True)
-    (seen,) = deliver.look(with_root(home(tmp_path), found.next_step.rpartition(" ")[2]), SEPTEMBER)
+    (seen,) = look.look(with_root(home(tmp_path), found.next_step.rpartition(" ")[2]), SEPTEMBER)
     assert seen.delivery_id
 
 
@@ -98,12 +98,12 @@ def test_files_of_another_month_are_refused_before_they_are_copied(tmp_path: Pat
     (tmp_path / "cur").mkdir()
     books = home(tmp_path)
     with pytest.raises(CopsError, match="E-MANIFEST-SCOPE") as problem:
-        handover.deliver(books, files, SEPTEMBER)
+        deliver.deliver(books, files, SEPTEMBER)
     assert problem.value.found == "lines of billing period 2025-08"
     assert not books.settings.deliveries_root.exists()
     period = Period.parse(problem.value.next_step.rpartition(" ")[2])
-    handover.deliver(books, files, period)
-    (seen,) = deliver.look(books, period)
+    deliver.deliver(books, files, period)
+    (seen,) = look.look(books, period)
     assert seen.delivery_id
 
 
@@ -112,6 +112,6 @@ def test_files_of_two_months_at_once_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cur").mkdir()
     files = [*files_of(tmp_path, "parquet"), tmp_path / "september.parquet"]
     with pytest.raises(CopsError, match="E-MANIFEST-SCOPE") as problem:
-        handover.deliver(home(tmp_path), files, SEPTEMBER)
+        deliver.deliver(home(tmp_path), files, SEPTEMBER)
     assert problem.value.found == "lines of billing period 2025-08, 2025-09"
     assert "each month by themselves" in problem.value.next_step

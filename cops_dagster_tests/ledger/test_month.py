@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
-from cops_dagster.ledger import allocate, ask, ingest, late, publish, state, work
+from cops_dagster.ingestion import ingest
+from cops_dagster.ledger import allocate, ask, late, publish, state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import handover, work
+from cops_dagster.ingestion import deliver
+from cops_dagster.ledger import work
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
@@ -85,7 +86,7 @@ def test_a_line_with_unreadable_tags_stands_aside_and_its_money_is_shown(tmp_pat
     pq.write_table(table, path)
     (tmp_path / "cur").mkdir()
     books = home(tmp_path, inputs=NO_RULES)
-    handover.deliver(books, [path], SEPTEMBER)
+    deliver.deliver(books, [path], SEPTEMBER)
     run(books)
     aside = "SELECT quarantine_code, quarantine_reason, line_item_unblended_cost FROM cur_quarantine"
     assert answer(books, aside) == [("E-MAP-PARSE", "resource_tags = {broken", 3)]

@@ -19,6 +19,7 @@ from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import adoption, chain
 from cops_dagster.evidence.home import open_books
+from cops_dagster.ingestion import deliver, ingest, look
 from cops_dagster.ledger import (
     adjustments,
     allocate,
@@ -26,11 +27,8 @@ from cops_dagster.ledger import (
     budgets,
     close,
     controls,
-    deliver,
     doctor,
     exceptions,
-    handover,
-    ingest,
     late,
     notes,
     one_time,
@@ -165,7 +163,7 @@ def test_another_value_is_refused_and_both_are_shown(made: Path, name: str) -> N
 
 
 ACTS: dict[str, Callable[[Books], object]] = {
-    "look": lambda books: deliver.look(books, SEPTEMBER),
+    "look": lambda books: look.look(books, SEPTEMBER),
     "ingest": lambda books: ingest.ingest(books, SEPTEMBER),
     "tag": lambda books: tag.tag(books, SEPTEMBER),
     "freeze keys": lambda books: allocate.snapshot_keys(books, SEPTEMBER),
@@ -189,7 +187,7 @@ ACTS: dict[str, Callable[[Books], object]] = {
     "late": lambda books: late.propose(books, SEPTEMBER),
     "budgets": budgets.refresh,
     "controls": controls.evaluate,
-    "hand over": lambda books: handover.deliver(books, [], SEPTEMBER),
+    "hand over": lambda books: deliver.deliver(books, [], SEPTEMBER),
 }
 
 
@@ -249,7 +247,7 @@ def test_until_a_month_is_tagged_runs_follow_the_settings(tmp_path: Path) -> Non
     """Who corrects a wrong tag name after a first run that was refused decides nothing anew."""
     write(tmp_path / "cur", [lines(MONTH)])
     wrong = home(tmp_path, tags={"tenant_id": ["user_tennant_id"]})
-    deliver.look(wrong, SEPTEMBER)
+    look.look(wrong, SEPTEMBER)
     right = home(tmp_path, inputs=None)
     assert versions(right)[0].policy.tags.tenant_id == ("user_tennant_id",)
     given = home(tmp_path, inputs=None, tags={"tenant_id": ["user_tenant_id"]})
@@ -259,7 +257,7 @@ def test_until_a_month_is_tagged_runs_follow_the_settings(tmp_path: Path) -> Non
         ("user_tenant_id",), ("user_tennant_id",),
     ]  # fmt: skip
     with pytest.raises(CopsError, match="E-POLICY"):
-        deliver.look(wrong, SEPTEMBER)
+        look.look(wrong, SEPTEMBER)
 
 
 def test_what_a_person_adopted_stands_also_before_a_month_is_tagged(tmp_path: Path) -> None:

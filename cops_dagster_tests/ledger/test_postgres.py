@@ -110,9 +110,9 @@ def test_twenty_processes_that_start_the_same_run_at_once_publish_it_once(tmp_pa
     write(tmp_path / "cur", [lines(MONTH)])
     url = postgres.database()
     books = home(tmp_path, admin_db=url)
-    from cops_dagster.ledger import deliver
+    from cops_dagster.ingestion import look
 
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     started = [
         subprocess.Popen(
             [sys.executable, "-c", RUN, str(tmp_path / "home"), str(tmp_path / "cur"), url],

@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
-from cops_dagster.ledger import allocate, deliver, ingest, publish, state, tag
+from cops_dagster.ingestion import ingest, look
+from cops_dagster.ledger import allocate, publish, state, tag
 from cops_dagster.ledger.attempt import Attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
@@ -234,7 +235,7 @@ def test_a_run_id_always_names_the_same_entries_whatever_happened_while_it_was_m
     def tagged(folder: Path) -> Books:
         write(folder / "cur", [lines(MONTH + "Usage AmazonEC2 111111111111 ACME-Corp team api 4\n")])
         books = home(folder)
-        deliver.look(books, SEPTEMBER)
+        look.look(books, SEPTEMBER)
         ingest.ingest(books, SEPTEMBER)
         tag.tag(books, SEPTEMBER)
         return books

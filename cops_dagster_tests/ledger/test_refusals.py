@@ -13,7 +13,8 @@ import pytest
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
-from cops_dagster.ledger import allocate, budgets, deliver, ingest, publish, reconcile, tag
+from cops_dagster.ingestion import ingest, look
+from cops_dagster.ledger import allocate, budgets, publish, reconcile, tag
 from cops_dagster.ledger.books import Books
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
@@ -60,7 +61,7 @@ def test_no_bad_delivery_changes_a_table_or_a_file_even_when_the_later_acts_are_
         for old in (tmp_path / "cur" / "report").glob("*/a2/*"):
             old.unlink()
         break_it(tmp_path / "cur")
-        (seen,) = deliver.look(books, SEPTEMBER)
+        (seen,) = look.look(books, SEPTEMBER)
         assert [refusal.code for refusal in seen.refusals] == [code], case
         assert insist(books) == [], case
         assert books_but_logs(books) == before, case
@@ -142,7 +143,7 @@ def test_a_new_delivery_for_a_closed_period_is_kept_aside_and_changes_no_entry(t
     with books.admin.write() as con:
         force_state(con, "closed")
     write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 111111111111 acme team api 1\n")], assembly="a2")
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     assert insist(books) == []
     assert by_tenant(books) == sums
     assert answer(books, "SELECT COUNT(*) FROM fact_cost_raw") == [(6,)]
@@ -154,7 +155,7 @@ def test_a_file_that_vanishes_between_the_look_and_the_ingestion_is_refused_and_
     write(tmp_path / "cur", [lines(MONTH)])
     books = home(tmp_path)
     folder = write(tmp_path / "cur", [lines(MONTH)], assembly="a2")
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     (path,) = folder.glob("*.parquet")
     body = path.read_bytes()
     path.unlink()

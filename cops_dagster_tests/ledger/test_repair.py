@@ -152,10 +152,11 @@ def test_a_month_that_lost_its_whole_lake_is_as_it_was_after_the_next_run(books:
 
 def run_in_order(books: Books) -> None:
     """Entries are made again when the month is tagged, as in the graph."""
-    from cops_dagster.ledger import deliver, ingest, tag
+    from cops_dagster.ingestion import ingest, look
+    from cops_dagster.ledger import tag
 
     repair.require_mendable(books, SEPTEMBER)
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     ingest.ingest(books, SEPTEMBER)
     tag.tag(books, SEPTEMBER)
     repair.mend(books, SEPTEMBER)

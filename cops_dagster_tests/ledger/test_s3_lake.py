@@ -14,9 +14,10 @@ import sqlglot
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep
+from cops_dagster.ingestion import look
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import deliver, reconcile, repair
+from cops_dagster.ledger import reconcile, repair
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import files
 from cops_dagster.stores.volume import open_volume
@@ -81,7 +82,7 @@ def test_a_month_in_s3_closes_and_a_machine_with_an_empty_home_goes_on_from_ther
     assert chain.verify(here).status == "ok"
     write(tmp_path / "more", [lines(MONTH)], assembly="b2")
     put(bucket, tmp_path / "more")
-    deliver.look(here, SEPTEMBER)
+    look.look(here, SEPTEMBER)
     assert reconcile.reconcile(here, SEPTEMBER).status == "ok"
     sweep.rebuild(here)
     assert tables_of(here) == tables
@@ -126,7 +127,7 @@ def test_what_s3_refuses_leaves_the_month_as_it_was(
     write(tmp_path / "made", [lines(MONTH)])
     put(bucket, tmp_path / "made")
     here = opened(tmp_path)
-    deliver.look(here, SEPTEMBER)
+    look.look(here, SEPTEMBER)
     bucket.always = answer_of_s3
     with pytest.raises(CopsError) as problem:
         run(here)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion import first_sight, ingest, look
 from cops_dagster.lake import live
-from cops_dagster.ledger import close, deliver, first_sight, ingest
+from cops_dagster.ledger import close
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
 from cops_dagster_tests.ledger.closing import close_by_two, ready
@@ -91,7 +92,7 @@ def test_a_file_exchanged_after_first_sight_is_refused(
     exchange: Callable[[Path, Path], None], process: str, tmp_path: Path, books: Books
 ) -> None:
     """With equal size and time it was booked in the same process, tenants swapped, as verified."""
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     exchange(file_of(tmp_path), other_bytes(tmp_path))
     if process == "another process":
         live._verified.clear()
@@ -104,7 +105,7 @@ def test_a_file_exchanged_after_first_sight_is_refused(
 def test_a_file_exchanged_while_it_is_staged_is_refused(
     exchange: Callable[[Path, Path], None], tmp_path: Path, books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     made = other_bytes(tmp_path)
     during(monkeypatch, ingest, "stage", lambda: exchange(file_of(tmp_path), made))
     with pytest.raises(CopsError, match="E-DIGEST"):
@@ -116,7 +117,7 @@ def test_a_file_exchanged_for_the_time_of_staging_alone_is_refused(
     tmp_path: Path, books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Afterwards every byte is right again: the digest would be, too."""
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     target = file_of(tmp_path)
     kept = tmp_path / "kept"
     os.link(target, kept)
@@ -141,9 +142,9 @@ def test_a_file_exchanged_while_it_is_seen_for_the_first_time_is_refused_and_tak
     made = other_bytes(tmp_path)
     with monkeypatch.context() as patch:
         during(patch, first_sight, "measure", lambda: exchange(file_of(tmp_path), made))
-        (seen,) = deliver.look(books, SEPTEMBER)
+        (seen,) = look.look(books, SEPTEMBER)
     assert [one.code for one in seen.refusals] == ["E-DIGEST"]
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     ingest.ingest(books, SEPTEMBER)
     assert [tenant for tenant, _ in answer(books, TENANTS)] == ["acme", "globex"]
 
@@ -152,7 +153,7 @@ def test_a_file_that_gets_a_second_name_or_other_rights_meanwhile_is_taken(
     tmp_path: Path, books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a backup by hard links does it."""
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     target = file_of(tmp_path)
 
     def backed_up() -> None:
@@ -165,7 +166,7 @@ def test_a_file_that_gets_a_second_name_or_other_rights_meanwhile_is_taken(
 
 
 def test_the_same_bytes_delivered_again_are_taken(tmp_path: Path, books: Books) -> None:
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     copied(file_of(tmp_path), tmp_path / "again")
     (done,) = ingest.ingest(books, SEPTEMBER)
     assert done.wrote

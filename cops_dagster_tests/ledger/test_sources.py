@@ -17,24 +17,9 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.evidence.home import open_books
+from cops_dagster.ingestion import checks, claims, deliver, ingest, look, sources
 from cops_dagster.lake import live
-from cops_dagster.ledger import (
-    allocate,
-    claims,
-    close,
-    deliver,
-    handover,
-    ingest,
-    judge_delivery,
-    late,
-    lock,
-    periods,
-    reconcile,
-    sources,
-    state,
-    tag,
-    work,
-)
+from cops_dagster.ledger import allocate, close, late, lock, periods, reconcile, state, tag, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -62,7 +47,7 @@ def over(books: Books, *roots: object) -> Books:
 
 def codes(books: Books, period: Period = SEPTEMBER) -> dict[str, list[str]]:
     """What a look refuses, by source."""
-    return {one.source_id: [refusal.code for refusal in one.refusals] for one in deliver.look(books, period)}
+    return {one.source_id: [refusal.code for refusal in one.refusals] for one in look.look(books, period)}
 
 
 def made(books: Books, period: Period = SEPTEMBER) -> None:
@@ -84,13 +69,13 @@ def total(books: Books) -> Decimal:
 
 def go(books: Books, period: Period = SEPTEMBER) -> Decimal:
     """The month as a run makes it: what is refused stays out, the others go on; what is booked then."""
-    deliver.look(books, period)
+    look.look(books, period)
     made(books, period)
     return total(books)
 
 
 def verdict(books: Books, check: str, period: Period = SEPTEMBER) -> Verdict:
-    return next(one for one in judge_delivery.delivery(books, period) if one.check == check)
+    return next(one for one in checks.delivery(books, period) if one.check == check)
 
 
 def at(root: Path, name: str, table: pa.Table, **how: object) -> Path:
@@ -181,7 +166,7 @@ def test_a_source_of_earlier_months_goes_on_beside_a_newcomer(tmp_path: Path) ->
     cur = tmp_path / "cur"
     at(cur, "old", month(A))
     books = home(tmp_path)
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     at(cur, "old", month(A, period=OCTOBER), period=OCTOBER)
     at(cur, "new", month(A, period=OCTOBER), period=OCTOBER)
     assert codes(books, OCTOBER) == {"old/report": [], "new/report": [claims.CODE]}
@@ -191,7 +176,7 @@ def test_a_delivery_recorded_before_pairs_were_known_is_judged_by_payer_and_acco
     cur = tmp_path / "cur"
     at(cur, "old", month(A))
     books = home(tmp_path)
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     _forget_pairs(books)
     at(cur, "new", month(A))
     at(cur, "other", month(B))
@@ -216,7 +201,7 @@ def twice(tmp_path: Path) -> Books:
     at(tmp_path / "cur", "one", month(A, B))
     at(tmp_path / "cur", "two", month(B))
     books = home(tmp_path)
-    deliver.take_as_given(books, SEPTEMBER)
+    look.take_as_given(books, SEPTEMBER)
     made(books)
     assert total(books) == Decimal("31.5")
     return books
@@ -334,7 +319,7 @@ def test_a_decision_about_nothing_or_without_a_reason_is_refused(
 ) -> None:
     at(tmp_path / "cur", "two", month(A))
     books = home(tmp_path)
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     with pytest.raises(CopsError, match=code):
         act(books)
     with books.admin.read() as con:
@@ -354,7 +339,7 @@ def test_what_is_handed_over_beside_a_root_is_held_and_can_be_withdrawn(tmp_path
     at(tmp_path / "cur", "one", month(A))
     books = home(tmp_path)
     go(books)
-    handover.deliver(books, given(tmp_path, A), SEPTEMBER)
+    deliver.deliver(books, given(tmp_path, A), SEPTEMBER)
     assert codes(books) == {"one/report": [], "manual": [claims.CODE]}
     assert go(books) == Decimal("10.5")
     sources.withdraw(books, "manual", SEPTEMBER, reason="by mistake")
@@ -367,14 +352,14 @@ def test_a_root_beside_what_was_handed_over_is_held_until_that_is_withdrawn(tmp_
     books = home(tmp_path)
     (tmp_path / "cur").mkdir()
     files = given(tmp_path, A, B)
-    handover.deliver(books, files, SEPTEMBER)
+    deliver.deliver(books, files, SEPTEMBER)
     assert go(books) == Decimal("21.0")
     at(tmp_path / "cur", "one", month(A, cost="7.25"))
     assert codes(books) == {"one/report": [claims.CODE], "manual": []}
     sources.withdraw(books, "manual", SEPTEMBER, reason="the root has it")
     assert go(books) == Decimal("7.25")
     sources.retire(books, "one/report", reason="no, it was right")
-    handover.deliver(books, files, SEPTEMBER)  # the same files may be handed over again
+    deliver.deliver(books, files, SEPTEMBER)  # the same files may be handed over again
     assert go(books) == Decimal("21.0")
     with books.admin.write() as con:
         force_state(con, "closed", SEPTEMBER)
@@ -392,7 +377,7 @@ def test_two_roots_alike_are_told_apart_by_a_name(tmp_path: Path) -> None:
     go(books)
     write(tmp_path / "us", [month(A, payer=OTHER)])
     books = over(books, tmp_path / "cur", tmp_path / "us")
-    (seen,) = deliver.look(books, SEPTEMBER)
+    (seen,) = look.look(books, SEPTEMBER)
     assert seen.refusals[0].code == "E-SOURCE-CLASH"
     named = f"other={tmp_path / 'us'}"
     assert f"{named}:" in seen.refusals[0].next_step
@@ -446,7 +431,7 @@ def test_a_broken_report_stops_itself_and_keeps_the_month_red(
     break_it(tmp_path / "cur")
     books = home(tmp_path)
     assert go(books) == Decimal("10.5")
-    assert not any(one.refuses for one in judge_delivery.delivery(books, SEPTEMBER))
+    assert not any(one.refuses for one in checks.delivery(books, SEPTEMBER))
     red = verdict(books, "every_source_is_taken")
     assert (red.passed, red.severity, red.figures["refused_sources"]) == (False, "ERROR", 1)
     needs = {one.name: one.holds for one in close.readiness(books, SEPTEMBER)}
@@ -472,16 +457,14 @@ def test_files_that_change_after_first_sight_stop_their_own_source(tmp_path: Pat
     at(tmp_path / "cur", "good", month(A))
     path = at(tmp_path / "cur", "bad", month(B)) / "report-00001.snappy.parquet"
     books = home(tmp_path)
-    deliver.look(books, SEPTEMBER)
+    look.look(books, SEPTEMBER)
     flip(path, path.stat().st_size // 3)
     live.forget([path])
     made(books)
     assert total(books) == Decimal("10.5")
-    (red,) = [
-        one for one in judge_delivery.raw(books, SEPTEMBER) if one.check == "every_delivery_is_ingested"
-    ]
+    (red,) = [one for one in checks.raw(books, SEPTEMBER) if one.check == "every_delivery_is_ingested"]
     assert (red.passed, red.severity) == (False, "ERROR")
-    assert not any(one.refuses for one in judge_delivery.raw(books, SEPTEMBER))
+    assert not any(one.refuses for one in checks.raw(books, SEPTEMBER))
 
 
 def test_a_root_out_of_reach_stops_itself(tmp_path: Path) -> None:

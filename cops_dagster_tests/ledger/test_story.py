@@ -24,7 +24,9 @@ from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.launch import launch
-from cops_dagster.ledger import approve, exceptions, freeze, handover, reconcile, sources
+from cops_dagster.ingestion import deliver as handover
+from cops_dagster.ingestion import sources
+from cops_dagster.ledger import approve, exceptions, freeze, reconcile
 from cops_dagster.ledger.books import Books
 from cops_dagster.reports import close_report
 from cops_dagster.stores import tables as t

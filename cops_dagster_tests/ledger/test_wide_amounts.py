@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cops_dagster.ledger import deliver, recon_log, reconcile, statement
+from cops_dagster.ingestion import look
+from cops_dagster.ledger import recon_log, reconcile, statement
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
@@ -119,6 +120,6 @@ def test_a_month_is_taken_as_far_as_its_sum_has_20_digits(tmp_path: Path, each: 
     """A sum beyond was refused as `E-SQL`, with the advice to correct the query."""
     write(tmp_path / "cur", [delivered([("acme", Decimal(each))] * 3)])
     opened = home(tmp_path, inputs=None)
-    (seen,) = deliver.look(opened, SEPTEMBER)
+    (seen,) = look.look(opened, SEPTEMBER)
     assert [one.code for one in seen.refusals] == ([] if said == "taken" else [said])
     opened.admin.close()

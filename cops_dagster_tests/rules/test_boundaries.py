@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from cops_dagster.rules import deliveries, verdicts
+from cops_dagster.ingestion import verdicts as deliveries
+from cops_dagster.rules import verdicts
 from cops_dagster.rules.verdicts import Coverage
 from cops_dagster.verdict import Verdict
 

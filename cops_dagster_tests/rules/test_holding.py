@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cops_dagster.ingestion.plausible import Bounds, Figures, hold
 from cops_dagster.ledger.states import phase
 from cops_dagster.period import Period
-from cops_dagster.rules.holding import Bounds, Figures, hold
 
 BOUNDS = Bounds(Decimal(20), Decimal(100), Decimal(1))
 SEPTEMBER = Period(2025, 9)

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from cops_dagster.rules.sources import Claim, Pair, Span, Standing, clashes, held, shared
+from cops_dagster.ingestion.source_rules import Claim, Pair, Span, Standing, clashes, held, shared
 
 P, Q, A, B = "999999999999", "888888888888", "111111111111", "222222222222"
 

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import places
+from cops_dagster.ingestion import places
 from cops_dagster.settings import s3_meant
 from cops_dagster.stores import network, s3_reports
 from cops_dagster.stores.aws import meaning

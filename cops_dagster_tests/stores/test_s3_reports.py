@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import places, state, work
+from cops_dagster.ingestion import places
+from cops_dagster.ledger import state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import s3_reports

@@ -1,6 +1,6 @@
 """What SQL may not compute of a month's commitments: their net unused part, and halves in other reports.
 
-Belongs here: between the lines and `rules/commitments.py`. Does not belong here: which line is which
+Belongs here: between the lines and `ingestion/commitments.py`. Does not belong here: which line is which
 (sql/stage_fact_cost_raw.sql), negations (`ledger/negations.py`).
 """
 
@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlglot import exp
 
+from cops_dagster.ingestion import commitments
 from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger import revision
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import commitments
 
 NET_UNUSED = "net_unused_commitments"
 _DISCOUNTED = (

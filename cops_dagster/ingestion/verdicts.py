@@ -1,7 +1,7 @@
 """Verdicts on deliveries: what is worth a look before their lines are believed.
 
 Belongs here: warnings over what was measured at first sight, and the phase of a month. Does not belong
-here: what refuses a delivery (`ledger/first_sight.py`) or holds it back (`rules/holding.py`).
+here: what refuses a delivery (`ingestion/first_sight.py`) or holds it back (`ingestion/plausible.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from cops_dagster.rules.sources import Clash
+from cops_dagster.ingestion.source_rules import Clash
 from cops_dagster.verdict import Verdict
 
 

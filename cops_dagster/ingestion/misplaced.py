@@ -1,7 +1,7 @@
 """Deliveries that lie where nobody sees them: without a manifest, in a root that is a month, in no month.
 
-Belongs here: telling so, with the way out. Does not belong here: which places there are (`ledger/places.py`),
-which delivery of a place is taken (`ledger/deliver.py`).
+Belongs here: telling so, with the way out. Does not belong here: which places there are (`ingestion/places.py`),
+which delivery of a place is taken (`ingestion/look.py`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from cops_dagster.cur import layout
 from cops_dagster.cur.files import FileStat
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import places
+from cops_dagster.ingestion import places
+from cops_dagster.ingestion.places import Place, Root
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.places import Place, Root
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
 

@@ -1,7 +1,7 @@
 """The tags that `[tags]` maps against the columns of a month's deliveries, as recorded at first sight.
 
 Belongs here: reading the recorded columns for `mapped_tags_are_delivered`, and refusing to tag by a mapping
-that names nothing. Does not belong here: when it holds (`rules/tag_mapping.py`), which tags the payer has
+that names nothing. Does not belong here: when it holds (`ingestion/tag_mapping.py`), which tags the payer has
 activated (`ledger/active_tags.py`).
 """
 
@@ -13,11 +13,11 @@ import sqlalchemy as sa
 
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion import tag_mapping
+from cops_dagster.ingestion.tag_mapping import Mapped
 from cops_dagster.lake import tagging
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
-from cops_dagster.rules import tag_mapping
-from cops_dagster.rules.tag_mapping import Mapped
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 

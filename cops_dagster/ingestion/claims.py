@@ -1,7 +1,7 @@
 """What each source's delivery of a month bills, as pairs of payer and usage account; and who is retired.
 
 Belongs here: reads of recorded deliveries and of `source_event`. Does not belong here: who gives way
-(`rules/sources.py`), what people decide (`ledger/sources.py`).
+(`ingestion/source_rules.py`), what people decide (`ingestion/sources.py`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion import source_rules as rules
+from cops_dagster.ingestion.source_rules import Claim, Clash, Pair, Span
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules import sources as rules
-from cops_dagster.rules.sources import Claim, Clash, Pair, Span
 from cops_dagster.stores import tables as t
 
 CODE = "E-SOURCE-TWICE"

@@ -1,7 +1,7 @@
 """The checks of `cur_billing_master`: is the newest delivery whole, readable, plausible?
 
 Belongs here: bringing recorded figures of shown deliveries and of those they replaced to the verdicts of
-`rules/deliveries.py`. No delivered file is read again.
+`ingestion/verdicts.py`. No delivered file is read again.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import sqlalchemy as sa
 
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion import claims, ingest, look, mapped_tags, net_unused, refusals, sources
+from cops_dagster.ingestion import verdicts as deliveries
+from cops_dagster.ingestion.verdicts import Profile
 from cops_dagster.lake.delivered import added_columns
-from cops_dagster.ledger import claims, deliver, ingest, lock, mapped_tags, net_unused, refusals, sources
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
 from cops_dagster.period import Period
-from cops_dagster.rules import deliveries, verdicts
-from cops_dagster.rules.deliveries import Profile
+from cops_dagster.rules import verdicts
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Figure, Severity, Verdict
@@ -34,7 +36,7 @@ _CURRENCY_CODES = ("E-CCY", "E-CCY-MIX")
 
 def delivery(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `cur_billing_master`."""
-    seen = deliver.look(books, period, log=False)
+    seen = look.look(books, period, log=False)
     lying = {one.source_id for one in seen}, {one.root for one in seen if one.root}
     refused = [refusal for source in seen for refusal in source.refusals]
     # a source that is refused stops itself: the month only where no other can go on

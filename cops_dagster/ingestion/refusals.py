@@ -1,7 +1,7 @@
 """Deliveries that were refused: an attempt too, each a row of `cur_ingestion_log`; and when none is any more.
 
 Belongs here: writing those rows and reading which refusals stand. Does not belong here: refusing
-(`ledger/deliver.py`), the rows of ingestions (`ledger/ingest.py`).
+(`ingestion/look.py`), the rows of ingestions (`ingestion/ingest.py`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import claims
+from cops_dagster.ingestion import claims
+from cops_dagster.ingestion.plausible import UNPRICED
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules.holding import UNPRICED
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

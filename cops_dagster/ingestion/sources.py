@@ -1,8 +1,8 @@
 """What people decide about sources: which no longer count, which count again, what is taken out.
 
 Belongs here: `cops source` and `cops deliver --withdraw`. A decision takes the pointer of open months away;
-the next run takes the lines back (`ledger/ingest.py`). Closed months never change. Does not belong here:
-who gives way by itself (`rules/sources.py`), handing files over (`ledger/handover.py`).
+the next run takes the lines back (`ingestion/ingest.py`). Closed months never change. Does not belong here:
+who gives way by itself (`ingestion/source_rules.py`), handing files over (`ingestion/deliver.py`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import certificate, chain, documents, signatures
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.chain import Piece
-from cops_dagster.ledger import claims, deliver, known, lock, places, refusals
+from cops_dagster.ingestion import claims, look, places, record, refusals
+from cops_dagster.ingestion.source_rules import Span
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.states import SOURCE_DECIDED, WRITABLE
 from cops_dagster.period import Period
-from cops_dagster.rules.sources import Span
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -116,7 +117,7 @@ def withdraw(books: Books, source_id: str, period: Period, *, reason: str) -> De
     _require_reason(reason)
     own = books.settings.deliveries_root
     folder = own / source_id / f"{period.start:%Y%m%d}-{period.end:%Y%m%d}"
-    shown = known.place_of(books, source_id, period)
+    shown = record.place_of(books, source_id, period)
     with books.admin.read() as con:
         _require_open(con, period)
         signatures.identity(books, con)  # asked before a file is moved
@@ -252,7 +253,7 @@ def sources(books: Books) -> list[Source]:
         state, why = _state(name, mine, lying, away, refused, foreign)
         found.append(
             Source(
-                name, state, lying.get(name, ""), known.report_of(told[-1].figures_json) if told else "",
+                name, state, lying.get(name, ""), record.report_of(told[-1].figures_json) if told else "",
                 sorted({payer for payer, _ in billed}), sorted({account for _, account in billed}),
                 [f"{row.period_start:%Y-%m}" for row in mine],
                 sum((row.cost_usd for row in mine), Decimal(0)),
@@ -296,7 +297,7 @@ def _refused(con: sa.Connection) -> dict[str, str]:
         period = Period.of(start)
         if not lock.is_sealed(con, period):
             for source, row in refusals.newest(con, period).items():
-                if source.startswith(deliver.ROOT):
+                if source.startswith(look.ROOT):
                     continue  # a place out of reach is no source, and nobody retires it
                 found[source] = f"{period}: {row.error_code}"
     return found
@@ -335,7 +336,7 @@ def placeless(
     here, unreachable = lying
     found = []
     for row in heads:
-        manifest = known.place_of(books, row.source_id, period)
+        manifest = record.place_of(books, row.source_id, period)
         if row.source_id not in here and not _below(books, manifest, unreachable):
             found.append(Placeless(row.source_id, row.delivery_id, str(manifest or "")))
     return found

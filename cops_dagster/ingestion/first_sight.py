@@ -2,7 +2,7 @@
 
 Belongs here: everything that is read of delivered files before they are believed, in a reader of its own
 (`lake/reader.py`), and the refusals of whole deliveries. Does not belong here: which delivery is the
-newest (`ledger/deliver.py`), staging lines (`ledger/ingest.py`).
+newest (`ingestion/look.py`), staging lines (`ingestion/ingest.py`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.formats import Format
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion.plausible import UNPRICED as UNPRICED
+from cops_dagster.ingestion.plausible import Figures
 from cops_dagster.lake import live, shapes
 from cops_dagster.lake.convert import convert, header_names
 from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, lines_query
@@ -33,8 +35,6 @@ from cops_dagster.lake.namespace import view
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules.holding import UNPRICED as UNPRICED
-from cops_dagster.rules.holding import Figures
 from cops_dagster.stores import files as stored
 
 REPEATS_OF = 2_000_000
@@ -85,7 +85,7 @@ class Sight:
     breakdown: list[tuple[str, str, int, Decimal]]
 
     def figures(self) -> Figures:
-        """The delivery as `rules/holding.py` compares it."""
+        """The delivery as `ingestion/plausible.py` compares it."""
         days = {
             date.fromisoformat(value): (rows, cost)
             for dimension, value, rows, cost in self.breakdown

@@ -2,8 +2,8 @@
 
 Belongs here: from the places of a month to `cur_delivery` rows and the pointer `cur_billing_head`. Nothing is
 ingested here: `cur_billing_master` shows the newest complete delivery whether ingested or not. Does not
-belong here: where deliveries lie (`ledger/places.py`), reading one (`ledger/first_sight.py`), files without a
-manifest (`ledger/handover.py`). Each source stands or falls by itself.
+belong here: where deliveries lie (`ingestion/places.py`), reading one (`ingestion/first_sight.py`), files without a
+manifest (`ingestion/deliver.py`). Each source stands or falls by itself.
 """
 
 from __future__ import annotations
@@ -17,13 +17,21 @@ import sqlalchemy as sa
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ledger import claims, foreign, known, lock, misplaced, places, refusals
+from cops_dagster.ingestion import (
+    claims,
+    foreign,
+    misplaced,
+    places,
+    plausible,
+    record,
+    refusals,
+    source_rules,
+)
+from cops_dagster.ingestion.first_sight import UNPRICED, Sight, first_sight
+from cops_dagster.ingestion.places import Lying, Place
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.first_sight import UNPRICED, Sight, first_sight
-from cops_dagster.ledger.places import Lying, Place
 from cops_dagster.period import Period
-from cops_dagster.rules import holding
-from cops_dagster.rules import sources as source_rules
 from cops_dagster.stores import tables as t
 
 ROUNDS = 5
@@ -88,7 +96,7 @@ def unchanged(books: Books, con: sa.Connection, period: Period) -> bool:
         sa.select(t.cur_billing_head).where(t.cur_billing_head.c.period_start == period.start)
     ).all()
     recorded = {row.source_id: row.location_json for row in heads}
-    if not all(known.conversion_stands(books, con, row.delivery_id) for row in heads):
+    if not all(record.conversion_stands(books, con, row.delivery_id) for row in heads):
         return False
     if away & set(recorded) and not lock.is_sealed(con, period):
         return False
@@ -105,11 +113,11 @@ def unchanged(books: Books, con: sa.Connection, period: Period) -> bool:
         newest = layout.find(one.root.folder, month)
         if newest.refusals or newest.newest is None:
             return False
-        place = json.dumps(known.location(books, newest.newest))
+        place = json.dumps(record.location(books, newest.newest))
         if (
             place != recorded.get(month.source_id)
-            and not known.is_late(con, month.source_id, period, place)
-            and not known.is_sealed(con, month.source_id, period, place)
+            and not record.is_late(con, month.source_id, period, place)
+            and not record.is_sealed(con, month.source_id, period, place)
             and foreign.kind_at(con, month.source_id, period, place) is None
         ):
             return False
@@ -120,7 +128,7 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
     """Looks at every source of a period and records its newest complete delivery.
 
     A delivery that bills what another source's bills already is not shown: what is booked stays, and of two
-    that nobody knows neither is taken (`rules/sources.py`).
+    that nobody knows neither is taken (`ingestion/source_rules.py`).
 
     Args:
         log: record refusals in `cur_ingestion_log`; a check that looks again does not.
@@ -133,7 +141,7 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
     if log:
         require_policy(books, is_run=True)
     lying = places.lying(books.settings, period)
-    known.hide_retired(books, period)
+    record.hide_retired(books, period)
     found = _candidates(books, period, lying)
     _give_way(books, period, found)
     for one in found:
@@ -180,7 +188,7 @@ def _candidates(books: Books, period: Period, lying: Lying) -> list[_Candidate]:
         if source not in lying.clashes:
             found.append(_candidate(books, place))
         elif place is lying.clashes[source][0]:
-            booked = known.place_of(books, source, period)
+            booked = record.place_of(books, source, period)
             refusal = places.clash(source, period, lying.clashes[source], booked)
             found.append(_Candidate(place.month, refusals=[refusal]))
     return found
@@ -234,15 +242,15 @@ def _show(books: Books, one: _Candidate) -> None:
     """Points readers at a candidate, unless a later delivery stands there already."""
     if one.delivered is None or one.delivery_id is None:
         return
-    if known.is_older(books, one.month, one.delivered, one.delivery_id):
-        known.record_late(books, one.month, one.delivery_id)
+    if record.is_older(books, one.month, one.delivered, one.delivery_id):
+        record.record_late(books, one.month, one.delivery_id)
         one.is_new = False
     else:
-        known.show(books, one.month, one.delivery_id, one.place)
+        record.show(books, one.month, one.delivery_id, one.place)
 
 
 def _seen(books: Books, period: Period, one: _Candidate) -> Seen:
-    head = known.head_of(books, one.month.source_id, period)
+    head = record.head_of(books, one.month.source_id, period)
     return Seen(
         one.month.source_id, period, head, one.is_new and head is not None, tuple(one.refusals), one.foreign
     )
@@ -274,12 +282,12 @@ def _take(books: Books, place: Place, delivered: layout.Delivered, one: _Candida
         CopsError: what it is refused for, or why it waits for approval.
     """
     month = place.month
-    one.place = json.dumps(known.location(books, delivered))
+    one.place = json.dumps(record.location(books, delivered))
     with books.admin.read() as con:
         kind = foreign.kind_at(con, month.source_id, month.period, one.place)
     if kind is not None:
         raise foreign.refusal(month, kind)
-    delivery_id = known.at(books, month, one.place)
+    delivery_id = record.at(books, month, one.place)
     if delivery_id is None:
         _check_source(books, delivered)
         try:
@@ -287,26 +295,26 @@ def _take(books: Books, place: Place, delivered: layout.Delivered, one: _Candida
         except CopsError as problem:
             if problem.code != foreign.FOREIGN:
                 raise
-            if known.is_known(books, month.source_id) and problem.__cause__ is not None:
+            if record.is_known(books, month.source_id) and problem.__cause__ is not None:
                 raise problem.__cause__ from None  # a report that lost its columns, not another export
             foreign.record(books, month, str(problem.details["kind"]), one.place)
             raise foreign.refusal(month, str(problem.details["kind"])) from None
         delivery_id = sight.delivery_id
-        one.is_new = known.record(books, delivered, sight, one.place)
-        held = _unpriced(sight) or holding.hold(
+        one.is_new = record.record(books, delivered, sight, one.place)
+        held = _unpriced(sight) or plausible.hold(
             sight.figures(), _before(books, month, delivery_id), _bounds(books), month.period.end
         )
         if held:
-            known.hold(books, month, delivery_id, held)
-    known.check_released(books, delivery_id)
+            record.hold(books, month, delivery_id, held)
+    record.check_released(books, delivery_id)
     one.delivery_id, one.delivered = delivery_id, delivered
 
 
-def _unpriced(sight: Sight) -> holding.Hold | None:
+def _unpriced(sight: Sight) -> plausible.Hold | None:
     """Lines whose cost nobody knows: the rest can be booked, but the sum of the delivery is unknown."""
     for fault in sight.faults:
         if fault.unpriced_rows and fault.code in UNPRICED:
-            return holding.Hold(
+            return plausible.Hold(
                 fault.code,
                 "a cost that can be carried to the last digit on every line",
                 f"{fault.unpriced_rows} of {sight.totals['row_count']} lines whose cost nobody knows",
@@ -331,22 +339,22 @@ def _read(books: Books, place: Place, delivered: layout.Delivered, location: str
 def _moved(books: Books, place: Place, location: str) -> bool:
     """The manifest and every file are the same as before they were read, by size and version."""
     newest = layout.find(place.root.folder, place.month).newest
-    return newest is None or json.dumps(known.location(books, newest)) != location
+    return newest is None or json.dumps(record.location(books, newest)) != location
 
 
-def _before(books: Books, month: layout.ReportMonth, delivery_id: str) -> holding.Figures | None:
-    head = known.head_of(books, month.source_id, month.period)
-    return known.figures_of(books, head) if head and head != delivery_id else None
+def _before(books: Books, month: layout.ReportMonth, delivery_id: str) -> plausible.Figures | None:
+    head = record.head_of(books, month.source_id, month.period)
+    return record.figures_of(books, head) if head and head != delivery_id else None
 
 
-def _bounds(books: Books) -> holding.Bounds:
+def _bounds(books: Books) -> plausible.Bounds:
     limits = books.policy.delivery
-    return holding.Bounds(limits.shrink_pct, limits.growth_pct, limits.least_usd)
+    return plausible.Bounds(limits.shrink_pct, limits.growth_pct, limits.least_usd)
 
 
 def _check_source(books: Books, delivered: layout.Delivered) -> None:
     """A known report under a new path is a moved report, not a second one: its cost would count twice."""
-    moved_from = known.source_of_report(books, delivered)
+    moved_from = record.source_of_report(books, delivered)
     if moved_from is None or moved_from in {month.source_id for month in places.months(books.settings)}:
         return
     with books.admin.read() as con:

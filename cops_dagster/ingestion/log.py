@@ -1,6 +1,6 @@
 """The log row of an ingestion's attempt: `cur_ingestion_log`, opened before anything is read.
 
-Belongs here: writing those rows. Does not belong here: refused deliveries (`ledger/refusals.py`).
+Belongs here: writing those rows. Does not belong here: refused deliveries (`ingestion/refusals.py`).
 """
 
 from __future__ import annotations

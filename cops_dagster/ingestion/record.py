@@ -1,7 +1,7 @@
 """What the books know of deliveries: where each lay, what it held, which one readers see, which wait.
 
 Belongs here: reads and writes of the `cur_delivery*` tables and of `cur_billing_head`. Does not belong
-here: finding or reading files (`ledger/deliver.py`, `ledger/first_sight.py`).
+here: finding or reading files (`ingestion/look.py`, `ingestion/first_sight.py`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import conversions
 from cops_dagster.evidence.consent import DELIVERY
+from cops_dagster.ingestion import claims
+from cops_dagster.ingestion.first_sight import Sight
+from cops_dagster.ingestion.plausible import Figures, Hold
 from cops_dagster.lake.live import conversion
-from cops_dagster.ledger import claims, lock
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.first_sight import Sight
 from cops_dagster.ledger.states import OTHER_BYTES
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules.holding import Figures, Hold
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -261,7 +262,7 @@ def read_files(con: sa.Connection, delivery_id: str) -> list[Any]:
 
 
 def figures_of(books: Books, delivery_id: str) -> Figures:
-    """A recorded delivery as `rules/holding.py` compares it."""
+    """A recorded delivery as `ingestion/plausible.py` compares it."""
     d, b = t.cur_delivery, t.cur_delivery_breakdown
     with books.admin.read() as con:
         row = con.execute(sa.select(d).where(d.c.delivery_id == delivery_id)).one()

@@ -1,7 +1,7 @@
 """Files that came without a manifest become a delivery: `cops deliver`.
 
 Belongs here: copying them below the home and writing their manifest, last. Does not belong here: taking
-the delivery (`ledger/deliver.py`).
+the delivery (`ingestion/look.py`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from cops_dagster.cur import formats
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.ingestion.first_sight import header_columns, require
 from cops_dagster.lake import shapes
 from cops_dagster.lake.convert import BILLING_PERIOD, billing_days
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import parquet, survey
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.first_sight import header_columns, require
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored

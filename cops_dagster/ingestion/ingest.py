@@ -21,6 +21,8 @@ from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.ingestion import commitments, log, net_unused, record
+from cops_dagster.ingestion.first_sight import new_read_file
 from cops_dagster.lake import live, statements
 from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, added_columns, lines_query
 from cops_dagster.lake.engine import Engine
@@ -28,15 +30,14 @@ from cops_dagster.lake.footers import truncated
 from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
-from cops_dagster.ledger import ingestion_log, known, lock, net_unused, revision
+from cops_dagster.ledger import lock, revision
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.first_sight import new_read_file
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged, Superseded, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules import commitments, verdicts
+from cops_dagster.rules import verdicts
 from cops_dagster.stores import tables as t
 
 TABLE = "fact_cost_raw"
@@ -204,7 +205,7 @@ def _run(
     run_id: str,
     predecessor: str | None,
 ) -> None:
-    log_seq = ingestion_log.started(books, trying, run_id, delivery, period.start)
+    log_seq = log.started(books, trying, run_id, delivery, period.start)
     try:
         files, targets = _files(books, delivery), _targets(trying, period, run_id)
         held = _check_bytes(books, files)
@@ -217,14 +218,14 @@ def _run(
         aside = _aside(books, period, delivery.source_id, raw, staging.quarantined)
         publish(
             books, raw, *aside,
-            also=lambda con: ingestion_log.finished(
+            also=lambda con: log.finished(
                 con, log_seq, "succeeded", accepted=staging.raw, aside=staging.quarantined
             ),
         )  # fmt: skip
     except BaseException as problem:
         status = "skipped" if isinstance(problem, Superseded) else "failed"
         with books.admin.write() as con:
-            ingestion_log.finished(con, log_seq, status, problem=problem)
+            log.finished(con, log_seq, status, problem=problem)
         raise
 
 
@@ -239,7 +240,7 @@ class Staging:
 
 def _files(books: Books, delivery: Any) -> DeliveredFiles:
     with books.admin.read() as con:
-        converted = known.read_files(con, delivery.delivery_id)
+        converted = record.read_files(con, delivery.delivery_id)
     return DeliveredFiles.recorded(delivery, books.settings.home, converted)
 
 
@@ -299,7 +300,7 @@ def _mended(books: Books, files: DeliveredFiles, subject: str) -> DeliveredFiles
         name: Sent("varchar", ((name, None),))
         for name in (cur_schema.FAULT, cur_schema.FAULT_TEXT, cur_schema.LOST)
     }
-    known.record_mended(books, files.delivery_id, made)
+    record.record_mended(books, files.delivery_id, made)
     return replace(files, columns=files.columns | own, read_paths=tuple(made))
 
 
@@ -451,5 +452,5 @@ def _check_bytes(books: Books, files: DeliveredFiles) -> live.Held:
     try:
         return live.verify(checked, digests=True)
     except CopsError:
-        known.drop_conversion(books, files.delivery_id)  # where it was that, the next look makes it anew
+        record.drop_conversion(books, files.delivery_id)  # where it was that, the next look makes it anew
         raise

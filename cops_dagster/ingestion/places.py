@@ -1,7 +1,7 @@
 """Where deliveries lie: the report roots, each reached by itself, and the months of reports below them.
 
 Belongs here: from `COPS_CUR` to places, and what cannot be reached. Does not belong here: which delivery of
-a place is taken (`ledger/deliver.py`), how AWS lays out a month (`cur/layout.py`).
+a place is taken (`ingestion/look.py`), how AWS lays out a month (`cur/layout.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Exports that lie in a report root and are no Cost and Usage Report: remembered, told, never in the way.
 
 Belongs here: the table `foreign_export`. Does not belong here: what makes an export foreign
-(`cur/schema.py`), looking at it (`ledger/first_sight.py`).
+(`cur/schema.py`), looking at it (`ingestion/first_sight.py`).
 """
 
 from __future__ import annotations
