@@ -29,17 +29,17 @@ def validate(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import existing_books
-    from cops_dagster.ledger import tag_files, tag_policy
     from cops_dagster.stores.admin import now
+    from cops_dagster.tagging import files, policy
 
-    resources = tag_files.resources(file)
+    resources = files.resources(file)
     current, known = settings.current(), None
     books = existing_books(current)
     if books:
         with books.admin.read() as con:
-            known = tag_policy.registry(con)
+            known = policy.registry(con)
     tags = books.policy.tags if books else current.tags
-    found = tag_policy.judge(resources, tags, known, today=now().date())
+    found = policy.judge(resources, tags, known, today=now().date())
     errors = sum(finding.severity == "error" for finding in found)
     counts = {"resources": len(resources), "errors": errors, "warnings": len(found) - errors}
     if json:
@@ -77,10 +77,11 @@ def active(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import existing_books
-    from cops_dagster.ledger import active_tags, tag_files
+    from cops_dagster.tagging import active as active_tags
+    from cops_dagster.tagging import files
 
     current = settings.current()
-    tags = tag_files.cost_tags(file) if file else active_tags.listed()
+    tags = files.cost_tags(file) if file else active_tags.listed()
     books = existing_books(current)
     if books:
         active_tags.record(books, tags)

@@ -2,7 +2,7 @@
 
 Belongs here: reading the recorded columns for `mapped_tags_are_delivered`, and refusing to tag by a mapping
 that names nothing. Does not belong here: when it holds (`ingestion/tag_mapping.py`), which tags the payer has
-activated (`ledger/active_tags.py`).
+activated (`tagging/active.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What SQL may not compute of a month's commitments: their net unused part, and halves in other reports.
 
 Belongs here: between the lines and `ingestion/commitments.py`. Does not belong here: which line is which
-(sql/stage_fact_cost_raw.sql), negations (`ledger/negations.py`).
+(sql/stage_fact_cost_raw.sql), negations (`tagging/negations.py`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Belongs here: which mapped tags are missing, the delivered name that was likely meant, and how grave it is.
 Does not belong here: which CUR columns a name means (`lake/tagging.py`), whether a tag is active in the payer
-(`ledger/active_tags.py`).
+(`tagging/active.py`).
 """
 
 from __future__ import annotations

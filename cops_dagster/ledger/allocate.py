@@ -27,17 +27,7 @@ from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
-from cops_dagster.ledger import (
-    lock,
-    mismatch,
-    month,
-    revision,
-    rule_date,
-    rule_sets,
-    run_log,
-    tenant_usage,
-    unknown_tags,
-)
+from cops_dagster.ledger import lock, mismatch, month, revision, rule_date, rule_sets, run_log, tenant_usage
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
@@ -50,6 +40,7 @@ from cops_dagster.rules import allocation, verdicts
 from cops_dagster.rules.allocation import Costs, Key, Keys, Plan, Rule
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.tagging import unknown_tags
 
 TABLE = month.ALLOCATED
 ALGORITHM = "allocated-2"
@@ -173,7 +164,7 @@ def compute(engine: Engine, inputs: Inputs, period: Period, *, holds: bool | Non
     """Pools and direct cost from the engine's `fact_cost_tagged`, split by the rules.
 
     Args:
-        holds: cost of tags that name nobody is held; without it, as `ledger/unknown_tags.py` says.
+        holds: cost of tags that name nobody is held; without it, as `tagging/unknown_tags.py` says.
     """
     pools = [
         rule_sets.pool(row) for row in engine.fetch("fetch_pools", {"period_start": period.start}).dicts()

@@ -43,7 +43,6 @@ from cops_dagster.ledger import (
     freeze,
     judge,
     judge_recon,
-    judge_tagged,
     lock,
     periods,
     proof,
@@ -57,6 +56,7 @@ from cops_dagster.period import Period
 from cops_dagster.rules import periods as rules
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import key_of
+from cops_dagster.tagging import checks
 
 ROUNDS = 3
 """How often a seal is made anew because rows that it binds were written meanwhile."""
@@ -108,7 +108,7 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
     unproven = proof.beside_the_chain(books)
     verdicts = [
         *judge.allocated(books, period),
-        *judge_tagged.named(books, period),
+        *checks.named(books, period),
         *judge.keys(books, period),
     ]
     if facts.reconciled:

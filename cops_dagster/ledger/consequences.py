@@ -20,22 +20,13 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board, escalation
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import checks
-from cops_dagster.ledger import (
-    budgets,
-    judge,
-    judge_budgets,
-    judge_recon,
-    judge_tagged,
-    lock,
-    periods,
-    recon_log,
-    work,
-)
+from cops_dagster.ledger import budgets, judge, judge_budgets, judge_recon, lock, periods, recon_log, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster.verdict import Verdict
 
 JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {

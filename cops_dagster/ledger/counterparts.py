@@ -15,14 +15,14 @@ import sqlalchemy as sa
 
 from cops_dagster.ledger import exceptions, invoicing, month
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.tag import plans_begin
 from cops_dagster.money import amount, currency, footing
 from cops_dagster.period import Period
 from cops_dagster.rules import aws_documents
 from cops_dagster.rules.exceptions import AwsInvoice, Billed, Ledger, TenantFacts
-from cops_dagster.rules.lookups import Unpriced
 from cops_dagster.rules.reconciliation import HALF_CENT, Invoiced, TenantCost, half_unit
 from cops_dagster.stores import tables as t
+from cops_dagster.tagging.lookups import Unpriced
+from cops_dagster.tagging.tag import plans_begin
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
 if TYPE_CHECKING:

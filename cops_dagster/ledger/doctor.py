@@ -27,7 +27,6 @@ from cops_dagster.ledger import (
     judge,
     judge_budgets,
     judge_recon,
-    judge_tagged,
     lock,
     policy,
     proof,
@@ -35,7 +34,6 @@ from cops_dagster.ledger import (
     reconcile,
     repair,
     state,
-    tag,
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
@@ -47,6 +45,8 @@ from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.objects import open_objects
+from cops_dagster.tagging import checks as judge_tagged
+from cops_dagster.tagging import tag
 from cops_dagster.verdict import Verdict
 
 HOME_IS_ILL = frozenset(

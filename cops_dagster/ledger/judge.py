@@ -25,11 +25,12 @@ from cops_dagster.ledger.clocks import APART, is_within
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import lookups, verdicts
+from cops_dagster.rules import verdicts
 from cops_dagster.rules.allocation import MATCHED, Plan
 from cops_dagster.rules.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.tagging import lookups
 from cops_dagster.verdict import Verdict
 from cops_dagster.words import CHARGE_CLASSES, OPERATOR
 

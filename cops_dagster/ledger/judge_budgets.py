@@ -10,9 +10,9 @@ from cops_dagster.ledger import budgets as budgets_
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART
 from cops_dagster.period import Period
-from cops_dagster.rules import lookups
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.tagging import lookups
 from cops_dagster.verdict import Verdict
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import counterparts, exceptions, invoicing, judge_recon, recon_log, tag
+from cops_dagster.ledger import counterparts, exceptions, invoicing, judge_recon, recon_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules import aws_documents, lookups, verdicts
+from cops_dagster.rules import aws_documents, verdicts
 from cops_dagster.stores import tables as t
+from cops_dagster.tagging import lookups, tag
 from cops_dagster.verdict import Verdict
 
 

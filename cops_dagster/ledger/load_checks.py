@@ -20,11 +20,11 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.frames import Row
-from cops_dagster.ledger.spelling import spelled
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
 from cops_dagster.stores import tables as t
+from cops_dagster.tagging.spelling import spelled
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
 DOCUMENTS = ("invoice_detail", "aws_invoices")

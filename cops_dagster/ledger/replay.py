@@ -21,12 +21,13 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import documents, seal
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
-from cops_dagster.ledger import allocate, revision, scratch, tag
+from cops_dagster.ledger import allocate, revision, scratch
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
 from cops_dagster.stores.objects import Objects
+from cops_dagster.tagging import tag
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ from typing import cast
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, Row, Rows, Value
-from cops_dagster.ledger import allocate, rule_check, rule_sets, tenant_usage, unknown_tags
+from cops_dagster.ledger import allocate, rule_check, rule_sets, tenant_usage
 from cops_dagster.ledger import load as loading
 from cops_dagster.ledger.allocate import Inputs
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.rules.allocation import UNKNOWN_TENANT, Key, Plan, Pool, Rule
+from cops_dagster.tagging import unknown_tags
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)

@@ -16,11 +16,12 @@ from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import allocate, late, lock, reconcile, repair, tag
+from cops_dagster.ledger import allocate, late, lock, reconcile, repair
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
+from cops_dagster.tagging import tag
 
 
 def nothing_to_do(books: Books, period: Period) -> bool:

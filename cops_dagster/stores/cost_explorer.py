@@ -1,6 +1,6 @@
 """What the payer's Cost Explorer API knows of cost allocation tags.
 
-Belongs here: the call and its pages. Does not belong here: what the answer means (`ledger/active_tags.py`),
+Belongs here: the call and its pages. Does not belong here: what the answer means (`tagging/active.py`),
 AWS's failures (`stores/aws.py`).
 """
 

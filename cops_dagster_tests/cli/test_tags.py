@@ -14,7 +14,7 @@ from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.home import existing_books
-from cops_dagster.ledger import active_tags
+from cops_dagster.tagging import active
 from cops_dagster_tests.aws_server import SECRET, TOKEN, Aws, aws, failure
 from cops_dagster_tests.cli.test_cli import cops, refusal
 from cops_dagster_tests.deliveries import give, home
@@ -147,7 +147,7 @@ def kept() -> set[tuple[str, str]] | None:
     if books is None:
         return None
     with books.admin.read() as con:
-        snapshot = active_tags.recorded(con)
+        snapshot = active.recorded(con)
     books.admin.close()
     return {(tag.key, tag.status) for tag in snapshot.tags} if snapshot else None
 

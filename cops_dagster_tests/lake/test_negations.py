@@ -15,8 +15,8 @@ from cops_dagster.lake import tagging
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import view
 from cops_dagster.lake.tables import FACT_COST_RAW
-from cops_dagster.ledger import negations
 from cops_dagster.policy import Tags
+from cops_dagster.tagging import negations
 from cops_dagster_tests.deliveries import SEPTEMBER
 
 Rows = list[dict[str, Any]]

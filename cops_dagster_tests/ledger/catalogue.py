@@ -30,9 +30,10 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import checks, ingest
 from cops_dagster.lake import live
-from cops_dagster.ledger import ask, judge_tagged
+from cops_dagster.ledger import ask
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
+from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.layouts import csv_header, csv_text, packed
 

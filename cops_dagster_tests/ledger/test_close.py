@@ -27,7 +27,6 @@ from cops_dagster.ledger import (
     replay,
     reverse,
     rule_date,
-    tag,
     work,
 )
 from cops_dagster.ledger.books import Books
@@ -36,6 +35,7 @@ from cops_dagster.rules.periods import UNCHANGED_FOR
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.objects import open_objects
+from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
 from cops_dagster_tests.ledger.closing import aged, close_by_two, month, ready
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump

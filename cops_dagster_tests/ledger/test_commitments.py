@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from cops_dagster.ingestion import checks
-from cops_dagster.ledger import explain, judge_tagged, work
+from cops_dagster.ledger import explain, work
 from cops_dagster.ledger.books import Books
+from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant

@@ -15,11 +15,12 @@ from cops_dagster.alerts import board
 from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import allocate, controls, doctor, reconcile, tag
+from cops_dagster.ledger import allocate, controls, doctor, reconcile
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules.diagnosis import RANK, STEPS, SYMPTOMS, Finding
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.closing import DOCUMENTS, aged, close_by_two, ready
 

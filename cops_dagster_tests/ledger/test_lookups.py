@@ -21,17 +21,16 @@ from cops_dagster.ledger import (
     judge,
     judge_budgets,
     judge_recon,
-    judge_tagged,
     reconcile,
     rule_date,
     rule_effects,
-    tag,
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.statement import statement
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
 from cops_dagster.stores import tables as t
+from cops_dagster.tagging import checks, tag
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, adopt, give, home, lines, run, write
 
@@ -109,7 +108,7 @@ def test_the_plan_tag_that_named_nothing_is_kept(planned: Books) -> None:
 
 
 def test_unknown_plans_are_a_red_check_with_tenant_money_and_near_name(planned: Books) -> None:
-    verdict = of(judge_tagged.tagged(planned, SEPTEMBER), "plans_are_known")
+    verdict = of(checks.tagged(planned, SEPTEMBER), "plans_are_known")
     assert (verdict.passed, verdict.severity) == (False, "ERROR")
     told = str(verdict.figures["unknown_plans"])
     assert "'Team'" in told
@@ -188,7 +187,7 @@ def test_cost_of_a_tag_that_names_nobody_is_held_above_two_per_cent(renamed: tup
 
 def test_held_cost_is_red_with_its_tag_and_the_name_that_was_meant(renamed: tuple[Books, Path]) -> None:
     books, _ = renamed
-    verdict = of(judge_tagged.tagged(books, SEPTEMBER), "tenants_are_known")
+    verdict = of(checks.tagged(books, SEPTEMBER), "tenants_are_known")
     (wrong,) = verdict.figures["largest"]  # type: ignore[misc]
     assert (verdict.severity, verdict.figures["what_became_of_it"]) == ("ERROR", "held")
     assert (wrong["tenant_tag"], wrong["near"]) == ("globx", "globex")
@@ -225,14 +224,14 @@ def test_an_alias_brings_held_cost_to_its_tenant(tmp_path: Path) -> None:
     sums = dict(rows(books, "SELECT tenant_id, SUM(allocated_cost_usd) FROM fact_cost_allocated GROUP BY 1"))
     assert sums["__unallocated__"] == 0
     assert sums["globex"] > 14
-    assert of(judge_tagged.tagged(books, SEPTEMBER), "tenants_are_known").passed
+    assert of(checks.tagged(books, SEPTEMBER), "tenants_are_known").passed
 
 
 def test_up_to_two_per_cent_the_rules_spread_it_with_a_warning(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(NAMED.replace("  15\n", "  2\n").replace(" 15", " 2"))])
     books = home(tmp_path)
     run(books)
-    assert of(judge_tagged.tagged(books, SEPTEMBER), "tenants_are_known").severity == "WARN"
+    assert of(checks.tagged(books, SEPTEMBER), "tenants_are_known").severity == "WARN"
     assert rows(books, "SELECT * FROM fact_cost_allocated WHERE tenant_id = '__unallocated__'") in (
         [], rows(books, "SELECT * FROM fact_cost_allocated WHERE rule_id IS NULL AND key_name IS NULL"
                  " AND tenant_id = '__unallocated__'"),

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, state, tag, work
+from cops_dagster.ledger import allocate, state, work
 from cops_dagster.ledger.books import Books
+from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
 

@@ -38,13 +38,13 @@ from cops_dagster.ledger import (
     reverse,
     rule_date,
     state,
-    tag,
     work,
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.policy import Policy, differing
 from cops_dagster.stores import policies
 from cops_dagster.stores import tables as t
+from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, adopt, give, home, lines, run, write
 
 MAPPED = {"tags": {"plan_id": []}, "recon": {"warning_usd": "2.50"}}

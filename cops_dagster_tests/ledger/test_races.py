@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import allocate, publish, state, tag
+from cops_dagster.ledger import allocate, publish, state
 from cops_dagster.ledger.attempt import Attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
+from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
 

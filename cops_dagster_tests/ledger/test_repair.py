@@ -153,7 +153,7 @@ def test_a_month_that_lost_its_whole_lake_is_as_it_was_after_the_next_run(books:
 def run_in_order(books: Books) -> None:
     """Entries are made again when the month is tagged, as in the graph."""
     from cops_dagster.ingestion import ingest, look
-    from cops_dagster.ledger import tag
+    from cops_dagster.tagging import tag
 
     repair.require_mendable(books, SEPTEMBER)
     look.look(books, SEPTEMBER)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import active_tags, tag_files, tag_policy
-from cops_dagster.ledger.active_tags import Snapshot, compare, verdict
-from cops_dagster.ledger.tag_files import CostTag, Resource, column_of
-from cops_dagster.ledger.tag_policy import Alias, Registry, judge
 from cops_dagster.policy import Tags
+from cops_dagster.tagging import active, files, policy
+from cops_dagster.tagging.active import Snapshot, compare, verdict
+from cops_dagster.tagging.files import CostTag, Resource, column_of
+from cops_dagster.tagging.policy import Alias, Registry, judge
 from cops_dagster_tests.deliveries import give, home
 
 TODAY = date(2025, 9, 15)
@@ -149,7 +149,7 @@ def test_a_key_that_only_aws_can_set_is_not_asked_for() -> None:
 def test_columns_that_no_resource_tag_fills_are_not_asked_for() -> None:
     mapping = Tags(tenant_id=("account_tag_tenant",), plan_id=("resource_tags_user_plan_id",))
     assert found({"service_component": "x"}, mapping=mapping) == ["key-missing plan_id"]
-    assert active_tags.mapped_columns(mapping).keys() == {"user_plan_id", "user_service_component"}
+    assert active.mapped_columns(mapping).keys() == {"user_plan_id", "user_service_component"}
 
 
 def test_where_case_is_folded_another_case_is_a_warning() -> None:
@@ -181,10 +181,10 @@ def test_the_registry_is_that_of_the_home(tmp_path: Path) -> None:
         tag_aliases="tag_name,alias,effective_from,effective_to,canonical\n"
         "tenant_id,AC,2025-01-01,2025-09-01,acme\ntenant_id,AC,2025-09-01,,globex\n",
     )  # fmt: skip
-    active_tags.record(books, [CostTag("TenantId", "UserDefined", "Active"),
+    active.record(books, [CostTag("TenantId", "UserDefined", "Active"),
                                CostTag("plan_id", "UserDefined", "Inactive")])  # fmt: skip
     with books.admin.read() as con:
-        known = tag_policy.registry(con)
+        known = policy.registry(con)
     assert set(known.tenants) == {"acme", "globex"}
     assert known.plans == {"team"}
     assert [alias.canonical for alias in known.aliases["tenant_id", "AC"]] == ["acme", "globex"]
@@ -208,7 +208,7 @@ def plan(*changes: Any, **more: Any) -> str:
 def read(tmp_path: Path, content: str | bytes) -> list[Resource]:
     path = tmp_path / "file"
     path.write_bytes(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
-    return tag_files.resources(path)
+    return files.resources(path)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, content: str | bytes
 
 
 def test_a_file_that_is_too_big_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tag_files, "FILE_BYTES_MAX", 3)
+    monkeypatch.setattr(files, "FILE_BYTES_MAX", 3)
     assert read(tmp_path, "[ ]") == []
     with pytest.raises(CopsError, match="E-TAGS-FILE"):
         read(tmp_path, "[  ]")
@@ -282,7 +282,7 @@ def test_a_file_that_is_too_big_is_refused(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("name", ["nothing", "."])
 def test_a_path_that_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(CopsError, match="E-TAGS-FILE"):
-        tag_files.resources(tmp_path / name)
+        files.resources(tmp_path / name)
 
 
 # --- active cost allocation tags ------------------------------------------------------------------------
@@ -349,12 +349,12 @@ def test_the_verdict_warns_names_the_columns_and_says_nothing_without_a_list() -
 def test_a_snapshot_replaces_the_one_before_it(tmp_path: Path) -> None:
     books = home(tmp_path, inputs=None)
     with books.admin.read() as con:
-        assert active_tags.recorded(con) is None
-    active_tags.record(books, [user("gone"), user("tenant_id", "Inactive")])
+        assert active.recorded(con) is None
+    active.record(books, [user("gone"), user("tenant_id", "Inactive")])
     kept = CostTag("tenant_id", "UserDefined", "Active", "2025-09-01T00:00:00Z", "2025-08-01T00:00:00Z")
-    active_tags.record(books, [kept, CostTag("aws:createdBy", "AWSGenerated", "Inactive")])
+    active.record(books, [kept, CostTag("aws:createdBy", "AWSGenerated", "Inactive")])
     with books.admin.read() as con:
-        snapshot = active_tags.recorded(con)
+        snapshot = active.recorded(con)
     assert snapshot is not None
     assert snapshot.tags == (CostTag("aws:createdBy", "AWSGenerated", "Inactive"), kept)
 
@@ -379,6 +379,6 @@ def test_a_list_of_cost_allocation_tags_is_read_whole_or_refused(
     path.write_text(content)
     if refused:
         with pytest.raises(CopsError, match="E-TAGS-FILE"):
-            tag_files.cost_tags(path)
+            files.cost_tags(path)
     else:
-        assert len(tag_files.cost_tags(path)) == content.count("TagKey")
+        assert len(files.cost_tags(path)) == content.count("TagKey")

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from cops_dagster.ingestion import commitments, ingest, verdicts
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import active_tags, tag, unknown_tags
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules import lookups
 from cops_dagster.stores import tables as t
+from cops_dagster.tagging import active as active_tags
+from cops_dagster.tagging import lookups, tag, unknown_tags
 from cops_dagster.verdict import Verdict
 
 

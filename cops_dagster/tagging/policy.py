@@ -1,7 +1,7 @@
 """What is wrong with the tags of resources, before they cost anything: for the CI that provisions them.
 
 Belongs here: the findings, from a resource's tags, the mapping of `[tags]` and the registry. Does not
-belong here: reading files (`ledger/tag_files.py`), tagging of delivered lines (`ledger/tag.py`).
+belong here: reading files (`tagging/files.py`), tagging of delivered lines (`tagging/tag.py`).
 
 What tagging would let pass is a finding too where it rests on luck: AWS merges spellings of a key, and a
 name in another case is another name.
@@ -20,11 +20,11 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import active_tags
-from cops_dagster.ledger.spelling import spelled
-from cops_dagster.ledger.tag_files import Resource, column_of
 from cops_dagster.policy import Tags
 from cops_dagster.stores import tables as t
+from cops_dagster.tagging import active
+from cops_dagster.tagging.files import Resource, column_of
+from cops_dagster.tagging.spelling import spelled
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
 VALUE_CHARS_MAX = 256
@@ -105,7 +105,7 @@ def registry(con: sa.Connection) -> Registry:
     for row in con.execute(sa.select(t.tag_aliases)):
         alias = Alias(row.canonical, row.effective_from, row.effective_to)
         aliases[row.tag_name, row.alias].append(alias)
-    snapshot = active_tags.recorded(con)
+    snapshot = active.recorded(con)
     keys: defaultdict[str, list[str]] = defaultdict(list)
     for tag in snapshot.tags if snapshot else ():
         if tag.status == "Active":
@@ -149,10 +149,10 @@ class _Policy:
         self._columns = {
             setting: [
                 column
-                for column in active_tags.resource_columns(mapping, setting)
+                for column in active.resource_columns(mapping, setting)
                 if not column.startswith("aws_")
             ]
-            for setting in active_tags.SETTINGS
+            for setting in active.SETTINGS
         }
         self._aliases: defaultdict[tuple[str, str], list[Alias]] = defaultdict(list)
         for (setting, alias), meanings in self._known.aliases.items():
@@ -282,7 +282,7 @@ class _Policy:
         return spelled(value, self._mapping, setting)
 
     def _wanted(self, column: str) -> str:
-        return self._known.spellings.get(column, active_tags.key_of(column))
+        return self._known.spellings.get(column, active.key_of(column))
 
 
 def _is_well_formed(value: str) -> bool:

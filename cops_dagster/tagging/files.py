@@ -2,7 +2,7 @@
 
 Belongs here: reading such a file within bounds, refusing what has another shape, and which column of the
 report a key becomes. Does not belong here:
-what is wrong with a tag (`ledger/tag_policy.py`), what is active (`ledger/active_tags.py`).
+what is wrong with a tag (`tagging/policy.py`), what is active (`tagging/active.py`).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from cops_dagster.lake import live, tagging
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_TAGGED
-from cops_dagster.ledger import lock, negations, revision
+from cops_dagster.ledger import lock, revision
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
@@ -35,6 +35,7 @@ from cops_dagster.rules import verdicts
 from cops_dagster.rules.verdicts import Coverage
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.tagging import negations
 
 TABLE = "fact_cost_tagged"
 ALGORITHM = "tagged-3"

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from cops_dagster.lake.engine import Engine
 from cops_dagster.period import Period
-from cops_dagster.rules import lookups
+from cops_dagster.tagging import lookups
 
 
 def outweigh(engine: Engine, basis: str, period: Period) -> bool:
