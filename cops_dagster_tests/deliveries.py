@@ -23,11 +23,12 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from cops_dagster import settings
+from cops_dagster.allocation import allocate
 from cops_dagster.cur.schema import BY_NAME
 from cops_dagster.evidence import adoption, sweep
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import allocate, budgets, reconcile
+from cops_dagster.ledger import budgets, reconcile
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.load import load
 from cops_dagster.period import Period

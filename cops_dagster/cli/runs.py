@@ -27,11 +27,11 @@ def allocate(
     from datetime import date
 
     from cops_dagster import settings
+    from cops_dagster.allocation import rule_date
     from cops_dagster.cli import materialize
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence import sweep
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import rule_date
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -60,10 +60,10 @@ def reverse(
 ) -> None:
     """Take a run back: its entries are negated and those of the run before it stand again."""
     from cops_dagster import settings
+    from cops_dagster.allocation import reverse as act
     from cops_dagster.cli import materialize, output
     from cops_dagster.evidence import sweep
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import reverse as act
 
     books = require_books(settings.current())
     sweep.sweep(books)

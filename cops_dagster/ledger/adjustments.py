@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.alerts.publish import publish
+from cops_dagster.allocation.rules import Costs
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import certificate, chain, consent, documents, signatures, signed_decisions
 from cops_dagster.evidence.adoption import require_policy
@@ -34,7 +35,6 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import late_changes
-from cops_dagster.rules.allocation import Costs
 from cops_dagster.rules.late_changes import ChangeClass, Line
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

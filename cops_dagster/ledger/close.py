@@ -20,6 +20,8 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from cops_dagster.alerts import board
+from cops_dagster.allocation import allocate
+from cops_dagster.allocation import checks as judge
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import (
     binding,
@@ -37,18 +39,7 @@ from cops_dagster.evidence.chain import Kept, Piece
 from cops_dagster.ingestion import claims, sources
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import (
-    allocate,
-    close_request,
-    freeze,
-    judge,
-    judge_recon,
-    lock,
-    periods,
-    proof,
-    states,
-    work,
-)
+from cops_dagster.ledger import close_request, freeze, judge_recon, lock, periods, proof, states, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount

@@ -18,9 +18,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation
+from cops_dagster.allocation import checks as judge
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import checks
-from cops_dagster.ledger import budgets, judge, judge_budgets, judge_recon, lock, periods, recon_log, work
+from cops_dagster.ledger import budgets, judge_budgets, judge_recon, lock, periods, recon_log, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

@@ -16,12 +16,13 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.board import judged_at
+from cops_dagster.allocation import checks
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.ingestion import claims
-from cops_dagster.ledger import judge, judge_budgets, periods, proof
+from cops_dagster.ledger import judge_budgets, periods, proof
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
 from cops_dagster.period import Period
@@ -179,7 +180,7 @@ def _keys(books: Books, at: datetime) -> Control:
     if period is None or not keys:
         return made("unknown", "no usage key is in use", "tenant_usage", None, "cops status")
     used = {row.key_name: refreshed.get(row.measure) for row in keys}
-    verdict = judge.keys_fresh(period, used, {row.key_name: row.max_age_hours for row in keys})
+    verdict = checks.keys_fresh(period, used, {row.key_name: row.max_age_hours for row in keys})
     stale = verdict.figures["stale"]
     assert isinstance(stale, list)
     known = [moment for moment in used.values() if moment is not None]

@@ -14,17 +14,17 @@ from itertools import pairwise
 import sqlalchemy as sa
 
 from cops_dagster.alerts import board
+from cops_dagster.allocation import allocate
+from cops_dagster.allocation import checks as judge
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, consent, standing
 from cops_dagster.ingestion import checks, mapped_tags, places
 from cops_dagster.ingestion import look as deliver
 from cops_dagster.ledger import (
-    allocate,
     controls,
     exceptions,
     freeze,
     invoicing,
-    judge,
     judge_budgets,
     judge_recon,
     lock,

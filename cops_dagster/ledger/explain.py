@@ -13,8 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period

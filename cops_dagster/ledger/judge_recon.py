@@ -3,7 +3,7 @@
 Belongs here: the verdicts on `recon_summary` that the admin database alone answers, so that they are asked in
 the transaction that reconciles, and again whenever a month is asked about: people decide on exceptions
 afterwards. Does not belong here: when a check holds (`rules/verdicts.py`); what needs an engine
-(`ledger/judge.py`).
+(`allocation/checks.py`).
 """
 
 from __future__ import annotations

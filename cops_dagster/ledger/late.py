@@ -15,17 +15,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.allocation import allocate
+from cops_dagster.allocation.rules import Costs
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import claims
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import adjustments, allocate, lock, one_time, replay, scratch
+from cops_dagster.ledger import adjustments, lock, one_time, replay, scratch
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.rules import late_changes
-from cops_dagster.rules.allocation import Costs
 from cops_dagster.rules.late_changes import Line
 from cops_dagster.stores import tables as t
 

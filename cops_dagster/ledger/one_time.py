@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.allocation.rules import Costs
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger import adjustments
@@ -20,7 +21,6 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.money.split import split
 from cops_dagster.period import Period
-from cops_dagster.rules.allocation import Costs
 from cops_dagster.rules.late_changes import Line
 from cops_dagster.stores import tables as t
 from cops_dagster.words import OPERATOR, UNALLOCATED

@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents
 from cops_dagster.evidence.adoption import recorded
@@ -26,7 +27,7 @@ from cops_dagster.lake.live import LiveFile
 from cops_dagster.lake.lost import lost_files, put_back
 from cops_dagster.lake.namespace import Namespace
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
-from cops_dagster.ledger import adjustments, allocate, lock
+from cops_dagster.ledger import adjustments, lock
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from cops_dagster import settings as settings_module
+from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import documents, seal
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
-from cops_dagster.ledger import allocate, revision, scratch
+from cops_dagster.ledger import revision, scratch
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period

@@ -11,16 +11,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.allocation import rule_date, rule_set
+from cops_dagster.allocation.in_force import RuleSet, newest_open, pools_of, read
+from cops_dagster.allocation.rule_set import Problem
+from cops_dagster.allocation.rules import Pool, Rule
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import load as loading
-from cops_dagster.ledger import rule_date
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.frames import Row
-from cops_dagster.ledger.rule_sets import RuleSet, newest_open, pools_of, read
 from cops_dagster.period import Period
-from cops_dagster.rules import rule_set
-from cops_dagster.rules.allocation import Pool, Rule
-from cops_dagster.rules.rule_set import Problem
 from cops_dagster.stores.admin import Admin
 
 

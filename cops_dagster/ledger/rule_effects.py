@@ -1,7 +1,7 @@
 """What a rule set does to a tagged month: rule by rule, and tenant by tenant against another set.
 
 Belongs here: questions about allocation that post nothing. The figures come from what a run itself
-computes (`ledger/allocate.py`), so that the answer is what the run would book.
+computes (`allocation/allocate.py`), so that the answer is what the run would book.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
+from cops_dagster.allocation import allocate, in_force, tenant_usage
+from cops_dagster.allocation.allocate import Inputs
+from cops_dagster.allocation.rules import UNKNOWN_TENANT, Key, Plan, Pool, Rule
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine, Row, Rows, Value
-from cops_dagster.ledger import allocate, rule_check, rule_sets, tenant_usage
 from cops_dagster.ledger import load as loading
-from cops_dagster.ledger.allocate import Inputs
+from cops_dagster.ledger import rule_check
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules.allocation import UNKNOWN_TENANT, Key, Plan, Pool, Rule
 from cops_dagster.tagging import unknown_tags
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
@@ -140,7 +141,7 @@ def explain(books: Books, period: Period) -> Explained:
         rows = engine.fetch("fetch_pools", {"period_start": period.start})
         holds = inputs.has_registry and unknown_tags.outweigh(engine, inputs.basis, period)
         claimed: defaultdict[Rule | None, list[tuple[Row, Pool]]] = defaultdict(list)
-        for row, pool in zip(rows.rows, map(rule_sets.pool, rows.dicts()), strict=True):
+        for row, pool in zip(rows.rows, map(in_force.pool, rows.dicts()), strict=True):
             rule = next((rule for rule in inputs.rules if rule.claims(pool)), None)
             claimed[_HELD if holds and pool.tenant_tag is not None else rule].append((row, pool))
         month = _Narrowed(engine)
@@ -273,7 +274,7 @@ def _over(books: Books, period: Period, path: Path) -> tuple[Inputs, Inputs]:
 def _on(books: Books, period: Period, day: date) -> tuple[Inputs, Inputs]:
     with books.admin.read() as con:
         before = allocate.gather(con, books.policy, period)
-        rules = rule_sets.in_force(con, day)
+        rules = in_force.in_force(con, day)
         names = {rule.key_name for rule in rules if rule.method == "usage_key" and rule.key_name}
         # usage stays that of the month: only who splits what comes from the other day
         usage = {name: tenant_usage.key(con, name, period) for name in sorted(names)}

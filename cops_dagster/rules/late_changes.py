@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cops_dagster.rules.allocation import Costs
+from cops_dagster.allocation.rules import Costs
 
 ChangeClass = Literal[
     "late_usage", "refund", "credit", "support", "tax", "tag_backfill", "reamortization", "one_time_rule"

@@ -1,7 +1,7 @@
 """Cost of tags that name nobody: how much of the month it is, and whether it is too much to spread (ADR 30).
 
 Belongs here: measuring it in the engine's `fact_cost_tagged`. Does not belong here: holding it
-(`rules/allocation.py`), telling it (`ledger/judge.py`).
+(`allocation/rules.py`), telling it (`allocation/checks.py`).
 """
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ import sqlglot
 from sqlglot import exp
 
 from cops_dagster import settings
+from cops_dagster.allocation import allocate
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ledger import allocate, ask
+from cops_dagster.ledger import ask
 from cops_dagster.ledger import load as loading
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period

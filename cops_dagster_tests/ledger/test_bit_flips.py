@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from cops_dagster.allocation import checks as judge
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import checks, ingest
 from cops_dagster.lake import live
-from cops_dagster.ledger import ask, judge
+from cops_dagster.ledger import ask
 from cops_dagster.ledger.books import Books
 from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run

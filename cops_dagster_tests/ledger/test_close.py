@@ -13,22 +13,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.allocation import allocate, reverse, rule_date
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, seal, sweep
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import (
-    allocate,
-    approve,
-    close,
-    exceptions,
-    lock,
-    periods,
-    reconcile,
-    replay,
-    reverse,
-    rule_date,
-    work,
-)
+from cops_dagster.ledger import approve, close, exceptions, lock, periods, reconcile, replay, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.rules.periods import UNCHANGED_FOR

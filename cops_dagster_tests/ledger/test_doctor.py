@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board
 from cops_dagster.alerts.lifecycle import Observation
+from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import allocate, controls, doctor, reconcile
+from cops_dagster.ledger import controls, doctor, reconcile
 from cops_dagster.ledger.books import Books
 from cops_dagster.rules.diagnosis import RANK, STEPS, SYMPTOMS, Finding
 from cops_dagster.stores import tables as t

@@ -34,10 +34,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from cops_dagster.allocation import allocate, reverse
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, seal, sweep
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import allocate, approve, late, lock, one_time, periods, reconcile, replay, reverse
+from cops_dagster.ledger import approve, late, lock, one_time, periods, reconcile, replay
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period

@@ -13,18 +13,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.allocation import allocate, rule_date
+from cops_dagster.allocation import checks as judge
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import (
-    allocate,
-    ask,
-    close,
-    judge,
-    judge_budgets,
-    judge_recon,
-    reconcile,
-    rule_date,
-    rule_effects,
-)
+from cops_dagster.ledger import ask, close, judge_budgets, judge_recon, reconcile, rule_effects
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.statement import statement
 from cops_dagster.period import Period

@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, state, work
+from cops_dagster.ledger import state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write

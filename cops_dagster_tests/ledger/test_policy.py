@@ -16,13 +16,13 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster import settings
+from cops_dagster.allocation import allocate, reverse, rule_date
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import adoption, chain
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
 from cops_dagster.ledger import (
     adjustments,
-    allocate,
     approve,
     budgets,
     close,
@@ -35,8 +35,6 @@ from cops_dagster.ledger import (
     periods,
     policy,
     reconcile,
-    reverse,
-    rule_date,
     state,
     work,
 )

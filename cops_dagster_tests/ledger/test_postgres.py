@@ -20,11 +20,12 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from cops_dagster.allocation import allocate, reverse
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ledger import allocate, proof, publish, reverse, state, work
+from cops_dagster.ledger import proof, publish, state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication

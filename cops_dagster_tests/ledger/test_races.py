@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import allocate, publish, state
+from cops_dagster.ledger import publish, state
 from cops_dagster.ledger.attempt import Attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t

@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import allocate, budgets, publish, reconcile
+from cops_dagster.ledger import budgets, publish, reconcile
 from cops_dagster.ledger.books import Books
 from cops_dagster.tagging import tag
 from cops_dagster.verdict import Verdict

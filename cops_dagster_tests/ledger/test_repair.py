@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.allocation import allocate, reverse
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import adjustments, allocate, approve, doctor, repair, reverse, work
+from cops_dagster.ledger import adjustments, approve, doctor, repair, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored

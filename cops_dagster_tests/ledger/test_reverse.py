@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.allocation import allocate, reverse, rule_date
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.evidence.certificate import RUN_KINDS
-from cops_dagster.ledger import allocate, month, reconcile, reverse, rule_date, work
+from cops_dagster.ledger import month, reconcile, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write

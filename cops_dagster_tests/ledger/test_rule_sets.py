@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.allocation import allocate, checks, in_force, rule_date
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import allocate, judge, rule_check, rule_date, rule_effects, rule_sets
+from cops_dagster.ledger import rule_check, rule_effects
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.load import load
 from cops_dagster.period import Period
@@ -166,7 +167,7 @@ def test_r11_names_that_look_like_numbers_or_booleans_stay_the_text_they_are(tmp
         + "".join(f"{name},1,2025-01-01,,{n},{name},,even,,,fail,kim\n" for n, name in enumerate(names)),
     )  # fmt: skip
     with opened.admin.read() as con:
-        stored = {rule.rule_id: dict(rule.matches) for rule in rule_sets.read(con).rules}
+        stored = {rule.rule_id: dict(rule.matches) for rule in in_force.read(con).rules}
     assert stored == {name: {"service": name} for name in names}
 
 
@@ -260,14 +261,14 @@ def test_a_stored_set_that_no_load_would_take_is_found_whole_and_given_to_no_run
         "E-RULE-CYCLE", "E-RULE-OVERLAP", "E-RULE-SUM", "E-TENANT-UNKNOWN",
     ]  # fmt: skip
     with books.admin.read() as con, pytest.raises(CopsError, match="E-RULE-CYCLE") as refusal:
-        rule_sets.in_force(con, SEPTEMBER.start)
+        in_force.in_force(con, SEPTEMBER.start)
     assert len(refusal.value.details["problems"]) == checked.errors == 4
 
 
 def test_a_set_that_is_good_is_given_to_a_run_as_it_was(books: Books) -> None:
     with books.admin.read() as con:
         assert (
-            tuple(rule_sets.in_force(con, SEPTEMBER.start))
+            tuple(in_force.in_force(con, SEPTEMBER.start))
             == allocate.gather(con, books.settings, SEPTEMBER).rules
         )
 
@@ -477,6 +478,6 @@ def test_a_key_that_forgets_a_tenant_or_names_another_is_told(
         },
     )
     run(books)
-    verdict = next(one for one in judge.keys(books, SEPTEMBER) if one.check == "keys_name_every_tenant")
+    verdict = next(one for one in checks.keys(books, SEPTEMBER) if one.check == "keys_name_every_tenant")
     assert verdict.passed == (not wrong)
     assert [(one["tenant_id"], one["what"]) for one in verdict.figures["tenants"]] == wrong  # type: ignore[union-attr,index]

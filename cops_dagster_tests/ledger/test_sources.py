@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import checks, claims, deliver, ingest, look, sources
 from cops_dagster.lake import live
-from cops_dagster.ledger import allocate, close, late, lock, periods, reconcile, state, work
+from cops_dagster.ledger import close, late, lock, periods, reconcile, state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cops_dagster.allocation.rules import Costs, Key, Keys, Plan, Pool, Rule, in_force, plan
 from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
-from cops_dagster.rules.allocation import Costs, Key, Keys, Plan, Pool, Rule, in_force, plan
 
 USD = amount.ATTO
 START = date(2025, 9, 1)

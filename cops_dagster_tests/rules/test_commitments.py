@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import pytest
 
+from cops_dagster.allocation.rules import Costs, Pool, Rule
 from cops_dagster.ingestion import commitments
 from cops_dagster.ingestion.commitments import Commitment
-from cops_dagster.rules.allocation import Costs, Pool, Rule
 
 PAYER, OWN, OTHER = "111122223333", "444455556666", "777788889999"
 

@@ -18,14 +18,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cops_dagster.allocation import rule_set
+from cops_dagster.allocation import rules as allocation
+from cops_dagster.allocation.rule_set import Problem, problems, require
+from cops_dagster.allocation.rules import MATCHED, Costs, Keys, Pool, Rule, plan
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger import load_checks
 from cops_dagster.ledger.frames import Row
 from cops_dagster.money import amount
 from cops_dagster.policy import Tags
-from cops_dagster.rules import allocation, rule_set
-from cops_dagster.rules.allocation import MATCHED, Costs, Keys, Pool, Rule, plan
-from cops_dagster.rules.rule_set import Problem, problems, require
 from cops_dagster.words import CHARGE_CLASSES
 from cops_dagster_tests.rules.test_rule_tables import KEYS, START, read_pool, read_rule
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cops_dagster.allocation.rules import Costs, Key, Keys, Plan, Pool, Rule, in_force, plan
 from cops_dagster.money import amount
-from cops_dagster.rules.allocation import Costs, Key, Keys, Plan, Pool, Rule, in_force, plan
 
 START = date(2025, 9, 1)
 USD = amount.ATTO

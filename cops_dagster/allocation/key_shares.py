@@ -1,7 +1,7 @@
 """Usage keys of two months beside one another: a figure that jumps moves money from tenant to tenant. Pure.
 
 Belongs here: when a key's total or a tenant's share of it moved too far, and how much money went with it.
-Does not belong here: splitting by a key (`rules/allocation.py`), whether a key is fresh or empty.
+Does not belong here: splitting by a key (`allocation/rules.py`), whether a key is fresh or empty.
 """
 
 from __future__ import annotations

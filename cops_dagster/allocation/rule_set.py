@@ -1,7 +1,7 @@
 """Whether a set of rules fits together: every problem of it on one day, not the first.
 
 Belongs here: what is wrong, or likely not meant, between rules, keys and tenants. Pure. Does not belong
-here: what one cell may hold (`ledger/cells.py`), what a rule does with a pool (`rules/allocation.py`).
+here: what one cell may hold (`ledger/cells.py`), what a rule does with a pool (`allocation/rules.py`).
 
 An error makes the set unusable; a warning is something that a person may well have meant.
 """
@@ -15,9 +15,9 @@ from datetime import date, timedelta
 from itertools import chain, combinations, pairwise
 from typing import Any, Literal
 
+from cops_dagster.allocation.rules import Pool, Rule
 from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
-from cops_dagster.rules.allocation import Pool, Rule
 from cops_dagster.words import CHARGE_CLASSES, METHODS, OPERATOR
 
 _ALL = 100 * amount.ATTO  # per cent

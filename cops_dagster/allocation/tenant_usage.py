@@ -1,17 +1,17 @@
 """Who is active in a period, and what they used: what a split by tenants or by a key is made from.
 
 Belongs here: reading `tenants`, `allocation_keys` and `tenant_usage` of a period. Does not belong here: how a
-pool is split by them (`rules/allocation.py`), loading them (`ledger/load.py`).
+pool is split by them (`allocation/rules.py`), loading them (`ledger/load.py`).
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
+from cops_dagster.allocation.rules import Key
 from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules.allocation import Key
 from cops_dagster.stores import tables as t
 
 

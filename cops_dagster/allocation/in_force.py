@@ -1,7 +1,7 @@
 """Rule sets as they are stored, or would be after a load, checked whole.
 
 Belongs here: reading a set with what it refers to, the day it is asked for, and a rehearsed load. What
-is wrong with a set is in `rules/rule_set.py`, what a set does to a month in `ledger/rule_effects.py`.
+is wrong with a set is in `allocation/rule_set.py`, what a set does to a month in `ledger/rule_effects.py`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.allocation import rule_set
+from cops_dagster.allocation import rules as allocation
+from cops_dagster.allocation.rules import Costs, Pool, Rule
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import allocation, rule_set
-from cops_dagster.rules.allocation import Costs, Pool, Rule
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

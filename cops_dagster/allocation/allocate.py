@@ -2,7 +2,7 @@
 
 Belongs here: gathering rules and keys, freezing the keys used, staging entries with the reversal of the
 run they replace, and the attempt's row in `allocation_run_log`. How a pool is split is in
-`rules/allocation.py`; Python sees pool totals and keys only, direct entries never leave SQL.
+`allocation/rules.py`; Python sees pool totals and keys only, direct entries never leave SQL.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ import sqlalchemy as sa
 
 from cops_dagster import verdict, words
 from cops_dagster.alerts.publish import publish
+from cops_dagster.allocation import in_force, mismatch, rule_date, tenant_usage
+from cops_dagster.allocation import rules as allocation
+from cops_dagster.allocation.rules import Costs, Key, Keys, Plan, Rule
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import certificate, chain
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
-from cops_dagster.ledger import lock, mismatch, month, revision, rule_date, rule_sets, run_log, tenant_usage
+from cops_dagster.ledger import lock, month, revision, run_log
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
@@ -36,8 +39,7 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import allocation, verdicts
-from cops_dagster.rules.allocation import Costs, Key, Keys, Plan, Rule
+from cops_dagster.rules import verdicts
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.tagging import unknown_tags
@@ -108,7 +110,7 @@ def gather(con: sa.Connection, policy: Policy, period: Period, *, of: int = revi
         )
     decided = rule_date.newest(con, period)
     rules_as_of = decided.rules_as_of if decided else period.start
-    rules = rule_sets.in_force(con, rules_as_of)
+    rules = in_force.in_force(con, rules_as_of)
     usage = {
         rule.key_name: tenant_usage.key(con, rule.key_name, period)
         for rule in rules
@@ -167,7 +169,7 @@ def compute(engine: Engine, inputs: Inputs, period: Period, *, holds: bool | Non
         holds: cost of tags that name nobody is held; without it, as `tagging/unknown_tags.py` says.
     """
     pools = [
-        rule_sets.pool(row) for row in engine.fetch("fetch_pools", {"period_start": period.start}).dicts()
+        in_force.pool(row) for row in engine.fetch("fetch_pools", {"period_start": period.start}).dicts()
     ]
     if inputs.revision == revision.FIRST:
         pools, holds = [replace(pool, matched_class=None) for pool in pools], False

@@ -11,9 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ledger import allocate, run_log
+from cops_dagster.ledger import run_log
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
