@@ -138,9 +138,9 @@ def note(
     from cops_dagster import settings
     from cops_dagster.evidence import consent
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import notes
     from cops_dagster.money import amount
     from cops_dagster.period import Period
+    from cops_dagster.reconciliation import notes
 
     wanted = Period.parse(period)
     exact = amount.to_decimal(amount.parse(amount_usd, subject="--amount-usd"))

@@ -30,9 +30,9 @@ def list_(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import exceptions as act
     from cops_dagster.ledger import month
     from cops_dagster.period import Period
+    from cops_dagster.reconciliation import exceptions as act
 
     wanted = Period.parse(period)
     with require_books(settings.current()).admin.read() as con:
@@ -75,7 +75,7 @@ def decide(
     from cops_dagster.cli import output
     from cops_dagster.evidence import consent, signatures
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import exceptions as act
+    from cops_dagster.reconciliation import exceptions as act
 
     books = require_books(settings.current())
     done = act.decide(books, exception_id, decision=decision, evidence=evidence)

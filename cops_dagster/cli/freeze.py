@@ -25,9 +25,9 @@ def check(
     from cops_dagster.cli import output
     from cops_dagster.evidence import consent
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import freeze as act
     from cops_dagster.ledger import month
     from cops_dagster.period import Period
+    from cops_dagster.reconciliation import freeze as act
 
     wanted = Period.parse(period)
     with require_books(settings.current()).admin.read() as con:
@@ -64,10 +64,10 @@ def release(
     from cops_dagster.cli import output
     from cops_dagster.evidence import consent, signatures
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import freeze as act
     from cops_dagster.ledger import month
     from cops_dagster.ledger.people import is_same_person
     from cops_dagster.period import Period
+    from cops_dagster.reconciliation import freeze as act
 
     wanted = Period.parse(period)
     books = require_books(settings.current())

@@ -96,7 +96,8 @@ def settle(books: Books, period: Period) -> list[dict[str, str]]:
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence import sweep
     from cops_dagster.graph.launch import report
-    from cops_dagster.ledger import consequences, reconcile
+    from cops_dagster.ledger import consequences
+    from cops_dagster.reconciliation import reconcile
 
     sweep.project(books)
     try:
@@ -112,8 +113,8 @@ def settle(books: Books, period: Period) -> list[dict[str, str]]:
 def _variances(books: Books, period: Period, *, as_json: bool, outcome: dict[str, object]) -> None:
     """The reconciliation before and after: what the run did to the variance."""
     from cops_dagster.cli import output
-    from cops_dagster.ledger import reconcile
     from cops_dagster.money import footing
+    from cops_dagster.reconciliation import reconcile
 
     numbers = ["allocated_total_usd", "unallocated_usd", "expected_usd", "invoiced_total_usd", "variance_usd"]
     rows = [dict(row._mapping) for row in reconcile.trend(books, period)]

@@ -119,8 +119,9 @@ def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None
 def print_statuses(books: Books, period: Period | None) -> None:
     """The status table of one or all months."""
     from cops_dagster.cli import output
-    from cops_dagster.ledger import exceptions, state
+    from cops_dagster.ledger import state
     from cops_dagster.money import footing
+    from cops_dagster.reconciliation import exceptions
 
     found = state.statuses(books, period)
     rows = [

@@ -25,8 +25,8 @@ def statement(period: _Period, as_: _As = Format.table) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import statement as act
     from cops_dagster.period import Period
+    from cops_dagster.reconciliation import statement as act
 
     found = act.statement(require_books(settings.current()), Period.parse(period))
     if found.status in ("provisional", "failed"):
@@ -65,9 +65,9 @@ def bridge(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import statement as act
     from cops_dagster.money import footing
     from cops_dagster.period import Period
+    from cops_dagster.reconciliation import statement as act
 
     rows = act.bridge(require_books(settings.current()), Period.parse(period), tenant)
     if as_ is not Format.table:

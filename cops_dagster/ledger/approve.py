@@ -16,9 +16,10 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import consent, signatures, signing
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.consent import ADJUSTMENT, CLOSE, EXCEPTION, FREEZE, NOTE, Asked
-from cops_dagster.ledger import close_request, exceptions, freeze
+from cops_dagster.ledger import close_request
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import exceptions, freeze
 from cops_dagster.stores import tables as t
 
 """What an approval of a held delivery is about."""

@@ -17,7 +17,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.money import amount, currency
 from cops_dagster.period import Period
 from cops_dagster.policy import ChargeBasis
-from cops_dagster.rules import aws_documents
+from cops_dagster.reconciliation import aws_documents
 from cops_dagster.words import METHODS, OPERATOR, UNALLOCATED
 
 USAGE_MAX = Decimal(10) ** 12

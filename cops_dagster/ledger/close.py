@@ -39,11 +39,13 @@ from cops_dagster.evidence.chain import Kept, Piece
 from cops_dagster.ingestion import claims, sources
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import close_request, freeze, judge_recon, lock, periods, proof, states, work
+from cops_dagster.ledger import close_request, lock, periods, proof, states, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import checks as judge_recon
+from cops_dagster.reconciliation import freeze
 from cops_dagster.rules import periods as rules
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import key_of

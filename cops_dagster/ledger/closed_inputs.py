@@ -14,10 +14,11 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import exceptions, load_checks
+from cops_dagster.ledger import load_checks
 from cops_dagster.ledger.frames import Row
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import exceptions
 from cops_dagster.rules import closed_inputs as rules
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

@@ -21,10 +21,12 @@ from cops_dagster.alerts import board, escalation
 from cops_dagster.allocation import checks as judge
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import checks
-from cops_dagster.ledger import budgets, judge_budgets, judge_recon, lock, periods, recon_log, work
+from cops_dagster.ledger import budgets, judge_budgets, lock, periods, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import checks as judge_recon
+from cops_dagster.reconciliation import record as recon_log
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.tagging import checks as judge_tagged

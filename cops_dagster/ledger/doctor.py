@@ -20,26 +20,14 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, consent, standing
 from cops_dagster.ingestion import checks, mapped_tags, places
 from cops_dagster.ingestion import look as deliver
-from cops_dagster.ledger import (
-    controls,
-    exceptions,
-    freeze,
-    invoicing,
-    judge_budgets,
-    judge_recon,
-    lock,
-    policy,
-    proof,
-    recon_log,
-    reconcile,
-    repair,
-    state,
-)
+from cops_dagster.ledger import controls, judge_budgets, lock, policy, proof, repair, state
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
 from cops_dagster.ledger.month import head, known
 from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import checks as judge_recon
+from cops_dagster.reconciliation import exceptions, freeze, invoicing, reconcile, record
 from cops_dagster.rules.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
@@ -330,7 +318,7 @@ def _allocation(books: Books, period: Period) -> list[Finding]:
 
 def _invoices(books: Books, period: Period) -> list[Finding]:
     with books.admin.read() as con:
-        newest = recon_log.newest(con, period)
+        newest = record.newest(con, period)
         frozen = freeze.in_force(con, period)
         sources = invoicing.sources(con, period)
     if newest is None:
@@ -364,7 +352,7 @@ def _snapshot(books: Books, period: Period) -> list[Finding]:
     """The reconciliation as it stands now is on record before anything is changed."""
     with books.admin.read() as con:
         sealed = lock.is_sealed(con, period)
-        before = recon_log.newest(con, period)
+        before = record.newest(con, period)
     if before and (sealed or books.adopted is None or policy.differences(books)):
         done = before.recon_id
         told = "the month is sealed" if sealed else "as it was; no act is possible with these settings"

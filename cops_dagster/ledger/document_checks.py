@@ -10,7 +10,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger import load_checks
 from cops_dagster.ledger.frames import Row
 from cops_dagster.money import amount, currency
-from cops_dagster.rules import aws_documents
+from cops_dagster.reconciliation import aws_documents
 
 _AMOUNTS_OF = {
     "invoice_detail": (("amount", "currency"),),

@@ -21,15 +21,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ledger import (
-    closed_inputs,
-    document_checks,
-    frames,
-    freeze,
-    load_checks,
-    load_log,
-    registers,
-)
+from cops_dagster.ledger import closed_inputs, document_checks, frames, load_checks, load_log, registers
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.frames import Row
 from cops_dagster.ledger.load_checks import Key, Rows
@@ -37,7 +29,7 @@ from cops_dagster.ledger.load_log import Replaced, TableReport
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
-from cops_dagster.rules import aws_documents
+from cops_dagster.reconciliation import aws_documents, freeze
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

@@ -17,11 +17,12 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import claims, refusals
-from cops_dagster.ledger import approve, invoicing, month, reconcile, states
+from cops_dagster.ledger import approve, month, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import move, state_of
 from cops_dagster.ledger.states import AUTOMATIC, DELIVERED_AGAIN, IS_FINAL, MONTH_IS_OVER
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import invoicing, reconcile
 from cops_dagster.rules import periods as rules
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

@@ -19,11 +19,12 @@ from cops_dagster.alerts.escalation import PROOF
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import signatures
 from cops_dagster.ingestion import claims, refusals
-from cops_dagster.ledger import approve, close_request, invoicing, lock
+from cops_dagster.ledger import approve, close_request, lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import allocated_usd, head, quarantined
 from cops_dagster.ledger.states import phase
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import invoicing
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

@@ -17,10 +17,11 @@ from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import late, lock, reconcile, repair
+from cops_dagster.ledger import late, lock, repair
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag
 

@@ -20,13 +20,14 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.chain import Piece
-from cops_dagster.ledger import controls, csv_cells, exceptions, lock, recon_log, reconcile
+from cops_dagster.ledger import controls, csv_cells, lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, footing
 from cops_dagster.money.footing import Kind
 from cops_dagster.period import Period
 from cops_dagster.policy import Coverage
-from cops_dagster.rules.bridge import WHOLE_MONTH
+from cops_dagster.reconciliation import exceptions, reconcile, record
+from cops_dagster.reconciliation.bridge import WHOLE_MONTH
 from cops_dagster.stores import faults
 from cops_dagster.stores import tables as t
 
@@ -117,7 +118,7 @@ def gather(books: Books, period: Period) -> Report:
         CopsError: `E-PERIOD-UNKNOWN` when it was never reconciled.
     """
     with books.admin.read() as con:
-        recon = recon_log.newest(con, period)
+        recon = record.newest(con, period)
         if recon is None:
             raise CopsError(
                 "E-PERIOD-UNKNOWN", f"close report of {period}", expected="a reconciled month", found="none",
@@ -276,7 +277,7 @@ def _tenants(con: sa.Connection, recon: Any, period: Period) -> Table:
 def _movers(con: sa.Connection, recon: Any, period: Period) -> Table:
     """Tenants whose expected charge moved most since the month before."""
     n = t.recon_run_tenant
-    before = recon_log.newest(con, period.previous())
+    before = record.newest(con, period.previous())
     sides: list[dict[str, Decimal]] = []
     for one in (before, recon):
         rows = con.execute(sa.select(n).where(n.c.recon_seq == (one.recon_seq if one else None)))

@@ -16,7 +16,7 @@ from datetime import date
 from typing import Any
 
 from cops_dagster.period import Period
-from cops_dagster.rules import aws_documents
+from cops_dagster.reconciliation import aws_documents
 
 WHENEVER = date(1970, 1, 1)
 """What an alias without a date begins with: it says nothing of any month, so a closed one keeps its own."""

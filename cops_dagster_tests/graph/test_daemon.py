@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, freeze
+from cops_dagster.ledger import approve
 from cops_dagster.ledger.books import Books
+from cops_dagster.reconciliation import freeze
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
 from cops_dagster_tests.alerts.servers import Seen, web

@@ -17,9 +17,10 @@ from cops_dagster.allocation import allocate, reverse, rule_date
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, seal, sweep
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import approve, close, exceptions, lock, periods, reconcile, replay, work
+from cops_dagster.ledger import approve, close, lock, periods, replay, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import exceptions, reconcile
 from cops_dagster.rules.periods import UNCHANGED_FOR
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import doctor, exceptions, frames
+from cops_dagster.ledger import doctor, frames
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import exceptions
 from cops_dagster.rules import closed_inputs
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, force_state, give, home

@@ -38,10 +38,11 @@ from cops_dagster.allocation import allocate, reverse
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, seal, sweep
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import approve, late, lock, one_time, periods, reconcile, replay
+from cops_dagster.ledger import approve, late, lock, one_time, periods, replay
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import open_objects
 from cops_dagster_tests.deliveries import INPUTS, give, home, lines, run, write

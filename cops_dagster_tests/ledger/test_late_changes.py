@@ -14,9 +14,10 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.seal import of_period
 from cops_dagster.ingestion import deliver
-from cops_dagster.ledger import adjustments, approve, late, notes, one_time, reconcile
+from cops_dagster.ledger import adjustments, approve, late, one_time
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import notes, reconcile
 from cops_dagster.rules.late_changes import Line, classify
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write

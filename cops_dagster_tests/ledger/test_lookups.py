@@ -16,11 +16,13 @@ import sqlalchemy as sa
 from cops_dagster.allocation import allocate, rule_date
 from cops_dagster.allocation import checks as judge
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import ask, close, judge_budgets, judge_recon, reconcile, rule_effects
+from cops_dagster.ledger import ask, close, judge_budgets, rule_effects
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.statement import statement
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
+from cops_dagster.reconciliation import checks as judge_recon
+from cops_dagster.reconciliation import reconcile
+from cops_dagster.reconciliation.statement import statement
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import checks, tag
 from cops_dagster.verdict import Verdict

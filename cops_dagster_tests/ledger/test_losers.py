@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board
 from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.evidence import adoption
-from cops_dagster.ledger import approve, close, freeze, policy
+from cops_dagster.ledger import approve, close, policy
 from cops_dagster.ledger.books import Books
+from cops_dagster.reconciliation import freeze
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests.deliveries import SEPTEMBER, home

@@ -28,18 +28,16 @@ from cops_dagster.ledger import (
     close,
     controls,
     doctor,
-    exceptions,
     late,
-    notes,
     one_time,
     periods,
     policy,
-    reconcile,
     state,
     work,
 )
 from cops_dagster.ledger.books import Books
 from cops_dagster.policy import Policy, differing
+from cops_dagster.reconciliation import exceptions, notes, reconcile
 from cops_dagster.stores import policies
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag

@@ -8,18 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import (
-    close,
-    doctor,
-    exceptions,
-    judge_recon,
-    periods,
-    recon_log,
-    reconcile,
-    state,
-)
+from cops_dagster.ledger import close, doctor, periods, state
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import state_of
+from cops_dagster.reconciliation import checks, exceptions, reconcile, record
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.closing import DOCUMENTS, aged, close_by_two, month, ready
@@ -62,7 +54,7 @@ def pro_forma(tmp_path_factory: pytest.TempPathFactory) -> tuple[Books, dict[str
     seen["final"] = state.statuses(books, SEPTEMBER)[0]
     seen["exceptions"] = of_aws(books)
     seen["verdict"] = next(
-        one for one in judge_recon.reconciled(books, SEPTEMBER) if one.check == "aws_invoice_matches_cur"
+        one for one in checks.reconciled(books, SEPTEMBER) if one.check == "aws_invoice_matches_cur"
     )
     seen["unmet"] = [one.name for one in close.readiness(books, SEPTEMBER) if not one.holds]
     return books, seen
@@ -98,7 +90,7 @@ def test_a_pro_forma_month_closes(pro_forma: tuple[Books, dict[str, object]]) ->
     assert seen["unmet"] == []
     assert close_by_two(books, SEPTEMBER).wrote
     with books.admin.read() as con:
-        assert recon_log.newest(con, SEPTEMBER).status == "ok"
+        assert record.newest(con, SEPTEMBER).status == "ok"
 
 
 def test_a_later_delivery_with_invoices_takes_the_word_back(tmp_path: Path) -> None:
@@ -194,7 +186,7 @@ def test_documents_in_yen_and_dinar_are_taken_stated_and_tied(tmp_path: Path) ->
     rates = "base,quote,period_start,rate\nJPY,USD,2025-09,0.00685\nKWD,USD,2025-09,3.2467\n"
     books = home(tmp_path, inputs=INPUTS | {"tenants": tenants, "fx_rates": rates})
     run(books)
-    from cops_dagster.ledger.statement import statement
+    from cops_dagster.reconciliation.statement import statement
 
     stated = {row["tenant_id"]: row for row in statement(books, SEPTEMBER).rows}
     assert {name: f"{row['total']:f}" for name, row in stated.items()} == {"acme": "1460", "globex": "3.080"}

@@ -14,8 +14,9 @@ from cops_dagster.allocation import allocate, reverse, rule_date
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.evidence.certificate import RUN_KINDS
-from cops_dagster.ledger import month, reconcile, work
+from cops_dagster.ledger import month, work
 from cops_dagster.ledger.books import Books
+from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump

@@ -17,8 +17,9 @@ from cops_dagster.evidence import chain, sweep
 from cops_dagster.ingestion import look
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import reconcile, repair
+from cops_dagster.ledger import repair
 from cops_dagster.ledger.books import Books
+from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import files
 from cops_dagster.stores.volume import open_volume
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, signatures
-from cops_dagster.ledger import approve, close, lock, notes, state
+from cops_dagster.ledger import approve, close, lock, state
+from cops_dagster.reconciliation import notes
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests.deliveries import SEPTEMBER

@@ -20,9 +20,10 @@ from cops_dagster.evidence import chain, sweep
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import checks, claims, deliver, ingest, look, sources
 from cops_dagster.lake import live
-from cops_dagster.ledger import close, late, lock, periods, reconcile, state, work
+from cops_dagster.ledger import close, late, lock, periods, state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag
 from cops_dagster.verdict import Verdict

@@ -26,8 +26,9 @@ from cops_dagster.errors import CopsError
 from cops_dagster.graph.launch import launch
 from cops_dagster.ingestion import deliver as handover
 from cops_dagster.ingestion import sources
-from cops_dagster.ledger import approve, exceptions, freeze, reconcile
+from cops_dagster.ledger import approve
 from cops_dagster.ledger.books import Books
+from cops_dagster.reconciliation import exceptions, freeze, reconcile
 from cops_dagster.reports import close_report
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.alerts.servers import Seen, web

@@ -15,19 +15,9 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, consent, decisions
-from cops_dagster.ledger import (
-    approve,
-    close,
-    close_request,
-    doctor,
-    exceptions,
-    freeze,
-    lock,
-    notes,
-    reconcile,
-    state,
-)
+from cops_dagster.ledger import approve, close, close_request, doctor, lock, state
 from cops_dagster.ledger.books import Books
+from cops_dagster.reconciliation import exceptions, freeze, notes, reconcile
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now, open_admin
 from cops_dagster_tests import postgres

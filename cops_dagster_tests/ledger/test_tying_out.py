@@ -15,8 +15,9 @@ from cops_dagster.alerts import board
 from cops_dagster.alerts.lifecycle import Alert
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import consent
-from cops_dagster.ledger import approve, exceptions, freeze, judge_recon, recon_log, reconcile, statement
+from cops_dagster.ledger import approve
 from cops_dagster.ledger.books import Books
+from cops_dagster.reconciliation import checks, exceptions, freeze, reconcile, record, statement
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests import postgres
@@ -59,7 +60,7 @@ def only(books: Books, subject: str) -> str:
 
 
 def check(books: Books, name: str) -> Any:
-    return next(one for one in judge_recon.reconciled(books, SEPTEMBER) if one.check == name)
+    return next(one for one in checks.reconciled(books, SEPTEMBER) if one.check == name)
 
 
 def test_N01_the_same_invoice_again_is_nothing_new(tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ def test_every_stage_leaves_no_residual(tmp_path: Path) -> None:
     status(books)
     with books.admin.read() as con:
         found = exceptions.current(con, SEPTEMBER)
-        newest = recon_log.newest(con, SEPTEMBER)
+        newest = record.newest(con, SEPTEMBER)
         aws = con.execute(sa.select(t.aws_invoices.c.amount_before_tax, t.aws_invoices.c.tax)).all()
     sums = {
         stage: sum((one.amount_usd for one in found if one.stage == stage), Decimal(0))

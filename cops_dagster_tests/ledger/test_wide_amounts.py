@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from cops_dagster.ingestion import look
-from cops_dagster.ledger import recon_log, reconcile, statement
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
+from cops_dagster.reconciliation import reconcile, record, statement
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.closing import aged, close_by_two
 from cops_dagster_tests.ledger.test_month import answer
@@ -101,7 +101,7 @@ def test_the_statement_adds_up_to_the_last_digit(books: Books) -> None:
 
 def test_the_invoices_that_the_statement_says_reconcile(books: Books) -> None:
     with books.admin.read() as con:
-        newest = recon_log.newest(con, SEPTEMBER)
+        newest = record.newest(con, SEPTEMBER)
     assert newest is not None
     assert newest.status == "ok"
 

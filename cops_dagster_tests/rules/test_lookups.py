@@ -14,7 +14,7 @@ from cops_dagster.allocation.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.ingestion.tag_mapping import Mapped, mapped_tags_are_delivered, tag_names
 from cops_dagster.money.amount import ATTO
 from cops_dagster.period import Period
-from cops_dagster.rules.reconciliation import Invoiced, TenantCost, Tolerance, reconcile
+from cops_dagster.reconciliation.variance import Invoiced, TenantCost, Tolerance, reconcile
 from cops_dagster.tagging import lookups
 from cops_dagster.tagging.lookups import Unpriced
 from cops_dagster.verdict import Verdict

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cops_dagster.money import amount
 from cops_dagster.money.amount import ATTO
-from cops_dagster.rules.reconciliation import (
+from cops_dagster.reconciliation.variance import (
     HALF_CENT,
     Invoiced,
     Reconciliation,

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from cops_dagster.money import amount, currency
 from cops_dagster.money.amount import ATTO
-from cops_dagster.rules.bridge import WHOLE_MONTH, bridges
-from cops_dagster.rules.exceptions import (
+from cops_dagster.reconciliation.bridge import WHOLE_MONTH, bridges
+from cops_dagster.reconciliation.cents import Parts, present
+from cops_dagster.reconciliation.differences import (
     AwsInvoice,
     Billed,
     Ledger,
@@ -22,8 +23,7 @@ from cops_dagster.rules.exceptions import (
     missing_entities,
     of_ledger,
 )
-from cops_dagster.rules.forecast import Profile, forecast
-from cops_dagster.rules.reconciliation import (
+from cops_dagster.reconciliation.variance import (
     HALF_CENT,
     Invoiced,
     TenantCost,
@@ -32,7 +32,7 @@ from cops_dagster.rules.reconciliation import (
     half_unit,
     reconcile,
 )
-from cops_dagster.rules.statement import Parts, present
+from cops_dagster.rules.forecast import Profile, forecast
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
 USD = amount.parse

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from cops_dagster.money.amount import ATTO
+from cops_dagster.reconciliation.variance import Invoiced, TenantCost, Tolerance, reconcile
 from cops_dagster.rules import verdicts
-from cops_dagster.rules.reconciliation import Invoiced, TenantCost, Tolerance, reconcile
 from cops_dagster.rules.verdicts import Coverage
 
 TINY = Decimal("1e-18")

@@ -1,7 +1,7 @@
 """What kind of document AWS wrote: only some of them say what is owed. Pure.
 
 Belongs here: the types that AWS's interfaces and invoices name, and which of them count as an invoice. Does
-not belong here: comparing invoices with the CUR (`rules/exceptions.py`).
+not belong here: comparing invoices with the CUR (`reconciliation/differences.py`).
 
 Sources: InvoiceType and BillType of the Invoicing API (ListInvoiceSummaries), the document types of its
 e-invoice delivery and of supplemental documents, `bill_bill_type` of the CUR.

@@ -2,7 +2,7 @@
 
 Belongs here: what the delivered invoice ids say of each source, and what a person has said of the month.
 Does not belong here: whether a month may be final (`rules/periods.py`), AWS's documents themselves
-(`ledger/counterparts.py`).
+(`reconciliation/sides.py`).
 
 A pro forma report (Billing Conductor, billing transfer) has the columns of any other, only no invoice id,
 ever: AWS issues no invoice on it. So a source looks pro forma when none of its deliveries of any month

@@ -1,7 +1,7 @@
 """What a reconciliation compares: the ledger, AWS's invoices, and the tenants' documents.
 
 Belongs here: reading the three sides of one period, in atto-dollars, in one snapshot. Does not belong
-here: comparing them (`rules/reconciliation.py`, `rules/exceptions.py`), recording it (`ledger/recon_log.py`).
+here: comparing them (`reconciliation/variance.py`, `reconciliation/differences.py`), recording it (`reconciliation/record.py`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import exceptions, invoicing, month
+from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, currency, footing
 from cops_dagster.period import Period
-from cops_dagster.rules import aws_documents
-from cops_dagster.rules.exceptions import AwsInvoice, Billed, Ledger, TenantFacts
-from cops_dagster.rules.reconciliation import HALF_CENT, Invoiced, TenantCost, half_unit
+from cops_dagster.reconciliation import aws_documents, exceptions, invoicing
+from cops_dagster.reconciliation.differences import AwsInvoice, Billed, Ledger, TenantFacts
+from cops_dagster.reconciliation.variance import HALF_CENT, Invoiced, TenantCost, half_unit
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging.lookups import Unpriced
 from cops_dagster.tagging.tag import plans_begin
@@ -253,7 +253,7 @@ def invoices(con: sa.Connection, period: Period) -> list[Any]:
 def aws_invoices(con: sa.Connection, period: Period) -> list[AwsInvoice]:
     """AWS's invoices and memos of a period; amounts in USD, or `None` where AWS gave no rate to it.
 
-    Receipts and other papers about an invoice are none (`rules/aws_documents.py`).
+    Receipts and other papers about an invoice are none (`reconciliation/aws_documents.py`).
     """
     a = t.aws_invoices
     made = []

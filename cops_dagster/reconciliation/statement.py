@@ -1,6 +1,6 @@
 """Reading the statement and the bridge of a period, as its newest reconciliation recorded them.
 
-Belongs here: refusing a statement that nobody should invoice from. Computing it is `rules/statement.py`.
+Belongs here: refusing a statement that nobody should invoice from. Computing it is `reconciliation/cents.py`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import recon_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import currency
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import record
 from cops_dagster.stores import tables as t
 
 
@@ -110,7 +110,7 @@ def bridge(books: Books, period: Period, tenant_id: str = "") -> list[dict[str, 
 
 
 def _reconciled(con: sa.Connection, period: Period) -> Any:
-    newest = recon_log.newest(con, period)
+    newest = record.newest(con, period)
     if newest is None:
         raise CopsError(
             "E-PERIOD-UNKNOWN", f"period {period}", expected="a reconciled month", found="none",

@@ -1,7 +1,7 @@
 """Exceptions of the reconciliation: opened by it, decided by people, with evidence.
 
 Belongs here: keeping `recon_exceptions` in step with what differs now, listing them, deciding on one.
-Does not belong here: what differs and what kind it is (`rules/exceptions.py`); a second person's yes
+Does not belong here: what differs and what kind it is (`reconciliation/differences.py`); a second person's yes
 (`ledger/approve.py`). A difference keeps its id while its amount and class stay; when either changes the
 old exception is withdrawn, for a decision is about one amount.
 """
@@ -25,7 +25,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules.exceptions import Difference
+from cops_dagster.reconciliation.differences import Difference
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

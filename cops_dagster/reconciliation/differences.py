@@ -1,7 +1,7 @@
 """What does not tie out: every difference of a reconciliation, with its class and its owner. Pure.
 
 Belongs here: which differences there are, what kind each is, whose it is, and which ones settle themselves.
-Does not belong here: keeping them and deciding on them (`ledger/exceptions.py`).
+Does not belong here: keeping them and deciding on them (`reconciliation/exceptions.py`).
 
 Three stages, later minus earlier, and per stage Σ differences = the difference of the totals, exactly:
 
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cops_dagster.rules.reconciliation import HALF_CENT, TenantLine
+from cops_dagster.reconciliation.variance import HALF_CENT, TenantLine
 
 Stage = Literal["aws_invoice", "cur", "tenant_invoice", "document"]
 ExceptionClass = Literal[

@@ -15,10 +15,10 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import consent, decisions, signatures
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.consent import Asked, name_of
-from cops_dagster.ledger import recon_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.people import is_same_person
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import record
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -161,7 +161,7 @@ def row_of(con: sa.Connection, freeze_seq: int) -> Any:
 
 
 def _require_passing(con: sa.Connection, period: Period) -> None:
-    newest = recon_log.newest(con, period)
+    newest = record.newest(con, period)
     if newest is None or newest.status not in ("ok", "warning"):
         raise CopsError(
             "E-FREEZE-CAUSE", f"invoice freeze of {period}",

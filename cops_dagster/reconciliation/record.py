@@ -16,15 +16,15 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.money import currency as currencies
 from cops_dagster.period import Period
-from cops_dagster.rules.bridge import bridges
-from cops_dagster.rules.reconciliation import Reconciliation, TenantLine
-from cops_dagster.rules.statement import Parts, present
+from cops_dagster.reconciliation.bridge import bridges
+from cops_dagster.reconciliation.cents import Parts, present
+from cops_dagster.reconciliation.variance import Reconciliation, TenantLine
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
 if TYPE_CHECKING:
-    from cops_dagster.ledger.counterparts import Counterparts  # which asks for the newest record, here
+    from cops_dagster.reconciliation.sides import Counterparts  # which asks for the newest record, here
 
 
 def newest(con: sa.Connection, period: Period) -> Any:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import counterparts, exceptions, invoicing, judge_recon, recon_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.rules import aws_documents, verdicts
+from cops_dagster.reconciliation import aws_documents, checks, exceptions, invoicing, record, sides
+from cops_dagster.rules import verdicts
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import lookups, tag
 from cops_dagster.verdict import Verdict
@@ -21,7 +21,7 @@ from cops_dagster.verdict import Verdict
 
 def of(con: sa.Connection, period: Period) -> list[Verdict]:
     """The verdicts on a month's newest reconciliation; none before the first."""
-    newest = recon_log.newest(con, period)
+    newest = record.newest(con, period)
     if newest is None:
         return []
     a, found = t.aws_invoices, exceptions.current(con, period)
@@ -55,5 +55,5 @@ def of(con: sa.Connection, period: Period) -> list[Verdict]:
 def reconciled(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `recon_summary`: markups, variance, exceptions, AWS's own invoices."""
     with books.admin.read() as con:
-        unpriced, begins = counterparts.unpriced(books, con, period), tag.plans_begin(con)
-        return [lookups.plans_have_a_markup(unpriced, begins, period), *judge_recon.of(con, period)]
+        unpriced, begins = sides.unpriced(books, con, period), tag.plans_begin(con)
+        return [lookups.plans_have_a_markup(unpriced, begins, period), *checks.of(con, period)]

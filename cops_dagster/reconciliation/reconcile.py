@@ -1,7 +1,7 @@
 """Reconciliation of a period: AWS's invoices ↔ CUR ↔ allocated ↔ invoiced, every run of it kept.
 
 Belongs here: when a period is reconciled anew, and the one transaction that records the outcome: figures,
-exceptions, and at a failure the alert and the freeze. The arithmetic is in `rules/reconciliation.py`.
+exceptions, and at a failure the alert and the freeze. The arithmetic is in `reconciliation/variance.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.board import observe
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ledger import counterparts, exceptions, freeze, judge_recon, lock, recon_log
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.policy import require_same_policy
@@ -23,9 +23,9 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import exceptions as differences
-from cops_dagster.rules import reconciliation
-from cops_dagster.rules.reconciliation import Tolerance
+from cops_dagster.reconciliation import checks, differences, exceptions, freeze, record, variance
+from cops_dagster.reconciliation import sides as counterparts
+from cops_dagster.reconciliation.variance import Tolerance
 from cops_dagster.stores import tables as t
 
 ALGORITHM = "recon-3"
@@ -51,13 +51,13 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
     require_policy(books, is_run=True)
     with books.admin.read() as con:
         inputs_id = inputs_of(con, books.policy, period)
-        before = recon_log.newest(con, period)
+        before = record.newest(con, period)
         if before and (before.inputs_id == inputs_id or lock.is_sealed(con, period)):
             return Reconciled(before.recon_id, before.status, wrote=False)
         run = head(con, "fact_cost_allocated", period)
         sides = counterparts.read(books, con, period)
     gone = differences.missing_entities(sides.issued_before, sides.issued) if sides.is_final else []
-    made = reconciliation.reconcile(
+    made = variance.reconcile(
         sides.costs,
         [one for _, one in sides.documents],
         tolerance_of(books.policy),
@@ -78,14 +78,14 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
     }  # fmt: skip
     with books.admin.write() as con:
         require_same_policy(con, books)
-        newest = recon_log.newest(con, period)
+        newest = record.newest(con, period)
         if newest and newest.inputs_id == inputs_id:
             # another process reconciled the same meanwhile, so this is the same reconciliation
             return Reconciled(newest.recon_id, newest.status, wrote=False)
-        seq = recon_log.append(con, books, period, made, sides, ids)
+        seq = record.append(con, books, period, made, sides, ids)
         exceptions.replace(con, period, seq, found)
         reconciled(con, books, period, made.status)
-        board.judged(con, books, period, "recon_summary", judge_recon.of(con, period))
+        board.judged(con, books, period, "recon_summary", checks.of(con, period))
     return Reconciled(recon_id, made.status, wrote=True)
 
 
@@ -161,7 +161,7 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
 
 def reconciled(con: sa.Connection, books: Books, period: Period, status: str) -> None:
     """The alert of a failed reconciliation and the freeze, in the transaction that records it (rule 5.13)."""
-    newest = recon_log.newest(con, period)
+    newest = record.newest(con, period)
     figures = (
         f"worst tenant {newest.worst_tenant_id or 'none'} {newest.worst_tenant_status or ''},"
         f" variance {amount.shown(newest.variance_usd)} USD of {amount.shown(newest.expected_usd)} expected"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cops_dagster.rules.reconciliation import TenantLine
+from cops_dagster.reconciliation.variance import TenantLine
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
 Kind = Literal["level", "change", "part"]
