@@ -29,16 +29,17 @@ def show(
     from dataclasses import asdict
 
     from cops_dagster import settings
+    from cops_dagster.adjustments import proposals
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import adjustments, month
+    from cops_dagster.ledger import month
     from cops_dagster.period import Period
 
     wanted = Period.parse(period) if period else None
     with require_books(settings.current()).admin.read() as con:
         if wanted:
             month.require_known(con, wanted)
-        found = adjustments.proposals(con, wanted)
+        found = proposals.proposals(con, wanted)
     if json:
         output.as_json(
             [
@@ -74,9 +75,9 @@ def _month(period: object) -> str | None:
 def propose(period: _Period, json: _Json = False) -> None:
     """Propose what a delivery that came after the close changed. Also done by `cops materialize`."""
     from cops_dagster import settings
+    from cops_dagster.adjustments import late
     from cops_dagster.evidence.home import require_books
     from cops_dagster.ingestion import look
-    from cops_dagster.ledger import late
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -100,9 +101,9 @@ def move(
     from decimal import Decimal, InvalidOperation
 
     from cops_dagster import settings
+    from cops_dagster.adjustments import one_time
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import one_time
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)

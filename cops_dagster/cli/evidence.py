@@ -104,8 +104,8 @@ def replay(
     from dataclasses import asdict
 
     from cops_dagster import settings
+    from cops_dagster.adjustments import restate as act
     from cops_dagster.cli import output
-    from cops_dagster.ledger import replay as act
     from cops_dagster.period import Period
     from cops_dagster.stores.objects import open_objects
 

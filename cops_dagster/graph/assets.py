@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
+from cops_dagster.adjustments import late
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.allocation import allocate
@@ -23,7 +24,7 @@ from cops_dagster.ingestion import claims, ingest, look
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.namespace import admin_columns
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TENANT_TAGS
-from cops_dagster.ledger import budgets, controls, late, repair, state
+from cops_dagster.ledger import budgets, controls, repair, state
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.periods import advance
 from cops_dagster.money import amount, footing

@@ -150,10 +150,10 @@ def _delivery(books: Books, waiting: Waiting, reason: str) -> Approved:
 
 
 def _adjustment(books: Books, row: Any, reason: str) -> Approved:
-    from cops_dagster.ledger import adjustments  # the engine, which reading the books does not need
+    from cops_dagster.adjustments import proposals  # the engine, which reading the books does not need
 
-    asked = adjustments.asked_of(row)
-    done = adjustments.book(books, row.adjustment_id, reason=reason)
+    asked = proposals.asked_of(row)
+    done = proposals.book(books, row.adjustment_id, reason=reason)
     posting = done.period
     asked = replace(asked, what=f"{asked.what}, booked in {posting},")
     return _answer(asked, posting, done.approval, f"cops materialize {posting}", was_new=done.wrote)

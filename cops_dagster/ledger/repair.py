@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.adjustments import proposals
 from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents
@@ -27,7 +28,7 @@ from cops_dagster.lake.live import LiveFile
 from cops_dagster.lake.lost import lost_files, put_back
 from cops_dagster.lake.namespace import Namespace
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
-from cops_dagster.ledger import adjustments, lock
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -98,7 +99,7 @@ def _make_again(
 ) -> None:
     with attempt(books) as trying, books.engine() as engine:
         target = trying.target(run.table_name, period, run.run_id)
-        if run.table_name == adjustments.TABLE:
+        if run.table_name == proposals.TABLE:
             _adjustment(books, con, engine, target, run)
         else:
             _allocation(books, con, engine, target, run, file, wrong)
@@ -117,7 +118,7 @@ def _adjustment(books: Books, con: sa.Connection, engine: Engine, target: Path, 
     row = con.execute(
         sa.select(a).join(b, b.c.adjustment_id == a.c.adjustment_id).where(b.c.run_id == run.run_id)
     ).one()
-    adjustments.write(books, engine, target, row, run.run_id, Period.of(run.period_start))
+    proposals.write(books, engine, target, row, run.run_id, Period.of(run.period_start))
 
 
 def _allocation(

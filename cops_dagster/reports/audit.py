@@ -20,11 +20,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlglot import exp
 
+from cops_dagster.adjustments import proposals
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence import seal, signatures
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import adjustments, csv_cells
+from cops_dagster.ledger import csv_cells
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reports import audit_controls
@@ -68,7 +69,7 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
     """
     folder = _folder(out, period, n, seed)
     with books.admin.read() as con:
-        adjustments.require_closed(con, period)
+        proposals.require_closed(con, period)
         sealed_as = con.execute(
             sa.select(t.period_lock.c.seal_digest).where(t.period_lock.c.period_start == period.start)
         ).scalar_one()

@@ -298,7 +298,7 @@ adjustment_effect = sa.Table(  # what a proposal means for each tenant, by class
     _key("adjustment_id"), _key("change_class"), _key("tenant_id"), _int("line_count", null=False),
     _money("unblended_usd", null=False), _money("amortized_usd", null=False),
     _money("net_amortized_usd", null=False),
-)  # change_class: see rules/late_changes.py
+)  # change_class: see adjustments/changes.py
 adjustment_booking = sa.Table(  # approved proposals: `run_id` booked it in the open `period_start`
     "adjustment_booking", metadata,
     _key("adjustment_id"), _text("run_id", null=False), _date("period_start", null=False),

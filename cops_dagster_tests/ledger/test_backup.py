@@ -6,9 +6,10 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+from cops_dagster.adjustments import late, restate
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.ingestion import look
-from cops_dagster.ledger import late, replay, work
+from cops_dagster.ledger import work
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores.objects import open_objects
 from cops_dagster_tests.deliveries import SEPTEMBER, home
@@ -48,7 +49,7 @@ def test_a_restored_home_is_the_one_that_was_copied(tmp_path: Path) -> None:
     assert answer(here, DIGESTS) == digests
     assert answer(here, TOTALS) == totals
     assert sweep.rebuild(here) > 0
-    done = replay.replay(tmp_path / "again", open_objects(here.settings.evidence_uri), SEPTEMBER)
+    done = restate.replay(tmp_path / "again", open_objects(here.settings.evidence_uri), SEPTEMBER)
     assert done
 
     # the deliveries are found anew, are what the sealed month was made of, and change nothing

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.adjustments import restate
 from cops_dagster.allocation import allocate, reverse, rule_date
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, seal, sweep
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import approve, close, lock, periods, replay, work
+from cops_dagster.ledger import approve, close, lock, periods, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions, reconcile
@@ -328,7 +329,7 @@ def test_a_sealed_month_is_made_again_from_evidence_alone_in_an_empty_home(
     shutil.copytree(tmp_path / "home" / "evidence", moved)
     shutil.rmtree(tmp_path / "home")
     shutil.rmtree(tmp_path / "cur")
-    done = replay.replay(tmp_path / "empty", open_objects(str(moved)), SEPTEMBER)
+    done = restate.replay(tmp_path / "empty", open_objects(str(moved)), SEPTEMBER)
     assert done.agrees
     assert done.entry_count == 8
 

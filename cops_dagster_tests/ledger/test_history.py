@@ -34,11 +34,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from cops_dagster.adjustments import late, one_time, restate
 from cops_dagster.allocation import allocate, reverse
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, seal, sweep
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import approve, late, lock, one_time, periods, replay
+from cops_dagster.ledger import approve, lock, periods
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
@@ -594,7 +595,7 @@ class History(RuleBasedStateMachine):
             for period, month in self.months.items():
                 if month.state == "closed":  # I13
                     objects = open_objects(self.books.settings.evidence_uri)
-                    assert replay.replay(self.folder / "again", objects, period).agrees
+                    assert restate.replay(self.folder / "again", objects, period).agrees
         finally:
             self.books.admin.close()
             shutil.rmtree(self.folder, ignore_errors=True)

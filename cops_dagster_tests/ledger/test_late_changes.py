@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.adjustments import late, one_time, proposals
+from cops_dagster.adjustments.changes import Line, classify
 from cops_dagster.allocation.rules import Costs
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.seal import of_period
 from cops_dagster.ingestion import deliver
-from cops_dagster.ledger import adjustments, approve, late, one_time
+from cops_dagster.ledger import approve
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import notes, reconcile
-from cops_dagster.rules.late_changes import Line, classify
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
 from cops_dagster_tests.ledger.closing import close_by_two, month, ready
@@ -51,7 +52,7 @@ def late_delivery(books: Books, folder: Path, text: str, assembly: str = "late")
 def effects(books: Books, adjustment_id: str) -> dict[str, dict[str, Decimal]]:
     found: dict[str, dict[str, Decimal]] = {}
     with books.admin.read() as con:
-        proposal = next(one for one in adjustments.proposals(con) if one.adjustment_id == adjustment_id)
+        proposal = next(one for one in proposals.proposals(con) if one.adjustment_id == adjustment_id)
     for one in proposal.effects:
         found.setdefault(one["change_class"], {})[one["tenant_id"]] = one["unblended_usd"]
     return found
@@ -185,7 +186,7 @@ def test_the_same_cost_in_other_bytes_needs_no_approval(closed: Books, tmp_path:
     run(closed)
     made = late.propose(closed, SEPTEMBER)
     with closed.admin.read() as con:
-        assert [(one.adjustment_id, one.line_count) for one in adjustments.proposals(con)] == [(made, 0)]
+        assert [(one.adjustment_id, one.line_count) for one in proposals.proposals(con)] == [(made, 0)]
     with pytest.raises(CopsError, match="E-APPROVAL-UNKNOWN"):
         approve.approve(somebody_else(closed), str(made), reason="nothing")
 

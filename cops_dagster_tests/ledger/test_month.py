@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.adjustments import late
 from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest
-from cops_dagster.ledger import ask, late, publish, state, work
+from cops_dagster.ledger import ask, publish, state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict

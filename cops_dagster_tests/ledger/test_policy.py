@@ -16,25 +16,13 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster import settings
+from cops_dagster.adjustments import late, one_time, proposals
 from cops_dagster.allocation import allocate, reverse, rule_date
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import adoption, chain
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
-from cops_dagster.ledger import (
-    adjustments,
-    approve,
-    budgets,
-    close,
-    controls,
-    doctor,
-    late,
-    one_time,
-    periods,
-    policy,
-    state,
-    work,
-)
+from cops_dagster.ledger import approve, budgets, close, controls, doctor, periods, policy, state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.policy import Policy, differing
 from cops_dagster.reconciliation import exceptions, notes, reconcile
@@ -178,8 +166,8 @@ ACTS: dict[str, Callable[[Books], object]] = {
     "adjust": lambda books: one_time.propose(
         books, SEPTEMBER, bearer="acme", shares={"globex": Decimal(100)}, reason="x", evidence_links="x"
     ),
-    "propose": lambda books: adjustments.propose(books, SEPTEMBER, "x", [], [], base_digest="x", reason="x"),
-    "book": lambda books: adjustments.book(books, "x", reason="x"),
+    "propose": lambda books: proposals.propose(books, SEPTEMBER, "x", [], [], base_digest="x", reason="x"),
+    "book": lambda books: proposals.book(books, "x", reason="x"),
     "late": lambda books: late.propose(books, SEPTEMBER),
     "budgets": budgets.refresh,
     "controls": controls.evaluate,

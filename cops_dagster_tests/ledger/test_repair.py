@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.adjustments import proposals
 from cops_dagster.allocation import allocate, reverse
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import adjustments, approve, doctor, repair, work
+from cops_dagster.ledger import approve, doctor, repair, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
@@ -308,7 +309,7 @@ def test_an_adjustment_is_made_again_from_its_document_alone(sealed: Path, tmp_p
     books = home(tmp_path, inputs=None)
     made = late_delivery(books, tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 5\n")
     approve.approve(somebody_else(books), made, reason="checked with AWS")
-    ((path, sha256),) = published(books, adjustments.TABLE).items()
+    ((path, sha256),) = published(books, proposals.TABLE).items()
     shutil.rmtree(tmp_path / "cur")
     before = recorded(books)
     path.unlink()

@@ -14,13 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.adjustments import late
 from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import checks, claims, deliver, ingest, look, sources
 from cops_dagster.lake import live
-from cops_dagster.ledger import close, late, lock, periods, state, work
+from cops_dagster.ledger import close, lock, periods, state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import reconcile

@@ -1,7 +1,7 @@
 """What a late delivery changed: each difference line with the class of change that people read.
 
 Belongs here: classifying differences between a restated and a posted month. Pure, atto-dollars. Does not
-belong here: computing the differences (`ledger/late.py`), booking them (`ledger/adjustments.py`).
+belong here: computing the differences (`adjustments/late.py`), booking them (`adjustments/proposals.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One-time rules: cost of a closed month moved from one bearer to others, once, with evidence.
 
 Belongs here: `cops adjust`. What a closed month posted stays; the move is proposed as an adjustment, which
-a second person approves. Does not belong here: storing and booking it (`ledger/adjustments.py`).
+a second person approves. Does not belong here: storing and booking it (`adjustments/proposals.py`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.adjustments import proposals
+from cops_dagster.adjustments.changes import Line
 from cops_dagster.allocation.rules import Costs
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ledger import adjustments
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.money.split import split
 from cops_dagster.period import Period
-from cops_dagster.rules.late_changes import Line
 from cops_dagster.stores import tables as t
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
@@ -86,7 +86,7 @@ def propose(
             next_step="correct the --to options",
         )  # fmt: skip
     with books.admin.read() as con:
-        adjustments.require_closed(con, period)
+        proposals.require_closed(con, period)
         plans = {row.tenant_id: row.plan_id for row in con.execute(sa.select(t.tenants))}
         for name in shares:
             if name not in plans and name not in (OPERATOR, UNALLOCATED):
@@ -94,7 +94,7 @@ def propose(
                     "E-TENANT-UNKNOWN", f"adjustment of {period}", expected="a tenant of the registry",
                     found=repr(name), next_step="correct the --to option",
                 )  # fmt: skip
-        base = adjustments.base_of(con, period)
+        base = proposals.base_of(con, period)
         moved = [
             line
             for line in posted(books, con, period)
@@ -112,7 +112,7 @@ def propose(
     lines = [
         line for source in moved for line in (_negated(source), *_shared(source, weights, plans, rule_id))
     ]
-    return adjustments.propose(
+    return proposals.propose(
         books, period, "one_time_rule", lines, ["one_time_rule"] * len(lines), base_digest=base,
         reason=reason.strip(), evidence_links=evidence_links,
     )  # fmt: skip

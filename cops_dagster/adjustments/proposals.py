@@ -1,7 +1,7 @@
 """Adjustments of closed months: proposed with every line as evidence, approved, booked in the open month.
 
 Belongs here: storing proposals, what the books hold about a month, booking. Does not belong here: where the
-lines come from (`ledger/late.py`, `ledger/one_time.py`), who may approve (`ledger/approve.py`).
+lines come from (`adjustments/late.py`, `adjustments/one_time.py`), who may approve (`ledger/approve.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.adjustments import changes
+from cops_dagster.adjustments.changes import ChangeClass, Line
 from cops_dagster.alerts.publish import publish
 from cops_dagster.allocation.rules import Costs
 from cops_dagster.errors import CopsError
@@ -34,8 +36,6 @@ from cops_dagster.ledger.states import WRITABLE
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules import late_changes
-from cops_dagster.rules.late_changes import ChangeClass, Line
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Verdict
@@ -131,7 +131,7 @@ def propose(
         if con.execute(sa.select(a.c.adjustment_id).where(a.c.adjustment_id == adjustment_id)).first():
             return adjustment_id
         proof = chain.index(con, books, kept)[0]
-        for (change, tenant), (count, costs) in late_changes.effects(lines, classes).items():
+        for (change, tenant), (count, costs) in changes.effects(lines, classes).items():
             con.execute(
                 sa.insert(t.adjustment_effect).values(
                     adjustment_id=adjustment_id, change_class=change, tenant_id=tenant, line_count=count,

@@ -2,7 +2,7 @@
 
 Belongs here: restating the closed month from the late delivery with the sealed run's own rules, keys and
 settings, and the differences to what the books hold. Whole lines are compared, no pool is split anew: the
-largest-remainder method is not additive. Does not belong here: classes of change (`rules/late_changes.py`).
+largest-remainder method is not additive. Does not belong here: classes of change (`adjustments/changes.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.adjustments import changes, one_time, proposals, restate
+from cops_dagster.adjustments.changes import Line
 from cops_dagster.allocation import allocate
 from cops_dagster.allocation.rules import Costs
 from cops_dagster.evidence import chain
@@ -22,12 +24,10 @@ from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import claims
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import adjustments, lock, one_time, replay, scratch
+from cops_dagster.ledger import lock, scratch
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules import late_changes
-from cops_dagster.rules.late_changes import Line
 from cops_dagster.stores import tables as t
 
 
@@ -74,7 +74,7 @@ def waiting(con: sa.Connection, period: Period) -> Late | None:
         sa.select(a.c.adjustment_id).where(
             a.c.usage_period_start == period.start,
             a.c.delivery_id == found.delivery_id,
-            a.c.base_digest == adjustments.base_of(con, period),
+            a.c.base_digest == proposals.base_of(con, period),
         )
     ).first()
     booked = con.execute(
@@ -98,19 +98,19 @@ def propose(books: Books, period: Period) -> str | None:
         late = waiting(con, period)
         if late is None:
             return None
-        base = adjustments.base_of(con, period)
+        base = proposals.base_of(con, period)
         inputs = _sealed_inputs(books, con, period)
         given = _files(books, con, late)
         before = one_time.posted(books, con, period, with_one_time=False)
     with (
         scratch.folder(books.settings.home) as folder,
-        replay.remade(folder / "home", inputs, period, given) as remade,
+        restate.remade(folder / "home", inputs, period, given) as remade,
         remade.admin.read() as con,
     ):
         after = one_time.posted(remade, con, period)
     lines = difference(after, before)
-    return adjustments.propose(
-        books, period, "late_change", lines, late_changes.classify(lines), base_digest=base,
+    return proposals.propose(
+        books, period, "late_change", lines, changes.classify(lines), base_digest=base,
         reason=f"AWS delivered {period} again after it was closed", delivery_id=late.delivery_id,
     )  # fmt: skip
 
@@ -150,7 +150,7 @@ def _sealed_inputs(books: Books, con: sa.Connection, period: Period) -> dict[str
     return found
 
 
-def _files(books: Books, con: sa.Connection, late: Late) -> list[replay.Given]:
+def _files(books: Books, con: sa.Connection, late: Late) -> list[restate.Given]:
     """The late files of the sources that delivered late, the sealed files of the others."""
     h, d, p, f = t.cur_billing_head, t.cur_delivery, t.cur_delivery_place, t.cur_delivery_file
     given = []
@@ -175,7 +175,7 @@ def _files(books: Books, con: sa.Connection, late: Late) -> list[replay.Given]:
             sa.select(f.c.name, f.c.sha256).where(f.c.delivery_id == row.delivery_id).order_by(f.c.position)
         ).all()
         given.append(
-            replay.Given(
+            restate.Given(
                 f"source-{number}",
                 list(zip([one.name for one in known], files.paths, strict=True)),
                 [one.sha256 for one in known],
