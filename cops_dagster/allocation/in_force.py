@@ -1,7 +1,7 @@
 """Rule sets as they are stored, or would be after a load, checked whole.
 
 Belongs here: reading a set with what it refers to, the day it is asked for, and a rehearsed load. What
-is wrong with a set is in `allocation/rule_set.py`, what a set does to a month in `ledger/rule_effects.py`.
+is wrong with a set is in `allocation/rule_set.py`, what a set does to a month in `inputs/rule_effects.py`.
 """
 
 from __future__ import annotations

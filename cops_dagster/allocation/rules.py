@@ -1,7 +1,7 @@
 """Allocation rules: which rule claims a pool, and how it splits it, to difference 0.
 
 Belongs here: everything between pool totals with keys and the split entries. Pure; amounts are
-atto-dollars. Does not belong here: loading rules (`ledger/load.py`), SQL, publishing.
+atto-dollars. Does not belong here: loading rules (`inputs/load.py`), SQL, publishing.
 
 A *pool* is cost without a tenant, summed by service, component, charge class, account and plan. The
 rule with the lowest priority number among those that match claims it whole.

@@ -1,7 +1,7 @@
 """Who is active in a period, and what they used: what a split by tenants or by a key is made from.
 
 Belongs here: reading `tenants`, `allocation_keys` and `tenant_usage` of a period. Does not belong here: how a
-pool is split by them (`allocation/rules.py`), loading them (`ledger/load.py`).
+pool is split by them (`allocation/rules.py`), loading them (`inputs/load.py`).
 """
 
 from __future__ import annotations

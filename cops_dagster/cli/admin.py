@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from cops_dagster.ledger.load import LoadReport
-    from cops_dagster.ledger.load_log import Logged
+    from cops_dagster.inputs.load import LoadReport
+    from cops_dagster.inputs.load_log import Logged
 
 app = typer.Typer(no_args_is_help=True, help="Tenants, rules, keys, invoices, budgets.")
 
@@ -31,7 +31,7 @@ def load(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import open_books
-    from cops_dagster.ledger.load import load as act
+    from cops_dagster.inputs.load import load as act
 
     done = act(open_books(settings.current()), paths, replace=replace)
     if json:
@@ -78,7 +78,7 @@ def log(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import load_log
+    from cops_dagster.inputs import load_log
 
     with require_books(settings.current()).admin.read() as con:
         found = load_log.history(con, table)

@@ -26,8 +26,8 @@ def demo(
     from cops_dagster.evidence import sweep
     from cops_dagster.evidence.adoption import require_policy
     from cops_dagster.evidence.home import open_books
+    from cops_dagster.inputs.load import load
     from cops_dagster.ledger import work
-    from cops_dagster.ledger.load import load
     from cops_dagster.reports import close_report
 
     configured = settings.current()

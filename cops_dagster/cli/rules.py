@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from cops_dagster.ledger.rule_effects import Claim
+    from cops_dagster.inputs.rule_effects import Claim
 
 app = typer.Typer(no_args_is_help=True, help="Allocation rules: checked, explained, compared.")
 
@@ -35,7 +35,7 @@ def check(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import rule_check
+    from cops_dagster.inputs import rule_check
     from cops_dagster.period import Period
 
     month = Period.parse(period) if period else None
@@ -86,7 +86,7 @@ def explain(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import rule_effects
+    from cops_dagster.inputs import rule_effects
     from cops_dagster.money import footing
     from cops_dagster.period import Period
 
@@ -155,7 +155,7 @@ def diff(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import rule_effects
+    from cops_dagster.inputs import rule_effects
     from cops_dagster.period import Period
 
     month, wanted = Period.parse(period), rule_effects.other_set(other)

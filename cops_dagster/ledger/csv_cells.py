@@ -1,7 +1,7 @@
 """CSV that a spreadsheet may open: text that looks like a formula is text, numbers stay numbers.
 
 Belongs here: the one writer of every CSV that leaves COPS, with its guard against formula injection (OWASP,
-CSV injection). Does not belong here: CSV that COPS reads (`ledger/frames.py`).
+CSV injection). Does not belong here: CSV that COPS reads (`inputs/files.py`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence import conversions, month_proof, standing, traces
 from cops_dagster.evidence.month_proof import NO_ROWS_TO_READ, Month
 from cops_dagster.evidence.standing import Finding
-from cops_dagster.ledger import registers
+from cops_dagster.inputs import registers
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import guards

@@ -15,8 +15,8 @@ from sqlglot import exp
 from cops_dagster import settings
 from cops_dagster.allocation import allocate
 from cops_dagster.evidence.home import open_books
+from cops_dagster.inputs import load as loading
 from cops_dagster.ledger import ask
-from cops_dagster.ledger import load as loading
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster_tests.docs import pages

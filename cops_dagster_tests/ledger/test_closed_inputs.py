@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import doctor, frames
+from cops_dagster.inputs import closed_months, files
+from cops_dagster.ledger import doctor
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions
-from cops_dagster.rules import closed_inputs
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, force_state, give, home
 from cops_dagster_tests.ledger.closing import DOCUMENTS
@@ -148,4 +148,4 @@ def test_the_exception_of_a_correction_stays_when_its_month_is_reconciled(
 
 
 def test_the_table_of_decisions_names_every_input() -> None:
-    assert list(closed_inputs.DECISIONS) == list(frames.FIELDS)
+    assert list(closed_months.DECISIONS) == list(files.FIELDS)

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import frames
+from cops_dagster.inputs import files as frames
+from cops_dagster.inputs.load import LoadReport, load
+from cops_dagster.inputs.load import read_files as load_files
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.load import LoadReport, load
-from cops_dagster.ledger.load import read_files as load_files
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
 from cops_dagster.settings import load as settings_of

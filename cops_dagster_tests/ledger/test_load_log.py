@@ -14,7 +14,7 @@ from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
-from cops_dagster.ledger import load_log
+from cops_dagster.inputs import load_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres

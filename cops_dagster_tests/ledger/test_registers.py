@@ -1,4 +1,4 @@
-"""Registers written past every load are found; what a load wrote is not (`ledger/registers.py`).
+"""Registers written past every load are found; what a load wrote is not (`inputs/registers.py`).
 
 What went wrong: rows of registers, inserted or updated by plain SQL with all guards in force, left
 `cops evidence verify` at 0, with no row of `load_log` and no signature.
@@ -20,9 +20,10 @@ from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.chain import Piece
-from cops_dagster.ledger import controls, load_log, proof, registers
+from cops_dagster.inputs import load_log, registers
+from cops_dagster.inputs.files import FIELDS
+from cops_dagster.ledger import controls, proof
 from cops_dagster.ledger.books import Books, open_books
-from cops_dagster.ledger.frames import FIELDS
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home

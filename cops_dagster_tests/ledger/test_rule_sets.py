@@ -18,9 +18,9 @@ import sqlalchemy as sa
 
 from cops_dagster.allocation import allocate, checks, in_force, rule_date
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import rule_check, rule_effects
+from cops_dagster.inputs import rule_check, rule_effects
+from cops_dagster.inputs.load import load
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.load import load
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write

@@ -23,8 +23,8 @@ from cops_dagster.allocation import rules as allocation
 from cops_dagster.allocation.rule_set import Problem, problems, require
 from cops_dagster.allocation.rules import MATCHED, Costs, Keys, Pool, Rule, plan
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import load_checks
-from cops_dagster.ledger.frames import Row
+from cops_dagster.inputs import references
+from cops_dagster.inputs.files import Row
 from cops_dagster.money import amount
 from cops_dagster.policy import Tags
 from cops_dagster.words import CHARGE_CLASSES
@@ -330,7 +330,7 @@ def test_what_a_load_refuses_is_found_and_what_it_takes_is_not_an_error(rules: l
     }
     refused = None
     try:
-        load_checks.check_versions("allocation_rules", rows, Tags())
+        references.check_versions("allocation_rules", rows, Tags())
     except CopsError as refusal:
         refused = refusal.code
     assert (refused in codes) if refused else not codes

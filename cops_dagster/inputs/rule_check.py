@@ -16,9 +16,9 @@ from cops_dagster.allocation.in_force import RuleSet, newest_open, pools_of, rea
 from cops_dagster.allocation.rule_set import Problem
 from cops_dagster.allocation.rules import Pool, Rule
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import load as loading
+from cops_dagster.inputs import load as loading
+from cops_dagster.inputs.files import Row
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.frames import Row
 from cops_dagster.period import Period
 from cops_dagster.stores.admin import Admin
 

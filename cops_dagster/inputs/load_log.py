@@ -1,7 +1,7 @@
 """The trace of every load: who, when, from which bytes, and every row before and after.
 
 Belongs here: `load_log` and the document in the chain of evidence, both in the load's transaction, and
-reading them. Does not belong here: what a load may do (`ledger/load.py`).
+reading them. Does not belong here: what a load may do (`inputs/load.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents, signatures
 from cops_dagster.evidence.chain import Piece
+from cops_dagster.inputs.files import FIELDS, File
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.frames import FIELDS, File
 from cops_dagster.stores import tables as t
 
 KIND = "load"

@@ -1,7 +1,7 @@
 """Loading admin data from CSV (design rule 5.11): all files or none, and nothing is overwritten.
 
 Belongs here: which files, what holds between rows and tables, conflicts, the one write transaction.
-Does not belong here: what one cell may hold (`ledger/frames.py`), the trace it leaves (`ledger/load_log.py`).
+Does not belong here: what one cell may hold (`inputs/files.py`), the trace it leaves (`inputs/load_log.py`).
 
 The checks run inside the write transaction, so what they saw stays true until the rows are stored.
 """
@@ -21,11 +21,12 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ledger import closed_inputs, document_checks, frames, load_checks, load_log, registers
+from cops_dagster.inputs import closed, documents, load_log, references, registers
+from cops_dagster.inputs import files as frames
+from cops_dagster.inputs.files import Row
+from cops_dagster.inputs.load_log import Replaced, TableReport
+from cops_dagster.inputs.references import Key, Rows
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.frames import Row
-from cops_dagster.ledger.load_checks import Key, Rows
-from cops_dagster.ledger.load_log import Replaced, TableReport
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
@@ -110,7 +111,7 @@ def _keep_conflict(con: sa.Connection, refusal: DocumentConflict, actor: str) ->
     if refusal.stored.line or columns == ["status"]:
         return  # twice in one file: the books hold neither; paid since: no amount is in question
     contents = [
-        json.dumps({name: load_checks.plain(values[name]) for name in columns}, sort_keys=True)
+        json.dumps({name: references.plain(values[name]) for name in columns}, sort_keys=True)
         for values in (stored, given)
     ]
     table, document = refusal.given.table, str(given["invoice_id"])
@@ -159,22 +160,22 @@ def store(
     left_out = _leave_out_what_is_no_invoice(given)
     stored = {name: _stored(con, name, given[name]) for name in frames.FIELDS if name in given}
     if given.get("invoice_detail"):
-        given["invoice_detail"] = load_checks.in_dollars(con, given)
-    load_checks.check_references(con, given)
+        given["invoice_detail"] = references.in_dollars(con, given)
+    references.check_references(con, given)
     for name in stored:  # in the order of FIELDS
         new, changed, unchanged, same = _compared(con, name, given[name], stored[name], replace)
-        closed_inputs.judge(con, new.values(), _closed(con), actor)
+        closed.judge(con, new.values(), _closed(con), actor)
         after = {**stored[name], **new, **changed}
         if new or changed:
-            load_checks.check_versions(name, after, spelling, _closed(con))
-        for row in new.values() if name in load_checks.DOCUMENTS else ():
-            document_checks.check(row)
+            references.check_versions(name, after, spelling, _closed(con))
+        for row in new.values() if name in references.DOCUMENTS else ():
+            documents.check(row)
             if name == "invoice_detail":
                 freeze.require_none(con, row.where("period_start"), row.values)
         replaced = tuple(_write(con, name, new.values(), changed, stored[name]))
         added = tuple(row.values for row in new.values())
         reports[name] = TableReport(len(new), unchanged, replaced, left_out.get(name, {}), added, same)
-    load_checks.check_names_of_tenants(con, given, spelling)
+    references.check_names_of_tenants(con, given, spelling)
     return reports
 
 
@@ -215,7 +216,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _key(table: str, values: Mapping[str, Any]) -> Key:
-    return tuple(values[name] for name in load_checks.key_names(table))
+    return tuple(values[name] for name in references.key_names(table))
 
 
 def _stored(con: sa.Connection, name: str, rows: Sequence[Row]) -> Rows:
@@ -224,7 +225,7 @@ def _stored(con: sa.Connection, name: str, rows: Sequence[Row]) -> Rows:
         return {}
     table = t.metadata.tables[name]
     query = sa.select(table)
-    if "period_start" in load_checks.key_names(name):
+    if "period_start" in references.key_names(name):
         months = [row.values["period_start"] for row in rows]
         query = query.where(table.c.period_start.between(min(months), max(months)))
     found = (Row(name, dict(values), "stored") for values in con.execute(query).mappings())
@@ -246,7 +247,7 @@ def _compared(
         if earlier is not row:
             if earlier.values != row.values:
                 raise _conflict(row, earlier, earlier.where(), "give the row once; a load has no order")
-            if name in load_checks.DOCUMENTS and earlier.file == row.file:
+            if name in references.DOCUMENTS and earlier.file == row.file:
                 raise CopsError(
                     "E-INV-DUP",
                     row.where(),
@@ -278,21 +279,21 @@ def _conflict(row: Row, other: Row, whose: str, next_step: str) -> CopsError:
     columns = _differing(row, other)
     clash = row.table == "tag_aliases" and "canonical" in columns  # one tag value, two meanings
     first = "canonical" if clash else columns[0]
-    is_document = row.table in load_checks.DOCUMENTS
+    is_document = row.table in references.DOCUMENTS
     refusal = (DocumentConflict if is_document else CopsError)(
         "E-MAP-DUP" if clash else "E-INV-CONFLICT" if is_document else "E-LOAD-CONFLICT",
-        f"{row.where(first)} ({load_checks.shown(row.table, row.values)})",
-        expected=f"{load_checks.plain(other.values[first])} as in {whose}",
-        found=load_checks.plain(row.values[first])
+        f"{row.where(first)} ({references.shown(row.table, row.values)})",
+        expected=f"{references.plain(other.values[first])} as in {whose}",
+        found=references.plain(row.values[first])
         + (f", and {len(columns) - 1} more differ" if columns[1:] else ""),
         next_step=next_step,
         details={
             "table": row.table,
-            "key": {name: load_checks.plain(row.values[name]) for name in load_checks.key_names(row.table)},
+            "key": {name: references.plain(row.values[name]) for name in references.key_names(row.table)},
             "columns": {
                 name: {
-                    "stored": load_checks.plain(other.values[name]),
-                    "given": load_checks.plain(row.values[name]),
+                    "stored": references.plain(other.values[name]),
+                    "given": references.plain(row.values[name]),
                 }
                 for name in columns
             },
@@ -316,7 +317,7 @@ _INSTEAD: dict[str, str] = {
 
 
 def _way_out(name: str) -> str:
-    if name in load_checks.DOCUMENTS:
+    if name in references.DOCUMENTS:
         return "documents are immutable: load a credit note or a document that corrects this one"
     if name in _INSTEAD and name not in _REPLACEABLE:
         return f"leave the row out, or: {_INSTEAD[name]}"
@@ -335,10 +336,10 @@ def _check_replaceable(con: sa.Connection, row: Row, old: Row) -> None:
         column = (fixed or columns)[0]
         raise CopsError(
             "E-LOAD-IMMUTABLE",
-            f"{row.where(column)} ({load_checks.shown(row.table, row.values)})",
-            expected=f"{load_checks.plain(old.values[column])} as stored: rows of {row.table} stay so"
+            f"{row.where(column)} ({references.shown(row.table, row.values)})",
+            expected=f"{references.plain(old.values[column])} as stored: rows of {row.table} stay so"
             + (" once they were measured" if row.table == "budgets" else ""),
-            found=load_checks.plain(row.values[column]),
+            found=references.plain(row.values[column]),
             next_step=f"leave the row out, or: {_INSTEAD[row.table]}"
             if row.table in _INSTEAD
             else _way_out(row.table)
@@ -350,7 +351,7 @@ def _check_replaceable(con: sa.Connection, row: Row, old: Row) -> None:
         for month in (month for month in _closed(con) if begin.replace(day=1) <= month < end):
             raise CopsError(
                 "E-PERIOD-CLOSED",
-                f"{row.where(columns[0])} ({load_checks.shown(row.table, row.values)})",
+                f"{row.where(columns[0])} ({references.shown(row.table, row.values)})",
                 expected="values of open periods only",
                 found=f"a change that reaches {Period.of(month)}, which is closed",
                 next_step="a closed period never changes; book an adjustment in an open one",
@@ -382,14 +383,14 @@ def _months_touched(row: Row, old: Row) -> list[tuple[date, date]]:
     if named is None:
         return []
     if was[named] != will[named]:
-        ends = (was["effective_to"] or load_checks.FOREVER, will["effective_to"] or load_checks.FOREVER)
+        ends = (was["effective_to"] or references.FOREVER, will["effective_to"] or references.FOREVER)
         return [(will["effective_from"], max(ends))]
     return _between(was["effective_to"], will["effective_to"])
 
 
 def _between(one: date | None, other: date | None) -> list[tuple[date, date]]:
     """The days between two ends (or beginnings); an open end is the last of all days."""
-    first, last = sorted((one or load_checks.FOREVER, other or load_checks.FOREVER))
+    first, last = sorted((one or references.FOREVER, other or references.FOREVER))
     return [(first, last)] if first < last else []
 
 
@@ -403,7 +404,7 @@ def _write(
     inserted = [row.values for row in new]
     if inserted:
         con.execute(sa.insert(table), inserted)
-    keys = load_checks.key_names(name)
+    keys = references.key_names(name)
     for key, row in changed.items():
         columns = _differing(row, stored[key])
         update = {column: row.values[column] for column in columns}

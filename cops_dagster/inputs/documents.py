@@ -1,14 +1,14 @@
 """What a new document must be by itself: amounts that its currencies can have, the sign of its type.
 
 Belongs here: the refusals of one row of `invoice_detail` or `aws_invoices`, before it is stored. Does not
-belong here: its links and exchange rate (`ledger/load_checks.py`), what one cell holds (`ledger/cells.py`).
+belong here: its links and exchange rate (`inputs/references.py`), what one cell holds (`inputs/cells.py`).
 """
 
 from __future__ import annotations
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import load_checks
-from cops_dagster.ledger.frames import Row
+from cops_dagster.inputs import references
+from cops_dagster.inputs.files import Row
 from cops_dagster.money import amount, currency
 from cops_dagster.reconciliation import aws_documents
 
@@ -38,7 +38,7 @@ def check(row: Row) -> None:
                 "E-CCY-SCALE",
                 row.where(column),
                 expected=f"{code} with {places or 'no'} decimals, as ISO 4217 has it",
-                found=load_checks.plain(value),
+                found=references.plain(value),
                 next_step="write the amount as it stands on the document; a document cannot carry a part of"
                 " the smallest unit",
             )
@@ -49,6 +49,6 @@ def check(row: Row) -> None:
                     "E-INV-LINK",
                     row.where(column),
                     expected="an amount of 0 or less on a credit memo",
-                    found=load_checks.plain(row.values[column]),
+                    found=references.plain(row.values[column]),
                     next_step="write what a credit memo gives back with a minus, or correct invoice_type",
                 )

@@ -1,7 +1,7 @@
 """Input for closed months at the door: refused, or taken and made an exception that somebody must decide on.
 
 Belongs here: holding the new rows of a load against the months that are closed, within its transaction. Does
-not belong here: what is decided for which table (`rules/closed_inputs.py`).
+not belong here: what is decided for which table (`inputs/closed_months.py`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import load_checks
-from cops_dagster.ledger.frames import Row
+from cops_dagster.inputs import closed_months as rules
+from cops_dagster.inputs import references
+from cops_dagster.inputs.files import Row
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions
-from cops_dagster.rules import closed_inputs as rules
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -41,7 +41,7 @@ def judge(con: sa.Connection, rows: Iterable[Row], closed: Collection[date], act
         if not rules.corrects(row.table, row.values):
             raise CopsError(
                 "E-PERIOD-CLOSED",
-                f"{row.where()} ({load_checks.shown(row.table, row.values)})",
+                f"{row.where()} ({references.shown(row.table, row.values)})",
                 expected="input for open months", found=f"a row about {Period.of(month)}, which is closed",
                 next_step=f"{rules.instead(row.table, closed)}; nothing was loaded",
             )  # fmt: skip
@@ -54,7 +54,7 @@ def judge(con: sa.Connection, rows: Iterable[Row], closed: Collection[date], act
 def _keep(con: sa.Connection, row: Row, bears: Period, actor: str) -> None:
     """Beside the documents that came twice: no other version is stored, which is how one tells them apart."""
     values = row.values
-    told = {name: load_checks.plain(values[name]) for name in _TOLD if values.get(name) is not None}
+    told = {name: references.plain(values[name]) for name in _TOLD if values.get(name) is not None}
     given = json.dumps({"period": str(Period.of(values["period_start"]))} | told, sort_keys=True)
     document, tenant = str(values["invoice_id"]), values.get("tenant_id")
     con.execute(

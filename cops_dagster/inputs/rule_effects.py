@@ -19,9 +19,9 @@ from cops_dagster.allocation import allocate, in_force, tenant_usage
 from cops_dagster.allocation.allocate import Inputs
 from cops_dagster.allocation.rules import UNKNOWN_TENANT, Key, Plan, Pool, Rule
 from cops_dagster.errors import CopsError
+from cops_dagster.inputs import load as loading
+from cops_dagster.inputs import rule_check
 from cops_dagster.lake.engine import Engine, Row, Rows, Value
-from cops_dagster.ledger import load as loading
-from cops_dagster.ledger import rule_check
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period

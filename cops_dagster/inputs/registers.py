@@ -1,8 +1,8 @@
 """Registers against the loads that wrote them: a row that no load wrote, changed or left out is a finding.
 
 Belongs here: folding the documents of all loads in the order of the chain, and holding tables and `load_log`
-against that. Does not belong here: what a load may do (`ledger/load.py`), writing its document
-(`ledger/load_log.py`).
+against that. Does not belong here: what a load may do (`inputs/load.py`), writing its document
+(`inputs/load_log.py`).
 
 Nothing but a load writes these tables. Values are compared as documents hold them, made by the database's own
 SQL and in whole columns: what a type could not read, such as an amount that is none, is a finding as well.
@@ -21,10 +21,10 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents
 from cops_dagster.evidence.standing import Finding
-from cops_dagster.ledger import load_log
+from cops_dagster.inputs import load_log
+from cops_dagster.inputs.files import FIELDS
+from cops_dagster.inputs.load_log import TableReport
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.frames import FIELDS
-from cops_dagster.ledger.load_log import TableReport
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import Objects, Status, key_of, missing, tampered
 

@@ -1,7 +1,7 @@
 """CSV files of admin tables, read as text and typed: which columns, and what one cell may hold.
 
 Belongs here: everything that can be said of a file without looking at any other row or table. Does
-not belong here: references, conflicts, writing (`ledger/load.py`).
+not belong here: references, conflicts, writing (`inputs/load.py`).
 
 The `csv` module splits the text, since pandas pads short lines and drops the end of long ones without
 a word, and cannot tell a record's line number. pandera then checks the text frame lazily, so that one
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import cells
+from cops_dagster.inputs import cells
 from cops_dagster.words import CHARGE_CLASSES
 
 SCOPES = ("total", "tenant", "plan", "service", "component", "account")

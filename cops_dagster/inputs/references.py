@@ -1,7 +1,7 @@
 """What must hold between rows and tables of a load: references, documents, versions in time.
 
-Belongs here: the refusals of `ledger/load.py` that look at more than one row. Pure but for reads on the
-load's own connection. Does not belong here: cells (`ledger/cells.py`), conflicts with stored rows.
+Belongs here: the refusals of `inputs/load.py` that look at more than one row. Pure but for reads on the
+load's own connection. Does not belong here: cells (`inputs/cells.py`), conflicts with stored rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger.frames import Row
+from cops_dagster.inputs.files import Row
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
