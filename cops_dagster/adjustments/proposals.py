@@ -1,7 +1,7 @@
 """Adjustments of closed months: proposed with every line as evidence, approved, booked in the open month.
 
 Belongs here: storing proposals, what the books hold about a month, booking. Does not belong here: where the
-lines come from (`adjustments/late.py`, `adjustments/one_time.py`), who may approve (`ledger/approve.py`).
+lines come from (`adjustments/late.py`, `adjustments/one_time.py`), who may approve (`closing/approve.py`).
 """
 
 from __future__ import annotations

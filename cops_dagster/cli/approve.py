@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cops_dagster.ledger.approve import Approved
+    from cops_dagster.closing.approve import Approved
     from cops_dagster.ledger.books import Books
 
 
@@ -21,10 +21,10 @@ def approve(
 
     from cops_dagster import settings
     from cops_dagster.cli import output, period
+    from cops_dagster.closing import approve as act
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence import sweep
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import approve as act
 
     books = require_books(settings.current())
     if subject.startswith("close-"):
@@ -63,7 +63,7 @@ def _further(books: Books, done: Approved) -> dict[str, object]:
         runs.settle(books, done.period)
     if done.subject_type == consent.CLOSE:
         from cops_dagster.cli import period
-        from cops_dagster.ledger import close
+        from cops_dagster.closing import close
 
         return period.sealed(books, close.close(books, done.period))
     return {}

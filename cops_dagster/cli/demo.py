@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from cops_dagster.closing.close import Closed
     from cops_dagster.ledger.books import Books
-    from cops_dagster.ledger.close import Closed
     from cops_dagster.period import Period
 
 SECOND = "demo-second-person"
@@ -21,13 +21,13 @@ def demo(
     """Write three months of CUR with rules, keys, invoices and budgets, reconcile them, close the first."""
     from cops_dagster import settings
     from cops_dagster.cli import materialize, output, show
+    from cops_dagster.closing import current
     from cops_dagster.demo import lines_of, write_demo
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence import sweep
     from cops_dagster.evidence.adoption import require_policy
     from cops_dagster.evidence.home import open_books
     from cops_dagster.inputs.load import load
-    from cops_dagster.ledger import work
     from cops_dagster.reports import close_report
 
     configured = settings.current()
@@ -51,7 +51,7 @@ def demo(
     sweep.sweep(books)
     failed = []
     for period in months:
-        if not work.nothing_to_do(books, period):
+        if not current.nothing_to_do(books, period):
             output.say(f"materialising {period}")
             failed += [{"period": str(period), **check} for check in materialize.run(books, period, None)]
     if failed:
@@ -74,8 +74,8 @@ def _close_by_two(books: Books, period: Period) -> Closed:
     from dataclasses import replace
 
     from cops_dagster.cli import output
+    from cops_dagster.closing import approve, close
     from cops_dagster.errors import CopsError
-    from cops_dagster.ledger import approve, close
 
     try:
         return close.close(books, period)

@@ -26,8 +26,8 @@ def verify(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.closing import proof
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import proof
     from cops_dagster.ledger.month import require_known
     from cops_dagster.period import Period
     from cops_dagster.stores.admin import now

@@ -24,11 +24,12 @@ def materialize(
 
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.closing import current, repair
     from cops_dagster.evidence import sweep
     from cops_dagster.evidence.adoption import require_policy
     from cops_dagster.evidence.home import open_books
     from cops_dagster.ingestion import look, places, sources
-    from cops_dagster.ledger import consequences, repair, work
+    from cops_dagster.ledger import consequences
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -36,7 +37,7 @@ def materialize(
     require_policy(books, is_run=True)
     sweep.sweep(books)
     repair.require_mendable(books, wanted)
-    if not select and work.nothing_to_do(books, wanted):
+    if not select and current.nothing_to_do(books, wanted):
         failed = consequences.complete(books, wanted)
         gone = [one.source_id for one in sources.placeless(books, wanted)]
         if json:
@@ -56,9 +57,9 @@ def materialize(
         return
     if not any(month.period == wanted for month in places.months(books.settings)):
         look.look(books, wanted)  # refuses with what is there instead
-    before, run_id = work.newest(books, wanted), str(uuid.uuid4())
+    before, run_id = current.newest(books, wanted), str(uuid.uuid4())
     failed = run(books, wanted, select, run_id=run_id)
-    made = work.made_since(books, wanted, before, run_id)
+    made = current.made_since(books, wanted, before, run_id)
     if json:
         output.as_json(
             {"period": str(wanted), "outcome": "materialised", "failed_checks": failed, "wrote": made.wrote,

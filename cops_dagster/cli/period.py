@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from cops_dagster.closing.close import Closed
+    from cops_dagster.closing.readiness import Requirement
     from cops_dagster.errors import CopsError
     from cops_dagster.ledger.books import Books
-    from cops_dagster.ledger.close import Closed
-    from cops_dagster.rules.periods import Requirement
 
 app = typer.Typer(no_args_is_help=True, help="The state of a month and its history.")
 
@@ -32,8 +32,9 @@ def show(
     """Show every move of a month: when, by whom, why."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.closing import periods
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import month, periods
+    from cops_dagster.ledger import month
     from cops_dagster.period import Period
 
     wanted, books = Period.parse(period), require_books(settings.current())
@@ -80,8 +81,8 @@ def mark_final(period: _Period, reason: _Reason, evidence: _Evidence = None, jso
 def _mark(period: str, there: str, reason: str, evidence: str | None, json: bool) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.closing import periods
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import periods
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)
@@ -101,10 +102,10 @@ def close(
     """Close a month for ever, once everything on the readiness list holds and a second person agrees."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.closing import close as act
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence import sweep
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import close as act
     from cops_dagster.ledger import month
     from cops_dagster.period import Period
 
@@ -139,7 +140,7 @@ def close(
 
 def print_missing(problem: CopsError, *, as_json: bool) -> None:
     """The readiness list of an `E-NOT-READY`."""
-    from cops_dagster.rules.periods import Requirement
+    from cops_dagster.closing.readiness import Requirement
 
     listed = [Requirement(**one) for one in problem.details["readiness"]]
     _print(problem.subject.removeprefix("period "), listed, as_json=as_json)

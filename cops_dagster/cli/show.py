@@ -22,9 +22,9 @@ def status(
     """Show where each month stands, and the gap to the newest delivery; of one month its deliveries too."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.closing import status as state
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import state
     from cops_dagster.period import Period
 
     wanted = Period.parse(period) if period else None
@@ -55,7 +55,7 @@ def status(
 def _proved(books: Books) -> None:
     """Says what the last look at the proof found wrong; to look again is another command's work."""
     from cops_dagster.cli import output
-    from cops_dagster.ledger import state
+    from cops_dagster.closing import status as state
 
     for row in state.unproven(books):
         output.say(f"NOT proved: {row.control.replace('_', ' ')}: {row.measured}; next: cops evidence verify")
@@ -63,7 +63,7 @@ def _proved(books: Books) -> None:
 
 def _deliveries(books: Books, period: Period) -> None:
     from cops_dagster.cli import output
-    from cops_dagster.ledger import state
+    from cops_dagster.closing import status as state
 
     numbers = ["lines", "cost USD", "invoices", "not invoiced USD", "quarantined"]
     output.table(
@@ -119,7 +119,7 @@ def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None
 def print_statuses(books: Books, period: Period | None) -> None:
     """The status table of one or all months."""
     from cops_dagster.cli import output
-    from cops_dagster.ledger import state
+    from cops_dagster.closing import status as state
     from cops_dagster.money import footing
     from cops_dagster.reconciliation import exceptions
 
@@ -168,8 +168,9 @@ def runs(
     """List a month's runs in journal order, and the attempts that published nothing."""
     from cops_dagster import settings
     from cops_dagster.cli import output
+    from cops_dagster.closing import status as state
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import month, state
+    from cops_dagster.ledger import month
     from cops_dagster.period import Period
 
     wanted, books = Period.parse(period), require_books(settings.current())

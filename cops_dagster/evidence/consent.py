@@ -1,7 +1,7 @@
 """Consent: the second person's row that an act depends on, and who is recorded as having given it.
 
 Belongs here: giving it within the transaction of the act, reading it, the digest of what is agreed to. Does
-not belong here: what waits for it (`ledger/approve.py`), the refusal of an act without it (migration 0009).
+not belong here: what waits for it (`closing/approve.py`), the refusal of an act without it (migration 0009).
 """
 
 from __future__ import annotations

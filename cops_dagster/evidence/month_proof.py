@@ -2,7 +2,7 @@
 
 Belongs here: what a seal says and whether it is still so, in database and lake. Does not belong here: the
 chain that proves the seal (`evidence/chain.py`), what is bound (`evidence/binding.py`), all months together
-and the guards (`ledger/proof.py`). What an attacker may have written is read here: no type is trusted.
+and the guards (`closing/proof.py`). What an attacker may have written is read here: no type is trusted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The digest of a period's entries, computed twice by different code, and what a seal says.
 
 Belongs here: the digests that a closed month is compared with for ever. Does not belong here: when a
-month may close (`ledger/close.py`). A seal has no timestamp, so made again it is the same.
+month may close (`closing/close.py`). A seal has no timestamp, so made again it is the same.
 
 One path reads through the engine and encodes with `money/digest.py`; the other is a process of its own
 that reads the Parquet files with Arrow and encodes with code of its own (`evidence/seal_child.py`).

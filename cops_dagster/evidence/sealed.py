@@ -1,7 +1,7 @@
 """What may become of rows that a seal binds: nothing, but that others come after them. Pure.
 
 Belongs here: comparing sealed rows with those that stand now, and which additions are no news. Does not
-belong here: which tables a seal binds (`evidence/binding.py`), what becomes of them (`ledger/proof.py`).
+belong here: which tables a seal binds (`evidence/binding.py`), what becomes of them (`closing/proof.py`).
 """
 
 from __future__ import annotations

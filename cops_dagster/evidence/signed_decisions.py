@@ -20,7 +20,7 @@ from cops_dagster.money.digest import digest
 from cops_dagster.stores import tables as t
 
 KINDS = {
-    "approve": "a second person's yes to what waits for one (`ledger/approve.py`)",
+    "approve": "a second person's yes to what waits for one (`closing/approve.py`)",
     "close": "asking for the close of a month: over its state and its readiness list",
     "seal": "the seal of a month",
     "load": "a load, of any table",

@@ -14,6 +14,9 @@ from cops_dagster.adjustments import late
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.allocation import allocate
+from cops_dagster.closing import repair
+from cops_dagster.closing import status as state
+from cops_dagster.closing.periods import advance
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.graph.figures import metadata, picture
@@ -24,9 +27,8 @@ from cops_dagster.ingestion import claims, ingest, look
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.namespace import admin_columns
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TENANT_TAGS
-from cops_dagster.ledger import budgets, controls, repair, state
+from cops_dagster.ledger import budgets, controls
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.periods import advance
 from cops_dagster.money import amount, footing
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import reconcile

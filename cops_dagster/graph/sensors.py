@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from cops_dagster import settings
 from cops_dagster.adjustments import late
+from cops_dagster.closing import current as work
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
@@ -28,7 +29,7 @@ from cops_dagster.graph.resources import no_home
 from cops_dagster.graph.schedules import standing_still
 from cops_dagster.ingestion import look as deliver
 from cops_dagster.ingestion import places
-from cops_dagster.ledger import consequences, crawl, lock, work
+from cops_dagster.ledger import consequences, crawl, lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

@@ -3,7 +3,7 @@
 Belongs here: the comparison of two deliveries, as pure functions of their figures. Every delivery is
 cumulative (CUR guide): a month may shrink a little (a credit, a negation), but a day long past does not
 lose or double its usage, and zero never replaces a month that had cost. Does not belong here: figures
-(`ingestion/first_sight.py`), approvals (`ledger/approve.py`).
+(`ingestion/first_sight.py`), approvals (`closing/approve.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Published files that are missing or damaged, and the same bytes put back where they were.
 
 Belongs here: finding them, and the one way back to a recorded path. Does not belong here: making the bytes
-again (the acts that made them first, `ledger/repair.py`). `lake_file` is never changed: what is put back has
+again (the acts that made them first, `closing/repair.py`). `lake_file` is never changed: what is put back has
 the recorded digest, or it is not put back.
 """
 

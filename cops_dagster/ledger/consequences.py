@@ -19,9 +19,10 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation
 from cops_dagster.allocation import checks as judge
+from cops_dagster.closing import current, periods
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import checks
-from cops_dagster.ledger import budgets, judge_budgets, lock, periods, work
+from cops_dagster.ledger import budgets, judge_budgets, lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -243,7 +244,7 @@ def _end_runs(books: Books, period: Period) -> None:
         firing = any(
             one.rule == escalation.RUN and one.state == "firing" for one in board.of_period(con, period)
         )
-    if firing and work.nothing_to_do(books, period):
+    if firing and current.nothing_to_do(books, period):
         with books.admin.write() as con:
             board.end_failed_runs(con, period, because="the month is complete: nothing is left to do")
 

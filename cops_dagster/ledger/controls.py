@@ -2,7 +2,7 @@
 
 Belongs here: measuring each control and recording the outcome in `control_status`, with the alert of one
 that does not hold. What cannot be measured is `unknown`, never ok. Does not belong here: the schedule
-(`graph/schedules.py`), what is proved and how (`ledger/proof.py`).
+(`graph/schedules.py`), what is proved and how (`closing/proof.py`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.board import judged_at
 from cops_dagster.allocation import checks
+from cops_dagster.closing import periods, proof
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.ingestion import claims
-from cops_dagster.ledger import judge_budgets, periods, proof
+from cops_dagster.ledger import judge_budgets
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
 from cops_dagster.period import Period

@@ -16,11 +16,12 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board
 from cops_dagster.allocation import allocate
 from cops_dagster.allocation import checks as judge
+from cops_dagster.closing import proof, repair, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, consent, standing
 from cops_dagster.ingestion import checks, mapped_tags, places
 from cops_dagster.ingestion import look as deliver
-from cops_dagster.ledger import controls, judge_budgets, lock, policy, proof, repair, state
+from cops_dagster.ledger import controls, judge_budgets, lock, policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
 from cops_dagster.ledger.month import head, known
@@ -231,7 +232,7 @@ def _settings(books: Books) -> list[Finding]:
 
 
 def _scope(books: Books, period: Period) -> list[Finding]:
-    here = state.statuses(books, period)[0]
+    here = status.statuses(books, period)[0]
     usd = amount.shown(here.aws_usd)
     told = f"{here.state}, {here.lines:,} lines, {usd} USD from {here.sources} source(s)"
     found = [Finding("scope", "green", f"{period} is known", told, f"cops status {period}")]
@@ -251,7 +252,7 @@ def _freshness(books: Books, period: Period) -> list[Finding]:
         deliver.look(books, period, log=False)  # refuses with what is there instead
     found = _judged("freshness", checks.delivery(books, period), period)
     with books.admin.read() as con:
-        here = state.statuses(books, period)[0]
+        here = status.statuses(books, period)[0]
         log = t.cur_ingestion_log
         last = con.execute(
             sa.select(log).where(log.c.period_start == period.start).order_by(log.c.log_seq.desc()).limit(1)

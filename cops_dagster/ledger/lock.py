@@ -1,8 +1,8 @@
 """The row that says whether a period takes writes: read under lock, moved only as the state machine says.
 
 Belongs here: `period_lock` and `period_lock_event`, within the caller's transaction; every move is a
-decision in the chain of evidence. Does not belong here: why a period moves (`ledger/periods.py`,
-`ledger/close.py`).
+decision in the chain of evidence. Does not belong here: why a period moves (`closing/periods.py`,
+`closing/close.py`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Belongs here: keeping `recon_exceptions` in step with what differs now, listing them, deciding on one.
 Does not belong here: what differs and what kind it is (`reconciliation/differences.py`); a second person's yes
-(`ledger/approve.py`). A difference keeps its id while its amount and class stay; when either changes the
+(`closing/approve.py`). A difference keeps its id while its amount and class stay; when either changes the
 old exception is withdrawn, for a decision is about one amount.
 """
 

@@ -1,7 +1,7 @@
 """Which sources of a month AWS invoices, and which are pro forma: their invoice column is never filled.
 
 Belongs here: what the delivered invoice ids say of each source, and what a person has said of the month.
-Does not belong here: whether a month may be final (`rules/periods.py`), AWS's documents themselves
+Does not belong here: whether a month may be final (`closing/readiness.py`), AWS's documents themselves
 (`reconciliation/sides.py`).
 
 A pro forma report (Billing Conductor, billing transfer) has the columns of any other, only no invoice id,

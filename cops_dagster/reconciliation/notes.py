@@ -1,7 +1,7 @@
 """Variance notes: why a closed month differs from what was invoiced, said once, with evidence.
 
 Belongs here: opening a note as an entry of `recon_exceptions`; it changes no amount. A second person
-approves it (`ledger/approve.py`).
+approves it (`closing/approve.py`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Belongs here: reading triggers, functions, constraints, unique indexes and views out of both dialects'
 catalogues, and the shipped list of what they should be (`guards_<dialect>.json`, made by
 `python -m cops_dagster_tests.stores.make_guards`). Does not belong here: what becomes of a difference
-(`ledger/proof.py`). Only what stands on tables of ours is judged: Dagster may live in the same database.
+(`closing/proof.py`). Only what stands on tables of ours is judged: Dagster may live in the same database.
 """
 
 from __future__ import annotations

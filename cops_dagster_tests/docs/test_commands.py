@@ -12,7 +12,7 @@ import typer.main
 
 from cops_dagster import settings
 from cops_dagster.cli.main import app
-from cops_dagster.ledger import state
+from cops_dagster.closing import status
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import footing
 from cops_dagster_tests.docs import pages
@@ -111,7 +111,7 @@ def test_the_readme_shows_what_the_demo_prints(demo: Books) -> None:
             f"{one.allocated_usd:,.2f}", f"{one.gap_usd:,.2f}", invoiced, variance,
             f"{one.coverage_pct:.2f}", one.recon_status,
         ]
-        for one in state.statuses(demo)
+        for one in status.statuses(demo)
         for _, variance, invoiced in [
             footing.told(
                 [("level", one.expected_usd), ("change", one.variance_usd), ("level", one.invoiced_usd)]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.closing import current
 from cops_dagster.evidence import chain, sweep
-from cops_dagster.ledger import work
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -122,7 +122,7 @@ def consistent(books: Books, periods: list[Period]) -> None:
     """Every month is there once, ties out, has nothing left to do; nothing is left of what was killed."""
     sweep.sweep(books)
     for period in periods:
-        assert work.nothing_to_do(books, period), period
+        assert current.nothing_to_do(books, period), period
     rows = answer(
         books,
         "SELECT period_start, COUNT(DISTINCT run_id), CAST(SUM(allocated_cost_usd) AS VARCHAR)"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.closing import approve
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import freeze
 from cops_dagster.stores import tables as t

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cops_dagster.closing import status
 from cops_dagster.errors import CopsError
 from cops_dagster.graph import sensors
 from cops_dagster.graph.launch import launch
-from cops_dagster.ledger import state
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
 from cops_dagster_tests.graph.test_graph import month
 
@@ -25,7 +25,7 @@ def test_a_refused_source_leaves_the_run_red_and_the_others_booked(month: Path) 
     failed = {check["check"]: check["severity"] for check in launch(books, SEPTEMBER, None)}
     assert failed["every_source_is_taken"] == "ERROR"
     assert failed["delivery_is_complete"] == "WARN"
-    (here,) = state.statuses(books)
+    (here,) = status.statuses(books)
     assert (here.lines, here.gap_usd, here.state) == (6, 0, "delayed")
 
 
@@ -36,7 +36,7 @@ def test_a_fresh_month_that_two_sources_bill_is_refused_with_its_way_out(month: 
         launch(books, SEPTEMBER, None)
     assert refusal.value.code == "E-SOURCE-TWICE"
     assert "cops source retire second/report" in refusal.value.next_step
-    assert [one.allocated_usd for one in state.statuses(books)] == [None]
+    assert [one.allocated_usd for one in status.statuses(books)] == [None]
 
 
 def test_a_root_out_of_reach_is_as_it_was_seen_last_and_the_others_are_watched(month: Path) -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cops_dagster.closing import approve, close
+from cops_dagster.closing.close import Closed
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import approve, close
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.close import Closed
 from cops_dagster.period import Period
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, home, lines, run, write
 

@@ -23,12 +23,13 @@ from pyiceberg.catalog.sql import SqlCatalog
 from cops_dagster import settings
 from cops_dagster.adjustments import late
 from cops_dagster.allocation import allocate, reverse
+from cops_dagster.closing import approve
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, look
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import approve, consequences, month
+from cops_dagster.ledger import consequences, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import reconcile
 from cops_dagster_tests.deliveries import SEPTEMBER, run

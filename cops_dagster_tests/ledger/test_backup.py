@@ -7,9 +7,9 @@ import sqlite3
 from pathlib import Path
 
 from cops_dagster.adjustments import late, restate
+from cops_dagster.closing import current
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.ingestion import look
-from cops_dagster.ledger import work
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores.objects import open_objects
 from cops_dagster_tests.deliveries import SEPTEMBER, home
@@ -55,7 +55,7 @@ def test_a_restored_home_is_the_one_that_was_copied(tmp_path: Path) -> None:
     # the deliveries are found anew, are what the sealed month was made of, and change nothing
     look.look(here, SEPTEMBER)
     assert late.propose(here, SEPTEMBER) is None
-    assert work.nothing_to_do(here, SEPTEMBER)
+    assert current.nothing_to_do(here, SEPTEMBER)
     assert answer(here, TOTALS) == totals
 
 

@@ -15,14 +15,15 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import restate
 from cops_dagster.allocation import allocate, reverse, rule_date
+from cops_dagster.closing import approve, close, current, periods
+from cops_dagster.closing.readiness import UNCHANGED_FOR
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, seal, sweep
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import approve, close, lock, periods, work
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions, reconcile
-from cops_dagster.rules.periods import UNCHANGED_FOR
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.objects import open_objects
@@ -280,7 +281,7 @@ def test_new_rules_and_tenants_are_refused_for_a_closed_month_and_change_nothing
     ingest.ingest(closed, SEPTEMBER)
     assert not tag.tag(closed, SEPTEMBER).wrote
     assert not allocate.allocate(closed, SEPTEMBER).wrote
-    assert work.nothing_to_do(closed, SEPTEMBER)
+    assert current.nothing_to_do(closed, SEPTEMBER)
     assert by_tenant(closed) == before
 
 
@@ -294,7 +295,7 @@ def test_a_sealed_month_reads_its_kept_bytes_when_aws_overwrites_its_own(
 
 
 def test_a_closed_month_has_nothing_to_do(closed: Books) -> None:
-    assert work.nothing_to_do(closed, SEPTEMBER)
+    assert current.nothing_to_do(closed, SEPTEMBER)
 
 
 def test_the_next_month_is_open_while_this_one_is_closed(closed: Books, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from cops_dagster.closing import current
 from cops_dagster.ingestion import checks
-from cops_dagster.ledger import explain, work
+from cops_dagster.ledger import explain
 from cops_dagster.ledger.books import Books
 from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster.verdict import Verdict
@@ -97,7 +98,7 @@ def test_the_raw_lines_stay_as_aws_sent_them_and_explain_shows_them(books: Books
     assert {(row["line_type"], row["unblended_usd"]) for row in shown} >= {
         ("SavingsPlanCoveredUsage", 80), ("SavingsPlanNegation", -80),
     }  # fmt: skip
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
 
 
 # a member account's own report: usage of its payer's plan and reservation, and not their fees

@@ -9,8 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation, publish
+from cops_dagster.closing import current
 from cops_dagster.graph.checks import CHECKS
-from cops_dagster.ledger import consequences, work
+from cops_dagster.ledger import consequences
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication
 from cops_dagster.stores import tables as t
@@ -149,8 +150,8 @@ def test_one_source_that_is_well_does_not_end_the_alert_of_another(month: Seen) 
 
 
 def test_a_run_that_came_second_is_told_who_was_first(month: Seen) -> None:
-    everything = work.newest(month.books, SEPTEMBER)
-    assert work.made_since(month.books, SEPTEMBER, everything, "mine") == work.Made(False)
-    lost = work.made_since(month.books, SEPTEMBER, (0, 0), "mine")
+    everything = current.newest(month.books, SEPTEMBER)
+    assert current.made_since(month.books, SEPTEMBER, everything, "mine") == current.Made(False)
+    lost = current.made_since(month.books, SEPTEMBER, (0, 0), "mine")
     assert (lost.wrote, lost.by) == (False, "test")
-    assert work.made_since(month.books, SEPTEMBER, (everything[0], 0), "mine").wrote
+    assert current.made_since(month.books, SEPTEMBER, (everything[0], 0), "mine").wrote

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.closing import proof
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import conversions
 from cops_dagster.ingestion import record
-from cops_dagster.ledger import proof
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, home, lines, run, write

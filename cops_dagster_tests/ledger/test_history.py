@@ -36,10 +36,11 @@ from hypothesis.stateful import (
 
 from cops_dagster.adjustments import late, one_time, restate
 from cops_dagster.allocation import allocate, reverse
+from cops_dagster.closing import approve, periods
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, seal, sweep
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import approve, lock, periods
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period

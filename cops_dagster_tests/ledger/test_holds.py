@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.closing import approve, current, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import compare, look
-from cops_dagster.ledger import approve, month, state, work
+from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
@@ -51,8 +52,8 @@ def test_a_month_that_shrank_waits_until_a_second_person_approves(books: Books, 
         assert by_tenant(books) == before
     waiting = held(books)
     assert waiting.subject_id[:16] in refusal.value.next_step
-    assert [one.state for one in state.statuses(books)] == ["delayed"]
-    assert [one.waits_for is None for one in state.deliveries(books, SEPTEMBER)] == [False, True]
+    assert [one.state for one in status.statuses(books)] == ["delayed"]
+    assert [one.waits_for is None for one in status.deliveries(books, SEPTEMBER)] == [False, True]
     with pytest.raises(CopsError, match="E-APPROVER"):
         approve.approve(books, waiting.subject_id, reason="looks right")
     for same in ("test ", "TEST", "te\u200bst"):  # the one who asked, written differently
@@ -62,14 +63,14 @@ def test_a_month_that_shrank_waits_until_a_second_person_approves(books: Books, 
         approve.approve(somebody_else(books), waiting.subject_id, reason=" ")
     with pytest.raises(CopsError, match="E-APPROVAL-UNKNOWN"):
         approve.approve(somebody_else(books), "zz", reason="looks right")
-    assert not work.nothing_to_do(books, SEPTEMBER)
+    assert not current.nothing_to_do(books, SEPTEMBER)
     assert approve.approve(
         somebody_else(books), waiting.subject_id[:12], reason="test account closed"
     ).was_new
     assert not approve.approve(somebody_else(books), waiting.subject_id, reason="again").was_new
     run(books)
     assert sum(by_tenant(books).values()) == Decimal("30.3")
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
 
 
 def test_a_cost_nobody_knows_is_set_aside_once_approved_and_the_month_stays_provisional(

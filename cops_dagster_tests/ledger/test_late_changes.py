@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from cops_dagster.adjustments import late, one_time, proposals
 from cops_dagster.adjustments.changes import Line, classify
 from cops_dagster.allocation.rules import Costs
+from cops_dagster.closing import approve
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.seal import of_period
 from cops_dagster.ingestion import deliver
-from cops_dagster.ledger import approve
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import notes, reconcile

@@ -8,12 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cops_dagster.closing import current, status
 from cops_dagster.cur.names import athena_name
 from cops_dagster.cur.schema import EXPECTED
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import look
 from cops_dagster.lake import live
-from cops_dagster.ledger import state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import SEPTEMBER, home, lines, run
 from cops_dagster_tests.layouts import LAYOUTS, athena, csv_header, legacy
@@ -70,7 +70,7 @@ def test_every_layout_gives_the_same_lines_and_costs(
 ) -> None:
     books = ingested(tmp_path, layout)
     assert answer(books, COSTS) == expected
-    (shown,) = state.deliveries(books, SEPTEMBER)
+    (shown,) = status.deliveries(books, SEPTEMBER)
     assert ("csv" in layout) == ("csv" in shown.file_format)
     assert ("data exports" in layout) == shown.layout.startswith("data_exports")
     assert shown.lines == len(expected)
@@ -109,13 +109,13 @@ def test_a_lost_or_damaged_conversion_is_made_anew_from_the_delivered_file(
 ) -> None:
     books = ingested(tmp_path, "legacy csv gzip, overwrite")
     first = sorted((tmp_path / "home" / "converted").iterdir())
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
     first[0].unlink()
-    assert not work.nothing_to_do(books, SEPTEMBER)
+    assert not current.nothing_to_do(books, SEPTEMBER)
     run(books)
     second = sorted((tmp_path / "home" / "converted").iterdir())
     assert len(second) == len(first)
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
     assert answer(books, "SELECT COUNT(*) FROM cur_billing_master") == [(len(expected),)]
 
 

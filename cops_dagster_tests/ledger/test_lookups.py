@@ -15,9 +15,10 @@ import sqlalchemy as sa
 
 from cops_dagster.allocation import allocate, rule_date
 from cops_dagster.allocation import checks as judge
+from cops_dagster.closing import close
 from cops_dagster.errors import CopsError
 from cops_dagster.inputs import rule_effects
-from cops_dagster.ledger import ask, close, judge_budgets
+from cops_dagster.ledger import ask, judge_budgets
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board
 from cops_dagster.alerts.lifecycle import Observation
+from cops_dagster.closing import approve, close
 from cops_dagster.evidence import adoption
-from cops_dagster.ledger import approve, close, policy
+from cops_dagster.ledger import policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import freeze
 from cops_dagster.stores import tables as t

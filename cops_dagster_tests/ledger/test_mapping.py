@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from cops_dagster.allocation import allocate
+from cops_dagster.closing import current, status
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import state, work
 from cops_dagster.ledger.books import Books
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
@@ -29,7 +29,7 @@ TENANTS = INPUTS["tenants"].splitlines()[0]
 
 
 def months_of(books: Books, table: str) -> list[str]:
-    return [one["run_id"] for one in state.runs(books, SEPTEMBER) if one["table_name"] == table]
+    return [one["run_id"] for one in status.runs(books, SEPTEMBER) if one["table_name"] == table]
 
 
 @pytest.fixture
@@ -53,12 +53,12 @@ def test_an_alias_that_is_loaded_later_makes_one_new_run_of_the_layers_below_it(
 ) -> None:
     raw = months_of(books, "fact_cost_raw")
     give(books, tmp_path, tag_aliases="tag_name,alias,canonical\ntenant_id,ACME-Corp,acme\n")
-    assert not work.nothing_to_do(books, SEPTEMBER)
+    assert not current.nothing_to_do(books, SEPTEMBER)
     run(books)
     assert by_tenant(books) == {"acme": 15, "__unallocated__": 6}
     assert months_of(books, "fact_cost_raw") == raw
     assert len(months_of(books, tag.TABLE)) == len(months_of(books, allocate.TABLE)) == 2
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
 
 
 def test_a_tenant_that_is_registered_later_gets_its_own_lines(books: Books, tmp_path: Path) -> None:

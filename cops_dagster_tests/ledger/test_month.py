@@ -12,10 +12,11 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import late
 from cops_dagster.allocation import allocate
+from cops_dagster.closing import current, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest
-from cops_dagster.ledger import ask, publish, state, work
+from cops_dagster.ledger import ask, publish
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
@@ -78,7 +79,7 @@ def test_raw_tagged_and_allocated_agree_per_service_and_class(books: Books) -> N
 
 def test_a_second_run_writes_nothing(books: Books) -> None:
     before, files = dump(books), lake(books)
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
     run(books)
     assert dump(books) == before
     assert lake(books) == files
@@ -86,14 +87,14 @@ def test_a_second_run_writes_nothing(books: Books) -> None:
 
 def test_another_key_reverses_the_run_and_posts_a_new_one(books: Books, tmp_path: Path) -> None:
     before = by_tenant(books)
-    first = [one for one in state.runs(books, SEPTEMBER) if one["table_name"] == allocate.TABLE]
+    first = [one for one in status.runs(books, SEPTEMBER) if one["table_name"] == allocate.TABLE]
     give(
         books, tmp_path, replace=True,
         tenant_network_usage=INPUTS["tenant_network_usage"].replace("globex,2,", "globex,8,"),
     )  # fmt: skip
-    assert not work.nothing_to_do(books, SEPTEMBER)
+    assert not current.nothing_to_do(books, SEPTEMBER)
     run(books)
-    both = [one for one in state.runs(books, SEPTEMBER) if one["table_name"] == allocate.TABLE]
+    both = [one for one in status.runs(books, SEPTEMBER) if one["table_name"] == allocate.TABLE]
     assert [one["run_id"] for one in both][:1] == [first[0]["run_id"]]
     assert both[1]["replaces"] == first[0]["run_id"]
     after = by_tenant(books)
@@ -116,14 +117,14 @@ def test_inputs_that_come_back_make_a_third_run(books: Books, tmp_path: Path) ->
     run(books)
     give(books, tmp_path, replace=True, tenant_network_usage=INPUTS["tenant_network_usage"])
     run(books)
-    runs = [one["run_id"] for one in state.runs(books, SEPTEMBER) if one["table_name"] == allocate.TABLE]
+    runs = [one["run_id"] for one in status.runs(books, SEPTEMBER) if one["table_name"] == allocate.TABLE]
     assert len(set(runs)) == 3
     assert by_tenant(books) == before
 
 
 def test_a_newer_delivery_replaces_the_lines_and_reverses_the_entries(books: Books, tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 111111111111 acme team api 1\n")], assembly="a2")
-    assert not work.nothing_to_do(books, SEPTEMBER)
+    assert not current.nothing_to_do(books, SEPTEMBER)
     run(books)
     assert answer(books, "SELECT COUNT(*), SUM(line_item_unblended_cost) FROM fact_cost_raw") == [
         (7, Decimal("41.880000001"))
@@ -221,7 +222,7 @@ def test_a_delivery_for_a_closed_period_is_kept_aside_and_for_an_open_one_taken(
         run(books)
         assert by_tenant(books) == before
         late.propose(books, SEPTEMBER)
-        assert work.nothing_to_do(books, SEPTEMBER)
+        assert current.nothing_to_do(books, SEPTEMBER)
     assert answer(books, "SELECT status FROM cur_ingestion_log ORDER BY log_seq DESC LIMIT 1") == [
         ("skipped",)
     ]
@@ -254,7 +255,7 @@ def test_a_flipped_bit_is_found_and_the_month_staged_anew(books: Books) -> None:
     path.write_bytes(broken)
     with pytest.raises(CopsError, match="E-DIGEST"):
         answer(books, "SELECT SUM(line_item_unblended_cost) FROM fact_cost_raw", verify=True)
-    assert not work.nothing_to_do(books, SEPTEMBER)
+    assert not current.nothing_to_do(books, SEPTEMBER)
     run(books)
     assert answer(books, "SELECT COUNT(*) FROM fact_cost_raw", verify=True) == [(6,)]
     assert by_tenant(books) == before

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cops_dagster.closing import current
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import deliver
-from cops_dagster.ledger import work
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
@@ -56,7 +56,7 @@ def test_an_odd_month_is_whole_and_tagged(books: Books) -> None:
 
 def test_what_was_written_anew_is_kept_below_the_home_and_a_second_look_writes_nothing(books: Books) -> None:
     assert len(list((books.settings.home / "converted").iterdir())) == 1
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
 
 
 def test_a_tag_with_two_values_names_nobody_and_an_alias_says_whose_it_is(

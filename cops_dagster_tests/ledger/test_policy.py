@@ -18,11 +18,12 @@ import sqlalchemy as sa
 from cops_dagster import settings
 from cops_dagster.adjustments import late, one_time, proposals
 from cops_dagster.allocation import allocate, reverse, rule_date
+from cops_dagster.closing import approve, close, current, periods, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import adoption, chain
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
-from cops_dagster.ledger import approve, budgets, close, controls, doctor, periods, policy, state, work
+from cops_dagster.ledger import budgets, controls, doctor, policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.policy import Policy, differing
 from cops_dagster.reconciliation import exceptions, notes, reconcile
@@ -74,7 +75,7 @@ def test_the_first_run_adopts_what_is_set_and_every_run_names_it(made: Path) -> 
     assert (one.version, one.adopted_by, one.origin) == (1, "test", "first run")
     assert (one.policy.tags.plan_id, one.policy.recon.warning_usd) == ((), Decimal("2.5"))
     assert one.policy.charge.basis == "unblended"
-    assert {row["policy_version"] for row in state.runs(books, SEPTEMBER)} == {1}
+    assert {row["policy_version"] for row in status.runs(books, SEPTEMBER)} == {1}
     with books.admin.read() as con:
         assert set(con.execute(sa.select(t.recon_run.c.policy_version)).scalars()) == {1}
 
@@ -96,7 +97,7 @@ def test_what_is_not_set_takes_the_adopted_value(made: Path) -> None:
     books = reopened(made)
     before = dump(books)
     assert books.policy.tags.plan_id == ()
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
     adoption.require_policy(books, is_run=True)
     assert dump(books) == before
 
@@ -202,7 +203,7 @@ def test_what_a_person_adopts_is_in_force_and_the_rest_stays(folder: Path) -> No
     assert (newest.adopted_by, newest.origin, newest.note) == ("other", "cops.toml", "as agreed")
     assert newest.policy == first.policy.replaced({"charge.basis": "amortized"})
     run(other)
-    assert {row["policy_version"] for row in state.runs(other, SEPTEMBER)} == {1, 2}
+    assert {row["policy_version"] for row in status.runs(other, SEPTEMBER)} == {1, 2}
     assert chain.verify(other).status == "ok"
     with pytest.raises(CopsError, match="E-POLICY"):  # whoever still has the old value is told now
         adoption.require_policy(reopened(folder, charge={"basis": "unblended"}))

@@ -21,11 +21,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from cops_dagster.allocation import allocate, reverse
+from cops_dagster.closing import current, proof, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ledger import proof, publish, state, work
+from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication
@@ -69,8 +70,8 @@ def test_a_month_on_postgresql_has_the_ids_and_digits_of_one_on_sqlite(books: Bo
     assert answer(books, entries) == answer(other, entries)
     recon = "SELECT * EXCLUDE (reconciled_at) FROM recon_summary"
     assert answer(books, recon) == answer(other, recon)
-    assert work.nothing_to_do(books, SEPTEMBER)
-    assert [one.state for one in state.statuses(books)] == ["final candidate"]
+    assert current.nothing_to_do(books, SEPTEMBER)
+    assert [one.state for one in status.statuses(books)] == ["final candidate"]
 
 
 def test_a_second_run_writes_nothing_and_another_key_reverses(books: Books, tmp_path: Path) -> None:

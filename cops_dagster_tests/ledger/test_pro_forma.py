@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.closing import close, periods, status
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import close, doctor, periods, state
+from cops_dagster.ledger import doctor
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import state_of
 from cops_dagster.reconciliation import checks, exceptions, reconcile, record
@@ -42,8 +43,8 @@ def pro_forma(tmp_path_factory: pytest.TempPathFactory) -> tuple[Books, dict[str
     run(books)
     periods.advance(books, SEPTEMBER)
     seen: dict[str, object] = {
-        "status": state.statuses(books, SEPTEMBER)[0].is_final,
-        "invoicing": [one.invoicing for one in state.deliveries(books, SEPTEMBER)],
+        "status": status.statuses(books, SEPTEMBER)[0].is_final,
+        "invoicing": [one.invoicing for one in status.deliveries(books, SEPTEMBER)],
         "doctor": [one.what for one in doctor.diagnose(books, SEPTEMBER, None) if "pro forma" in one.what],
         "next": next(
             one.next_step for one in close.readiness(books, SEPTEMBER)
@@ -51,7 +52,7 @@ def pro_forma(tmp_path_factory: pytest.TempPathFactory) -> tuple[Books, dict[str
         ),
     }  # fmt: skip
     periods.mark(books, SEPTEMBER, "final", reason="pro forma report: AWS issues no invoice on it")
-    seen["final"] = state.statuses(books, SEPTEMBER)[0]
+    seen["final"] = status.statuses(books, SEPTEMBER)[0]
     seen["exceptions"] = of_aws(books)
     seen["verdict"] = next(
         one for one in checks.reconciled(books, SEPTEMBER) if one.check == "aws_invoice_matches_cur"
@@ -73,7 +74,7 @@ def test_a_month_that_a_person_made_final_is_reconciled_as_final(
     """It stood provisional for ever, since AWS never fills the invoice column of a pro forma report."""
     _, seen = pro_forma
     final = seen["final"]
-    assert isinstance(final, state.PeriodStatus)
+    assert isinstance(final, status.PeriodStatus)
     assert (final.state, final.is_final, final.recon_status) == ("final", True, "ok")
 
 

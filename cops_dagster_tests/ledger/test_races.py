@@ -14,10 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.allocation import allocate
+from cops_dagster.closing import status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import publish, state
+from cops_dagster.ledger import publish
 from cops_dagster.ledger.attempt import Attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
@@ -63,7 +64,7 @@ def together(folder: Path, processes: int = PROCESSES) -> None:
 
 
 def journal(books: Books) -> list[str]:
-    return [one["table_name"] for one in state.runs(books, SEPTEMBER) if one["status"] == "published"]
+    return [one["table_name"] for one in status.runs(books, SEPTEMBER) if one["status"] == "published"]
 
 
 def left_over(books: Books) -> list[object]:
@@ -141,7 +142,7 @@ def test_a_run_that_another_one_overtook_is_planned_again_over_the_new_head(
     give(books, tmp_path, replace=True, tenant_network_usage=usage(8))
     Meanwhile(monkeypatch, overtake)
     done = allocate.allocate(books, SEPTEMBER)
-    runs = [one for one in state.runs(books, SEPTEMBER) if one["table_name"] == allocate.TABLE]
+    runs = [one for one in status.runs(books, SEPTEMBER) if one["table_name"] == allocate.TABLE]
     published = [one for one in runs if one["status"] == "published"]
     assert [one["replaces"] for one in published[1:]] == [one["run_id"] for one in published[:-1]]
     assert published[-1]["run_id"] == done.run_id

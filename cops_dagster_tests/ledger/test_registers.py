@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 
 from cops_dagster import settings
 from cops_dagster.cli.main import app
+from cops_dagster.closing import proof
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.inputs import load_log, registers
 from cops_dagster.inputs.files import FIELDS
-from cops_dagster.ledger import controls, proof
+from cops_dagster.ledger import controls
 from cops_dagster.ledger.books import Books, open_books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres

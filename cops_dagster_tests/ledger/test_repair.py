@@ -13,11 +13,12 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import proposals
 from cops_dagster.allocation import allocate, reverse
+from cops_dagster.closing import approve, current, repair
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import approve, doctor, repair, work
+from cops_dagster.ledger import doctor
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
@@ -120,7 +121,7 @@ def test_the_entries_of_every_run_are_made_again_with_the_same_bytes(
     assert {path: stored.sha256(path) for path in files} == files
     assert recorded(books) == before
     assert answer(books, SUMS) == sums
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
     assert steps(books) == []
 
 
@@ -134,11 +135,11 @@ def test_lines_and_tagged_cost_go_back_to_their_place_and_nothing_is_published(
     for path in files:
         harm(path)
     assert lost_of(books, table)
-    assert not work.nothing_to_do(books, SEPTEMBER)
+    assert not current.nothing_to_do(books, SEPTEMBER)
     steps(books)
     assert {path: stored.sha256(path) for path in files} == files
     assert recorded(books) == before
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
 
 
 def test_a_month_that_lost_its_whole_lake_is_as_it_was_after_the_next_run(books: Books) -> None:
@@ -169,7 +170,7 @@ def test_a_file_that_was_only_touched_is_whole(books: Books) -> None:
     for table in LAKE_TABLES:
         for path in published(books, table):
             os.utime(path)
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
     assert repair.mend(books, SEPTEMBER) == []
 
 
@@ -240,7 +241,7 @@ def test_a_closed_month_is_restored_and_never_made_again(sealed: Path, tmp_path:
     (path,) = published(books, table)
     whole = path.read_bytes()
     path.unlink()
-    assert not work.nothing_to_do(books, SEPTEMBER)
+    assert not current.nothing_to_do(books, SEPTEMBER)
     for act in (repair.require_mendable, repair.mend):
         with pytest.raises(CopsError) as refusal:
             act(books, SEPTEMBER)
@@ -251,7 +252,7 @@ def test_a_closed_month_is_restored_and_never_made_again(sealed: Path, tmp_path:
     assert (said.light, said.next_step) == ("red", refusal.value.next_step)
     assert {one.light for one in proof} == {"red"}  # the seal misses the file too
     path.write_bytes(whole)
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
     assert not [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
 
 
@@ -340,4 +341,4 @@ def test_the_doctor_s_advice_is_followed_by_command(
     assert not isinstance(done.exception, CopsError), done.exception
     assert "UserWarning" not in done.output
     assert answer(books, SUMS) == sums
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)

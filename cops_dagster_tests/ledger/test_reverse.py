@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.allocation import allocate, reverse, rule_date
+from cops_dagster.closing import current
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.evidence.certificate import RUN_KINDS
-from cops_dagster.ledger import month, work
+from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import tables as t
@@ -104,7 +105,7 @@ def test_what_was_taken_back_does_not_come_back_by_itself(books: Books, tmp_path
     reconcile.reconcile(books, SEPTEMBER)
     sweep.sweep(books)
     before = dump(books)
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
     run(books)
     assert {name: rows for name, rows in dump(books).items() if name != "allocation_key_snapshot"} == {
         name: rows for name, rows in before.items() if name != "allocation_key_snapshot"

@@ -12,12 +12,12 @@ import pytest
 import sqlglot
 
 from cops_dagster import settings
+from cops_dagster.closing import repair
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.ingestion import look
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import repair
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import files

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from cops_dagster.closing import close
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import first_sight, ingest, look
 from cops_dagster.lake import live
-from cops_dagster.ledger import close
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
 from cops_dagster_tests.ledger.closing import close_by_two, ready

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.closing import approve, close, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, signatures
-from cops_dagster.ledger import approve, close, lock, state
+from cops_dagster.ledger import lock
 from cops_dagster.reconciliation import notes
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -70,7 +71,7 @@ def test_a_close_is_signed_by_who_asks_by_who_agrees_and_over_its_seal(closed: P
 
 
 def test_the_status_of_a_month_says_who_closed_it_and_what_proves_that(closed: Path) -> None:
-    (one,) = state.statuses(as_person(closed, "bob"), SEPTEMBER)
+    (one,) = status.statuses(as_person(closed, "bob"), SEPTEMBER)
     assert (one.closed_by, str(one.identity)[:16]) == ("bob", "signed by SHA256")
 
 

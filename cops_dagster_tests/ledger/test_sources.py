@@ -16,12 +16,13 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import late
 from cops_dagster.allocation import allocate
+from cops_dagster.closing import close, current, periods, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import checks, claims, deliver, ingest, look, sources
 from cops_dagster.lake import live
-from cops_dagster.ledger import close, lock, periods, state, work
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import reconcile
@@ -115,7 +116,7 @@ def test_a_fresh_month_that_two_sources_bill_books_nothing(
     with books.admin.read() as con:
         assert con.execute(sa.select(t.cur_billing_head)).all() == []
     assert verdict(books, "each_payer_has_one_source").refuses
-    assert [one.state for one in state.statuses(books)] == ["delayed"]
+    assert [one.state for one in status.statuses(books)] == ["delayed"]
     assert {one.state for one in sources.sources(books)} == {"held"}
 
 
@@ -135,8 +136,8 @@ def test_roots_that_hold_one_another_book_nothing_twice(tmp_path: Path, order: t
     books = over(books, root)  # the newcomer's root is taken out again: nothing is waited for
     assert go(books) == Decimal("10.5")
     assert verdict(books, "every_source_is_taken").passed
-    assert work.nothing_to_do(books, SEPTEMBER)
-    assert [one.state for one in state.statuses(books)] != ["delayed"]
+    assert current.nothing_to_do(books, SEPTEMBER)
+    assert [one.state for one in status.statuses(books)] != ["delayed"]
 
 
 def test_a_root_that_is_named_twice_is_one_root(tmp_path: Path) -> None:
@@ -223,14 +224,14 @@ def test_a_home_that_booked_twice_is_red_and_publishes_nothing_over_it(twice: Bo
 def test_retiring_a_source_takes_its_lines_back_by_reversal(twice: Books) -> None:
     done = sources.retire(twice, "two/report", reason="the payer's report has it")
     assert (done.open_months, done.closed_months) == ([SEPTEMBER], [])
-    assert not work.nothing_to_do(twice, SEPTEMBER)
+    assert not current.nothing_to_do(twice, SEPTEMBER)
     assert go(twice) == Decimal("21.0")
     assert verdict(twice, "each_payer_has_one_source").passed
     (net,) = answer(
         twice, "SELECT SUM(allocated_cost_usd) FROM fact_cost_allocated WHERE entry_type = 'reversal'"
     )[0]
     assert net == Decimal("-31.5")
-    assert work.nothing_to_do(twice, SEPTEMBER)
+    assert current.nothing_to_do(twice, SEPTEMBER)
     assert chain.verify(twice).status == "ok"
     again = sources.retire(twice, "two/report", reason="the payer's report has it")
     assert not again.was_new
@@ -251,7 +252,7 @@ def test_a_close_that_was_given_up_does_not_keep_a_retired_source(twice: Books) 
     sources.retire(twice, "two/report", reason="the payer's report has it")
     with twice.admin.write() as con:
         force_state(con, "provisional", SEPTEMBER)
-    assert not work.nothing_to_do(twice, SEPTEMBER)
+    assert not current.nothing_to_do(twice, SEPTEMBER)
     assert go(twice) == Decimal("21.0")
 
 
@@ -281,7 +282,7 @@ def test_every_source_of_a_month_may_be_retired(twice: Books) -> None:
     for name in ("one/report", "two/report"):
         sources.retire(twice, name, reason="not our payer")
     assert go(twice) == Decimal(0)
-    assert [one.lines for one in state.statuses(twice)] == [0]
+    assert [one.lines for one in status.statuses(twice)] == [0]
 
 
 def test_a_closed_month_keeps_a_source_that_is_retired(twice: Books) -> None:
@@ -396,14 +397,14 @@ def test_a_source_whose_root_is_gone_stays_booked_and_is_named(tmp_path: Path) -
     books = over(home(tmp_path), tmp_path / "cur", f"us={tmp_path / 'us'}")
     go(books)
     books = over(books, tmp_path / "cur")
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
     gone = verdict(books, "every_source_has_its_place")
     assert (gone.passed, gone.severity) == (False, "WARN")
     assert [(one.source_id, one.state) for one in sources.sources(books)] == [
         ("report", "active"), ("us/report", "gone"),
     ]  # fmt: skip
     assert total(books) == Decimal("21.0")
-    told = {one.source_id: one.waits_for or "" for one in state.deliveries(books, SEPTEMBER)}
+    told = {one.source_id: one.waits_for or "" for one in status.deliveries(books, SEPTEMBER)}
     assert told["report"] == ""
     assert "retire us/report" in told["us/report"]
     sources.retire(books, "us/report", reason="sold")
@@ -452,7 +453,7 @@ def test_a_broken_report_that_is_retired_is_waited_for_no_longer(tmp_path: Path)
     go(books)
     sources.retire(books, "bad/report", reason="given up")
     assert go(books) == Decimal("10.5")
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
     needs = {one.name: one.holds for one in close.readiness(books, SEPTEMBER)}
     assert needs["delivery_is_complete"]
 
@@ -476,10 +477,10 @@ def test_a_root_out_of_reach_stops_itself(tmp_path: Path) -> None:
     books = over(home(tmp_path), tmp_path / "cur", tmp_path / "missing")
     assert go(books) == Decimal("10.5")
     assert codes(books) == {"report": [], f"root {tmp_path / 'missing'}": ["E-SOURCE-UNKNOWN"]}
-    assert not work.nothing_to_do(books, SEPTEMBER)
+    assert not current.nothing_to_do(books, SEPTEMBER)
     (tmp_path / "missing").mkdir()
     go(books)
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
 
 
 FOREIGN = {
@@ -507,7 +508,7 @@ def test_another_export_beside_the_report_is_named_and_left_alone(
     assert (found.passed, found.severity) == (False, "WARN")
     assert found.figures["foreign_exports"] == [{"export": "odd/report", "kind": kind}]
     assert verdict(books, "every_source_is_taken").passed
-    assert work.nothing_to_do(books, SEPTEMBER)  # it was looked at once
+    assert current.nothing_to_do(books, SEPTEMBER)  # it was looked at once
 
 
 def test_a_root_with_nothing_but_another_export_is_refused_in_words_of_its_own(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from cops_dagster import settings
 from cops_dagster.cli.main import app
+from cops_dagster.closing import repair
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
-from cops_dagster.ledger import doctor, repair
+from cops_dagster.ledger import doctor
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import FolderObjects

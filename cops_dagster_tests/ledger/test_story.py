@@ -22,11 +22,11 @@ from cops_dagster import settings
 from cops_dagster.alerts import board
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
+from cops_dagster.closing import approve
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.launch import launch
 from cops_dagster.ingestion import deliver as handover
 from cops_dagster.ingestion import sources
-from cops_dagster.ledger import approve
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import exceptions, freeze, reconcile
 from cops_dagster.reports import close_report

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cops_dagster.closing import current
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import work
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
@@ -150,7 +150,7 @@ def test_case_counts_unless_it_is_declared_not_to(folded: bool, acme: int, tmp_p
     """
     books = ran(tmp_path, text, tags={"fold_case": folded})
     assert by_tenant(books)["acme"] == acme
-    assert work.nothing_to_do(books, SEPTEMBER)
+    assert current.nothing_to_do(books, SEPTEMBER)
 
 
 def test_one_unicode_form_is_one_alias_whichever_was_sent(tmp_path: Path) -> None:

@@ -22,11 +22,13 @@ from typer.testing import CliRunner
 from cops_dagster import settings
 from cops_dagster.alerts import board, escalation
 from cops_dagster.cli.main import app
+from cops_dagster.closing import approve, close, proof
+from cops_dagster.closing import status as state
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import binding, chain, month_proof, restored, sweep
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ledger import approve, close, controls, doctor, proof, state
+from cops_dagster.ledger import controls, doctor
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions, freeze, reconcile

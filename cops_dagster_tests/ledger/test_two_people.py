@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from cops_dagster.closing import approve, close, close_request, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, consent, decisions
-from cops_dagster.ledger import approve, close, close_request, doctor, lock, state
+from cops_dagster.ledger import doctor, lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import exceptions, freeze, notes, reconcile
 from cops_dagster.stores import tables as t
@@ -64,7 +65,7 @@ def test_one_asks_another_agrees_and_everybody_is_told_the_truth(tmp_path: Path)
     assert code(lambda: close.close(books, SEPTEMBER)) == "E-SECOND-PERSON"
     assert code(lambda: close.close(another(books), SEPTEMBER)) == "E-SECOND-PERSON"
     assert moves(books) == ["open"]  # asking changes nothing else
-    (asked,) = (one.close_asked_by for one in state.statuses(books, SEPTEMBER))
+    (asked,) = (one.close_asked_by for one in status.statuses(books, SEPTEMBER))
     assert asked == books.actor
     waits = [one for one in doctor.diagnose(books, SEPTEMBER) if "second person" in one.what]
     assert [one.next_step for one in waits] == [f"cops approve {CLOSE} --reason '…'"]
@@ -75,7 +76,7 @@ def test_one_asks_another_agrees_and_everybody_is_told_the_truth(tmp_path: Path)
     assert (late.was_new, late.approved_by, late.approved_at) == (False, "lee", done.approved_at)
     assert not close.close(books, SEPTEMBER).wrote
     assert moves(books) == ["open", "provisional", "final", "closing", "closed"]
-    assert state.statuses(books, SEPTEMBER)[0].close_asked_by is None
+    assert status.statuses(books, SEPTEMBER)[0].close_asked_by is None
     assert unproved(books) == []
     assert chain.verify(books).status == "ok"
 

@@ -13,9 +13,9 @@ from sqlalchemy.exc import DBAPIError
 
 from cops_dagster.alerts import board
 from cops_dagster.alerts.lifecycle import Alert
+from cops_dagster.closing import approve
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import consent
-from cops_dagster.ledger import approve
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import checks, exceptions, freeze, reconcile, record, statement
 from cops_dagster.stores import tables as t

@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cops_dagster.ledger.states import MOVES, WRITABLE, may_move, order
-from cops_dagster.period import Period
-from cops_dagster.rules.periods import (
+from cops_dagster.closing.readiness import (
     UNCHANGED_FOR,
     ClosingFacts,
     Delivered,
@@ -25,6 +23,8 @@ from cops_dagster.rules.periods import (
     readiness,
     unmet,
 )
+from cops_dagster.ledger.states import MOVES, WRITABLE, may_move, order
+from cops_dagster.period import Period
 from cops_dagster.verdict import Verdict
 
 SEPTEMBER = Period(2025, 9)

@@ -1,7 +1,7 @@
 """Requests to close a period: which state of it somebody wants closed, for a second person to agree to.
 
 Belongs here: `close_request`, what state it is about, whether that state still stands. Does not belong here:
-what must hold before one asks (`rules/periods.py`), the close itself (`ledger/close.py`).
+what must hold before one asks (`closing/readiness.py`), the close itself (`closing/close.py`).
 """
 
 from __future__ import annotations

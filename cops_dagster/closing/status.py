@@ -16,10 +16,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.alerts.escalation import PROOF
+from cops_dagster.closing import approve, close_request
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import signatures
 from cops_dagster.ingestion import claims, refusals
-from cops_dagster.ledger import approve, close_request, lock
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import allocated_usd, head, quarantined
 from cops_dagster.ledger.states import phase

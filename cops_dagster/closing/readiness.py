@@ -1,7 +1,7 @@
 """The states of a billing period, and what must hold before it may be final and before it may close.
 
 Belongs here: the state machine and the readiness list, pure. Does not belong here: reading the facts and
-writing the state (`ledger/periods.py`, `ledger/close.py`).
+writing the state (`closing/periods.py`, `closing/close.py`).
 
     open ⇄ delayed → provisional ⇄ final → closing → closed          closing → final only when no seal could
                                                                       be made; closed → nothing, ever

@@ -12,11 +12,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.closing import close_request
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import consent, signatures, signing
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.consent import ADJUSTMENT, CLOSE, EXCEPTION, FREEZE, NOTE, Asked
-from cops_dagster.ledger import close_request
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions, freeze
@@ -184,7 +184,7 @@ def _release(books: Books, row: Any, reason: str) -> Approved:
 
 
 def _close(books: Books, row: Any, reason: str) -> Approved:
-    from cops_dagster.ledger import close  # which asks whether something waits, and so reads this module
+    from cops_dagster.closing import close  # which asks whether something waits, and so reads this module
 
     period, asked = Period.of(row.period_start), close_request.asked_of(row)
     is_new = close.close_approved(books, period, reason=reason)

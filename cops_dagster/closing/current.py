@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import late
 from cops_dagster.allocation import allocate
+from cops_dagster.closing import repair
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import lock, repair
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period

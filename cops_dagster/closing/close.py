@@ -1,7 +1,7 @@
 """Closing a period: the readiness list, the second person, the seal, and no way back.
 
 Belongs here: `cops close`, and what follows a second person's yes to it. What one person wants closed is a
-request (`ledger/close_request.py`). The steps after the yes are closing (nothing more is published) → every
+request (`closing/close_request.py`). The steps after the yes are closing (nothing more is published) → every
 published run projected → entries digested twice → delivered bytes and seal in the evidence store → closed →
 anchored. Each is harmless when repeated, so a close that a crash cut short is finished by the next one.
 """
@@ -22,6 +22,9 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board
 from cops_dagster.allocation import allocate
 from cops_dagster.allocation import checks as judge
+from cops_dagster.closing import close_request, periods, proof
+from cops_dagster.closing import current as work
+from cops_dagster.closing import readiness as rules
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import (
     binding,
@@ -39,14 +42,13 @@ from cops_dagster.evidence.chain import Kept, Piece
 from cops_dagster.ingestion import claims, sources
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import close_request, lock, periods, proof, states, work
+from cops_dagster.ledger import lock, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import checks as judge_recon
 from cops_dagster.reconciliation import freeze
-from cops_dagster.rules import periods as rules
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import key_of
 from cops_dagster.tagging import checks

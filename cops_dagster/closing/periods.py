@@ -1,8 +1,8 @@
 """The state of each period: who moved it, why, on what evidence.
 
 Belongs here: what people mark and what moves on by itself; the facts that finality is judged on. Does not
-belong here: which moves there are and what makes a month final (`rules/periods.py`); the row itself
-(`ledger/lock.py`); closing (`ledger/close.py`).
+belong here: which moves there are and what makes a month final (`closing/readiness.py`); the row itself
+(`ledger/lock.py`); closing (`closing/close.py`).
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.closing import approve
+from cops_dagster.closing import readiness as rules
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import claims, refusals
-from cops_dagster.ledger import approve, month, states
+from cops_dagster.ledger import month, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import move, state_of
 from cops_dagster.ledger.states import AUTOMATIC, DELIVERED_AGAIN, IS_FINAL, MONTH_IS_OVER
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import invoicing, reconcile
-from cops_dagster.rules import periods as rules
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
