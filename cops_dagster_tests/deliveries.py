@@ -29,8 +29,8 @@ from cops_dagster.evidence import adoption, sweep
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import ingest, look
 from cops_dagster.inputs.load import load
-from cops_dagster.ledger import budgets
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import budgets
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import tables as t

@@ -26,7 +26,7 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] 
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import crawl
+    from cops_dagster.operations import crawl
     from cops_dagster.stores.admin import now
 
     seen = crawl.look(require_books(settings.current()), now())
@@ -57,7 +57,7 @@ def start(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] =
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import crawl
+    from cops_dagster.operations import crawl
 
     started = crawl.start(require_books(settings.current()))
     output.told(json, {"started": started}, "started" if started else "it is running already")

@@ -22,7 +22,7 @@ def refresh(json: _Json = False) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import budgets as act
+    from cops_dagster.operations import budgets as act
 
     done = act.refresh(require_books(settings.current()))
     if json:
@@ -52,7 +52,7 @@ def list_(json: _Json = False) -> None:
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import budgets as act
+    from cops_dagster.operations import budgets as act
     from cops_dagster.stores import tables as t
 
     with require_books(settings.current()).admin.read() as con:

@@ -15,7 +15,7 @@ def controls(
     from cops_dagster import settings
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import controls as act
+    from cops_dagster.operations import controls as act
     from cops_dagster.stores.admin import now
 
     books = require_books(settings.current())

@@ -23,7 +23,7 @@ def doctor(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import doctor as act
+    from cops_dagster.operations import doctor as act
     from cops_dagster.period import Period
 
     wanted, current = Period.parse(period) if period else None, settings.current()

@@ -29,7 +29,7 @@ def materialize(
     from cops_dagster.evidence.adoption import require_policy
     from cops_dagster.evidence.home import open_books
     from cops_dagster.ingestion import look, places, sources
-    from cops_dagster.ledger import consequences
+    from cops_dagster.operations import consequences
     from cops_dagster.period import Period
 
     wanted = Period.parse(period)

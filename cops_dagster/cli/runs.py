@@ -96,7 +96,7 @@ def settle(books: Books, period: Period) -> list[dict[str, str]]:
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence import sweep
     from cops_dagster.graph.launch import report
-    from cops_dagster.ledger import consequences
+    from cops_dagster.operations import consequences
     from cops_dagster.reconciliation import reconcile
 
     sweep.project(books)

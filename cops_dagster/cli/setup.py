@@ -29,7 +29,7 @@ def init(
     from cops_dagster.evidence import home
     from cops_dagster.evidence.home import existing_books, open_books
     from cops_dagster.graph.launch import dagster_home
-    from cops_dagster.ledger import setup
+    from cops_dagster.operations import first_day
     from cops_dagster.settings_words import refuse_secrets
     from cops_dagster.stores import faults
 
@@ -44,16 +44,18 @@ def init(
     current = current.model_copy(update={name: given[name] for name in ("cur", "actor") if name in given})
     books = open_books(current)
     dagster_home(books.settings.home)
-    reached = setup.reach(books)
-    tags = setup.delivered_tags(books) if all(one.is_good for one in reached) else []
-    question = setup.tag_question(books.policy.tags.tenant_id, tags)
+    reached = first_day.reach(books)
+    tags = first_day.delivered_tags(books) if all(one.is_good for one in reached) else []
+    question = first_day.tag_question(books.policy.tags.tenant_id, tags)
     tag = _tag_of(question.found, tags) if question and asks else None
     written = []
     with faults.writing_to(Path.cwd(), "work in a folder of your own: cd FOLDER, then cops init"):
-        if (given or is_new or tag) and setup.write_config(config, given, tenant_tag=tag):
+        if (given or is_new or tag) and first_day.write_config(config, given, tenant_tag=tag):
             written.append(config)
-        if config.is_file() and not setup.has_rules(books):  # set by the environment alone, it needs no files
-            written += setup.write_inputs(Path("inputs"), actor=current.actor_name)
+        if config.is_file() and not first_day.has_rules(
+            books
+        ):  # set by the environment alone, it needs no files
+            written += first_day.write_inputs(Path("inputs"), actor=current.actor_name)
     shown = [*reached, question] if question and not tag else reached
     if json:
         output.as_json(

@@ -27,9 +27,9 @@ from cops_dagster.ingestion import claims, ingest, look
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.namespace import admin_columns
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TENANT_TAGS
-from cops_dagster.ledger import budgets, controls
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, footing
+from cops_dagster.operations import budgets, controls
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.reports import close_report as report

@@ -11,7 +11,7 @@ import dagster as dg
 from cops_dagster.graph.figures import result
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import Ledger, act
-from cops_dagster.ledger import consequences
+from cops_dagster.operations import consequences
 
 # asset → (check, what it says, does it block)
 CHECKS: dict[str, tuple[tuple[str, str, bool], ...]] = {

@@ -23,8 +23,8 @@ from cops_dagster.graph.checks import BLOCKING
 from cops_dagster.graph.figures import texts_of
 from cops_dagster.graph.partitions import first_period
 from cops_dagster.graph.resources import BY_COMMAND
-from cops_dagster.ledger import consequences
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import consequences
 from cops_dagster.period import Period
 from cops_dagster.stores import faults
 from cops_dagster.stores import tables as t

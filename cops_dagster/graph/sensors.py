@@ -29,9 +29,10 @@ from cops_dagster.graph.resources import no_home
 from cops_dagster.graph.schedules import standing_still
 from cops_dagster.ingestion import look as deliver
 from cops_dagster.ingestion import places
-from cops_dagster.ledger import consequences, crawl, lock
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
+from cops_dagster.operations import consequences, crawl
 from cops_dagster.period import Period
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t

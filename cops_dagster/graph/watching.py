@@ -2,7 +2,7 @@
 
 Belongs here: reading how a finished run ended. Run-status sensors do so for every run of the instance, on
 SQLite and PostgreSQL alike; `cops` does it for its own run at once. Observing a run twice changes nothing.
-Does not belong here: what checks said, which is recorded where they are asked (`ledger/consequences.py`).
+Does not belong here: what checks said, which is recorded where they are asked (`operations/consequences.py`).
 """
 
 from __future__ import annotations

@@ -20,10 +20,11 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.chain import Piece
-from cops_dagster.ledger import controls, csv_cells, lock
+from cops_dagster.ledger import csv_cells, lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, footing
 from cops_dagster.money.footing import Kind
+from cops_dagster.operations import controls
 from cops_dagster.period import Period
 from cops_dagster.policy import Coverage
 from cops_dagster.reconciliation import exceptions, reconcile, record

@@ -1,7 +1,7 @@
 """The Glue crawler of the CUR table and the partitions it found, as Glue's API tells them.
 
-Belongs here: the calls. Does not belong here: what a late crawl means (`ledger/controls.py`) and when one
-is started (`ledger/crawl.py`).
+Belongs here: the calls. Does not belong here: what a late crawl means (`operations/controls.py`) and when one
+is started (`operations/crawl.py`).
 """
 
 from __future__ import annotations

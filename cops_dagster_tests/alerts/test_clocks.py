@@ -21,8 +21,8 @@ from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts import lifecycle as rules
 from cops_dagster.alerts.lifecycle import ACK_FOR, REPEAT, Observation
 from cops_dagster.alerts.tick import tick
-from cops_dagster.ledger import controls
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import controls
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.alerts.acknowledged import acknowledge

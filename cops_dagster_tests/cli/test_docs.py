@@ -15,7 +15,7 @@ from cops_dagster import shipped
 from cops_dagster.alerts import escalation
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.rules import diagnosis
+from cops_dagster.operations import diagnosis
 from cops_dagster_tests.docs import pages
 
 PACKAGE = Path(shipped.__file__).parent

@@ -11,7 +11,7 @@ from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.graph import resources, sensors
 from cops_dagster.graph.launch import launch
-from cops_dagster.rules.diagnosis import of_verdict
+from cops_dagster.operations.diagnosis import of_verdict
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
 

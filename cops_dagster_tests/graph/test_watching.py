@@ -18,8 +18,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.graph import watching
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.launch import dagster_home, launch
-from cops_dagster.ledger import consequences
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import consequences
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

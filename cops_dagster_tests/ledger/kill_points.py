@@ -29,8 +29,9 @@ from cops_dagster.evidence import sweep
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, look
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import consequences, month
+from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import consequences
 from cops_dagster.reconciliation import reconcile
 from cops_dagster_tests.deliveries import SEPTEMBER, run
 from cops_dagster_tests.ledger.closing import close_by_two

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import budgets
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import budgets
 from cops_dagster.period import Period
 from cops_dagster.stores import aws_budgets
 from cops_dagster.stores import tables as t

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.inputs import closed_months, files
-from cops_dagster.ledger import doctor
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import doctor
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions
 from cops_dagster.stores import tables as t

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board, escalation, publish
 from cops_dagster.closing import current
 from cops_dagster.graph.checks import CHECKS
-from cops_dagster.ledger import consequences
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication
+from cops_dagster.operations import consequences
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Verdict

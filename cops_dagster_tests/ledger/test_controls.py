@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.escalation import CONTROL
-from cops_dagster.ledger import controls, judge_budgets, lock
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import checks, controls
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster_tests.aws_server import Aws, aws, failure
@@ -188,7 +189,7 @@ def test_times_that_lie_a_year_ahead_make_no_control_hold(tmp_path: Path) -> Non
     assert found["closed_periods_stay_locked"].status == "warning"
     refused = found["budgets_refreshed_and_alerts_delivered"]
     assert (refused.status, "not accepted by finance" in refused.measured) == ("failed", True)
-    assert judge_budgets.budgets(books)[0].passed is False
+    assert checks.budgets(books)[0].passed is False
 
 
 def test_a_file_that_names_a_time_ahead_was_there_when_it_was_seen(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.sensors import watch_crawler
 from cops_dagster.ingestion import look
-from cops_dagster.ledger import crawl
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import crawl
 from cops_dagster.period import Period
 from cops_dagster_tests.aws_server import TOKEN, Aws, aws
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write

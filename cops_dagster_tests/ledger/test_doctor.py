@@ -16,10 +16,10 @@ from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import controls, doctor
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import controls, doctor
+from cops_dagster.operations.diagnosis import RANK, STEPS, SYMPTOMS, Finding
 from cops_dagster.reconciliation import reconcile
-from cops_dagster.rules.diagnosis import RANK, STEPS, SYMPTOMS, Finding
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.tagging import tag

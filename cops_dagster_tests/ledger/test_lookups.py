@@ -18,8 +18,9 @@ from cops_dagster.allocation import checks as judge
 from cops_dagster.closing import close
 from cops_dagster.errors import CopsError
 from cops_dagster.inputs import rule_effects
-from cops_dagster.ledger import ask, judge_budgets
+from cops_dagster.ledger import ask
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import checks as judge_budgets
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
 from cops_dagster.reconciliation import checks as judge_recon

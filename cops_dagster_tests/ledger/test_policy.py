@@ -23,8 +23,9 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import adoption, chain
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
-from cops_dagster.ledger import budgets, controls, doctor, policy
+from cops_dagster.ledger import policy
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import budgets, controls, doctor
 from cops_dagster.policy import Policy, differing
 from cops_dagster.reconciliation import exceptions, notes, reconcile
 from cops_dagster.stores import policies

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from cops_dagster.closing import close, periods, status
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger import doctor
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import state_of
+from cops_dagster.operations import doctor
 from cops_dagster.reconciliation import checks, exceptions, reconcile, record
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write

@@ -15,8 +15,9 @@ from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.ledger import budgets, publish
+from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import budgets
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.tagging import tag
 from cops_dagster.verdict import Verdict

@@ -23,8 +23,8 @@ from cops_dagster.evidence import chain
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.inputs import load_log, registers
 from cops_dagster.inputs.files import FIELDS
-from cops_dagster.ledger import controls
 from cops_dagster.ledger.books import Books, open_books
+from cops_dagster.operations import controls
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home

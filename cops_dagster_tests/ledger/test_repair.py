@@ -18,8 +18,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import doctor
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import doctor
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t

@@ -16,8 +16,8 @@ from cops_dagster.cli.main import app
 from cops_dagster.closing import repair
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
-from cops_dagster.ledger import doctor
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import doctor
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import FolderObjects
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write

@@ -28,8 +28,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import binding, chain, month_proof, restored, sweep
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ledger import controls, doctor
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import controls, doctor
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions, freeze, reconcile
 from cops_dagster.stores import tables as t

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 from cops_dagster.closing import approve, close, close_request, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, consent, decisions
-from cops_dagster.ledger import doctor, lock
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import doctor
 from cops_dagster.reconciliation import exceptions, freeze, notes, reconcile
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now, open_admin

@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
-from cops_dagster.ledger import controls, csv_cells
+from cops_dagster.ledger import csv_cells
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import controls
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.reports import charts, close_report
 from cops_dagster.stores import tables as t

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cops_dagster.money import amount, currency
 from cops_dagster.money.amount import ATTO
+from cops_dagster.operations.forecast import Profile, forecast
 from cops_dagster.reconciliation.bridge import WHOLE_MONTH, bridges
 from cops_dagster.reconciliation.cents import Parts, present
 from cops_dagster.reconciliation.differences import (
@@ -32,7 +33,6 @@ from cops_dagster.reconciliation.variance import (
     half_unit,
     reconcile,
 )
-from cops_dagster.rules.forecast import Profile, forecast
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
 USD = amount.parse

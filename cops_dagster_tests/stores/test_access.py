@@ -11,7 +11,7 @@ import pytest
 
 from cops_dagster import settings
 from cops_dagster.evidence.home import existing_books, open_books
-from cops_dagster.ledger import setup
+from cops_dagster.operations import first_day
 from cops_dagster.stores.objects import open_objects
 
 
@@ -29,7 +29,7 @@ def mode(path: Path) -> int:
 def begun(home: Path, **given: object) -> None:
     books = open_books(settings.load(home=home, **given))
     open_objects(books.settings.evidence_uri).put(b"proof")
-    setup.write_config(home / "cops.toml", {"actor": "anna"})
+    first_day.write_config(home / "cops.toml", {"actor": "anna"})
     books.admin.close()
 
 

@@ -1,7 +1,7 @@
 """The quick diagnostic path: six questions about a month, each answered with figure, query and next step.
 
 Belongs here: asking, in the playbook's order, and recording the reconciliation snapshot before anybody
-changes anything. Does not belong here: what to do about a finding (`rules/diagnosis.py`).
+changes anything. Does not belong here: what to do about a finding (`operations/diagnosis.py`).
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, consent, standing
 from cops_dagster.ingestion import checks, mapped_tags, places
 from cops_dagster.ingestion import look as deliver
-from cops_dagster.ledger import controls, judge_budgets, lock, policy
+from cops_dagster.ledger import lock, policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
 from cops_dagster.ledger.month import head, known
 from cops_dagster.money import amount
+from cops_dagster.operations import checks as judge_budgets
+from cops_dagster.operations import controls
+from cops_dagster.operations.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import checks as judge_recon
 from cops_dagster.reconciliation import exceptions, freeze, invoicing, reconcile, record
-from cops_dagster.rules.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

@@ -23,9 +23,9 @@ from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.ingestion import claims
-from cops_dagster.ledger import judge_budgets
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
+from cops_dagster.operations import checks as judge_budgets
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

@@ -1,7 +1,7 @@
 """From what is wrong to what to do: the playbook's recovery steps, by check and by symptom. Pure.
 
 Belongs here: which step of the quick diagnostic path a check belongs to, how to look closer, which command
-mends it. Does not belong here: asking the checks (`ledger/doctor.py`).
+mends it. Does not belong here: asking the checks (`operations/doctor.py`).
 """
 
 from __future__ import annotations

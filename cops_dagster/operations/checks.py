@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import budgets as budgets_
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART
+from cops_dagster.operations import budgets as budgets_
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

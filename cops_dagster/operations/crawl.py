@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.controls import CRAWL_WITHIN
+from cops_dagster.operations.controls import CRAWL_WITHIN
 from cops_dagster.period import Period
 from cops_dagster.stores import glue
 from cops_dagster.stores import tables as t

@@ -1,7 +1,7 @@
 """Budgets: targets against what the ledger holds, one row per active budget for the current period.
 
 Belongs here: the refresh of `budget_master` and its history, AWS Budgets beside it, the alerts of levels.
-Does not belong here: the arithmetic of a forecast (`rules/forecast.py`).
+Does not belong here: the arithmetic of a forecast (`operations/forecast.py`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
+from cops_dagster.operations.forecast import Profile, forecast
 from cops_dagster.period import Period
-from cops_dagster.rules.forecast import Profile, forecast
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -49,7 +49,7 @@ class Refreshed:
 def refresh(books: Books) -> Refreshed:
     """Measures every active budget in the newest allocated period.
 
-    The forecast of an ended month is its actual; of a running one its run rate (`rules/forecast.py`).
+    The forecast of an ended month is its actual; of a running one its run rate (`operations/forecast.py`).
     What AWS Budgets says is read beside, where an account is set; when it cannot be had, what was read
     before stands with its time, and the refresh goes on: our own figures need no AWS.
     """

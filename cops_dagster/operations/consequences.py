@@ -22,9 +22,11 @@ from cops_dagster.allocation import checks as judge
 from cops_dagster.closing import current, periods
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import checks
-from cops_dagster.ledger import budgets, judge_budgets, lock
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
+from cops_dagster.operations import budgets
+from cops_dagster.operations import checks as judge_budgets
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import checks as judge_recon
 from cops_dagster.reconciliation import record as recon_log
