@@ -264,9 +264,9 @@ def test_money_is_written_in_one_way() -> None:
 
 
 def test_every_csv_is_written_by_the_one_guarded_writer() -> None:
-    """`ledger/csv_cells.py`: another writer would have another guard, or none."""
+    """`stores/csv_cells.py`: another writer would have another guard, or none."""
     own = re.compile(r"\bcsv\.(writer|DictWriter)\b|\.to_csv\b|\.write_csv\b|FORMAT\s+'?CSV", re.IGNORECASE)
     writers = [
         str(path.relative_to(PACKAGE)) for path in modules() if own.search(path.read_text(encoding="utf-8"))
     ]
-    assert writers == ["ledger/csv_cells.py"]
+    assert writers == ["stores/csv_cells.py"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from cops_dagster.ledger.explain import Explanation
+    from cops_dagster.reports.explain import Explanation
 
 
 def explain(
@@ -26,8 +26,8 @@ def explain(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import explain as act
     from cops_dagster.period import Period
+    from cops_dagster.reports import explain as act
 
     if (entry_id is None) == (tenant is None) or (tenant is not None and period is None):
         raise CopsError(

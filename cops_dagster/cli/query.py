@@ -34,7 +34,8 @@ def sql(
     from cops_dagster.cli import output
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import ask, csv_cells
+    from cops_dagster.reports import sql as ask
+    from cops_dagster.stores import csv_cells
 
     if (file is None) == (q is None):
         raise CopsError(
@@ -89,7 +90,7 @@ def _diagnostic(given: str) -> str | None:
 def _list(format: str) -> None:  # noqa: A002
     from cops_dagster import shipped
     from cops_dagster.cli import output
-    from cops_dagster.ledger import csv_cells
+    from cops_dagster.stores import csv_cells
 
     rows = [(f"@{name}", shipped.first_words(path)) for name, path in shipped.diagnostics().items()]
     if format == "json":

@@ -93,7 +93,7 @@ def _plain(rows: list[dict[str, object]], as_: Format) -> None:
     import sys
 
     from cops_dagster.cli import output
-    from cops_dagster.ledger.csv_cells import write_records
+    from cops_dagster.stores.csv_cells import write_records
 
     if as_ is Format.json:
         output.as_json(rows)

@@ -17,8 +17,8 @@ from typing import Any
 from cops_dagster.demo import catalogue, expected, rules
 from cops_dagster.demo.expected import Borne
 from cops_dagster.demo.totals import MonthTotals
-from cops_dagster.ledger import csv_cells
 from cops_dagster.period import Period
+from cops_dagster.stores import csv_cells
 
 _FROM = "2025-01-01"
 _APPROVER = "finance@commercial-ops.example"

@@ -5,7 +5,7 @@ it ends (docs/adr/0039). Dagster itself notices nothing: with its default launch
 killed is STARTED for `max_runtime_seconds`, and keeps its month's and one of the queue's places.
 
 Belongs here: holding the lock, looking at others', reporting. Does not belong here: when a run counts as dead
-(`rules/liveness.py`).
+(`graph/liveness_rules.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import dagster as dg
 
-from cops_dagster.rules.liveness import Machine, Sign, is_dead
+from cops_dagster.graph.liveness_rules import Machine, Sign, is_dead
 
 _LAUNCHED_BY = ".dagster/grpc_info"
 """Tag of a run that Dagster's default launcher started: where the code server is that holds its process."""

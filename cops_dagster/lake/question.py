@@ -2,7 +2,7 @@
 
 Belongs here: what counts as one SELECT, which tables and parameters it names. A second parser would refuse
 what only the engine knows, and print it back differently. Does not belong here: which files may be read
-(`Engine.lock_down`), which hint an answer carries (`ledger/ask.py`).
+(`Engine.lock_down`), which hint an answer carries (`reports/sql.py`).
 """
 
 from __future__ import annotations

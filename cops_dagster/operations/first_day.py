@@ -23,8 +23,8 @@ from cops_dagster.ingestion import misplaced, places
 from cops_dagster.ingestion.places import Root
 from cops_dagster.lake.convert import header_names
 from cops_dagster.lake.footers import inspect
-from cops_dagster.ledger import csv_cells
 from cops_dagster.ledger.books import Books
+from cops_dagster.stores import csv_cells
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import open_objects
 

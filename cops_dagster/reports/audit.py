@@ -1,7 +1,7 @@
 """An audit sample of a closed month: the whole population, its proof, a choice that anybody can repeat.
 
 Belongs here: what stands in the folder that `cops audit sample` writes. Does not belong here: the tables
-about people and controls (`reports/audit_controls.py`), the choice (`rules/sampling.py`), the script that
+about people and controls (`reports/audit_controls.py`), the choice (`reports/sampling.py`), the script that
 redoes the folder without COPS (`reports/audit_verify.sh`). Same books and seed, same bytes.
 """
 
@@ -25,12 +25,10 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence import seal, signatures
 from cops_dagster.lake.tables import LAKE_TABLES
-from cops_dagster.ledger import csv_cells
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.reports import audit_controls
-from cops_dagster.rules import sampling
-from cops_dagster.stores import faults
+from cops_dagster.reports import audit_controls, sampling
+from cops_dagster.stores import csv_cells, faults
 from cops_dagster.stores import tables as t
 
 Rows = Sequence[Mapping[str, Any]]

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.chain import Piece
-from cops_dagster.ledger import csv_cells, lock
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, footing
 from cops_dagster.money.footing import Kind
@@ -29,7 +29,7 @@ from cops_dagster.period import Period
 from cops_dagster.policy import Coverage
 from cops_dagster.reconciliation import exceptions, reconcile, record
 from cops_dagster.reconciliation.bridge import WHOLE_MONTH
-from cops_dagster.stores import faults
+from cops_dagster.stores import csv_cells, faults
 from cops_dagster.stores import tables as t
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from cops_dagster import settings
 from cops_dagster.allocation import allocate
 from cops_dagster.evidence.home import open_books
 from cops_dagster.inputs import load as loading
-from cops_dagster.ledger import ask
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.reports import sql as ask
 from cops_dagster_tests.docs import pages
 from cops_dagster_tests.docs.pages import DIAGNOSTICS, ROOT, Block
 

@@ -30,8 +30,8 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import checks, ingest
 from cops_dagster.lake import live
-from cops_dagster.ledger import ask
 from cops_dagster.ledger.books import Books
+from cops_dagster.reports import sql
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
@@ -540,7 +540,7 @@ def observe(case: Case, stage: Stage) -> Observation:
         held = logged(stage.books) == "delayed"
         return Observation(f"{'held' if held else 'refused'} {refusal.code}", balance(stage.books))
     books, seen = stage.books, "accepted"
-    (aside,) = ask.ask(books, "SELECT MIN(quarantine_code) FROM cur_quarantine", {}).rows.rows
+    (aside,) = sql.ask(books, "SELECT MIN(quarantine_code) FROM cur_quarantine", {}).rows.rows
     wanted = case.expected.partition(", ")[2]
     red = {verdict.check for verdict in verdicts(books) if verdict.passed is False}
     if aside[0]:
@@ -586,7 +586,7 @@ def balance(books: Books) -> str:
         ).scalar_one()
         row = con.execute(sa.select(log).where(log.c.run_id == run_id, log.c.status == "succeeded")).first()
     assert row is not None
-    (found,) = ask.ask(
+    (found,) = sql.ask(
         books,
         """SELECT (SELECT COUNT(*) FROM fact_cost_raw) + (SELECT COUNT(*) FROM cur_quarantine),
                   (SELECT COALESCE(SUM(line_item_unblended_cost), 0) FROM fact_cost_raw),

@@ -10,8 +10,8 @@ import pytest
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import ingest
-from cops_dagster.ledger import ask
 from cops_dagster.ledger.books import Books
+from cops_dagster.reports import sql as ask
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, dump, lake

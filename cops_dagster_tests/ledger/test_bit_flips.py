@@ -17,8 +17,8 @@ from cops_dagster.allocation import checks as judge
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import checks, ingest
 from cops_dagster.lake import live
-from cops_dagster.ledger import ask
 from cops_dagster.ledger.books import Books
+from cops_dagster.reports import sql
 from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run
 from cops_dagster_tests.layouts import LAYOUTS
@@ -40,7 +40,7 @@ def files(folder: Path) -> list[Path]:
 def found_by(books: Books, path: Path) -> list[str]:
     """Who notices: a question with --verify, the checks, a run that reads the file again."""
     asked = [
-        (f"--verify {name}", partial(ask.ask, books, f"SELECT COUNT(*) FROM {name}", {}, verify=True))
+        (f"--verify {name}", partial(sql.ask, books, f"SELECT COUNT(*) FROM {name}", {}, verify=True))
         for name in TABLES
     ]
     judged = [(judge_of.__name__, partial(judge_of, books, SEPTEMBER)) for judge_of in MADE]

@@ -10,8 +10,8 @@ import pytest
 
 from cops_dagster.closing import current
 from cops_dagster.ingestion import checks
-from cops_dagster.ledger import explain
 from cops_dagster.ledger.books import Books
+from cops_dagster.reports import explain
 from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from cops_dagster.ledger import csv_cells
+from cops_dagster.stores import csv_cells
 
 FORMULAS = [
     "=1+1", "+1+1", "-1+1", "@SUM(A1)", "|calc", "%0A", "\t=1", "\r=1", "\n=1", " =1+1", "\t plain", '"=1',

@@ -18,7 +18,6 @@ from cops_dagster.allocation import checks as judge
 from cops_dagster.closing import close
 from cops_dagster.errors import CopsError
 from cops_dagster.inputs import rule_effects
-from cops_dagster.ledger import ask
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import checks as judge_budgets
 from cops_dagster.period import Period
@@ -26,6 +25,7 @@ from cops_dagster.policy import Tags
 from cops_dagster.reconciliation import checks as judge_recon
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.reconciliation.statement import statement
+from cops_dagster.reports import sql
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import checks, tag
 from cops_dagster.verdict import Verdict
@@ -39,7 +39,7 @@ RULES = (
 
 def rows(books: Books, query: str) -> list[tuple[Any, ...]]:
     """The answer to a query over one namespace, as `cops sql` gives it."""
-    return [tuple(row) for row in ask.ask(books, query, {}).rows.rows]
+    return [tuple(row) for row in sql.ask(books, query, {}).rows.rows]
 
 
 def of(verdicts: list[Verdict], check: str) -> Verdict:

@@ -16,8 +16,9 @@ from cops_dagster.closing import current, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest
-from cops_dagster.ledger import ask, publish
+from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
+from cops_dagster.reports import sql as ask
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write

@@ -17,8 +17,7 @@ import pytest
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.reports import audit
-from cops_dagster.rules import sampling
+from cops_dagster.reports import audit, sampling
 from cops_dagster_tests.deliveries import SEPTEMBER
 from cops_dagster_tests.ledger.closing import close_by_two, ready
 

@@ -15,11 +15,11 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
-from cops_dagster.ledger import csv_cells
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import controls
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.reports import charts, close_report
+from cops_dagster.stores import csv_cells
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.ledger.closing import close_by_two, ready

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from cops_dagster.rules.liveness import Machine, Sign, is_dead
+from cops_dagster.graph.liveness_rules import Machine, Sign, is_dead
 
 OLD, YOUNG = timedelta(minutes=1), timedelta(seconds=5)
 HERE = Machine("boot-2", "machine a host-a")
