@@ -19,9 +19,14 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 
 KIND = "conversion"
+UNPROVED = "a conversion that the chain knows"
 NEXT = (
     "find out who wrote to `cur_read_file`: no command of COPS did; `cops materialize` of an open month makes"
     " the conversion anew, for a closed one restore the admin database from its backup"
+)
+REPLAY = (
+    "it was made before schema 8, when none was proved; `cops evidence replay PERIOD` makes a closed month"
+    " again from the delivered bytes"
 )
 
 
@@ -67,6 +72,6 @@ def unproved(con: sa.Connection, books: Books) -> tuple[list[Finding], list[Find
             continue
         is_old = f'"{FAULT}"' in (row.columns_json or "") and row.delivery_id not in known
         found = f"sha256 {row.sha256[:12]}…"
-        said = Finding(0, what, "a conversion that the chain knows", found, next_step=NEXT)
+        said = Finding(0, what, UNPROVED, found, next_step=REPLAY if is_old else NEXT)
         (warnings if is_old else findings).append(said)
     return findings, warnings
