@@ -2,7 +2,7 @@
 
 The import does one thing: decimals are exact from here on, in every thread and process that sees COPS
 (`money/context.py`, docs/adr/0042). The Dagster entry point is `cops_dagster.definitions`, the command
-line is `cops_dagster.cli.main`.
+line is `cops_dagster.cli.start`.
 """
 
 from cops_dagster.money import context as _context

@@ -48,3 +48,13 @@ def _text(value: Figure) -> str:
         for cell in value[0].values()
     )
     return f"{len(value)} ({first}{', …' if len(value) > 1 else ''})"
+
+
+def equal(check: str, left: Decimal, right: Decimal, figures: Mapping[str, Figure]) -> Verdict:
+    """Blocking: two amounts in USD agree to the last digit; their difference stands in the figures."""
+    return Verdict(check, left == right, "ERROR", {**figures, "difference_usd": left - right}, blocking=True)
+
+
+def percent(part: Decimal, whole: Decimal) -> Decimal | None:
+    """A part in percent of a whole; `None` of nothing."""
+    return amount.percent(amount.from_decimal(part), amount.from_decimal(whole))

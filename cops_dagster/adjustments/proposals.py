@@ -25,8 +25,8 @@ from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.evidence.consent import Asked
 from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ADJUSTMENT
+from cops_dagster.lake.views import over_files, view
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books

@@ -24,12 +24,17 @@ from cops_dagster.alerts.publish import publish
 from cops_dagster.allocation import in_force, mismatch, rule_date, tenant_usage
 from cops_dagster.allocation import rules as allocation
 from cops_dagster.allocation.rules import Costs, Key, Keys, Plan, Rule
+from cops_dagster.allocation.verdicts import (
+    allocated_equals_pool,
+    key_totals_positive,
+    rules_cover_every_pool,
+)
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import certificate, chain
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.lake.engine import Engine, Value
-from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
+from cops_dagster.lake.views import over_files, view
 from cops_dagster.ledger import lock, month, revision, run_log
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
@@ -39,7 +44,6 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import verdicts
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.tagging import unknown_tags
@@ -230,8 +234,8 @@ def plan_verdicts(made: Plan, inputs: Inputs) -> list[verdict.Verdict]:
     for pool in made.unclaimed:
         unclaimed[pool.service, pool.charge_class] += pool.costs.unblended
     return [
-        verdicts.key_totals_positive(zero, len(made.keys)),
-        verdicts.rules_cover_every_pool(
+        key_totals_positive(zero, len(made.keys)),
+        rules_cover_every_pool(
             [
                 {"service": service, "charge_class": charge_class, "unblended_usd": amount.to_text(cost)}
                 for (service, charge_class), cost in sorted(unclaimed.items(), key=lambda i: -abs(i[1]))
@@ -391,7 +395,7 @@ def stage(engine: Engine, target: Path, published: list[Path], period: Period, r
         target, "", ",".join(run.delivery_ids), figures["entry_count"], figures["net_usd"],
         tuple(name for name, _ in FACT_COST_ALLOCATED),
     )  # fmt: skip
-    judged = [verdicts.allocated_equals_pool(differing, figures["allocated_usd"])]
+    judged = [allocated_equals_pool(differing, figures["allocated_usd"])]
     return Posted(staged, figures, conservation, judged, mismatch.measured(engine, period))
 
 

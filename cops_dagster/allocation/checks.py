@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from cops_dagster.allocation import allocate, mismatch, rule_date, tenant_usage
 from cops_dagster.allocation.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.allocation.rules import MATCHED, Plan
+from cops_dagster.allocation.verdicts import allocated_equals_pool
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.rules import verdicts
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.tagging import lookups
@@ -169,7 +169,7 @@ def allocated(books: Books, period: Period) -> list[Verdict]:
             books.namespace(other, con, previous).provide([allocate.TABLE])
             before = _operator_share(other, previous)
     return [
-        verdicts.allocated_equals_pool(differing, totals["allocated_usd"]),
+        allocated_equals_pool(differing, totals["allocated_usd"]),
         faulty,
         Verdict(
             "operator_share_steady",

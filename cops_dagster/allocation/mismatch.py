@@ -10,9 +10,9 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
+from cops_dagster.allocation.verdicts import unallocated_within_2_pct
 from cops_dagster.lake.engine import Engine
 from cops_dagster.period import Period
-from cops_dagster.rules import verdicts
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 
@@ -38,4 +38,4 @@ def verdict(
         .join(h, h.c.delivery_id == d.c.delivery_id)
         .where(h.c.period_start == period.start)
     ).scalars()
-    return verdicts.unallocated_within_2_pct(fault, abs(allocated - sum(newest, Decimal(0))), pooled)
+    return unallocated_within_2_pct(fault, abs(allocated - sum(newest, Decimal(0))), pooled)

@@ -107,7 +107,7 @@ def replay(
     from cops_dagster.adjustments import restate as act
     from cops_dagster.cli import output
     from cops_dagster.period import Period
-    from cops_dagster.stores.objects import open_objects
+    from cops_dagster.stores.places import open_objects
 
     current, wanted = settings.current(), Period.parse(period)
     with output.working(f"{wanted}: made again from the evidence"):

@@ -35,7 +35,6 @@ from cops_dagster.cli import (
     setup,
     show,
     source,
-    start,
     statement,
     tags,
 )
@@ -83,12 +82,3 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(security.app, name="security")
 app.add_typer(source.app, name="source")
 app.add_typer(tags.app, name="tags")
-
-
-def main() -> None:
-    """Runs a command, for `python -m` and for scripts that were installed before `cli/start.py` was there."""
-    start.run(lambda: app)
-
-
-if __name__ == "__main__":
-    main()

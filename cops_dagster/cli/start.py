@@ -69,3 +69,7 @@ def coded(problem: BaseException) -> CopsError:
         next_step="run again: nothing is half-written; if it comes back, report this with the Dagster run",
         details={"traceback": "".join(traceback.format_exception(problem))[-4000:]},
     )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

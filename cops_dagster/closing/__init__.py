@@ -1,1 +1,4 @@
-"""closing."""
+"""What people decide about a month: readiness, states, approvals, the close and its proof.
+
+Start at `readiness.py`.
+"""

@@ -17,53 +17,13 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import consent, signatures, signing
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.consent import ADJUSTMENT, CLOSE, EXCEPTION, FREEZE, NOTE, Asked
+from cops_dagster.ingestion.holds import Waiting, held
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions, freeze
 from cops_dagster.stores import tables as t
 
 """What an approval of a held delivery is about."""
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Something held back. `subject_id` of a delivery is the digest of its files: what is approved."""
-
-    subject_id: str
-    period: Period
-    source_id: str
-    code: str
-    found: str
-    requested_by: str
-    held_at: datetime
-    approved_by: str | None
-    requested_login: str | None = None
-
-
-def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
-    """Every delivery that was ever held, the oldest first; with who approved it, if anybody."""
-    h, a = t.cur_delivery_hold, t.approval
-    query = (
-        sa.select(h, a.c.approved_by)
-        .outerjoin(
-            a,
-            sa.and_(
-                a.c.subject_type == consent.DELIVERY,
-                a.c.subject_id == h.c.delivery_id,
-                a.c.subject_digest == h.c.delivery_id,
-            ),
-        )
-        .order_by(h.c.held_at)
-    )
-    if period is not None:
-        query = query.where(h.c.period_start == period.start)
-    return [
-        Waiting(
-            row.delivery_id, Period.of(row.period_start), row.source_id, row.error_code, row.found,
-            row.requested_by, row.held_at, row.approved_by, row.requested_login,
-        )
-        for row in con.execute(query)
-    ]  # fmt: skip
 
 
 @dataclass(frozen=True)

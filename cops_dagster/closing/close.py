@@ -36,6 +36,7 @@ from cops_dagster.evidence import (
     signatures,
     signing,
     sweep,
+    verify,
 )
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.chain import Kept, Piece
@@ -99,7 +100,7 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
         tenants = _off_tolerance(con, period)
         frozen = _frozen(con, period)
         twice = claims.booked_twice(con, period)
-    verified = chain.verify(books, period)  # the chain whole; of the objects those of this month
+    verified = verify.verify(books, period)  # the chain whole; of the objects those of this month
     unproven = proof.beside_the_chain(books)
     verdicts = [
         *judge.allocated(books, period),
@@ -457,7 +458,7 @@ def _anchored_again(books: Books, period: Period) -> Closed:
             which everything earlier is there and right.
     """
     chain.require_store(books)
-    found = chain.verify(books)
+    found = verify.verify(books)
     others = [one for one in found.findings if one.what != f"anchor of {period}"]
     if others:
         worst = next((one for one in others if one.status == "mismatch"), others[0])

@@ -14,11 +14,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.closing import approve
 from cops_dagster.closing import readiness as rules
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ingestion import claims, refusals
+from cops_dagster.ingestion import claims, holds, refusals
 from cops_dagster.ledger import month, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import move, state_of
@@ -172,7 +171,7 @@ def _waiting(con: sa.Connection, period: Period) -> list[str]:
     away, taken_out = claims.retired_in(con, period), claims.withdrawals(con, period)
     held = [
         f"{one.source_id}: {one.code} waits for approval"
-        for one in approve.held(con, period)
+        for one in holds.held(con, period)
         if not one.approved_by
         and one.source_id not in away
         and (one.source_id not in taken_out or one.held_at > taken_out[one.source_id])

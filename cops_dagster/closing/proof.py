@@ -1,8 +1,8 @@
 """The proof held against the thing proved: the chain, every closed month, and the guards of the database.
 
 Belongs here: what `cops evidence verify`, the close of the next month, the controls and `cops doctor` ask.
-Does not belong here: the chain (`evidence/chain.py`), one month (`evidence/month_proof.py`), what guards there
-should be (`stores/guards.py`). Nothing is written: who is told is the controls' matter.
+Does not belong here: the chain (`evidence/chain.py`), one month (`evidence/month_proof.py`), what guards
+there should be (`stores/guards.py`). Nothing is written: who is told is the controls' matter.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence import conversions, month_proof, standing, traces
+from cops_dagster.evidence import verify as verify_chain
 from cops_dagster.evidence.month_proof import NO_ROWS_TO_READ, Month
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.inputs import registers
@@ -89,7 +90,7 @@ def verify(books: Books, period: Period | None = None, *, objects_too: bool = Tr
     Args:
         objects_too: read every object of the evidence as well; of seals and bound rows always.
     """
-    chain = evidence.verify(books, period, objects_too=objects_too)
+    chain = verify_chain.verify(books, period, objects_too=objects_too)
     months = closed_months(books, period)
     told = {one.seq for one in chain.findings}  # of a document that is gone the chain says so already
     loaded = [one for one in loads(books) if not one.seq or one.seq not in told]

@@ -16,10 +16,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.alerts.escalation import PROOF
-from cops_dagster.closing import approve, close_request
+from cops_dagster.closing import close_request
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import signatures
-from cops_dagster.ingestion import claims, refusals
+from cops_dagster.ingestion import claims, holds, refusals
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import allocated_usd, head, quarantined
@@ -139,7 +139,7 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
         t.cur_delivery_hold,
     )  # fmt: skip
     with books.admin.read() as con:
-        waiting = {one.subject_id: one for one in approve.held(con, period) if not one.approved_by}
+        waiting = {one.subject_id: one for one in holds.held(con, period) if not one.approved_by}
         refused = refusals.newest(con, period)
         rows = con.execute(
             sa.select(

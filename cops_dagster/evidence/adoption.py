@@ -1,4 +1,8 @@
-"""TODO."""
+"""Adopting a policy with its proof: by the first run or by a person (ADR 26).
+
+Belongs here: the refusal of an act whose settings say something else, what adopting would change. Does not
+belong here: reading the policy in force (`ledger/policy.py`), its versions (`stores/policies.py`).
+"""
 
 from __future__ import annotations
 

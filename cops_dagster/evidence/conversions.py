@@ -14,7 +14,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.evidence.standing import Finding
-from cops_dagster.lake.live import conversion
+from cops_dagster.lake.kept import conversion
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 

@@ -1,7 +1,8 @@
 """A database that was restored from a backup: the entries since are lost, and a person says so.
 
 Belongs here: saying it, with the anchors that it explains. Does not belong here: finding anchors that the
-chain does not have (`evidence/standing.py`). Only a chain that ends early and is otherwise whole is explained.
+chain does not have (`evidence/standing.py`). Only a chain that ends early and is otherwise whole is
+explained.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain, documents, seal
+from cops_dagster.evidence import chain, documents, seal, verify
 from cops_dagster.evidence.chain import Kept, Piece
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
@@ -40,7 +41,7 @@ def accept(books: Books, reason: str) -> Restored:
             next_step="add --reason '…'; it stands in the chain for ever",
         )  # fmt: skip
     at = chain.objects(books)
-    verified = chain.verify(books)
+    verified = verify.verify(books)
     ahead = [one for one in verified.findings if one.what == "anchor" and one.seq > verified.entries]
     others = [one for one in verified.findings if one not in ahead]
     _require(not others, "a chain that is whole but for its end", others[0].what if others else "")

@@ -1,8 +1,9 @@
 """The signature that a decision carries: made, held against the list of signers, kept, verified again.
 
 Belongs here: `require`, which every act that decides calls within its transaction, and `verify`, which finds
-afterwards what got into the database past it. Does not belong here: the list (`evidence/signer_list.py`), which
-rows are decisions (`evidence/signed_decisions.py`), the verdict over one signature (`evidence/signing.py`).
+afterwards what got into the database past it. Does not belong here: the list (`evidence/signer_list.py`),
+which rows are decisions (`evidence/signed_decisions.py`), the verdict over one signature
+(`evidence/signing.py`).
 
 Books sign from `cops security init` on, whatever the settings of a process say. Before, a name is claimed.
 """

@@ -1,8 +1,8 @@
 """OpenSSH's `ssh-keygen`, which makes and checks signatures; COPS has no arithmetic of its own for that.
 
 Belongs here: finding the program, one call per signature, its refusals as coded errors. Does not belong here:
-what is signed and who may sign (`evidence/signing.py`). Passphrases and private keys stay with the program and
-the agent (`SSH_AUTH_SOCK`); nothing of them is read here.
+what is signed and who may sign (`evidence/signing.py`). Passphrases and private keys stay with the program
+and the agent (`SSH_AUTH_SOCK`); nothing of them is read here.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def store_is_gone(verdicts: Sequence[tuple[Status, str]], place: str, entries: i
 
 
 def explained(con: sa.Connection, at: Objects) -> set[tuple[int, str]]:
-    """Anchors of entries that were lost when a backup was restored, as a person said (`evidence/restored.py`).
+    """Anchors of entries that a restored backup lost, as a person said (`evidence/restored.py`).
 
     Raises:
         CopsError: what `Objects.get` raises.

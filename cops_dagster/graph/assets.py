@@ -25,8 +25,8 @@ from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import Ledger, act
 from cops_dagster.ingestion import claims, ingest, look
 from cops_dagster.lake import iceberg
-from cops_dagster.lake.namespace import admin_columns
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TENANT_TAGS
+from cops_dagster.lake.views import admin_columns
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, footing
 from cops_dagster.operations import budgets, controls

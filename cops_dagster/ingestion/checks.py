@@ -19,13 +19,12 @@ from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import claims, ingest, look, mapped_tags, net_unused, refusals, sources
 from cops_dagster.ingestion import verdicts as deliveries
-from cops_dagster.ingestion.verdicts import Profile
+from cops_dagster.ingestion.verdicts import Profile, no_unexpected_columns
 from cops_dagster.lake.delivered import added_columns
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
 from cops_dagster.period import Period
-from cops_dagster.rules import verdicts
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Figure, Severity, Verdict
@@ -92,7 +91,7 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
         ),
         _delivered_within_48h(period, delivered_at),
         *deliveries.warnings(shown, before, cur_schema.LINE_TYPES),
-        verdicts.no_unexpected_columns(unexpected, cur_schema.REVISION),
+        no_unexpected_columns(unexpected, cur_schema.REVISION),
     ]
 
 

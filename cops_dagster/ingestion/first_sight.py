@@ -31,7 +31,7 @@ from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, lines_quer
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect, parquet, survey
 from cops_dagster.lake.mend import mend, needs_mending
-from cops_dagster.lake.namespace import view
+from cops_dagster.lake.views import view
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

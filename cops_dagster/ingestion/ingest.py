@@ -23,13 +23,14 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import commitments, log, net_unused, record
 from cops_dagster.ingestion.first_sight import new_read_file
+from cops_dagster.ingestion.verdicts import cost_matches_delivery, cost_views_bridge, rows_match_delivery
 from cops_dagster.lake import live, statements
 from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, added_columns, lines_query
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import truncated
 from cops_dagster.lake.mend import mend, needs_mending
-from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
+from cops_dagster.lake.views import over_files, view
 from cops_dagster.ledger import lock, revision
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
@@ -37,7 +38,6 @@ from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged, Superseded, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.rules import verdicts
 from cops_dagster.stores import tables as t
 
 TABLE = "fact_cost_raw"
@@ -390,9 +390,9 @@ def raw_verdicts(
 ) -> list[verdict.Verdict]:
     """The checks of `fact_cost_raw` over measured figures, what was delivered and what was set aside."""
     return [
-        verdicts.rows_match_delivery(rows, figures["row_count"], aside[0]),
-        verdicts.cost_matches_delivery(cost, figures["cost_usd"], aside[1]),
-        verdicts.cost_views_bridge(
+        rows_match_delivery(rows, figures["row_count"], aside[0]),
+        cost_matches_delivery(cost, figures["cost_usd"], aside[1]),
+        cost_views_bridge(
             {name: figures["cost_usd" if name == "unblended" else f"{name}_usd"] for name in VIEWS},
             figures["absolute_usd"],
             sum((half.residual for half in halves), Decimal(0)),

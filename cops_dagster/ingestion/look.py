@@ -2,8 +2,8 @@
 
 Belongs here: from the places of a month to `cur_delivery` rows and the pointer `cur_billing_head`. Nothing is
 ingested here: `cur_billing_master` shows the newest complete delivery whether ingested or not. Does not
-belong here: where deliveries lie (`ingestion/places.py`), reading one (`ingestion/first_sight.py`), files without a
-manifest (`ingestion/deliver.py`). Each source stands or falls by itself.
+belong here: where deliveries lie (`ingestion/places.py`), reading one (`ingestion/first_sight.py`), files
+without a manifest (`ingestion/deliver.py`). Each source stands or falls by itself.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import (
     claims,
     foreign,
+    holds,
     misplaced,
     places,
     plausible,
@@ -305,8 +306,8 @@ def _take(books: Books, place: Place, delivered: layout.Delivered, one: _Candida
             sight.figures(), _before(books, month, delivery_id), _bounds(books), month.period.end
         )
         if held:
-            record.hold(books, month, delivery_id, held)
-    record.check_released(books, delivery_id)
+            holds.hold(books, month, delivery_id, held)
+    holds.check_released(books, delivery_id)
     one.delivery_id, one.delivered = delivery_id, delivered
 
 

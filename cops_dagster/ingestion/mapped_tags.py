@@ -15,13 +15,13 @@ from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import tag_mapping
 from cops_dagster.ingestion.tag_mapping import Mapped
-from cops_dagster.lake import tagging
+from cops_dagster.lake import tag_columns
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 
-_KINDS_OF = {"tenant_id": tagging.KINDS, "plan_id": tagging.KINDS, "service_component": ("resource",)}
+_KINDS_OF = {"tenant_id": tag_columns.KINDS, "plan_id": tag_columns.KINDS, "service_component": ("resource",)}
 """By setting, the kinds of tags that may speak for it, as tagging asks them."""
 
 
@@ -31,7 +31,7 @@ def mapped(tags: Tags) -> list[Mapped]:
     return [
         Mapped(
             setting, name,
-            tuple(column for kind in kinds for column in tagging.columns_of([name], kind)),
+            tuple(column for kind in kinds for column in tag_columns.columns_of([name], kind)),
             is_default=getattr(tags, setting) == getattr(default, setting),
         )
         for setting, kinds in _KINDS_OF.items()

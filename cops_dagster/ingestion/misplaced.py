@@ -1,7 +1,7 @@
 """Deliveries that lie where nobody sees them: without a manifest, in a root that is a month, in no month.
 
-Belongs here: telling so, with the way out. Does not belong here: which places there are (`ingestion/places.py`),
-which delivery of a place is taken (`ingestion/look.py`).
+Belongs here: telling so, with the way out. Does not belong here: which places there are
+(`ingestion/places.py`), which delivery of a place is taken (`ingestion/look.py`).
 """
 
 from __future__ import annotations

@@ -16,13 +16,11 @@ import sqlalchemy as sa
 
 from cops_dagster.cur import layout
 from cops_dagster.cur import schema as cur_schema
-from cops_dagster.errors import CopsError
 from cops_dagster.evidence import conversions
-from cops_dagster.evidence.consent import DELIVERY
 from cops_dagster.ingestion import claims
 from cops_dagster.ingestion.first_sight import Sight
-from cops_dagster.ingestion.plausible import Figures, Hold
-from cops_dagster.lake.live import conversion
+from cops_dagster.ingestion.plausible import Figures
+from cops_dagster.lake.kept import conversion
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.states import OTHER_BYTES
@@ -302,45 +300,6 @@ def report_of(figures_json: str | None) -> str:
 
 
 # --- holds ----------------------------------------------------------------------------------------------
-
-
-def hold(books: Books, month: layout.ReportMonth, delivery_id: str, reason: Hold) -> None:
-    """Keeps a delivery back until a second person approves it."""
-    h = t.cur_delivery_hold
-    with books.admin.write() as con:
-        if con.execute(sa.select(h.c.delivery_id).where(h.c.delivery_id == delivery_id)).first():
-            return
-        con.execute(
-            sa.insert(h).values(
-                delivery_id=delivery_id, source_id=month.source_id, period_start=month.period.start,
-                error_code=reason.code, found=f"{reason.found} (expected {reason.expected})",
-                requested_by=books.actor, held_at=now(),
-            )
-        )  # fmt: skip
-
-
-def check_released(books: Books, delivery_id: str) -> None:
-    """Raises why a delivery is held, unless it was approved."""
-    h, a = t.cur_delivery_hold, t.approval
-    with books.admin.read() as con:
-        held = con.execute(sa.select(h).where(h.c.delivery_id == delivery_id)).one_or_none()
-        if held is None:
-            return
-        approved = con.execute(
-            sa.select(a.c.approved_by).where(
-                a.c.subject_type == DELIVERY, a.c.subject_id == delivery_id, a.c.subject_digest == delivery_id
-            )
-        ).first()
-    if approved:
-        return
-    raise CopsError(
-        held.error_code,
-        f"delivery {held.source_id} {Period.of(held.period_start)}, id {delivery_id[:16]}",
-        expected="a delivery that needs no second look",
-        found=held.found,
-        next_step="the ingested month stays and the period is delayed; wait for the next delivery, or let a"
-        f" second person run `cops approve {delivery_id[:16]} --reason …`",
-    )
 
 
 # --- the delivery that readers see ----------------------------------------------------------------------

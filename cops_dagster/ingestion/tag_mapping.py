@@ -1,8 +1,8 @@
 """The names in `[tags]` against the delivered tag columns: a name that nobody delivers maps nothing. Pure.
 
 Belongs here: which mapped tags are missing, the delivered name that was likely meant, and how grave it is.
-Does not belong here: which CUR columns a name means (`lake/tagging.py`), whether a tag is active in the payer
-(`tagging/active.py`).
+Does not belong here: which CUR columns a name means (`lake/tag_columns.py`), whether a tag is active in the
+payer (`tagging/active.py`).
 """
 
 from __future__ import annotations

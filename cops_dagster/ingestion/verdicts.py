@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from cops_dagster.ingestion.source_rules import Clash
-from cops_dagster.verdict import Verdict
+from cops_dagster.verdict import Verdict, equal
 
 
 @dataclass(frozen=True)
@@ -228,3 +228,68 @@ def tags_are_spelled_alike(variants: Mapping[str, Collection[str]]) -> Verdict:
         if len(spelled) > 1
     ]
     return Verdict("tags_are_spelled_alike", not found, "WARN", {"variants": found[:20]})
+
+
+def rows_match_delivery(delivered: int, accepted: int, quarantined: int) -> Verdict:
+    """Every delivered line is accepted or quarantined."""
+    return Verdict(
+        "rows_match_delivery",
+        delivered == accepted + quarantined,
+        "ERROR",
+        {"delivered_rows": delivered, "accepted_rows": accepted, "quarantined_rows": quarantined},
+        blocking=True,
+    )
+
+
+def cost_matches_delivery(delivered: Decimal, accepted: Decimal, quarantined: Decimal) -> Verdict:
+    """Delivered unblended cost = accepted + quarantined, difference exactly 0."""
+    return equal(
+        "cost_matches_delivery",
+        delivered,
+        accepted + quarantined,
+        {"delivered_usd": delivered, "accepted_usd": accepted, "quarantined_usd": quarantined},
+    )
+
+
+def cost_views_bridge(
+    views: Mapping[str, Decimal],
+    absolute: Decimal,
+    elsewhere: Decimal = Decimal(0),
+    net_elsewhere: Decimal = Decimal(0),
+) -> Verdict:
+    """Unblended = amortized + true-up + upfront, gross and net, to AWS's own rounding (design rule 5.9).
+
+    WARN above max(0.01, 1e-7 × Σ|cost|), ERROR above 1e-4 × Σ|cost|.
+
+    Args:
+        views: total of each cost view in USD; all of them stand in the figures, net views included.
+        absolute: Σ|unblended cost| over the lines.
+        elsewhere, net_elsewhere: what halves of commitments leave over (`ingestion/commitments.py`).
+    """
+    residual = views["unblended"] - views["amortized"] - views["true_up"] - views["upfront"] - elsewhere
+    net_residual = (
+        views["net_unblended"] - views["net_amortized"] - views["net_true_up"] - views["net_upfront"]
+    ) - net_elsewhere
+    worst = max(abs(residual), abs(net_residual))
+    warn = max(Decimal("0.01"), absolute * Decimal("1e-7"))
+    error = max(warn, absolute * Decimal("1e-4"))
+    return Verdict(
+        "cost_views_bridge",
+        worst <= warn,
+        "ERROR" if worst > error else "WARN",
+        {f"{name}_usd": total for name, total in views.items()}
+        | {
+            "residual_usd": residual, "net_residual_usd": net_residual, "tolerance_usd": warn,
+            "elsewhere_usd": elsewhere, "net_elsewhere_usd": net_elsewhere,
+        },
+    )  # fmt: skip
+
+
+def no_unexpected_columns(unexpected: Sequence[str], revision: int) -> Verdict:
+    """The delivery has no column that the newest schema revision does not know."""
+    return Verdict(
+        "no_unexpected_columns",
+        not unexpected,
+        "WARN",
+        {"unexpected_columns": ", ".join(unexpected), "schema_revision": revision},
+    )

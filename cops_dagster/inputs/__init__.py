@@ -1,1 +1,5 @@
-"""inputs."""
+"""What people load, and the trace that every load leaves. Start at `load.py`.
+
+Belongs here: cells, files, references between registers, documents, versions. Does not belong here: what the
+loaded decides (the steps).
+"""

@@ -254,8 +254,8 @@ def _logged(con: sa.Connection, said: _Said) -> Iterator[Finding]:
     log = t.load_log
     held = {
         (row.load_id, row.table_name): (
-            documents.plain(row.loaded_at), row.actor, row.identity, row.inserted, row.unchanged, row.replaced,
-            row.replaced_json, row.files_json, row.evidence_id,
+            documents.plain(row.loaded_at), row.actor, row.identity, row.inserted, row.unchanged,
+            row.replaced, row.replaced_json, row.files_json, row.evidence_id,
         )
         for row in con.execute(sa.select(log))
     }  # fmt: skip

@@ -1,4 +1,8 @@
-"""TODO."""
+"""A rule set checked whole, as it is stored or as files would leave it; nothing is kept.
+
+Does not belong here: what is wrong with a set (`allocation/rule_set.py`), what it does to a month
+(`inputs/rule_effects.py`).
+"""
 
 from __future__ import annotations
 

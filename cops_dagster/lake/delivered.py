@@ -21,8 +21,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake import shapes, spellings
 from cops_dagster.lake.footers import parquet
 from cops_dagster.lake.functions import call, joined
+from cops_dagster.lake.kept import conversion
 from cops_dagster.lake.lines import is_split, needs_span
-from cops_dagster.lake.live import conversion
 
 USD = "DECIMAL(38, 18)"
 BAD_ACCOUNTS = "bad_accounts"

@@ -7,7 +7,6 @@ to 237 of 300 tries (measured), so digests are.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.lake.kept import conversion
 from cops_dagster.lake.tables import APPEND_ONLY
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
@@ -194,24 +194,6 @@ def _exchanged(file: LiveFile) -> CopsError:
         file, "other bytes in its place while it was read",
         next_step="run it again: it takes the bytes that lie there now, if they are right",
     )  # fmt: skip
-
-
-_CONVERSION = re.compile(r"converted/[0-9a-f]{32}\.parquet", re.ASCII)
-
-
-def conversion(home: Path, recorded: str) -> Path:
-    """Where a file lies that COPS made of a delivered one, as `cur_read_file` records it.
-
-    Raises:
-        CopsError: `E-EVIDENCE-TAMPERED` for any other path: it would be read, and deleted, as ours.
-    """
-    if _CONVERSION.fullmatch(recorded) is None:
-        raise CopsError(
-            "E-EVIDENCE-TAMPERED", "cur_read_file", expected="a file of COPS's own, converted/….parquet",
-            found=recorded[:120],
-            next_step="stop: find out who wrote to the admin database, and restore it from its backup",
-        )  # fmt: skip
-    return home / recorded
 
 
 def delivered_files(con: sa.Connection, home: Path, delivered: DeliveredFiles) -> list[LiveFile]:

@@ -18,28 +18,19 @@ from sqlglot import exp
 from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.footers import parquet
 from cops_dagster.lake.live import Held, LiveFile, delivered_files, live_files, require_same, verify
-from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, Columns
+from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES
+from cops_dagster.lake.views import admin_columns, empty, over_files, union_by_name, view
 from cops_dagster.policy import Tags
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.volume import open_volume
+from cops_dagster.stores.places import open_volume
 
 MISSING_TAGS = "missing_tenant_tags"
 """A table that is a question: `sql/missing_tenant_tags.sql` over the live lines."""
 ENTRIES = ("fact_cost_allocated", "fact_cost_adjustment")
 QUESTIONS = {"cost_as_reported": ENTRIES, "cost_restated": ENTRIES}
 """Further tables that are questions (`sql/<name>.sql`), with the tables they ask."""
-
-_ADMIN_TYPES: tuple[tuple[type[Any], str], ...] = (
-    (t.Money, "DECIMAL(38,18)"),
-    (sa.Boolean, "BOOLEAN"),
-    (sa.DateTime, "TIMESTAMP"),
-    (sa.Date, "DATE"),
-    (sa.Integer, "BIGINT"),
-    (sa.Text, "VARCHAR"),
-)
 
 
 @dataclass
@@ -115,9 +106,10 @@ class Namespace:
         view(self.engine, name, statements.parsed(name))
 
     def _missing_tenant_tags(self) -> None:
-        from cops_dagster.lake import tagging
+        from cops_dagster.lake import tag_columns
 
-        tagging.provide_cost_lines(self, inherit=False)
+        self.provide(["fact_cost_raw"])
+        tag_columns.provide_cost_lines(self.engine, self.tags, inherit=False)
         self.provide(["fact_cost_tagged"])
         view(self.engine, MISSING_TAGS, statements.parsed(MISSING_TAGS))
 
@@ -174,45 +166,3 @@ class Namespace:
 
 def _in_view(spelled: str, column: sa.Column[Any]) -> bool:
     return not spelled.startswith("expected_") or column.name in {"column_name", "data_type", "required"}
-
-
-def admin_columns(table: sa.Table) -> Columns:
-    """An admin table's columns with the engine's types."""
-    return tuple(
-        (column.name, next(kind for base, kind in _ADMIN_TYPES if isinstance(column.type, base)))
-        for column in table.columns
-    )
-
-
-def view(engine: Engine, name: str, query: exp.Query) -> None:
-    """Creates or replaces one view."""
-    created = exp.Create(
-        this=exp.to_table(name, dialect="duckdb"), kind="VIEW", replace=True, expression=query
-    )
-    engine.run(statements.to_duckdb(created))
-
-
-def empty(columns: Columns) -> exp.Query:
-    """A query with the given columns and no row: it gives a union its types and order."""
-    nulls = [exp.alias_(exp.cast(exp.null(), kind), name, quoted=True, copy=False) for name, kind in columns]
-    return exp.Select().select(*nulls, copy=False).where(exp.false(), copy=False)
-
-
-def read_parquet(paths: Sequence[Path]) -> exp.Query:
-    """All columns of the given files, matched by name."""
-    return exp.select("*").from_(parquet(paths, by_name=len(paths) > 1))
-
-
-def over_files(columns: Columns, paths: Sequence[Path]) -> exp.Query:
-    """The contract's columns first, whatever the files hold beyond them behind; by name."""
-    if not paths:
-        return empty(columns)
-    return union_by_name([empty(columns), read_parquet(paths)])
-
-
-def union_by_name(queries: Sequence[exp.Query]) -> exp.Query:
-    """`UNION ALL BY NAME` of one or more queries."""
-    combined = queries[0]
-    for query in queries[1:]:
-        combined = exp.Union(this=combined, expression=query, distinct=False, by_name=True)
-    return combined

@@ -1,1 +1,4 @@
-"""One function per act: deliver, ingest, tag, allocate, publish, reconcile, sweep."""
+"""The kernel: runs, months and the one commit. Start at `books.py`, then `run`, `month`, `publish`.
+
+Knows nothing of tags, rules or invoices.
+"""

@@ -19,8 +19,9 @@ from cops_dagster.policy import Policy
 from cops_dagster.settings import Settings
 from cops_dagster.stores import policies
 from cops_dagster.stores.admin import Admin
+from cops_dagster.stores.places import open_volume
 from cops_dagster.stores.policies import Adopted
-from cops_dagster.stores.volume import Volume, open_volume
+from cops_dagster.stores.volume import Volume
 
 if TYPE_CHECKING:
     from cops_dagster.lake.engine import Engine

@@ -1,4 +1,7 @@
-"""TODO."""
+"""What is asked of budgets: refreshed today, and each about something.
+
+Does not belong here: refreshing them (`operations/budgets.py`).
+"""
 
 from __future__ import annotations
 

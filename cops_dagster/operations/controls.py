@@ -20,6 +20,7 @@ from cops_dagster.allocation import checks
 from cops_dagster.closing import periods, proof
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain as evidence
+from cops_dagster.evidence import verify
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.ingestion import claims
@@ -273,7 +274,7 @@ def _seals(books: Books, at: datetime) -> Control:
     if held is not None and is_within(held, WHOLE_EVERY, at):
         months, chain, looked_at = proof.rows_of_closed_months(books), [], held
     else:
-        months, chain = proof.closed_months(books), evidence.verify(books, objects_too=False).findings
+        months, chain = proof.closed_months(books), verify.verify(books, objects_too=False).findings
         chain, looked_at = [*chain, *proof.decisions(books), *proof.loads(books)], at
     anchor = _anchored(books)
     wrong = [*chain, *(one for month in months for one in month.findings), *anchor]

@@ -35,7 +35,7 @@ from cops_dagster.reconciliation import exceptions, freeze, invoicing, reconcile
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.stores.objects import open_objects
+from cops_dagster.stores.places import open_objects
 from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster.tagging import tag
 from cops_dagster.verdict import Verdict

@@ -26,7 +26,7 @@ from cops_dagster.lake.footers import inspect
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import csv_cells
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.objects import open_objects
+from cops_dagster.stores.places import open_objects
 
 TAGS_SHOWN = 8
 """Delivered tags that are named when none comes near: a real month may have hundreds."""

@@ -1,1 +1,1 @@
-"""reconciliation."""
+"""From entries to invoices: variance, exceptions, statement. Start at `variance.py`."""

@@ -13,7 +13,11 @@ import sqlalchemy as sa
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import aws_documents, checks, exceptions, invoicing, record, sides
-from cops_dagster.rules import verdicts
+from cops_dagster.reconciliation.verdicts import (
+    aws_invoice_matches_cur,
+    exceptions_explained,
+    variance_within_tolerance,
+)
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import lookups, tag
 from cops_dagster.verdict import Verdict
@@ -30,16 +34,16 @@ def of(con: sa.Connection, period: Period) -> list[Verdict]:
     sources = invoicing.sources(con, period)
     waiting = [one for one in found if one.status in ("open", "decided")]
     return [
-        verdicts.variance_within_tolerance(
+        variance_within_tolerance(
             newest.worst_tenant_status if newest.status == "provisional" else newest.status,
             newest.variance_usd,
             newest.variance_pct,
             newest.worst_tenant_id,
         ),
-        verdicts.exceptions_explained(
+        exceptions_explained(
             len(found), [(one.kind, one.subject_id, one.amount_usd, one.status) for one in waiting]
         ),
-        verdicts.aws_invoice_matches_cur(
+        aws_invoice_matches_cur(
             issued,
             [
                 (one.subject_id, one.amount_usd, one.status == "resolved")

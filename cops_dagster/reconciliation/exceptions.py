@@ -1,9 +1,9 @@
 """Exceptions of the reconciliation: opened by it, decided by people, with evidence.
 
-Belongs here: keeping `recon_exceptions` in step with what differs now, listing them, deciding on one.
-Does not belong here: what differs and what kind it is (`reconciliation/differences.py`); a second person's yes
-(`closing/approve.py`). A difference keeps its id while its amount and class stay; when either changes the
-old exception is withdrawn, for a decision is about one amount.
+Belongs here: keeping `recon_exceptions` in step with what differs now, listing them, deciding on one. Does
+not belong here: what differs and what kind it is (`reconciliation/differences.py`); a second person's yes
+(`closing/approve.py`). A difference keeps its id while its amount and class stay; when either changes the old
+exception is withdrawn, for a decision is about one amount.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a reconciliation compares: the ledger, AWS's invoices, and the tenants' documents.
 
-Belongs here: reading the three sides of one period, in atto-dollars, in one snapshot. Does not belong
-here: comparing them (`reconciliation/variance.py`, `reconciliation/differences.py`), recording it (`reconciliation/record.py`).
+Belongs here: reading the three sides of one period, in atto-dollars, in one snapshot. Does not belong here:
+comparing them (`reconciliation/variance.py`, `reconciliation/differences.py`), recording it
+(`reconciliation/record.py`).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What people read about a month: the close report, its figures, its charts."""
+"""What people read about a month, and nothing that decides one. Start at `close_report.py`."""

@@ -23,7 +23,7 @@ from sqlglot import exp
 from cops_dagster.adjustments import proposals
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain as evidence
-from cops_dagster.evidence import seal, signatures
+from cops_dagster.evidence import seal, signatures, verify
 from cops_dagster.lake.tables import LAKE_TABLES
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -71,7 +71,7 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
         sealed_as = con.execute(
             sa.select(t.period_lock.c.seal_digest).where(t.period_lock.c.period_start == period.start)
         ).scalar_one()
-        chain, about = evidence.entries(books, con, period)
+        chain, about = verify.entries(books, con, period)
         sealing = next((row for row in chain if (row["kind"], row["sha256"]) == ("seal", sealed_as)), None)
         if sealing is None:
             raise CopsError(

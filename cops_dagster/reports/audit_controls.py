@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.evidence import chain as evidence
+from cops_dagster.evidence import verify
 from cops_dagster.evidence.consent import name_of
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.people import is_same_person
@@ -40,7 +41,7 @@ def matrix(books: Books, period: Period, chain: Sequence[Mapping[str, Any]]) -> 
              "evidence": f"chain entry {row['evidence_seq']}, objects/{row['sha256']}"}
             for one in document["readiness"]
         ]  # fmt: skip
-    verified = evidence.verify(books, period)
+    verified = verify.verify(books, period)
     found.append(
         {"control": "the chain of evidence and every object of the month are as recorded",
          "holds": verified.status == "ok", "found": f"{verified.status}: {len(verified.findings)} finding(s)",

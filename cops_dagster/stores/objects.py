@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 from cops_dagster.errors import CopsError
-from cops_dagster.settings import s3_meant
 from cops_dagster.stores import faults, files
 
 Status = Literal["ok", "mismatch", "incomplete"]
@@ -82,28 +81,6 @@ class Objects(Protocol):
 def key_of(sha256: str) -> str:
     """The key of the object with this digest."""
     return f"objects/{sha256[:2]}/{sha256}"
-
-
-def open_objects(uri: str) -> Objects:
-    """The store at `file:/folder`, a plain path, or `s3://bucket/prefix`.
-
-    Raises:
-        CopsError: `E-SETTING` for any other scheme.
-    """
-    scheme = re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE)
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if uri.startswith("s3://") and bucket:
-        from cops_dagster.stores.s3_objects import S3Objects
-
-        return S3Objects(bucket, prefix.strip("/"))
-    if (scheme and scheme[0] != "file:") or uri in ("", "file:", "file://"):
-        raise CopsError(
-            "E-SETTING", "setting evidence", expected="a folder, file:/folder or s3://bucket/prefix",
-            found=repr(uri),
-            next_step=f"correct COPS_EVIDENCE{': write ' + right if (right := s3_meant(uri)) else ''}",
-        )  # fmt: skip
-    # absolute, since paths of objects are recorded, and the next process may start elsewhere
-    return FolderObjects(Path(uri.removeprefix("file://").removeprefix("file:")).expanduser().absolute())
 
 
 class FolderObjects:

@@ -68,14 +68,6 @@ class Volume:
         return self.place.uri(path) if self.place else str(self.root / path)
 
 
-def open_volume(root: Path, uri: str | None) -> Volume:
-    """The lake below `root`, kept in `s3://bucket/prefix` if that is given."""
-    if uri is None:
-        return Volume(root)
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    return Volume(root, S3Place(bucket, prefix.strip("/"), unusable=unusable, missing=_missing))
-
-
 def unusable(place: str, found: str) -> CopsError:
     """What a lake in S3 says that does not do its part."""
     return CopsError(

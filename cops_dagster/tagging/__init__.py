@@ -1,1 +1,1 @@
-"""tagging."""
+"""From lines to tenants: spelled, inherited, covered. Start at `tag.py`."""

@@ -1,4 +1,7 @@
-"""TODO."""
+"""What is asked of tagged lines that were published: coverage, known tenants and plans, followed negations.
+
+Does not belong here: when a check holds (`tagging/verdicts.py`, `tagging/lookups.py`).
+"""
 
 from __future__ import annotations
 

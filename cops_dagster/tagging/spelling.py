@@ -12,7 +12,7 @@ from cops_dagster.policy import Tags
 
 
 def spelled(name: str, tags: Tags, setting: str) -> str:
-    """A tag value or a registered name as tagging compares it (`lake/tagging.py` does it in SQL)."""
+    """A tag value or a registered name as tagging compares it (`lake/tag_columns.py` does it in SQL)."""
     text = name.strip(" ")
     if tags.unicode_form == "NFC":
         text = unicodedata.normalize("NFC", text)

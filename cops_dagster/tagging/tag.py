@@ -19,10 +19,10 @@ from cops_dagster.alerts.publish import publish
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import ingest, mapped_tags
-from cops_dagster.lake import live, tagging
+from cops_dagster.lake import live, tag_columns
 from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.namespace import over_files, view
 from cops_dagster.lake.tables import FACT_COST_TAGGED
+from cops_dagster.lake.views import over_files, view
 from cops_dagster.ledger import lock, revision
 from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
@@ -31,11 +31,10 @@ from cops_dagster.ledger.publish import Publication, Staged, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.rules import verdicts
-from cops_dagster.rules.verdicts import Coverage
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.tagging import negations
+from cops_dagster.tagging.verdicts import Coverage, tag_coverage_at_target, tagging_preserves_cost
 
 TABLE = "fact_cost_tagged"
 ALGORITHM = "tagged-3"
@@ -152,13 +151,14 @@ def _run(
     with books.engine() as engine:
         names = books.namespace(engine, con, period)
         tags = books.policy.tags
-        tagging.provide_cost_lines(names, boundaries(con, period), inherit=tags.inherit)
+        names.provide(["fact_cost_raw", *tag_columns.REGISTRY])
+        tag_columns.provide_cost_lines(engine, tags, boundaries(con, period), inherit=tags.inherit)
         engine.keep("untagged_resources", "find_untagged_resources", start)
         engine.keep("resource_tenants", "find_resource_tenants", start)
         negations.provide(engine, period, follow=books.revision > revision.FIRST)
         engine.keep("tag_groups", "group_lines_by_tags", start)
-        tagging.provide_registry(names, period.start)
-        tagging.provide_spelled_groups(engine, tags)
+        tag_columns.provide_registry(engine, tags, period.start)
+        tag_columns.provide_spelled_groups(engine, tags)
         registered = con.execute(sa.select(sa.func.count()).select_from(t.tenants)).scalar_one()
         target = trying.target(TABLE, period, run_id)
         engine.stage(
@@ -200,12 +200,12 @@ TABLE_STATEMENT = "stage_fact_cost_tagged"
 
 def preserved(raw: dict[str, Decimal], tagged: dict[str, Any]) -> verdict.Verdict:
     """`tagging_preserves_cost` over the published lines' views and the measured tagged month."""
-    return verdicts.tagging_preserves_cost(raw, {name: tagged[f"{name}_usd"] for name in raw})
+    return tagging_preserves_cost(raw, {name: tagged[f"{name}_usd"] for name in raw})
 
 
 def covered(policy: Policy, coverage: Coverage) -> verdict.Verdict:
     """`tag_coverage_at_target` under a policy."""
-    return verdicts.tag_coverage_at_target(coverage, policy.coverage.target_pct, policy.coverage.floor_pct)
+    return tag_coverage_at_target(coverage, policy.coverage.target_pct, policy.coverage.floor_pct)
 
 
 def measure_coverage(engine: Engine, policy: Policy, period: Period) -> Coverage:
@@ -274,8 +274,8 @@ def spelling_variants(
     names.provide(["fact_cost_raw"])
     present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
     variants: dict[str, set[str]] = {}
-    for kind in tagging.KINDS:
-        for column in tagging.columns_of(books.policy.tags.tenant_id, kind):
+    for kind in tag_columns.KINDS:
+        for column in tag_columns.columns_of(books.policy.tags.tenant_id, kind):
             if column not in present:
                 continue
             rows = engine.fetch(exp.select(column).distinct().from_("fact_cost_raw").limit(100_000)).rows

@@ -15,7 +15,7 @@ from cops_dagster_tests.deliveries import MONTH, home, lines, write
 
 def cops(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cops_dagster.cli.main", *arguments],
+        [sys.executable, "-m", "cops_dagster.cli.start", *arguments],
         env={**os.environ, "COPS_HOME": str(folder / "home"), "COPS_CUR": str(folder / "cur")},
         cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=False,
     )  # fmt: skip

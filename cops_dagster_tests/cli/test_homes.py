@@ -228,7 +228,7 @@ def test_doctor_without_a_month_takes_the_newest_open_one(september: Path) -> No
 def test_a_control_without_a_database_to_ask_ends_with_2(tmp_path: Path) -> None:
     url = "postgresql+psycopg2://u@127.0.0.1:1/x"
     done = subprocess.run(
-        [sys.executable, "-m", "cops_dagster.cli.main", "freeze", "check", "2025-09"],
+        [sys.executable, "-m", "cops_dagster.cli.start", "freeze", "check", "2025-09"],
         cwd=tmp_path, env={**os.environ, "COPS_ADMIN_DB": url}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2

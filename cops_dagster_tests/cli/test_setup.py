@@ -22,7 +22,7 @@ COMMANDS = typer.main.get_command(app)
 def cops(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     whole = {name: value for name, value in os.environ.items() if not name.startswith("COPS_")} | env
     return subprocess.run(
-        [sys.executable, "-m", "cops_dagster.cli.main", *args],
+        [sys.executable, "-m", "cops_dagster.cli.start", *args],
         cwd=folder, env=whole, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
@@ -32,7 +32,7 @@ def test_init_asks_and_leads_to_a_first_allocation(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     env = {name: value for name, value in os.environ.items() if not name.startswith("COPS_")}
     started = subprocess.Popen(
-        [sys.executable, "-m", "cops_dagster.cli.main", "init"],
+        [sys.executable, "-m", "cops_dagster.cli.start", "init"],
         cwd=tmp_path, env=env, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     os.write(ours, b"cur\nkim\n")

@@ -114,7 +114,7 @@ def test_a_query_is_stopped_and_the_next_run_takes_the_month_to_its_end(folder: 
     done = stopped(folder, "query", "SIGINT")
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (130, 1), done.stderr
     again = subprocess.run(
-        [sys.executable, "-m", "cops_dagster.cli.main", "materialize", "2025-09", "--json"],
+        [sys.executable, "-m", "cops_dagster.cli.start", "materialize", "2025-09", "--json"],
         env={**os.environ, "COPS_HOME": str(folder / "home"), "COPS_CUR": str(folder / "cur")},
         cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -125,7 +125,7 @@ def test_a_query_is_stopped_and_the_next_run_takes_the_month_to_its_end(folder: 
 
 def test_a_command_that_nobody_stops_ends_as_ever(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "cops_dagster.cli.main", "status"],
+        [sys.executable, "-m", "cops_dagster.cli.start", "status"],
         env={**os.environ, "COPS_HOME": str(folder / "home")},
         cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=False,
     )  # fmt: skip

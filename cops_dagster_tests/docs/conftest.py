@@ -30,7 +30,7 @@ def run_cops(command: str, *, home: Path, cwd: Path, **more: str) -> CopsResult:
     """Runs a line as a shell would, `cops` being this checkout's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COPS_", "DAGSTER_"))}
     env = {**kept, "COPS_HOME": str(home), "PYTHONPATH": str(ROOT), "DAGSTER_DISABLE_TELEMETRY": "1", **more}
-    script = f'cops() {{ "{sys.executable}" -m cops_dagster.cli.main "$@"; }}; {command}'
+    script = f'cops() {{ "{sys.executable}" -m cops_dagster.cli.start "$@"; }}; {command}'
     return subprocess.run(  # the lines are those of our own documents
         ["/bin/bash", "-c", script], cwd=cwd, env=env, capture_output=True, text=True, check=False
     )

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.closing import current
-from cops_dagster.evidence import chain, sweep
+from cops_dagster.evidence import sweep, verify
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -137,4 +137,4 @@ def consistent(books: Books, periods: list[Period]) -> None:
         assert sweep.pending(con) == []
     root = books.settings.lake_root
     assert {path.relative_to(root).as_posix() for path in root.glob("fact_*/*/*/*.parquet")} <= live
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"

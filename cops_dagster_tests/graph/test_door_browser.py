@@ -125,7 +125,7 @@ def _load(folder: Path, env: dict[str, str]) -> None:
     for name, text in INPUTS.items():
         (folder / "inputs" / f"{name}.csv").write_text(text)
     subprocess.run(
-        [sys.executable, "-m", "cops_dagster.cli.main", "admin", "load", "inputs"],
+        [sys.executable, "-m", "cops_dagster.cli.start", "admin", "load", "inputs"],
         cwd=folder, check=True, capture_output=True,
         env={**os.environ, **env, "COPS_HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)},
     )  # fmt: skip

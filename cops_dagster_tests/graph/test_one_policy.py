@@ -163,7 +163,7 @@ def test_shell_cron_daemon_ui_and_lambda_make_one_and_the_same_run(
         shutil.copytree(begun / "home", begun / f"home-{name}")
         made[name] = open_books(settings.load(home=begun / f"home-{name}"))
     cops, cur, file = (
-        f'"{sys.executable}" -m cops_dagster.cli.main',
+        f'"{sys.executable}" -m cops_dagster.cli.start',
         begun / "cur",
         begun / "work" / "cops.toml",
     )

@@ -20,7 +20,8 @@ from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect
-from cops_dagster.lake.namespace import CUR_BILLING_MASTER, over_files, read_parquet
+from cops_dagster.lake.namespace import CUR_BILLING_MASTER
+from cops_dagster.lake.views import over_files, read_parquet
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from sqlglot import exp
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
 from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.namespace import read_parquet, view
 from cops_dagster.lake.question import question
+from cops_dagster.lake.views import read_parquet, view
 from cops_dagster.money import amount
 
 MINE = [(1, "mine")]

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from cops_dagster.cur.schema import BY_NAME
 from cops_dagster.ingestion import ingest
+from cops_dagster.ingestion.verdicts import cost_views_bridge
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect
-from cops_dagster.rules import verdicts
 from cops_dagster_tests.deliveries import SEPTEMBER, TYPES
 
 SHORT = {
@@ -341,5 +341,5 @@ def test_unblended_is_amortized_and_true_up_and_upfront_in_any_consistent_month(
                for name in ingest.VIEWS}  # fmt: skip
     totals = {name: sum((one[column] for one in found), Decimal(0)) for name, column in columns.items()}
     assert totals["unblended"] == sum((one["line_item_unblended_cost"] for one in month), Decimal(0))
-    bridge = verdicts.cost_views_bridge(totals, Decimal(0))
+    bridge = cost_views_bridge(totals, Decimal(0))
     assert (bridge.figures["residual_usd"], bridge.figures["net_residual_usd"]) == (0, 0)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cops_dagster.lake import tagging
+from cops_dagster.lake import tag_columns
 from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.namespace import view
 from cops_dagster.lake.tables import FACT_COST_RAW
+from cops_dagster.lake.views import view
 from cops_dagster.policy import Tags
 from cops_dagster.tagging import negations
 from cops_dagster_tests.deliveries import SEPTEMBER
@@ -49,7 +49,7 @@ def grouped(given_lines: Rows, *, inherit: bool = True) -> Rows:
     start: dict[str, Any] = {"period_start": SEPTEMBER.start}
     with Engine() as engine:
         engine.table("fact_cost_raw", FACT_COST_RAW, [tuple(map(row.get, names)) for row in given_lines])
-        view(engine, "cost_lines", tagging.cost_lines(set(names), Tags(), inherit=inherit))
+        view(engine, "cost_lines", tag_columns.cost_lines(set(names), Tags(), inherit=inherit))
         engine.keep("untagged_resources", "find_untagged_resources", start)
         engine.keep("resource_tenants", "find_resource_tenants", start)
         negations.provide(engine, SEPTEMBER)

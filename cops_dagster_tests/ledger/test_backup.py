@@ -8,10 +8,10 @@ from pathlib import Path
 
 from cops_dagster.adjustments import late, restate
 from cops_dagster.closing import current
-from cops_dagster.evidence import chain, sweep
+from cops_dagster.evidence import sweep, verify
 from cops_dagster.ingestion import look
 from cops_dagster.ledger.books import Books
-from cops_dagster.stores.objects import open_objects
+from cops_dagster.stores.places import open_objects
 from cops_dagster_tests.deliveries import SEPTEMBER, home
 from cops_dagster_tests.ledger.closing import close_by_two, ready
 from cops_dagster_tests.ledger.test_month import answer
@@ -45,7 +45,7 @@ def test_a_restored_home_is_the_one_that_was_copied(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "backup", tmp_path / "elsewhere" / "home")
     shutil.move(tmp_path / "cur", tmp_path / "elsewhere" / "cur")
     here = home(tmp_path / "elsewhere", inputs=None)
-    assert chain.verify(here).status == "ok"
+    assert verify.verify(here).status == "ok"
     assert answer(here, DIGESTS) == digests
     assert answer(here, TOTALS) == totals
     assert sweep.rebuild(here) > 0
@@ -68,4 +68,4 @@ def test_a_database_older_than_its_evidence_is_found(tmp_path: Path) -> None:
         (tmp_path / "home" / name).unlink(missing_ok=True)
     shutil.copy(tmp_path / "before" / "admin.db", tmp_path / "home" / "admin.db")
     here = home(tmp_path, inputs=None)
-    assert chain.verify(here).status == "mismatch"
+    assert verify.verify(here).status == "mismatch"

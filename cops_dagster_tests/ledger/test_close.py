@@ -18,7 +18,7 @@ from cops_dagster.allocation import allocate, reverse, rule_date
 from cops_dagster.closing import approve, close, current, periods
 from cops_dagster.closing.readiness import UNCHANGED_FOR
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain, seal, sweep
+from cops_dagster.evidence import chain, seal, sweep, verify
 from cops_dagster.ingestion import ingest, look
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -26,7 +26,7 @@ from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions, reconcile
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.stores.objects import open_objects
+from cops_dagster.stores.places import open_objects
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
 from cops_dagster_tests.ledger.closing import aged, close_by_two, month, ready
@@ -67,7 +67,7 @@ def test_a_month_of_which_everything_holds_closes_and_is_sealed(books: Books) ->
         done.seal_digest,
         done.journal_seq,
     )
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
 
 
 def test_a_month_closed_twice_has_one_seal(books: Books) -> None:

@@ -17,8 +17,9 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain
-from cops_dagster.evidence.chain import Finding, Piece, Verification
+from cops_dagster.evidence import chain, verify
+from cops_dagster.evidence.chain import Finding, Piece
+from cops_dagster.evidence.verify import Verification
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -104,7 +105,7 @@ def rebuild(books: Books, change: Callable[[list[dict[str, Any]]], Any]) -> None
 
 def found_by(books: Books) -> set[tuple[int, str]]:
     """What a mismatch was found by: entry and kind of finding."""
-    verified = chain.verify(books)
+    verified = verify.verify(books)
     assert verified.status == "mismatch"
     return {(one.seq, one.what) for one in verified.findings if one.status == "mismatch"}
 
@@ -119,11 +120,11 @@ def object_of(books: Books, seq: int) -> Path:
 
 
 def test_an_empty_chain_is_ok(tmp_path: Path) -> None:
-    assert chain.verify(home(tmp_path, inputs=None)) == Verification("ok", 0, 0, [])
+    assert verify.verify(home(tmp_path, inputs=None)) == Verification("ok", 0, 0, [])
 
 
 def test_a_chain_that_nobody_touched_is_ok(books: Books) -> None:
-    assert chain.verify(books) == Verification("ok", ROWS, ROWS, [])
+    assert verify.verify(books) == Verification("ok", ROWS, ROWS, [])
 
 
 def test_entries_are_numbered_without_a_gap_and_hold_the_hash_before(books: Books) -> None:
@@ -136,7 +137,7 @@ def test_entries_are_numbered_without_a_gap_and_hold_the_hash_before(books: Book
 
 def test_several_entries_of_one_transaction_are_chained(books: Books) -> None:
     assert add(books, piece(6), piece(7), piece(6)) == [6, 7, 6]
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
 
 
 def test_the_same_proof_of_the_same_subject_is_one_entry(books: Books) -> None:
@@ -144,7 +145,7 @@ def test_the_same_proof_of_the_same_subject_is_one_entry(books: Books) -> None:
     assert add(books, piece(2), piece(4), run_id="another") == [2, 4]
     assert rows(books) == before
     assert add(books, piece(2, subject="2025-10")) == [6]  # of another subject it is another entry
-    assert chain.verify(books) == Verification("ok", 6, ROWS, [])  # over the same object
+    assert verify.verify(books) == Verification("ok", 6, ROWS, [])  # over the same object
 
 
 def test_the_newest_entry_of_a_subject_is_found(books: Books) -> None:
@@ -174,9 +175,9 @@ def test_an_entry_that_is_not_there_is_a_coded_error(books: Books) -> None:
 
 def test_a_crash_between_store_and_index_leaves_nothing_wrong(books: Books) -> None:
     chain.store(books, [piece(6)])
-    assert chain.verify(books) == Verification("ok", ROWS, ROWS, [])
+    assert verify.verify(books) == Verification("ok", ROWS, ROWS, [])
     assert add(books, piece(6)) == [6]
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
 
 
 def test_a_transaction_that_fails_takes_its_entries_and_its_head_with_it(books: Books) -> None:
@@ -189,7 +190,7 @@ def test_a_transaction_that_fails_takes_its_entries_and_its_head_with_it(books: 
 
     with pytest.raises(KeyboardInterrupt):
         cut_short()
-    assert chain.verify(books) == Verification("ok", ROWS, ROWS, [])
+    assert verify.verify(books) == Verification("ok", ROWS, ROWS, [])
 
 
 def test_processes_that_index_at_once_make_one_chain(books: Books) -> None:
@@ -208,13 +209,13 @@ def test_processes_that_index_at_once_make_one_chain(books: Books) -> None:
     ]  # fmt: skip
     assert [(one.communicate()[1], one.returncode) for one in running] == [("", 0)] * 3
     entries = ROWS + 12 + 3 * 12
-    assert chain.verify(books) == Verification("ok", entries, entries, [])
+    assert verify.verify(books) == Verification("ok", entries, entries, [])
 
 
 def test_a_chain_that_grows_and_is_anchored_during_a_verification_is_ok(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = chain._recorded
+    read = verify._recorded
 
     def then_another_process_closes_a_month(con: sa.Connection, *asked: Any) -> Any:
         found = read(con, *asked)
@@ -224,8 +225,8 @@ def test_a_chain_that_grows_and_is_anchored_during_a_verification_is_ok(
 
     with monkeypatch.context() as patched:
         patched.setattr(chain, "_recorded", then_another_process_closes_a_month)
-        assert chain.verify(books) == Verification("ok", ROWS, ROWS, [])
-    assert chain.verify(books) == Verification("ok", ROWS + 1, ROWS + 1, [])
+        assert verify.verify(books) == Verification("ok", ROWS, ROWS, [])
+    assert verify.verify(books) == Verification("ok", ROWS + 1, ROWS + 1, [])
 
 
 # --- entries --------------------------------------------------------------------------------------------
@@ -259,9 +260,9 @@ def test_a_changed_field_of_any_entry_is_found(books: Books, field: str, how: st
         else:
             new = 0.5 if isinstance(value, int) else b"\xff\x00"
         tamper(books, (change, (new, seq)))
-        assert chain.verify(books).status == "mismatch", f"{field} of entry {seq} = {new!r}"
+        assert verify.verify(books).status == "mismatch", f"{field} of entry {seq} = {new!r}"
         tamper(books, (change, (value, new if field == "evidence_seq" else seq)))
-        assert chain.verify(books).status == "ok"
+        assert verify.verify(books).status == "ok"
 
 
 @pytest.mark.parametrize("seq", range(1, ROWS + 1))
@@ -363,7 +364,7 @@ def test_a_hash_version_that_goes_back_is_found(books: Books, monkeypatch: pytes
     monkeypatch.setattr(chain, "VERSIONS", (1, 2))
     monkeypatch.setattr(chain, "HASH_VERSION", 2)
     add(books, piece(6), piece(7))
-    assert chain.verify(books).status == "ok"  # it may go forward
+    assert verify.verify(books).status == "ok"  # it may go forward
     rebuild(books, lambda made: made[6].update(hash_version=1))
     assert (7, "hash version") in found_by(books)
 
@@ -398,7 +399,7 @@ def test_a_changed_head_is_found_and_nothing_is_appended_to_such_a_chain(
 
 def test_rows_that_cannot_be_read_are_a_finding(books: Books) -> None:
     tamper(books, "UPDATE evidence_index SET actor = CAST(x'ff' AS TEXT) WHERE evidence_seq = 2")
-    assert chain.verify(books).status == "incomplete"
+    assert verify.verify(books).status == "incomplete"
 
 
 def test_a_tampered_entry_is_not_read(books: Books) -> None:
@@ -453,7 +454,7 @@ def test_an_object_that_cannot_be_read_makes_the_verification_incomplete(books: 
         path.mkdir()
     elif left == "a link":
         path.symlink_to(aside)
-    verified = chain.verify(books)
+    verified = verify.verify(books)
     assert (verified.status, [one.seq for one in verified.findings]) == ("incomplete", [2])
     with pytest.raises(CopsError) as problem:
         chain.read(books, 2)
@@ -463,7 +464,7 @@ def test_an_object_that_cannot_be_read_makes_the_verification_incomplete(books: 
 def test_a_mismatch_wins_over_what_cannot_be_read(books: Books) -> None:
     object_of(books, 1).unlink()
     tamper(books, "UPDATE evidence_index SET actor = 'x' WHERE evidence_seq = 4")
-    verified = chain.verify(books)
+    verified = verify.verify(books)
     assert verified.status == "mismatch"
     assert {one.status for one in verified.findings} == {"mismatch", "incomplete"}
 
@@ -472,7 +473,7 @@ def test_anchors_that_cannot_be_read_make_the_verification_incomplete(books: Boo
     anchors = books.settings.home / "evidence" / "anchors"
     shutil.rmtree(anchors)
     anchors.write_text("no folder")
-    verified = chain.verify(books)
+    verified = verify.verify(books)
     assert (verified.status, [one.what for one in verified.findings]) == ("incomplete", ["anchors"])
 
 
@@ -492,10 +493,10 @@ def test_a_chain_whose_objects_lie_in_s3_is_verified_by_version(
         chain.anchor(books)
         for key in list(bucket.versions):
             bucket.on_top(key, None)
-        assert chain.verify(books) == Verification("ok", 2, 2, [])
+        assert verify.verify(books) == Verification("ok", 2, 2, [])
         assert chain.read(books, 2) == b"proof 2"
         bucket.always = (403, "ExpiredToken")
-        assert chain.verify(books).status == "incomplete"
+        assert verify.verify(books).status == "incomplete"
         bucket.always = None
         tamper(books, "DELETE FROM evidence_index WHERE evidence_seq = 2")
         repair_head(books)
@@ -522,25 +523,25 @@ def sealed(books: Books) -> Books:
 
 
 def test_the_removed_anchor_of_a_closed_month_makes_the_verification_incomplete(sealed: Books) -> None:
-    (finding,) = chain.verify(sealed).findings
+    (finding,) = verify.verify(sealed).findings
     assert finding == Finding(
         6, "anchor of 2025-09", "one at entry 6 or later",
         "none yet: its close was cut short, `cops close 2025-09` writes it", "incomplete",
     )  # fmt: skip
     chain.anchor(sealed)
-    assert chain.verify(sealed).status == "ok"
+    assert verify.verify(sealed).status == "ok"
     add(sealed, piece(7))
-    assert chain.verify(sealed).status == "ok"
+    assert verify.verify(sealed).status == "ok"
     (sealed.settings.home / "evidence" / "anchors" / f"000000000006-{rows(sealed)[5]['entry_hash']}").unlink()
-    assert chain.verify(sealed).status == "incomplete"
+    assert verify.verify(sealed).status == "incomplete"
     chain.anchor(sealed)  # a later one covers it
-    assert chain.verify(sealed).status == "ok"
+    assert verify.verify(sealed).status == "ok"
 
 
 def test_the_removed_anchor_of_a_seal_that_has_its_name_was_taken_away(sealed: Books) -> None:
     """The name is given after the anchor: this is no close that was cut short, and nothing is appended."""
     chain.objects(sealed).name("seal-2025-09", rows(sealed)[5]["object_key"])
-    (finding,) = chain.verify(sealed).findings
+    (finding,) = verify.verify(sealed).findings
     assert "cops close" not in finding.found
     with pytest.raises(CopsError) as refusal:
         add(sealed, piece(7))
@@ -576,13 +577,13 @@ def test_of_one_period_the_chain_is_verified_whole_and_its_own_objects_alone(boo
     add(books, Piece("run_inputs", "run", "r1", TEXT, data=b"inputs"))
     add(books, Piece("key", "allocation_key", "network", TEXT, data=b"keys"), run_id="r1")
     october, september = Period(2025, 10), SEPTEMBER
-    assert chain.verify(books, october) == Verification("ok", 9, 3, [])
-    assert chain.verify(books, september) == Verification("ok", 9, 5, [])
+    assert verify.verify(books, october) == Verification("ok", 9, 3, [])
+    assert verify.verify(books, september) == Verification("ok", 9, 5, [])
     object_of(books, 8).unlink()
-    assert chain.verify(books, october).status == "incomplete"
-    assert chain.verify(books, september).status == "ok"
+    assert verify.verify(books, october).status == "incomplete"
+    assert verify.verify(books, september).status == "ok"
     tamper(books, "UPDATE evidence_index SET actor = 'x' WHERE evidence_seq = 8")
-    assert chain.verify(books, september).status == "mismatch"
+    assert verify.verify(books, september).status == "mismatch"
 
 
 # --- the command ----------------------------------------------------------------------------------------
@@ -590,7 +591,7 @@ def test_of_one_period_the_chain_is_verified_whole_and_its_own_objects_alone(boo
 
 def verify_command(home_of: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "cops_dagster.cli.main", "evidence", "verify", *arguments],
+        [sys.executable, "-m", "cops_dagster.cli.start", "evidence", "verify", *arguments],
         env={**os.environ, "COPS_HOME": str(home_of)}, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

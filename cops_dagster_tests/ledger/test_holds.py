@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from cops_dagster.closing import approve, current, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ingestion import compare, look
+from cops_dagster.ingestion import compare, holds, look
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
@@ -37,9 +37,9 @@ def somebody_else(books: Books) -> Books:
     return acting_as(books, "kim")
 
 
-def held(books: Books) -> approve.Waiting:
+def held(books: Books) -> holds.Waiting:
     with books.admin.read() as con:
-        (waiting,) = approve.held(con)
+        (waiting,) = holds.held(con)
     return waiting
 
 

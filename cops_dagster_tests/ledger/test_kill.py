@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.evidence import chain, sweep
+from cops_dagster.evidence import chain, sweep, verify
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, give, home, lines, run, write
@@ -58,7 +58,7 @@ def world(books: Books) -> dict[str, Any]:
         seal = chain.find(con, "seal", "period", "2025-09")
     root = books.settings.lake_root
     sealed = json.loads(chain.read(books, seal.evidence_seq)) if seal else {}
-    verified = chain.verify(books)
+    verified = verify.verify(books)
     return {
         "heads": rows(h.c.table_name, h.c.period_start, h.c.run_id),
         "journal": rows(t.publish_journal.c.journal_seq, t.publish_journal.c.run_id),

@@ -14,7 +14,7 @@ from cops_dagster.adjustments.changes import Line, classify
 from cops_dagster.allocation.rules import Costs
 from cops_dagster.closing import approve
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain
+from cops_dagster.evidence import verify
 from cops_dagster.evidence.seal import of_period
 from cops_dagster.ingestion import deliver
 from cops_dagster.ledger.books import Books
@@ -124,7 +124,7 @@ def test_an_approved_change_is_booked_in_the_open_month_and_restates_the_closed_
         ("09", Decimal("40.880000001")), ("10", Decimal(5)),
     ]  # fmt: skip
     assert late.propose(closed, SEPTEMBER) is None  # nothing is left of it
-    assert chain.verify(closed).status == "ok"
+    assert verify.verify(closed).status == "ok"
 
 
 def test_approved_twice_it_is_booked_once(closed: Books, tmp_path: Path) -> None:

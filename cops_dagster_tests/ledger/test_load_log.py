@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain
+from cops_dagster.evidence import chain, verify
 from cops_dagster.inputs import load_log
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
@@ -73,7 +73,7 @@ def test_the_rows_that_were_inserted_stand_in_the_chain_of_evidence(loaded: Book
     assert json.loads(document)["tables"]["plans"]["inserted"] == [
         {"plan_id": "team", "effective_from": "2025-01-01", "markup_bps": 0}
     ]
-    assert chain.verify(loaded).status == "ok"
+    assert verify.verify(loaded).status == "ok"
 
 
 def test_a_load_that_changes_nothing_leaves_nothing(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_load_that_cannot_leave_its_trace_stores_nothing(tmp_path: Path) -> No
 def test_a_load_leaves_its_trace_on_postgresql_too(tmp_path: Path) -> None:
     books = home(tmp_path, admin_db=postgres.database())
     assert {one.actor for one in logged(books)} == {"test"}
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
 
 
 def test_the_log_is_read_by_a_command_and_a_table_of_no_load_is_refused(

@@ -20,7 +20,7 @@ from cops_dagster.adjustments import late, one_time, proposals
 from cops_dagster.allocation import allocate, reverse, rule_date
 from cops_dagster.closing import approve, close, current, periods, status
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import adoption, chain
+from cops_dagster.evidence import adoption, chain, verify
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
 from cops_dagster.ledger import policy
@@ -90,7 +90,7 @@ def test_a_run_proves_its_policy_in_the_chain_of_evidence(made: Path) -> None:
     assert json.loads(chain.read(books, adopted))["policy"]["tags"]["plan_id"] == []
     document = json.loads(chain.read(books, inputs))
     assert (document["policy_version"], document["settings"]["tags"]["plan_id"]) == (1, [])
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
 
 
 def test_what_is_not_set_takes_the_adopted_value(made: Path) -> None:
@@ -205,7 +205,7 @@ def test_what_a_person_adopts_is_in_force_and_the_rest_stays(folder: Path) -> No
     assert newest.policy == first.policy.replaced({"charge.basis": "amortized"})
     run(other)
     assert {row["policy_version"] for row in status.runs(other, SEPTEMBER)} == {1, 2}
-    assert chain.verify(other).status == "ok"
+    assert verify.verify(other).status == "ok"
     with pytest.raises(CopsError, match="E-POLICY"):  # whoever still has the old value is told now
         adoption.require_policy(reopened(folder, charge={"basis": "unblended"}))
 

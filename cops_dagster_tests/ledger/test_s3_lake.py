@@ -14,14 +14,14 @@ import sqlglot
 from cops_dagster import settings
 from cops_dagster.closing import repair
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain, sweep
+from cops_dagster.evidence import sweep, verify
 from cops_dagster.ingestion import look
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import files
-from cops_dagster.stores.volume import open_volume
+from cops_dagster.stores.places import open_volume
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.ledger.closing import DOCUMENTS, close_by_two
 from cops_dagster_tests.ledger.test_month import answer
@@ -69,7 +69,7 @@ def test_a_month_in_s3_closes_and_a_machine_with_an_empty_home_goes_on_from_ther
     assert [f"lake/{path}" for path, _ in files] == lake_files(bucket)
     assert {len(bucket.versions[key]) for key in lake_files(bucket)} == {1}
     assert close_by_two(books, SEPTEMBER).wrote
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
     assert any(key.startswith("proof/anchors/") for key in bucket.versions)
     assert not (books.settings.home / "evidence").exists()
 
@@ -80,7 +80,7 @@ def test_a_month_in_s3_closes_and_a_machine_with_an_empty_home_goes_on_from_ther
     shutil.rmtree(tmp_path / "home")
     here = opened(tmp_path / "new")
     assert answer(here, TOTAL) == before
-    assert chain.verify(here).status == "ok"
+    assert verify.verify(here).status == "ok"
     write(tmp_path / "more", [lines(MONTH)], assembly="b2")
     put(bucket, tmp_path / "more")
     look.look(here, SEPTEMBER)

@@ -17,7 +17,16 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import adoption, chain, signatures, signer_list, signers, signing, ssh_keygen
+from cops_dagster.evidence import (
+    adoption,
+    chain,
+    signatures,
+    signer_list,
+    signers,
+    signing,
+    ssh_keygen,
+    verify,
+)
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.evidence.signing import Decision
 from cops_dagster.ledger.books import Books
@@ -212,9 +221,9 @@ def test_a_wrong_signature_that_was_written_by_sql_is_found_by_verify(
     folder = copied(signed, tmp_path)
     books = as_person(folder, "bob")
     smuggle(books, right(folder))
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
     smuggle(books, make(folder))
-    found = chain.verify(books)
+    found = verify.verify(books)
     assert found.status == "mismatch"
     assert code in {one.what.split(":")[0] for one in found.findings}
 
@@ -231,7 +240,7 @@ def test_a_decision_that_nobody_signed_is_found_whenever_it_says_it_was_made(
                 approved_by="bob", reason="x", approved_at=now() - timedelta(days=400),
             )
         )  # fmt: skip
-    (found,) = chain.verify(books).findings
+    (found,) = verify.verify(books).findings
     assert (found.what, found.found) == ("E-SIGNATURE: approve of cur_delivery x", "none")
 
 
@@ -239,7 +248,7 @@ def test_what_was_decided_before_signing_began_stays_claimed_and_is_no_finding(s
     books = as_person(signed, "bob")
     with books.admin.read() as con:
         assert len(con.execute(sa.select(t.load_log)).all()) >= 1
-    assert chain.verify(books).findings == []
+    assert verify.verify(books).findings == []
 
 
 def test_a_signer_whom_only_an_insert_let_in_stops_every_decision_and_is_found(
@@ -253,7 +262,7 @@ def test_a_signer_whom_only_an_insert_let_in_stops_every_decision_and_is_found(
         signers._insert(books, con, signers._event(books, "added", one, now(), listed.books_id, reason="x"))
     with pytest.raises(CopsError, match="E-EVIDENCE-TAMPERED"):
         give(books, folder, plans=PLANS.format("mine"))
-    assert "list of signers" in {one.what for one in chain.verify(books).findings}
+    assert "list of signers" in {one.what for one in verify.verify(books).findings}
 
 
 def test_a_signature_without_its_entry_of_the_chain_is_found(signed: Path, tmp_path: Path) -> None:
@@ -261,7 +270,7 @@ def test_a_signature_without_its_entry_of_the_chain_is_found(signed: Path, tmp_p
     with books.admin.write() as con:
         row = dict(con.execute(sa.select(t.signature)).mappings().first() or {})
         con.execute(sa.insert(t.signature).values(row | {"signature_id": "x", "evidence_id": "1"}))
-    assert chain.verify(books).status == "mismatch"
+    assert verify.verify(books).status == "mismatch"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +291,7 @@ def test_what_sql_left_of_list_and_signatures_stops_decisions_and_is_never_clean
     with closing(sqlite3.connect(folder / "home" / "admin.db")) as con:
         con.executescript(statement)
         con.commit()
-    assert chain.verify(as_person(folder, "bob")).status == status
+    assert verify.verify(as_person(folder, "bob")).status == status
     with pytest.raises(CopsError, match="E-EVIDENCE-TAMPERED"):
         give(as_person(folder, "bob"), folder, plans=PLANS.format("new"))
 
@@ -304,7 +313,7 @@ def test_a_load_without_a_key_stores_nothing_and_with_one_it_is_signed(signed: P
         row = con.execute(sa.select(t.load_log).order_by(t.load_log.c.loaded_at.desc())).first()
     assert row is not None
     assert row.identity.startswith("signed by SHA256:")
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
 
 
 def test_a_policy_is_adopted_by_a_signature(signed: Path, tmp_path: Path) -> None:
@@ -315,7 +324,7 @@ def test_a_policy_is_adopted_by_a_signature(signed: Path, tmp_path: Path) -> Non
         adoption.adopt(nobody, nobody.settings.given_policy, origin="test")
     done = adoption.adopt(bob, bob.settings.given_policy, origin="test")
     assert (done.version, done.identity[:10]) == (2, "signed by ")
-    assert chain.verify(bob).status == "ok"
+    assert verify.verify(bob).status == "ok"
 
 
 def test_neither_a_variable_nor_a_file_turns_signing_off(
@@ -344,7 +353,7 @@ def test_without_ssh_keygen_a_decision_is_refused_by_code_and_verify_is_not_clea
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CopsError, match=r"E-SIGNATURE-TOOL.*openssh-client"):
         give(as_person(folder, "bob"), folder, plans=PLANS.format("new"))
-    found = chain.verify(as_person(folder, "bob"))
+    found = verify.verify(as_person(folder, "bob"))
     assert (found.status, found.findings[0].found) == ("incomplete", "E-SIGNATURE-TOOL")
 
 
@@ -401,7 +410,7 @@ def test_the_list_is_changed_by_somebody_on_it_and_a_key_is_one_persons_for_ever
         signers.add(bob, "eva", public(folder / "keys" / "eve"), reason="another name")
     signers.add(bob, "carol", carol, reason="joined finance")
     give(as_person(folder, "carol"), folder, plans=PLANS.format("carols"))
-    assert chain.verify(bob).status == "ok"
+    assert verify.verify(bob).status == "ok"
 
 
 def test_no_key_is_revoked_that_leaves_one_person_alone(signed: Path, tmp_path: Path) -> None:
@@ -414,7 +423,7 @@ def test_no_key_is_revoked_that_leaves_one_person_alone(signed: Path, tmp_path: 
     signers.revoke(bob, alices, reason="lost")
     with pytest.raises(CopsError, match=r"E-SIGNER.*revoked"):
         give(as_person(folder, "alice"), folder, plans=PLANS.format("late"))
-    assert chain.verify(bob).status == "ok"  # what alice signed before stays signed
+    assert verify.verify(bob).status == "ok"  # what alice signed before stays signed
 
 
 def test_a_key_signs_within_its_validity_only(signed: Path, tmp_path: Path) -> None:
@@ -475,4 +484,4 @@ def test_decisions_are_signed_and_verified_on_postgresql_too(tmp_path: Path) -> 
     give(books, tmp_path, plans=PLANS.format("new"))
     with books.admin.read() as con:
         assert {one["kind"] for one in signatures.history(con)} == {"security", "policy", "load"}
-    assert chain.verify(books).findings == []
+    assert verify.verify(books).findings == []

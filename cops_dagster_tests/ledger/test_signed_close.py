@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from cops_dagster.closing import approve, close, status
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain, signatures
+from cops_dagster.evidence import signatures, verify
 from cops_dagster.ledger import lock
 from cops_dagster.reconciliation import notes
 from cops_dagster.stores import tables as t
@@ -66,8 +66,8 @@ def test_a_close_is_signed_by_who_asks_by_who_agrees_and_over_its_seal(closed: P
         "close": "alice", "approve": "bob", "seal": "bob",
     }  # fmt: skip
     assert signed["close"]["digest"] == signed["approve"]["digest"]
-    assert chain.verify(books).findings == []
-    assert chain.verify(books, SEPTEMBER).findings == []
+    assert verify.verify(books).findings == []
+    assert verify.verify(books, SEPTEMBER).findings == []
 
 
 def test_the_status_of_a_month_says_who_closed_it_and_what_proves_that(closed: Path) -> None:
@@ -86,7 +86,7 @@ def test_one_key_is_never_both_sides_whatever_the_names(closed: Path) -> None:
         approve.approve(as_person(closed, "bob", closed / "keys" / "alice"), note, reason="fine")
     done = approve.approve(as_person(closed, "bob"), note, reason="fine")
     assert (done.was_new, done.identity[:10]) == (True, "signed by ")
-    assert chain.verify(alice).findings == []
+    assert verify.verify(alice).findings == []
 
 
 def test_a_note_that_was_approved_by_sql_is_found(closed: Path) -> None:
@@ -108,5 +108,5 @@ def test_a_note_that_was_approved_by_sql_is_found(closed: Path) -> None:
             .where(e.c.exception_id == note)
             .values(decision="fine", resolved_by="alice", resolved_at=at)
         )
-    (found,) = chain.verify(bob).findings
+    (found,) = verify.verify(bob).findings
     assert found.what == f"E-SIGNATURE: approve of variance_note {note[:16]}"

@@ -18,7 +18,7 @@ from cops_dagster.adjustments import late
 from cops_dagster.allocation import allocate
 from cops_dagster.closing import close, current, periods, status
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain, sweep
+from cops_dagster.evidence import chain, sweep, verify
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import checks, claims, deliver, ingest, look, sources
 from cops_dagster.lake import live
@@ -232,7 +232,7 @@ def test_retiring_a_source_takes_its_lines_back_by_reversal(twice: Books) -> Non
     )[0]
     assert net == Decimal("-31.5")
     assert current.nothing_to_do(twice, SEPTEMBER)
-    assert chain.verify(twice).status == "ok"
+    assert verify.verify(twice).status == "ok"
     again = sources.retire(twice, "two/report", reason="the payer's report has it")
     assert not again.was_new
 

@@ -15,7 +15,7 @@ from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.closing import repair
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain
+from cops_dagster.evidence import chain, verify
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import doctor
 from cops_dagster.stores import tables as t
@@ -90,7 +90,7 @@ def test_a_store_that_is_not_this_chain_s_is_seen_and_nothing_is_written_into_it
 ) -> None:
     """`cops close` of the closed month wrote a new anchor into the empty store: the finding was gone."""
     harm(books)
-    before = chain.verify(books)
+    before = verify.verify(books)
     assert before.status != "ok"
     there = sorted(store(books).rglob("*"))
     acts: list[Callable[[], object]] = [
@@ -104,7 +104,7 @@ def test_a_store_that_is_not_this_chain_s_is_seen_and_nothing_is_written_into_it
         assert refusal.value.code.startswith(code)
         assert "restore" in refusal.value.next_step
     assert sorted(store(books).rglob("*")) == there
-    assert chain.verify(books) == before
+    assert verify.verify(books) == before
     (said, *_) = [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
     assert (said.light, said.look) == ("red", "cops evidence verify")
     assert "restore" in said.next_step
@@ -115,7 +115,7 @@ def test_a_store_that_is_gone_is_one_finding_that_advises_no_close(
     books: Books, harm: Callable[[Books], None]
 ) -> None:
     harm(books)
-    (found,) = chain.verify(books).findings
+    (found,) = verify.verify(books).findings
     assert found.what == f"the store {books.settings.evidence_uri}"
     assert "gone, empty or another" in found.found
     assert "cops close" not in found.found
@@ -125,7 +125,7 @@ def test_the_store_put_back_is_the_way_out(books: Books) -> None:
     """The twin: what the refusals advise is enough."""
     moved_away(books)
     store(books).with_name("elsewhere").rename(store(books))
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
     assert not close_by_two(books, SEPTEMBER).wrote
     assert not [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
 
@@ -134,18 +134,18 @@ def test_a_close_that_was_cut_short_before_its_anchor_is_finished(books: Books) 
     """The twin: of a crash, seal and chain are there, name and anchor are not."""
     for folder in ("names", "anchors"):
         shutil.rmtree(store(books) / folder)
-    (found,) = chain.verify(books).findings
+    (found,) = verify.verify(books).findings
     assert "`cops close 2025-09` writes it" in found.found
     assert not close_by_two(books, SEPTEMBER).wrote
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
 
 
 def test_a_new_home_with_an_empty_store_is_right_as_it_is(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     new = home(tmp_path)
-    assert chain.verify(new).status == "ok"
+    assert verify.verify(new).status == "ok"
     run(new)
-    assert chain.verify(new).status == "ok"
+    assert verify.verify(new).status == "ok"
 
 
 def test_a_new_home_does_not_write_into_another_s_store(books: Books, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_materialize_and_verify_say_what_is_to_be_done(
 
 
 def test_a_clock_that_went_back_is_said_and_the_chain_stays_right(books: Books) -> None:
-    assert chain.verify(books).warnings == []
+    assert verify.verify(books).warnings == []
     with books.admin.read() as con:
         rows = con.execute(sa.select(t.publish_journal).order_by(t.publish_journal.c.journal_seq)).all()
         recorded = con.execute(sa.select(t.evidence_head)).one()
@@ -204,6 +204,6 @@ def test_an_entry_of_the_evidence_that_is_older_than_the_one_before_is_a_warning
     for number in (1, 2, 3):
         add(made, piece(number))
     rebuild(made, lambda rows: rows[2].update(recorded_at=rows[1]["recorded_at"] - timedelta(days=2)))
-    found = chain.verify(made)
+    found = verify.verify(made)
     assert found.status == "ok"
     assert [(one.seq, one.what) for one in found.warnings] == [(3, "time")]

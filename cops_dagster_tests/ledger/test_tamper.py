@@ -25,7 +25,7 @@ from cops_dagster.cli.main import app
 from cops_dagster.closing import approve, close, proof
 from cops_dagster.closing import status as state
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import binding, chain, month_proof, restored, sweep
+from cops_dagster.evidence import binding, chain, month_proof, restored, sweep, verify
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger.books import Books
@@ -125,7 +125,7 @@ def told(books: Books) -> list[str]:
     with books.admin.read() as con:
         months = [month_proof.rows(books, con, SEPTEMBER), month_proof.logs(books, con, SEPTEMBER)]
     found = [
-        *chain.verify(books, objects_too=False).findings,
+        *verify.verify(books, objects_too=False).findings,
         *(one for month in months for one in month.findings),
         *proof.guard_findings(books, thorough=False), *proof.decisions(books),
     ]  # fmt: skip

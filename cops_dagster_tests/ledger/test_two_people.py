@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from cops_dagster.closing import approve, close, close_request, status
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain, consent, decisions
+from cops_dagster.evidence import chain, consent, decisions, verify
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import doctor
@@ -79,7 +79,7 @@ def test_one_asks_another_agrees_and_everybody_is_told_the_truth(tmp_path: Path)
     assert moves(books) == ["open", "provisional", "final", "closing", "closed"]
     assert status.statuses(books, SEPTEMBER)[0].close_asked_by is None
     assert unproved(books) == []
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
 
 
 def test_a_yes_to_what_changed_since_is_refused_and_asked_anew(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_of_those_who_agree_at_once_one_is_told_that_it_was_news(tmp_path: Path)
     assert sorted(one.was_new for one in told) == [False, False, True]
     (winner,) = [one for one in told if one.was_new]
     assert {one.approved_by for one in told} == {winner.approved_by}
-    assert chain.verify(books).status == "ok"
+    assert verify.verify(books).status == "ok"
 
 
 def test_a_close_that_was_cut_short_is_finished_by_anybody(

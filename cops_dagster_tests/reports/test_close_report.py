@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain
+from cops_dagster.evidence import chain, verify
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import controls
 from cops_dagster.reconciliation import reconcile
@@ -93,7 +93,7 @@ def test_a_closed_months_report_holds_its_seal_and_the_evidence_verifies(books: 
     made = page(books)
     assert sealed.seal_digest in made.text
     assert "period closed" in made.text
-    assert chain.verify(books, SEPTEMBER).status == "ok"
+    assert verify.verify(books, SEPTEMBER).status == "ok"
 
 
 def test_a_month_that_was_never_reconciled_has_no_report(tmp_path: Path) -> None:

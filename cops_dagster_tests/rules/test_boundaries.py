@@ -6,9 +6,20 @@ from decimal import Decimal
 
 import pytest
 
+from cops_dagster.allocation.verdicts import (
+    allocated_equals_pool,
+    key_totals_positive,
+    rules_cover_every_pool,
+    unallocated_within_2_pct,
+)
 from cops_dagster.ingestion import verdicts as deliveries
-from cops_dagster.rules import verdicts
-from cops_dagster.rules.verdicts import Coverage
+from cops_dagster.ingestion.verdicts import cost_views_bridge, no_unexpected_columns, rows_match_delivery
+from cops_dagster.reconciliation.verdicts import (
+    aws_invoice_matches_cur,
+    exceptions_explained,
+    variance_within_tolerance,
+)
+from cops_dagster.tagging.verdicts import Coverage, tag_coverage_at_target, tagging_preserves_cost
 from cops_dagster.verdict import Verdict
 
 D = Decimal
@@ -47,7 +58,7 @@ def test_the_bridge_of_cost_views_bears_the_rounding_of_aws_and_no_more(row: str
     absolute, residual, verdict = row.split()
     views = {"unblended": D(7) + D(residual), "amortized": D(4), "true_up": D(-2), "upfront": D(5)}
     views |= {"net_unblended": D(6), "net_amortized": D(3), "net_true_up": D(-2), "net_upfront": D(5)}
-    found = verdicts.cost_views_bridge(views, D(absolute))
+    found = cost_views_bridge(views, D(absolute))
     assert said(found) == verdict
     assert found.figures["residual_usd"] == D(residual)
     assert not found.refuses
@@ -56,10 +67,10 @@ def test_the_bridge_of_cost_views_bears_the_rounding_of_aws_and_no_more(row: str
 def test_the_bridge_of_the_net_views_is_held_to_the_same_and_halves_of_commitments_leave_it() -> None:
     gross = {"unblended": D(7), "amortized": D(4), "true_up": D(-2), "upfront": D(5)}
     views = gross | {"net_unblended": D(7), "net_amortized": D(3), "net_true_up": D(-2), "net_upfront": D(5)}
-    found = verdicts.cost_views_bridge(views, D(1000))
+    found = cost_views_bridge(views, D(1000))
     assert (said(found), found.figures["net_residual_usd"]) == ("ERROR", 1)
-    assert said(verdicts.cost_views_bridge(views, D(1000), D(0), D(1))) == "ok"
-    assert said(verdicts.cost_views_bridge(views, D(1000), D(1), D(1))) == "ERROR"
+    assert said(cost_views_bridge(views, D(1000), D(0), D(1))) == "ok"
+    assert said(cost_views_bridge(views, D(1000), D(1), D(1))) == "ERROR"
 
 
 COVERAGE = """
@@ -82,7 +93,7 @@ COVERAGE = """
 def test_coverage_is_judged_at_its_target_and_its_floor_of_98(row: str) -> None:
     covered, coverable, target, verdict = row.split()
     figures = Coverage(D(covered), D(coverable), D(covered), 1, 2, 1, D(coverable) - D(covered))
-    found = verdicts.tag_coverage_at_target(figures, D(target), D(98))
+    found = tag_coverage_at_target(figures, D(target), D(98))
     assert said(found) == verdict
     assert not found.refuses
 
@@ -111,42 +122,42 @@ MISMATCH = """
 @pytest.mark.parametrize("row", [row for row in MISMATCH.strip().splitlines() if not row.startswith("#")])
 def test_two_per_cent_of_the_pool_may_be_unclaimed_or_undelivered_and_not_more(row: str) -> None:
     fault, gap, pool, verdict = row.split()
-    assert said(verdicts.unallocated_within_2_pct(D(fault), D(gap), D(pool))) == verdict
+    assert said(unallocated_within_2_pct(D(fault), D(gap), D(pool))) == verdict
 
 
 @pytest.mark.parametrize("rows", [(3, 2, 1), (0, 0, 0), (5, 0, 5)])
 def test_rows_that_match_are_published(rows: tuple[int, int, int]) -> None:
-    assert not verdicts.rows_match_delivery(*rows).refuses
+    assert not rows_match_delivery(*rows).refuses
 
 
 @pytest.mark.parametrize("rows", [(3, 2, 0), (3, 2, 2), (0, 1, 0)])
 def test_a_row_too_few_or_too_many_refuses(rows: tuple[int, int, int]) -> None:
-    assert verdicts.rows_match_delivery(*rows).refuses
+    assert rows_match_delivery(*rows).refuses
 
 
 def test_tagging_may_not_move_one_atto_dollar_of_any_column() -> None:
     raw = {"unblended": D(5), "amortized": D(3)}
-    assert verdicts.tagging_preserves_cost(raw, dict(raw)).passed
+    assert tagging_preserves_cost(raw, dict(raw)).passed
     for name in raw:
         for tiny in (TINY, -TINY):
-            assert verdicts.tagging_preserves_cost(raw, raw | {name: raw[name] + tiny}).refuses
+            assert tagging_preserves_cost(raw, raw | {name: raw[name] + tiny}).refuses
 
 
 def test_two_columns_that_move_against_each_other_do_not_cancel() -> None:
     raw = {"unblended": D(5), "amortized": D(3)}
-    assert verdicts.tagging_preserves_cost(raw, {"unblended": D(6), "amortized": D(2)}).refuses
+    assert tagging_preserves_cost(raw, {"unblended": D(6), "amortized": D(2)}).refuses
 
 
 def test_a_difference_by_service_refuses_and_none_does_not() -> None:
-    assert verdicts.allocated_equals_pool([{"service": "EC2"}], D(1)).refuses
-    assert not verdicts.allocated_equals_pool([], D(1)).refuses
+    assert allocated_equals_pool([{"service": "EC2"}], D(1)).refuses
+    assert not allocated_equals_pool([], D(1)).refuses
 
 
 def test_an_empty_key_refuses_and_a_gap_in_the_rules_only_warns() -> None:
-    assert verdicts.key_totals_positive([{"rule_id": "r"}], 1).refuses
-    assert not verdicts.key_totals_positive([], 0).refuses
-    assert said(verdicts.rules_cover_every_pool([{"service": "EC2"}], 1)) == "WARN"
-    assert said(verdicts.rules_cover_every_pool([], 1)) == "ok"
+    assert key_totals_positive([{"rule_id": "r"}], 1).refuses
+    assert not key_totals_positive([], 0).refuses
+    assert said(rules_cover_every_pool([{"service": "EC2"}], 1)) == "WARN"
+    assert said(rules_cover_every_pool([], 1)) == "ok"
 
 
 def test_rows_may_grow_or_stay_but_not_fall() -> None:
@@ -160,9 +171,9 @@ def test_rows_may_grow_or_stay_but_not_fall() -> None:
 
 
 def test_an_unexpected_column_is_named_and_warned_about() -> None:
-    found = verdicts.no_unexpected_columns(["b", "a"], 3)
+    found = no_unexpected_columns(["b", "a"], 3)
     assert (said(found), found.figures["unexpected_columns"]) == ("WARN", "b, a")
-    assert said(verdicts.no_unexpected_columns([], 3)) == "ok"
+    assert said(no_unexpected_columns([], 3)) == "ok"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +181,7 @@ def test_an_unexpected_column_is_named_and_warned_about() -> None:
     [("ok", "ok"), ("warning", "WARN"), ("failed", "ERROR"), ("provisional", "WARN"), ("incomplete", "WARN")],
 )
 def test_a_variance_is_as_grave_as_its_reconciliation(status: str, verdict: str) -> None:
-    assert said(verdicts.variance_within_tolerance(status, D(1), None, "acme")) == verdict
+    assert said(variance_within_tolerance(status, D(1), None, "acme")) == verdict
 
 
 @pytest.mark.parametrize(
@@ -186,11 +197,11 @@ def test_a_variance_is_as_grave_as_its_reconciliation(status: str, verdict: str)
 def test_aws_invoices_match_when_every_difference_is_explained(
     invoices: int, gaps: list[tuple[str, D, bool]], verdict: str
 ) -> None:
-    assert said(verdicts.aws_invoice_matches_cur(invoices, gaps)) == verdict
+    assert said(aws_invoice_matches_cur(invoices, gaps)) == verdict
 
 
 @pytest.mark.parametrize(("waiting", "verdict"), [([], "ok"), ([("fx", "acme", D(1), "decided")], "WARN")])
 def test_exceptions_are_explained_once_two_people_agree(
     waiting: list[tuple[str, str, D, str]], verdict: str
 ) -> None:
-    assert said(verdicts.exceptions_explained(3, waiting)) == verdict
+    assert said(exceptions_explained(3, waiting)) == verdict

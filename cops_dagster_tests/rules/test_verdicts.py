@@ -6,10 +6,12 @@ from decimal import Decimal
 
 import pytest
 
+from cops_dagster.allocation.verdicts import unallocated_within_2_pct
+from cops_dagster.ingestion.verdicts import cost_matches_delivery, cost_views_bridge, rows_match_delivery
 from cops_dagster.money.amount import ATTO
 from cops_dagster.reconciliation.variance import Invoiced, TenantCost, Tolerance, reconcile
-from cops_dagster.rules import verdicts
-from cops_dagster.rules.verdicts import Coverage
+from cops_dagster.reconciliation.verdicts import aws_invoice_matches_cur
+from cops_dagster.tagging.verdicts import Coverage, tag_coverage_at_target
 
 TINY = Decimal("1e-18")
 TOLERANCE = Tolerance(ATTO, 50, 10 * ATTO, 200)
@@ -30,7 +32,7 @@ def test_the_bridge_holds_to_a_cent_and_fails_above_a_ten_thousandth(
     views = {"unblended": Decimal(100) + residual, "amortized": Decimal(90), "true_up": Decimal(-5),
              "upfront": Decimal(15)}  # fmt: skip
     views |= {f"net_{name}": usd for name, usd in views.items()}
-    verdict = verdicts.cost_views_bridge(views, Decimal(1000))
+    verdict = cost_views_bridge(views, Decimal(1000))
     assert (verdict.passed, verdict.severity) == (passed, severity)
 
 
@@ -40,28 +42,28 @@ def test_the_bridge_holds_to_a_cent_and_fails_above_a_ten_thousandth(
 )
 def test_coverage_is_compared_without_rounding(covered: str, passed: bool, severity: str) -> None:
     figures = Coverage(Decimal(covered), Decimal(100), Decimal(100), 1, 1, 0, Decimal(0))
-    verdict = verdicts.tag_coverage_at_target(figures, Decimal(100), Decimal(98))
+    verdict = tag_coverage_at_target(figures, Decimal(100), Decimal(98))
     assert (verdict.passed, verdict.severity) == (passed, severity)
 
 
 def test_without_a_denominator_there_is_no_verdict() -> None:
     nothing = Coverage(Decimal(0), Decimal(0), Decimal(0), 0, 0, 0, Decimal(0))
-    assert verdicts.tag_coverage_at_target(nothing, Decimal(100), Decimal(98)).passed is None
-    assert verdicts.unallocated_within_2_pct(Decimal(0), Decimal(0), Decimal(0)).passed is None
-    assert verdicts.aws_invoice_matches_cur(0, []).passed is None
-    assert verdicts.aws_invoice_matches_cur(0, [], pro_forma=["reseller"], awaited=False).passed is True
+    assert tag_coverage_at_target(nothing, Decimal(100), Decimal(98)).passed is None
+    assert unallocated_within_2_pct(Decimal(0), Decimal(0), Decimal(0)).passed is None
+    assert aws_invoice_matches_cur(0, []).passed is None
+    assert aws_invoice_matches_cur(0, [], pro_forma=["reseller"], awaited=False).passed is True
 
 
 def test_two_per_cent_is_within_and_a_hair_more_is_not() -> None:
-    assert verdicts.unallocated_within_2_pct(Decimal(1), Decimal(1), Decimal(100)).passed
-    assert verdicts.unallocated_within_2_pct(Decimal(2), TINY, Decimal(100)).passed is False
+    assert unallocated_within_2_pct(Decimal(1), Decimal(1), Decimal(100)).passed
+    assert unallocated_within_2_pct(Decimal(2), TINY, Decimal(100)).passed is False
 
 
 def test_any_difference_at_all_refuses_a_publication() -> None:
-    assert verdicts.cost_matches_delivery(Decimal(1), Decimal(1) - TINY, TINY).passed
-    assert verdicts.cost_matches_delivery(Decimal(1), Decimal(1) - TINY, Decimal(0)).refuses
-    assert verdicts.rows_match_delivery(3, 2, 0).refuses
-    assert not verdicts.rows_match_delivery(3, 2, 1).refuses
+    assert cost_matches_delivery(Decimal(1), Decimal(1) - TINY, TINY).passed
+    assert cost_matches_delivery(Decimal(1), Decimal(1) - TINY, Decimal(0)).refuses
+    assert rows_match_delivery(3, 2, 0).refuses
+    assert not rows_match_delivery(3, 2, 1).refuses
 
 
 def cost(tenant: str, unblended: int, basis: int | None = None, bps: int = 0) -> TenantCost:

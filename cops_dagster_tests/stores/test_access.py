@@ -12,7 +12,7 @@ import pytest
 from cops_dagster import settings
 from cops_dagster.evidence.home import existing_books, open_books
 from cops_dagster.operations import first_day
-from cops_dagster.stores.objects import open_objects
+from cops_dagster.stores.places import open_objects
 
 
 @pytest.fixture(autouse=True)

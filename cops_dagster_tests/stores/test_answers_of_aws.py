@@ -18,8 +18,7 @@ from cops_dagster.ingestion import places
 from cops_dagster.settings import s3_meant
 from cops_dagster.stores import network, s3_reports
 from cops_dagster.stores.aws import meaning
-from cops_dagster.stores.objects import open_objects
-from cops_dagster.stores.volume import open_volume
+from cops_dagster.stores.places import open_objects, open_volume
 from cops_dagster_tests.deliveries import SEPTEMBER, home
 from cops_dagster_tests.stores.s3_server import SECRET, Bucket, serving
 

@@ -14,7 +14,8 @@ import pytest
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import objects as module
 from cops_dagster.stores import s3_objects, s3_place
-from cops_dagster.stores.objects import FolderObjects, Objects, Stored, key_of, open_objects
+from cops_dagster.stores.objects import FolderObjects, Objects, Stored, key_of
+from cops_dagster.stores.places import open_objects
 from cops_dagster.stores.s3_objects import S3Objects
 from cops_dagster_tests.stores.s3_server import SECRET, Bucket, serving
 

@@ -12,7 +12,7 @@ from cops_dagster import settings
 from cops_dagster.alerts.trial import try_out
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import athena, aws_budgets, cost_explorer, glue
-from cops_dagster.stores.objects import open_objects
+from cops_dagster.stores.places import open_objects
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:cops-alerts"
 

@@ -14,8 +14,8 @@ from sqlglot import exp
 
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.functions import call
-from cops_dagster.lake.namespace import Namespace, view
 from cops_dagster.lake.statements import SOURCE_DIALECT
+from cops_dagster.lake.views import view
 from cops_dagster.policy import Tags
 
 KINDS = ("resource", "account", "category")
@@ -68,12 +68,16 @@ def columns_of(names: Iterable[str], kind: str) -> list[str]:
     return found
 
 
-def provide_cost_lines(names: Namespace, boundaries: Sequence[date] = (), *, inherit: bool = True) -> None:
-    """`cost_lines` over the month's `fact_cost_raw`; see there."""
-    names.provide(["fact_cost_raw"])
-    engine = names.engine
+REGISTRY = ("tenants", "tag_aliases", "account_tenants", "plans")
+"""What `provide_registry` is made of."""
+
+
+def provide_cost_lines(
+    engine: Engine, tags: Tags, boundaries: Sequence[date] = (), *, inherit: bool = True
+) -> None:
+    """`cost_lines` over the month's `fact_cost_raw`, which the caller provides; see there."""
     present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
-    view(engine, "cost_lines", cost_lines(present, names.tags, boundaries, inherit=inherit))
+    view(engine, "cost_lines", cost_lines(present, tags, boundaries, inherit=inherit))
 
 
 def cost_lines(
@@ -117,25 +121,26 @@ def cost_lines(
     return query.select(exp.alias_(resource, "untagged_resource"))
 
 
-def provide_registry(names: Namespace, day: date) -> None:
+def provide_registry(engine: Engine, tags: Tags, day: date) -> None:
     """`tenant_names`, `alias_names`, `plan_names`: the registry with each name as a tag would be spelled.
+
+    The caller provides `REGISTRY`.
 
     Args:
         day: plans that begin later are not there.
     """
-    names.provide(["tenants", "tag_aliases", "account_tenants", "plans"])
     for name, source, column in (
         ("tenant_names", "tenants", "tenant_id"),
         ("alias_names", "tag_aliases", "alias"),
     ):
-        spelled = exp.alias_(spelling(exp.column(column), names.tags), "spelled")
-        view(names.engine, name, exp.select("*", spelled).from_(source))
+        spelled = exp.alias_(spelling(exp.column(column), tags), "spelled")
+        view(engine, name, exp.select("*", spelled).from_(source))
     plan = exp.column("plan_id")
     begun = exp.LTE(
         this=exp.column("effective_from"), expression=exp.cast(exp.Literal.string(day.isoformat()), "DATE")
     )
-    spelled = exp.alias_(spelling(plan.copy(), names.tags), "spelled")
-    view(names.engine, "plan_names", exp.select(plan, spelled).distinct().from_("plans").where(begun))
+    spelled = exp.alias_(spelling(plan.copy(), tags), "spelled")
+    view(engine, "plan_names", exp.select(plan, spelled).distinct().from_("plans").where(begun))
 
 
 def provide_spelled_groups(engine: Engine, tags: Tags) -> None:

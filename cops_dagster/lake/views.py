@@ -1,0 +1,68 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlglot import exp
+
+from cops_dagster.lake import statements
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.footers import parquet
+from cops_dagster.lake.tables import Columns
+from cops_dagster.stores import tables as t
+
+
+def admin_columns(table: sa.Table) -> Columns:
+    """An admin table's columns with the engine's types."""
+    return tuple(
+        (column.name, next(kind for base, kind in _ADMIN_TYPES if isinstance(column.type, base)))
+        for column in table.columns
+    )
+
+
+def view(engine: Engine, name: str, query: exp.Query) -> None:
+    """Creates or replaces one view."""
+    created = exp.Create(
+        this=exp.to_table(name, dialect="duckdb"), kind="VIEW", replace=True, expression=query
+    )
+    engine.run(statements.to_duckdb(created))
+
+
+def empty(columns: Columns) -> exp.Query:
+    """A query with the given columns and no row: it gives a union its types and order."""
+    nulls = [exp.alias_(exp.cast(exp.null(), kind), name, quoted=True, copy=False) for name, kind in columns]
+    return exp.Select().select(*nulls, copy=False).where(exp.false(), copy=False)
+
+
+def read_parquet(paths: Sequence[Path]) -> exp.Query:
+    """All columns of the given files, matched by name."""
+    return exp.select("*").from_(parquet(paths, by_name=len(paths) > 1))
+
+
+def over_files(columns: Columns, paths: Sequence[Path]) -> exp.Query:
+    """The contract's columns first, whatever the files hold beyond them behind; by name."""
+    if not paths:
+        return empty(columns)
+    return union_by_name([empty(columns), read_parquet(paths)])
+
+
+def union_by_name(queries: Sequence[exp.Query]) -> exp.Query:
+    """`UNION ALL BY NAME` of one or more queries."""
+    combined = queries[0]
+    for query in queries[1:]:
+        combined = exp.Union(this=combined, expression=query, distinct=False, by_name=True)
+    return combined
+
+
+_ADMIN_TYPES: tuple[tuple[type[Any], str], ...] = (
+    (t.Money, "DECIMAL(38,18)"),
+    (sa.Boolean, "BOOLEAN"),
+    (sa.DateTime, "TIMESTAMP"),
+    (sa.Date, "DATE"),
+    (sa.Integer, "BIGINT"),
+    (sa.Text, "VARCHAR"),
+)

@@ -1,1 +1,0 @@
-"""Rule matching, verdicts and run ids: pure functions over small records. The hour's read."""

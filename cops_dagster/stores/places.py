@@ -1,0 +1,42 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cops_dagster.errors import CopsError
+from cops_dagster.settings import s3_meant
+from cops_dagster.stores.objects import FolderObjects, Objects
+from cops_dagster.stores.s3_place import S3Place
+from cops_dagster.stores.volume import Volume, _missing, unusable
+
+
+def open_objects(uri: str) -> Objects:
+    """The store at `file:/folder`, a plain path, or `s3://bucket/prefix`.
+
+    Raises:
+        CopsError: `E-SETTING` for any other scheme.
+    """
+    scheme = re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE)
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    if uri.startswith("s3://") and bucket:
+        from cops_dagster.stores.s3_objects import S3Objects
+
+        return S3Objects(bucket, prefix.strip("/"))
+    if (scheme and scheme[0] != "file:") or uri in ("", "file:", "file://"):
+        raise CopsError(
+            "E-SETTING", "setting evidence", expected="a folder, file:/folder or s3://bucket/prefix",
+            found=repr(uri),
+            next_step=f"correct COPS_EVIDENCE{': write ' + right if (right := s3_meant(uri)) else ''}",
+        )  # fmt: skip
+    # absolute, since paths of objects are recorded, and the next process may start elsewhere
+    return FolderObjects(Path(uri.removeprefix("file://").removeprefix("file:")).expanduser().absolute())
+
+
+def open_volume(root: Path, uri: str | None) -> Volume:
+    """The lake below `root`, kept in `s3://bucket/prefix` if that is given."""
+    if uri is None:
+        return Volume(root)
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    return Volume(root, S3Place(bucket, prefix.strip("/"), unusable=unusable, missing=_missing))
