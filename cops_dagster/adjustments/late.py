@@ -24,10 +24,11 @@ from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import claims
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import lock, scratch
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.stores import scratch
 from cops_dagster.stores import tables as t
 
 

@@ -28,10 +28,10 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.tables import FACT_COST_ADJUSTMENT
 from cops_dagster.lake.views import over_files, view
 from cops_dagster.ledger import lock
-from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
-from cops_dagster.ledger.publish import Publication, Staged, settle
+from cops_dagster.ledger.publish import Publication, Staged
+from cops_dagster.ledger.run import attempt, settle
 from cops_dagster.ledger.states import WRITABLE
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest

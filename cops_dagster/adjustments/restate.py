@@ -22,11 +22,12 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import documents, seal
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
-from cops_dagster.ledger import revision, scratch
+from cops_dagster.ledger import revision
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
+from cops_dagster.stores import scratch
 from cops_dagster.stores.objects import Objects
 from cops_dagster.tagging import tag
 

@@ -17,10 +17,10 @@ from cops_dagster.alerts import escalation
 from cops_dagster.alerts import lifecycle as rules
 from cops_dagster.alerts.lifecycle import Alert, Event, Observation, Severity, Silence
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.people import is_same_person
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART
-from cops_dagster.ledger.people import is_same_person
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from cops_dagster import verdict, words
 from cops_dagster.alerts.publish import publish
-from cops_dagster.allocation import in_force, mismatch, rule_date, tenant_usage
+from cops_dagster.allocation import in_force, mismatch, rule_date, run_log, tenant_usage
 from cops_dagster.allocation import rules as allocation
 from cops_dagster.allocation.rules import Costs, Key, Keys, Plan, Rule
 from cops_dagster.allocation.verdicts import (
@@ -35,11 +35,11 @@ from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.lake.engine import Engine, Value
 from cops_dagster.lake.tables import FACT_COST_ALLOCATED
 from cops_dagster.lake.views import over_files, view
-from cops_dagster.ledger import lock, month, revision, run_log
-from cops_dagster.ledger.attempt import Attempt, attempt
+from cops_dagster.ledger import lock, month, revision
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
-from cops_dagster.ledger.publish import Publication, Staged, refuse, settle
+from cops_dagster.ledger.publish import Publication, Staged, refuse
+from cops_dagster.ledger.run import Attempt, attempt, settle
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period

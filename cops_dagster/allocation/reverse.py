@@ -11,14 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.allocation import allocate
+from cops_dagster.allocation import allocate, run_log
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ledger import run_log
-from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
-from cops_dagster.ledger.publish import refuse, settle
+from cops_dagster.ledger.publish import refuse
+from cops_dagster.ledger.run import attempt, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

@@ -78,7 +78,7 @@ def ack(
     from cops_dagster.alerts import board
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger.people import is_same_person
+    from cops_dagster.evidence.people import is_same_person
 
     books = require_books(settings.current())
     taken = board.acknowledge(books, alert, note=note)

@@ -64,8 +64,8 @@ def release(
     from cops_dagster.cli import output
     from cops_dagster.evidence import consent, signatures
     from cops_dagster.evidence.home import require_books
+    from cops_dagster.evidence.people import is_same_person
     from cops_dagster.ledger import month
-    from cops_dagster.ledger.people import is_same_person
     from cops_dagster.period import Period
     from cops_dagster.reconciliation import freeze as act
 

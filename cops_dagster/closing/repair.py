@@ -29,8 +29,8 @@ from cops_dagster.lake.lost import lost_files, put_back
 from cops_dagster.lake.namespace import Namespace
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
 from cops_dagster.ledger import lock
-from cops_dagster.ledger.attempt import attempt
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.run import attempt
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 

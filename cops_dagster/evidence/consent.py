@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import decisions, signatures
+from cops_dagster.evidence.people import is_same_person
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.people import is_same_person
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

@@ -21,10 +21,9 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
-from cops_dagster.ledger import scratch
-from cops_dagster.ledger.attempt import is_dead
 from cops_dagster.ledger.books import Books
-from cops_dagster.stores import faults
+from cops_dagster.ledger.run import is_dead
+from cops_dagster.stores import faults, scratch
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

@@ -32,10 +32,10 @@ from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
 from cops_dagster.lake.views import over_files, view
 from cops_dagster.ledger import lock, revision
-from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
-from cops_dagster.ledger.publish import Publication, Staged, Superseded, settle
+from cops_dagster.ledger.publish import Publication, Staged
+from cops_dagster.ledger.run import Attempt, Superseded, attempt, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

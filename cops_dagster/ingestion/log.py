@@ -13,9 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger.attempt import Attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Staged
+from cops_dagster.ledger.run import Attempt
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 

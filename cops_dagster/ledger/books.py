@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import revision, scratch
+from cops_dagster.ledger import revision
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
 from cops_dagster.settings import Settings
-from cops_dagster.stores import policies
+from cops_dagster.stores import policies, scratch
 from cops_dagster.stores.admin import Admin
 from cops_dagster.stores.places import open_volume
 from cops_dagster.stores.policies import Adopted

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -24,6 +23,7 @@ from cops_dagster.ledger import lock, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
 from cops_dagster.ledger.policy import require_same_policy
+from cops_dagster.ledger.run import Superseded
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
@@ -31,35 +31,6 @@ from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Verdict
 
 SCHEMA_VERSION = 1
-Outcome = TypeVar("Outcome")
-
-
-class Superseded(Exception):
-    """Another run moved the head since this one was planned: plan again."""
-
-
-PLANS_MAX = 3
-"""How often a run is planned anew when others move the head meanwhile."""
-
-
-def settle(subject: str, once: Callable[[], Outcome]) -> Outcome:
-    """Runs an act that plans over a head and publishes; plans again when it was superseded.
-
-    Raises:
-        CopsError: `E-CONTENTION` when the head moved under every plan.
-    """
-    for _ in range(PLANS_MAX):
-        try:
-            return once()
-        except Superseded:
-            continue
-    raise CopsError(
-        "E-CONTENTION",
-        subject,
-        expected="one run at a time for a period",
-        found=f"the head moved {PLANS_MAX} times while this run was made",
-        next_step="run again when the other runs have ended",
-    )
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import consent, decisions, signatures
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.consent import Asked, name_of
+from cops_dagster.evidence.people import is_same_person
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.people import is_same_person
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import record
 from cops_dagster.stores import tables as t

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence import verify
 from cops_dagster.evidence.consent import name_of
+from cops_dagster.evidence.people import is_same_person
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.people import is_same_person
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 

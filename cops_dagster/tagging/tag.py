@@ -24,10 +24,10 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.tables import FACT_COST_TAGGED
 from cops_dagster.lake.views import over_files, view
 from cops_dagster.ledger import lock, revision
-from cops_dagster.ledger.attempt import Attempt, attempt
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
-from cops_dagster.ledger.publish import Publication, Staged, settle
+from cops_dagster.ledger.publish import Publication, Staged
+from cops_dagster.ledger.run import Attempt, attempt, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy

@@ -18,6 +18,7 @@ from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest
 from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.run import Superseded
 from cops_dagster.reports import sql as ask
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
@@ -244,7 +245,7 @@ def test_a_blocking_verdict_that_fails_refuses_before_anything_is_written(books:
 
 
 def test_a_run_planned_over_another_head_loses(books: Books) -> None:
-    with pytest.raises(publish.Superseded):
+    with pytest.raises(Superseded):
         publish.publish(books, publish.Publication(allocate.TABLE, SEPTEMBER, "", "r", "i", "x", [], []))
 
 

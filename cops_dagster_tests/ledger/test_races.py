@@ -19,8 +19,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
 from cops_dagster.ledger import publish
-from cops_dagster.ledger.attempt import Attempt
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.run import Attempt
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from cops_dagster.ledger import scratch
+from cops_dagster.stores import scratch
 
 ONE = """
 import sys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cops_dagster.ledger.people import is_same_person
+from cops_dagster.evidence.people import is_same_person
 
 
 @pytest.mark.parametrize(

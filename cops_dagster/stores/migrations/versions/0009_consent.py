@@ -244,7 +244,7 @@ def _asked() -> str:
 
 
 def _known_as(name: str) -> str:
-    """A name as far as SQL compares people: see `ledger/people.py`, which folds more."""
+    """A name as far as SQL compares people: see `evidence/people.py`, which folds more."""
     for sign in _BLANK:
         name = f"replace({name}, '{sign}', ' ')"
     for sign in _UNSEEN:

@@ -1,7 +1,7 @@
 """Room to work in: folders below the home that last as long as the process that made them.
 
 Belongs here: making one, and clearing away those of processes that were killed. Does not belong here: files
-that are staged to be published (`ledger/attempt.py`). As there, an OS file lock is the sign of life: it ends
+that are staged to be published (`ledger/run.py`). As there, an OS file lock is the sign of life: it ends
 with the process however the process ends, so nobody takes a living one's folder away.
 """
 

@@ -16,9 +16,8 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
-from cops_dagster.ledger.attempt import Attempt
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import Superseded
+from cops_dagster.ledger.run import Attempt, Superseded
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

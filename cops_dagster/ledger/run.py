@@ -10,11 +10,13 @@ from __future__ import annotations
 import fcntl
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 
@@ -68,3 +70,34 @@ def is_dead(books: Books, attempt_id: str) -> bool:
 
 def _locks(books: Books) -> Path:
     return books.settings.home / "attempts"
+
+
+Outcome = TypeVar("Outcome")
+
+
+class Superseded(Exception):
+    """Another run moved the head since this one was planned: plan again."""
+
+
+PLANS_MAX = 3
+"""How often a run is planned anew when others move the head meanwhile."""
+
+
+def settle(subject: str, once: Callable[[], Outcome]) -> Outcome:
+    """Runs an act that plans over a head and publishes; plans again when it was superseded.
+
+    Raises:
+        CopsError: `E-CONTENTION` when the head moved under every plan.
+    """
+    for _ in range(PLANS_MAX):
+        try:
+            return once()
+        except Superseded:
+            continue
+    raise CopsError(
+        "E-CONTENTION",
+        subject,
+        expected="one run at a time for a period",
+        found=f"the head moved {PLANS_MAX} times while this run was made",
+        next_step="run again when the other runs have ended",
+    )
