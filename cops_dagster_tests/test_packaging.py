@@ -36,7 +36,7 @@ READ_WHAT_IS_NAMED = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from cops_dagster import shipped
-from cops_dagster.rules import diagnosis
+from cops_dagster.operations import diagnosis
 assert shipped.__file__.startswith(sys.argv[1])
 assert {"closing", "readme", "adr/0001"} <= set(shipped.topics())
 looks = [one.look for one in diagnosis.RECOVERY.values()]

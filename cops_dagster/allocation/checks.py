@@ -1,7 +1,7 @@
 """The checks' questions, asked of what was published: figures re-read, verdicts by `rules/verdicts`.
 
 Belongs here: one function per asset, giving that asset's verdicts for a period. Does not belong here:
-deliveries (`ingestion/checks.py`), when a check holds (`rules/verdicts.py`) or how Dagster shows it
+deliveries (`ingestion/checks.py`), when a check holds (`allocation/verdicts.py`) or how Dagster shows it
 (`graph/checks.py`).
 """
 

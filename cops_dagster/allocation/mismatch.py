@@ -1,7 +1,7 @@
 """The 2 % mismatch of an allocation: what no rule claimed or whose key failed, and what is not allocated yet.
 
 Belongs here: measuring it, on staged files as on published ones: the run that makes it can tell of it. Does
-not belong here: when it is too much (`rules/verdicts.py`).
+not belong here: when it is too much (`allocation/verdicts.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The asset checks: each asset's verdicts, partitioned, re-read from what was published.
 
 Belongs here: which checks an asset has, which block, and the one seam to Dagster's preview API of
-partitioned checks. When a check holds is decided in `rules/verdicts.py`.
+partitioned checks. When a check holds is decided in `ingestion/verdicts.py`.
 """
 
 from collections.abc import Iterable

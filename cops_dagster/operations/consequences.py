@@ -6,7 +6,7 @@ digest of what they were asked about. So "not asked yet" is never taken for "non
 a command or the sweep, asks what a crash left unasked.
 
 Belongs here: which asset has which judge, asking and recording, what of a month does not hold now. Does not
-belong here: when a check holds (`rules/verdicts.py`), what becomes of an alert (`alerts/lifecycle.py`).
+belong here: when a check holds (`ingestion/verdicts.py`), what becomes of an alert (`alerts/lifecycle.py`).
 """
 
 from __future__ import annotations

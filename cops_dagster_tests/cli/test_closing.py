@@ -15,8 +15,8 @@ from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
+from cops_dagster_tests.closing.ready import close_by_two, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, run
-from cops_dagster_tests.ledger.closing import close_by_two, month, ready
 
 
 @pytest.fixture

@@ -65,8 +65,9 @@ def test_what_reads_the_database_alone_loads_no_engine() -> None:
     """`cops status` answers in 0.7 s; DuckDB and the parser of SQL alone take half of that."""
     modules = [name for name in HEAVY if name not in ("sqlalchemy", "rich")]
     script = (
-        "import sys\nfrom cops_dagster.ledger import approve, books, exceptions, freeze, periods, policy\n"
-        "from cops_dagster.ledger import state, watch\n"
+        "import sys\nfrom cops_dagster.closing import approve, periods, status\n"
+        "from cops_dagster.evidence import adoption, home\nfrom cops_dagster.alerts import board\n"
+        "from cops_dagster.reconciliation import exceptions, freeze\n"
         f"found = [name for name in {modules!r} if name in sys.modules]\nassert not found, found\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

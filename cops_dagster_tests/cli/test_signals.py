@@ -20,7 +20,9 @@ import os, signal, sys
 from cops_dagster.cli import start
 
 def at(point, name):
-    from cops_dagster.ledger import deliver, sweep, work  # as the command imports them
+    from cops_dagster.closing import current  # as the command imports them
+    from cops_dagster.evidence import sweep
+    from cops_dagster.ingestion import look
     module, _, attribute = point.rpartition(".")
     owner = __import__(module, fromlist=["x"])
     real = getattr(owner, attribute)

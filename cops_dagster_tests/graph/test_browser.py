@@ -12,9 +12,9 @@ from playwright.sync_api import Page, Response, expect, sync_playwright
 
 from cops_dagster.evidence.home import open_books
 from cops_dagster.settings import load
+from cops_dagster_tests.closing.ready import DOCUMENTS
 from cops_dagster_tests.deliveries import INPUTS, MONTH, home, lines, write
 from cops_dagster_tests.graph.instance import Dagster, running
-from cops_dagster_tests.ledger.closing import DOCUMENTS
 from cops_dagster_tests.ledger.test_month import by_tenant
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -33,8 +33,8 @@ from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import consequences
 from cops_dagster.reconciliation import reconcile
+from cops_dagster_tests.closing.ready import close_by_two
 from cops_dagster_tests.deliveries import SEPTEMBER, run
-from cops_dagster_tests.ledger.closing import close_by_two
 
 passed = 0
 

@@ -47,8 +47,8 @@ from cops_dagster.period import Period
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.places import open_objects
+from cops_dagster_tests.closing.ready import aged, close_by_two
 from cops_dagster_tests.deliveries import INPUTS, give, home, lines, run, write
-from cops_dagster_tests.ledger.closing import aged, close_by_two
 from cops_dagster_tests.ledger.test_month import answer, dump
 
 CENT = Decimal("0.01")

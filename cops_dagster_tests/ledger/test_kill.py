@@ -21,9 +21,9 @@ import sqlalchemy as sa
 from cops_dagster.evidence import chain, sweep, verify
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
+from cops_dagster_tests.closing.ready import aged, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, give, home, lines, run, write
 from cops_dagster_tests.ledger import kill_points
-from cops_dagster_tests.ledger.closing import aged, month, ready
 from cops_dagster_tests.ledger.test_month import answer
 
 ROOT = Path(__file__).resolve().parents[2]

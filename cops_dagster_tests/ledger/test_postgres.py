@@ -36,8 +36,8 @@ from cops_dagster.stores import admin as admin_module
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import HEAD, VERSION_TABLE, open_admin
 from cops_dagster_tests import postgres
+from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.closing import close_by_two, ready
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
 from cops_dagster_tests.stores import guarded
 from cops_dagster_tests.stores.consented import agree_to_close
@@ -45,10 +45,12 @@ from cops_dagster_tests.stores.consented import agree_to_close
 ROOT = Path(__file__).resolve().parents[2]
 RUN = """
 import sys
-from cops_dagster.ledger.books import open_books
+from cops_dagster.evidence.home import open_books
 from cops_dagster.settings import load
 from cops_dagster_tests.deliveries import SEPTEMBER
-from cops_dagster.ledger import allocate, ingest, tag
+from cops_dagster.allocation import allocate
+from cops_dagster.ingestion import ingest
+from cops_dagster.tagging import tag
 books = open_books(load(home=sys.argv[1], cur=sys.argv[2], admin_db=sys.argv[3], actor="test"))
 ingest.ingest(books, SEPTEMBER)
 tag.tag(books, SEPTEMBER)

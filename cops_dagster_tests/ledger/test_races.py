@@ -32,7 +32,7 @@ TOGETHER = """
 import os, sys, time
 from pathlib import Path
 from cops_dagster import settings
-from cops_dagster.ledger.books import open_books
+from cops_dagster.evidence.home import open_books
 from cops_dagster_tests.deliveries import run
 import pyiceberg.catalog.sql, cops_dagster.lake.engine
 folder = Path(sys.argv[1])

@@ -18,8 +18,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reports import audit, sampling
+from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import SEPTEMBER
-from cops_dagster_tests.ledger.closing import close_by_two, ready
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from cops_dagster.reconciliation import reconcile
 from cops_dagster.reports import charts, close_report
 from cops_dagster.stores import csv_cells
 from cops_dagster.stores import tables as t
+from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.ledger.closing import close_by_two, ready
 
 HOSTILE = '=HYPERLINK("http://evil")<script>alert(1)</script>'
 
