@@ -63,6 +63,20 @@ def test_no_file_of_a_delivery_is_read_in_the_place_of_another(tmp_path: Path) -
     assert proof.decisions(books) == []
 
 
+def test_a_conversion_gone_from_a_closed_month_is_found_and_one_on_another_machine_is_said(
+    converted: Books,
+) -> None:
+    close_by_two(converted)
+    (row,) = made(converted)
+    (converted.settings.home / row.path).unlink()
+    found = proof.verify(converted)
+    assert (found.status, [one.found for one in found.warnings]) == ("ok", ["not on this machine"])
+    with converted.admin.write() as con:
+        con.execute(sa.delete(t.cur_read_file))
+    (gone,) = proof.verify(converted).findings
+    assert (gone.what.split(" of ")[0], gone.expected, gone.found) == ("conversions", "1", "0")
+
+
 def put(books: Books, path: str) -> None:
     """A row of somebody's for the delivery of September."""
     with books.admin.write() as con:
