@@ -45,9 +45,15 @@ def keep(con: sa.Connection, books: Books, delivery_id: str, position: int, sha2
         "read_sha256": sha256,
     }  # fmt: skip
     proof = Piece(
-        KIND, "delivery", f"{delivery_id}/{sha256}", "application/json", data=documents.document(document)
+        KIND, "delivery", _subject(delivery_id, position, sha256), "application/json",
+        data=documents.document(document),
     )  # fmt: skip
     chain.keep(con, books, proof)
+
+
+def _subject(delivery_id: str, position: int, sha256: str) -> str:
+    """What an entry is about. Each file of a delivery has its own: none may be read in another's place."""
+    return f"{delivery_id}/{position}/{sha256}"
 
 
 def unproved(con: sa.Connection, books: Books) -> tuple[list[Finding], list[Finding]]:
@@ -68,7 +74,7 @@ def unproved(con: sa.Connection, books: Books) -> tuple[list[Finding], list[Find
         except CopsError as problem:
             findings.append(Finding(0, what, problem.expected, problem.found, next_step=NEXT))
             continue
-        if f"{row.delivery_id}/{row.sha256}" in proved:
+        if _subject(row.delivery_id, row.position, row.sha256) in proved:
             continue
         is_old = f'"{FAULT}"' in (row.columns_json or "") and row.delivery_id not in known
         found = f"sha256 {row.sha256[:12]}…"

@@ -45,13 +45,18 @@ class Money(sa.types.TypeDecorator[Decimal]):
         Raises:
             CopsError: `E-DB-CORRUPT`.
         """
+        if value is None:
+            return None
         try:
-            return None if value is None else Decimal(value)
+            stored = Decimal(value)
         except InvalidOperation:
+            stored = Decimal("NaN")
+        if not stored.is_finite():  # also NaN and Infinity, which PostgreSQL's NUMERIC takes
             raise CopsError(
                 "E-DB-CORRUPT", "admin database", expected="an amount in every amount column",
                 found=repr(value)[:60], next_step=faults.RESTORE,
-            ) from None  # fmt: skip
+            )  # fmt: skip
+        return stored
 
 
 metadata = sa.MetaData(

@@ -115,6 +115,7 @@ COVERAGE, MISMATCH, FAILED = "tag_coverage_below_floor", "unallocated_within_2_p
 WATCHED = (COVERAGE, MISMATCH, FAILED)
 
 
+@pytest.mark.long
 def test_a_month_from_its_first_alert_to_its_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen()
     with web(seen) as address:

@@ -41,11 +41,42 @@ def test_a_converted_month_is_proved_from_its_first_sight_to_its_close(converted
     with converted.admin.read() as con:
         e = t.evidence_index
         about = sa.select(e.c.subject_id).where(e.c.kind == conversions.KIND)
-        assert con.execute(about).scalars().all() == [f"{row.delivery_id}/{row.sha256}"]
+        assert con.execute(about).scalars().all() == [f"{row.delivery_id}/0/{row.sha256}"]
         assert conversions.unproved(con, converted) == ([], [])
     assert close_by_two(converted).wrote
     found = proof.verify(converted)
     assert (found.status, found.findings, found.warnings) == ("ok", [], [])
+
+
+def test_no_file_of_a_delivery_is_read_in_the_place_of_another(tmp_path: Path) -> None:
+    """Both digests are proved, each for its own place: one file twice, the other never, is another month."""
+    table = lines(MONTH)
+    LAYOUTS[CSV](tmp_path / "cur", [table.slice(0, 2), table.slice(2)], SEPTEMBER, "a1")
+    books = home(tmp_path)
+    run(books)
+    first, second = sorted(made(books), key=lambda row: row.position)
+    r = t.cur_read_file
+    swapped = {**second._mapping, "path": first.path, "sha256": first.sha256}
+    with books.admin.write() as con:
+        con.execute(sa.delete(r).where(r.c.position == 1))
+        with pytest.raises(sa.exc.IntegrityError, match="E-CONVERSION"):
+            con.execute(sa.insert(r).values(swapped))
+        con.execute(sa.insert(r).values(dict(second._mapping)))
+    assert proof.decisions(books) == []
+
+
+def test_a_conversion_gone_from_a_closed_month_is_found_and_one_on_another_machine_is_said(
+    converted: Books,
+) -> None:
+    close_by_two(converted)
+    (row,) = made(converted)
+    (converted.settings.home / row.path).unlink()
+    found = proof.verify(converted)
+    assert (found.status, [one.found for one in found.warnings]) == ("ok", ["not on this machine"])
+    with converted.admin.write() as con:
+        con.execute(sa.delete(t.cur_read_file))
+    (gone,) = proof.verify(converted).findings
+    assert (gone.what.split(" of ")[0], gone.expected, gone.found) == ("conversions", "1", "0")
 
 
 def put(books: Books, path: str) -> None:

@@ -254,7 +254,7 @@ def test_publishing_races_a_close_and_one_of_them_is_told(tmp_path: Path, dialec
 
     outcomes = set()
     with ThreadPoolExecutor(2) as pool:
-        for one in months(40):
+        for one in months(16):
             period, go = Period.of(one), threading.Barrier(2)
             writer = pool.submit(publishes, period, go)
             sealed = pool.submit(closes, period, go).result()

@@ -198,7 +198,7 @@ def fill(con: sa.Connection) -> None:
             insert(con, table, period_start=month, **more)
         insert(con, t.alert_state, fingerprint=name, period_start=month)
     prove(con, kind="readiness")
-    prove(con, kind="conversion", subject_type="delivery", subject_id="x/x")
+    prove(con, kind="conversion", subject_type="delivery", subject_id="x/7/x")
     put(con, "closed", AUGUST)
     insert(con, t.adjustment_effect, adjustment_id="a1")
     insert(con, t.adjustment, adjustment_id="a1", usage_period_start=AUGUST)

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import admin as module
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import HEAD, REVISIONS, VERSION_TABLE, Admin, find_admin, now, open_admin
+from cops_dagster.stores.columns import Money
 
 RATE = {"base": "EUR", "quote": "USD", "period_start": date(2025, 9, 1), "rate": Decimal("1.1")}
 
@@ -244,3 +246,15 @@ def test_now_is_utc_without_zone() -> None:
     moment = now()
     assert moment.tzinfo is None
     assert abs((moment - datetime.fromtimestamp(time.time(), UTC).replace(tzinfo=None)).total_seconds()) < 5
+
+
+@pytest.mark.parametrize("text", ["much", "", "NaN", "sNaN", "Infinity", "-inf"])
+def test_an_amount_that_is_none_is_refused_by_code_when_it_is_read(text: str) -> None:
+    """Nobody can sum it. `NaN` is one for Decimal and for PostgreSQL's NUMERIC, and ended in a traceback."""
+    with pytest.raises(CopsError, match="E-DB-CORRUPT"):
+        Money().process_result_value(text, sqlite.dialect())
+
+
+def test_an_amount_is_read_to_its_last_digit() -> None:
+    text = "-12345678901234567890.123456789012345678"
+    assert Money().process_result_value(text, sqlite.dialect()) == Decimal(text)

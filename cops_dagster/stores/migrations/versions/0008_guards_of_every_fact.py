@@ -174,7 +174,7 @@ def _of_conversions() -> None:
     guards.refuse(
         table, "proved", "INSERT",
         "NOT EXISTS (SELECT 1 FROM evidence_index e WHERE e.kind = 'conversion'"
-        " AND e.subject_id = NEW.delivery_id || '/' || NEW.sha256)",
+        " AND e.subject_id = NEW.delivery_id || '/' || CAST(NEW.position AS TEXT) || '/' || NEW.sha256)",
         "E-CONVERSION the chain knows no such conversion",
     )  # fmt: skip
     guards.refuse(
