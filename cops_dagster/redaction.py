@@ -34,18 +34,21 @@ def _shapes() -> tuple[tuple[str, str, re.Pattern[str]], ...]:
         (what, shown, re.compile(pattern, re.IGNORECASE))
         for what, shown, pattern in (
             (
-                "a private key", MASK,
+                "a private key",
+                MASK,
                 r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z ]*-----|\Z)",
             ),
             ("the secret of a webhook", rf"\1{MASK}", rf"(https?://(?:{'|'.join(_HOOKS)}))[^\s\"'<>]+"),
             (
-                "a password in an address", rf"\1{MASK}@",
+                "a password in an address",
+                rf"\1{MASK}@",
                 r"(://[^\s:/?#@\"'<>]*:)(?!\d{1,5}(?:/|$))[^\s\"'<>]+@",
             ),
             ("a token in an address", rf"\1{MASK}@", r"(\bhttps?://)(?!\*)[^\s:/?#@\"'<>]+@"),
             ("a secret in an address", rf"\1{MASK}", rf"([?&;](?:{_NAME}|key)=)(?!\*)[^\s&;#\"'<>]+"),
             (
-                "a password", rf"\1{MASK}",
+                "a password",
+                rf"\1{MASK}",
                 rf"((?:^|[^\w-]){_NAME}=)(?!\*|[\w+.-]+://)(?:'[^']+'|\"[^\"]+\"|[^\s&;,\"'<>]+)",
             ),
             ("a password", rf'\1"{MASK}"', rf"([\"']{_NAME}[\"']\s*:\s*)(?:\"[^\"]+\"|'[^']+')"),
@@ -53,7 +56,7 @@ def _shapes() -> tuple[tuple[str, str, re.Pattern[str]], ...]:
             ("an access key of AWS", MASK, r"(?-i:\b(?:AKIA|ASIA)[A-Z0-9]{16}\b)"),
             ("a token", MASK, r"(?-i:\b(?:xox[abeoprs]-[\w-]{10,}|gh[opsur]_\w{20,}|glpat-[\w-]{20,}))"),
         )
-    )  # fmt: skip
+    )
 
 
 def found(text: str) -> str | None:

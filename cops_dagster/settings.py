@@ -117,8 +117,11 @@ class Receiver(Section):
     @model_validator(mode="after")
     def _complete(self) -> Receiver:
         needed = {
-            "sns": ("topic_arn",), "smtp": ("host", "sender", "to"), "slack": ("url",), "webhook": ("url",),
-        }.get(self.kind, ())  # fmt: skip
+            "sns": ("topic_arn",),
+            "smtp": ("host", "sender", "to"),
+            "slack": ("url",),
+            "webhook": ("url",),
+        }.get(self.kind, ())
         missing = [name for name in needed if not getattr(self, name)]
         if missing:
             raise ValueError(f"a receiver of kind {self.kind} needs {', '.join(missing)}")
@@ -371,9 +374,10 @@ def load(**overrides: object) -> Settings:
         made._origins[name] = "an argument" if is_argument else written.origin((section, setting))
     known = {name.upper() for name in made.notify.receivers}
     made._ignored = tuple(
-        name for name in sorted(written.environment)
+        name
+        for name in sorted(written.environment)
         if (secret := _SECRET.fullmatch(name)) and secret[1] not in known
-    )  # fmt: skip
+    )
     return made
 
 

@@ -37,9 +37,11 @@ class Written:
         if not file.is_file():
             if must_exist:
                 raise _refusal(
-                    "COPS_CONFIG" if environment else f"file {file}", "the path of a readable cops.toml",
-                    str(file), "correct COPS_CONFIG or unset it" if environment else "correct the path",
-                )  # fmt: skip
+                    "COPS_CONFIG" if environment else f"file {file}",
+                    "the path of a readable cops.toml",
+                    str(file),
+                    "correct COPS_CONFIG or unset it" if environment else "correct the path",
+                )
             return cls(file, {}, environment)
         try:
             content = file.read_bytes()
@@ -54,14 +56,18 @@ class Written:
         except UnicodeDecodeError as problem:
             line = content[: problem.start].count(b"\n") + 1
             raise _refusal(
-                f"file {file}", "text in UTF-8", f"line {line} is in another encoding",
+                f"file {file}",
+                "text in UTF-8",
+                f"line {line} is in another encoding",
                 f"save {file.name} as UTF-8",
-            ) from None  # fmt: skip
+            ) from None
         except tomllib.TOMLDecodeError as problem:
             raise _refusal(
-                f"file {file}", 'TOML: name = "text", number, true, or ["list"], under its [section]',
-                str(problem), f"correct {file}",
-            ) from None  # fmt: skip
+                f"file {file}",
+                'TOML: name = "text", number, true, or ["list"], under its [section]',
+                str(problem),
+                f"correct {file}",
+            ) from None
         return cls(file, data, environment)
 
     def origin(self, name: Sequence[str]) -> str:
@@ -105,9 +111,11 @@ def refused(
     where = written.somewhere(names) if names else f"{written.file} or the COPS_ variables"
     about, _, rest = found.partition(": ") if not names else ("", "", "")
     return _refusal(
-        f"setting {'.'.join(names) or about}", expected, rest or found or given or "something else",
+        f"setting {'.'.join(names) or about}",
+        expected,
+        rest or found or given or "something else",
         f"correct {where}",
-    )  # fmt: skip
+    )
 
 
 def no_json(written: Written, kind: type[BaseModel]) -> CopsError:
@@ -148,10 +156,11 @@ def refuse_misspelt(written: Written, kind: type[BaseModel]) -> None:
         near = difflib.get_close_matches(first, known, n=1, cutoff=0.5 if has_more else 0.85)
         if near:
             raise _refusal(
-                f"variable {variable}", "a setting that exists (README, Settings)",
+                f"variable {variable}",
+                "a setting that exists (README, Settings)",
                 f"no such setting; did you mean {near[0]}{has_more}{rest}?",
                 f"correct {variable}, or unset it",
-            )  # fmt: skip
+            )
 
 
 def refuse_unknown(written: Written, kind: type[BaseModel]) -> None:
@@ -177,10 +186,11 @@ def refuse_secrets(file: Path, data: Mapping[str, Any]) -> None:
         secret = "a secret" if is_receivers and name[3] in ("url", "password") else redaction.found(text)
         if secret:
             raise _refusal(
-                f"setting {'.'.join(name)}", "secrets in the environment alone",
+                f"setting {'.'.join(name)}",
+                "secrets in the environment alone",
                 f"{secret} in {file.name}; it belongs in the environment",
                 f"take it out of {file} and set {variable_of(name)}",
-            )  # fmt: skip
+            )
 
 
 def _texts(value: Any, name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -206,21 +216,25 @@ def _unknown(names: Sequence[str], written: Written, kind: type[BaseModel]) -> C
         meant = f"did you mean {f'[{near[0]}]' if is_known_section else near[0]}?"
     else:
         owners = [
-            section for section in kind.model_fields
+            section
+            for section in kind.model_fields
             if _is_section(kind, section) and wrong in _field(kind, (section,)).model_fields
-        ]  # fmt: skip
+        ]
         at_top = within and wrong in kind.model_fields
         meant = (
-            f"it stands in [{owners[0]}]" if owners and not is_section
-            else "it stands at the top of the file, above every [section]" if at_top
+            f"it stands in [{owners[0]}]"
+            if owners and not is_section
+            else "it stands at the top of the file, above every [section]"
+            if at_top
             else f"{'there are' if known else 'there is none like it'} {', '.join(known)}".strip()
-        )  # fmt: skip
+        )
     what = f"[{wrong}]" if is_section else f"{wrong} in [{'.'.join(within)}]" if within else wrong
     return _refusal(
-        f"setting {'.'.join(names)}", "a setting that exists (README, Settings)",
+        f"setting {'.'.join(names)}",
+        "a setting that exists (README, Settings)",
         f"no such {'section' if is_section else 'setting'} {what}; {meant}",
         f"correct {written.somewhere(names)}",
-    )  # fmt: skip
+    )
 
 
 _PATTERNS = {

@@ -111,9 +111,15 @@ def propose(books: Books, period: Period) -> str | None:
         after = one_time.posted(remade, con, period)
     lines = difference(after, before)
     return proposals.propose(
-        books, period, "late_change", lines, changes.classify(lines), base_digest=base,
-        reason=f"AWS delivered {period} again after it was closed", delivery_id=late.delivery_id,
-    )  # fmt: skip
+        books,
+        period,
+        "late_change",
+        lines,
+        changes.classify(lines),
+        base_digest=base,
+        reason=f"AWS delivered {period} again after it was closed",
+        delivery_id=late.delivery_id,
+    )
 
 
 def difference(after: Sequence[Line], before: Sequence[Line]) -> list[Line]:
@@ -133,10 +139,16 @@ def _order(item: tuple[Line, Costs]) -> list[str]:
     return [
         str(part or "")
         for part in (
-            line.service, line.service_component, line.charge_class, line.tenant_id, line.plan_id,
-            line.allocation_method, line.rule_id, line.rule_version,
+            line.service,
+            line.service_component,
+            line.charge_class,
+            line.tenant_id,
+            line.plan_id,
+            line.allocation_method,
+            line.rule_id,
+            line.rule_version,
         )
-    ]  # fmt: skip
+    ]
 
 
 def _sealed_inputs(books: Books, con: sa.Connection, period: Period) -> dict[str, Any]:

@@ -45,10 +45,16 @@ def posted(books: Books, con: sa.Connection, period: Period, *, with_one_time: b
 
 def _line(row: dict[str, Any]) -> Line:
     return Line(
-        row["service"], row["service_component"], row["charge_class"], row["tenant_id"], row["plan_id"],
-        row["allocation_method"], row["rule_id"], row["rule_version"],
+        row["service"],
+        row["service_component"],
+        row["charge_class"],
+        row["tenant_id"],
+        row["plan_id"],
+        row["allocation_method"],
+        row["rule_id"],
+        row["rule_version"],
         Costs(*(amount.from_decimal(row[f"{name}_usd"]) for name in Costs._fields)),
-    )  # fmt: skip
+    )
 
 
 def propose(
@@ -75,25 +81,33 @@ def propose(
     require_policy(books)
     if not reason.strip() or not evidence_links.strip():
         raise CopsError(
-            "E-PARAM", "adjustment", expected="a reason and evidence (a link or a ticket)",
-            found="nothing", next_step="add --reason '…' and --evidence LINK",
-        )  # fmt: skip
+            "E-PARAM",
+            "adjustment",
+            expected="a reason and evidence (a link or a ticket)",
+            found="nothing",
+            next_step="add --reason '…' and --evidence LINK",
+        )
     weights = {name: amount.from_decimal(share, subject=name) for name, share in shares.items()}
     if sum(weights.values()) != HUNDRED or any(weight < 0 for weight in weights.values()):
         raise CopsError(
-            "E-RULE-SUM", f"shares of the adjustment of {period}", expected="percentages that sum to 100",
+            "E-RULE-SUM",
+            f"shares of the adjustment of {period}",
+            expected="percentages that sum to 100",
             found=" + ".join(f"{share:f}" for share in shares.values()) or "none",
             next_step="correct the --to options",
-        )  # fmt: skip
+        )
     with books.admin.read() as con:
         proposals.require_closed(con, period)
         plans = {row.tenant_id: row.plan_id for row in con.execute(sa.select(t.tenants))}
         for name in shares:
             if name not in plans and name not in (OPERATOR, UNALLOCATED):
                 raise CopsError(
-                    "E-TENANT-UNKNOWN", f"adjustment of {period}", expected="a tenant of the registry",
-                    found=repr(name), next_step="correct the --to option",
-                )  # fmt: skip
+                    "E-TENANT-UNKNOWN",
+                    f"adjustment of {period}",
+                    expected="a tenant of the registry",
+                    found=repr(name),
+                    next_step="correct the --to option",
+                )
         base = proposals.base_of(con, period)
         moved = [
             line
@@ -105,24 +119,40 @@ def propose(
         ]
     if not moved:
         raise CopsError(
-            "E-PARAM", f"adjustment of {period}", expected=f"cost that {bearer} bears there",
-            found="none", next_step=f"see `cops explain --tenant {bearer} --period {period}`",
-        )  # fmt: skip
+            "E-PARAM",
+            f"adjustment of {period}",
+            expected=f"cost that {bearer} bears there",
+            found="none",
+            next_step=f"see `cops explain --tenant {bearer} --period {period}`",
+        )
     rule_id = "one-time-" + digest(str(period), bearer, sorted(weights.items()), reason)[:12]
     lines = [
         line for source in moved for line in (_negated(source), *_shared(source, weights, plans, rule_id))
     ]
     return proposals.propose(
-        books, period, "one_time_rule", lines, ["one_time_rule"] * len(lines), base_digest=base,
-        reason=reason.strip(), evidence_links=evidence_links,
-    )  # fmt: skip
+        books,
+        period,
+        "one_time_rule",
+        lines,
+        ["one_time_rule"] * len(lines),
+        base_digest=base,
+        reason=reason.strip(),
+        evidence_links=evidence_links,
+    )
 
 
 def _negated(line: Line) -> Line:
     return Line(
-        line.service, line.service_component, line.charge_class, line.tenant_id, line.plan_id,
-        line.allocation_method, line.rule_id, line.rule_version, Costs(*(-cost for cost in line.costs)),
-    )  # fmt: skip
+        line.service,
+        line.service_component,
+        line.charge_class,
+        line.tenant_id,
+        line.plan_id,
+        line.allocation_method,
+        line.rule_id,
+        line.rule_version,
+        Costs(*(-cost for cost in line.costs)),
+    )
 
 
 def _shared(
@@ -132,9 +162,16 @@ def _shared(
     shares = {name: Costs(*(column[name] for column in columns)) for name in sorted(weights)}
     return [
         Line(
-            line.service, line.service_component, line.charge_class, name, plans.get(name), "rule", rule_id,
-            1, costs,
+            line.service,
+            line.service_component,
+            line.charge_class,
+            name,
+            plans.get(name),
+            "rule",
+            rule_id,
+            1,
+            costs,
         )
         for name, costs in shares.items()
         if any(costs)
-    ]  # fmt: skip
+    ]

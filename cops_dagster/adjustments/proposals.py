@@ -134,24 +134,40 @@ def propose(
         for (change, tenant), (count, costs) in changes.effects(lines, classes).items():
             con.execute(
                 sa.insert(t.adjustment_effect).values(
-                    adjustment_id=adjustment_id, change_class=change, tenant_id=tenant, line_count=count,
+                    adjustment_id=adjustment_id,
+                    change_class=change,
+                    tenant_id=tenant,
+                    line_count=count,
                     **_money(costs),
                 )
-            )  # fmt: skip
+            )
         # the proposal last: the database takes no effect of one that is there (ADR 35)
         con.execute(
             sa.insert(a).values(
-                adjustment_id=adjustment_id, usage_period_start=period.start, kind=kind,
-                delivery_id=delivery_id, base_digest=base_digest, document_sha256=kept[0].sha256,
-                evidence_id=str(proof), line_count=len(lines), **_money(total), reason=reason,
-                evidence_links=evidence_links, requested_by=books.actor, proposed_at=now(),
+                adjustment_id=adjustment_id,
+                usage_period_start=period.start,
+                kind=kind,
+                delivery_id=delivery_id,
+                base_digest=base_digest,
+                document_sha256=kept[0].sha256,
+                evidence_id=str(proof),
+                line_count=len(lines),
+                **_money(total),
+                reason=reason,
+                evidence_links=evidence_links,
+                requested_by=books.actor,
+                proposed_at=now(),
             )
-        )  # fmt: skip
+        )
         if kind == signed_decisions.ONE_TIME:  # late changes are proposed by runs
             signatures.require(
-                books, con, "propose", ("adjustment", adjustment_id), kept[0].sha256,
+                books,
+                con,
+                "propose",
+                ("adjustment", adjustment_id),
+                kept[0].sha256,
                 period_start=period.start,
-            )  # fmt: skip
+            )
     return adjustment_id
 
 
@@ -160,9 +176,12 @@ def require_closed(con: sa.Connection, period: Period) -> None:
     here = lock.state_of(con, period)
     if here != "closed":
         raise CopsError(
-            "E-PERIOD-OPEN", f"period {period}", expected="a closed period", found=f"period is {here}",
+            "E-PERIOD-OPEN",
+            f"period {period}",
+            expected="a closed period",
+            found=f"period is {here}",
             next_step=f"an open month is corrected by inputs and `cops materialize {period}`",
-        )  # fmt: skip
+        )
 
 
 def proposals(con: sa.Connection, period: Period | None = None) -> list[Proposal]:
@@ -182,12 +201,17 @@ def proposals(con: sa.Connection, period: Period | None = None) -> list[Proposal
         ).mappings()
         found.append(
             Proposal(
-                row.adjustment_id, Period.of(row.usage_period_start), row.kind, row.line_count,
-                row.unblended_usd, row.reason, row.requested_by,
+                row.adjustment_id,
+                Period.of(row.usage_period_start),
+                row.kind,
+                row.line_count,
+                row.unblended_usd,
+                row.reason,
+                row.requested_by,
                 Period.of(row.period_start) if row.period_start else None,
                 [dict(effect) for effect in effects],
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -204,9 +228,14 @@ def asked_of(row: Any) -> Asked:
     """What a second person is asked about a proposal."""
     what = f"adjustment {row.adjustment_id[:16]} of {Period.of(row.usage_period_start)}"
     return Asked(
-        consent.ADJUSTMENT, row.adjustment_id, row.document_sha256, row.requested_by, row.requested_login,
-        what, row.usage_period_start,
-    )  # fmt: skip
+        consent.ADJUSTMENT,
+        row.adjustment_id,
+        row.document_sha256,
+        row.requested_by,
+        row.requested_login,
+        what,
+        row.usage_period_start,
+    )
 
 
 def book(books: Books, adjustment_id: str, *, reason: str) -> Booked:
@@ -243,9 +272,13 @@ def book(books: Books, adjustment_id: str, *, reason: str) -> Booked:
                 view(engine, TABLE, over_files(FACT_COST_ADJUSTMENT, [target]))
                 figures = engine.fetch("measure_fact_cost_adjustment", {"run_id": run_id}).one()
             staged = Staged(
-                target, "", row.delivery_id, figures["entry_count"], figures["unblended_usd"],
+                target,
+                "",
+                row.delivery_id,
+                figures["entry_count"],
+                figures["unblended_usd"],
                 tuple(name for name, _ in FACT_COST_ADJUSTMENT),
-            )  # fmt: skip
+            )
 
             approvals: list[Any] = []
 
@@ -255,19 +288,28 @@ def book(books: Books, adjustment_id: str, *, reason: str) -> Booked:
                 approvals.append(approval)
                 writing.execute(
                     sa.insert(b).values(
-                        adjustment_id=adjustment_id, run_id=run_id, period_start=posting.start,
-                        booked_by=approval.approved_by, booked_at=now(),
+                        adjustment_id=adjustment_id,
+                        run_id=run_id,
+                        period_start=posting.start,
+                        booked_by=approval.approved_by,
+                        booked_at=now(),
                     )
-                )  # fmt: skip
+                )
 
             publish(
                 books,
                 Publication(
-                    TABLE, posting, "", run_id, adjustment_id, predecessor, [staged],
+                    TABLE,
+                    posting,
+                    "",
+                    run_id,
+                    adjustment_id,
+                    predecessor,
+                    [staged],
                     [_equals_proposal(row, figures)],
                 ),
                 also=with_it,
-            )  # fmt: skip
+            )
         return Booked(posting, approvals[-1], wrote=True)
 
     return settle(f"adjustment {adjustment_id[:16]}", once)
@@ -278,13 +320,16 @@ def write(books: Books, engine: Engine, target: Path, adjustment: Any, run_id: s
     document = json.loads(chain.read(books, int(adjustment.evidence_id)))
     engine.table("adjustment_lines", _LINE_COLUMNS, [_row(line, document) for line in document["lines"]])
     engine.stage(
-        STATEMENT, target,
+        STATEMENT,
+        target,
         {
-            "run_id": run_id, "period_start": posting.start,
+            "run_id": run_id,
+            "period_start": posting.start,
             "usage_period_start": adjustment.usage_period_start,
-            "reason": adjustment.reason, "evidence_id": adjustment.evidence_id,
+            "reason": adjustment.reason,
+            "evidence_id": adjustment.evidence_id,
         },
-    )  # fmt: skip
+    )
 
 
 def open_period(con: sa.Connection, after: Period) -> Period:
@@ -298,11 +343,12 @@ def open_period(con: sa.Connection, after: Period) -> Period:
 def _require_base(con: sa.Connection, usage: Period, row: Any) -> None:
     if base_of(con, usage) != row.base_digest:
         raise CopsError(
-            "E-ADJUSTMENT-STALE", f"adjustment {row.adjustment_id[:16]} of {usage}",
+            "E-ADJUSTMENT-STALE",
+            f"adjustment {row.adjustment_id[:16]} of {usage}",
             expected="the books about that month as they were when it was proposed",
             found="another adjustment of it was booked since",
             next_step=f"`cops materialize {usage}` proposes what is left; approve that one",
-        )  # fmt: skip
+        )
 
 
 def _equals_proposal(row: Any, figures: dict[str, Any]) -> Verdict:

@@ -119,9 +119,12 @@ def remade(
         look.take_as_given(books, period)
         if len(ingest.ingest(books, period)) < len(deliveries):
             raise CopsError(
-                "E-DIGEST", f"period {period}", expected=f"{len(deliveries)} deliveries that can be read",
-                found="fewer", next_step="see `cops evidence verify`",
-            )  # fmt: skip
+                "E-DIGEST",
+                f"period {period}",
+                expected=f"{len(deliveries)} deliveries that can be read",
+                found="fewer",
+                next_step="see `cops evidence verify`",
+            )
         tag.tag(books, period)
         allocate.allocate(books, period)
         yield books
@@ -133,9 +136,12 @@ def remade(
 def _hand_over(books: Books, period: Period, delivery: Given) -> None:
     if not delivery.files:
         raise CopsError(
-            "E-CHUNK-MISSING", f"delivery {delivery.source} of {period}", expected="its files",
-            found="none", next_step="see `cops evidence verify`",
-        )  # fmt: skip
+            "E-CHUNK-MISSING",
+            f"delivery {delivery.source} of {period}",
+            expected="its files",
+            found="none",
+            next_step="see `cops evidence verify`",
+        )
     place = books.settings.home / "given" / delivery.source
     place.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -147,7 +153,10 @@ def _hand_over(books: Books, period: Period, delivery: Given) -> None:
         paths.append(target)
     if delivery.digests and stored.sha256_all(paths) != list(delivery.digests):
         raise CopsError(
-            "E-DIGEST", f"delivery {delivery.source} of {period}", expected="the bytes of first sight",
-            found="others: a file was exchanged while it was copied", next_step="run it again",
-        )  # fmt: skip
+            "E-DIGEST",
+            f"delivery {delivery.source} of {period}",
+            expected="the bytes of first sight",
+            found="others: a file was exchanged while it was copied",
+            next_step="run it again",
+        )
     deliver.deliver(books, paths, period, source_id=delivery.source)

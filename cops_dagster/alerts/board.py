@@ -167,10 +167,15 @@ def _record(con: sa.Connection, alert: Alert, events: Iterable[Event], actor: st
     for event in events:
         con.execute(
             sa.insert(t.alert_event).values(
-                fingerprint=alert.fingerprint, episode=alert.episode, event=event.event,
-                severity=event.severity, actor=actor, detail=_short(event.detail), occurred_at=now(),
+                fingerprint=alert.fingerprint,
+                episode=alert.episode,
+                event=event.event,
+                severity=event.severity,
+                actor=actor,
+                detail=_short(event.detail),
+                occurred_at=now(),
             )
-        )  # fmt: skip
+        )
 
 
 def end_period(con: sa.Connection, period: Period, *, because: str, actor: str) -> None:
@@ -237,14 +242,21 @@ def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
     """
     s, at = t.alert_state, now()
     with books.admin.write() as con:
-        rows = con.execute(
-            sa.select(s).where(s.c.fingerprint.startswith(name, autoescape=True), s.c.state == "firing")
-        ).all() if name else []  # fmt: skip
+        rows = (
+            con.execute(
+                sa.select(s).where(s.c.fingerprint.startswith(name, autoescape=True), s.c.state == "firing")
+            ).all()
+            if name
+            else []
+        )
         if len(rows) != 1:
             raise CopsError(
-                "E-ALERT-UNKNOWN", f"alert {name!r}", expected="one firing alert", found=f"{len(rows)}",
+                "E-ALERT-UNKNOWN",
+                f"alert {name!r}",
+                expected="one firing alert",
+                found=f"{len(rows)}",
                 next_step="take the id from `cops alerts list`",
-            )  # fmt: skip
+            )
         firing = alert_of(rows[0])
         if firing.is_acked(at) and not is_same_person(firing.acked_by or "", books.actor):
             return firing
@@ -276,12 +288,13 @@ def silence(
         or (rule is None and period is None)
     ):
         raise CopsError(
-            "E-ALERT-SILENCE", "silence",
+            "E-ALERT-SILENCE",
+            "silence",
             expected="a rule or a period, a reason, an end within 168 hours, and no P1",
             found=f"severity {severity}, {hours} h, rule {rule or 'any'}, period {period or 'any'},"
             f" reason {reason.strip() or 'none'!r}",
             next_step="a P1 can be acknowledged instead: cops alerts ack",
-        )  # fmt: skip
+        )
     at = now()
     values = {
         "alert_rule": rule, "period_start": period.start if period else None, "severity": severity,
@@ -299,10 +312,14 @@ def silences(con: sa.Connection, at: datetime) -> list[Silence]:
     s = t.alert_silence
     return [
         Silence(
-            row.alert_rule, period_of(row.period_start), row.severity, row.starts_at, row.ends_at,
+            row.alert_rule,
+            period_of(row.period_start),
+            row.severity,
+            row.starts_at,
+            row.ends_at,
         )
         for row in con.execute(sa.select(s).where(s.c.ends_at > at))
-    ]  # fmt: skip
+    ]
 
 
 def told(con: sa.Connection, alerts: Iterable[Alert]) -> dict[str, list[str]]:
@@ -325,8 +342,9 @@ def _newest_answers(con: sa.Connection, names: Sequence[str] | None) -> Sequence
         newest = newest.where(n.c.fingerprint.in_(names))
     return con.execute(
         sa.select(n.c.fingerprint, n.c.receiver, n.c.status)
-        .where(n.c.notification_seq.in_(newest)).order_by(n.c.fingerprint, n.c.receiver)
-    ).all()  # fmt: skip
+        .where(n.c.notification_seq.in_(newest))
+        .order_by(n.c.fingerprint, n.c.receiver)
+    ).all()
 
 
 def not_accepting(con: sa.Connection) -> list[str]:

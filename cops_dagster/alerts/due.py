@@ -64,9 +64,8 @@ class Due:
             # whoever was told of it hears its end, also when it got too mild for them meanwhile
             if decision and (decision.meant == "RESOLVED" or _is_for(self.receivers[name], alert)):
                 number = sum(
-                    row.times for row in before
-                    if row.episode == alert.episode and row.status == "accepted"
-                )  # fmt: skip
+                    row.times for row in before if row.episode == alert.episode and row.status == "accepted"
+                )
                 groups[alert.severity, str(alert.period or "")].append(
                     Entry(alert, decision.reason, decision.meant, number)
                 )
@@ -88,10 +87,11 @@ class Due:
     def _also_firing(self, name: str, period: str, told: Sequence[Entry]) -> list[str]:
         here, configured = {one.alert.fingerprint for one in told}, self.receivers[name]
         return [
-            row.title for row in self.firing.get(period, [])
+            row.title
+            for row in self.firing.get(period, [])
             if row.fingerprint not in here
             and _concerns(configured, row.severity, row.alert_rule, row.scope, period)
-        ]  # fmt: skip
+        ]
 
     def answered(self, con: sa.Connection, name: str, message: Message, status: str, detail: str) -> None:
         """Logs what a receiver made of a message."""
@@ -99,15 +99,20 @@ class Due:
             sa.insert(t.notification_log),
             [
                 {
-                    "fingerprint": one.alert.fingerprint, "episode": one.alert.episode,
-                    "receiver": name, "reason": one.reason,
+                    "fingerprint": one.alert.fingerprint,
+                    "episode": one.alert.episode,
+                    "receiver": name,
+                    "reason": one.reason,
                     "retried_reason": one.meant if one.reason == "RETRY" else None,
-                    "severity": one.alert.severity, "step": one.alert.step, "status": status,
-                    "detail": detail[:500], "sent_at": self.at,
+                    "severity": one.alert.severity,
+                    "step": one.alert.step,
+                    "status": status,
+                    "detail": detail[:500],
+                    "sent_at": self.at,
                 }
                 for one in message.entries
             ],
-        )  # fmt: skip
+        )
         for one in message.entries:
             alert = one.alert
             row = Sent(alert.episode, one.meant, None, alert.severity, alert.step, status, self.at)
@@ -122,12 +127,15 @@ class Due:
         looks_for = _looks_for(self.receivers)
         rows = [
             {
-                "looked_name": alert.fingerprint, "looked_version": version, "due_at": self._next(alert),
-                "looked_at": self.at, "looked_for": looks_for,
+                "looked_name": alert.fingerprint,
+                "looked_version": version,
+                "due_at": self._next(alert),
+                "looked_at": self.at,
+                "looked_for": looks_for,
             }
             for alert, version in self.looked
             if alert.fingerprint not in waits
-        ]  # fmt: skip
+        ]
         if rows:
             s = t.alert_state
             con.execute(
@@ -141,12 +149,15 @@ class Due:
     def _next(self, alert: Alert) -> datetime:
         moments = [
             rules.look_again(
-                alert, self.log.get((name, alert.fingerprint), []), self.silences,
-                inhibited=self._is_inhibited(alert), now=self.at,
+                alert,
+                self.log.get((name, alert.fingerprint), []),
+                self.silences,
+                inhibited=self._is_inhibited(alert),
+                now=self.at,
             )
             for name, configured in self.receivers.items()
             if alert.state == "resolved" or _is_for(configured, alert)
-        ]  # fmt: skip
+        ]
         return min((moment for moment in moments if moment is not None), default=NEVER)
 
 
@@ -161,13 +172,13 @@ def read(
     found.log = _sent(con, sorted(receivers), [alert.fingerprint for alert, _ in found.looked])
     found.silences = board.silences(con, at)
     s = t.alert_state
-    frozen = sa.select(s.c.period_start).distinct().where(
-        s.c.period_start.is_not(None), s.c.state == "firing", s.c.severity == "P1"
-    )  # fmt: skip
+    frozen = (
+        sa.select(s.c.period_start)
+        .distinct()
+        .where(s.c.period_start.is_not(None), s.c.state == "firing", s.c.severity == "P1")
+    )
     found.inhibited = {board.period_of(start) for start in con.execute(frozen).scalars()}
-    told = {
-        group[0].alert.period for groups in found.entries.values() for group in groups.values()
-    }  # fmt: skip
+    told = {group[0].alert.period for groups in found.entries.values() for group in groups.values()}
     found.firing = _firing(con, {month.start if month else None for month in told})
     return found
 
@@ -208,9 +219,7 @@ def _looked(
     """Alerts and their versions, by the time that they are known for."""
     given = {"priorities": list(priorities), "at": at, "looks_for": looks_for, "at_most": AT_MOST}
     names = {*con.execute(_DUE, given).scalars(), *con.execute(_FOR_OTHERS, given).scalars()}
-    rows = [
-        row for some in _parts(sorted(names)) for row in con.execute(_STATES, {"names": list(some)})
-    ]  # fmt: skip
+    rows = [row for some in _parts(sorted(names)) for row in con.execute(_STATES, {"names": list(some)})]
     return sorted(
         ((board.alert_of(row), row.version) for row in rows),
         key=lambda one: (one[0].since, one[0].fingerprint),
@@ -239,7 +248,7 @@ def _sent(
                 at = min([at, *(seen_at for seen_at, up_to in clock if row.newest <= up_to)])
             sent = Sent(
                 row.episode, row.reason, row.retried_reason, row.severity, row.step, row.status, at, row.times
-            )  # fmt: skip
+            )
             found[row.receiver, row.fingerprint].append((row.newest, sent))
     return {key: [sent for _, sent in sorted(rows, key=lambda one: one[0])] for key, rows in found.items()}
 
@@ -264,8 +273,10 @@ def _sent_statement() -> sa.Select[Any]:
     times = sa.func.count().label("times")
     accepted = (
         sa.select(*whose, newest, times)
-        .join(s, same).where(*chosen, n.c.status == "accepted").group_by(*whose, *kind)
-    )  # fmt: skip
+        .join(s, same)
+        .where(*chosen, n.c.status == "accepted")
+        .group_by(*whose, *kind)
+    )
     a = t.notification_log.alias("a")
     last = (
         sa.select(sa.func.coalesce(sa.func.max(a.c.notification_seq), 0))

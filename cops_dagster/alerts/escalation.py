@@ -95,11 +95,20 @@ def of_reconciliation(
     if status not in ("failed", "ok", "warning"):
         return None
     return Observation(
-        RECONCILIATION, "", period, "P1", status == "failed", at, at,
-        f"Reconciliation of {period} failed", figures,
+        RECONCILIATION,
+        "",
+        period,
+        "P1",
+        status == "failed",
+        at,
+        at,
+        f"Reconciliation of {period} failed",
+        figures,
         f"new invoices are frozen; cops docs reconciliation, then cops exceptions list {period}",
-        status, because=f"a reconciliation passed: {status}", dagster_run_id=run_id,
-    )  # fmt: skip
+        status,
+        because=f"a reconciliation passed: {status}",
+        dagster_run_id=run_id,
+    )
 
 
 _ASSET_OF: Mapping[str, str] = {
@@ -114,9 +123,16 @@ def of_verdict(
 ) -> list[Observation]:
     """A check's verdict as it was asked, wherever that was: in a publication, a step, or by a sweep."""
     return of_check(
-        _ASSET_OF.get(verdict.check, asset), verdict.check, period, verdict.passed is not False,
-        verdict.severity, verdict.texts(), data_at=data_at, at=at, run_id=run_id,
-    )  # fmt: skip
+        _ASSET_OF.get(verdict.check, asset),
+        verdict.check,
+        period,
+        verdict.passed is not False,
+        verdict.severity,
+        verdict.texts(),
+        data_at=data_at,
+        at=at,
+        run_id=run_id,
+    )
 
 
 def does_not_hold(alert: Alert) -> bool:
@@ -141,9 +157,17 @@ _ONLY_WARN = ("delivery_within_48h",)
 
 
 def of_check(
-    asset: str, check: str, period: Period, passed: bool, severity: str, figures: Mapping[str, str],
-    *, data_at: datetime, at: datetime, run_id: str | None,
-) -> list[Observation]:  # fmt: skip
+    asset: str,
+    check: str,
+    period: Period,
+    passed: bool,
+    severity: str,
+    figures: Mapping[str, str],
+    *,
+    data_at: datetime,
+    at: datetime,
+    run_id: str | None,
+) -> list[Observation]:
     """A check's verdict. One without a denominator comes as passed, and is no news: nothing was judged."""
     error, warning = _OF_CHECK.get(check, ("P3", "P4"))
     rank = error if severity == "ERROR" else warning
@@ -152,20 +176,32 @@ def of_check(
     shown = ", ".join(f"{name} {value}" for name, value in figures.items() if value not in ("", "0"))
     percent = figures.get("mismatch_pct")
     seen = Observation(
-        check, asset, period, rank or warning or "P4", None if "verdict" in figures else not passed, data_at,
-        at, f"{period}: does not hold: {check.replace('_', ' ')}", shown,
+        check,
+        asset,
+        period,
+        rank or warning or "P4",
+        None if "verdict" in figures else not passed,
+        data_at,
+        at,
+        f"{period}: does not hold: {check.replace('_', ' ')}",
+        shown,
         f"{_PAGE.get(asset, 'cops docs troubleshooting')}; cops status {period}",
-        percent or _headline(check, figures), steps_passed(Decimal(percent)) if percent else 0,
-        because="the check holds again", dagster_run_id=run_id,
-    )  # fmt: skip
+        percent or _headline(check, figures),
+        steps_passed(Decimal(percent)) if percent else 0,
+        because="the check holds again",
+        dagster_run_id=run_id,
+    )
     if check != "tag_coverage_at_target":
         return [seen]
     below = replace(
-        seen, rule=COVERAGE, severity="P3", held_for=COVERAGE_HELD_FOR,
+        seen,
+        rule=COVERAGE,
+        severity="P3",
+        held_for=COVERAGE_HELD_FOR,
         holds=None if seen.holds is None else not passed and severity == "ERROR",
         title=f"{period}: tag coverage is below {figures.get('floor_pct', '98')} %",
         because="coverage is above the floor again",
-    )  # fmt: skip
+    )
     return [seen, below]
 
 
@@ -198,10 +234,20 @@ def of_run(
 ) -> Observation:
     """A run of a job for a period failed, or one succeeded again."""
     return Observation(
-        RUN, job, period, "P3", failed, at, at, f"{period or job}: the run {job} failed", error,
-        "read the run in Dagster, then run it again: a run resumes", run_id[:8],
-        because="a later run succeeded", dagster_run_id=run_id,
-    )  # fmt: skip
+        RUN,
+        job,
+        period,
+        "P3",
+        failed,
+        at,
+        at,
+        f"{period or job}: the run {job} failed",
+        error,
+        "read the run in Dagster, then run it again: a run resumes",
+        run_id[:8],
+        because="a later run succeeded",
+        dagster_run_id=run_id,
+    )
 
 
 def of_budget(
@@ -209,15 +255,27 @@ def of_budget(
 ) -> Observation:
     """A budget's level: critical is P2, warning P3."""
     return Observation(
-        BUDGET, budget_id, period, "P2" if level == "critical" else "P3", level != "ok", at, at,
-        f"{period}: budget {budget_id} is {level}", measured,
-        "cops docs budgets-alerts; cops budgets list", measured, step, because=f"the budget is {level}",
-    )  # fmt: skip
+        BUDGET,
+        budget_id,
+        period,
+        "P2" if level == "critical" else "P3",
+        level != "ok",
+        at,
+        at,
+        f"{period}: budget {budget_id} is {level}",
+        measured,
+        "cops docs budgets-alerts; cops budgets list",
+        measured,
+        step,
+        because=f"the budget is {level}",
+    )
 
 
 PROOF = (
-    "closed_periods_stay_locked", "closed_months_match_their_seals", "guards_are_as_migrations_made_them",
-)  # fmt: skip
+    "closed_periods_stay_locked",
+    "closed_months_match_their_seals",
+    "guards_are_as_migrations_made_them",
+)
 """Controls whose failure means that what was proved is not so any more."""
 
 
@@ -227,11 +285,19 @@ def of_control(
     """A preventive control; what could not be measured is no news."""
     graver: Severity = "P1" if control in PROOF else "P3"
     return Observation(
-        CONTROL, control, None, graver if status == "failed" else "P4",
-        None if status == "unknown" else status != "ok", at, at,
-        f"Control {control.replace('_', ' ')} is {status}", f"target {target}; measured {measured}",
-        next_step, measured, because="the control holds again",
-    )  # fmt: skip
+        CONTROL,
+        control,
+        None,
+        graver if status == "failed" else "P4",
+        None if status == "unknown" else status != "ok",
+        at,
+        at,
+        f"Control {control.replace('_', ' ')} is {status}",
+        f"target {target}; measured {measured}",
+        next_step,
+        measured,
+        because="the control holds again",
+    )
 
 
 def of_silence(newest_evaluation: datetime | None, now: datetime) -> Observation | None:
@@ -240,8 +306,16 @@ def of_silence(newest_evaluation: datetime | None, now: datetime) -> Observation
         return None
     is_watched = clocks.is_within(newest_evaluation, DEAD_AFTER, now)
     return Observation(
-        SILENT, "", None, "P2", not is_watched, now, now, "Nothing is being watched",
+        SILENT,
+        "",
+        None,
+        "P2",
+        not is_watched,
+        now,
+        now,
+        "Nothing is being watched",
         f"the controls were last evaluated at {newest_evaluation:%Y-%m-%d %H:%M} UTC",
         "start dagster-daemon, or run cops controls --evaluate; cops docs budgets-alerts",
-        f"{newest_evaluation:%Y-%m-%d %H:%M}", because="the controls are evaluated again",
-    )  # fmt: skip
+        f"{newest_evaluation:%Y-%m-%d %H:%M}",
+        because="the controls are evaluated again",
+    )

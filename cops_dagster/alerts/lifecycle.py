@@ -161,12 +161,14 @@ def _put_right(alert: Alert, seen: Observation, now: datetime) -> Alert:
         return moment if moment <= now else other
 
     return replace(
-        alert, since=right(alert.since, seen.observed_at), since_data=right(alert.since_data, seen.data_at),
+        alert,
+        since=right(alert.since, seen.observed_at),
+        since_data=right(alert.since_data, seen.data_at),
         last_data_at=right(alert.last_data_at, seen.data_at),
         last_evaluated_at=right(alert.last_evaluated_at, seen.observed_at),
         fired_at=alert.fired_at and right(alert.fired_at, seen.observed_at),
         resolved_at=alert.resolved_at and right(alert.resolved_at, seen.observed_at),
-    )  # fmt: skip
+    )
 
 
 def resolve(alert: Alert, at: datetime, because: str) -> tuple[Alert, list[Event]]:
@@ -179,16 +181,38 @@ def resolve(alert: Alert, at: datetime, because: str) -> tuple[Alert, list[Event
 
 def _new(seen: Observation) -> Alert:
     return Alert(
-        seen.fingerprint, seen.rule, seen.scope, seen.period, "inactive", seen.severity, 0, 0, seen.title,
-        None, "", "", None, seen.observed_at, seen.data_at, None, None, None, seen.data_at, seen.observed_at,
-    )  # fmt: skip
+        seen.fingerprint,
+        seen.rule,
+        seen.scope,
+        seen.period,
+        "inactive",
+        seen.severity,
+        0,
+        0,
+        seen.title,
+        None,
+        "",
+        "",
+        None,
+        seen.observed_at,
+        seen.data_at,
+        None,
+        None,
+        None,
+        seen.data_at,
+        seen.observed_at,
+    )
 
 
 def _described(alert: Alert, seen: Observation) -> Alert:
     return replace(
-        alert, title=seen.title, measured=seen.measured, detail=seen.detail, next_step=seen.next_step,
+        alert,
+        title=seen.title,
+        measured=seen.measured,
+        detail=seen.detail,
+        next_step=seen.next_step,
         dagster_run_id=seen.dagster_run_id or alert.dagster_run_id,
-    )  # fmt: skip
+    )
 
 
 def _begin(alert: Alert, seen: Observation) -> tuple[Alert, list[Event]]:
@@ -202,9 +226,16 @@ def _begin(alert: Alert, seen: Observation) -> tuple[Alert, list[Event]]:
     if seen.held_for and seen.data_at - alert.since_data <= seen.held_for:
         return alert, began
     fired = replace(
-        alert, state="firing", episode=alert.episode + 1, step=seen.step, fired_at=seen.observed_at,
-        resolved_at=None, resolved_because=None, acked_by=None, ack_expires_at=None,
-    )  # fmt: skip
+        alert,
+        state="firing",
+        episode=alert.episode + 1,
+        step=seen.step,
+        fired_at=seen.observed_at,
+        resolved_at=None,
+        resolved_because=None,
+        acked_by=None,
+        ack_expires_at=None,
+    )
     return fired, [*(began if seen.held_for else []), Event("firing", seen.severity, seen.measured or "")]
 
 
@@ -339,9 +370,10 @@ def _refused(alert: Alert, log: Sequence[Sent]) -> dict[str, tuple[int, datetime
 
 def _told(alert: Alert, log: Sequence[Sent]) -> list[Sent]:
     return [
-        row for row in log
+        row
+        for row in log
         if row.status == "accepted" and row.episode == alert.episode and row.meant != "RESOLVED"
-    ]  # fmt: skip
+    ]
 
 
 def _meant(

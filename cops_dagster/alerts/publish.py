@@ -41,9 +41,10 @@ def _told(con: sa.Connection, publication: Publication) -> Sequence[Verdict]:
     others = con.execute(
         sa.select(h.c.source_id)
         .where(
-            h.c.table_name == publication.table_name, h.c.period_start == publication.period.start,
+            h.c.table_name == publication.table_name,
+            h.c.period_start == publication.period.start,
             h.c.source_id != publication.source_id,
         )
         .limit(1)
-    ).first()  # fmt: skip
+    ).first()
     return [one for one in publication.verdicts if one.passed is False or not others]

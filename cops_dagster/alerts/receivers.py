@@ -147,9 +147,13 @@ def _post(configured: Configured, body: dict[str, Any], headers: dict[str, str])
     assert configured.url is not None  # the settings see to it
     try:
         answer = requests.post(
-            configured.url.get_secret_value(), data=json.dumps(body).encode(), timeout=SECONDS,
-            headers={"Content-Type": "application/json", **headers}, allow_redirects=False, stream=True,
-        )  # fmt: skip
+            configured.url.get_secret_value(),
+            data=json.dumps(body).encode(),
+            timeout=SECONDS,
+            headers={"Content-Type": "application/json", **headers},
+            allow_redirects=False,
+            stream=True,
+        )
         answer.close()
     except requests.RequestException as problem:
         # the text of the problem holds the address, which is a secret
@@ -233,14 +237,15 @@ class Sns:
         fifo = {"MessageGroupId": "cops", "MessageDeduplicationId": message.key}
         try:
             answer = self._client().publish(
-                TopicArn=self._arn, Subject=for_subject(message.subject),
+                TopicArn=self._arn,
+                Subject=for_subject(message.subject),
                 Message=message.text.encode()[:SNS_BYTES_MAX].decode("utf-8", "ignore"),
                 MessageAttributes={
                     "severity": {"DataType": "String", "StringValue": message.severity},
                     "key": {"DataType": "String", "StringValue": message.key},
                 },
                 **(fifo if self._arn.endswith(".fifo") else {}),
-            )  # fmt: skip
+            )
             return f"message {answer['MessageId']}"
         except (aws.ClientError, aws.BotoCoreError) as problem:
             raise NotAccepted(_aws(problem)) from None

@@ -25,21 +25,39 @@ def try_out(settings: Settings, only: str | None) -> list[dict[str, Any]]:
     Raises:
         CopsError: `E-RECEIVER-UNKNOWN` for a name that is not set, or when none is.
     """
-    chosen = {
-        name: one for name, one in sorted(settings.notify.receivers.items()) if only in (None, name)
-    }  # fmt: skip
+    chosen = {name: one for name, one in sorted(settings.notify.receivers.items()) if only in (None, name)}
     if not chosen:
         known = ", ".join(settings.notify.receivers) or "none"
         raise CopsError(
-            "E-RECEIVER-UNKNOWN", f"receiver {only or 'any'}", expected="a receiver of [notify]",
-            found=f"set: {known}", next_step="set one in cops.toml, see `cops docs budgets-alerts`",
-        )  # fmt: skip
+            "E-RECEIVER-UNKNOWN",
+            f"receiver {only or 'any'}",
+            expected="a receiver of [notify]",
+            found=f"set: {known}",
+            next_step="set one in cops.toml, see `cops docs budgets-alerts`",
+        )
     at = now()
     alert = Alert(
-        fingerprint("test", at.isoformat(), None), "test", "", None, "firing", "P4", 1, 0,
-        "This is a test", None,
-        f"asked for by {settings.actor_name}", "nothing", None, at, at, at, None, None, at, at,
-    )  # fmt: skip
+        fingerprint("test", at.isoformat(), None),
+        "test",
+        "",
+        None,
+        "firing",
+        "P4",
+        1,
+        0,
+        "This is a test",
+        None,
+        f"asked for by {settings.actor_name}",
+        "nothing",
+        None,
+        at,
+        at,
+        at,
+        None,
+        None,
+        at,
+        at,
+    )
     message = Message("P4", "", [Entry(alert, "FIRST", "FIRST")], [], at)
     receivers = {name: open_receiver(one) for name, one in chosen.items()}
     load(one.kind for one in chosen.values())
@@ -50,10 +68,13 @@ def try_out(settings: Settings, only: str | None) -> list[dict[str, Any]]:
         (accepted, answer), (could, what) = answers[name], looked[name]
         found.append(
             {
-                "receiver": name, "kind": one.kind, "accepted": accepted, "answer": answer,
+                "receiver": name,
+                "kind": one.kind,
+                "accepted": accepted,
+                "answer": answer,
                 "found": what.splitlines() if could else [what],
             }
-        )  # fmt: skip
+        )
     return found
 
 

@@ -208,14 +208,19 @@ def _freeze(books: Books, period: Period, inputs: Inputs, made: Plan) -> None:
     s, at = t.allocation_key_snapshot, now()
     rows = (
         {
-            "inputs_id": inputs.inputs_id, "key_name": key.key_name, "tenant_id": tenant,
-            "period_start": period.start, "measure": key.measure,
-            "key_value": amount.to_decimal(weight), "key_total": amount.to_decimal(key.total),
-            "refreshed_at": key.refreshed_at, "frozen_at": at,
+            "inputs_id": inputs.inputs_id,
+            "key_name": key.key_name,
+            "tenant_id": tenant,
+            "period_start": period.start,
+            "measure": key.measure,
+            "key_value": amount.to_decimal(weight),
+            "key_total": amount.to_decimal(key.total),
+            "refreshed_at": key.refreshed_at,
+            "frozen_at": at,
         }
         for key in made.keys.values()
         for tenant, weight in sorted(key.weights.items() or {words.UNALLOCATED: 0}.items())
-    )  # fmt: skip
+    )
     with books.admin.write() as con:
         frozen = con.execute(
             sa.select(s.c.inputs_id).where(s.c.inputs_id == inputs.inputs_id).limit(1)
@@ -310,13 +315,17 @@ def _run(
 ) -> None:
     decided = rule_date.newest(con, period)
     run = run_log.Run(
-        run_id, inputs.inputs_id, predecessor, inputs.delivery_ids,
+        run_id,
+        inputs.inputs_id,
+        predecessor,
+        inputs.delivery_ids,
         [(rule.rule_id, rule.version) for rule in inputs.rules],
         {"charge_basis": inputs.basis, "rules_as_of": str(inputs.rules_as_of)},
-        ALGORITHM, STATEMENT,
+        ALGORITHM,
+        STATEMENT,
         note=decided.note if decided else None,
         evidence_links=decided.evidence_links if decided else None,
-    )  # fmt: skip
+    )
     with run_log.logged(books, trying, period, run):
         with books.engine(at_most=SORT_MEMORY) as engine:
             names = books.namespace(engine, con, period)
@@ -330,12 +339,23 @@ def _run(
             judged = [*posted.judged, *plan_verdicts(made, inputs)]
             refuse(judged, f"{TABLE} of {period}")
         publish_run(
-            books, con, trying, period, run, posted, judged,
+            books,
+            con,
+            trying,
+            period,
+            run,
+            posted,
+            judged,
             sql=(
-                "fetch_pools", "fetch_direct_cost", "find_unknown_tenants", "fetch_pool_by_service",
-                "gather_entries", STATEMENT, "fetch_conservation",
+                "fetch_pools",
+                "fetch_direct_cost",
+                "find_unknown_tenants",
+                "fetch_pool_by_service",
+                "gather_entries",
+                STATEMENT,
+                "fetch_conservation",
             ),
-        )  # fmt: skip
+        )
 
 
 def _refuse_zero_keys(period: Period, made: Plan) -> None:
@@ -392,9 +412,13 @@ def stage(engine: Engine, target: Path, published: list[Path], period: Period, r
         *({"service": part, "unblended_difference_usd": left} for part, left in own if left),
     ]
     staged = Staged(
-        target, "", ",".join(run.delivery_ids), figures["entry_count"], figures["net_usd"],
+        target,
+        "",
+        ",".join(run.delivery_ids),
+        figures["entry_count"],
+        figures["net_usd"],
         tuple(name for name, _ in FACT_COST_ALLOCATED),
-    )  # fmt: skip
+    )
     judged = [allocated_equals_pool(differing, figures["allocated_usd"])]
     return Posted(staged, figures, conservation, judged, mismatch.measured(engine, period))
 
@@ -436,9 +460,17 @@ def publish_run(
         "note": run.note,
     }  # fmt: skip
     pieces = certificate.of_run(
-        books, con, period, about, sql=sql, delivery_ids=run.delivery_ids,
-        conservation=posted.conservation, figures=posted.figures, staged=posted.staged, judged=judged,
-    )  # fmt: skip
+        books,
+        con,
+        period,
+        about,
+        sql=sql,
+        delivery_ids=run.delivery_ids,
+        conservation=posted.conservation,
+        figures=posted.figures,
+        staged=posted.staged,
+        judged=judged,
+    )
     kept = chain.store(books, pieces)
 
     def with_it(writing: sa.Connection) -> None:
@@ -449,12 +481,18 @@ def publish_run(
     publish(
         books,
         Publication(
-            TABLE, period, "", run.run_id, run.inputs_id, run.predecessor_run_id, [posted.staged],
+            TABLE,
+            period,
+            "",
+            run.run_id,
+            run.inputs_id,
+            run.predecessor_run_id,
+            [posted.staged],
             [*judged, mismatch.verdict(con, period, posted.figures["allocated_usd"], *posted.faults)],
             reverses_run_id=run.predecessor_run_id,
         ),
         also=with_it,
-    )  # fmt: skip
+    )
 
 
 def _row(split: allocation.Split, plans: Mapping[str, str | None]) -> tuple[Any, ...]:

@@ -79,8 +79,13 @@ def pools_of(books: Books, period: Period) -> list[Pool] | None:
 def pool(row: Mapping[str, Any]) -> Pool:
     """A row of `fetch_pools`."""
     return Pool(
-        row["service"], row["service_component"], row["charge_class"], row["usage_account_id"],
-        row["plan_id"], row["delivery_id"],
+        row["service"],
+        row["service_component"],
+        row["charge_class"],
+        row["usage_account_id"],
+        row["plan_id"],
+        row["delivery_id"],
         Costs(*(amount.from_decimal(row[f"{name}_usd"]) for name in Costs._fields)),
-        row["matched_class"], row["tenant_tag"],
-    )  # fmt: skip
+        row["matched_class"],
+        row["tenant_tag"],
+    )

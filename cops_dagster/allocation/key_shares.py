@@ -64,14 +64,16 @@ def key_shares_steady(
                 moved.append(_share(key, tenant, one, other, was, is_now))
                 errors += 100 * abs(part) > SHARE_POINTS["ERROR"] * whole
     return Verdict(
-        "key_shares_steady", not moved if keys else None, "ERROR" if errors else "WARN",
+        "key_shares_steady",
+        not moved if keys else None,
+        "ERROR" if errors else "WARN",
         {
             "keys": len(keys),
             "moved": moved[:50],
             "new_tenants": ", ".join(sorted(come)),
             "ended_tenants": ", ".join(sorted(gone)),
         },
-    )  # fmt: skip
+    )
 
 
 def _newcomers(key: KeyMonths, names: Sequence[str], fresh: int, whole: int) -> Mapping[str, object]:

@@ -49,9 +49,12 @@ def reverse(books: Books, run: str, *, reason: str) -> Reversed:
     require_policy(books)
     if not reason.strip():
         raise CopsError(
-            "E-PARAM", "reason", expected="why the run is taken back, in words", found="nothing",
+            "E-PARAM",
+            "reason",
+            expected="why the run is taken back, in words",
+            found="nothing",
             next_step="add --reason '…'; it stands beside the run for ever",
-        )  # fmt: skip
+        )
 
     def once() -> Reversed:
         with attempt(books) as trying, books.admin.read() as con:
@@ -60,10 +63,16 @@ def reverse(books: Books, run: str, *, reason: str) -> Reversed:
             reposted = _to_repost(con, wrong)
             inputs_id = digest("reversal", ALGORITHM, wrong.run_id)
             log = run_log.Run(
-                digest(inputs_id, wrong.run_id), inputs_id, wrong.run_id, _deliveries(con, wrong.run_id),
-                [], {"reversed_run_id": wrong.run_id, "reposted_run_id": reposted},
-                ALGORITHM, allocate.STATEMENT, note=reason.strip(),
-            )  # fmt: skip
+                digest(inputs_id, wrong.run_id),
+                inputs_id,
+                wrong.run_id,
+                _deliveries(con, wrong.run_id),
+                [],
+                {"reversed_run_id": wrong.run_id, "reposted_run_id": reposted},
+                ALGORITHM,
+                allocate.STATEMENT,
+                note=reason.strip(),
+            )
             with run_log.logged(books, trying, period, log):
                 with books.engine() as engine:
                     names = books.namespace(engine, con, period)
@@ -81,10 +90,16 @@ def reverse(books: Books, run: str, *, reason: str) -> Reversed:
                     posted = allocate.stage(engine, target, names.paths[allocate.TABLE], period, log)
                     refuse(posted.judged, f"{allocate.TABLE} of {period}")
                 allocate.publish_run(
-                    books, con, trying, period, log, posted, posted.judged,
+                    books,
+                    con,
+                    trying,
+                    period,
+                    log,
+                    posted,
+                    posted.judged,
                     sql=("gather_reposted_entries", allocate.STATEMENT, "fetch_conservation"),
                     also=lambda writing: _record(writing, books, period, log, reposted),
-                )  # fmt: skip
+                )
         return Reversed(period, log.run_id, wrong.run_id, reposted)
 
     return settle(f"reversal of {run}", once)
@@ -92,11 +107,13 @@ def reverse(books: Books, run: str, *, reason: str) -> Reversed:
 
 def _reversible(con: sa.Connection, run: str) -> Any:
     j, r = t.publish_journal, t.run_reversal
-    found = con.execute(
-        sa.select(j).where(
-            j.c.table_name == allocate.TABLE, j.c.run_id.startswith(run, autoescape=True)
-        )
-    ).all() if run else []  # fmt: skip
+    found = (
+        con.execute(
+            sa.select(j).where(j.c.table_name == allocate.TABLE, j.c.run_id.startswith(run, autoescape=True))
+        ).all()
+        if run
+        else []
+    )
     if len(found) != 1:
         raise _refused(run, f"{len(found)} published allocations of this id")
     one = found[0]
@@ -113,9 +130,12 @@ def _reversible(con: sa.Connection, run: str) -> Any:
 
 def _refused(run: str, found: str) -> CopsError:
     return CopsError(
-        "E-REV", f"run {run!r}", expected="the newest allocation of its period", found=found,
+        "E-REV",
+        f"run {run!r}",
+        expected="the newest allocation of its period",
+        found=found,
         next_step="take the run from `cops runs PERIOD`; nothing was written",
-    )  # fmt: skip
+    )
 
 
 def _to_repost(con: sa.Connection, wrong: Any) -> str | None:
@@ -135,7 +155,12 @@ def _deliveries(con: sa.Connection, run_id: str) -> tuple[str, ...]:
 def _record(con: sa.Connection, books: Books, period: Period, run: run_log.Run, reposted: str | None) -> None:
     con.execute(
         sa.insert(t.run_reversal).values(
-            run_id=run.run_id, reversed_run_id=run.predecessor_run_id, reposted_run_id=reposted,
-            period_start=period.start, reason=run.note, actor=books.actor, reversed_at=now(),
+            run_id=run.run_id,
+            reversed_run_id=run.predecessor_run_id,
+            reposted_run_id=reposted,
+            period_start=period.start,
+            reason=run.note,
+            actor=books.actor,
+            reversed_at=now(),
         )
-    )  # fmt: skip
+    )

@@ -54,21 +54,29 @@ def decide(
         day = rules_as_of or (before.rules_as_of if before else period.start)
         if day >= period.end:
             raise CopsError(
-                "E-PARAM", f"rules of {period} as of {day}", expected=f"a day before {period.end}",
-                found=str(day), next_step="rules of a later month cannot rule this one; adjust it instead",
-            )  # fmt: skip
+                "E-PARAM",
+                f"rules of {period} as of {day}",
+                expected=f"a day before {period.end}",
+                found=str(day),
+                next_step="rules of a later month cannot rule this one; adjust it instead",
+            )
         if day > period.start and not (note or "").strip():
             raise CopsError(
-                "E-RUN-NOTE", f"rules of {period} as of {day}",
+                "E-RUN-NOTE",
+                f"rules of {period} as of {day}",
                 expected="a run note, since a change within the month rules the next month",
-                found="none", next_step="add --note '…' that says why this month follows it",
-            )  # fmt: skip
+                found="none",
+                next_step="add --note '…' that says why this month follows it",
+            )
         r = t.allocation_rules
         if not con.execute(sa.select(r.c.rule_id).where(r.c.effective_from <= day).limit(1)).first():
             raise CopsError(
-                "E-PARAM", f"rules of {period} as of {day}", expected="a day on which rules are in force",
-                found="none yet", next_step="see `cops rules check` for the days on which rules begin",
-            )  # fmt: skip
+                "E-PARAM",
+                f"rules of {period} as of {day}",
+                expected="a day on which rules are in force",
+                found="none yet",
+                next_step="see `cops rules check` for the days on which rules begin",
+            )
         con.execute(
             sa.insert(t.allocation_rule_date).values(
                 period_start=period.start,
@@ -82,9 +90,13 @@ def decide(
         )
         made = newest(con, period)
         signatures.require(
-            books, con, "rule_date", ("rules", f"{period}/{made.decision_seq}"),
-            signed_decisions.of_rule_date(made), period_start=period.start,
-        )  # fmt: skip
+            books,
+            con,
+            "rule_date",
+            ("rules", f"{period}/{made.decision_seq}"),
+            signed_decisions.of_rule_date(made),
+            period_start=period.start,
+        )
     return day
 
 
@@ -95,8 +107,10 @@ def _require_writable(con: sa.Connection, period: Period) -> None:
     ).scalar_one_or_none()
     if state in ("final", "closing", "closed"):
         raise CopsError(
-            "E-PERIOD-CLOSED", f"period {period}", expected="a period that takes runs",
+            "E-PERIOD-CLOSED",
+            f"period {period}",
+            expected="a period that takes runs",
             found=f"period is {state}",
             next_step=f"if it is final, `cops period mark-provisional {period} --reason …` first; if it is "
             "closed, adjust it in an open period",
-        )  # fmt: skip
+        )

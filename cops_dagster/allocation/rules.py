@@ -296,9 +296,19 @@ def _held(
 ) -> Split:
     """Cost of a tag that names nobody, in `__unallocated__`; the tag stands where a key would."""
     return Split(
-        service, component, charge_class, UNALLOCATED, UNKNOWN_TENANT, None, f"tenant_tag:{tag}", None, None,
-        costs.unblended, costs, delivery_id,
-    )  # fmt: skip
+        service,
+        component,
+        charge_class,
+        UNALLOCATED,
+        UNKNOWN_TENANT,
+        None,
+        f"tenant_tag:{tag}",
+        None,
+        None,
+        costs.unblended,
+        costs,
+        delivery_id,
+    )
 
 
 def _claimed(

@@ -54,11 +54,17 @@ def show(
         effects = one.effects or [{"change_class": "", "tenant_id": "", "unblended_usd": None}]
         rows += [
             [
-                one.adjustment_id[:16], str(one.usage_period), one.kind, effect["change_class"],
-                effect["tenant_id"], output.usd(effect["unblended_usd"], 6), stands, one.requested_by,
+                one.adjustment_id[:16],
+                str(one.usage_period),
+                one.kind,
+                effect["change_class"],
+                effect["tenant_id"],
+                output.usd(effect["unblended_usd"], 6),
+                stands,
+                one.requested_by,
             ]
             for effect in effects
-        ]  # fmt: skip
+        ]
     output.table(
         "",
         ["adjustment", "about", "kind", "change", "tenant", "USD", "booked in", "proposed by"],
@@ -114,14 +120,23 @@ def move(
             shares[name] = Decimal(percent)
         except InvalidOperation:
             raise CopsError(
-                "E-PARAM", f"--to {pair!r}", expected="TENANT=PERCENT", found=repr(pair),
+                "E-PARAM",
+                f"--to {pair!r}",
+                expected="TENANT=PERCENT",
+                found=repr(pair),
                 next_step="write it like --to acme=60 --to globex=40",
-            ) from None  # fmt: skip
+            ) from None
     books = require_books(settings.current())
     made = one_time.propose(
-        books, wanted, bearer=bearer, shares=shares, reason=reason,
-        evidence_links=evidence, service=service, charge_class=charge_class,
-    )  # fmt: skip
+        books,
+        wanted,
+        bearer=bearer,
+        shares=shares,
+        reason=reason,
+        evidence_links=evidence,
+        service=service,
+        charge_class=charge_class,
+    )
     by = _by(books, "propose", "adjustment", made)
     _said(made, str(wanted), as_json=json, nothing="", by=by)
 
@@ -147,9 +162,13 @@ def note(
     exact = amount.to_decimal(amount.parse(amount_usd, subject="--amount-usd"))
     books = require_books(settings.current())
     made = notes.note(
-        books, wanted, tenant_id=tenant, amount_usd=exact, reason=reason,
+        books,
+        wanted,
+        tenant_id=tenant,
+        amount_usd=exact,
+        reason=reason,
         evidence=evidence,
-    )  # fmt: skip
+    )
     by = _by(books, "note", consent.NOTE, made)
     _said(made, str(wanted), as_json=json, nothing="", by=by, stands_in="exceptions list")
 

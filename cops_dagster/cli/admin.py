@@ -90,14 +90,19 @@ def log(
         ["load", "at (UTC)", "by", "identity", "table", "inserted", "replaced", "files"],
         [
             [
-                one.load_id[:16], f"{one.loaded_at:%Y-%m-%d %H:%M:%S}", one.actor, one.identity, one.table,
-                one.inserted, len(one.replaced),
+                one.load_id[:16],
+                f"{one.loaded_at:%Y-%m-%d %H:%M:%S}",
+                one.actor,
+                one.identity,
+                one.table,
+                one.inserted,
+                len(one.replaced),
                 ", ".join(f"{file['name']} {file['sha256'][:16]}" for file in one.files),
             ]
             for one in found
         ],
         right=["inserted", "replaced"],
-    )  # fmt: skip
+    )
     changes = [row for one in found for row in _changes(one)]
     if changes:
         output.table("replaced", ["load", "table", "row", "column", "before", "after"], changes)
@@ -106,9 +111,13 @@ def log(
 def _changes(one: Logged) -> list[list[object]]:
     return [
         [
-            one.load_id[:16], one.table, ", ".join(f"{name}={value}" for name, value in each["key"].items()),
-            column, before, each["new"][column],
+            one.load_id[:16],
+            one.table,
+            ", ".join(f"{name}={value}" for name, value in each["key"].items()),
+            column,
+            before,
+            each["new"][column],
         ]
         for each in one.replaced
         for column, before in each["old"].items()
-    ]  # fmt: skip
+    ]

@@ -49,13 +49,19 @@ def list_(
             ["id", "priority", "state", "since (UTC)", "what", "measured", "next", "taken by", "told"],
             [
                 [
-                    one.fingerprint[:16], one.severity, f"{one.state} {one.episode or ''}".strip(),
-                    f"{one.fired_at or one.since:%Y-%m-%d %H:%M}", one.title, one.measured, one.next_step,
-                    one.acked_by, ", ".join(told.get(one.fingerprint, [])),
+                    one.fingerprint[:16],
+                    one.severity,
+                    f"{one.state} {one.episode or ''}".strip(),
+                    f"{one.fired_at or one.since:%Y-%m-%d %H:%M}",
+                    one.title,
+                    one.measured,
+                    one.next_step,
+                    one.acked_by,
+                    ", ".join(told.get(one.fingerprint, [])),
                 ]
                 for one in found
             ],
-        )  # fmt: skip
+        )
         output.say_ignored(configured.ignored_secrets)
         if not configured.notify.receivers:
             output.say("nobody is told: no receiver is set in [notify] (cops docs budgets-alerts)")
@@ -85,11 +91,15 @@ def ack(
     was_new = is_same_person(taken.acked_by or "", books.actor)
     output.told(
         json,
-        {"alert": taken.fingerprint, "acked_by": taken.acked_by, "ack_expires_at": taken.ack_expires_at,
-         "was_new": was_new},
+        {
+            "alert": taken.fingerprint,
+            "acked_by": taken.acked_by,
+            "ack_expires_at": taken.ack_expires_at,
+            "was_new": was_new,
+        },
         f"{taken.title}: {'taken' if was_new else 'was taken already'} by {taken.acked_by}"
         f" until {taken.ack_expires_at:%Y-%m-%d %H:%M} UTC",
-    )  # fmt: skip
+    )
 
 
 @app.command("silence")
@@ -114,13 +124,20 @@ def silence(
 
     if severity not in RANK:
         raise CopsError(
-            "E-PARAM", f"severity {severity!r}", expected="P2, P3 or P4", found=repr(severity),
+            "E-PARAM",
+            f"severity {severity!r}",
+            expected="P2, P3 or P4",
+            found=repr(severity),
             next_step="name the gravest priority to keep back",
-        )  # fmt: skip
+        )
     made = board.silence(
-        require_books(settings.current()), rule=rule, period=Period.parse(period) if period else None,
-        severity=cast("Severity", severity), hours=hours, reason=reason,
-    )  # fmt: skip
+        require_books(settings.current()),
+        rule=rule,
+        period=Period.parse(period) if period else None,
+        severity=cast("Severity", severity),
+        hours=hours,
+        reason=reason,
+    )
     output.told(json, {"silence": made, "hours": hours}, f"silence {made} for {hours} h")
 
 
@@ -141,9 +158,17 @@ def try_out(
         output.table(
             "",
             ["receiver", "kind", "", "answer", "what else is known"],
-            [[one["receiver"], one["kind"], "accepted" if one["accepted"] else "NOT accepted", one["answer"],
-              "; ".join(one["found"])] for one in found],
-        )  # fmt: skip
+            [
+                [
+                    one["receiver"],
+                    one["kind"],
+                    "accepted" if one["accepted"] else "NOT accepted",
+                    one["answer"],
+                    "; ".join(one["found"]),
+                ]
+                for one in found
+            ],
+        )
     if not all(one["accepted"] for one in found):
         raise typer.Exit(1)
 

@@ -37,8 +37,9 @@ def sample(
     with output.working(f"{wanted}: reading every entry and its evidence"):
         done = audit.sample(books, wanted, n=n, seed=seed, out=out)
     output.told(
-        json, asdict(done),
+        json,
+        asdict(done),
         f"{done.folder}: {done.chosen} of {done.population} entries, {amount.plain(done.allocated_usd)} USD",
         f"SHA-256 of its {audit.SUMS}: {done.digest}",
         f"next: sh {done.folder / audit.SCRIPT}",
-    )  # fmt: skip
+    )

@@ -28,10 +28,13 @@ def refresh(json: _Json = False) -> None:
     if json:
         output.as_json(
             {
-                "budgets": done.budgets, "period": str(done.period or ""), "aws_budgets": done.aws_budgets,
-                "aws_refusal": done.aws_refusal, "critical": list(done.critical),
+                "budgets": done.budgets,
+                "period": str(done.period or ""),
+                "aws_budgets": done.aws_budgets,
+                "aws_refusal": done.aws_refusal,
+                "critical": list(done.critical),
             }
-        )  # fmt: skip
+        )
     else:
         output.say(f"{done.budgets} budget(s) of {done.period or 'no month'} refreshed")
         if done.aws_budgets is not None:
@@ -88,19 +91,37 @@ def _print(rows: list[dict[str, object]], aws: list[dict[str, object]], without:
 
     output.table(
         "",
-        ["budget", "scope", "of", "month", "level", "actual USD", "target USD", "forecast USD", "±", "how",
-         "refreshed (UTC)"],
+        [
+            "budget",
+            "scope",
+            "of",
+            "month",
+            "level",
+            "actual USD",
+            "target USD",
+            "forecast USD",
+            "±",
+            "how",
+            "refreshed (UTC)",
+        ],
         [
             [
-                row["budget_id"], row["scope_type"], row["scope_value"], f"{row['period_start']:%Y-%m}",
-                row["level"], usd(row["actual_usd"]), usd(row["target_usd"]), usd(row["forecast_usd"]),
-                usd(row["forecast_error_usd"]), row["forecast_method"],
+                row["budget_id"],
+                row["scope_type"],
+                row["scope_value"],
+                f"{row['period_start']:%Y-%m}",
+                row["level"],
+                usd(row["actual_usd"]),
+                usd(row["target_usd"]),
+                usd(row["forecast_usd"]),
+                usd(row["forecast_error_usd"]),
+                row["forecast_method"],
                 f"{row['last_refreshed_at']:%Y-%m-%d %H:%M}",
             ]
             for row in rows
         ],
         right=["actual USD", "target USD", "forecast USD", "±"],
-    )  # fmt: skip
+    )
     if without:
         output.say(f"no budget: {', '.join(without)}")
     if aws:
@@ -109,11 +130,14 @@ def _print(rows: list[dict[str, object]], aws: list[dict[str, object]], without:
             ["budget", "type", "unit", "limit", "actual", "forecast", "currency", "read (UTC)"],
             [
                 [
-                    row["budget_name"], row["budget_type"], row["time_unit"],
+                    row["budget_name"],
+                    row["budget_type"],
+                    row["time_unit"],
                     *(in_unit(row[f"{name}_amount"], row) for name in ("limit", "actual", "forecast")),
-                    row["currency"], f"{row['fetched_at']:%Y-%m-%d %H:%M}",
+                    row["currency"],
+                    f"{row['fetched_at']:%Y-%m-%d %H:%M}",
                 ]
                 for row in aws
             ],
             right=["limit", "actual", "forecast"],
-        )  # fmt: skip
+        )

@@ -32,13 +32,18 @@ def controls(
             ["control", "status", "target", "measured", "evidence", "age", "owner", "next"],
             [
                 [
-                    row.control.replace("_", " "), row.status, row.target, row.measured, row.evidence,
+                    row.control.replace("_", " "),
+                    row.status,
+                    row.target,
+                    row.measured,
+                    row.evidence,
                     f"{(at - row.measured_at).total_seconds() / 3600:.1f} h" if row.measured_at else "",
-                    row.owner, "" if row.status == "ok" else row.next_step,
+                    row.owner,
+                    "" if row.status == "ok" else row.next_step,
                 ]
                 for row in rows
             ],
-        )  # fmt: skip
+        )
     else:
         output.say("never judged: the daemon does it hourly, or `cops controls --evaluate` now")
     if not rows or any(row.status == "failed" for row in rows):

@@ -33,16 +33,22 @@ def demo(
     configured = settings.current()
     if configured.cur:
         raise CopsError(
-            "E-SETTING", "COPS_CUR", expected="no report root of your own while the demo is made",
-            found=configured.cur, next_step="unset COPS_CUR, or give the demo its own COPS_HOME",
-        )  # fmt: skip
+            "E-SETTING",
+            "COPS_CUR",
+            expected="no report root of your own while the demo is made",
+            found=configured.cur,
+            next_step="unset COPS_CUR, or give the demo its own COPS_HOME",
+        )
     folder = configured.home / "demo"
     known = lines_of(folder)
     if known not in (None, lines):
         raise CopsError(
-            "E-DEMO-LINES", f"demo in {folder}", expected=f"{known} lines a month, as this home has",
-            found=f"{lines} lines asked for", next_step="give the other demo its own COPS_HOME",
-        )  # fmt: skip
+            "E-DEMO-LINES",
+            f"demo in {folder}",
+            expected=f"{known} lines a month, as this home has",
+            found=f"{lines} lines asked for",
+            next_step="give the other demo its own COPS_HOME",
+        )
     books = open_books(configured)  # refused where it may not be made, before anything is written
     output.say(f"writing demo deliveries and inputs to {folder}")
     months = write_demo(folder, lines=lines)

@@ -33,10 +33,12 @@ def docs(
     if file is None:
         near = shipped.near(wanted, topics)
         raise CopsError(
-            "E-PARAM", f"topic {topic!r}", expected=", ".join(one for one in topics if "/" not in one),
+            "E-PARAM",
+            f"topic {topic!r}",
+            expected=", ".join(one for one in topics if "/" not in one),
             found=repr(topic),
             next_step=f"did you mean `cops docs {near[0]}`?" if near else "`cops docs` lists them",
-        )  # fmt: skip
+        )
     text = file.read_text(encoding="utf-8")
     if json:
         output.as_json({"topic": wanted, "path": str(file), "text": text})

@@ -48,13 +48,21 @@ def list_(
             ["id", "status", "stage", "subject", "class", "USD", "owner", "what", "decision", "evidence"],
             [
                 [
-                    one.exception_id[:16], one.status, one.stage, one.subject_id[:40] or one.tenant_id,
-                    one.kind, output.usd(one.amount_usd), one.owner, one.note, one.decision, one.evidence,
+                    one.exception_id[:16],
+                    one.status,
+                    one.stage,
+                    one.subject_id[:40] or one.tenant_id,
+                    one.kind,
+                    output.usd(one.amount_usd),
+                    one.owner,
+                    one.note,
+                    one.decision,
+                    one.evidence,
                 ]
                 for one in shown
             ],
             right=["USD"],
-        )  # fmt: skip
+        )
         if len(found) > len(shown):
             output.say(f"{len(found) - len(shown)} more settled by themselves (see them with --all)")
     if any(one.status in ("open", "decided") for one in found):

@@ -31,9 +31,12 @@ def explain(
 
     if (entry_id is None) == (tenant is None) or (tenant is not None and period is None):
         raise CopsError(
-            "E-PARAM", "explain", expected="an entry id, or --tenant with --period", found="neither or both",
+            "E-PARAM",
+            "explain",
+            expected="an entry id, or --tenant with --period",
+            found="neither or both",
             next_step="write it like `cops explain --tenant acme --period 2025-09`",
-        )  # fmt: skip
+        )
     books = require_books(settings.current())
     if entry_id is not None:
         found = act.entry(books, entry_id)
@@ -56,13 +59,18 @@ def explain(
         ["entry", "service", "component", "class", "method", "rule", "USD"],
         [
             [
-                row["entry_id"], row["service"], row["service_component"], row["charge_class"],
-                row["allocation_method"], row["rule_id"], usd,
+                row["entry_id"],
+                row["service"],
+                row["service_component"],
+                row["charge_class"],
+                row["allocation_method"],
+                row["rule_id"],
+                usd,
             ]
             for row, usd in zip(rows, amounts, strict=True)
         ],
         right=["USD"],
-    )  # fmt: skip
+    )
 
 
 def _print(found: Explanation) -> None:
@@ -74,14 +82,17 @@ def _print(found: Explanation) -> None:
         output.say(f"run {found.reversed_by[:16]} took this entry back: it counts no more")
     if found.rule:
         output.table(
-            f"rule {entry['rule_id']} version {entry['rule_version']}", ["column", "value"],
+            f"rule {entry['rule_id']} version {entry['rule_version']}",
+            ["column", "value"],
             [[name, value] for name, value in found.rule.items() if value is not None],
-        )  # fmt: skip
+        )
     if found.key:
         output.table(
-            f"key {entry['key_name']}", ["tenant", "value"], [list(pair) for pair in found.key.items()],
+            f"key {entry['key_name']}",
+            ["tenant", "value"],
+            [list(pair) for pair in found.key.items()],
             right=["value"],
-        )  # fmt: skip
+        )
     output.table(
         f"CUR lines of {entry['service']}, {entry['charge_class']}",
         ["account", "line type", "usage type", "tenant tag", "lines", "USD"],
@@ -91,14 +102,17 @@ def _print(found: Explanation) -> None:
     if found.line_groups_left:
         output.say(f"and {found.line_groups_left} smaller groups")
     output.table(
-        "delivered files", ["source", "file", "rows", "sha256"],
+        "delivered files",
+        ["source", "file", "rows", "sha256"],
         [[file["source_id"], file["name"], file["row_count"], file["sha256"]] for file in found.files],
         right=["rows"],
-    )  # fmt: skip
+    )
     output.table(
-        "evidence", ["seq", "kind", "sha256"],
-        [[one["evidence_seq"], one["kind"], one["sha256"]] for one in found.evidence], right=["seq"],
-    )  # fmt: skip
+        "evidence",
+        ["seq", "kind", "sha256"],
+        [[one["evidence_seq"], one["kind"], one["sha256"]] for one in found.evidence],
+        right=["seq"],
+    )
 
 
 def _but_cost(group: dict[str, Any]) -> list[Any]:

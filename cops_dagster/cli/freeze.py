@@ -88,7 +88,12 @@ def release(
     asked = {name: ever[name].release_requested_by for name in names}
     output.told(
         json,
-        {"period": str(wanted), "to_approve": list(names), "requested_by": asked,
-         "identity": identity, "was_new": bool(names) and len(theirs) < len(names)},
+        {
+            "period": str(wanted),
+            "to_approve": list(names),
+            "requested_by": asked,
+            "identity": identity,
+            "was_new": bool(names) and len(theirs) < len(names),
+        },
         *lines,
-    )  # fmt: skip
+    )

@@ -42,9 +42,14 @@ def materialize(
         gone = [one.source_id for one in sources.placeless(books, wanted)]
         if json:
             output.as_json(
-                {"period": str(wanted), "outcome": "nothing to do", "failed_checks": failed, "wrote": False,
-                 "sources_without_a_place": gone}
-            )  # fmt: skip
+                {
+                    "period": str(wanted),
+                    "outcome": "nothing to do",
+                    "failed_checks": failed,
+                    "wrote": False,
+                    "sources_without_a_place": gone,
+                }
+            )
         else:
             output.say(f"{wanted}: nothing to do, the ledger was made from these inputs")
             tell(failed)
@@ -62,9 +67,14 @@ def materialize(
     made = current.made_since(books, wanted, before, run_id)
     if json:
         output.as_json(
-            {"period": str(wanted), "outcome": "materialised", "failed_checks": failed, "wrote": made.wrote,
-             **({"written_by": made.by, "written_at": made.at} if made.by else {})}
-        )  # fmt: skip
+            {
+                "period": str(wanted),
+                "outcome": "materialised",
+                "failed_checks": failed,
+                "wrote": made.wrote,
+                **({"written_by": made.by, "written_at": made.at} if made.by else {}),
+            }
+        )
     else:
         report(books, wanted, failed)
         if made.by:
@@ -139,14 +149,20 @@ def deliver(
     wanted = Period.parse(period)
     if not source.replace("-", "").replace("_", "").isalnum() or not source.isascii():
         raise CopsError(
-            "E-PARAM", f"source {source!r}", expected="letters, digits, - and _", found=repr(source),
+            "E-PARAM",
+            f"source {source!r}",
+            expected="letters, digits, - and _",
+            found=repr(source),
             next_step="name the source with those",
-        )  # fmt: skip
+        )
     if bool(files) == withdraw:
         raise CopsError(
-            "E-PARAM", "files", expected="files to hand over, or --withdraw and none",
-            found="both" if withdraw else "neither", next_step="name the CUR files of one month",
-        )  # fmt: skip
+            "E-PARAM",
+            "files",
+            expected="files to hand over, or --withdraw and none",
+            found="both" if withdraw else "neither",
+            next_step="name the CUR files of one month",
+        )
     if withdraw:
         from cops_dagster.cli import source as sources
         from cops_dagster.ingestion import sources as decide

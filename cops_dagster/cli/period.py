@@ -49,13 +49,18 @@ def show(
         ["seq", "from", "to", "at (UTC)", "by", "why", "evidence"],
         [
             [
-                one["state_seq"], one["from_state"], one["to_state"],
-                f"{one['changed_at']:%Y-%m-%d %H:%M:%S}", one["actor"], one["reason"], one["evidence_id"],
+                one["state_seq"],
+                one["from_state"],
+                one["to_state"],
+                f"{one['changed_at']:%Y-%m-%d %H:%M:%S}",
+                one["actor"],
+                one["reason"],
+                one["evidence_id"],
             ]
             for one in moves
         ],
         right=["seq"],
-    )  # fmt: skip
+    )
 
 
 @app.command("mark-delayed")
@@ -180,9 +185,12 @@ def _print(period: str, found: list[Requirement], *, as_json: bool) -> None:
         ["", "must hold", "found", "owner", "next"],
         [
             [
-                "ok" if one.holds else "NO", one.name.replace("_", " "), one.found, one.owner,
+                "ok" if one.holds else "NO",
+                one.name.replace("_", " "),
+                one.found,
+                one.owner,
                 "" if one.holds else one.next_step,
             ]
             for one in found
         ],
-    )  # fmt: skip
+    )

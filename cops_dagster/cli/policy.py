@@ -40,11 +40,15 @@ def show(json: _Json = False) -> None:
     values = (versions[0].policy if versions else books.policy).values
     told = [
         {
-            "version": one.version, "adopted_by": one.adopted_by, "adopted_at": one.adopted_at,
-            "origin": one.origin, "note": one.note, "digest": one.policy.digest,
+            "version": one.version,
+            "adopted_by": one.adopted_by,
+            "adopted_at": one.adopted_at,
+            "origin": one.origin,
+            "note": one.note,
+            "digest": one.policy.digest,
         }
         for one in versions
-    ]  # fmt: skip
+    ]
     if json:
         version = versions[0].version if versions else None
         output.as_json({"version": version, "policy": nested(values), "history": told})
@@ -104,9 +108,15 @@ def adopt(
     if json:
         changes = [asdict(one) for one in done.changes]
         output.as_json(
-            {"version": done.version, "was_new": done.wrote, "changes": changes,
-             "adopted_by": done.adopted_by, "adopted_at": done.adopted_at, "identity": done.identity}
-        )  # fmt: skip
+            {
+                "version": done.version,
+                "was_new": done.wrote,
+                "changes": changes,
+                "adopted_by": done.adopted_by,
+                "adopted_at": done.adopted_at,
+                "identity": done.identity,
+            }
+        )
         return
     if done.changes:
         _table(done.changes)

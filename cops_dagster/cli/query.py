@@ -39,9 +39,12 @@ def sql(
 
     if (file is None) == (q is None):
         raise CopsError(
-            "E-PARAM", "query", expected="a FILE, @NAME or -q SQL", found="both" if file else "neither",
+            "E-PARAM",
+            "query",
+            expected="a FILE, @NAME or -q SQL",
+            found="both" if file else "neither",
             next_step="give one of them",
-        )  # fmt: skip
+        )
     if file == "@":
         _list(format)
         return
@@ -80,10 +83,12 @@ def _diagnostic(given: str) -> str | None:
     if name not in known:
         near = shipped.near(name, known)
         raise CopsError(
-            "E-PARAM", f"diagnostic @{name}", expected=", ".join(f"@{one}" for one in known),
+            "E-PARAM",
+            f"diagnostic @{name}",
+            expected=", ".join(f"@{one}" for one in known),
             found=repr(given),
             next_step=f"did you mean `cops sql @{near[0]}`?" if near else "`cops sql @` lists them",
-        )  # fmt: skip
+        )
     return known[name].read_text(encoding="utf-8")
 
 
@@ -112,7 +117,10 @@ def _read(path: Path) -> str:
         found = type(problem).__name__
     if found:
         raise CopsError(
-            "E-FILE", f"file {path}", expected="a readable text file with one SELECT", found=found,
+            "E-FILE",
+            f"file {path}",
+            expected="a readable text file with one SELECT",
+            found=found,
             next_step="check the path; `cops sql @` lists what came with COPS",
-        )  # fmt: skip
+        )
     return text

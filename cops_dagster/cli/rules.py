@@ -66,12 +66,16 @@ def _problems(listed: list[dict[str, Any]]) -> None:
         ["severity", "code", "rules", "expected", "found", "first on"],
         [
             [
-                one["severity"], one["code"], ", ".join(one["rule_ids"]), one["expected"], one["found"],
+                one["severity"],
+                one["code"],
+                ", ".join(one["rule_ids"]),
+                one["expected"],
+                one["found"],
                 one["days"][0],
             ]
             for one in listed
         ],
-    )  # fmt: skip
+    )
 
 
 @app.command("explain")

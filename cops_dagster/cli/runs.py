@@ -39,9 +39,12 @@ def allocate(
         day = date.fromisoformat(rules_as_of) if rules_as_of else None
     except ValueError:
         raise CopsError(
-            "E-PARAM", "--rules-as-of", expected="a day written YYYY-MM-DD", found=repr(rules_as_of),
+            "E-PARAM",
+            "--rules-as-of",
+            expected="a day written YYYY-MM-DD",
+            found=repr(rules_as_of),
             next_step="write it like --rules-as-of 2025-09-01",
-        ) from None  # fmt: skip
+        ) from None
     books = require_books(settings.current())
     sweep.sweep(books)
     if day or note or evidence:
@@ -79,10 +82,16 @@ def reverse(
             f"{done.period}: run {done.reversed_run_id[:16]} taken back by {done.run_id[:16]}; {stands}"
         )
     _variances(
-        books, done.period, as_json=json,
-        outcome={"run_id": done.run_id, "reversed_run_id": done.reversed_run_id,
-                 "reposted_run_id": done.reposted_run_id, "failed_checks": failed},
-    )  # fmt: skip
+        books,
+        done.period,
+        as_json=json,
+        outcome={
+            "run_id": done.run_id,
+            "reversed_run_id": done.reversed_run_id,
+            "reposted_run_id": done.reposted_run_id,
+            "failed_checks": failed,
+        },
+    )
     if not json:
         materialize.tell(failed)
     materialize.exit_by(failed)
@@ -127,17 +136,25 @@ def _variances(books: Books, period: Period, *, as_json: bool, outcome: dict[str
         ["run", "status", *(name.removesuffix("_usd") for name in numbers), "at (UTC)"],
         [
             [
-                (row["run_id"] or "")[:16], row["status"], output.usd(row["allocated_total_usd"]),
-                output.usd(row["unallocated_usd"]), expected, invoiced, variance,
+                (row["run_id"] or "")[:16],
+                row["status"],
+                output.usd(row["allocated_total_usd"]),
+                output.usd(row["unallocated_usd"]),
+                expected,
+                invoiced,
+                variance,
                 f"{row['reconciled_at']:%Y-%m-%d %H:%M:%S}",
             ]
             for row in rows
             for expected, variance, invoiced in [
                 footing.told(
-                    [("level", row["expected_usd"]), ("change", row["variance_usd"]),
-                     ("level", row["invoiced_total_usd"])]
+                    [
+                        ("level", row["expected_usd"]),
+                        ("change", row["variance_usd"]),
+                        ("level", row["invoiced_total_usd"]),
+                    ]
                 )
             ]
         ],
         right=[name.removesuffix("_usd") for name in numbers],
-    )  # fmt: skip
+    )

@@ -41,9 +41,12 @@ def init(
         name, _, place = given.partition("=")
         if not name or not place or name in keys:
             raise CopsError(
-                "E-PARAM", f"--signer {given}", expected="NAME=KEY.pub, each name once", found=given,
+                "E-PARAM",
+                f"--signer {given}",
+                expected="NAME=KEY.pub, each name once",
+                found=given,
                 next_step="write it like --signer alice=alice.pub --signer bob=bob.pub",
-            )  # fmt: skip
+            )
         keys[name] = _key(place)
     _show_changes(signers.begin(books, keys), json)
 
@@ -64,11 +67,14 @@ def show(json: _Json = False) -> None:
     if json:
         output.as_json(
             {
-                "signed": found.is_on, "books_id": found.books_id, "namespace": signing.NAMESPACE,
-                "signers": [asdict(one) for one in found.signers], "signatures": signed,
+                "signed": found.is_on,
+                "books_id": found.books_id,
+                "namespace": signing.NAMESPACE,
+                "signers": [asdict(one) for one in found.signers],
+                "signatures": signed,
                 "problems": [asdict(one) for one in wrong],
             }
-        )  # fmt: skip
+        )
     elif not found.is_on:
         output.say(f"decisions are claimed: nobody signs them; to begin: {signing.BEGIN}")
     else:
@@ -77,13 +83,15 @@ def show(json: _Json = False) -> None:
             ["who", "key", "valid from (UTC)", "valid before", "state"],
             [
                 [
-                    one.principal, one.fingerprint, f"{one.valid_from:%Y-%m-%d %H:%M:%S}",
+                    one.principal,
+                    one.fingerprint,
+                    f"{one.valid_from:%Y-%m-%d %H:%M:%S}",
                     f"{one.valid_before:%Y-%m-%d %H:%M:%S}" if one.valid_before else "",
                     "on the list" if one.revoked is None else f"revoked by entry {one.revoked}",
                 ]
                 for one in found.signers
             ],
-        )  # fmt: skip
+        )
         newest = f", the newest at {signed[0]['signed_at']:%Y-%m-%d %H:%M:%S} UTC" if signed else ""
         output.say(f"{len(signed)} signed decisions{newest}")
         for one in wrong:
@@ -137,9 +145,12 @@ def _key(place: str) -> str:
         return Path(place).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         raise CopsError(
-            "E-SIGNATURE-KEY", f"file {place}", expected="a public key of OpenSSH (a .pub file)",
-            found=str(getattr(problem, "strerror", None) or "no text"), next_step="correct the path",
-        ) from None  # fmt: skip
+            "E-SIGNATURE-KEY",
+            f"file {place}",
+            expected="a public key of OpenSSH (a .pub file)",
+            found=str(getattr(problem, "strerror", None) or "no text"),
+            next_step="correct the path",
+        ) from None
 
 
 def _show_changes(done: list[Changed], json: bool) -> None:

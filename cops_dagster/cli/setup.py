@@ -117,9 +117,12 @@ def _place(cur: str) -> str:
     except ValueError as problem:
         found = str(problem)
     raise CopsError(
-        "E-SETTING", "setting cur", expected="folders or s3://bucket/prefix, comma-separated", found=found,
+        "E-SETTING",
+        "setting cur",
+        expected="folders or s3://bucket/prefix, comma-separated",
+        found=found,
         next_step="give --cur anew; nothing was written",
-    )  # fmt: skip
+    )
 
 
 def _stands(current: Settings, name: str, value: str) -> bool:
@@ -131,9 +134,12 @@ def _stands(current: Settings, name: str, value: str) -> bool:
         return False
     if value not in (stands, _place(stands) if name == "cur" else stands):
         raise CopsError(
-            "E-SETTING", f"setting {name}", expected=f"{stands!r}, as it is set already", found=value,
+            "E-SETTING",
+            f"setting {name}",
+            expected=f"{stands!r}, as it is set already",
+            found=value,
             next_step=f"correct COPS_{name.upper()} or cops.toml, or leave --{name} out",
-        )  # fmt: skip
+        )
     return True
 
 

@@ -32,9 +32,12 @@ def status(
     if since is not None:
         if wanted is None:
             raise CopsError(
-                "E-PARAM", "--since", expected="a month with it", found="none",
+                "E-PARAM",
+                "--since",
+                expected="a month with it",
+                found="none",
                 next_step="write it like `cops status 2025-09 --since DELIVERY`",
-            )  # fmt: skip
+            )
         _changes(books, wanted, since, as_json=json)
         return
     if json:
@@ -71,15 +74,21 @@ def _deliveries(books: Books, period: Period) -> None:
         ["source", "delivery", "layout", "delivered (UTC)", *numbers, "waits for"],
         [
             [
-                one.source_id, one.delivery_id[:16], f"{one.layout} {one.file_format}",
-                f"{one.delivered_at:%Y-%m-%d %H:%M}", f"{one.lines:,}", output.usd(one.cost_usd),
+                one.source_id,
+                one.delivery_id[:16],
+                f"{one.layout} {one.file_format}",
+                f"{one.delivered_at:%Y-%m-%d %H:%M}",
+                f"{one.lines:,}",
+                output.usd(one.cost_usd),
                 "pro forma" if one.invoicing == "pro forma" else one.invoices,
-                output.usd(one.usd_without_invoice), one.quarantined_lines, one.waits_for or "",
+                output.usd(one.usd_without_invoice),
+                one.quarantined_lines,
+                one.waits_for or "",
             ]
             for one in state.deliveries(books, period)
         ],
         right=numbers,
-    )  # fmt: skip
+    )
 
 
 def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None:
@@ -102,8 +111,13 @@ def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None
         ["by", "value", *numbers],
         [
             [
-                one.dimension, one.value or "(none)", f"{one.rows_before:,}", f"{one.rows_after:,}",
-                before, after, change,
+                one.dimension,
+                one.value or "(none)",
+                f"{one.rows_before:,}",
+                f"{one.rows_after:,}",
+                before,
+                after,
+                change,
             ]
             for one in found.changes
             for before, change, after in [
@@ -113,7 +127,7 @@ def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None
             ]
         ],
         right=numbers,
-    )  # fmt: skip
+    )
 
 
 def print_statuses(books: Books, period: Period | None) -> None:
@@ -126,9 +140,19 @@ def print_statuses(books: Books, period: Period | None) -> None:
     found = state.statuses(books, period)
     rows = [
         [
-            one.period, one.state, "yes" if one.is_final else "no", f"{one.lines:,}", aws, allocated, gap,
-            invoiced, variance, "" if one.coverage_pct is None else f"{one.coverage_pct:.2f}",
-            one.recon_status, one.last_ingestion, one.layouts,
+            one.period,
+            one.state,
+            "yes" if one.is_final else "no",
+            f"{one.lines:,}",
+            aws,
+            allocated,
+            gap,
+            invoiced,
+            variance,
+            "" if one.coverage_pct is None else f"{one.coverage_pct:.2f}",
+            one.recon_status,
+            one.last_ingestion,
+            one.layouts,
         ]
         for one in found
         for aws, gap, allocated in [
@@ -139,7 +163,7 @@ def print_statuses(books: Books, period: Period | None) -> None:
                 [("level", one.expected_usd), ("change", one.variance_usd), ("level", one.invoiced_usd)]
             )
         ]
-    ]  # fmt: skip
+    ]
     if not rows:
         output.say("no delivery seen yet: set COPS_CUR and run `cops materialize PERIOD`, or try `cops demo`")
         return
@@ -186,12 +210,18 @@ def runs(
         ["seq", "table", "run", "replaces", "rows", "cost USD", "status", "at (UTC)", "policy", "detail"],
         [
             [
-                run["journal_seq"], run["table_name"], (run["run_id"] or "")[:16],
-                (run["replaces"] or "")[:16], run["row_count"], output.usd(run["cost_usd"]),
-                run["status"], f"{run['at']:%Y-%m-%d %H:%M:%S}", run["policy_version"],
+                run["journal_seq"],
+                run["table_name"],
+                (run["run_id"] or "")[:16],
+                (run["replaces"] or "")[:16],
+                run["row_count"],
+                output.usd(run["cost_usd"]),
+                run["status"],
+                f"{run['at']:%Y-%m-%d %H:%M:%S}",
+                run["policy_version"],
                 run["detail"][:120],
             ]
             for run in found
         ],
         right=["seq", "rows", "cost USD", "policy"],
-    )  # fmt: skip
+    )

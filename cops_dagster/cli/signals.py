@@ -44,8 +44,14 @@ def say_stopped(number: int) -> int:
         line = text
     else:
         line = json.dumps(
-            {"level": "error", "code": "E-INTERRUPTED", "subject": "cops", "expected": "an undisturbed run",
-             "found": signal.Signals(number).name, "next_step": text}
-        )  # fmt: skip
+            {
+                "level": "error",
+                "code": "E-INTERRUPTED",
+                "subject": "cops",
+                "expected": "an undisturbed run",
+                "found": signal.Signals(number).name,
+                "next_step": text,
+            }
+        )
     sys.stderr.write(f"\n{line}\n" if sys.stderr.isatty() else f"{line}\n")
     return 128 + number

@@ -38,14 +38,21 @@ def list_(json: _Json = False) -> None:
         ["source", "state", "why", "payer", "accounts", "months", "USD", "newest delivery", "root", "report"],
         [
             [
-                one.source_id, one.state, one.why, _few(one.payers), _few(one.accounts), _few(one.months),
+                one.source_id,
+                one.state,
+                one.why,
+                _few(one.payers),
+                _few(one.accounts),
+                _few(one.months),
                 output.usd(one.cost_usd) if one.months else "",
-                f"{one.newest_delivery:%Y-%m-%d %H:%M}" if one.newest_delivery else "", one.root, one.report,
+                f"{one.newest_delivery:%Y-%m-%d %H:%M}" if one.newest_delivery else "",
+                one.root,
+                one.report,
             ]
             for one in found
         ],
         right=["USD"],
-    )  # fmt: skip
+    )
 
 
 def _few(values: list[str]) -> str:
@@ -72,9 +79,12 @@ def retire(
     from cops_dagster.period import Period
 
     done = sources.retire(
-        require_books(settings.current()), name, reason=reason,
-        first=Period.parse(first) if first else None, last=Period.parse(last) if last else None,
-    )  # fmt: skip
+        require_books(settings.current()),
+        name,
+        reason=reason,
+        first=Period.parse(first) if first else None,
+        last=Period.parse(last) if last else None,
+    )
     tell("retired", done, json)
 
 

@@ -64,11 +64,13 @@ def coded(problem: BaseException) -> CopsError:
     where = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
     first = (str(problem).strip().splitlines() or [""])[0][:500]
     return CopsError(
-        "E-INTERNAL", "cops", expected="a command without an unforeseen error",
+        "E-INTERNAL",
+        "cops",
+        expected="a command without an unforeseen error",
         found=f"{type(problem).__name__}: {first}{where}",
         next_step="run again: nothing is half-written; if it comes back, report this with the Dagster run",
         details={"traceback": "".join(traceback.format_exception(problem))[-4000:]},
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ def statement(period: _Period, as_: _As = Format.table) -> None:
         ["tenant", "total USD", "rate", "currency", *shown],
         [
             [
-                row["tenant_id"], output.usd(row["total_usd"]), f"{row['fx_rate'].normalize():f}",
+                row["tenant_id"],
+                output.usd(row["total_usd"]),
+                f"{row['fx_rate'].normalize():f}",
                 row["currency"],
                 *(
                     # rounding is less than the unit that amounts are rounded to: four decimals more
@@ -53,7 +55,7 @@ def statement(period: _Period, as_: _As = Format.table) -> None:
             for row in found.rows
         ],
         right=["total USD", "rate", *shown],
-    )  # fmt: skip
+    )
 
 
 def bridge(

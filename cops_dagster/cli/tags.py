@@ -96,12 +96,16 @@ def active(
             ["severity", "finding", "in [tags]", "used for", "active keys", "what to do"],
             [
                 [
-                    one.severity, one.finding, one.column, ", ".join(one.mapped_to), ", ".join(one.keys),
+                    one.severity,
+                    one.finding,
+                    one.column,
+                    ", ".join(one.mapped_to),
+                    ", ".join(one.keys),
                     one.next_step,
                 ]
                 for one in found
             ],
-        )  # fmt: skip
+        )
         output.say(f"{len(tags)} tags listed, {'kept in the home' if books else 'not kept: no home'}")
     if any(one.severity == "error" for one in found):
         raise typer.Exit(1)

@@ -56,9 +56,12 @@ def approve(books: Books, subject: str, *, reason: str) -> Approved:
     require_policy(books)
     if not reason.strip():
         raise CopsError(
-            "E-PARAM", "reason", expected="why this is right, in words", found="nothing",
+            "E-PARAM",
+            "reason",
+            expected="why this is right, in words",
+            found="nothing",
             next_step="add --reason '…'; it stands beside the approval for ever",
-        )  # fmt: skip
+        )
     with books.admin.read() as con:
         kind, found = _one(con, subject)
     done = _ACTS[kind](books, found, reason.strip())
@@ -93,17 +96,27 @@ def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
 
 def _answer(asked: Asked, period: Period, approval: Any, next_step: str, *, was_new: bool) -> Approved:
     return Approved(
-        asked.kind, asked.subject_id, period, asked.what, was_new, next_step, approval.approved_by,
+        asked.kind,
+        asked.subject_id,
+        period,
+        asked.what,
+        was_new,
+        next_step,
+        approval.approved_by,
         approval.approved_at,
-    )  # fmt: skip
+    )
 
 
 def _delivery(books: Books, waiting: Waiting, reason: str) -> Approved:
     asked = Asked(
-        consent.DELIVERY, waiting.subject_id, waiting.subject_id, waiting.requested_by,
-        waiting.requested_login, f"delivery {waiting.subject_id[:16]} of {waiting.source_id}",
+        consent.DELIVERY,
+        waiting.subject_id,
+        waiting.subject_id,
+        waiting.requested_by,
+        waiting.requested_login,
+        f"delivery {waiting.subject_id[:16]} of {waiting.source_id}",
         waiting.period.start,
-    )  # fmt: skip
+    )
     with books.admin.write() as con:
         approval, is_new = consent.give(con, books, asked, reason=reason)
     return _answer(asked, waiting.period, approval, f"cops materialize {waiting.period}", was_new=is_new)

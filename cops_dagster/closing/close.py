@@ -80,9 +80,12 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
     with books.admin.read() as con:
         if head(con, allocate.TABLE, period) is None:
             raise CopsError(
-                "E-PERIOD-UNKNOWN", f"period {period}", expected="an allocated month",
-                found="nothing allocated", next_step=f"run `cops materialize {period}`",
-            )  # fmt: skip
+                "E-PERIOD-UNKNOWN",
+                f"period {period}",
+                expected="an allocated month",
+                found="nothing allocated",
+                next_step=f"run `cops materialize {period}`",
+            )
         facts = periods.facts_of(books, con, period)
         e, table, a = t.recon_exceptions, t.period_lock, t.approval
         closed = con.execute(sa.select(table.c.period_start).where(table.c.state == "closed")).scalars().all()
@@ -226,9 +229,12 @@ def _sealed(books: Books, period: Period, entries: seal.Digests) -> Closed:
         if done != "moved":
             return _anchored(books, period, wrote=done == "sealed")
     raise CopsError(
-        "E-CONTENTION", f"period {period}", expected="books that hold still while they are sealed",
-        found="rows about the month were written meanwhile", next_step="run `cops close` again",
-    )  # fmt: skip
+        "E-CONTENTION",
+        f"period {period}",
+        expected="books that hold still while they are sealed",
+        found="rows about the month were written meanwhile",
+        next_step="run `cops close` again",
+    )
 
 
 def _begin(books: Books, period: Period, *, agreed: str | None = None) -> bool:
@@ -244,11 +250,13 @@ def _begin(books: Books, period: Period, *, agreed: str | None = None) -> bool:
     blocking = rules.unmet(requirements)
     if blocking:
         raise CopsError(
-            "E-NOT-READY", f"period {period}",
+            "E-NOT-READY",
+            f"period {period}",
             expected=", ".join(one.name.replace("_", " ") for one in blocking),
-            found="; ".join(one.found for one in blocking), next_step=blocking[0].next_step,
+            found="; ".join(one.found for one in blocking),
+            next_step=blocking[0].next_step,
             details={"readiness": [one.__dict__ for one in requirements]},
-        )  # fmt: skip
+        )
     kept = [] if stands else _kept_readiness(books, period, requirements)
     with books.admin.write() as con:
         if states.order(lock.hold(con, books, period)) >= states.order("closing"):
@@ -256,10 +264,12 @@ def _begin(books: Books, period: Period, *, agreed: str | None = None) -> bool:
         # what was judged must still be what closes: nobody published between the list and the lock
         if _seen(con, period) != seen:
             raise CopsError(
-                "E-CONTENTION", f"period {period}", expected="no other run while it closes",
+                "E-CONTENTION",
+                f"period {period}",
+                expected="no other run while it closes",
                 found="a run was published after the readiness list was made",
                 next_step="run `cops close` again",
-            )  # fmt: skip
+            )
         row = close_request.newest(con, period)
         if kept and (row is None or not close_request.stands(con, row)):
             proof = str(chain.index(con, books, kept)[0])
@@ -279,9 +289,13 @@ def _move_to_closing(con: sa.Connection, books: Books, period: Period, request: 
     for there in ("provisional", "final", "closing"):
         if states.order(lock.state_of(con, period)) < states.order(there):
             lock.move(
-                con, books, period, there, evidence_id=request.evidence_id,
+                con,
+                books,
+                period,
+                there,
+                evidence_id=request.evidence_id,
                 reason=f"the readiness list holds, and {approval.approved_by} agreed",
-            )  # fmt: skip
+            )
 
 
 def _kept_readiness(books: Books, period: Period, requirements: Sequence[rules.Requirement]) -> list[Kept]:
@@ -302,11 +316,12 @@ def _digested_twice(books: Books, period: Period) -> seal.Digests:
         second, rows = seal.elsewhere(books, con, period)
         if (first.entries, first.row_count) != (second, rows):
             raise CopsError(
-                "E-SEAL", f"period {period}",
+                "E-SEAL",
+                f"period {period}",
                 expected=f"one digest by two ways: {first.entries[:16]}… over {first.row_count} entries",
                 found=f"{second[:16]}… over {rows}",
                 next_step="the period is final again; keep everything as it is and find out why",
-            )  # fmt: skip
+            )
         return first
 
 
@@ -365,10 +380,12 @@ def _seal(books: Books, period: Period, entries: seal.Digests) -> tuple[bytes, l
     for one, sha256 in zip(kept, digests, strict=False):  # the seal stands behind the files
         if one.sha256 != sha256:  # exchanged between its digest and its copy
             raise CopsError(
-                "E-DIGEST", f"{one.piece.path} of {period}",
-                expected=f"the delivered bytes, sha256 {sha256[:12]}…", found=f"sha256 {one.sha256[:12]}…",
+                "E-DIGEST",
+                f"{one.piece.path} of {period}",
+                expected=f"the delivered bytes, sha256 {sha256[:12]}…",
+                found=f"sha256 {one.sha256[:12]}…",
                 next_step="restore the delivered file, then close again",
-            )  # fmt: skip
+            )
     return document, kept
 
 
@@ -408,10 +425,16 @@ def _finish(
         _show_from_evidence(con, books, period, kept)
         board.end_period(con, period, because="the period is closed", actor=books.actor)
         lock.move(
-            con, books, period, "closed", reason="sealed", evidence_id=str(numbers[-1]),
+            con,
+            books,
+            period,
+            "closed",
+            reason="sealed",
+            evidence_id=str(numbers[-1]),
             at=chain.recorded_at(con, numbers[-1]),
-            seal_digest=kept[-1].sha256, seal_journal_seq=sealed["journal_seq"],
-        )  # fmt: skip
+            seal_digest=kept[-1].sha256,
+            seal_journal_seq=sealed["journal_seq"],
+        )
         signatures.require(
             books, con, "seal", ("period", str(period)), kept[-1].sha256, period_start=period.start
         )
@@ -464,9 +487,11 @@ def _anchored_again(books: Books, period: Period) -> Closed:
         worst = next((one for one in others if one.status == "mismatch"), others[0])
         raise CopsError(
             "E-EVIDENCE-TAMPERED" if found.status == "mismatch" else "E-EVIDENCE-MISSING",
-            f"evidence of {period}, which is closed", expected=f"{worst.what}: {worst.expected}",
-            found=worst.found, next_step=found.next_step,
-        )  # fmt: skip
+            f"evidence of {period}, which is closed",
+            expected=f"{worst.what}: {worst.expected}",
+            found=worst.found,
+            next_step=found.next_step,
+        )
     return _anchored(books, period, wrote=False)
 
 

@@ -119,13 +119,20 @@ def ask(con: sa.Connection, books: Books, period: Period, *, readiness_sha256: s
     made = con.execute(
         sa.insert(q)
         .values(
-            subject_id=name, subject_digest=form, period_start=period.start, run_ids=state.run_ids,
-            journal_seq=state.journal_seq, recon_seq=state.recon_seq, recon_id=state.recon_id,
-            readiness_sha256=readiness_sha256, evidence_id=evidence_id, requested_by=books.actor,
+            subject_id=name,
+            subject_digest=form,
+            period_start=period.start,
+            run_ids=state.run_ids,
+            journal_seq=state.journal_seq,
+            recon_seq=state.recon_seq,
+            recon_id=state.recon_id,
+            readiness_sha256=readiness_sha256,
+            evidence_id=evidence_id,
+            requested_by=books.actor,
             requested_at=now(),
         )
         .returning(q.c.request_seq)
-    ).scalar_one()  # fmt: skip
+    ).scalar_one()
     decisions.keep(con, books, q, made)
     signatures.require(books, con, "close", (consent.CLOSE, name), form, period_start=period.start)
     return newest(con, period)
@@ -143,30 +150,44 @@ def asked_of(row: Any) -> Asked:
     )
     consent.require_same(f"close of {period}", row.subject_digest, form)
     return Asked(
-        consent.CLOSE, row.subject_id, form, row.requested_by, row.requested_login, f"close of {period}",
+        consent.CLOSE,
+        row.subject_id,
+        form,
+        row.requested_by,
+        row.requested_login,
+        f"close of {period}",
         period.start,
-    )  # fmt: skip
+    )
 
 
 def _form(period: Period, state: State, readiness_sha256: str) -> str:
     return digest(
-        "close-1", str(period), state.run_ids, state.journal_seq, state.recon_seq, state.recon_id,
+        "close-1",
+        str(period),
+        state.run_ids,
+        state.journal_seq,
+        state.recon_seq,
+        state.recon_id,
         readiness_sha256,
-    )  # fmt: skip
+    )
 
 
 def unanswered(row: Any) -> CopsError:
     """The answer to whoever closes while a second person has not agreed."""
     period = Period.of(row.period_start)
     return CopsError(
-        "E-SECOND-PERSON", f"close of {period}", expected="a second person who agrees to this state",
+        "E-SECOND-PERSON",
+        f"close of {period}",
+        expected="a second person who agrees to this state",
         found=f"asked for by {row.requested_by!r} on {row.requested_at:%Y-%m-%d %H:%M} UTC, not approved yet",
         next_step=f"somebody else runs `cops approve {subject(period)} --reason …`",
         details={
-            "waits_for": subject(period), "requested_by": row.requested_by,
-            "requested_at": row.requested_at.isoformat(), "subject_digest": row.subject_digest,
+            "waits_for": subject(period),
+            "requested_by": row.requested_by,
+            "requested_at": row.requested_at.isoformat(),
+            "subject_digest": row.subject_digest,
         },
-    )  # fmt: skip
+    )
 
 
 def require_standing(con: sa.Connection, row: Any) -> None:
@@ -180,8 +201,9 @@ def require_standing(con: sa.Connection, row: Any) -> None:
     period = Period.of(row.period_start)
     there = state_of(con, period)
     raise CopsError(
-        "E-CLOSE-STALE", f"close of {period}",
+        "E-CLOSE-STALE",
+        f"close of {period}",
         expected=f"what was asked for: journal row {row.journal_seq}, reconciliation {row.recon_seq}",
         found=f"journal row {there.journal_seq}, reconciliation {there.recon_seq}",
         next_step=f"`cops close {period}` asks anew; look at what changed, then let a second person approve",
-    )  # fmt: skip
+    )

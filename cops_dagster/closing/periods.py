@@ -38,27 +38,35 @@ def mark(books: Books, period: Period, there: str, *, reason: str, evidence: str
     require_policy(books)
     if not reason.strip():
         raise CopsError(
-            "E-PARAM", "reason", expected="why, in words", found="nothing",
+            "E-PARAM",
+            "reason",
+            expected="why, in words",
+            found="nothing",
             next_step="add --reason '…'; it stands in the period's history for ever",
-        )  # fmt: skip
+        )
     if there == "final":
         with books.admin.read() as con:
             facts = facts_of(books, con, period)
         missing = rules.against_marking(facts, has_evidence=bool((evidence or "").strip()))
         if missing:
             raise CopsError(
-                "E-NOT-FINAL", f"period {period}",
+                "E-NOT-FINAL",
+                f"period {period}",
                 expected=", ".join(one.name.replace("_", " ") for one in missing),
-                found="; ".join(one.found for one in missing), next_step=missing[0].next_step,
-            )  # fmt: skip
+                found="; ".join(one.found for one in missing),
+                next_step=missing[0].next_step,
+            )
     with books.admin.write() as con:
         h = t.cur_billing_head
         known = con.execute(sa.select(h.c.source_id).where(h.c.period_start == period.start).limit(1)).first()
         if not known and there != "delayed":
             raise CopsError(
-                "E-PERIOD-UNKNOWN", f"period {period}", expected="a month with a delivery",
-                found="none seen", next_step=f"run `cops materialize {period}`",
-            )  # fmt: skip
+                "E-PERIOD-UNKNOWN",
+                f"period {period}",
+                expected="a month with a delivery",
+                found="none seen",
+                next_step=f"run `cops materialize {period}`",
+            )
         if there == "final" and state_of(con, period) == "open":
             move(con, books, period, "provisional", reason=reason)
         moved = move(con, books, period, there, reason=reason.strip(), evidence_id=evidence)
@@ -163,7 +171,7 @@ def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
         state_of(con, period) == "delayed",
         reconciled.worst_tenant_status if reconciled else None,
         _said_by(con, period),
-    )  # fmt: skip
+    )
 
 
 def _waiting(con: sa.Connection, period: Period) -> list[str]:

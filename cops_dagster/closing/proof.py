@@ -148,8 +148,9 @@ def guard_findings(books: Books, *, thorough: bool = True) -> list[Finding]:
             said = con.exec_driver_sql("PRAGMA integrity_check(5)").scalars().all()
             found += [
                 Finding(0, "the database's own check", "ok", line, next_step=GUARDS_BACK)
-                for line in said if line != "ok"
-            ]  # fmt: skip
+                for line in said
+                if line != "ok"
+            ]
         return found
 
     return _asked(books, "guards", of_guards)

@@ -215,10 +215,13 @@ def against_marking(facts: Facts, *, has_evidence: bool) -> list[Requirement]:
     if is_reconciled and facts.reconciled == "provisional" and facts.once_final == "failed":
         missing.append(
             Requirement(
-                "period_is_reconciled", holds=False, found="failed, once it is final", owner="finance",
+                "period_is_reconciled",
+                holds=False,
+                found="failed, once it is final",
+                owner="finance",
                 next_step="see `cops docs reconciliation`",
             )
-        )  # fmt: skip
+        )
     return missing
 
 

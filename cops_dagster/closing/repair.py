@@ -86,9 +86,11 @@ def mend(books: Books, period: Period) -> list[str]:
             for file, wrong in lost_files(con, books.lake, table, period.start, digests=True)
         }
         j = t.publish_journal
-        runs = con.execute(
-            sa.select(j).where(j.c.run_id.in_(list(found))).order_by(j.c.journal_seq)
-        ).all() if found else []  # fmt: skip
+        runs = (
+            con.execute(sa.select(j).where(j.c.run_id.in_(list(found))).order_by(j.c.journal_seq)).all()
+            if found
+            else []
+        )
         for run in runs:
             _make_again(books, con, period, run, *found[run.run_id])
     return [run.run_id for run in runs]
@@ -137,12 +139,14 @@ def _allocation(
         took_back = given["run"]["params"]
         if "reversed_run_id" in took_back:
             engine.keep(
-                "posted_entries", "gather_reposted_entries",
+                "posted_entries",
+                "gather_reposted_entries",
                 {
-                    "period_start": period.start, "reposted_run_id": took_back["reposted_run_id"] or "",
+                    "period_start": period.start,
+                    "reposted_run_id": took_back["reposted_run_id"] or "",
                     "reversed_run_id": took_back["reversed_run_id"],
                 },
-            )  # fmt: skip
+            )
         else:
             inputs = allocate.gather(then, policy, period)
             if inputs.inputs_id != run.inputs_id:
@@ -165,27 +169,42 @@ def _before(
     ).mappings()
     heads = {(row["table_name"], row["source_id"]): dict(row) for row in earlier}
     # what was tagged from the same inputs is the same cost: the newer file may be there where this is not
-    newest = con.execute(
-        sa.select(j).join(h, h.c.run_id == j.c.run_id)
-        .where(h.c.table_name == "fact_cost_tagged", h.c.period_start == period.start)
-    ).mappings().one_or_none()  # fmt: skip
+    newest = (
+        con.execute(
+            sa.select(j)
+            .join(h, h.c.run_id == j.c.run_id)
+            .where(h.c.table_name == "fact_cost_tagged", h.c.period_start == period.start)
+        )
+        .mappings()
+        .one_or_none()
+    )
     tagged = heads.get(("fact_cost_tagged", ""))
     if newest and tagged and newest["inputs_id"] == tagged["inputs_id"]:
         heads["fact_cost_tagged", ""] = dict(newest)
-    runs = con.execute(
-        sa.select(j).where(
-            j.c.period_start == period.start,
-            sa.or_(
-                sa.and_(j.c.table_name.in_(APPEND_ONLY), j.c.journal_seq < run.journal_seq),
-                j.c.run_id.in_([head["run_id"] for head in heads.values()]),
-            ),
+    runs = (
+        con.execute(
+            sa.select(j).where(
+                j.c.period_start == period.start,
+                sa.or_(
+                    sa.and_(j.c.table_name.in_(APPEND_ONLY), j.c.journal_seq < run.journal_seq),
+                    j.c.run_id.in_([head["run_id"] for head in heads.values()]),
+                ),
+            )
         )
-    ).mappings().all()  # fmt: skip
+        .mappings()
+        .all()
+    )
     files = con.execute(sa.select(f).where(f.c.run_id.in_([one["run_id"] for one in runs]))).mappings().all()
     d = t.cur_delivery
-    deliveries = con.execute(
-        sa.select(d).where(d.c.delivery_id.in_([one["delivery_id"] for one in files if one["delivery_id"]]))
-    ).mappings().all()  # fmt: skip
+    deliveries = (
+        con.execute(
+            sa.select(d).where(
+                d.c.delivery_id.in_([one["delivery_id"] for one in files if one["delivery_id"]])
+            )
+        )
+        .mappings()
+        .all()
+    )
     engine = sa.create_engine("sqlite://")
     try:
         t.metadata.create_all(engine)

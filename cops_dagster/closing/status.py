@@ -117,18 +117,22 @@ def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:
     """
     with books.admin.read() as con:
         known = (
-            t.cur_billing_head.c.period_start, t.cur_delivery_hold.c.period_start,
+            t.cur_billing_head.c.period_start,
+            t.cur_delivery_hold.c.period_start,
             t.cur_ingestion_log.c.period_start,
-        )  # fmt: skip
+        )
         starts = sorted(
             {start for column in known for start in con.execute(sa.select(column).distinct()).scalars()}
         )
         wanted = [start for start in starts if period is None or start == period.start]
         if period and not wanted:
             raise CopsError(
-                "E-PERIOD-UNKNOWN", f"period {period}", expected="a period with a delivery",
-                found="none seen", next_step=f"check COPS_CUR, then run `cops materialize {period}`",
-            )  # fmt: skip
+                "E-PERIOD-UNKNOWN",
+                f"period {period}",
+                expected="a period with a delivery",
+                found="none seen",
+                next_step=f"check COPS_CUR, then run `cops materialize {period}`",
+            )
         return [_status(con, start) for start in wanted]
 
 
@@ -185,13 +189,21 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
             }
             found.append(
                 DeliveryStatus(
-                    row.source_id, row.delivery_id, row.layout, row.file_format or "parquet",
-                    row.delivered_at, row.row_count, row.cost_usd, sum(1 for name in invoices if name),
-                    invoices.get("", Decimal(0)), row.quarantined_rows or 0, row.shown is not None,
+                    row.source_id,
+                    row.delivery_id,
+                    row.layout,
+                    row.file_format or "parquet",
+                    row.delivered_at,
+                    row.row_count,
+                    row.cost_usd,
+                    sum(1 for name in invoices if name),
+                    invoices.get("", Decimal(0)),
+                    row.quarantined_rows or 0,
+                    row.shown is not None,
                     waits,
                     _invoicing(shown.get(row.source_id), row),
                 )
-            )  # fmt: skip
+            )
     return found
 
 
@@ -240,8 +252,11 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
     return PeriodStatus(
         period=str(period),
         state=phase(
-            period, now().date(), lock or "open",
-            waiting=bool(refused), invoiced=invoiced,
+            period,
+            now().date(),
+            lock or "open",
+            waiting=bool(refused),
+            invoiced=invoiced,
         ),
         is_final=invoiced,
         sources=len(shown),
@@ -262,7 +277,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
         closed_by=closed_by,
         identity=signatures.told(con, "seal", ("period", str(period))) if closed_by else None,
         close_asked_by=asked.requested_by if (asked := close_request.waiting(con, period)) else None,
-    )  # fmt: skip
+    )
 
 
 def _closed_by(con: sa.Connection, start: date) -> str | None:
@@ -288,28 +303,46 @@ def runs(books: Books, period: Period) -> list[dict[str, Any]]:
         j, log, ing = t.publish_journal, t.allocation_run_log, t.cur_ingestion_log
         published = [
             {
-                "journal_seq": row.journal_seq, "table_name": row.table_name, "source_id": row.source_id,
-                "run_id": row.run_id, "replaces": row.predecessor_run_id, "row_count": row.row_count,
-                "cost_usd": row.cost_usd, "status": "published", "actor": row.actor,
-                "at": row.published_at, "policy_version": row.policy_version, "detail": "",
+                "journal_seq": row.journal_seq,
+                "table_name": row.table_name,
+                "source_id": row.source_id,
+                "run_id": row.run_id,
+                "replaces": row.predecessor_run_id,
+                "row_count": row.row_count,
+                "cost_usd": row.cost_usd,
+                "status": "published",
+                "actor": row.actor,
+                "at": row.published_at,
+                "policy_version": row.policy_version,
+                "detail": "",
             }
             for row in con.execute(
                 sa.select(j).where(j.c.period_start == period.start).order_by(j.c.journal_seq)
             )
-        ]  # fmt: skip
+        ]
         unpublished = [
             {
-                "journal_seq": None, "table_name": name, "source_id": source, "run_id": row.run_id,
-                "replaces": None, "row_count": None, "cost_usd": None, "status": row.status,
-                "actor": row.actor, "at": row.started_at, "policy_version": None,
+                "journal_seq": None,
+                "table_name": name,
+                "source_id": source,
+                "run_id": row.run_id,
+                "replaces": None,
+                "row_count": None,
+                "cost_usd": None,
+                "status": row.status,
+                "actor": row.actor,
+                "at": row.started_at,
+                "policy_version": None,
                 "detail": row.error_detail or row.error_code or "",
             }
             for table, name in ((ing, "fact_cost_raw"), (log, "fact_cost_allocated"))
             for row in con.execute(
-                sa.select(table).where(
+                sa.select(table)
+                .where(
                     table.c.period_start == period.start, table.c.status.not_in(("published", "succeeded"))
-                ).order_by(table.c.started_at)
+                )
+                .order_by(table.c.started_at)
             )
             for source in [row._mapping.get("source_id", "")]
-        ]  # fmt: skip
+        ]
     return published + unpublished

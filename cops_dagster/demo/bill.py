@@ -80,21 +80,33 @@ def of_month(period: Period, reserved: Mapping[str, int], covered: int) -> list[
 def filler(period: Period) -> BillLine:
     """A free line: it brings the month to the number of lines asked for where pairs leave one over."""
     line = Line(
-        "Usage", "AmazonS3", "AmazonS3", "Amazon Simple Storage Service",
-        usage_type="EUC1-DataTransfer-In-Bytes", operation="PutObject", unit="GB",
-        description="$0.000 per GB - data transfer in", region=catalogue.REGION,
-    )  # fmt: skip
+        "Usage",
+        "AmazonS3",
+        "AmazonS3",
+        "Amazon Simple Storage Service",
+        usage_type="EUC1-DataTransfer-In-Bytes",
+        operation="PutObject",
+        unit="GB",
+        description="$0.000 per GB - data transfer in",
+        region=catalogue.REGION,
+    )
     return _monthly(period, line, 0)
 
 
 def _savings_plan(period: Period, covered: int) -> list[BillLine]:
     """One recurring fee a day. `covered` is 94 % of the commitment; a fifth of that was paid upfront."""
     line = Line(
-        "SavingsPlanRecurringFee", "ComputeSavingsPlans", "ComputeSavingsPlans",
-        "Savings Plans for AWS Compute usage", account=catalogue.PAYER,
-        usage_type="ComputeSP:1yrPartialUpfront", unit="Hrs", term="OnDemand",
-        description="1 year Partial Upfront Compute Savings Plan", savings_plan_arn=catalogue.SAVINGS_PLAN,
-    )  # fmt: skip
+        "SavingsPlanRecurringFee",
+        "ComputeSavingsPlans",
+        "ComputeSavingsPlans",
+        "Savings Plans for AWS Compute usage",
+        account=catalogue.PAYER,
+        usage_type="ComputeSP:1yrPartialUpfront",
+        unit="Hrs",
+        term="OnDemand",
+        description="1 year Partial Upfront Compute Savings Plan",
+        savings_plan_arn=catalogue.SAVINGS_PLAN,
+    )
     days = calendar.monthrange(period.year, period.month)[1]
     total = covered * 100 // 94
     found = []
@@ -105,11 +117,16 @@ def _savings_plan(period: Period, covered: int) -> list[BillLine]:
         start = _midnight(period.start) + timedelta(days=day)
         found.append(
             BillLine(
-                line, start, start + timedelta(hours=23, minutes=59, seconds=59), commitment - upfront,
-                plan_total=commitment, plan_used=used, plan_upfront=upfront,
+                line,
+                start,
+                start + timedelta(hours=23, minutes=59, seconds=59),
+                commitment - upfront,
+                plan_total=commitment,
+                plan_used=used,
+                plan_upfront=upfront,
                 plan_recurring=commitment - upfront,
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -126,35 +143,57 @@ def _reservation_fee(period: Period, arn: str, effective: int) -> BillLine:
     unused_upfront = upfront * 3 // 100
     unused_recurring = effective * 2 // 100
     line = Line(
-        "RIFee", kind.product_code, kind.servicecode, kind.product_name, account=catalogue.PAYER,
-        family=kind.family, usage_type=f"EUC1-HeavyUsage:{kind.instance_type}", operation=kind.operation,
-        instance_type=kind.instance_type, region=catalogue.REGION, term="Reserved", unit="Hrs",
+        "RIFee",
+        kind.product_code,
+        kind.servicecode,
+        kind.product_name,
+        account=catalogue.PAYER,
+        family=kind.family,
+        usage_type=f"EUC1-HeavyUsage:{kind.instance_type}",
+        operation=kind.operation,
+        instance_type=kind.instance_type,
+        region=catalogue.REGION,
+        term="Reserved",
+        unit="Hrs",
         description=f"{kind.product_name}, {kind.instance_type} reserved instance applied, per month",
         reservation_arn=arn,
-    )  # fmt: skip
+    )
     return _monthly(
-        period, line, effective + unused_upfront + unused_recurring - upfront,
-        reservation_upfront=upfront, reservation_unused_upfront=unused_upfront,
+        period,
+        line,
+        effective + unused_upfront + unused_recurring - upfront,
+        reservation_upfront=upfront,
+        reservation_unused_upfront=unused_upfront,
         reservation_unused_recurring=unused_recurring,
-    )  # fmt: skip
+    )
 
 
 def _upfront(period: Period) -> BillLine:
     """A purchase: a reservation in even months, a savings plan in odd ones. Invoiced on its own."""
     if period.month % 2 == 0:
         line = Line(
-            "Fee", "AmazonEC2", account=catalogue.PAYER, invoice="purchase",
-            usage_type="EUC1-HeavyUsage:c6i.xlarge", operation="RunInstances", term="Reserved",
+            "Fee",
+            "AmazonEC2",
+            account=catalogue.PAYER,
+            invoice="purchase",
+            usage_type="EUC1-HeavyUsage:c6i.xlarge",
+            operation="RunInstances",
+            term="Reserved",
             description="Sign up charge for subscription: 6f1d2c4e-0002, planId: 226411",
             reservation_arn=f"arn:aws:ec2:{catalogue.REGION}:{catalogue.PAYER}:reserved-instances/6f1d2c4e-0002",
-        )  # fmt: skip
+        )
         return _monthly(period, line, 1_200 * UNITS)
     line = Line(
-        "SavingsPlanUpfrontFee", "ComputeSavingsPlans", "ComputeSavingsPlans",
-        "Savings Plans for AWS Compute usage", account=catalogue.PAYER, invoice="purchase",
-        usage_type="ComputeSP:1yrPartialUpfront", description="One-time fee for Savings Plan",
+        "SavingsPlanUpfrontFee",
+        "ComputeSavingsPlans",
+        "ComputeSavingsPlans",
+        "Savings Plans for AWS Compute usage",
+        account=catalogue.PAYER,
+        invoice="purchase",
+        usage_type="ComputeSP:1yrPartialUpfront",
+        description="One-time fee for Savings Plan",
         savings_plan_arn=f"arn:aws:savingsplans::{catalogue.PAYER}:savingsplan/4b7c9a10-0002",
-    )  # fmt: skip
+    )
     return _monthly(period, line, 900 * UNITS)
 
 
@@ -162,24 +201,40 @@ def _fees(period: Period) -> list[BillLine]:
     cents = UNITS // 100
     size = growth_pct(period)
     support = Line(
-        "Fee", "AWSSupportBusiness", product_name="AWS Support (Business)", account=catalogue.PAYER,
-        usage_type="Dollar", unit="Dollar", description="AWS Support (Business)",
-    )  # fmt: skip
+        "Fee",
+        "AWSSupportBusiness",
+        product_name="AWS Support (Business)",
+        account=catalogue.PAYER,
+        usage_type="Dollar",
+        unit="Dollar",
+        description="AWS Support (Business)",
+    )
     domain = Line(
-        "Fee", "AmazonRegistrar", product_name="Amazon Registrar", account=catalogue.PLATFORM,
-        usage_type="Global-DomainRegistration", operation="RenewDomain",
+        "Fee",
+        "AmazonRegistrar",
+        product_name="Amazon Registrar",
+        account=catalogue.PLATFORM,
+        usage_type="Global-DomainRegistration",
+        operation="RenewDomain",
         description="Renewal of a .example domain",
-    )  # fmt: skip
+    )
     credit = Line(
-        "Credit", "AmazonEC2", product_name="Amazon Elastic Compute Cloud",
-        usage_type="EUC1-BoxUsage:m6i.large", operation="RunInstances",
+        "Credit",
+        "AmazonEC2",
+        product_name="Amazon Elastic Compute Cloud",
+        usage_type="EUC1-BoxUsage:m6i.large",
+        operation="RunInstances",
         description="AWS Activate promotional credit",
-    )  # fmt: skip
+    )
     refund = Line(
-        "Refund", "AmazonS3", product_name="Amazon Simple Storage Service", invoice="refund",
-        usage_type="EUC1-Requests-Tier1", operation="PutObject",
+        "Refund",
+        "AmazonS3",
+        product_name="Amazon Simple Storage Service",
+        invoice="refund",
+        usage_type="EUC1-Requests-Tier1",
+        operation="PutObject",
         description="Service level refund for elevated error rates",
-    )  # fmt: skip
+    )
     return [
         _monthly(period, support, 2_637 * size * cents + 4_183 * UNITS // 10_000),
         _monthly(period, domain, 14 * UNITS),
@@ -190,15 +245,23 @@ def _fees(period: Period) -> list[BillLine]:
 
 def _marketplace(period: Period) -> list[BillLine]:
     contract = Line(
-        "Fee", "2h7qx9d4m0k6w1v8s3z5cr2tb", product_name="Observability Suite Pro", invoice="marketplace",
-        account=catalogue.PAYER, usage_type="MP:contract",
+        "Fee",
+        "2h7qx9d4m0k6w1v8s3z5cr2tb",
+        product_name="Observability Suite Pro",
+        invoice="marketplace",
+        account=catalogue.PAYER,
+        usage_type="MP:contract",
         description="Observability Suite Pro, monthly contract",
-    )  # fmt: skip
+    )
     trial = Line(
-        "Usage", "5n1yv8c3j7p2f6a9t4g0mk8xe", product_name="Market Data Feed", invoice="marketplace",
-        account=catalogue.PLATFORM, usage_type="MP:feed-requests",
+        "Usage",
+        "5n1yv8c3j7p2f6a9t4g0mk8xe",
+        product_name="Market Data Feed",
+        invoice="marketplace",
+        account=catalogue.PLATFORM,
+        usage_type="MP:feed-requests",
         description="Market Data Feed, per request",
-    )  # fmt: skip
+    )
     return [
         _monthly(period, contract, 1_149 * UNITS + 8_750_000_000),
         _monthly(period, trial, 44 * UNITS + 6_251_234_567),
@@ -218,13 +281,17 @@ def _tax(period: Period) -> list[BillLine]:
         _monthly(
             period,
             Line(
-                "Tax", product, account=account, tax_type="VAT", usage_type=f"{product}-Tax",
+                "Tax",
+                product,
+                account=account,
+                tax_type="VAT",
+                usage_type=f"{product}-Tax",
                 description="Tax for product code " + product,
             ),
             amount * size // 100 * cents,
         )
         for product, account, amount in rows
-    ]  # fmt: skip
+    ]
 
 
 def _midnight(day: date) -> datetime:
@@ -244,6 +311,11 @@ def _monthly(
     start = _midnight(period.start)
     end = _midnight(period.end) - timedelta(seconds=1)
     return BillLine(
-        line, start, end, unblended, reservation_upfront, reservation_unused_upfront,
+        line,
+        start,
+        end,
+        unblended,
+        reservation_upfront,
+        reservation_unused_upfront,
         reservation_unused_recurring,
-    )  # fmt: skip
+    )

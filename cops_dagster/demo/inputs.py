@@ -136,11 +136,22 @@ def _aws_invoices(month: MonthTotals) -> list[tuple[Any, ...]]:
         kind = "CREDIT_MEMO" if before_tax < 0 else "INVOICE"
         rows.append(
             (
-                name, month.period.start, catalogue.PAYER, "Amazon Web Services EMEA SARL",
-                invoice.billing_entity, invoice.bill_type, kind, "USD", before_tax, tax, "USD",
-                before_tax + tax, "1", "",
+                name,
+                month.period.start,
+                catalogue.PAYER,
+                "Amazon Web Services EMEA SARL",
+                invoice.billing_entity,
+                invoice.bill_type,
+                kind,
+                "USD",
+                before_tax,
+                tax,
+                "USD",
+                before_tax + tax,
+                "1",
+                "",
             )
-        )  # fmt: skip
+        )
     return rows
 
 

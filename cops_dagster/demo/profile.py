@@ -134,13 +134,17 @@ def _covered_pair(tenant: Tenant, budget: int) -> list[Profile]:
             line_type="SavingsPlanNegation",
             description=f"SavingsPlanNegation used by AccountId : {line.account}",
             # AWS writes it without resource and tags
-            tenant_tag=None, plan_tag=None, component_tag=None, name_tag=None, environment=None,
+            tenant_tag=None,
+            plan_tag=None,
+            component_tag=None,
+            name_tag=None,
+            environment=None,
             cost_center=None,
         ),
         prefix="",
         unblended_sign=-1,
         savings_plan_pct=None,
-    )  # fmt: skip
+    )
     return [covered, negation]
 
 

@@ -104,11 +104,13 @@ def adopt(books: Books, given: Given, *, origin: str, note: str | None = None) -
         if not differing(first.policy, given):  # somebody was faster, and meant the same
             return _adoption(books, first, [], wrote=False)
         raise CopsError(
-            "E-CONTENTION", "policy", expected="one adoption at a time",
+            "E-CONTENTION",
+            "policy",
+            expected="one adoption at a time",
             found=f"version {first.version}, adopted meanwhile by {first.adopted_by}"
             f" {first.adopted_at:%Y-%m-%d %H:%M} UTC, with other values",
             next_step="look again: `cops policy diff`",
-        )  # fmt: skip
+        )
     made = books.look_up_policy()
     assert made is not None
     return _adoption(books, made, changes, wrote=True)
@@ -121,9 +123,13 @@ def _adoption(books: Books, adopted: Adopted, changes: list[Difference], *, wrot
 
 
 def _append(
-    books: Books, before: Adopted | None, policy: Policy, origin: str, changes: list[Difference],
+    books: Books,
+    before: Adopted | None,
+    policy: Policy,
+    origin: str,
+    changes: list[Difference],
     note: str | None,
-) -> bool:  # fmt: skip
+) -> bool:
     """Appends a version with its proof; `False` when another one is in force than `before` by now."""
     version, at = (before.version if before else 0) + 1, now()
     with books.admin.read() as con:
@@ -141,9 +147,7 @@ def _append(
         if policies.newest_version(con) != (before.version if before else None):
             return False
         proof = chain.index(con, books, kept)[0]
-        policies.append(
-            con, policy, by=books.actor, at=at, origin=origin, note=note, evidence_id=proof
-        )  # fmt: skip
+        policies.append(con, policy, by=books.actor, at=at, origin=origin, note=note, evidence_id=proof)
         decided = signed_decisions.of_policy(policy.as_json)
         signatures.require(books, con, "policy", ("policy", str(version)), decided)
     return True

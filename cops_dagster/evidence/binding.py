@@ -79,9 +79,7 @@ def _shown(table: sa.Table, period: Period) -> sa.ColumnElement[bool]:
 
 def _booked(table: sa.Table, period: Period) -> sa.ColumnElement[bool]:
     b = t.adjustment_booking
-    return table.c.adjustment_id.in_(
-        sa.select(b.c.adjustment_id).where(b.c.period_start == period.start)
-    )  # fmt: skip
+    return table.c.adjustment_id.in_(sa.select(b.c.adjustment_id).where(b.c.period_start == period.start))
 
 
 BOUND = (
@@ -192,6 +190,4 @@ def said(found: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
 def logs(con: sa.Connection) -> dict[str, dict[str, Any]]:
     """Length and digest of every log."""
     ends = {log: length(con, log) for log in LOGS}
-    return {
-        log.table: {"up_to": end, "digest": log_digest(con, log, end)} for log, end in ends.items()
-    }  # fmt: skip
+    return {log.table: {"up_to": end, "digest": log_digest(con, log, end)} for log, end in ends.items()}

@@ -109,10 +109,12 @@ def index(con: sa.Connection, books: Books, kept: Sequence[Kept], run_id: str | 
         piece = one.piece
         known = con.execute(
             sa.select(e.c.evidence_seq).where(
-                e.c.kind == piece.kind, e.c.subject_type == piece.subject_type,
-                e.c.subject_id == piece.subject_id, e.c.sha256 == one.sha256,
+                e.c.kind == piece.kind,
+                e.c.subject_type == piece.subject_type,
+                e.c.subject_id == piece.subject_id,
+                e.c.sha256 == one.sha256,
             )
-        ).scalar()  # fmt: skip
+        ).scalar()
         if known is not None:
             numbers.append(int(known))
             continue
@@ -155,9 +157,12 @@ def _end(con: sa.Connection) -> tuple[int, str | None]:
     there = (last.evidence_seq, last.entry_hash) if last else (0, None)
     if recorded != there:
         raise CopsError(
-            "E-EVIDENCE-TAMPERED", "the chain of evidence", expected=_end_as_text(*recorded),
-            found=_end_as_text(*there), next_step="stop: run `cops evidence verify`",
-        )  # fmt: skip
+            "E-EVIDENCE-TAMPERED",
+            "the chain of evidence",
+            expected=_end_as_text(*recorded),
+            found=_end_as_text(*there),
+            next_step="stop: run `cops evidence verify`",
+        )
     return there
 
 

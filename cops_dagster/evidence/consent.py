@@ -59,12 +59,20 @@ def of_exception(values: Mapping[str, Any]) -> str:
         *(
             values[name]
             for name in (
-                "exception_id", "period_start", "stage", "subject_id", "tenant_id", "class", "amount_usd",
-                "owner", "opened_by", "note",
+                "exception_id",
+                "period_start",
+                "stage",
+                "subject_id",
+                "tenant_id",
+                "class",
+                "amount_usd",
+                "owner",
+                "opened_by",
+                "note",
             )
         ),
         *decided,
-    )  # fmt: skip
+    )
 
 
 def of_release(values: Mapping[str, Any]) -> str:
@@ -105,11 +113,14 @@ def require_another(con: sa.Connection, books: Books, asked: Asked) -> None:
     for one, other in pairs:
         if is_same_person(one, other):
             raise CopsError(
-                "E-APPROVER", asked.what, expected="somebody other than who asked for it",
+                "E-APPROVER",
+                asked.what,
+                expected="somebody other than who asked for it",
                 found=f"{one!r} and {other!r}, one person",
-                next_step="let a second person approve, with a login of their own" if login
+                next_step="let a second person approve, with a login of their own"
+                if login
                 else "let a second person approve, with COPS_ACTOR or a user of their own",
-            )  # fmt: skip
+            )
 
 
 def give(con: sa.Connection, books: Books, asked: Asked, *, reason: str) -> tuple[Any, bool]:
@@ -122,19 +133,26 @@ def give(con: sa.Connection, books: Books, asked: Asked, *, reason: str) -> tupl
     if before is not None:
         if before.subject_digest != asked.digest:
             raise CopsError(
-                "E-CONSENT", asked.what, expected=f"what {before.approved_by} approved",
+                "E-CONSENT",
+                asked.what,
+                expected=f"what {before.approved_by} approved",
                 found="something else under the same name",
                 next_step="stop: keep everything as it is and run `cops evidence verify`",
-            )  # fmt: skip
+            )
         return before, False
     require_another(con, books, asked)
     con.execute(
         sa.insert(t.approval).values(
-            subject_type=asked.kind, subject_id=asked.subject_id, subject_digest=asked.digest,
-            requested_by=asked.requested_by, approved_by=books.actor, claimed_by=books.actor,
-            reason=reason, approved_at=now(),
+            subject_type=asked.kind,
+            subject_id=asked.subject_id,
+            subject_digest=asked.digest,
+            requested_by=asked.requested_by,
+            approved_by=books.actor,
+            claimed_by=books.actor,
+            reason=reason,
+            approved_at=now(),
         )
-    )  # fmt: skip
+    )
     decisions.keep(con, books, t.approval, asked.kind, asked.subject_id)
     signatures.require(
         books, con, "approve", (asked.kind, asked.subject_id), asked.digest, period_start=asked.period_start
@@ -158,9 +176,12 @@ def require_closer(con: sa.Connection, period: Period) -> None:
     ).scalar_one()
     if not may:
         raise CopsError(
-            "E-ROLE", f"close of {period}", expected="a login that is a member of cops_closer",
-            found="one that is not", next_step="let somebody approve whose login has that role",
-        )  # fmt: skip
+            "E-ROLE",
+            f"close of {period}",
+            expected="a login that is a member of cops_closer",
+            found="one that is not",
+            next_step="let somebody approve whose login has that role",
+        )
 
 
 def require_same(what: str, stored: str | None, computed: str) -> None:
@@ -171,9 +192,12 @@ def require_same(what: str, stored: str | None, computed: str) -> None:
     """
     if stored is not None and stored != computed:
         raise CopsError(
-            "E-CONSENT", what, expected=f"what was asked for, digest {stored[:16]}…",
-            found=f"{computed[:16]}…: the row was changed since", next_step="let it be decided or asked anew",
-        )  # fmt: skip
+            "E-CONSENT",
+            what,
+            expected=f"what was asked for, digest {stored[:16]}…",
+            found=f"{computed[:16]}…: the row was changed since",
+            next_step="let it be decided or asked anew",
+        )
 
 
 def name_of(row: Any) -> str:

@@ -45,9 +45,12 @@ def keep(con: sa.Connection, books: Books, delivery_id: str, position: int, sha2
         "read_sha256": sha256,
     }  # fmt: skip
     proof = Piece(
-        KIND, "delivery", _subject(delivery_id, position, sha256), "application/json",
+        KIND,
+        "delivery",
+        _subject(delivery_id, position, sha256),
+        "application/json",
         data=documents.document(document),
-    )  # fmt: skip
+    )
     chain.keep(con, books, proof)
 
 

@@ -36,12 +36,16 @@ def missing(settings: Settings) -> CopsError:
     near = " or ".join(_shown(home) for home in islice(_near(settings.home), _NEAR_MAX))
     make = "to make one: cops init"
     return CopsError(
-        "E-HOME", f"home {settings.home}", expected="a home that COPS has worked in",
-        found=f"no home at {settings.home} (named by {settings.home_named_by})" if _is_file(settings)
+        "E-HOME",
+        f"home {settings.home}",
+        expected="a home that COPS has worked in",
+        found=f"no home at {settings.home} (named by {settings.home_named_by})"
+        if _is_file(settings)
         else f"an empty admin database, {_database(settings)}",
-        next_step=f"did you mean {near}? set COPS_HOME to it; {make}" if near
+        next_step=f"did you mean {near}? set COPS_HOME to it; {make}"
+        if near
         else f"correct {_setting(settings)}, or go to the folder of your cops.toml; {make}",
-    )  # fmt: skip
+    )
 
 
 def torn(settings: Settings) -> CopsError | None:
@@ -50,11 +54,13 @@ def torn(settings: Settings) -> CopsError | None:
     if not left:
         return None
     return CopsError(
-        "E-HOME-TORN", f"home {settings.home}", expected="the admin database that its files belong to",
+        "E-HOME-TORN",
+        f"home {settings.home}",
+        expected="the admin database that its files belong to",
         found=f"{_database(settings)} is missing or empty in a home that has {' and '.join(left)}",
         next_step="restore the admin database from its copy (cops docs operations), or mount"
         f" where it lies and correct {_setting(settings)}; to begin anew, use another COPS_HOME",
-    )  # fmt: skip
+    )
 
 
 def _is_file(settings: Settings) -> bool:
@@ -122,9 +128,12 @@ def open_books(settings: Settings) -> Books:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise faults.of_disk(problem, str(settings.home)) or CopsError(
-            "E-HOME", f"home {settings.home}", expected="a folder", found=str(problem.strerror),
+            "E-HOME",
+            f"home {settings.home}",
+            expected="a folder",
+            found=str(problem.strerror),
             next_step="correct COPS_HOME",
-        ) from None  # fmt: skip
+        ) from None
     admin = open_admin(settings.admin_url)
     access.keep(settings.home, settings.access)
     return Books(admin, settings, decisions.keep)

@@ -132,8 +132,9 @@ def logs(books: Books, con: sa.Connection, period: Period) -> Month:
             if there != bound["digest"]:
                 month.note(
                     f"{log.table} up to row {bound['up_to']}, at the close",
-                    _short(bound["digest"]), _short(there),
-                )  # fmt: skip
+                    _short(bound["digest"]),
+                    _short(there),
+                )
     return month
 
 
@@ -159,10 +160,16 @@ def _seal(con: sa.Connection, at: Objects, month: Month) -> dict[str, Any] | Non
         named = at.named(seal.name_of(month.period))
     except CopsError as problem:
         month.findings.append(
-            Finding(0, f"name of the seal of {month.period}", key_of(first.sha256), problem.found,
-                    "incomplete", f"cops close {month.period} finishes a close that was cut short; else"
-                    " restore the evidence store from its copy")
-        )  # fmt: skip
+            Finding(
+                0,
+                f"name of the seal of {month.period}",
+                key_of(first.sha256),
+                problem.found,
+                "incomplete",
+                f"cops close {month.period} finishes a close that was cut short; else"
+                " restore the evidence store from its copy",
+            )
+        )
     else:
         month.compare("name of the seal", key_of(first.sha256), named)
     document: dict[str, Any] = json.loads(at.get(first.object_key, first.object_version_id))
@@ -322,9 +329,10 @@ def _certificate(books: Books, con: sa.Connection, month: Month, document: Mappi
     there = [(row.sha256, row.row_count) for row in files]
     if there != [(said["sha256"], said["rows"])]:
         month.note(
-            "lake_file against the run's certificate", f"sha256 {said['sha256'][:12]}…, {said['rows']} rows",
+            "lake_file against the run's certificate",
+            f"sha256 {said['sha256'][:12]}…, {said['rows']} rows",
             "; ".join(f"sha256 {str(sha)[:12]}…, {rows} rows" for sha, rows in there) or "no file",
-        )  # fmt: skip
+        )
 
 
 def _entries(books: Books, con: sa.Connection, month: Month, document: Mapping[str, Any]) -> None:

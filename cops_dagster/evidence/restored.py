@@ -37,9 +37,12 @@ def accept(books: Books, reason: str) -> Restored:
     """
     if not reason.strip():
         raise CopsError(
-            "E-PARAM", "reason", expected="which backup was restored, and why", found="nothing",
+            "E-PARAM",
+            "reason",
+            expected="which backup was restored, and why",
+            found="nothing",
             next_step="add --reason '…'; it stands in the chain for ever",
-        )  # fmt: skip
+        )
     at = chain.objects(books)
     verified = verify.verify(books)
     ahead = [one for one in verified.findings if one.what == "anchor" and one.seq > verified.entries]
@@ -65,9 +68,12 @@ def accept(books: Books, reason: str) -> Restored:
 def _require(holds: bool, expected: str, found: str) -> None:
     if not holds:
         raise CopsError(
-            "E-EVIDENCE-TAMPERED", "the restored database", expected=expected, found=found,
+            "E-EVIDENCE-TAMPERED",
+            "the restored database",
+            expected=expected,
+            found=found,
             next_step="stop: run `cops evidence verify`, or restore a newer backup",
-        )  # fmt: skip
+        )
 
 
 def _lost_closes(books: Books, at: Objects) -> list[str]:

@@ -110,13 +110,18 @@ def elsewhere(books: Books, con: sa.Connection, period: Period) -> tuple[str, in
     done = subprocess.run(
         [sys.executable, "-m", "cops_dagster.evidence.seal_child"],
         input=json.dumps({"tables": list(SEALED), "files": files, "columns": columns}),
-        capture_output=True, text=True, check=False, start_new_session=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+    )
     if done.returncode != 0:
         raise CopsError(
-            "E-SEAL", f"period {period}", expected="a second digest of its entries",
+            "E-SEAL",
+            f"period {period}",
+            expected="a second digest of its entries",
             found=(done.stderr.strip().splitlines() or ["no answer"])[-1][:300],
             next_step="the period is not closed; run `cops close` again",
-        )  # fmt: skip
+        )
     said = json.loads(done.stdout)
     return str(said["digest"]), int(said["rows"])

@@ -49,9 +49,7 @@ def compare(
         if other is None:
             found.append(Change(_name(row, key), "the row as it was sealed", "no such row"))
         elif changed := [column for column in row if _value(other, column) != row[column]]:
-            found.append(
-                Change(_name(row, key), _values(row, changed, row), _values(other, changed, row))
-            )  # fmt: skip
+            found.append(Change(_name(row, key), _values(row, changed, row), _values(other, changed, row)))
     for name, row in now.items():
         if name in before or later == "free" or (later == "explained" and is_explained(row)):
             continue

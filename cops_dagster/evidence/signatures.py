@@ -49,9 +49,15 @@ def identity(books: Books, con: sa.Connection) -> str:
 
 
 def require(
-    books: Books, con: sa.Connection, kind: str, subject: tuple[str, str], digest: str,
-    *, period_start: date | None = None, must_sign: bool = False,
-) -> str:  # fmt: skip
+    books: Books,
+    con: sa.Connection,
+    kind: str,
+    subject: tuple[str, str],
+    digest: str,
+    *,
+    period_start: date | None = None,
+    must_sign: bool = False,
+) -> str:
     """Signs a decision within the transaction that makes it; what proves who decided.
 
     In books that do not sign the actor is `claimed`, and nothing is written.
@@ -71,16 +77,21 @@ def require(
     if not must_sign and not signer_list.is_on(con):
         if signed:
             raise CopsError(
-                "E-SIGNERS", "[security] signed", expected="a list of signers", found="none yet",
+                "E-SIGNERS",
+                "[security] signed",
+                expected="a list of signers",
+                found="none yet",
                 next_step=signing.BEGIN,
-            )  # fmt: skip
+            )
         return CLAIMED
     if signed is False:
         raise CopsError(
-            "E-POLICY", "[security] signed", expected="true, as these books do since their list of signers",
+            "E-POLICY",
+            "[security] signed",
+            expected="true, as these books do since their list of signers",
             found="false in the settings of this process",
             next_step="take it out of cops.toml and COPS_SECURITY__SIGNED; signed books stay signed",
-        )  # fmt: skip
+        )
     place, listed_ = _place(books), signer_list.listed(con)
     wanted = Decision(listed_.books_id, kind, *subject, digest, now(), books.actor)
     armored = ssh_keygen.sign(wanted.text, place)
@@ -89,18 +100,26 @@ def require(
     if made_by is not None and made_by.fingerprint != meant:
         raise _refused(
             Problem(
-                "E-SIGNATURE-KEY", meant, f"{made_by.fingerprint}: key and .pub file are not one pair",
+                "E-SIGNATURE-KEY",
+                meant,
+                f"{made_by.fingerprint}: key and .pub file are not one pair",
                 "correct COPS_SIGNING_KEY",
             ),
             f"signing key of {books.actor}",
-        )  # fmt: skip
+        )
     return admit(books, con, wanted, wanted.text, armored, listed_, period_start=period_start)
 
 
 def admit(
-    books: Books, con: sa.Connection, wanted: Decision, text: str, armored: str, listed_: Listed,
-    *, period_start: date | None = None,
-) -> str:  # fmt: skip
+    books: Books,
+    con: sa.Connection,
+    wanted: Decision,
+    text: str,
+    armored: str,
+    listed_: Listed,
+    *,
+    period_start: date | None = None,
+) -> str:
     """Takes a signature for a decision, or refuses it; what proves who decided.
 
     Raises:
@@ -124,10 +143,13 @@ def admit(
     assert envelope is not None
     other = con.execute(
         sa.select(s.c.kind, s.c.principal).where(
-            s.c.subject_type == wanted.subject_type, s.c.subject_id == wanted.subject_id,
-            s.c.digest == wanted.digest, s.c.fingerprint == envelope.fingerprint, s.c.kind != wanted.kind,
+            s.c.subject_type == wanted.subject_type,
+            s.c.subject_id == wanted.subject_id,
+            s.c.digest == wanted.digest,
+            s.c.fingerprint == envelope.fingerprint,
+            s.c.kind != wanted.kind,
         )
-    ).first()  # fmt: skip
+    ).first()
     if other:
         raise _refused(_both_sides(envelope.fingerprint, other.kind, other.principal), subject)
     values = {
@@ -274,9 +296,12 @@ def export(books: Books, signature_id: str, folder: Path) -> str:
         row = con.execute(sa.select(s).where(s.c.signature_id == signature_id)).one_or_none()
         if row is None:
             raise CopsError(
-                "E-PARAM", f"signature {signature_id!r}", expected="the id of a signature",
-                found="none of this id", next_step="take it from `cops security show --json`",
-            )  # fmt: skip
+                "E-PARAM",
+                f"signature {signature_id!r}",
+                expected="the id of a signature",
+                found="none of this id",
+                next_step="take it from `cops security show --json`",
+            )
         signers = signer_list.read_list(con)[0].signers
     folder.mkdir(parents=True, exist_ok=True)
     valid = [one for one in signers if one.is_on_list(int(row.evidence_id)) and one.holds(row.signed_at)]
@@ -312,11 +337,13 @@ def _newest(con: sa.Connection) -> datetime | None:
     except (ValueError, TypeError):  # SQLite lets a time be any text
         raise _refused(
             Problem(
-                "E-EVIDENCE-TAMPERED", "times that can be read", "one that cannot",
+                "E-EVIDENCE-TAMPERED",
+                "times that can be read",
+                "one that cannot",
                 "stop: run `cops evidence verify`",
             ),
             "signatures",
-        ) from None  # fmt: skip
+        ) from None
     return found
 
 
@@ -332,10 +359,11 @@ def _place(books: Books) -> str:
 
 def _both_sides(fingerprint: str, kind: str, principal: str) -> Problem:
     return Problem(
-        "E-APPROVER", "a key other than that of who asked for it",
+        "E-APPROVER",
+        "a key other than that of who asked for it",
         f"{fingerprint}, by which {principal} signed the {kind}",
         "let a second person sign with a key of theirs",
-    )  # fmt: skip
+    )
 
 
 def _refused(problem: Problem, subject: str) -> CopsError:
@@ -345,6 +373,8 @@ def _refused(problem: Problem, subject: str) -> CopsError:
 
 
 _REPLAYED = Problem(
-    "E-SIGNATURE-REPLAYED", "a signature that was not used yet", "one that the books have already",
+    "E-SIGNATURE-REPLAYED",
+    "a signature that was not used yet",
+    "one that the books have already",
     "sign the decision anew",
-)  # fmt: skip
+)

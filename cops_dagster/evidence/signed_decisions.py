@@ -145,9 +145,13 @@ def _periods(con: sa.Connection) -> Iterator[Made]:
     sealed_by: dict[date, str] = {row.period_start: row.actor for row in closed}
     for row in con.execute(sa.select(p).where(p.c.state == "closed")):
         yield Made(
-            "seal", "period", f"{row.period_start:%Y-%m}", str(row.seal_digest),
-            sealed_by.get(row.period_start, ""), row.period_start,
-        )  # fmt: skip
+            "seal",
+            "period",
+            f"{row.period_start:%Y-%m}",
+            str(row.seal_digest),
+            sealed_by.get(row.period_start, ""),
+            row.period_start,
+        )
 
 
 def _loads(con: sa.Connection) -> Iterator[Made]:

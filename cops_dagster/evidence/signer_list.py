@@ -74,9 +74,12 @@ def listed(con: sa.Connection) -> Listed:
         wrong = [_untrue("events that can be read", "one that cannot")]
     if wrong:
         raise CopsError(
-            "E-EVIDENCE-TAMPERED", "the list of allowed signers", expected=wrong[0].expected,
-            found=wrong[0].found, next_step="stop: run `cops evidence verify`",
-        )  # fmt: skip
+            "E-EVIDENCE-TAMPERED",
+            "the list of allowed signers",
+            expected=wrong[0].expected,
+            found=wrong[0].found,
+            next_step="stop: run `cops evidence verify`",
+        )
     return found
 
 
@@ -163,9 +166,11 @@ def problems(
         line = next(one.line for one in signers if one.fingerprint == envelope.fingerprint)
         if not ssh_keygen.is_good(text, armored, line, wanted.principal):
             yield Problem(
-                "E-SIGNATURE", f"a signature that ssh-keygen takes for {wanted.principal}'s",
-                "one that it refuses", "sign the decision anew",
-            )  # fmt: skip
+                "E-SIGNATURE",
+                f"a signature that ssh-keygen takes for {wanted.principal}'s",
+                "one that it refuses",
+                "sign the decision anew",
+            )
 
 
 def document_of(values: Mapping[Any, Any]) -> bytes:

@@ -76,10 +76,11 @@ def begin(books: Books, keys: Mapping[str, str]) -> list[Changed]:
             _insert(books, con, event)
         document = documents.document(
             {
-                "books_id": books_id, "signers": [event["event_id"] for event in events],
+                "books_id": books_id,
+                "signers": [event["event_id"] for event in events],
                 "before": [one.key for one in signed_decisions.of(con)],
             }
-        )  # fmt: skip
+        )
         piece = Piece(signer_list.BEGIN, "books", books_id, "application/json", data=document)
         kept = chain.store(books, [piece])
         chain.index(con, books, kept)
@@ -92,9 +93,14 @@ def begin(books: Books, keys: Mapping[str, str]) -> list[Changed]:
 
 
 def add(
-    books: Books, principal: str, key: str, *, reason: str,
-    valid_from: datetime | None = None, valid_before: datetime | None = None,
-) -> Changed:  # fmt: skip
+    books: Books,
+    principal: str,
+    key: str,
+    *,
+    reason: str,
+    valid_from: datetime | None = None,
+    valid_before: datetime | None = None,
+) -> Changed:
     """Lets a person sign by a key; a signed decision of somebody on the list.
 
     Raises:
@@ -133,11 +139,13 @@ def revoke(books: Books, fingerprint: str, *, reason: str) -> Changed:
         if len(found) != 1:
             raise _refused(
                 Problem(
-                    "E-SIGNERS", "the fingerprint of a key on the list", "none of them",
+                    "E-SIGNERS",
+                    "the fingerprint of a key on the list",
+                    "none of them",
                     "take it from `cops security show`",
                 ),
                 f"key {fingerprint}",
-            )  # fmt: skip
+            )
         left = [one for one in listed.in_force if one.fingerprint != fingerprint]
         if problem := signing.without_one_key(
             left, next_step="add another person's key first: cops security add NAME KEY.pub --reason …"
@@ -160,20 +168,24 @@ def _signer(principal: str, text: str, at: datetime) -> Signer:
     if not signing.is_principal(principal):
         raise _refused(
             Problem(
-                "E-SIGNER", "a name of letters, digits and . _ @ + -, as COPS_ACTOR gives it",
-                repr(principal), "give a plain name, and let its owner set COPS_ACTOR to it",
+                "E-SIGNER",
+                "a name of letters, digits and . _ @ + -, as COPS_ACTOR gives it",
+                repr(principal),
+                "give a plain name, and let its owner set COPS_ACTOR to it",
             ),
             "the name of a signer",
-        )  # fmt: skip
+        )
     key: Key | None = signing.public_key(text)
     if key is None:
         raise _refused(
             Problem(
-                "E-SIGNATURE-KEY", "a public key of OpenSSH, one line such as ssh-ed25519 AAAA…",
-                "something else", "give the .pub file of the key",
+                "E-SIGNATURE-KEY",
+                "a public key of OpenSSH, one line such as ssh-ed25519 AAAA…",
+                "something else",
+                "give the .pub file of the key",
             ),
             f"the key of {principal}",
-        )  # fmt: skip
+        )
     return Signer(principal, key.text, key.fingerprint, at, None, 0)
 
 
@@ -183,12 +195,13 @@ def _require_fresh(known: Sequence[Signer], one: Signer) -> None:
         if other.fingerprint == one.fingerprint:
             raise _refused(
                 Problem(
-                    "E-SIGNERS", "a key of their own for everybody",
+                    "E-SIGNERS",
+                    "a key of their own for everybody",
                     f"{one.fingerprint}: it {'is' if other.revoked is None else 'was'} {other.principal}'s",
                     "let its owner make another: ssh-keygen -t ed25519",
                 ),
                 f"the key of {one.principal}",
-            )  # fmt: skip
+            )
 
 
 def _require_on(books: Books, con: sa.Connection) -> signer_list.Listed:
@@ -203,9 +216,12 @@ def _require_on(books: Books, con: sa.Connection) -> signer_list.Listed:
 def _require_reason(reason: str) -> None:
     if not reason.strip():
         raise CopsError(
-            "E-PARAM", "reason", expected="why, in words", found="nothing",
+            "E-PARAM",
+            "reason",
+            expected="why, in words",
+            found="nothing",
             next_step="add --reason '…'; it stands beside the decision for ever",
-        )  # fmt: skip
+        )
 
 
 def _event(
@@ -233,6 +249,8 @@ def _refused(problem: Problem, subject: str) -> CopsError:
 
 
 _SIGNED = Problem(
-    "E-SIGNERS", "books that do not sign yet", "a list of signers",
+    "E-SIGNERS",
+    "books that do not sign yet",
+    "a list of signers",
     "change it with `cops security add` and `cops security revoke`; signed books stay signed",
-)  # fmt: skip
+)

@@ -230,9 +230,11 @@ def out_of_time(signed_at: datetime, moment: datetime, newest: datetime | None) 
     else:
         return None
     return Problem(
-        "E-SIGNATURE-TIME", expected, str(signed_at),
+        "E-SIGNATURE-TIME",
+        expected,
+        str(signed_at),
         "correct the clock of this machine (and see `cops security show` for the newest decision), sign anew",
-    )  # fmt: skip
+    )
 
 
 def without_one_key(events: Sequence[Signer], *, next_step: str) -> Problem | None:
@@ -242,9 +244,11 @@ def without_one_key(events: Sequence[Signer], *, next_step: str) -> Problem | No
     if len(people) >= PEOPLE_MIN and len(keys) >= PEOPLE_MIN:
         return None
     return Problem(
-        "E-SIGNERS", f"{PEOPLE_MIN} people at least, with a key each",
-        f"{len(people)} with {len(keys)} key(s)", next_step,
-    )  # fmt: skip
+        "E-SIGNERS",
+        f"{PEOPLE_MIN} people at least, with a key each",
+        f"{len(people)} with {len(keys)} key(s)",
+        next_step,
+    )
 
 
 BEGIN = "cops security init --signer NAME=KEY.pub --signer OTHER=OTHERS.pub"

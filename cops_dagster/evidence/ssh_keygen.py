@@ -29,9 +29,12 @@ def tool() -> str:
     found = shutil.which("ssh-keygen")
     if found is None:
         raise CopsError(
-            "E-SIGNATURE-TOOL", "signed decisions", expected="ssh-keygen of OpenSSH 8.9 or newer on PATH",
-            found="no such program", next_step="install it (Debian, Ubuntu: apt-get install openssh-client)",
-        )  # fmt: skip
+            "E-SIGNATURE-TOOL",
+            "signed decisions",
+            expected="ssh-keygen of OpenSSH 8.9 or newer on PATH",
+            found="no such program",
+            next_step="install it (Debian, Ubuntu: apt-get install openssh-client)",
+        )
     return found
 
 
@@ -91,25 +94,43 @@ def is_good(text: str, armored: str, signer_line: str, principal: str) -> bool:
         signers.write_text(signer_line, encoding="utf-8")
         signature.write_text(armored, encoding="utf-8")
         done = _run(
-            "-Y", "verify", "-f", str(signers), "-I", principal, "-n", NAMESPACE, "-s", str(signature),
+            "-Y",
+            "verify",
+            "-f",
+            str(signers),
+            "-I",
+            principal,
+            "-n",
+            NAMESPACE,
+            "-s",
+            str(signature),
             given=text,
-        )  # fmt: skip
+        )
     return done.returncode == 0
 
 
 def _run(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            [tool(), *arguments], input=given, capture_output=True, encoding="utf-8", errors="replace",
-            timeout=SECONDS_MAX, check=False, start_new_session=True,
-        )  # fmt: skip
+            [tool(), *arguments],
+            input=given,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=SECONDS_MAX,
+            check=False,
+            start_new_session=True,
+        )
     except subprocess.TimeoutExpired:
         raise _no_key("the key", f"no answer within {SECONDS_MAX} seconds") from None
     except OSError as problem:
         raise CopsError(
-            "E-SIGNATURE-TOOL", "signed decisions", expected="an ssh-keygen that can be run",
-            found=str(problem.strerror), next_step="install OpenSSH's client anew",
-        ) from None  # fmt: skip
+            "E-SIGNATURE-TOOL",
+            "signed decisions",
+            expected="an ssh-keygen that can be run",
+            found=str(problem.strerror),
+            next_step="install OpenSSH's client anew",
+        ) from None
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
@@ -120,8 +141,10 @@ def _said(done: subprocess.CompletedProcess[str]) -> str:
 def _no_key(place: str, found: str) -> CopsError:
     shown = place if len(place) < 200 and "PRIVATE" not in place else "given"
     return CopsError(
-        "E-SIGNATURE-KEY", f"signing key {shown}",
+        "E-SIGNATURE-KEY",
+        f"signing key {shown}",
         expected="a private key's file that only you can read, or the public half of a key in your agent",
-        found=found, next_step="correct COPS_SIGNING_KEY; a key with a passphrase is given to the agent first"
+        found=found,
+        next_step="correct COPS_SIGNING_KEY; a key with a passphrase is given to the agent first"
         " (ssh-add), and COPS_SIGNING_KEY names its .pub file",
-    )  # fmt: skip
+    )

@@ -81,11 +81,16 @@ def look(con: sa.Connection, at: Objects, place: str) -> list[Finding]:
     ]
     reach = max((seq for seq, _ in anchors), default=0)
     found += [
-        Finding(row.evidence_seq, f"anchor of {row.period_start:%Y-%m}", "the one it was closed with", "none",
-                "incomplete")
+        Finding(
+            row.evidence_seq,
+            f"anchor of {row.period_start:%Y-%m}",
+            "the one it was closed with",
+            "none",
+            "incomplete",
+        )
         for row in seals
         if row.evidence_seq > reach and not was_cut_short(at, f"{row.period_start:%Y-%m}", _stored(row))
-    ]  # fmt: skip
+    ]
     return found
 
 
@@ -94,9 +99,12 @@ def store_is_gone(verdicts: Sequence[tuple[Status, str]], place: str, entries: i
     if not verdicts or any(status != "incomplete" for status, _ in verdicts):
         return None
     return Finding(
-        0, f"the store {place}", f"the objects of {entries} entries",
-        f"none of them ({verdicts[0][1]}): it is gone, empty or another one", "incomplete",
-    )  # fmt: skip
+        0,
+        f"the store {place}",
+        f"the objects of {entries} entries",
+        f"none of them ({verdicts[0][1]}): it is gone, empty or another one",
+        "incomplete",
+    )
 
 
 def explained(con: sa.Connection, at: Objects) -> set[tuple[int, str]]:
@@ -148,10 +156,12 @@ def require(con: sa.Connection, at: Objects, place: str) -> None:
     is_other = any(one.status == "mismatch" for one in found)
     worst = next((one for one in found if one.status == "mismatch"), found[0])
     raise CopsError(
-        "E-EVIDENCE-TAMPERED" if is_other else "E-EVIDENCE-MISSING", f"evidence store {place}",
-        expected=f"{worst.what}: {worst.expected}", found=worst.found,
+        "E-EVIDENCE-TAMPERED" if is_other else "E-EVIDENCE-MISSING",
+        f"evidence store {place}",
+        expected=f"{worst.what}: {worst.expected}",
+        found=worst.found,
         next_step=OTHER_CHAIN if is_other else RESTORE,
-    )  # fmt: skip
+    )
 
 
 def _stored(row: Any) -> Stored:

@@ -110,11 +110,12 @@ def project(books: Books) -> int:
 
 def _unreadable(books: Books, problem: Exception) -> CopsError:
     return CopsError(
-        "E-PROJECTION", f"the Iceberg catalog below {books.settings.lake_root}",
+        "E-PROJECTION",
+        f"the Iceberg catalog below {books.settings.lake_root}",
         expected="a catalog and tables that can be read",
         found=f"{type(problem).__name__}: {str(problem).splitlines()[0][:300] if str(problem) else ''}",
         next_step="the ledger is complete; run `cops lake rebuild` to make the tables anew",
-    )  # fmt: skip
+    )
 
 
 def _apply(books: Books, catalog: Any, commit: Commit, next_step: str) -> None:
@@ -185,20 +186,26 @@ def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
     paths = con.execute(sa.select(f.c.path).where(f.c.run_id == row.run_id).order_by(f.c.path)).scalars()
     lake = books.lake
     return Commit(
-        seq, row.run_id, row.table_name, row.period_start, row.source_id,
+        seq,
+        row.run_id,
+        row.table_name,
+        row.period_start,
+        row.source_id,
         row.predecessor_run_id is not None,
-        [lake.uri(path) for path in paths], _is_replaced(con, row),
-    )  # fmt: skip
+        [lake.uri(path) for path in paths],
+        _is_replaced(con, row),
+    )
 
 
 def _is_replaced(con: sa.Connection, run: Any) -> bool:
     h = t.period_head
     head = con.execute(
         sa.select(h.c.run_id).where(
-            h.c.table_name == run.table_name, h.c.period_start == run.period_start,
+            h.c.table_name == run.table_name,
+            h.c.period_start == run.period_start,
             h.c.source_id == run.source_id,
         )
-    ).scalar_one_or_none()  # fmt: skip
+    ).scalar_one_or_none()
     return run.table_name not in APPEND_ONLY and head != run.run_id
 
 
@@ -238,10 +245,12 @@ def _close_dead_attempts(books: Books) -> int:
                     sa.update(table)
                     .where(table.c.attempt_id.in_(dead), table.c.status == "running")
                     .values(
-                        status="failed", error_code="E-CRASH", finished_at=now(),
+                        status="failed",
+                        error_code="E-CRASH",
+                        finished_at=now(),
                         error_detail="the process ended before the attempt did; nothing was published",
                     )
-                )  # fmt: skip
+                )
             closed += len(dead)
     return closed
 

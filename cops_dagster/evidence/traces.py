@@ -76,9 +76,11 @@ def _decided(con: sa.Connection, given: Mapping[tuple[str, str], Any]) -> dict[t
     if (closes := t.metadata.tables.get("close_request")) is not None:
         asked.append((CLOSE, sa.select(closes.c.subject_id)))
     return found | {
-        (kind, subject): None for kind, query in asked for subject in con.execute(query).scalars()
+        (kind, subject): None
+        for kind, query in asked
+        for subject in con.execute(query).scalars()
         if (kind, subject) in given
-    }  # fmt: skip
+    }
 
 
 def _alerts(con: sa.Connection) -> list[Finding]:
@@ -97,11 +99,12 @@ def _alerts(con: sa.Connection) -> list[Finding]:
     found = [
         _note(
             f"alert_state {row.alert_rule} {row.fingerprint[:16]}",
-            f"{_LEADS_TO[row.event]}, by its log" if row.event else "an event of its log", row.state,
+            f"{_LEADS_TO[row.event]}, by its log" if row.event else "an event of its log",
+            row.state,
         )
         for row in rows
         if row.event is None or _LEADS_TO[row.event] != row.state
-    ]  # fmt: skip
+    ]
     lost = con.execute(
         sa.select(v.c.fingerprint).where(v.c.fingerprint.not_in(sa.select(s.c.fingerprint))).distinct()
     ).scalars()

@@ -133,12 +133,15 @@ def _lost(rows: Sequence[Any]) -> list[Finding]:
     """Restores of a backup: what was recorded after it is gone, and stays worth knowing."""
     return [
         Finding(
-            row["evidence_seq"], "restored from a backup", "every entry that was ever anchored",
+            row["evidence_seq"],
+            "restored from a backup",
+            "every entry that was ever anchored",
             f"those after entry {row['subject_id']} are lost, says {row['actor']}",
             next_step="nothing: it was said, and stays in the chain",
         )
-        for row in rows if row["kind"] == "restored"
-    ]  # fmt: skip
+        for row in rows
+        if row["kind"] == "restored"
+    ]
 
 
 @dataclass(frozen=True)
@@ -240,10 +243,13 @@ def _sealed(recorded: _Recorded, at: Objects) -> list[Finding]:
             seq, cut_short = row["evidence_seq"], standing.was_cut_short(at, period, _stored(row))
             found.append(
                 Finding(
-                    seq, f"anchor of {period}", f"one at entry {seq} or later",
-                    f"none yet: its close was cut short, `cops close {period}` writes it" if cut_short
+                    seq,
+                    f"anchor of {period}",
+                    f"one at entry {seq} or later",
+                    f"none yet: its close was cut short, `cops close {period}` writes it"
+                    if cut_short
                     else "none, though the month was closed with one: restore the store from its copy",
                     "incomplete",
                 )
-            )  # fmt: skip
+            )
     return found

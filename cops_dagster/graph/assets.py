@@ -78,11 +78,15 @@ def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
     )
     return [adjustment] + [
         dg.AssetSpec(
-            name, group_name=group, description=text, kinds=set(kinds), owners=OWNERS,
+            name,
+            group_name=group,
+            description=text,
+            kinds=set(kinds),
+            owners=OWNERS,
             partitions_def=periods if name == "cur_delivery" else None,
         )
         for name, (group, text, kinds) in described.items()
-    ]  # fmt: skip
+    ]
 
 
 def recorded_by(name: str, period: Period) -> str:
@@ -120,10 +124,11 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
             if source.is_new and source.delivery_id:
                 context.log_event(
                     dg.AssetMaterialization(
-                        "cur_delivery", partition=str(period),
+                        "cur_delivery",
+                        partition=str(period),
                         tags={"dagster/data_version": source.delivery_id[:32]},
                     )
-                )  # fmt: skip
+                )
         return _result(
             "cur_billing_master",
             {
@@ -215,11 +220,18 @@ def _allocation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefini
 
     @dg.asset(
         **_about(
-            "allocation_key_snapshot", periods, "allocation",
-            ["fact_cost_tagged", "allocation_rules", "tenant_network_usage", "tenant_compute_usage",
-             "tenant_storage_usage"],
+            "allocation_key_snapshot",
+            periods,
+            "allocation",
+            [
+                "fact_cost_tagged",
+                "allocation_rules",
+                "tenant_network_usage",
+                "tenant_compute_usage",
+                "tenant_storage_usage",
+            ],
         )
-    )  # fmt: skip
+    )
     def allocation_key_snapshot(
         context: dg.AssetExecutionContext, ledger: Ledger
     ) -> dg.MaterializeResult[Any]:
@@ -227,10 +239,14 @@ def _allocation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefini
         books, period = ledger.books(context), period_of(context)
         inputs, made = act(lambda: allocate.snapshot_keys(books, period))
         rows = [
-            {"key_name": key.key_name, "measure": key.measure, "tenants": len(key.weights),
-             "key_total": amount.to_text(key.total)}
+            {
+                "key_name": key.key_name,
+                "measure": key.measure,
+                "tenants": len(key.weights),
+                "key_total": amount.to_text(key.total),
+            }
             for key in made.keys.values()
-        ]  # fmt: skip
+        ]
         return _result(
             "allocation_key_snapshot", {"rules": len(inputs.rules), "keys": rows}, inputs.inputs_id
         )
@@ -289,13 +305,17 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
             ).all()
             chart = picture(report.bridge_chart(con, row.recon_seq))
         figures = {
-            column.name: value for column, value in zip(t.recon_run.c, row, strict=True)
+            column.name: value
+            for column, value in zip(t.recon_run.c, row, strict=True)
             if isinstance(column.type, t.Money)
-        }  # fmt: skip
+        }
         by_tenant = [
             {
-                "tenant_id": one.tenant_id, "allocated_usd": amount.shown(one.allocated_usd),
-                "expected_usd": expected, "invoiced_usd": invoiced, "variance_usd": variance,
+                "tenant_id": one.tenant_id,
+                "allocated_usd": amount.shown(one.allocated_usd),
+                "expected_usd": expected,
+                "invoiced_usd": invoiced,
+                "variance_usd": variance,
                 "status": one.status,
             }
             for one in tenants
@@ -304,7 +324,7 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
                     [("level", one.expected_usd), ("change", one.variance_usd), ("level", one.invoiced_usd)]
                 )
             ]
-        ]  # fmt: skip
+        ]
         told = {"status": done.status, "period_state": moved_to, **figures, "tenants": by_tenant}
         return _result("recon_summary", told, done.recon_id, bridge=chart)
 
@@ -365,10 +385,15 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
         found = act(lambda: controls.evaluate(books))
         sent = tick(books, open_receivers(books.settings))
         rows = [
-            {"control": one.control, "status": one.status, "target": one.target, "measured": one.measured,
-             "next_step": one.next_step}
+            {
+                "control": one.control,
+                "status": one.status,
+                "target": one.target,
+                "measured": one.measured,
+                "next_step": one.next_step,
+            }
             for one in found
-        ]  # fmt: skip
+        ]
         figures: dict[str, Any] = {
             "failed": sum(one.status == "failed" for one in found),
             "unknown": sum(one.status == "unknown" for one in found),

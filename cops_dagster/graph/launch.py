@@ -136,10 +136,11 @@ def _marked(instance: dg.DagsterInstance, home: Path, run_id: str) -> Iterator[s
 def _was_stopped(result: Any) -> bool:
     """Ctrl-C within a step or between two; Dagster calls both a failure."""
     return any(
-        event.is_failure and getattr(event.event_specific_data, "error", None)
+        event.is_failure
+        and getattr(event.event_specific_data, "error", None)
         and event.event_specific_data.error.cls_name in _STOPPED
         for event in result.all_events
-    )  # fmt: skip
+    )
 
 
 def report(books: Books, period: Period) -> None:
@@ -164,9 +165,10 @@ def report(books: Books, period: Period) -> None:
         ).one_or_none()
         if newest:
             heads["recon_summary"] = {
-                "recon_id": newest.recon_id, "status": newest.status,
+                "recon_id": newest.recon_id,
+                "status": newest.status,
                 "variance_usd": str(newest.variance_usd),
-            }  # fmt: skip
+            }
         for name, figures in heads.items():
             instance.report_runless_asset_event(
                 dg.AssetMaterialization(name, partition=str(period), metadata=figures)
@@ -210,11 +212,12 @@ def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) ->
     blocking = [check for check in failed if check["severity"] == "ERROR" and check["check"] in BLOCKING]
     if blocking:
         raise CopsError(
-            "E-VERDICT", f"period {period}",
+            "E-VERDICT",
+            f"period {period}",
             expected=", ".join(check["check"].replace("_", " ") for check in blocking),
             found="; ".join(check["figures"] for check in blocking),
             next_step="later steps did not run and what they publish is as it was",
-        )  # fmt: skip
+        )
     causes = [
         event.step_failure_data.error_display_string
         for event in result.all_events
@@ -224,7 +227,9 @@ def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) ->
         if known := _full(cause):
             raise known
     raise CopsError(
-        "E-INTERNAL", f"period {period}", expected="a run without an unforeseen error",
+        "E-INTERNAL",
+        f"period {period}",
+        expected="a run without an unforeseen error",
         found=(causes or ["no step said why"])[0][-2000:],
         next_step="run again: a run resumes; if it fails again, report this with the Dagster run",
-    )  # fmt: skip
+    )

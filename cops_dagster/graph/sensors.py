@@ -259,10 +259,11 @@ def _requests(
         if why is None:
             requests.append(
                 dg.RunRequest(
-                    run_key=f"{period}:{digest(lying[period])[:32]}", partition_key=str(period),
+                    run_key=f"{period}:{digest(lying[period])[:32]}",
+                    partition_key=str(period),
                     tags={"cops/period": str(period), "cops/cause": "delivery"},
                 )
-            )  # fmt: skip
+            )
         else:
             told.append(f"{period}: {why}")
         known[str(period)] = lying[period]
@@ -368,10 +369,11 @@ def open_periods(
             return dg.SkipReason(f"{len(open_)} open month(s) up to {newest}, nothing to do")
         return [
             dg.RunRequest(
-                run_key=f"{day}:{one}", partition_key=str(one),
+                run_key=f"{day}:{one}",
+                partition_key=str(one),
                 tags={"cops/period": str(one), "cops/cause": "open_periods"},
             )
             for one in wanted
-        ]  # fmt: skip
+        ]
 
     return schedule

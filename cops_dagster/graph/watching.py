@@ -44,9 +44,13 @@ def _outcome(instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | 
     ended = record.end_time if record and record.end_time else None
     at = datetime.fromtimestamp(ended, UTC) if ended else datetime.now(UTC)
     return escalation.of_run(
-        run.job_name.removeprefix("__"), period, failed, at.replace(tzinfo=None), run.run_id,
+        run.job_name.removeprefix("__"),
+        period,
+        failed,
+        at.replace(tzinfo=None),
+        run.run_id,
         _why(instance, run) if failed else "",
-    )  # fmt: skip
+    )
 
 
 def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

@@ -64,9 +64,10 @@ def since(books: Books, period: Period, delivery: str) -> Comparison:
     d, h = t.cur_delivery, t.cur_billing_head
     with books.admin.read() as con:
         found = con.execute(
-            sa.select(d)
-            .where(d.c.period_start == period.start, d.c.delivery_id.startswith(delivery, autoescape=True))
-        ).all()  # fmt: skip
+            sa.select(d).where(
+                d.c.period_start == period.start, d.c.delivery_id.startswith(delivery, autoescape=True)
+            )
+        ).all()
         if len(found) != 1 or not delivery:
             raise CopsError(
                 "E-DELIVERY-UNKNOWN",
@@ -86,16 +87,27 @@ def since(books: Books, period: Period, delivery: str) -> Comparison:
         old, new = _breakdown(con, before.delivery_id), _breakdown(con, newest.delivery_id)
     nothing = (0, Decimal(0))
     changes = [
-        Change(*key, old.get(key, nothing)[0], new.get(key, nothing)[0], old.get(key, nothing)[1],
-               new.get(key, nothing)[1])
+        Change(
+            *key,
+            old.get(key, nothing)[0],
+            new.get(key, nothing)[0],
+            old.get(key, nothing)[1],
+            new.get(key, nothing)[1],
+        )
         for key in sorted(old.keys() | new.keys())
         if old.get(key, nothing) != new.get(key, nothing)
-    ]  # fmt: skip
+    ]
     changes.sort(key=lambda one: (DIMENSIONS.index(one.dimension), -abs(one.change_usd), one.value))
     return Comparison(
-        before.source_id, before.delivery_id, newest.delivery_id, before.row_count, newest.row_count,
-        before.cost_usd, newest.cost_usd, changes,
-    )  # fmt: skip
+        before.source_id,
+        before.delivery_id,
+        newest.delivery_id,
+        before.row_count,
+        newest.row_count,
+        before.cost_usd,
+        newest.cost_usd,
+        changes,
+    )
 
 
 def _breakdown(con: sa.Connection, delivery_id: str) -> dict[tuple[str, str], tuple[int, Decimal]]:

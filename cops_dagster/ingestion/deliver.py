@@ -49,15 +49,21 @@ def deliver(books: Books, paths: list[Path], period: Period, *, source_id: str =
     for path in paths:
         if not path.is_file() or path.is_symlink():
             raise CopsError(
-                "E-FILE", f"file {path}", expected="a regular file", found="none",
+                "E-FILE",
+                f"file {path}",
+                expected="a regular file",
+                found="none",
                 next_step="name the CUR files of one month",
-            )  # fmt: skip
+            )
     names = [path.name for path in paths]
     if len(set(names)) != len(names):
         raise CopsError(
-            "E-CHUNK-DUP", f"period {period}", expected="every file once",
-            found=f"{len(names) - len(set(names))} names twice", next_step="name each file once",
-        )  # fmt: skip
+            "E-CHUNK-DUP",
+            f"period {period}",
+            expected="every file once",
+            found=f"{len(names) - len(set(names))} names twice",
+            next_step="name each file once",
+        )
     subject = f"delivery {source_id} {period}"
     kind = _format(paths, subject)
     _check_lines(books, paths, kind, period, subject)
@@ -92,9 +98,12 @@ def _format(paths: list[Path], subject: str) -> formats.Format:
         kinds.add(formats.check(head, path.stat().st_size, path.name, "", subject=subject))
     if len(kinds) != 1:
         raise CopsError(
-            "E-FORMAT", subject, expected="files of one format", found=", ".join(sorted(kinds)),
+            "E-FORMAT",
+            subject,
+            expected="files of one format",
+            found=", ".join(sorted(kinds)),
             next_step="deliver files of one format at a time",
-        )  # fmt: skip
+        )
     return kinds.pop()
 
 
@@ -130,11 +139,14 @@ def _check_period(found: set[Period], period: Period, subject: str) -> None:
         return
     told = ", ".join(str(one) for one in sorted(found))
     raise CopsError(
-        "E-MANIFEST-SCOPE", subject, expected=f"lines of {period}, as --period says",
+        "E-MANIFEST-SCOPE",
+        subject,
+        expected=f"lines of {period}, as --period says",
         found=f"lines of billing period {told}",
-        next_step=f"hand them over as what they are: --period {others[0]}" if len(found) == 1
+        next_step=f"hand them over as what they are: --period {others[0]}"
+        if len(found) == 1
         else "hand over the files of each month by themselves",
-    )  # fmt: skip
+    )
 
 
 def _copy_in(paths: list[Path], folder: Path) -> None:

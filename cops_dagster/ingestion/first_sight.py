@@ -160,10 +160,12 @@ def _require_same(paths: Sequence[Path], seen: Sequence[stored.Identity], subjec
     for path, identity in zip(paths, seen, strict=True):
         if not path.exists() or stored.identity(path) != identity:
             raise CopsError(
-                "E-DIGEST", subject, expected="files that stay as they are while they are read",
+                "E-DIGEST",
+                subject,
+                expected="files that stay as they are while they are read",
                 found=f"other bytes in place of {path.name!r}",
                 next_step="run it again once AWS has written the delivery; the ingested month stays",
-            )  # fmt: skip
+            )
 
 
 def _format(delivered: layout.Delivered, subject: str) -> Format:
@@ -266,9 +268,13 @@ def require(columns: dict[str, Sent], subject: str) -> None:
         if kind is None:
             raise
         raise CopsError(
-            cur_schema.FOREIGN, subject, expected="a Cost and Usage Report, legacy or CUR 2.0", found=kind,
-            next_step="let AWS export CUR 2.0", details={"kind": kind},
-        ) from problem  # fmt: skip
+            cur_schema.FOREIGN,
+            subject,
+            expected="a Cost and Usage Report, legacy or CUR 2.0",
+            found=kind,
+            next_step="let AWS export CUR 2.0",
+            details={"kind": kind},
+        ) from problem
 
 
 def _refuse_foreign(columns: dict[str, Sent], subject: str) -> None:

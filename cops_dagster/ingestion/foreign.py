@@ -36,18 +36,23 @@ def record(books: Books, month: ReportMonth, kind: str, place: str) -> None:
         )
         con.execute(
             sa.insert(f).values(
-                source_id=month.source_id, period_start=month.period.start, kind=kind,
-                location_json=place, seen_at=now(),
+                source_id=month.source_id,
+                period_start=month.period.start,
+                kind=kind,
+                location_json=place,
+                seen_at=now(),
             )
-        )  # fmt: skip
+        )
 
 
 def refusal(month: ReportMonth, kind: str) -> CopsError:
     """Why an export is left alone, in the words of a refusal."""
     return CopsError(
-        FOREIGN, f"export {month.source_id} {month.period}",
-        expected="a Cost and Usage Report, legacy or CUR 2.0", found=kind,
+        FOREIGN,
+        f"export {month.source_id} {month.period}",
+        expected="a Cost and Usage Report, legacy or CUR 2.0",
+        found=kind,
         next_step="none: beside a report it is left alone; where it was meant to be the report, let AWS"
         " export CUR 2.0 with the columns of `cops docs cur-ingestion`",
         details={"kind": kind},
-    )  # fmt: skip
+    )

@@ -52,11 +52,18 @@ def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
         query = query.where(h.c.period_start == period.start)
     return [
         Waiting(
-            row.delivery_id, Period.of(row.period_start), row.source_id, row.error_code, row.found,
-            row.requested_by, row.held_at, row.approved_by, row.requested_login,
+            row.delivery_id,
+            Period.of(row.period_start),
+            row.source_id,
+            row.error_code,
+            row.found,
+            row.requested_by,
+            row.held_at,
+            row.approved_by,
+            row.requested_login,
         )
         for row in con.execute(query)
-    ]  # fmt: skip
+    ]
 
 
 def hold(books: Books, month: layout.ReportMonth, delivery_id: str, reason: Hold) -> None:
@@ -67,11 +74,15 @@ def hold(books: Books, month: layout.ReportMonth, delivery_id: str, reason: Hold
             return
         con.execute(
             sa.insert(h).values(
-                delivery_id=delivery_id, source_id=month.source_id, period_start=month.period.start,
-                error_code=reason.code, found=f"{reason.found} (expected {reason.expected})",
-                requested_by=books.actor, held_at=now(),
+                delivery_id=delivery_id,
+                source_id=month.source_id,
+                period_start=month.period.start,
+                error_code=reason.code,
+                found=f"{reason.found} (expected {reason.expected})",
+                requested_by=books.actor,
+                held_at=now(),
             )
-        )  # fmt: skip
+        )
 
 
 def check_released(books: Books, delivery_id: str) -> None:

@@ -157,9 +157,15 @@ def _take_back(books: Books, period: Period, source_id: str) -> Ingested:
             return Ingested(source_id, before.run_id, None, wrote=False)
         run_id = digest(inputs_id, predecessor)
         raw = Publication(
-            TABLE, period, source_id, run_id, inputs_id, predecessor, [],
+            TABLE,
+            period,
+            source_id,
+            run_id,
+            inputs_id,
+            predecessor,
+            [],
             raw_verdicts(_NO_LINES, 0, Decimal(0)),
-        )  # fmt: skip
+        )
         publish(books, raw, *_aside(books, period, source_id, raw, None))
         return Ingested(source_id, run_id, None, wrote=True)
 
@@ -212,16 +218,24 @@ def _run(
         staging = _read_and_stage(books, files, period, targets, delivery)
         live.require_same(held)
         raw = Publication(
-            TABLE, period, delivery.source_id, run_id, inputs_id, predecessor,
-            [staging.raw], staging.verdicts,
-        )  # fmt: skip
+            TABLE,
+            period,
+            delivery.source_id,
+            run_id,
+            inputs_id,
+            predecessor,
+            [staging.raw],
+            staging.verdicts,
+        )
         aside = _aside(books, period, delivery.source_id, raw, staging.quarantined)
         publish(
-            books, raw, *aside,
+            books,
+            raw,
+            *aside,
             also=lambda con: log.finished(
                 con, log_seq, "succeeded", accepted=staging.raw, aside=staging.quarantined
             ),
-        )  # fmt: skip
+        )
     except BaseException as problem:
         status = "skipped" if isinstance(problem, Superseded) else "failed"
         with books.admin.write() as con:
@@ -266,9 +280,16 @@ def _read_and_stage(
         engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
         try:
             return stage(
-                engine, files, period, targets, delivery.row_count, delivery.cost_usd,
-                faulty=bool(faulty), judge_accounts=bool(bad), of=books.revision,
-            )  # fmt: skip
+                engine,
+                files,
+                period,
+                targets,
+                delivery.row_count,
+                delivery.cost_usd,
+                faulty=bool(faulty),
+                judge_accounts=bool(bad),
+                of=books.revision,
+            )
         except CopsError as problem:
             if not needs_mending(problem) or files.is_converted:
                 raise _explained(books, files, problem, subject) from None
@@ -276,9 +297,16 @@ def _read_and_stage(
     with books.reader(subject, mended.reading, books.settings.lake_root) as engine:
         engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
         return stage(
-            engine, mended, period, targets, delivery.row_count, delivery.cost_usd,
-            faulty=True, judge_accounts=bool(bad), of=books.revision,
-        )  # fmt: skip
+            engine,
+            mended,
+            period,
+            targets,
+            delivery.row_count,
+            delivery.cost_usd,
+            faulty=True,
+            judge_accounts=bool(bad),
+            of=books.revision,
+        )
 
 
 def _explained(books: Books, files: DeliveredFiles, problem: CopsError, subject: str) -> CopsError:
@@ -368,10 +396,16 @@ def _aside(
         return []
     return [
         Publication(
-            QUARANTINE, period, source_id, digest(QUARANTINE, raw.run_id), digest(QUARANTINE, raw.inputs_id),
-            before.run_id if before else None, staged, [],
+            QUARANTINE,
+            period,
+            source_id,
+            digest(QUARANTINE, raw.run_id),
+            digest(QUARANTINE, raw.inputs_id),
+            before.run_id if before else None,
+            staged,
+            [],
         )
-    ]  # fmt: skip
+    ]
 
 
 _NO_LINES: dict[str, Any] = {"row_count": 0} | dict.fromkeys(

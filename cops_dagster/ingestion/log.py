@@ -32,14 +32,21 @@ def started(books: Books, trying: Attempt, run_id: str, delivery: Any, period_st
         inserted = con.execute(
             sa.insert(t.cur_ingestion_log)
             .values(
-                run_id=run_id, attempt_id=trying.attempt_id, source_id=delivery.source_id,
-                delivery_id=delivery.delivery_id, period_start=period_start, status="running",
-                rows_in=delivery.row_count, cost_in_usd=delivery.cost_usd,
+                run_id=run_id,
+                attempt_id=trying.attempt_id,
+                source_id=delivery.source_id,
+                delivery_id=delivery.delivery_id,
+                period_start=period_start,
+                status="running",
+                rows_in=delivery.row_count,
+                cost_in_usd=delivery.cost_usd,
                 digest_list=json.dumps([[row.name, row.sha256] for row in digests]),
-                actor=books.actor, dagster_run_id=books.dagster_run_id, started_at=now(),
+                actor=books.actor,
+                dagster_run_id=books.dagster_run_id,
+                started_at=now(),
             )
             .returning(t.cur_ingestion_log.c.log_seq)
-        )  # fmt: skip
+        )
         return int(inserted.scalar_one())
 
 

@@ -30,13 +30,14 @@ def mapped(tags: Tags) -> list[Mapped]:
     default = Tags()
     return [
         Mapped(
-            setting, name,
+            setting,
+            name,
             tuple(column for kind in kinds for column in tag_columns.columns_of([name], kind)),
             is_default=getattr(tags, setting) == getattr(default, setting),
         )
         for setting, kinds in _KINDS_OF.items()
         for name in getattr(tags, setting)
-    ]  # fmt: skip
+    ]
 
 
 def verdict(con: sa.Connection, tags: Tags, period: Period) -> Verdict:
@@ -76,12 +77,13 @@ def require(con: sa.Connection, tags: Tags, period: Period) -> None:
     found = verdict(con, tags, period)
     if found.refuses:
         raise CopsError(
-            "E-TAG-MAP", f"[tags] tenant_id of {period}",
+            "E-TAG-MAP",
+            f"[tags] tenant_id of {period}",
             expected="a tag that a delivery of the month has",
             found=f"no delivery has {found.figures['not_delivered']}; near:"
             f" {found.figures['near'] or 'none'}; delivered tags: {found.figures['delivered_tags']}",
             next_step=str(found.figures["next_step"]),
-        )  # fmt: skip
+        )
 
 
 def _columns(texts: Iterable[str]) -> set[str]:

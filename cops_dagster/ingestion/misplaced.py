@@ -58,9 +58,12 @@ def unknown(books: Books, period: Period, empty: Iterable[Place]) -> CopsError:
             found, next_step = said
             break
     return CopsError(
-        "E-PERIOD-UNKNOWN", f"period {period}", expected="a delivery of that month in a report root",
-        found=found, next_step=next_step,
-    )  # fmt: skip
+        "E-PERIOD-UNKNOWN",
+        f"period {period}",
+        expected="a delivery of that month in a report root",
+        found=found,
+        next_step=next_step,
+    )
 
 
 def misplaced(root: Root) -> tuple[str, str] | None:

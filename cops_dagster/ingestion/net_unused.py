@@ -42,12 +42,15 @@ def provide(engine: Engine, files: DeliveredFiles, start: dict[str, Any], of: in
     lines = statements.parsed("stage_fact_cost_raw").subquery("lines")
     names = ("unused_commitment", "gross_commitment", "net_commitment")
     discounted = (
-        exp.select(*map(exp.column, names)).distinct().from_(lines).where(
+        exp.select(*map(exp.column, names))
+        .distinct()
+        .from_(lines)
+        .where(
             exp.column("line_item_line_item_type").eq("SavingsPlanRecurringFee"),
             exp.column("quarantine_code").is_(exp.null()),
             exp.NEQ(this=exp.column(names[1]), expression=exp.column(names[2])),
         )
-    )  # fmt: skip
+    )
     stated = [
         tuple(map(amount.from_decimal, row))
         for row in engine.fetch(discounted, start | {"first_revision": False}).rows

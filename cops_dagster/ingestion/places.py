@@ -65,9 +65,12 @@ class Lying:
 def unreadable(subject: str, problem: OSError) -> CopsError:
     """A folder or file of a report root that this process may not read."""
     return CopsError(
-        "E-SOURCE-UNKNOWN", subject, expected="folders and files that can be read",
-        found=f"{problem.strerror}: {problem.filename}", next_step="correct the rights, or COPS_CUR",
-    )  # fmt: skip
+        "E-SOURCE-UNKNOWN",
+        subject,
+        expected="folders and files that can be read",
+        found=f"{problem.strerror}: {problem.filename}",
+        next_step="correct the rights, or COPS_CUR",
+    )
 
 
 def roots(settings: Settings, period: Period | None = None) -> tuple[list[Root], dict[str, CopsError]]:
@@ -107,9 +110,12 @@ def _fetched(settings: Settings, place: str, period: Period | None) -> Path:
     right = s3_meant(place)
     if right:
         raise CopsError(
-            "E-SOURCE-UNKNOWN", f"report root {place}", expected="a folder or s3://bucket/prefix",
-            found="another writing of a place in S3", next_step=f"correct COPS_CUR: write {right}",
-        )  # fmt: skip
+            "E-SOURCE-UNKNOWN",
+            f"report root {place}",
+            expected="a folder or s3://bucket/prefix",
+            found="another writing of a place in S3",
+            next_step=f"correct COPS_CUR: write {right}",
+        )
     if not place.startswith("s3://"):
         return Path(place)
     from cops_dagster.stores import s3_reports

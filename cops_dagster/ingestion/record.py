@@ -148,14 +148,18 @@ def _insert(con: sa.Connection, delivered: layout.Delivered, sight: Sight) -> No
         sa.insert(t.cur_delivery_file),
         [
             {
-                "delivery_id": sight.delivery_id, "position": position, "name": file.name,
-                "size_bytes": file.size, "sha256": sha256, "row_count": rows,
+                "delivery_id": sight.delivery_id,
+                "position": position,
+                "name": file.name,
+                "size_bytes": file.size,
+                "sha256": sha256,
+                "row_count": rows,
             }
             for position, (file, (sha256, rows)) in enumerate(
                 zip(delivered.files, sight.digested, strict=True)
             )
         ],
-    )  # fmt: skip
+    )
     digests = [sha256 for sha256, _ in sight.digested]
     con.execute(
         sa.insert(t.cur_delivery_profile).values(
@@ -187,12 +191,15 @@ def _insert(con: sa.Connection, delivered: layout.Delivered, sight: Sight) -> No
             sa.insert(t.cur_delivery_breakdown),
             [
                 {
-                    "delivery_id": sight.delivery_id, "dimension": dimension, "value": value,
-                    "row_count": rows, "cost_usd": cost,
+                    "delivery_id": sight.delivery_id,
+                    "dimension": dimension,
+                    "value": value,
+                    "row_count": rows,
+                    "cost_usd": cost,
                 }
                 for dimension, value, rows, cost in sight.breakdown
             ],
-        )  # fmt: skip
+        )
     # the delivery last: the database takes no part of one that is there (ADR 35)
     con.execute(
         sa.insert(t.cur_delivery).values(
@@ -246,11 +253,14 @@ def record_mended(books: Books, delivery_id: str, made: list[Path]) -> None:
             conversions.keep(con, books, delivery_id, position, sha256)
             con.execute(
                 sa.insert(r).values(
-                    delivery_id=delivery_id, position=position,
-                    path=str(path.relative_to(books.settings.home)), sha256=sha256,
-                    size_bytes=info.st_size, mtime_ns=info.st_mtime_ns,
+                    delivery_id=delivery_id,
+                    position=position,
+                    path=str(path.relative_to(books.settings.home)),
+                    sha256=sha256,
+                    size_bytes=info.st_size,
+                    mtime_ns=info.st_mtime_ns,
                 )
-            )  # fmt: skip
+            )
 
 
 def read_files(con: sa.Connection, delivery_id: str) -> list[Any]:
@@ -349,11 +359,13 @@ def is_late(con: sa.Connection, source_id: str, period: Period, place: str) -> b
     return bool(
         con.execute(
             sa.select(p.c.delivery_id).where(
-                p.c.source_id == source_id, p.c.period_start == period.start,
-                p.c.delivery_id == newest.delivery_id, p.c.location_json == place,
+                p.c.source_id == source_id,
+                p.c.period_start == period.start,
+                p.c.delivery_id == newest.delivery_id,
+                p.c.location_json == place,
             )
         ).first()
-    )  # fmt: skip
+    )
 
 
 def is_sealed(con: sa.Connection, source_id: str, period: Period, place: str) -> bool:
@@ -365,11 +377,9 @@ def is_sealed(con: sa.Connection, source_id: str, period: Period, place: str) ->
         con.execute(
             sa.select(p.c.delivery_id)
             .join(h, h.c.delivery_id == p.c.delivery_id)
-            .where(
-                p.c.source_id == source_id, p.c.period_start == period.start, p.c.location_json == place
-            )
+            .where(p.c.source_id == source_id, p.c.period_start == period.start, p.c.location_json == place)
         ).first()
-    )  # fmt: skip
+    )
 
 
 def record_late(books: Books, month: layout.ReportMonth, delivery_id: str) -> None:
@@ -386,12 +396,18 @@ def record_late(books: Books, month: layout.ReportMonth, delivery_id: str) -> No
             return
         con.execute(
             sa.insert(i).values(
-                attempt_id="", source_id=month.source_id, delivery_id=delivery_id,
-                period_start=month.period.start, status="skipped",
+                attempt_id="",
+                source_id=month.source_id,
+                delivery_id=delivery_id,
+                period_start=month.period.start,
+                status="skipped",
                 error_detail="an older delivery, or one of a closed period: kept aside",
-                actor=books.actor, dagster_run_id=books.dagster_run_id, started_at=now(), finished_at=now(),
+                actor=books.actor,
+                dagster_run_id=books.dagster_run_id,
+                started_at=now(),
+                finished_at=now(),
             )
-        )  # fmt: skip
+        )
 
 
 def hide_retired(books: Books, period: Period) -> None:
@@ -421,16 +437,23 @@ def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) 
         is_final = lock.state_of(con, month.period) == "final"
         if is_final and before and before.delivery_id != delivery_id:
             lock.move(
-                con, books, month.period, "provisional", reason=OTHER_BYTES,
+                con,
+                books,
+                month.period,
+                "provisional",
+                reason=OTHER_BYTES,
                 evidence_id=f"delivery {delivery_id}",
-            )  # fmt: skip
+            )
         con.execute(sa.delete(h).where(*key))
         con.execute(
             sa.insert(h).values(
-                source_id=month.source_id, period_start=month.period.start, delivery_id=delivery_id,
-                location_json=place, seen_at=now(),
+                source_id=month.source_id,
+                period_start=month.period.start,
+                delivery_id=delivery_id,
+                location_json=place,
+                seen_at=now(),
             )
-        )  # fmt: skip
+        )
         replaced = sa.select(d.c.delivery_id).where(
             d.c.source_id == month.source_id,
             d.c.period_start == month.period.start,

@@ -34,11 +34,18 @@ def record(books: Books, source_id: str, period: Period, refusal: CopsError) -> 
     with books.admin.write() as con:
         con.execute(
             sa.insert(t.cur_ingestion_log).values(
-                attempt_id="", source_id=source_id, period_start=period.start, status=status,
-                error_code=refusal.code, error_detail=str(refusal), actor=books.actor,
-                dagster_run_id=books.dagster_run_id, started_at=at, finished_at=at,
+                attempt_id="",
+                source_id=source_id,
+                period_start=period.start,
+                status=status,
+                error_code=refusal.code,
+                error_detail=str(refusal),
+                actor=books.actor,
+                dagster_run_id=books.dagster_run_id,
+                started_at=at,
+                finished_at=at,
             )
-        )  # fmt: skip
+        )
 
 
 def newest(con: sa.Connection, period: Period) -> dict[str, Any]:
@@ -77,8 +84,14 @@ def end(books: Books, period: Period, refusing: set[str]) -> None:
             if ingested:
                 con.execute(
                     sa.insert(i).values(
-                        attempt_id="", source_id=source, period_start=period.start, status="skipped",
-                        error_detail="what was refused is no longer there, or holds now", actor=books.actor,
-                        dagster_run_id=books.dagster_run_id, started_at=now(), finished_at=now(),
+                        attempt_id="",
+                        source_id=source,
+                        period_start=period.start,
+                        status="skipped",
+                        error_detail="what was refused is no longer there, or holds now",
+                        actor=books.actor,
+                        dagster_run_id=books.dagster_run_id,
+                        started_at=now(),
+                        finished_at=now(),
                     )
-                )  # fmt: skip
+                )

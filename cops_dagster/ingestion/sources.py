@@ -78,9 +78,12 @@ def retire(
     _require_reason(reason)
     if first and last and last < first:
         raise CopsError(
-            "E-PARAM", f"months {first} to {last}", expected="a beginning that is not after the end",
-            found=f"{last} before {first}", next_step="turn --from and --until round",
-        )  # fmt: skip
+            "E-PARAM",
+            f"months {first} to {last}",
+            expected="a beginning that is not after the end",
+            found=f"{last} before {first}",
+            next_step="turn --from and --until round",
+        )
     _require_known(books, source_id)
     span = Span(first.start if first else None, last.start if last else None)
     with books.admin.read() as con:
@@ -123,11 +126,13 @@ def withdraw(books: Books, source_id: str, period: Period, *, reason: str) -> De
         signatures.identity(books, con)  # asked before a file is moved
     if not folder.is_dir() and not (shown and shown.is_relative_to(own)):
         raise CopsError(
-            "E-DELIVERY-UNKNOWN", f"source {source_id} of {period}",
-            expected="files handed over with `cops deliver`", found=", ".join(_handed_over(own)) or "none",
+            "E-DELIVERY-UNKNOWN",
+            f"source {source_id} of {period}",
+            expected="files handed over with `cops deliver`",
+            found=", ".join(_handed_over(own)) or "none",
             next_step="name one of these with --source and --period; what AWS delivers is retired instead:"
             " `cops source retire NAME --reason …`",
-        )  # fmt: skip
+        )
     if folder.is_dir():
         # moved first: a crash in between leaves a source without a place, never one that returns
         kept = books.settings.home / "withdrawn" / source_id / folder.name
@@ -144,17 +149,23 @@ def _require_open(con: sa.Connection, period: Period) -> None:
     here = lock.state_of(con, period)
     if here not in (*WRITABLE, "final"):
         raise CopsError(
-            "E-PERIOD-CLOSED", f"period {period}", expected="an open period", found=f"period is {here}",
+            "E-PERIOD-CLOSED",
+            f"period {period}",
+            expected="an open period",
+            found=f"period is {here}",
             next_step="book the change as an adjustment in an open period",
-        )  # fmt: skip
+        )
 
 
 def _require_reason(reason: str) -> None:
     if not reason.strip():
         raise CopsError(
-            "E-PARAM", "reason", expected="why, in words", found="nothing",
+            "E-PARAM",
+            "reason",
+            expected="why, in words",
+            found="nothing",
             next_step="add --reason '…'; it stands beside the decision for ever",
-        )  # fmt: skip
+        )
 
 
 def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -> Decided:
@@ -170,16 +181,24 @@ def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -
     told = [row for row in heads if span.holds(row.period_start)]
     document = documents.document(
         {
-            "event": event, "source_id": source_id, "first_period": str(span.first or ""),
-            "last_period": str(span.last or ""), "reason": reason.strip(), "actor": books.actor,
+            "event": event,
+            "source_id": source_id,
+            "first_period": str(span.first or ""),
+            "last_period": str(span.last or ""),
+            "reason": reason.strip(),
+            "actor": books.actor,
             "occurred_at": at.isoformat(),
             "deliveries": [
-                {"period": f"{row.period_start:%Y-%m}", "delivery_id": row.delivery_id,
-                 "row_count": row.row_count, "cost_usd": f"{row.cost_usd:f}"}
+                {
+                    "period": f"{row.period_start:%Y-%m}",
+                    "delivery_id": row.delivery_id,
+                    "row_count": row.row_count,
+                    "cost_usd": f"{row.cost_usd:f}",
+                }
                 for row in told
             ],
         }
-    )  # fmt: skip
+    )
     kept = chain.store(
         books, [Piece("source_decision", "source", source_id, certificate.JSON, data=document)]
     )
@@ -198,11 +217,17 @@ def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -
                 lock.move(con, books, period, "provisional", reason=SOURCE_DECIDED)
         con.execute(
             sa.insert(t.source_event).values(
-                source_id=source_id, event=event, first_period=span.first, last_period=span.last,
+                source_id=source_id,
+                event=event,
+                first_period=span.first,
+                last_period=span.last,
                 delivery_id=told[0].delivery_id if event == "withdrawn" and told else None,
-                reason=reason.strip(), evidence_id=str(number), actor=books.actor, occurred_at=at,
+                reason=reason.strip(),
+                evidence_id=str(number),
+                actor=books.actor,
+                occurred_at=at,
             )
-        )  # fmt: skip
+        )
         signatures.require(books, con, "source", ("source", source_id), kept[0].sha256)
     return Decided(source_id, taken, closed, was_new=True)
 
@@ -230,12 +255,18 @@ def sources(books: Books) -> list[Source]:
         away, refused = claims.retired(con), _refused(con)
         foreign = {row.source_id: row.kind for row in con.execute(sa.select(t.foreign_export))}
         heads = con.execute(
-            sa.select(h.c.source_id, d.c.period_start, d.c.delivery_id, d.c.cost_usd, d.c.delivered_at,
-                      p.c.figures_json)
+            sa.select(
+                h.c.source_id,
+                d.c.period_start,
+                d.c.delivery_id,
+                d.c.cost_usd,
+                d.c.delivered_at,
+                p.c.figures_json,
+            )
             .join(d, d.c.delivery_id == h.c.delivery_id)
             .outerjoin(p, p.c.delivery_id == d.c.delivery_id)
             .order_by(d.c.period_start)
-        ).all()  # fmt: skip
+        ).all()
         seen = con.execute(
             sa.select(d.c.source_id, d.c.delivery_id, d.c.delivered_at, p.c.figures_json)
             .outerjoin(p, p.c.delivery_id == d.c.delivery_id)
@@ -253,20 +284,29 @@ def sources(books: Books) -> list[Source]:
         state, why = _state(name, mine, lying, away, refused, foreign)
         found.append(
             Source(
-                name, state, lying.get(name, ""), record.report_of(told[-1].figures_json) if told else "",
-                sorted({payer for payer, _ in billed}), sorted({account for _, account in billed}),
+                name,
+                state,
+                lying.get(name, ""),
+                record.report_of(told[-1].figures_json) if told else "",
+                sorted({payer for payer, _ in billed}),
+                sorted({account for _, account in billed}),
                 [f"{row.period_start:%Y-%m}" for row in mine],
                 sum((row.cost_usd for row in mine), Decimal(0)),
-                max((row.delivered_at for row in told), default=None), why,
+                max((row.delivered_at for row in told), default=None),
+                why,
             )
-        )  # fmt: skip
+        )
     return found
 
 
 def _state(
-    name: str, heads: Sequence[object], lying: dict[str, str], away: dict[str, list[Span]],
-    refused: dict[str, str], foreign: dict[str, str],
-) -> tuple[str, str]:  # fmt: skip
+    name: str,
+    heads: Sequence[object],
+    lying: dict[str, str],
+    away: dict[str, list[Span]],
+    refused: dict[str, str],
+    foreign: dict[str, str],
+) -> tuple[str, str]:
     if name in away:
         return "retired", "; ".join(_told(span) for span in away[name])
     if name in refused:
@@ -360,7 +400,9 @@ def _require_known(books: Books, source_id: str) -> None:
 def _unnamed(source_id: str, names: Sequence[str], expected: str) -> CopsError:
     near = difflib.get_close_matches(source_id, names, n=1)
     return CopsError(
-        "E-SOURCE-NAME", f"source {source_id!r}", expected=expected,
+        "E-SOURCE-NAME",
+        f"source {source_id!r}",
+        expected=expected,
         found=f"none of that name; nearest is {near[0]}" if near else f"{', '.join(names) or 'none at all'}",
         next_step="take a name from `cops source list`",
-    )  # fmt: skip
+    )

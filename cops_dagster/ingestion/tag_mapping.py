@@ -83,7 +83,9 @@ def mapped_tags_are_delivered(
         passed = not wrong and (accounts_name_tenants or not without)
     meant = list(dict.fromkeys(filter(None, (_near(one.name, names) for one in wrong))))
     return Verdict(
-        "mapped_tags_are_delivered", passed, severity,
+        "mapped_tags_are_delivered",
+        passed,
+        severity,
         {
             "not_delivered": ", ".join(f"{one.setting} {one.name}" for one in wrong),
             "near": ", ".join(meant),
@@ -92,7 +94,7 @@ def mapped_tags_are_delivered(
             "next_step": _next_step(meant) if is_lost and names else "",
         },
         blocking=True,
-    )  # fmt: skip
+    )
 
 
 def _matters(one: Mapped, names: Sequence[str], ever: Collection[str], *, is_lost: bool) -> bool:

@@ -79,9 +79,11 @@ def _rows_not_falling(shown: Sequence[Profile], before: Sequence[Profile | None]
 def _only_named_files(shown: Sequence[Profile]) -> Verdict:
     strays = [name for new in shown for name in new.strays]
     return Verdict(
-        "folder_holds_only_named_files", not strays, "WARN",
+        "folder_holds_only_named_files",
+        not strays,
+        "WARN",
         {"stray_files": len(strays), "names": ", ".join(map(repr, strays[:20]))},
-    )  # fmt: skip
+    )
 
 
 def _files_differ(shown: Sequence[Profile]) -> Verdict:
@@ -114,17 +116,21 @@ def _usage_in_period(shown: Sequence[Profile]) -> Verdict:
 def _no_negative_usage(shown: Sequence[Profile]) -> Verdict:
     rows = sum(new.negative_usage_rows for new in shown)
     return Verdict(
-        "usage_is_not_negative", rows == 0, "WARN",
+        "usage_is_not_negative",
+        rows == 0,
+        "WARN",
         {"negative_rows": rows, "negative_usd": sum((new.negative_usage_usd for new in shown), Decimal(0))},
-    )  # fmt: skip
+    )
 
 
 def _lines_distinct(shown: Sequence[Profile]) -> Verdict:
     rows = sum(new.repeated_rows for new in shown)
     return Verdict(
-        "lines_are_distinct", rows == 0, "WARN",
+        "lines_are_distinct",
+        rows == 0,
+        "WARN",
         {"repeated_rows": rows, "repeated_usd": sum((new.repeated_usd for new in shown), Decimal(0))},
-    )  # fmt: skip
+    )
 
 
 def _values_carried(shown: Sequence[Profile]) -> Verdict:
@@ -167,9 +173,11 @@ def every_source_is_taken(refused: Sequence[Mapping[str, object]]) -> Verdict:
         refused: source, code, what was found and what to do, of those that could not.
     """
     return Verdict(
-        "every_source_is_taken", not refused, "ERROR",
+        "every_source_is_taken",
+        not refused,
+        "ERROR",
         {"refused_sources": len(refused), "refused": refused[:20]},
-    )  # fmt: skip
+    )
 
 
 def every_delivery_is_ingested(missing: Sequence[tuple[str, str]]) -> Verdict:
@@ -279,10 +287,13 @@ def cost_views_bridge(
         "ERROR" if worst > error else "WARN",
         {f"{name}_usd": total for name, total in views.items()}
         | {
-            "residual_usd": residual, "net_residual_usd": net_residual, "tolerance_usd": warn,
-            "elsewhere_usd": elsewhere, "net_elsewhere_usd": net_elsewhere,
+            "residual_usd": residual,
+            "net_residual_usd": net_residual,
+            "tolerance_usd": warn,
+            "elsewhere_usd": elsewhere,
+            "net_elsewhere_usd": net_elsewhere,
         },
-    )  # fmt: skip
+    )
 
 
 def no_unexpected_columns(unexpected: Sequence[str], revision: int) -> Verdict:

@@ -87,9 +87,10 @@ def document_type_cell(text: str) -> str:
     if aws_documents.spelled(text) not in known:
         near = difflib.get_close_matches(aws_documents.spelled(text), known, n=1)
         raise bad(
-            f"one of {', '.join(known)}", text,
+            f"one of {', '.join(known)}",
+            text,
             f"did you mean {near[0]}?" if near else "write the type as AWS names it",
-        )  # fmt: skip
+        )
     return text_cell(text)
 
 

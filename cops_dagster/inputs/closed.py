@@ -42,9 +42,10 @@ def judge(con: sa.Connection, rows: Iterable[Row], closed: Collection[date], act
             raise CopsError(
                 "E-PERIOD-CLOSED",
                 f"{row.where()} ({references.shown(row.table, row.values)})",
-                expected="input for open months", found=f"a row about {Period.of(month)}, which is closed",
+                expected="input for open months",
+                found=f"a row about {Period.of(month)}, which is closed",
                 next_step=f"{rules.instead(row.table, closed)}; nothing was loaded",
-            )  # fmt: skip
+            )
         _keep(con, row, rules.oldest_open(closed), actor)
         taken = True
     if taken:
@@ -60,11 +61,17 @@ def _keep(con: sa.Connection, row: Row, bears: Period, actor: str) -> None:
     con.execute(
         sa.insert(t.document_conflict).values(
             conflict_id=digest("closed-correction-1", row.table, document, tenant, values["period_start"]),
-            table_name=row.table, document_id=document, period_start=bears.start, tenant_id=tenant,
-            stored_json=exceptions.NO_OTHER, given_json=given, difference_usd=_usd(row), actor=actor,
+            table_name=row.table,
+            document_id=document,
+            period_start=bears.start,
+            tenant_id=tenant,
+            stored_json=exceptions.NO_OTHER,
+            given_json=given,
+            difference_usd=_usd(row),
+            actor=actor,
             seen_at=now(),
         )
-    )  # fmt: skip
+    )
 
 
 def _usd(row: Row) -> Decimal:

@@ -15,10 +15,11 @@ from cops_dagster.reconciliation import aws_documents
 _AMOUNTS_OF = {
     "invoice_detail": (("amount", "currency"),),
     "aws_invoices": (
-        ("amount_before_tax", "base_currency"), ("tax", "base_currency"),
+        ("amount_before_tax", "base_currency"),
+        ("tax", "base_currency"),
         ("payment_amount", "payment_currency"),
     ),
-}  # fmt: skip
+}
 """Amounts of a document, each with the column of its currency."""
 
 

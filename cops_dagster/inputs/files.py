@@ -177,10 +177,12 @@ def _check_separator(path: Path, header: Sequence[str], fields: Mapping[str, Fie
         names = {part.strip(' "').lower() for cell in header for part in cell.split(separator)}
         if any(separator in cell for cell in header) and names & set(fields):
             raise CopsError(
-                "E-LOAD-COLUMN", f"{path}, line 1", expected="columns separated by commas",
+                "E-LOAD-COLUMN",
+                f"{path}, line 1",
+                expected="columns separated by commas",
                 found=f"columns separated by {name}",
                 next_step="save it with commas, decimals with a point",
-            )  # fmt: skip
+            )
 
 
 def _lines(path: Path, text: str) -> Iterator[str]:

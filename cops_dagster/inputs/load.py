@@ -120,12 +120,18 @@ def _keep_conflict(con: sa.Connection, refusal: DocumentConflict, actor: str) ->
     if not con.execute(sa.select(c.c.conflict_id).where(c.c.conflict_id == conflict_id)).first():
         con.execute(
             sa.insert(c).values(
-                conflict_id=conflict_id, table_name=table, document_id=document,
-                period_start=stored["period_start"], tenant_id=given.get("tenant_id"),
-                stored_json=contents[0], given_json=contents[1], difference_usd=usd[1] - usd[0],
-                actor=actor, seen_at=now(),
+                conflict_id=conflict_id,
+                table_name=table,
+                document_id=document,
+                period_start=stored["period_start"],
+                tenant_id=given.get("tenant_id"),
+                stored_json=contents[0],
+                given_json=contents[1],
+                difference_usd=usd[1] - usd[0],
+                actor=actor,
+                seen_at=now(),
             )
-        )  # fmt: skip
+        )
 
 
 def _document_usd(values: Mapping[str, Any]) -> Decimal:

@@ -98,11 +98,13 @@ def record(
         return None, identity
     document = documents.document(
         {
-            "actor": books.actor, "identity": identity, "loaded_at": documents.plain(at),
+            "actor": books.actor,
+            "identity": identity,
+            "loaded_at": documents.plain(at),
             "tables": {name: _told(name, one, files) for name, one in changed.items()},
             **({} if before is None else {"before": before}),
         }
-    )  # fmt: skip
+    )
     load_id = hashlib.sha256(document).hexdigest()
     kind = KIND if before is None else FIRST
     kept = chain.store(books, [Piece(kind, KIND, load_id, "application/json", data=document)])
@@ -112,12 +114,19 @@ def record(
         told = _told(name, one, files)
         con.execute(
             sa.insert(t.load_log).values(
-                load_id=load_id, table_name=name, loaded_at=at, actor=books.actor, identity=identity,
-                inserted=one.inserted, unchanged=one.unchanged, replaced=len(one.replaced),
-                replaced_json=as_json(told["replaced"]), files_json=as_json(told["files"]),
+                load_id=load_id,
+                table_name=name,
+                loaded_at=at,
+                actor=books.actor,
+                identity=identity,
+                inserted=one.inserted,
+                unchanged=one.unchanged,
+                replaced=len(one.replaced),
+                replaced_json=as_json(told["replaced"]),
+                files_json=as_json(told["files"]),
                 evidence_id=str(proof),
             )
-        )  # fmt: skip
+        )
     return load_id, identity
 
 
@@ -129,20 +138,31 @@ def history(con: sa.Connection, table: str | None = None) -> list[Logged]:
     """
     if table is not None and table not in FIELDS:
         raise CopsError(
-            "E-PARAM", f"table {table!r}", expected=f"one of {', '.join(FIELDS)}", found=repr(table),
+            "E-PARAM",
+            f"table {table!r}",
+            expected=f"one of {', '.join(FIELDS)}",
+            found=repr(table),
             next_step="name a table as `cops admin load` does; key figures lie in tenant_usage",
-        )  # fmt: skip
+        )
     log = t.load_log
     query = sa.select(log).order_by(log.c.loaded_at.desc(), log.c.load_id, log.c.table_name)
     if table is not None:
         query = query.where(log.c.table_name == table)
     return [
         Logged(
-            row.load_id, row.table_name, row.loaded_at, row.actor, row.identity, row.inserted, row.unchanged,
-            json.loads(row.replaced_json), json.loads(row.files_json), row.evidence_id,
+            row.load_id,
+            row.table_name,
+            row.loaded_at,
+            row.actor,
+            row.identity,
+            row.inserted,
+            row.unchanged,
+            json.loads(row.replaced_json),
+            json.loads(row.files_json),
+            row.evidence_id,
         )
         for row in con.execute(query)
-    ]  # fmt: skip
+    ]
 
 
 def _told(name: str, one: TableReport, files: Sequence[File]) -> dict[str, Any]:

@@ -140,9 +140,14 @@ def _fold(con: sa.Connection, at: Objects) -> _Said:
             )
         except (ValueError, TypeError, KeyError, AttributeError):
             said.unread.append(
-                Finding(load.evidence_seq, "document of a load", "one that a load wrote", "another",
-                        next_step=LOG_NEXT)
-            )  # fmt: skip
+                Finding(
+                    load.evidence_seq,
+                    "document of a load",
+                    "one that a load wrote",
+                    "another",
+                    next_step=LOG_NEXT,
+                )
+            )
     return said
 
 
@@ -237,9 +242,7 @@ def _apart(con: sa.Connection, name: str, said: _Said) -> Iterator[Finding]:
 def _told(name: str, loaded: Values | None, held: Values | None) -> tuple[str, str]:
     """What the loads say of a row, and what stands: the columns that differ, or all where one is missing."""
     columns = _shape(name)[0]
-    differ = [
-        at for at in range(len(columns)) if loaded is None or held is None or loaded[at] != held[at]
-    ]  # fmt: skip
+    differ = [at for at in range(len(columns)) if loaded is None or held is None or loaded[at] != held[at]]
     return _shown(columns, differ, loaded, "no such row"), _shown(columns, differ, held, "no row")
 
 
@@ -254,11 +257,18 @@ def _logged(con: sa.Connection, said: _Said) -> Iterator[Finding]:
     log = t.load_log
     held = {
         (row.load_id, row.table_name): (
-            documents.plain(row.loaded_at), row.actor, row.identity, row.inserted, row.unchanged,
-            row.replaced, row.replaced_json, row.files_json, row.evidence_id,
+            documents.plain(row.loaded_at),
+            row.actor,
+            row.identity,
+            row.inserted,
+            row.unchanged,
+            row.replaced,
+            row.replaced_json,
+            row.files_json,
+            row.evidence_id,
         )
         for row in con.execute(sa.select(log))
-    }  # fmt: skip
+    }
     for key in sorted({*held, *said.told}, key=str):
         if held.get(key) != said.told.get(key):
             expected, found = (

@@ -120,9 +120,17 @@ class Difference:
 
 
 _HELD = Rule(
-    UNKNOWN_TENANT, 0, date.min, None, 0, (("tenant_tag", "that names nobody"),), "hold",
-    key_name=None, shares=(), on_zero_key="hold",
-)  # fmt: skip
+    UNKNOWN_TENANT,
+    0,
+    date.min,
+    None,
+    0,
+    (("tenant_tag", "that names nobody"),),
+    "hold",
+    key_name=None,
+    shares=(),
+    on_zero_key="hold",
+)
 """What COPS does with too much cost of tags that name nobody, before any rule, shown like one."""
 
 
@@ -194,11 +202,21 @@ def _claim(rule: Rule, pools: Sequence[Pool], made: Plan, usage: Mapping[str, Ke
     ):  # shown also while the month has nothing for the rule
         keys[rule.key_name] = usage[rule.key_name]
     return Claim(
-        rule.rule_id, rule.version, rule.priority, dict(rule.matches), rule.method, rule.key_name,
-        rule.on_zero_key, tuple(_key_total(keys[name]) for name in sorted(keys)), len(pools), _usd(pools),
-        amount.to_decimal(ends["tenants"]), amount.to_decimal(ends[OPERATOR]),
-        amount.to_decimal(ends[UNALLOCATED]), bool(made.zero_keys),
-    )  # fmt: skip
+        rule.rule_id,
+        rule.version,
+        rule.priority,
+        dict(rule.matches),
+        rule.method,
+        rule.key_name,
+        rule.on_zero_key,
+        tuple(_key_total(keys[name]) for name in sorted(keys)),
+        len(pools),
+        _usd(pools),
+        amount.to_decimal(ends["tenants"]),
+        amount.to_decimal(ends[OPERATOR]),
+        amount.to_decimal(ends[UNALLOCATED]),
+        bool(made.zero_keys),
+    )
 
 
 def _key_total(key: Key) -> KeyTotal:
@@ -235,9 +253,12 @@ def other_set(text: str) -> Path | date:
         return date.fromisoformat(text)
     except ValueError:
         raise CopsError(
-            "E-PARAM", "--with", expected="a day that exists, or a CSV file or folder", found=repr(text),
+            "E-PARAM",
+            "--with",
+            expected="a day that exists, or a CSV file or folder",
+            found=repr(text),
             next_step="write it like --with 2025-08-01 or --with rules/allocation_rules.csv",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def diff(books: Books, period: Period, other: Path | date) -> Difference:

@@ -120,9 +120,12 @@ def _header(path: Path, kind: Format, subject: str) -> list[str]:
         if "unexpected end" in str(problem):
             raise truncated(path, subject, f"no CSV header: {problem}") from None
         raise CopsError(
-            "E-FORMAT", f"{subject}, file {path.name!r}", expected="CSV with a header line",
-            found=str(problem), next_step="ask AWS to deliver the month again; the ingested month stays",
-        ) from None  # fmt: skip
+            "E-FORMAT",
+            f"{subject}, file {path.name!r}",
+            expected="CSV with a header line",
+            found=str(problem),
+            next_step="ask AWS to deliver the month again; the ingested month stays",
+        ) from None
     if not header or len(header) > COLUMNS_MAX or len(set(header)) != len(header):
         raise CopsError(
             "E-FORMAT",

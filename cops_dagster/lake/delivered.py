@@ -326,8 +326,10 @@ class _Judgement:
         if "line_item_usage_end_date" in self._spelled:
             end = self._read("line_item_usage_end_date")
             wrong = exp.or_(wrong, exp.LTE(this=end.copy(), expression=begin.copy()))
-            times = [exp.func("COALESCE", exp.cast(one, "varchar"), exp.Literal.string("nothing"))
-                     for one in (begin, end)]  # fmt: skip
+            times = [
+                exp.func("COALESCE", exp.cast(one, "varchar"), exp.Literal.string("nothing"))
+                for one in (begin, end)
+            ]
             said = joined(
                 "", [exp.Literal.string("usage from "), times[0], exp.Literal.string(" to "), times[1]]
             )

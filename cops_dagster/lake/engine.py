@@ -220,24 +220,36 @@ def _coded(problem: duckdb.Error) -> CopsError:
     first = text.split("\n")[0]
     if isinstance(problem, duckdb.OutOfMemoryException):
         return CopsError(
-            "E-RESOURCE", "query", expected="work within the memory limit", found=first,
+            "E-RESOURCE",
+            "query",
+            expected="work within the memory limit",
+            found=first,
             next_step="raise COPS_MEMORY_LIMIT, or free disk for spilling",
-        )  # fmt: skip
+        )
     if "File too large" in text:
         return CopsError(
-            "E-RESOURCE", "query", expected="files of a size that fits the delivery", found=first,
+            "E-RESOURCE",
+            "query",
+            expected="files of a size that fits the delivery",
+            found=first,
             next_step="look at the delivered files: their content is far larger than they are",
-        )  # fmt: skip
+        )
     if isinstance(problem, duckdb.OutOfRangeException) and any(sign in text for sign in _TOO_LARGE):
         return CopsError(
-            "E-COST-RANGE", "query", expected="sums with at most 20 digits before the point", found=first,
+            "E-COST-RANGE",
+            "query",
+            expected="sums with at most 20 digits before the point",
+            found=first,
             next_step="no amount was rounded or written; look for lines with absurd amounts: what AWS cannot"
             " have billed, it must deliver again",
-        )  # fmt: skip
+        )
     if any(sign in text for sign in _FULL):
         return faults.full("query", first)
     return CopsError(
-        "E-SQL", "query", expected="a statement the engine can run", found=first,
+        "E-SQL",
+        "query",
+        expected="a statement the engine can run",
+        found=first,
         next_step="correct the query; `cops sql` names tables and columns with information_schema",
         details={"engine_says": text[:2000]},
-    )  # fmt: skip
+    )

@@ -18,8 +18,10 @@ def conversion(home: Path, recorded: str) -> Path:
     """
     if _CONVERSION.fullmatch(recorded) is None:
         raise CopsError(
-            "E-EVIDENCE-TAMPERED", "cur_read_file", expected="a file of COPS's own, converted/….parquet",
+            "E-EVIDENCE-TAMPERED",
+            "cur_read_file",
+            expected="a file of COPS's own, converted/….parquet",
             found=recorded[:120],
             next_step="stop: find out who wrote to the admin database, and restore it from its backup",
-        )  # fmt: skip
+        )
     return home / recorded

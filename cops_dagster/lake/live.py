@@ -85,11 +85,17 @@ def live_files(
         lake.bring(row.path, row.sha256, row.mtime_ns)
     return [
         LiveFile(
-            row.table_name, row.period_start, row.source_id, row.run_id,
-            lake.root / row.path, row.sha256, row.size_bytes, row.mtime_ns,
+            row.table_name,
+            row.period_start,
+            row.source_id,
+            row.run_id,
+            lake.root / row.path,
+            row.sha256,
+            row.size_bytes,
+            row.mtime_ns,
         )
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def intact(con: sa.Connection, lake: Volume, table_name: str, period_start: date, run_id: str) -> bool:
@@ -191,17 +197,22 @@ def _identity(file: LiveFile) -> Identity:
 
 def _exchanged(file: LiveFile) -> CopsError:
     return refused(
-        file, "other bytes in its place while it was read",
+        file,
+        "other bytes in its place while it was read",
         next_step="run it again: it takes the bytes that lie there now, if they are right",
-    )  # fmt: skip
+    )
 
 
 def delivered_files(con: sa.Connection, home: Path, delivered: DeliveredFiles) -> list[LiveFile]:
     """A delivery's files with their digests of first sight, and the Parquet made of CSV with its own."""
     f, r = t.cur_delivery_file, t.cur_read_file
-    digests = con.execute(
-        sa.select(f.c.sha256).where(f.c.delivery_id == delivered.delivery_id).order_by(f.c.position)
-    ).scalars().all()  # fmt: skip
+    digests = (
+        con.execute(
+            sa.select(f.c.sha256).where(f.c.delivery_id == delivered.delivery_id).order_by(f.c.position)
+        )
+        .scalars()
+        .all()
+    )
     made = con.execute(
         sa.select(r).where(r.c.delivery_id == delivered.delivery_id).order_by(r.c.position)
     ).all()
@@ -209,11 +220,17 @@ def delivered_files(con: sa.Connection, home: Path, delivered: DeliveredFiles) -
     read += zip(delivered.paths, digests, delivered.sizes, delivered.versions, strict=True)
     return [
         LiveFile(
-            "cur_billing_master", date.min, delivered.source_id, delivered.delivery_id,
-            path, sha256, size, version,
+            "cur_billing_master",
+            date.min,
+            delivered.source_id,
+            delivered.delivery_id,
+            path,
+            sha256,
+            size,
+            version,
         )
         for path, sha256, size, version in read
-    ]  # fmt: skip
+    ]
 
 
 def forget(paths: Sequence[Path]) -> None:

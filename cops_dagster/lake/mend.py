@@ -41,14 +41,21 @@ def mend(path: Path, target: Path, *, subject: str, maps: bool = False) -> Path:
     try:
         done = subprocess.run(
             [
-                sys.executable, "-I", mend_child.__file__, str(path), str(target), FAULT, FAULT_TEXT, LOST,
+                sys.executable,
+                "-I",
+                mend_child.__file__,
+                str(path),
+                str(target),
+                FAULT,
+                FAULT_TEXT,
+                LOST,
                 *(["maps"] if maps else []),
             ],
             capture_output=True,
             timeout=_SECONDS_MAX,
             check=False,
             start_new_session=True,  # see `lake/reader.py`
-        )  # fmt: skip
+        )
         how = "" if done.returncode == 0 else f"exit code {done.returncode}"
     except subprocess.TimeoutExpired:
         how = f"no end after {_SECONDS_MAX} s"

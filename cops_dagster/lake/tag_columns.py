@@ -106,9 +106,11 @@ def cost_lines(
     made["usage_slice"] = _slice(boundaries)
     made["tag_order"] = exp.Case().when(_parsed(_COVERED), _joined(list(made.values())))
     for name, text in (
-        ("negation_key", _NEGATION_KEY), ("negation_zone", _NEGATION_ZONE), ("usage_end", _USAGE_END),
+        ("negation_key", _NEGATION_KEY),
+        ("negation_zone", _NEGATION_ZONE),
+        ("usage_end", _USAGE_END),
         ("takes_back", _TAKES_BACK),
-    ):  # fmt: skip
+    ):
         made[name] = _parsed(text)
     query = query.select(*(exp.alias_(value.copy(), name) for name, value in made.items()))
     resource: exp.Expr = exp.cast(exp.null(), "VARCHAR")

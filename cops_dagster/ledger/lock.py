@@ -48,10 +48,15 @@ def hold(con: sa.Connection, books: Books, period: Period) -> str:
     at = now()
     con.execute(  # the event first: the database lets no period begin or move without one
         sa.insert(t.period_lock_event).values(
-            period_start=period.start, state_seq=1, from_state=None, to_state="open",
-            reason="first run of the period", actor=books.actor, changed_at=at,
+            period_start=period.start,
+            state_seq=1,
+            from_state=None,
+            to_state="open",
+            reason="first run of the period",
+            actor=books.actor,
+            changed_at=at,
         )
-    )  # fmt: skip
+    )
     con.execute(sa.insert(table).values(period_start=period.start, state="open", state_seq=1, changed_at=at))
     books.keep(con, books, t.period_lock_event, period.start, 1)
     return "open"
@@ -82,19 +87,28 @@ def move(
         return False
     if not states.may_move(here, there):
         raise CopsError(
-            "E-PERIOD-STATE", f"period {period}",
-            expected=f"a state that can become {there}", found=here,
-            next_step="a closed period stays closed: adjust it in an open one" if here == "closed"
+            "E-PERIOD-STATE",
+            f"period {period}",
+            expected=f"a state that can become {there}",
+            found=here,
+            next_step="a closed period stays closed: adjust it in an open one"
+            if here == "closed"
             else f"see `cops period show {period}`",
-        )  # fmt: skip
+        )
     table, at = t.period_lock, at or now()
     row = con.execute(sa.select(table).where(table.c.period_start == period.start)).one()
     con.execute(
         sa.insert(t.period_lock_event).values(
-            period_start=period.start, state_seq=row.state_seq + 1, from_state=here, to_state=there,
-            reason=reason, evidence_id=evidence_id, actor=books.actor, changed_at=at,
+            period_start=period.start,
+            state_seq=row.state_seq + 1,
+            from_state=here,
+            to_state=there,
+            reason=reason,
+            evidence_id=evidence_id,
+            actor=books.actor,
+            changed_at=at,
         )
-    )  # fmt: skip
+    )
     con.execute(
         sa.update(table)
         .where(table.c.period_start == period.start)

@@ -43,11 +43,13 @@ def head(con: sa.Connection, table_name: str, period: Period, source_id: str = "
 def allocated_usd(con: sa.Connection, period: Period) -> Decimal | None:
     """Everything posted for a period; `None` when nothing ever was."""
     j = t.publish_journal
-    costs = con.execute(
-        sa.select(j.c.cost_usd).where(
-            j.c.table_name == ALLOCATED, j.c.period_start == period.start
+    costs = (
+        con.execute(
+            sa.select(j.c.cost_usd).where(j.c.table_name == ALLOCATED, j.c.period_start == period.start)
         )
-    ).scalars().all()  # fmt: skip
+        .scalars()
+        .all()
+    )
     return sum(costs, Decimal(0)) if costs else None  # each row holds its run's net, reversal included
 
 
@@ -70,14 +72,19 @@ def journal_seq_of(books: Books, run_prefix: str) -> int:
     """
     j = t.publish_journal
     with books.admin.read() as con:
-        found = con.execute(
-            sa.select(j.c.journal_seq).where(j.c.run_id.startswith(run_prefix, autoescape=True))
-        ).scalars().all()  # fmt: skip
+        found = (
+            con.execute(sa.select(j.c.journal_seq).where(j.c.run_id.startswith(run_prefix, autoescape=True)))
+            .scalars()
+            .all()
+        )
     if len(found) != 1:
         raise CopsError(
-            "E-RUN-UNKNOWN", f"run {run_prefix!r}", expected="one published run",
-            found=f"{len(found)} runs", next_step="take a run id from `cops runs PERIOD`",
-        )  # fmt: skip
+            "E-RUN-UNKNOWN",
+            f"run {run_prefix!r}",
+            expected="one published run",
+            found=f"{len(found)} runs",
+            next_step="take a run id from `cops runs PERIOD`",
+        )
     return int(found[0])
 
 
@@ -101,7 +108,9 @@ def require_known(con: sa.Connection, period: Period) -> None:
     if period in there:
         return
     raise CopsError(
-        "E-PERIOD-UNKNOWN", f"period {period}", expected="a month with a delivery, a state or a freeze",
+        "E-PERIOD-UNKNOWN",
+        f"period {period}",
+        expected="a month with a delivery, a state or a freeze",
         found=f"months from {there[0]} to {there[-1]}, not this one" if there else "no month at all",
         next_step=f"correct the month or COPS_HOME; a new month comes with `cops materialize {period}`",
-    )  # fmt: skip
+    )

@@ -27,9 +27,12 @@ def require_same_policy(con: sa.Connection, books: Books) -> None:
     newest = policies.newest_version(con)
     if newest != planned:
         raise CopsError(
-            "E-POLICY", "policy", expected=f"version {planned or 'none'}, under which this run was planned",
-            found=f"version {newest}, adopted meanwhile", next_step="run again; nothing was published",
-        )  # fmt: skip
+            "E-POLICY",
+            "policy",
+            expected=f"version {planned or 'none'}, under which this run was planned",
+            found=f"version {newest}, adopted meanwhile",
+            next_step="run again; nothing was published",
+        )
 
 
 def differences(books: Books) -> list[Difference]:

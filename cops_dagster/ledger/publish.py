@@ -129,10 +129,12 @@ def _require_no_file(con: sa.Connection, publication: Publication) -> None:
     planted = con.execute(sa.select(f.c.path).where(f.c.run_id == publication.run_id)).scalars().first()
     if planted is not None:
         raise CopsError(
-            "E-UNPUBLISHED", f"{publication.table_name} of {publication.period}",
-            expected="no file of a run that is not published", found=planted,
+            "E-UNPUBLISHED",
+            f"{publication.table_name} of {publication.period}",
+            expected="no file of a run that is not published",
+            found=planted,
             next_step="nothing was published; find out who wrote to `lake_file`: COPS did not",
-        )  # fmt: skip
+        )
 
 
 def refuse(verdicts: Sequence[Verdict], subject: str) -> None:

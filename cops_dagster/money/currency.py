@@ -67,6 +67,9 @@ def unknown(code: str) -> CopsError:
     """The refusal of a code, with the codes that look like it."""
     near = difflib.get_close_matches(code.upper(), sorted(PLACES), n=3)
     return CopsError(
-        "E-CCY-UNKNOWN", "currency", expected="an ISO 4217 code such as USD, EUR or JPY", found=repr(code),
+        "E-CCY-UNKNOWN",
+        "currency",
+        expected="an ISO 4217 code such as USD, EUR or JPY",
+        found=repr(code),
         next_step=f"did you mean {' or '.join(near)}? correct the code" if near else "correct the code",
-    )  # fmt: skip
+    )

@@ -117,9 +117,13 @@ def _observation(row: dict[str, Any], period: Period, at: datetime) -> Any:
     if row["forecast_usd"] is not None:
         measured += f", forecast {amount.shown(row['forecast_usd'])}"
     return escalation.of_budget(
-        row["budget_id"], period, row["level"], at, measured=measured,
+        row["budget_id"],
+        period,
+        row["level"],
+        at,
+        measured=measured,
         step=escalation.steps_passed(max(Decimal(0), over or Decimal(0))),
-    )  # fmt: skip
+    )
 
 
 def level(actual: Decimal, target: Decimal, warning_pct: Decimal, critical_pct: Decimal) -> str:
@@ -200,15 +204,18 @@ def _forecast(
 ) -> dict[str, Any]:
     if days is None:
         return {
-            "forecast_usd": actual, "forecast_error_usd": Decimal(0), "forecast_method": "the month is over",
-        }  # fmt: skip
+            "forecast_usd": actual,
+            "forecast_error_usd": Decimal(0),
+            "forecast_method": "the month is over",
+        }
     profile = _profile(days, column, period)
     made = forecast(amount.from_decimal(actual), amount.from_decimal(usage), profile)
     if made is None:
         return {
-            "forecast_usd": None, "forecast_error_usd": None,
+            "forecast_usd": None,
+            "forecast_error_usd": None,
             "forecast_method": f"too early: {len(profile.days)} complete day(s)",
-        }  # fmt: skip
+        }
     return {
         "forecast_usd": amount.to_decimal(made.amount),
         "forecast_error_usd": amount.to_decimal(made.error),

@@ -75,7 +75,11 @@ def evaluate(books: Books) -> list[Control]:
             con,
             [
                 escalation.of_control(
-                    one.control, one.status, at, target=one.target, measured=one.measured,
+                    one.control,
+                    one.status,
+                    at,
+                    target=one.target,
+                    measured=one.measured,
                     next_step=one.next_step,
                 )
                 for one in found
@@ -83,7 +87,7 @@ def evaluate(books: Books) -> list[Control]:
             ],
             actor=books.actor,
             at=at,
-        )  # fmt: skip
+        )
     return found
 
 
@@ -100,9 +104,12 @@ def _crawler(books: Books, at: datetime) -> Control:
     made = _made("glue_crawler_succeeded_daily", "daily", "data engineering")
     if not name:
         return made(
-            "unknown", "no crawler is set", "[controls] crawler", None,
+            "unknown",
+            "no crawler is set",
+            "[controls] crawler",
+            None,
             "set it if Athena reads a crawled table; COPS itself reads manifests",
-        )  # fmt: skip
+        )
     from cops_dagster.stores import glue
 
     restart = "cops crawler start"
@@ -140,9 +147,11 @@ def _delivery(books: Books, at: datetime) -> Control:
     age = at - oldest.at
     return made(
         "ok" if is_within(oldest.at, timedelta(hours=hours), at) else "failed",
-        f"{oldest.source_id}: {_ago(age)}", "cur_delivery", oldest.at,
+        f"{oldest.source_id}: {_ago(age)}",
+        "cur_delivery",
+        oldest.at,
         "cops docs cur-ingestion; cops period mark-delayed PERIOD --reason …",
-    )  # fmt: skip
+    )
 
 
 def _coverage(books: Books, at: datetime) -> Control:
@@ -155,15 +164,19 @@ def _coverage(books: Books, at: datetime) -> Control:
         return made("unknown", "nothing to cover yet", "tag_coverage", None, "cops status")
     share = 100 * row.covered_usd
     status: Status = (
-        "ok" if share >= limits.target_pct * row.coverable_usd
-        else "warning" if share >= limits.floor_pct * row.coverable_usd
+        "ok"
+        if share >= limits.target_pct * row.coverable_usd
+        else "warning"
+        if share >= limits.floor_pct * row.coverable_usd
         else "failed"
-    )  # fmt: skip
+    )
     return made(
-        status, f"{row.tag_coverage_pct.normalize():f} % of {row.period_start:%Y-%m}", "tag_coverage",
+        status,
+        f"{row.tag_coverage_pct.normalize():f} % of {row.period_start:%Y-%m}",
+        "tag_coverage",
         row.measured_at,
         "cops docs tag-strategy; cops sql -q 'SELECT * FROM missing_tenant_tags'",
-    )  # fmt: skip
+    )
 
 
 def _keys(books: Books, at: datetime) -> Control:
@@ -190,9 +203,10 @@ def _keys(books: Books, at: datetime) -> Control:
         "ok" if verdict.passed else "failed",
         f"{len(used) - len(stale)} of {len(used)} keys of {period} fresh"
         + (f"; stale: {', '.join(str(one['key_name']) for one in stale)}" if stale else ""),
-        "tenant_usage", min(known, default=None),
+        "tenant_usage",
+        min(known, default=None),
         "cops docs allocation-rules: reload the usage files, then cops allocate PERIOD",
-    )  # fmt: skip
+    )
 
 
 def _budgets(books: Books, at: datetime) -> Control:
@@ -204,24 +218,31 @@ def _budgets(books: Books, at: datetime) -> Control:
     told = f"oldest refresh {verdict.figures['oldest_refresh_utc']}; {accepted} message(s) accepted in 24 h"
     if refused:
         return made(
-            "failed", f"{told}; not accepted by {', '.join(refused)}", "notification_log", oldest,
+            "failed",
+            f"{told}; not accepted by {', '.join(refused)}",
+            "notification_log",
+            oldest,
             "cops alerts test",
-        )  # fmt: skip
+        )
     if verdict.passed is None:
         return made("unknown", f"no budget is loaded; {told}", "budget_master", oldest, "load budgets.csv")
     return made(
-        "ok" if verdict.passed else "failed", told, "budget_master, notification_log", oldest,
+        "ok" if verdict.passed else "failed",
+        told,
+        "budget_master, notification_log",
+        oldest,
         "cops budgets refresh",
-    )  # fmt: skip
+    )
 
 
 def _messages(con: sa.Connection, at: datetime) -> tuple[int, list[str]]:
     """Messages accepted within a day, and receivers whose newest answers are refusals for over an hour."""
     n = t.notification_log
     rows = con.execute(
-        sa.select(n.c.receiver, n.c.status, n.c.sent_at).where(n.c.sent_at >= at - MESSAGES_WITHIN)
+        sa.select(n.c.receiver, n.c.status, n.c.sent_at)
+        .where(n.c.sent_at >= at - MESSAGES_WITHIN)
         .order_by(n.c.notification_seq)
-    ).all()  # fmt: skip
+    ).all()
     since: dict[str, datetime] = {}
     for row in rows:
         if row.status == "accepted":
@@ -248,17 +269,23 @@ def _locks(books: Books, at: datetime) -> Control:
     behind = [row for row in closed if newest.get(row.period_start, 0) > (row.seal_journal_seq or 0)]
     if behind:
         return made(
-            "failed", f"posted behind the seal: {_months(behind)}", "publish_journal", at,
+            "failed",
+            f"posted behind the seal: {_months(behind)}",
+            "publish_journal",
+            at,
             "stop: cops evidence verify; keep everything as it is",
-        )  # fmt: skip
+        )
     waiting = [
         row for row in states if row.state == "final" and not is_within(row.changed_at, CLOSE_WITHIN, at)
-    ]  # fmt: skip
+    ]
     if waiting:
         return made(
-            "warning", f"final and not closed: {_months(waiting)}", "period_lock",
-            min(row.changed_at for row in waiting), f"cops close {_months(waiting).split(',')[0]} --dry-run",
-        )  # fmt: skip
+            "warning",
+            f"final and not closed: {_months(waiting)}",
+            "period_lock",
+            min(row.changed_at for row in waiting),
+            f"cops close {_months(waiting).split(',')[0]} --dry-run",
+        )
     return made("ok", f"{len(closed)} month(s) closed, none changed since", "period_lock", at, "nothing")
 
 
@@ -284,8 +311,9 @@ def _seals(books: Books, at: datetime) -> Control:
         return made("failed", _told(wrong), "period_lock, lake_file, evidence_index", looked_at, VERIFY)
     if told:
         return made("warning", _told(told), "period_lock, lake_file, evidence_index", looked_at, VERIFY)
-    return made("ok", f"{closed} month(s) as sealed", "period_lock, lake_file, evidence_index", looked_at,
-                "nothing")  # fmt: skip
+    return made(
+        "ok", f"{closed} month(s) as sealed", "period_lock, lake_file, evidence_index", looked_at, "nothing"
+    )
 
 
 def _anchored(books: Books) -> list[Finding]:

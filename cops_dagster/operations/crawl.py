@@ -76,9 +76,12 @@ def start(books: Books) -> bool:
     name = books.settings.controls.crawler
     if name is None:
         raise CopsError(
-            "E-SETTING", "setting controls.crawler", expected="the name of a Glue crawler", found="none",
+            "E-SETTING",
+            "setting controls.crawler",
+            expected="the name of a Glue crawler",
+            found="none",
             next_step="set COPS_CONTROLS__CRAWLER, such as commercial-ops-cur-crawler",
-        )  # fmt: skip
+        )
     return glue.start_crawler(name)
 
 

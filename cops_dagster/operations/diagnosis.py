@@ -190,10 +190,13 @@ def of_verdict(step: Step, verdict: Verdict, period: str) -> Finding:
     if said:  # the refusal's own way out, with its ids; AWS may also deliver again
         command = f"{said}; or {command}" if recovery is _DELIVERY else str(said)
     return Finding(
-        step, light, verdict.check.replace("_", " "), ", ".join(figures[:5]),
+        step,
+        light,
+        verdict.check.replace("_", " "),
+        ", ".join(figures[:5]),
         recovery.look.replace("{P}", period),
         "" if light in ("green", "unknown") else command.replace("{P}", period),
-    )  # fmt: skip
+    )
 
 
 def of_closed_month(finding: Finding, period: str) -> Finding:

@@ -58,9 +58,12 @@ def newest_open(books: Books) -> Period:
         open_ = [period for period in there if not lock.is_sealed(con, period)]
     if not there:
         raise CopsError(
-            "E-PERIOD-UNKNOWN", "doctor", expected="a month of the books", found="none yet",
+            "E-PERIOD-UNKNOWN",
+            "doctor",
+            expected="a month of the books",
+            found="none yet",
             next_step="run `cops materialize PERIOD`",
-        )  # fmt: skip
+        )
     return max(open_ or there)
 
 
@@ -72,10 +75,14 @@ def without_books(settings: Settings, problem: CopsError) -> list[Finding]:
     is_full = free.free < _LEAST_FREE
     found.append(
         Finding(
-            "home", "red" if is_full else "green", "the disk is full" if is_full else "the disk has room",
-            f"{free.free:,} of {free.total:,} bytes are free", f"df {home}", "free disk" if is_full else "",
+            "home",
+            "red" if is_full else "green",
+            "the disk is full" if is_full else "the disk has room",
+            f"{free.free:,} of {free.total:,} bytes are free",
+            f"df {home}",
+            "free disk" if is_full else "",
         )
-    )  # fmt: skip
+    )
     files = sum(1 for _ in settings.lake_root.glob("*/*/*/*.parquet"))
     found.append(Finding("home", "green" if files else "unknown", "lake", f"{files} file(s) in the home"))
     try:
@@ -100,9 +107,12 @@ def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[F
     """
     if symptom is not None and symptom not in SYMPTOMS:
         raise CopsError(
-            "E-PARAM", f"symptom {symptom!r}", expected=", ".join(SYMPTOMS), found=repr(symptom),
+            "E-PARAM",
+            f"symptom {symptom!r}",
+            expected=", ".join(SYMPTOMS),
+            found=repr(symptom),
             next_step="take one of these, or leave --symptom out",
-        )  # fmt: skip
+        )
     found = _settings(books)
     if books.admin.only_reads:
         found.insert(0, _refused("home", books.admin.only_reads))
@@ -124,12 +134,15 @@ def _late_documents(con: sa.Connection) -> list[Finding]:
     """Whatever month is asked for: a correction of a closed month is nowhere else to be seen."""
     return [
         Finding(
-            "invoices", "red", "a document corrects a closed month", one.note,
+            "invoices",
+            "red",
+            "a document corrects a closed month",
+            one.note,
             f"cops exceptions list {one.period}",
             f"cops exceptions decide {one.exception_id[:16]} --decision '…' --evidence LINK",
         )
         for one in exceptions.late_documents(con)
-    ]  # fmt: skip
+    ]
 
 
 def _home(books: Books, period: Period) -> list[Finding]:
@@ -137,20 +150,27 @@ def _home(books: Books, period: Period) -> list[Finding]:
     with books.admin.read() as con:
         found = [
             Finding(
-                "home", "red", f"a published file is lost: {file.table_name} {file.path.name}", wrong,
-                f"cops runs {period}", repair.way_out(books, con, file),
+                "home",
+                "red",
+                f"a published file is lost: {file.table_name} {file.path.name}",
+                wrong,
+                f"cops runs {period}",
+                repair.way_out(books, con, file),
             )
             for file, wrong in repair.lost(books, con, period)
-        ]  # fmt: skip
+        ]
     with books.admin.read() as con:  # anew: anchors are listed before the chain is read
         found += [
             Finding(
-                "home", "red", f"evidence: {one.what}", f"expected {one.expected}, found {one.found}",
+                "home",
+                "red",
+                f"evidence: {one.what}",
+                f"expected {one.expected}, found {one.found}",
                 "cops evidence verify",
                 standing.OTHER_CHAIN if one.status == "mismatch" else standing.RESTORE,
             )
             for one in standing.look(con, chain.objects(books), books.settings.evidence_uri)
-        ]  # fmt: skip
+        ]
         found += _clock(con, period)
     return found + _proof(books, period)
 
@@ -162,26 +182,43 @@ def _proof(books: Books, period: Period) -> list[Finding]:
     guards = proof.guard_findings(books, thorough=False)
     wrong = [
         *(one for month in proof.closed_months(books, period) for one in month.findings),
-        *guards[:_GUARDS_TOLD], *proof.decisions(books),
-    ]  # fmt: skip
+        *guards[:_GUARDS_TOLD],
+        *proof.decisions(books),
+    ]
     found = [
         Finding(
-            "home", "red", one.what, f"expected {one.expected}, found {one.found}",
-            f"cops evidence verify {period}", one.next_step,
+            "home",
+            "red",
+            one.what,
+            f"expected {one.expected}, found {one.found}",
+            f"cops evidence verify {period}",
+            one.next_step,
         )
         for one in wrong
-    ]  # fmt: skip
+    ]
     if len(guards) > _GUARDS_TOLD:
         more = f"{len(guards) - _GUARDS_TOLD} more guards"
         found.append(
-            Finding("home", "red", more, "not as migrations made them", "cops evidence verify",
-                    guards[0].next_step)
-        )  # fmt: skip
+            Finding(
+                "home",
+                "red",
+                more,
+                "not as migrations made them",
+                "cops evidence verify",
+                guards[0].next_step,
+            )
+        )
     if last is not None and last.status == "failed" and not wrong:
         found.append(
-            Finding("home", "red", "closed months are not as sealed", last.measured, "cops evidence verify",
-                    last.next_step)
-        )  # fmt: skip
+            Finding(
+                "home",
+                "red",
+                "closed months are not as sealed",
+                last.measured,
+                "cops evidence verify",
+                last.next_step,
+            )
+        )
     return found
 
 
@@ -197,21 +234,27 @@ def _clock(con: sa.Connection, period: Period) -> list[Finding]:
     ]
     return [
         Finding(
-            "home", "amber", "the clock went back",
+            "home",
+            "amber",
+            "the clock went back",
             f"journal row {row.journal_seq} of {row.published_at:%Y-%m-%d %H:%M} comes after row"
             f" {before.journal_seq} of {before.published_at:%Y-%m-%d %H:%M}",
             "cops sql -q 'SELECT journal_seq, published_at FROM publish_journal ORDER BY 1'",
             "check the machine's clock; the ledger goes by journal numbers, its amounts are right",
         )
         for before, row in back[-1:]
-    ]  # fmt: skip
+    ]
 
 
 def _refused(step: Step, problem: CopsError) -> Finding:
     return Finding(
-        step, "red", f"{problem.code}: {problem.subject}",
-        f"expected {problem.expected}, found {problem.found}", "cops docs troubleshooting", problem.next_step,
-    )  # fmt: skip
+        step,
+        "red",
+        f"{problem.code}: {problem.subject}",
+        f"expected {problem.expected}, found {problem.found}",
+        "cops docs troubleshooting",
+        problem.next_step,
+    )
 
 
 def _judged(step: Step, verdicts: Sequence[Verdict], period: Period) -> list[Finding]:
@@ -226,11 +269,15 @@ def _settings(books: Books) -> list[Finding]:
     """That this process is set differently from the books, which every act here would refuse."""
     return [
         Finding(
-            "scope", "red", "settings here are not the policy of the books", policy.told([one]),
-            "cops policy diff", "correct the setting, or cops policy adopt",
+            "scope",
+            "red",
+            "settings here are not the policy of the books",
+            policy.told([one]),
+            "cops policy diff",
+            "correct the setting, or cops policy adopt",
         )
         for one in policy.differences(books)
-    ]  # fmt: skip
+    ]
 
 
 def _scope(books: Books, period: Period) -> list[Finding]:
@@ -241,11 +288,14 @@ def _scope(books: Books, period: Period) -> list[Finding]:
     if here.close_asked_by:
         found.append(
             Finding(
-                "scope", "amber", "its close waits for a second person",
-                f"asked for by {here.close_asked_by}", f"cops status {period}",
+                "scope",
+                "amber",
+                "its close waits for a second person",
+                f"asked for by {here.close_asked_by}",
+                f"cops status {period}",
                 f"cops approve close-{period} --reason '…'",
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -262,18 +312,25 @@ def _freshness(books: Books, period: Period) -> list[Finding]:
     if last is not None and last.status == "failed":
         found.append(
             Finding(
-                "freshness", "red", f"the last ingestion failed: {last.error_code}",
-                f"{last.error_detail or ''}"[:300], f"cops runs {period}", f"cops materialize {period}",
+                "freshness",
+                "red",
+                f"the last ingestion failed: {last.error_code}",
+                f"{last.error_detail or ''}"[:300],
+                f"cops runs {period}",
+                f"cops materialize {period}",
             )
-        )  # fmt: skip
+        )
     if here.gap_usd:
         found.append(
             Finding(
-                "freshness", "amber", "a newer delivery is not allocated yet",
-                f"gap {amount.shown(here.gap_usd)} USD", f"cops status {period}",
+                "freshness",
+                "amber",
+                "a newer delivery is not allocated yet",
+                f"gap {amount.shown(here.gap_usd)} USD",
+                f"cops status {period}",
                 f"cops materialize {period}",
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -299,18 +356,25 @@ def _allocation(books: Books, period: Period) -> list[Finding]:
     if last is not None and last.status in ("refused", "failed"):
         found.append(
             Finding(
-                "allocation", "red", f"the last run was {last.status}: {last.error_code}",
-                f"{last.error_detail or ''}"[:300], f"cops runs {period}",
+                "allocation",
+                "red",
+                f"the last run was {last.status}: {last.error_code}",
+                f"{last.error_detail or ''}"[:300],
+                f"cops runs {period}",
                 f"correct keys or rules, then: cops materialize {period}",
             )
-        )  # fmt: skip
+        )
     if allocated is None:
         found.append(
             Finding(
-                "allocation", "red", "nothing is allocated", "no run was published",
-                f"cops runs {period}", f"cops materialize {period}",
+                "allocation",
+                "red",
+                "nothing is allocated",
+                "no run was published",
+                f"cops runs {period}",
+                f"cops materialize {period}",
             )
-        )  # fmt: skip
+        )
     verdicts = judge.keys(books, period)
     if allocated is not None:
         verdicts += judge.allocated(books, period)
@@ -327,27 +391,38 @@ def _invoices(books: Books, period: Period) -> list[Finding]:
     if newest is None:
         return [
             Finding(
-                "invoices", "red", "the month was never reconciled", "no reconciliation",
-                f"cops status {period}", f"cops materialize {period}",
+                "invoices",
+                "red",
+                "the month was never reconciled",
+                "no reconciliation",
+                f"cops status {period}",
+                f"cops materialize {period}",
             )
-        ]  # fmt: skip
+        ]
     found = _judged("invoices", judge_recon.reconciled(books, period), period)
     found += [
         Finding(
-            "invoices", "amber", f"{one.source_id} looks pro forma: AWS issues no invoice on it",
-            "no line of any month names an invoice", f"cops status {period}",
+            "invoices",
+            "amber",
+            f"{one.source_id} looks pro forma: AWS issues no invoice on it",
+            "no line of any month names an invoice",
+            f"cops status {period}",
             f"cops period mark-final {period} --reason 'pro forma report'",
         )
         for one in sources
         if one.looks_pro_forma and not one.is_pro_forma
-    ]  # fmt: skip
+    ]
     found += [
         Finding(
-            "invoices", "red", f"new invoices are frozen: {consent.name_of(row)}", row.reason,
-            f"cops freeze check {period}", f"cops freeze release {period} --reason '…' --evidence LINK",
+            "invoices",
+            "red",
+            f"new invoices are frozen: {consent.name_of(row)}",
+            row.reason,
+            f"cops freeze check {period}",
+            f"cops freeze release {period} --reason '…' --evidence LINK",
         )
         for row in frozen
-    ]  # fmt: skip
+    ]
     return found
 
 
@@ -372,17 +447,25 @@ def _alerts(books: Books, period: Period) -> list[Finding]:
     if not receivers:
         found.append(
             Finding(
-                "alerts", "red", "nobody is told", "no receiver is set in [notify]", "cops alerts list",
+                "alerts",
+                "red",
+                "nobody is told",
+                "no receiver is set in [notify]",
+                "cops alerts list",
                 "set receivers: cops docs budgets-alerts, then: cops alerts test",
             )
-        )  # fmt: skip
+        )
     found += [
         Finding(
-            "alerts", "amber", f"{name} names no receiver", "a secret that no [notify] setting describes",
-            "cops alerts test", f"set its kind in [notify.receivers], or unset {name}",
+            "alerts",
+            "amber",
+            f"{name} names no receiver",
+            "a secret that no [notify] setting describes",
+            "cops alerts test",
+            f"set its kind in [notify.receivers], or unset {name}",
         )
         for name in books.settings.ignored_secrets
-    ]  # fmt: skip
+    ]
     at = now()
     with books.admin.read() as con:
         refusing, (untold, gravest) = board.not_accepting(con), board.nobody_knows(con)
@@ -391,33 +474,47 @@ def _alerts(books: Books, period: Period) -> list[Finding]:
     for name in refusing:
         found.append(
             Finding(
-                "alerts", "red", f"{name} does not accept messages", f"{name} (not accepted)",
-                "cops alerts list", "cops alerts test",
+                "alerts",
+                "red",
+                f"{name} does not accept messages",
+                f"{name} (not accepted)",
+                "cops alerts list",
+                "cops alerts test",
             )
-        )  # fmt: skip
+        )
     if judged is None or not is_within(judged, timedelta(hours=2), at):
         found.append(
             Finding(
-                "alerts", "red", "nothing is being judged",
+                "alerts",
+                "red",
+                "nothing is being judged",
                 f"controls last judged {judged:%Y-%m-%d %H:%M} UTC" if judged else "controls never judged",
-                "cops controls", "start dagster-daemon, or: cops controls --evaluate",
+                "cops controls",
+                "start dagster-daemon, or: cops controls --evaluate",
             )
-        )  # fmt: skip
+        )
     if silent:
         found.append(
             Finding(
-                "alerts", "amber", "a silence keeps messages back",
+                "alerts",
+                "amber",
+                "a silence keeps messages back",
                 "; ".join(f"{one.rule or 'any rule'} until {one.ends_at:%Y-%m-%d %H:%M}" for one in silent),
-                "cops sql -q 'SELECT * FROM alert_silence'", "it ends by itself",
+                "cops sql -q 'SELECT * FROM alert_silence'",
+                "it ends by itself",
             )
-        )  # fmt: skip
+        )
     if receivers and untold:
         found.append(
             Finding(
-                "alerts", "amber", f"{untold} alert(s) fire and nobody was told", gravest,
-                "cops alerts list", "cops alerts tick",
+                "alerts",
+                "amber",
+                f"{untold} alert(s) fire and nobody was told",
+                gravest,
+                "cops alerts list",
+                "cops alerts tick",
             )
-        )  # fmt: skip
+        )
     return found
 
 

@@ -39,12 +39,21 @@ INPUTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "tenants": (("tenant_id", "name", "plan_id", "active_from"),),
     "allocation_rules": (
         (
-            "rule_id", "version", "effective_from", "priority", "match_service", "match_charge_class",
-            "method", "key_name", "shares", "on_zero_key", "approved_by",
+            "rule_id",
+            "version",
+            "effective_from",
+            "priority",
+            "match_service",
+            "match_charge_class",
+            "method",
+            "key_name",
+            "shares",
+            "on_zero_key",
+            "approved_by",
         ),
         ("by_direct_cost", "1", SINCE, "100", "", "", "proportional_cost", "", "", "hold", "{actor}"),
     ),
-}  # fmt: skip
+}
 """Default inputs: one plan without markup, no tenant yet, one rule that splits every pool by direct cost."""
 
 
@@ -99,9 +108,12 @@ def write_config(path: Path, given: Mapping[str, str], *, tenant_tag: str | None
 
 def _other_value(path: Path, name: str, expected: str, found: str) -> CopsError:
     return CopsError(
-        "E-SETTING", f"{path}{f', setting {name}' if name else ''}", expected=expected, found=found,
+        "E-SETTING",
+        f"{path}{f', setting {name}' if name else ''}",
+        expected=expected,
+        found=found,
         next_step=f"edit {path}, or leave the option out",
-    )  # fmt: skip
+    )
 
 
 def write_inputs(folder: Path, *, actor: str) -> list[Path]:
@@ -131,10 +143,14 @@ def reach(books: Books) -> list[Reached]:
     for name, root in books.settings.named_roots:
         found.append(_asked("report root", partial(_root, books, name, root)))
     if not books.settings.report_roots:
-        found.append(Reached(
-            "report root", False, "none is set",
-            'write cur = "s3://bucket/prefix" or a folder into cops.toml, or: cops init --cur FOLDER',
-        ))  # fmt: skip
+        found.append(
+            Reached(
+                "report root",
+                False,
+                "none is set",
+                'write cur = "s3://bucket/prefix" or a folder into cops.toml, or: cops init --cur FOLDER',
+            )
+        )
     place = books.lake.place
     if place is not None:
         found.append(_asked("lake", lambda: _listed(place.uri(""), list(place.listed("")))))
@@ -153,9 +169,11 @@ def tag_question(mapped: Sequence[str], delivered: Sequence[str]) -> Reached | N
     likely = near or sorted(delivered)[:TAGS_SHOWN]
     shown = ", ".join(likely)
     return Reached(
-        "tags", False, f"no delivery has {', '.join(mapped)}; {'near' if near else 'delivered'}: {shown}",
+        "tags",
+        False,
+        f"no delivery has {', '.join(mapped)}; {'near' if near else 'delivered'}: {shown}",
         f'say in cops.toml which tag names the tenant: [tags] tenant_id = ["{likely[0]}"]',
-    )  # fmt: skip
+    )
 
 
 def delivered_tags(books: Books) -> list[str]:
@@ -204,9 +222,12 @@ def _root(books: Books, name: str, place: str) -> str:
         said = misplaced.misplaced(root)
         if said:
             raise CopsError(
-                "E-SOURCE-UNKNOWN", f"report root {place}", expected="the folder above the months' folders",
-                found=said[0], next_step=said[1],
-            )  # fmt: skip
+                "E-SOURCE-UNKNOWN",
+                f"report root {place}",
+                expected="the folder above the months' folders",
+                found=said[0],
+                next_step=said[1],
+            )
         return f"{place}: no delivery yet"
     newest = _newest(root)
     if newest is None:

@@ -23,9 +23,20 @@ from cops_dagster.reconciliation.variance import HALF_CENT, TenantLine
 
 Stage = Literal["aws_invoice", "cur", "tenant_invoice", "document"]
 ExceptionClass = Literal[
-    "timing", "allocation_gap", "rounding", "fx", "tax", "support_fee", "credit", "refund", "duplicate",
-    "missing_invoice", "late_change", "variance_note", "unknown",
-]  # fmt: skip
+    "timing",
+    "allocation_gap",
+    "rounding",
+    "fx",
+    "tax",
+    "support_fee",
+    "credit",
+    "refund",
+    "duplicate",
+    "missing_invoice",
+    "late_change",
+    "variance_note",
+    "unknown",
+]
 
 OWNER: Mapping[ExceptionClass, str] = {
     "timing": "data engineering",
@@ -158,10 +169,13 @@ def against_aws(
         if cur.payer_account_id and cur.payer_account_id != document.payer_account_id:
             found.append(
                 Difference(
-                    "document", f"{document.invoice_id} payer", "unknown", 0,
+                    "document",
+                    f"{document.invoice_id} payer",
+                    "unknown",
+                    0,
                     f"invoiced to {document.payer_account_id}, delivered for {cur.payer_account_id}",
                 )
-            )  # fmt: skip
+            )
     for cur in sorted(billed, key=lambda one: one.invoice_id):
         if cur.invoice_id in names:
             continue
@@ -251,10 +265,8 @@ def against_tenants(
         if not is_final:
             kind, note, settled = "timing", _OPEN, _OPEN
         found.append(
-            Difference(
-                "tenant_invoice", line.tenant_id, kind, line.variance, note, line.tenant_id, settled
-            )
-        )  # fmt: skip
+            Difference("tenant_invoice", line.tenant_id, kind, line.variance, note, line.tenant_id, settled)
+        )
     return found
 
 

@@ -168,17 +168,31 @@ def current(con: sa.Connection, period: Period, *, everything: bool = False) -> 
 def _seen(row: Any) -> Exceptional:
     values = row._mapping
     status = (
-        "withdrawn" if row.withdrawn_at
-        else "resolved" if row.resolved_at
-        else "decided" if row.decided_at or row.stage is None
+        "withdrawn"
+        if row.withdrawn_at
+        else "resolved"
+        if row.resolved_at
+        else "decided"
+        if row.decided_at or row.stage is None
         else "open"
-    )  # fmt: skip
+    )
     return Exceptional(
-        row.exception_id, Period.of(row.period_start), row.stage or "note", row.subject_id or "",
-        row.tenant_id, values["class"], row.amount_usd, status, row.owner or "", row.note or "",
-        row.decision, row.evidence_id, row.decided_by or (row.opened_by if row.stage is None else None),
-        row.resolved_by, row.opened_at,
-    )  # fmt: skip
+        row.exception_id,
+        Period.of(row.period_start),
+        row.stage or "note",
+        row.subject_id or "",
+        row.tenant_id,
+        values["class"],
+        row.amount_usd,
+        status,
+        row.owner or "",
+        row.note or "",
+        row.decision,
+        row.evidence_id,
+        row.decided_by or (row.opened_by if row.stage is None else None),
+        row.resolved_by,
+        row.opened_at,
+    )
 
 
 def unresolved(con: sa.Connection, period: Period) -> list[Exceptional]:
@@ -208,29 +222,42 @@ def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> 
     require_policy(books)
     if not decision.strip() or not evidence.strip():
         raise CopsError(
-            "E-PARAM", "decision", expected="what was decided, and evidence (a link or a ticket)",
-            found="nothing", next_step="add --decision '…' and --evidence LINK",
-        )  # fmt: skip
+            "E-PARAM",
+            "decision",
+            expected="what was decided, and evidence (a link or a ticket)",
+            found="nothing",
+            next_step="add --decision '…' and --evidence LINK",
+        )
     e = t.recon_exceptions
     with books.admin.write() as con:
-        rows = con.execute(
-            sa.select(e).where(
-                e.c.exception_id.startswith(exception_id, autoescape=True), e.c.stage.is_not(None)
-            )
-        ).all() if exception_id else []  # fmt: skip
+        rows = (
+            con.execute(
+                sa.select(e).where(
+                    e.c.exception_id.startswith(exception_id, autoescape=True), e.c.stage.is_not(None)
+                )
+            ).all()
+            if exception_id
+            else []
+        )
         if len(rows) != 1:
             raise CopsError(
-                "E-APPROVAL-UNKNOWN", f"id {exception_id!r}", expected="one exception",
-                found=f"{len(rows)}", next_step="take the id from `cops exceptions list PERIOD`",
-            )  # fmt: skip
+                "E-APPROVAL-UNKNOWN",
+                f"id {exception_id!r}",
+                expected="one exception",
+                found=f"{len(rows)}",
+                next_step="take the id from `cops exceptions list PERIOD`",
+            )
         row = rows[0]
         if row.resolved_at is not None or row.withdrawn_at is not None:
             raise CopsError(
-                "E-EXCEPTION-RESOLVED", f"exception {row.exception_id[:16]}", expected="an open exception",
-                found="withdrawn: the difference is not there any more" if row.withdrawn_at
+                "E-EXCEPTION-RESOLVED",
+                f"exception {row.exception_id[:16]}",
+                expected="an open exception",
+                found="withdrawn: the difference is not there any more"
+                if row.withdrawn_at
                 else f"resolved by {row.resolved_by}: {row.decision}",
                 next_step="see `cops exceptions list PERIOD`; what is resolved stays as it is",
-            )  # fmt: skip
+            )
         decided = {
             "decision": decision.strip(), "evidence_id": evidence.strip(), "decided_by": books.actor,
             "decided_at": now(),
@@ -243,9 +270,13 @@ def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> 
         decisions.keep(con, books, e, row.exception_id)
         made = con.execute(sa.select(e).where(e.c.exception_id == row.exception_id)).one()
         signatures.require(
-            books, con, "decide", (consent.EXCEPTION, made.exception_id), made.subject_digest,
+            books,
+            con,
+            "decide",
+            (consent.EXCEPTION, made.exception_id),
+            made.subject_digest,
             period_start=made.period_start,
-        )  # fmt: skip
+        )
         return _seen(made)
 
 
@@ -260,10 +291,12 @@ def asked_of(row: Any) -> Asked:
     what = f"{what} {Period.of(row.period_start)}"
     if not is_note and row.decided_at is None:
         raise CopsError(
-            "E-UNDECIDED", what, expected="a decision with evidence, made by somebody else",
+            "E-UNDECIDED",
+            what,
+            expected="a decision with evidence, made by somebody else",
             found="none yet",
             next_step=f"cops exceptions decide {row.exception_id[:16]} --decision … --evidence LINK",
-        )  # fmt: skip
+        )
     form = consent.of_exception({**row._mapping})
     consent.require_same(what, row.subject_digest, form)
     kind, by = (consent.NOTE, row.opened_by) if is_note else (consent.EXCEPTION, row.decided_by)
@@ -280,9 +313,12 @@ def resolve(con: sa.Connection, books: Books, row: Any, approval: Any) -> None:
         return
     if row.withdrawn_at is not None:
         raise CopsError(
-            "E-UNDECIDED", f"exception {row.exception_id[:16]}", expected="the decision that you looked at",
-            found="the difference went away", next_step="look again: cops exceptions list",
-        )  # fmt: skip
+            "E-UNDECIDED",
+            f"exception {row.exception_id[:16]}",
+            expected="the decision that you looked at",
+            found="the difference went away",
+            next_step="look again: cops exceptions list",
+        )
     e = t.recon_exceptions
     # the answer to a note is its decision
     answer = {"decision": approval.reason} if row.stage is None else {}
@@ -303,9 +339,12 @@ def require_unchanged(seen: Any, there: Any) -> None:
     names = ("decision", "evidence_id", "decided_by")
     if any(getattr(seen, name) != getattr(there, name) for name in names):
         raise CopsError(
-            "E-UNDECIDED", f"exception {there.exception_id[:16]}", expected="the decision that you looked at",
-            found="it was decided anew", next_step="look again: cops exceptions list",
-        )  # fmt: skip
+            "E-UNDECIDED",
+            f"exception {there.exception_id[:16]}",
+            expected="the decision that you looked at",
+            found="it was decided anew",
+            next_step="look again: cops exceptions list",
+        )
 
 
 def row_of(con: sa.Connection, exception_id: str) -> Any:

@@ -72,11 +72,13 @@ def require_none(con: sa.Connection, where: str, row: dict[str, Any]) -> None:
     found = in_force(con, Period.of(row["period_start"]))
     if found:
         raise CopsError(
-            "E-FREEZE", where, expected="no new invoice while invoices are frozen",
+            "E-FREEZE",
+            where,
+            expected="no new invoice while invoices are frozen",
             found=f"{name_of(found[0])} since {found[0].set_at:%Y-%m-%d %H:%M} UTC: {found[0].reason}",
             next_step="find the cause (`cops docs reconciliation`); a credit note, or a reissue that names"
             " the invoice it corrects, is taken",
-        )  # fmt: skip
+        )
 
 
 def request_release(books: Books, period: Period, *, reason: str, evidence: str) -> list[str]:
@@ -90,9 +92,12 @@ def request_release(books: Books, period: Period, *, reason: str, evidence: str)
     require_policy(books)
     if not reason.strip() or not evidence.strip():
         raise CopsError(
-            "E-PARAM", "release", expected="a reason and evidence (a link or a ticket)", found="nothing",
+            "E-PARAM",
+            "release",
+            expected="a reason and evidence (a link or a ticket)",
+            found="nothing",
             next_step="add --reason '…' and --evidence LINK",
-        )  # fmt: skip
+        )
     f = t.invoice_freeze
     with books.admin.write() as con:
         mine = [row for row in in_force(con, period) if row.period_start == period.start]
@@ -102,9 +107,10 @@ def request_release(books: Books, period: Period, *, reason: str, evidence: str)
             if row.release_requested_by and not is_same_person(row.release_requested_by, books.actor):
                 continue
             asked = {
-                "release_requested_by": books.actor, "release_reason": reason.strip(),
+                "release_requested_by": books.actor,
+                "release_reason": reason.strip(),
                 "release_evidence_id": evidence.strip(),
-            }  # fmt: skip
+            }
             form = consent.of_release({**row._mapping, **asked})
             con.execute(
                 sa.update(f).where(f.c.freeze_seq == row.freeze_seq).values(**asked, subject_digest=form)
@@ -126,9 +132,14 @@ def asked_of(row: Any) -> Asked:
     what = f"release of the invoice freeze {name}"
     consent.require_same(what, row.subject_digest, form)
     return Asked(
-        consent.FREEZE, name, form, row.release_requested_by, row.requested_login, what,
+        consent.FREEZE,
+        name,
+        form,
+        row.release_requested_by,
+        row.requested_login,
+        what,
         row.period_start,
-    )  # fmt: skip
+    )
 
 
 def release(con: sa.Connection, books: Books, row: Any, approval: Any) -> None:
@@ -164,8 +175,9 @@ def _require_passing(con: sa.Connection, period: Period) -> None:
     newest = record.newest(con, period)
     if newest is None or newest.status not in ("ok", "warning"):
         raise CopsError(
-            "E-FREEZE-CAUSE", f"invoice freeze of {period}",
+            "E-FREEZE-CAUSE",
+            f"invoice freeze of {period}",
             expected="a newest reconciliation that is ok or warning",
             found=newest.status if newest else "none",
             next_step=f"correct the invoices or the ledger, then run `cops materialize {period}`",
-        )  # fmt: skip
+        )

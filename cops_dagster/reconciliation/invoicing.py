@@ -67,12 +67,16 @@ def sources(con: sa.Connection, period: Period) -> list[Invoicing]:
     settled = now() >= first_final_moment(period)
     return [
         Invoicing(
-            row.source_id, min(row.delivered_at, row.first_seen_at), row.invoice_state == "final",
-            row.delivery_id in here, row.source_id in ever, said and row.invoice_state != "final",
+            row.source_id,
+            min(row.delivered_at, row.first_seen_at),
+            row.invoice_state == "final",
+            row.delivery_id in here,
+            row.source_id in ever,
+            said and row.invoice_state != "final",
             settled and row.invoice_state != "final" and row.source_id not in ever,
         )
         for row in shown
-    ]  # fmt: skip
+    ]
 
 
 def is_final(con: sa.Connection, period: Period) -> bool:

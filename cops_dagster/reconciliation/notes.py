@@ -32,24 +32,32 @@ def note(
     require_policy(books)
     if not reason.strip() or not evidence.strip():
         raise CopsError(
-            "E-PARAM", "variance note", expected="a reason and evidence (a link or a ticket)",
-            found="nothing", next_step="add --reason '…' and --evidence LINK",
-        )  # fmt: skip
+            "E-PARAM",
+            "variance note",
+            expected="a reason and evidence (a link or a ticket)",
+            found="nothing",
+            next_step="add --reason '…' and --evidence LINK",
+        )
     exception_id = digest("variance-note-1", str(period), tenant_id, amount_usd, reason, evidence)
     e = t.recon_exceptions
     with books.admin.write() as con:
         if lock.state_of(con, period) != "closed":
             raise CopsError(
-                "E-PERIOD-OPEN", f"period {period}", expected="a closed period",
+                "E-PERIOD-OPEN",
+                f"period {period}",
+                expected="a closed period",
                 found=f"period is {lock.state_of(con, period)}",
                 next_step="correct an open month instead of explaining it",
-            )  # fmt: skip
+            )
         known = con.execute(sa.select(t.tenants.c.tenant_id).where(t.tenants.c.tenant_id == tenant_id))
         if not known.first():
             raise CopsError(
-                "E-TENANT-UNKNOWN", f"variance note of {period}", expected="a tenant of the registry",
-                found=repr(tenant_id), next_step="correct --tenant",
-            )  # fmt: skip
+                "E-TENANT-UNKNOWN",
+                f"variance note of {period}",
+                expected="a tenant of the registry",
+                found=repr(tenant_id),
+                next_step="correct --tenant",
+            )
         if not con.execute(sa.select(e.c.exception_id).where(e.c.exception_id == exception_id)).first():
             values = {
                 "exception_id": exception_id, "period_start": period.start, "stage": None,

@@ -93,9 +93,11 @@ def tolerance_of(policy: Policy) -> Tolerance:
     """The `[recon]` tolerances in atto-dollars."""
     recon = policy.recon
     return Tolerance(
-        amount.from_decimal(recon.warning_usd), recon.warning_bps,
-        amount.from_decimal(recon.failure_usd), recon.failure_bps,
-    )  # fmt: skip
+        amount.from_decimal(recon.warning_usd),
+        recon.warning_bps,
+        amount.from_decimal(recon.failure_usd),
+        recon.failure_bps,
+    )
 
 
 def trend(books: Books, period: Period, count: int = 2) -> list[Any]:
@@ -172,6 +174,9 @@ def reconciled(con: sa.Connection, books: Books, period: Period, status: str) ->
     for alert in observe(con, [seen], actor=books.actor):
         if alert.state == "firing":
             freeze.put(
-                con, books, period, cause=f"{alert.fingerprint[:16]}:{alert.episode}",
+                con,
+                books,
+                period,
+                cause=f"{alert.fingerprint[:16]}:{alert.episode}",
                 reason=f"the reconciliation of {period} failed: {figures}",
-            )  # fmt: skip
+            )

@@ -142,10 +142,13 @@ def _statement(lines: Sequence[TenantLine], sides: Counterparts) -> list[dict[st
 def _bridge(lines: Sequence[TenantLine]) -> list[dict[str, object]]:
     return [
         {
-            "tenant_id": tenant, "position": at, "step": step.name, "kind": step.kind,
+            "tenant_id": tenant,
+            "position": at,
+            "step": step.name,
+            "kind": step.kind,
             "amount_usd": amount.to_decimal(step.amount),
             "cumulative_usd": amount.to_decimal(step.cumulative),
         }
         for tenant, steps in bridges(lines).items()
         for at, step in enumerate(steps, start=1)
-    ]  # fmt: skip
+    ]

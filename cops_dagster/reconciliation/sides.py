@@ -104,12 +104,20 @@ def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
         for row in invoices(con, period)
     ]
     return Counterparts(
-        aws, costs, dict(by_class), documents,
+        aws,
+        costs,
+        dict(by_class),
+        documents,
         _billed(billed, {one.source_id for one in invoicing.sources(con, period) if one.is_pro_forma}),
-        issued, aws_invoices(con, period.previous()), _ledger(con, period, costs, unclaimed, pools),
-        is_final(con, period), len(conflicts(con, period)), rates, _currencies(con, period),
+        issued,
+        aws_invoices(con, period.previous()),
+        _ledger(con, period, costs, unclaimed, pools),
+        is_final(con, period),
+        len(conflicts(con, period)),
+        rates,
+        _currencies(con, period),
         _at_other_rates(con, period, rates),
-    )  # fmt: skip
+    )
 
 
 def _billed(rows: list[dict[str, Any]], pro_forma: set[str]) -> list[Billed]:
@@ -121,10 +129,13 @@ def _billed(rows: list[dict[str, Any]], pro_forma: set[str]) -> list[Billed]:
         name = row["invoice_id"]
         other = found.get(name, Billed(name, 0, 0, row["payer_account_id"], 0, 0))
         found[name] = Billed(
-            name, other.before_tax + _atto(row["before_tax_usd"]), other.tax + _atto(row["tax_usd"]),
-            other.payer_account_id, other.amounts_before_tax + row["amounts_before_tax"],
+            name,
+            other.before_tax + _atto(row["before_tax_usd"]),
+            other.tax + _atto(row["tax_usd"]),
+            other.payer_account_id,
+            other.amounts_before_tax + row["amounts_before_tax"],
             other.amounts_tax + row["amounts_tax"],
-        )  # fmt: skip
+        )
     return [found[name] for name in sorted(found)]
 
 
@@ -171,12 +182,16 @@ def _costs(
         sums[row["tenant_id"], row["plan_id"]]["adjustments"] += _atto(row[f"{basis}_usd"])
     return [
         TenantCost(
-            tenant, one["unblended"], one["basis"],
+            tenant,
+            one["unblended"],
+            one["basis"],
             _markup(tenant, plan, bps, mistagged) if has_plans else 0,
-            one["adjustments"], one["amortized"], one["direct"],
+            one["adjustments"],
+            one["amortized"],
+            one["direct"],
         )
         for (tenant, plan), one in sorted(sums.items(), key=str)
-    ]  # fmt: skip
+    ]
 
 
 def _markup(tenant: str, plan: str | None, bps: dict[str, int], mistagged: set[str]) -> int | None:
@@ -200,10 +215,11 @@ def _of_today(con: sa.Connection, booked: list[dict[str, Any]]) -> list[dict[str
     known = plans_begin(con)
     own = {row.tenant_id: row.plan_id for row in con.execute(sa.select(t.tenants))}
     return [
-        row if row["plan_id"] is None or row["plan_id"] in known
+        row
+        if row["plan_id"] is None or row["plan_id"] in known
         else row | {"plan_id": own.get(row["tenant_id"])}
         for row in booked
-    ]  # fmt: skip
+    ]
 
 
 def unpriced(books: Books, con: sa.Connection, period: Period) -> list[Unpriced]:
@@ -264,10 +280,16 @@ def aws_invoices(con: sa.Connection, period: Period) -> list[AwsInvoice]:
         before_tax, tax, half = _in_usd(row)
         made.append(
             AwsInvoice(
-                row.invoice_id, row.billing_entity or "AWS", before_tax, tax, row.payer_account_id,
-                row.base_currency, row.corrects_invoice_id, half,
+                row.invoice_id,
+                row.billing_entity or "AWS",
+                before_tax,
+                tax,
+                row.payer_account_id,
+                row.base_currency,
+                row.corrects_invoice_id,
+                half,
             )
-        )  # fmt: skip
+        )
     return made
 
 

@@ -48,26 +48,31 @@ def statement(books: Books, period: Period) -> Statement:
     if unknown:  # no rate will help
         names = ", ".join(row["tenant_id"] for row in unknown)
         raise CopsError(
-            "E-CCY-UNKNOWN", f"statement of {period}", expected="an ISO 4217 code for every tenant",
+            "E-CCY-UNKNOWN",
+            f"statement of {period}",
+            expected="an ISO 4217 code for every tenant",
             found=f"{unknown[0]['currency']!r} for {names}",
             next_step="correct it in tenants.csv, `cops admin load tenants.csv --replace`, then run"
             f" `cops materialize {period}`",
-        )  # fmt: skip
+        )
     if missing:
         raise CopsError(
-            "E-FX", f"statement of {period}", expected="a rate to USD for every tenant's currency",
+            "E-FX",
+            f"statement of {period}",
+            expected="a rate to USD for every tenant's currency",
             found=f"none for {', '.join(missing)}",
             next_step=f"load fx_rates.csv with it, then run `cops materialize {period}`",
-        )  # fmt: skip
+        )
     unpriced = sorted(row["tenant_id"] for row in found if row["total"] is None)
     if unpriced:
         raise CopsError(
-            "E-PLAN-UNKNOWN", f"statement of {period}",
+            "E-PLAN-UNKNOWN",
+            f"statement of {period}",
             expected=f"a markup in force on {period.start} for every plan that cost is billed by",
             found=f"none for a plan of {', '.join(unpriced)}",
             next_step=f"load plans.csv with the plan from {period.start} or earlier, then run"
             f" `cops materialize {period}`; `cops doctor {period}` names plan and cost",
-        )  # fmt: skip
+        )
     return Statement([_to_its_unit(row) for row in found], newest.status, newest.charge_basis)
 
 
@@ -103,9 +108,12 @@ def bridge(books: Books, period: Period, tenant_id: str = "") -> list[dict[str, 
         )
     if not rows:
         raise CopsError(
-            "E-TENANT-UNKNOWN", f"bridge of {period}", expected="a tenant of the month",
-            found=repr(tenant_id), next_step=f"take one of `cops statement {period}`",
-        )  # fmt: skip
+            "E-TENANT-UNKNOWN",
+            f"bridge of {period}",
+            expected="a tenant of the month",
+            found=repr(tenant_id),
+            next_step=f"take one of `cops statement {period}`",
+        )
     return [{name: row[name] for name in row if name != "recon_seq"} for row in rows]
 
 
@@ -113,7 +121,10 @@ def _reconciled(con: sa.Connection, period: Period) -> Any:
     newest = record.newest(con, period)
     if newest is None:
         raise CopsError(
-            "E-PERIOD-UNKNOWN", f"period {period}", expected="a reconciled month", found="none",
+            "E-PERIOD-UNKNOWN",
+            f"period {period}",
+            expected="a reconciled month",
+            found="none",
             next_step=f"run `cops materialize {period}`",
-        )  # fmt: skip
+        )
     return newest

@@ -98,9 +98,13 @@ class TenantLine:
     def expected(self) -> int:
         """What the tenant's invoices should add up to."""
         return (
-            self.allocated - self.operator - self.unallocated + self.adjustments
-            + self.basis_difference + self.markup
-        )  # fmt: skip
+            self.allocated
+            - self.operator
+            - self.unallocated
+            + self.adjustments
+            + self.basis_difference
+            + self.markup
+        )
 
     @property
     def variance(self) -> int:

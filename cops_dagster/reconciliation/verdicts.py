@@ -67,8 +67,10 @@ def aws_invoice_matches_cur(
         {"invoice": subject, "difference_usd": usd} for subject, usd, explained in gaps if not explained
     ]
     figures: dict[str, Figure] = {
-        "invoices": invoices, "explained": len(gaps) - len(differing), "differing": differing,
-    }  # fmt: skip
+        "invoices": invoices,
+        "explained": len(gaps) - len(differing),
+        "differing": differing,
+    }
     if pro_forma:
         figures["pro_forma_sources"] = ", ".join(pro_forma)
     judged = not differing if invoices or not awaited else None

@@ -75,9 +75,12 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
         sealing = next((row for row in chain if (row["kind"], row["sha256"]) == ("seal", sealed_as)), None)
         if sealing is None:
             raise CopsError(
-                "E-SEAL", f"period {period}", expected=f"its seal {sealed_as} in the chain of evidence",
-                found="no such entry", next_step=f"run `cops evidence verify {period}`",
-            )  # fmt: skip
+                "E-SEAL",
+                f"period {period}",
+                expected=f"its seal {sealed_as} in the chain of evidence",
+                found="no such entry",
+                next_step=f"run `cops evidence verify {period}`",
+            )
         seal_document = evidence.read(books, sealing["evidence_seq"])
         tables = _of_entries(books, con, period, n, seed)
         tables |= _of_books(con, period)
@@ -88,9 +91,15 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
         "access": audit_controls.access(books, period),
     }
     tables["parameters"] = [
-        {"period": str(period), "n": n, "seed": seed, "seal_digest": sealed_as,
-         "population": len(tables["population"]), "chosen": len(tables["sample"])}
-    ]  # fmt: skip
+        {
+            "period": str(period),
+            "n": n,
+            "seed": seed,
+            "seal_digest": sealed_as,
+            "population": len(tables["population"]),
+            "chosen": len(tables["sample"]),
+        }
+    ]
     entries = [row for row in chain if row["evidence_seq"] in about]
     with faults.writing_to(out, "give another with --out"):
         digest = _whole(books, period, folder, tables, seal_document, entries)
@@ -123,18 +132,23 @@ def _whole(
 def _folder(out: Path, period: Period, n: int, seed: str) -> Path:
     if n < 1 or not _SEED.fullmatch(seed):
         raise CopsError(
-            "E-PARAM", "audit sample",
+            "E-PARAM",
+            "audit sample",
             expected="one entry at least, and a seed of 1 to 64 letters a-z, digits, '.', '_' and '-'"
             " that begins with a letter or digit",
-            found=f"--n {n} --seed {seed!r}", next_step="let the auditor name one: --n 25 --seed 2025-4711",
-        )  # fmt: skip
+            found=f"--n {n} --seed {seed!r}",
+            next_step="let the auditor name one: --n 25 --seed 2025-4711",
+        )
     named = hashlib.sha256(f"{n}:{seed}".encode()).hexdigest()[:8]
     folder = out / f"audit-{period}-{named}"
     if folder.exists():
         raise CopsError(
-            "E-PARAM", f"folder {folder}", expected="none yet", found="one that is there already",
+            "E-PARAM",
+            f"folder {folder}",
+            expected="none yet",
+            found="one that is there already",
             next_step="remove it or name another place with --out; the same seed gives the same files",
-        )  # fmt: skip
+        )
     return folder
 
 
@@ -184,10 +198,18 @@ def _of_books(con: sa.Connection, period: Period) -> dict[str, list[dict[str, An
     """What the admin database says of the month: one CSV a table, rows in the order of their keys."""
     start, found = period.start, {}
     for name in (
-        "publish_journal", "lake_file", "period_lock_event", "recon_exceptions", "invoice_freeze",
-        "invoice_detail", "aws_invoices", "recon_run", "recon_run_tenant", "allocation_key_snapshot",
+        "publish_journal",
+        "lake_file",
+        "period_lock_event",
+        "recon_exceptions",
+        "invoice_freeze",
+        "invoice_detail",
+        "aws_invoices",
+        "recon_run",
+        "recon_run_tenant",
+        "allocation_key_snapshot",
         "close_request",
-    ):  # fmt: skip
+    ):
         table = t.metadata.tables[name]
         query = sa.select(table).where(table.c.period_start == start)
         found[name] = _dicts(con, query.order_by(*table.primary_key.columns))
@@ -210,16 +232,15 @@ def _dicts(con: sa.Connection, query: sa.Select[Any]) -> list[dict[str, Any]]:
 
 def _require_sealed(period: Period, population: Rows, sealed: Mapping[str, Any]) -> None:
     """The population is complete: as many entries as were sealed, and the same three totals."""
-    totals = {
-        name: f"{sum((row[name] for row in population), Decimal(0)):f}" for name in sealed["totals"]
-    }  # fmt: skip
+    totals = {name: f"{sum((row[name] for row in population), Decimal(0)):f}" for name in sealed["totals"]}
     if (len(population), totals) != (sealed["entry_count"], sealed["totals"]):
         raise CopsError(
-            "E-SEAL", f"period {period}",
+            "E-SEAL",
+            f"period {period}",
             expected=f"{sealed['entry_count']} entries, {sealed['totals']}",
             found=f"{len(population)} entries, {totals}",
             next_step=f"nothing was written; run `cops evidence verify {period}` and find out why",
-        )  # fmt: skip
+        )
 
 
 def _write(path: Path, rows: Rows, table: sa.Table | None) -> None:
@@ -242,9 +263,7 @@ def _objects(books: Books, folder: Path, entries: Rows) -> None:
 def _signatures(books: Books, folder: Path, period: Period) -> None:
     """What people signed about the month, each as OpenSSH verifies it with the signers of that moment."""
     with books.admin.read() as con:
-        found = [
-            row for row in signatures.history(con) if row["period_start"] in (None, period.start)
-        ]  # fmt: skip
+        found = [row for row in signatures.history(con) if row["period_start"] in (None, period.start)]
     for row in found:
         place = folder / "signatures" / row["signature_id"]
         signatures.export(books, row["signature_id"], place)

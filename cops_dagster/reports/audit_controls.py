@@ -30,23 +30,33 @@ def matrix(books: Books, period: Period, chain: Sequence[Mapping[str, Any]]) -> 
     """Control → evidence → result: the checks of the month's heads, its readiness, the chain, two people."""
     with books.admin.read() as con:
         found = [*_checks(con, period), *_two_people(approvals(con, period))]
-    ready = [
-        row for row in chain if (row["kind"], row["subject_id"]) == ("readiness", str(period))
-    ]  # fmt: skip
+    ready = [row for row in chain if (row["kind"], row["subject_id"]) == ("readiness", str(period))]
     for row in ready[-1:]:
         document = json.loads(evidence.read(books, row["evidence_seq"]))
         found += [
-            {"control": one["name"].replace("_", " "), "holds": one["holds"], "found": one["found"],
-             "owner": one["owner"], "by": row["actor"], "at": row["recorded_at"],
-             "evidence": f"chain entry {row['evidence_seq']}, objects/{row['sha256']}"}
+            {
+                "control": one["name"].replace("_", " "),
+                "holds": one["holds"],
+                "found": one["found"],
+                "owner": one["owner"],
+                "by": row["actor"],
+                "at": row["recorded_at"],
+                "evidence": f"chain entry {row['evidence_seq']}, objects/{row['sha256']}",
+            }
             for one in document["readiness"]
-        ]  # fmt: skip
+        ]
     verified = verify.verify(books, period)
     found.append(
-        {"control": "the chain of evidence and every object of the month are as recorded",
-         "holds": verified.status == "ok", "found": f"{verified.status}: {len(verified.findings)} finding(s)",
-         "owner": "platform", "by": books.actor, "at": "now", "evidence": "cops evidence verify"}
-    )  # fmt: skip
+        {
+            "control": "the chain of evidence and every object of the month are as recorded",
+            "holds": verified.status == "ok",
+            "found": f"{verified.status}: {len(verified.findings)} finding(s)",
+            "owner": "platform",
+            "by": books.actor,
+            "at": "now",
+            "evidence": "cops evidence verify",
+        }
+    )
     return found
 
 
@@ -59,23 +69,33 @@ def _checks(con: sa.Connection, period: Period) -> list[Row]:
         .order_by(j.c.journal_seq)
     ).all()
     return [
-        {"control": one["check"].replace("_", " "), "holds": one["passed"],
-         "found": ", ".join(f"{name} {value}" for name, value in one["figures"].items()),
-         "owner": row.table_name, "by": row.actor, "at": row.published_at,
-         "evidence": f"publish_journal {row.journal_seq}, run {row.run_id}"}
+        {
+            "control": one["check"].replace("_", " "),
+            "holds": one["passed"],
+            "found": ", ".join(f"{name} {value}" for name, value in one["figures"].items()),
+            "owner": row.table_name,
+            "by": row.actor,
+            "at": row.published_at,
+            "evidence": f"publish_journal {row.journal_seq}, run {row.run_id}",
+        }
         for row in rows
         for one in json.loads(row.verdicts_json)
-    ]  # fmt: skip
+    ]
 
 
 def _two_people(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     return [
-        {"control": "who approved is not who asked", "owner": "finance", "by": row["approved_by"],
-         "holds": not is_same_person(row["requested_by"], row["approved_by"]),
-         "found": f"asked by {row['requested_by']}: {row['reason']}", "at": row["approved_at"],
-         "evidence": f"approval {row['subject_type']} {row['subject_id']}, digest {row['subject_digest']}"}
+        {
+            "control": "who approved is not who asked",
+            "owner": "finance",
+            "by": row["approved_by"],
+            "holds": not is_same_person(row["requested_by"], row["approved_by"]),
+            "found": f"asked by {row['requested_by']}: {row['reason']}",
+            "at": row["approved_at"],
+            "evidence": f"approval {row['subject_type']} {row['subject_id']}, digest {row['subject_digest']}",
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def approvals(con: sa.Connection, period: Period) -> list[Row]:
@@ -101,19 +121,26 @@ def access(books: Books, period: Period) -> list[Row]:
         rights = _roles(con) if con.dialect.name == "postgresql" else _files(books)
         acted: dict[tuple[str, str], list[str]] = {}
         for table, who, when in (
-            (t.publish_journal, "actor", "published_at"), (t.period_lock_event, "actor", "changed_at"),
+            (t.publish_journal, "actor", "published_at"),
+            (t.period_lock_event, "actor", "changed_at"),
             (t.recon_run, "actor", "reconciled_at"),
-        ):  # fmt: skip
+        ):
             query = sa.select(table.c[who], table.c[when]).where(table.c.period_start == period.start)
             for person, at in con.execute(query):
                 acted.setdefault((person, table.name), []).append(at.isoformat())
         for row in approvals(con, period):
             acted.setdefault((row["approved_by"], "approval"), []).append(row["approved_at"].isoformat())
     return rights + [
-        {"who": person, "kind": "acted", "what": table, "rights": f"{len(times)} time(s)",
-         "first": min(times), "last": max(times)}
+        {
+            "who": person,
+            "kind": "acted",
+            "what": table,
+            "rights": f"{len(times)} time(s)",
+            "first": min(times),
+            "last": max(times),
+        }
         for (person, table), times in sorted(acted.items())
-    ]  # fmt: skip
+    ]
 
 
 def _roles(con: sa.Connection) -> list[Row]:
@@ -132,8 +159,16 @@ def _roles(con: sa.Connection) -> list[Row]:
         ]
         rights = "superuser" if row.rolsuper else ", ".join(held)
         if rights:
-            found.append({"who": row.rolname, "kind": "login", "what": "admin database", "rights": rights,
-                          "first": "", "last": ""})  # fmt: skip
+            found.append(
+                {
+                    "who": row.rolname,
+                    "kind": "login",
+                    "what": "admin database",
+                    "rights": rights,
+                    "first": "",
+                    "last": "",
+                }
+            )
     return found
 
 
@@ -146,7 +181,13 @@ def _files(books: Books) -> list[Row]:
             continue
         info = path.stat()
         found.append(
-            {"who": f"uid {info.st_uid}", "kind": "owner", "what": path.name,
-             "rights": stat.filemode(info.st_mode), "first": "", "last": ""}
-        )  # fmt: skip
+            {
+                "who": f"uid {info.st_uid}",
+                "kind": "owner",
+                "what": path.name,
+                "rights": stat.filemode(info.st_mode),
+                "first": "",
+                "last": "",
+            }
+        )
     return found

@@ -96,9 +96,15 @@ def trend(months: Sequence[tuple[str, Decimal | None]], target: Decimal, floor: 
     axes.set_xlim(-0.5, max(0.5, len(months) - 0.5))
     for limit, name, colour, lift in ((target, "target", DOWN, 4), (floor, "floor", UP, -11)):
         axes.annotate(
-            f"{name} {limit:f}", (1, float(limit)), (0, lift), xycoords=("axes fraction", "data"),
-            textcoords="offset points", size=9, color=colour, ha="right",
-        )  # fmt: skip
+            f"{name} {limit:f}",
+            (1, float(limit)),
+            (0, lift),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            size=9,
+            color=colour,
+            ha="right",
+        )
     axes.yaxis.set_visible(False)
     return Chart("Tag coverage, percent of coverable cost", figure)
 

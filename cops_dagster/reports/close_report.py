@@ -42,8 +42,10 @@ MOVERS = 10
 _COUNTS = ("rows", "journal", "number", "months_off", "change_pct")
 _PROSE = ("what", "decision", "target", "measured", "note")
 _VARIANCE: Sequence[tuple[Kind, str]] = (
-    ("level", "expected_usd"), ("change", "variance_usd"), ("level", "invoiced_usd"),
-)  # fmt: skip
+    ("level", "expected_usd"),
+    ("change", "variance_usd"),
+    ("level", "invoiced_usd"),
+)
 _TEMPLATE = Path(__file__).with_name("close_report.html.j2")
 
 
@@ -122,9 +124,12 @@ def gather(books: Books, period: Period) -> Report:
         recon = record.newest(con, period)
         if recon is None:
             raise CopsError(
-                "E-PERIOD-UNKNOWN", f"close report of {period}", expected="a reconciled month", found="none",
+                "E-PERIOD-UNKNOWN",
+                f"close report of {period}",
+                expected="a reconciled month",
+                found="none",
                 next_step=f"run `cops materialize {period}`",
-            )  # fmt: skip
+            )
         bridge = _bridge(con, recon.recon_seq)
         months = _coverage(con, period)
         return Report(
@@ -137,7 +142,9 @@ def gather(books: Books, period: Period) -> Report:
             [
                 _tenants(con, recon, period),
                 Table(
-                    "bridge", "From AWS's bill to our invoices", ("step", "kind", "amount_usd"),
+                    "bridge",
+                    "From AWS's bill to our invoices",
+                    ("step", "kind", "amount_usd"),
                     [(name, kind, usd) for name, kind, usd, _ in bridge],
                 ),
                 _movers(con, recon, period),
@@ -147,7 +154,7 @@ def gather(books: Books, period: Period) -> Report:
                 _runs(con, period),
                 _proof(con, period),
             ],
-        )  # fmt: skip
+        )
 
 
 def bridge_chart(con: sa.Connection, recon_seq: int) -> Chart:
@@ -251,20 +258,25 @@ def _coverage(con: sa.Connection, period: Period) -> list[tuple[str, Decimal | N
 
 def _tenants(con: sa.Connection, recon: Any, period: Period) -> Table:
     n, s = t.recon_run_tenant, t.recon_run_statement
-    stated = {
-        row.tenant_id: row for row in con.execute(sa.select(s).where(s.c.recon_seq == recon.recon_seq))
-    }  # fmt: skip
+    stated = {row.tenant_id: row for row in con.execute(sa.select(s).where(s.c.recon_seq == recon.recon_seq))}
     off = reconcile.months_off(con, period)
     rows = []
     for row in con.execute(sa.select(n).where(n.c.recon_seq == recon.recon_seq).order_by(n.c.tenant_id)):
         one = stated.get(row.tenant_id)
         rows.append(
             (
-                row.tenant_id, one.direct_usd if one else row.allocated_usd, one.shared_usd if one else None,
-                row.adjustments_usd, row.markup_usd, row.expected_usd, row.invoiced_usd, row.variance_usd,
-                row.status, off.get(row.tenant_id, 0) or None,
+                row.tenant_id,
+                one.direct_usd if one else row.allocated_usd,
+                one.shared_usd if one else None,
+                row.adjustments_usd,
+                row.markup_usd,
+                row.expected_usd,
+                row.invoiced_usd,
+                row.variance_usd,
+                row.status,
+                off.get(row.tenant_id, 0) or None,
             )
-        )  # fmt: skip
+        )
     return Table(
         "tenants", "Tenants: allocation and reconciliation",
         ("tenant", "direct_usd", "shared_usd", "adjustments_usd", "markup_usd", "expected_usd",
@@ -301,12 +313,22 @@ def _movers(con: sa.Connection, recon: Any, period: Period) -> Table:
 def _exceptions(con: sa.Connection, period: Period) -> Table:
     rows = [
         (
-            one.exception_id[:16], one.status, one.stage, one.subject_id or one.tenant_id, one.kind,
-            one.amount_usd, one.owner, one.note, one.decision, one.evidence, one.decided_by, one.resolved_by,
+            one.exception_id[:16],
+            one.status,
+            one.stage,
+            one.subject_id or one.tenant_id,
+            one.kind,
+            one.amount_usd,
+            one.owner,
+            one.note,
+            one.decision,
+            one.evidence,
+            one.decided_by,
+            one.resolved_by,
         )
         for one in exceptions.current(con, period)
         if one.kind != "rounding"
-    ]  # fmt: skip
+    ]
     return Table(
         "exceptions", "Exceptions",
         ("id", "status", "stage", "subject", "class", "amount_usd", "owner", "what", "decision", "evidence",

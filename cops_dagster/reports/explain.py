@@ -58,9 +58,12 @@ def entries(
     rows = _entries(books, period, tenant=tenant, service=service or "")
     if not rows:
         raise CopsError(
-            "E-ENTRY-UNKNOWN", f"{tenant} in {period}", expected="cost that it bears",
-            found="none", next_step="see `cops status`; tenants are in the table tenants",
-        )  # fmt: skip
+            "E-ENTRY-UNKNOWN",
+            f"{tenant} in {period}",
+            expected="cost that it bears",
+            found="none",
+            next_step="see `cops status`; tenants are in the table tenants",
+        )
     return rows, sum((row["allocated_cost_usd"] for row in rows), Decimal(0))
 
 
@@ -79,20 +82,24 @@ def entry(books: Books, entry_id: str) -> Explanation:
     rows = _entries(books, Period.of(run.period_start), entry_id=entry_id) if run else []
     if not run or not rows:
         raise CopsError(
-            "E-ENTRY-UNKNOWN", f"entry {entry_id!r}", expected="an entry_id of fact_cost_allocated",
+            "E-ENTRY-UNKNOWN",
+            f"entry {entry_id!r}",
+            expected="an entry_id of fact_cost_allocated",
             found="none of this id, or a reversal (explain the entry it takes back)",
             next_step="take it from `cops explain --tenant T --period P`",
-        )  # fmt: skip
+        )
     found, period = rows[0], Period.of(run.period_start)
     with books.admin.read() as con, books.engine() as engine:
         books.namespace(engine, con, period).provide(["fact_cost_raw"])
         groups = engine.fetch(
             "fetch_line_groups",
             {
-                "period_start": period.start, "service": found["service"],
-                "charge_class": found["charge_class"], "delivery_id": found["delivery_id"] or "",
+                "period_start": period.start,
+                "service": found["service"],
+                "charge_class": found["charge_class"],
+                "delivery_id": found["delivery_id"] or "",
             },
-        ).dicts()  # fmt: skip
+        ).dicts()
         return Explanation(
             entry=found,
             reversed_by=_reversed_by(con, run_id),
@@ -112,17 +119,23 @@ def _entries(
         run = head(con, allocate.TABLE, period)
         if run is None:
             raise CopsError(
-                "E-PERIOD-UNKNOWN", f"period {period}", expected="an allocated month",
-                found="nothing allocated", next_step=f"run `cops materialize {period}`",
-            )  # fmt: skip
+                "E-PERIOD-UNKNOWN",
+                f"period {period}",
+                expected="an allocated month",
+                found="nothing allocated",
+                next_step=f"run `cops materialize {period}`",
+            )
         books.namespace(engine, con, period).provide([allocate.TABLE])
         return engine.fetch(
             "fetch_entries",
             {
-                "period_start": period.start, "entry_id": entry_id, "head_run_id": run.run_id,
-                "tenant_id": tenant, "service": service,
+                "period_start": period.start,
+                "entry_id": entry_id,
+                "head_run_id": run.run_id,
+                "tenant_id": tenant,
+                "service": service,
             },
-        ).dicts()  # fmt: skip
+        ).dicts()
 
 
 def _reversed_by(con: sa.Connection, run_id: str) -> str | None:
@@ -132,9 +145,11 @@ def _reversed_by(con: sa.Connection, run_id: str) -> str | None:
 
 def _rule(con: sa.Connection, found: dict[str, Any]) -> dict[str, Any] | None:
     r = t.allocation_rules
-    row = con.execute(
-        sa.select(r).where(r.c.rule_id == found["rule_id"], r.c.version == found["rule_version"])
-    ).mappings().one_or_none()  # fmt: skip
+    row = (
+        con.execute(sa.select(r).where(r.c.rule_id == found["rule_id"], r.c.version == found["rule_version"]))
+        .mappings()
+        .one_or_none()
+    )
     return dict(row) if row else None
 
 

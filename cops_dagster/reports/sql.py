@@ -41,9 +41,12 @@ def parameters(given: Sequence[str]) -> dict[str, Value]:
         name, equals, text = pair.partition("=")
         if not equals or not name.isidentifier():
             raise CopsError(
-                "E-PARAM", f"parameter {pair!r}", expected="name=value", found=repr(pair),
+                "E-PARAM",
+                f"parameter {pair!r}",
+                expected="name=value",
+                found=repr(pair),
                 next_step="write it like --param start=2025-07",
-            )  # fmt: skip
+            )
         bound[name] = _typed(name, text)
     return bound
 
@@ -56,9 +59,12 @@ def _typed(name: str, text: str) -> Value:
             return date.fromisoformat(text)
     except ValueError:
         raise CopsError(
-            "E-PARAM", f"parameter {name}", expected="a month or a date that exists", found=repr(text),
+            "E-PARAM",
+            f"parameter {name}",
+            expected="a month or a date that exists",
+            found=repr(text),
             next_step="write it like 2025-09 or 2025-09-30",
-        ) from None  # fmt: skip
+        ) from None
     return text
 
 
@@ -93,13 +99,19 @@ def _check_parameters(asked: Question, params: dict[str, Value]) -> None:
         return
     if not missing[0].isidentifier():
         raise CopsError(
-            "E-PARAM", "parameter ?", expected="parameters with names", found="one by its position",
+            "E-PARAM",
+            "parameter ?",
+            expected="parameters with names",
+            found="one by its position",
             next_step="write it as :name and add --param name=…",
-        )  # fmt: skip
+        )
     raise CopsError(
-        "E-PARAM", f"parameter {missing[0]}", expected="a value", found="none",
+        "E-PARAM",
+        f"parameter {missing[0]}",
+        expected="a value",
+        found="none",
         next_step=f"add --param {missing[0]}=…",
-    )  # fmt: skip
+    )
 
 
 def _wanted(asked: Question, names: Namespace) -> list[str]:

@@ -348,11 +348,13 @@ def _version_in(con: sa.Connection, shown: str) -> str | None:
 def _does_not_fit(shown: str, found: str) -> CopsError:
     """Somebody wrote the version row, or put parts of two databases together: nothing may be migrated."""
     return CopsError(
-        "E-DB-VERSION", f"admin database {shown}",
-        expected=f"one row in {VERSION_TABLE}, the version that its tables have", found=found,
+        "E-DB-VERSION",
+        f"admin database {shown}",
+        expected=f"one row in {VERSION_TABLE}, the version that its tables have",
+        found=found,
         next_step="stop COPS, keep this database, restore it from its backup (cops docs operations); nothing"
         " was migrated",
-    )  # fmt: skip
+    )
 
 
 def _migrate(admin: Admin) -> None:

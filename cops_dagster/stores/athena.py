@@ -50,7 +50,13 @@ def execution(query_execution_id: str) -> Execution:
     except DataError:
         raise call.unreachable("an answer that says nothing of the execution") from None
     return Execution(
-        query_execution_id, found.state or "UNKNOWN", found.state_change_reason, found.database,
-        found.work_group, found.submission_date_time, found.completion_date_time,
-        found.data_scanned_in_bytes, found.output_location,
-    )  # fmt: skip
+        query_execution_id,
+        found.state or "UNKNOWN",
+        found.state_change_reason,
+        found.database,
+        found.work_group,
+        found.submission_date_time,
+        found.completion_date_time,
+        found.data_scanned_in_bytes,
+        found.output_location,
+    )

@@ -30,19 +30,32 @@ _NO_KEY = "the access key does not exist or is switched off"
 _BAD_SIGNATURE = "the secret key does not fit the access key"
 _EXPIRED = "the credentials have expired"
 _DENIED = {
-    "InvalidAccessKeyId": _NO_KEY, "InvalidClientTokenId": _NO_KEY, "UnrecognizedClientException": _NO_KEY,
-    "SignatureDoesNotMatch": _BAD_SIGNATURE, "InvalidSignatureException": _BAD_SIGNATURE,
+    "InvalidAccessKeyId": _NO_KEY,
+    "InvalidClientTokenId": _NO_KEY,
+    "UnrecognizedClientException": _NO_KEY,
+    "SignatureDoesNotMatch": _BAD_SIGNATURE,
+    "InvalidSignatureException": _BAD_SIGNATURE,
     "IncompleteSignature": _BAD_SIGNATURE,
-    "ExpiredToken": _EXPIRED, "ExpiredTokenException": _EXPIRED, "TokenRefreshRequired": _EXPIRED,
-    "RequestExpired": _EXPIRED, "InvalidToken": "the session token is not valid",
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "RequestExpired": _EXPIRED,
+    "InvalidToken": "the session token is not valid",
     "MissingAuthenticationToken": "no credentials were sent",
     "OptInRequired": "the account is not signed up for the service",
-    "AllAccessDisabled": "the bucket is closed to everybody", "AccountProblem": "the account has a problem",
+    "AllAccessDisabled": "the bucket is closed to everybody",
+    "AccountProblem": "the account has a problem",
 } | dict.fromkeys(
-    ("AccessDenied", "AccessDeniedException", "AuthFailure", "Forbidden", "NotAuthorized",
-     "UnauthorizedOperation"),
+    (
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthFailure",
+        "Forbidden",
+        "NotAuthorized",
+        "UnauthorizedOperation",
+    ),
     "the credentials are good and lack the right",
-)  # fmt: skip
+)
 _HELP = {
     _NO_KEY: "use another access key",
     _BAD_SIGNATURE: "correct AWS_SECRET_ACCESS_KEY: it may be cut or of another key",
@@ -76,11 +89,16 @@ def meaning(problem: BaseException, bucket: str = "") -> Said:
     if isinstance(
         problem,
         (
-            aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError,
-            aws.NoAuthTokenError, aws.ProfileNotFound, aws.TokenRetrievalError, aws.SSOError,
+            aws.NoCredentialsError,
+            aws.PartialCredentialsError,
+            aws.CredentialRetrievalError,
+            aws.NoAuthTokenError,
+            aws.ProfileNotFound,
+            aws.TokenRetrievalError,
+            aws.SSOError,
             aws.UnauthorizedSSOTokenError,
         ),
-    ):  # fmt: skip
+    ):
         return Said("E-AWS-DENIED", f"no usable credentials ({type(problem).__name__})")
     if isinstance(problem, aws.NoRegionError):
         return Said("E-AWS-UNREACHABLE", "no region", "set AWS_DEFAULT_REGION, such as eu-west-1")
@@ -99,9 +117,10 @@ def _answer(problem: ClientError, bucket: str) -> Said:
     status = answer.get("HTTPStatusCode")
     if code == "NoSuchBucket":
         return Said(
-            "E-AWS-BUCKET", f"{bucket} does not exist ({code})",
+            "E-AWS-BUCKET",
+            f"{bucket} does not exist ({code})",
             "correct its name, or AWS_ENDPOINT_URL if it is of another service",
-        )  # fmt: skip
+        )
     if code in ("NoSuchKey", "NoSuchVersion"):
         return Said("E-AWS-MISSING", f"no such object ({code})", "restore it, or correct the address")
     if code in _REGION:
@@ -110,14 +129,16 @@ def _answer(problem: ClientError, bucket: str) -> Said:
         )
         there = region if re.fullmatch(r"[a-z0-9-]{1,30}", region) else ""
         return Said(
-            "E-AWS-REGION", f"{bucket} is in another region{there and ', ' + there} ({code})",
+            "E-AWS-REGION",
+            f"{bucket} is in another region{there and ', ' + there} ({code})",
             f"set AWS_DEFAULT_REGION={there or 'REGION'}, and unset AWS_ENDPOINT_URL if it names a region",
-        )  # fmt: skip
+        )
     if code in _CLOCK:
         return Said(
-            "E-AWS-CLOCK", f"this machine's clock is off by more than AWS takes ({code})",
+            "E-AWS-CLOCK",
+            f"this machine's clock is off by more than AWS takes ({code})",
             "set the clock (NTP), then try again",
-        )  # fmt: skip
+        )
     if code in _THROTTLED or status == 429:
         return Said("E-AWS-THROTTLED", f"{code} each time", "wait some minutes and try again")
     if code in _DENIED:
@@ -160,7 +181,8 @@ class Call:
         otherwise = self.instead and f", or {self.instead}"
         expected, next_step = {
             "E-AWS-DENIED": (
-                f"credentials that may call {self.action}", f"sign in to that account{otherwise}",
+                f"credentials that may call {self.action}",
+                f"sign in to that account{otherwise}",
             ),
             "E-AWS-THROTTLED": (f"an answer within {ATTEMPTS} attempts", said.next_step),
         }.get(
@@ -169,11 +191,14 @@ class Call:
                 f"an answer of {self.action}",
                 f"check network, proxy and AWS_ENDPOINT_URL, then try again{otherwise}",
             ),
-        )  # fmt: skip
+        )
         return CopsError(
-            said.code, self.place, expected=expected, found=said.found,
+            said.code,
+            self.place,
+            expected=expected,
+            found=said.found,
             next_step=f"{said.next_step}{otherwise}" if said.next_step else next_step,
-        )  # fmt: skip
+        )
 
 
 def odd_answers() -> tuple[type[Exception], ...]:

@@ -53,9 +53,12 @@ class Money(sa.types.TypeDecorator[Decimal]):
             stored = Decimal("NaN")
         if not stored.is_finite():  # also NaN and Infinity, which PostgreSQL's NUMERIC takes
             raise CopsError(
-                "E-DB-CORRUPT", "admin database", expected="an amount in every amount column",
-                found=repr(value)[:60], next_step=faults.RESTORE,
-            )  # fmt: skip
+                "E-DB-CORRUPT",
+                "admin database",
+                expected="an amount in every amount column",
+                found=repr(value)[:60],
+                next_step=faults.RESTORE,
+            )
         return stored
 
 

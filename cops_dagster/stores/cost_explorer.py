@@ -23,14 +23,18 @@ def list_cost_allocation_tags() -> list[dict[str, Any]]:
             `E-AWS-UNREACHABLE` (no answer, or none that can be used).
     """
     call = Call(
-        "ce", "Cost Explorer", "ce:ListCostAllocationTags",
+        "ce",
+        "Cost Explorer",
+        "ce:ListCostAllocationTags",
         "give the list as a FILE (`aws ce list-cost-allocation-tags --output json > FILE`)",
-    )  # fmt: skip
+    )
     found: list[dict[str, Any]] = []
     with calling(call):
-        pages = call.client(REGION).get_paginator("list_cost_allocation_tags").paginate(
-            PaginationConfig={"PageSize": 1000}
-        )  # fmt: skip
+        pages = (
+            call.client(REGION)
+            .get_paginator("list_cost_allocation_tags")
+            .paginate(PaginationConfig={"PageSize": 1000})
+        )
         for number, page in enumerate(pages, start=1):
             found += page.get("CostAllocationTags", [])
             if number == PAGES_MAX:

@@ -56,14 +56,20 @@ def of_disk(problem: OSError, subject: str) -> CopsError | None:
         return full(place, said)
     if problem.errno in _LOCKED:
         return CopsError(
-            "E-DISK-READONLY", place, expected="a place that can be written to", found=said,
+            "E-DISK-READONLY",
+            place,
+            expected="a place that can be written to",
+            found=said,
             next_step="correct its rights or mount it for writing, then run again",
-        )  # fmt: skip
+        )
     if problem.errno == errno.EIO:
         return CopsError(
-            "E-DISK-IO", place, expected="a disk that can be read and written", found=said,
+            "E-DISK-IO",
+            place,
+            expected="a disk that can be read and written",
+            found=said,
             next_step="look at the disk and its log (dmesg); when it is sound again, run again",
-        )  # fmt: skip
+        )
     return None
 
 
@@ -81,17 +87,23 @@ def writing_to(folder: Path, other: str) -> Iterator[None]:
         yield
     except OSError as problem:
         raise of_disk(problem, str(folder)) or CopsError(
-            "E-PARAM", f"folder {folder}", expected="a folder that can be written to",
-            found=str(problem.strerror or problem), next_step=other,
-        ) from None  # fmt: skip
+            "E-PARAM",
+            f"folder {folder}",
+            expected="a folder that can be written to",
+            found=str(problem.strerror or problem),
+            next_step=other,
+        ) from None
 
 
 def full(place: str, found: str) -> CopsError:
     """The disk is full."""
     return CopsError(
-        "E-DISK", place, expected="room on the disk", found=found,
+        "E-DISK",
+        place,
+        expected="room on the disk",
+        found=found,
         next_step="free disk and run again; nothing is half-written",
-    )  # fmt: skip
+    )
 
 
 def corrupt(subject: str, found: str) -> CopsError:
@@ -104,32 +116,44 @@ def corrupt(subject: str, found: str) -> CopsError:
 def read_only(subject: str, found: str) -> CopsError:
     """The database can be read and not written."""
     return CopsError(
-        "E-DB-READONLY", subject, expected="a database that can be written to", found=found,
+        "E-DB-READONLY",
+        subject,
+        expected="a database that can be written to",
+        found=found,
         next_step="correct rights or mount, or copy the home to where it can be written; reading goes on",
-    )  # fmt: skip
+    )
 
 
 def busy(subject: str, found: str) -> CopsError:
     """Somebody else holds the lock."""
     return CopsError(
-        "E-DB-BUSY", subject, expected="the write lock within 30 s", found=found,
+        "E-DB-BUSY",
+        subject,
+        expected="the write lock within 30 s",
+        found=found,
         next_step="wait until the other COPS process is done, then try again",
-    )  # fmt: skip
+    )
 
 
 def unreachable(subject: str, found: str) -> CopsError:
     """Nothing answers, or not with a database."""
     return CopsError(
-        "E-DB-UNREACHABLE", subject, expected="a database that accepts connections and writes", found=found,
+        "E-DB-UNREACHABLE",
+        subject,
+        expected="a database that accepts connections and writes",
+        found=found,
         next_step="check COPS_ADMIN_DB, and that the database runs and can be written to",
-    )  # fmt: skip
+    )
 
 
 def _failing(subject: str, found: str) -> CopsError:
     return CopsError(
-        "E-DB-IO", subject, expected="a disk that can be read and written", found=found,
+        "E-DB-IO",
+        subject,
+        expected="a disk that can be read and written",
+        found=found,
         next_step="look at disk, quota and mount; when they are sound again, run again",
-    )  # fmt: skip
+    )
 
 
 def _exhausted(subject: str, found: str) -> CopsError:
@@ -171,9 +195,12 @@ def _postgresql(state: str, problem: BaseException, subject: str, *, writes: boo
         return full(f"{subject}, on its server", found)
     if state in ("XX001", "XX002", "58P01"):
         return CopsError(
-            "E-DB-CORRUPT", subject, expected="a database whose pages are whole", found=found,
+            "E-DB-CORRUPT",
+            subject,
+            expected="a database whose pages are whole",
+            found=found,
             next_step="stop COPS and restore the database (cops docs operations)",
-        )  # fmt: skip
+        )
     if state == "25006":
         return read_only(subject, found) if writes else None
     if state == "58030":

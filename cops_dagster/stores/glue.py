@@ -34,9 +34,11 @@ def crawler(name: str) -> Crawler:
     last = found.get("LastCrawl") or {}
     started = last.get("StartTime")
     return Crawler(
-        name, str(found.get("State", "")), last.get("Status"),
+        name,
+        str(found.get("State", "")),
+        last.get("Status"),
         started.astimezone(UTC).replace(tzinfo=None) if started else None,
-    )  # fmt: skip
+    )
 
 
 def start_crawler(name: str) -> bool:
@@ -64,7 +66,9 @@ def partitions(table: str) -> list[tuple[str, ...]]:
     database, _, name = table.partition(".")
     call = Call("glue", "AWS Glue", "glue:GetPartitions")
     with calling(call):
-        pages = call.client().get_paginator("get_partitions").paginate(
-            DatabaseName=database, TableName=name, ExcludeColumnSchema=True
-        )  # fmt: skip
+        pages = (
+            call.client()
+            .get_paginator("get_partitions")
+            .paginate(DatabaseName=database, TableName=name, ExcludeColumnSchema=True)
+        )
         return [tuple(one["Values"]) for page in pages for one in page["Partitions"]]

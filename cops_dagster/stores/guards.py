@@ -48,9 +48,10 @@ def differences(con: sa.Connection) -> list[Difference]:
     """What is missing, other than it was made, disabled, or was never made by a migration."""
     should, there = expected(con.dialect.name), standing(con)
     found = [
-        Difference(name, text, there.get(name, "-")) for name, text in should.items()
+        Difference(name, text, there.get(name, "-"))
+        for name, text in should.items()
         if there.get(name) != text
-    ]  # fmt: skip
+    ]
     return found + [Difference(name, "-", text) for name, text in there.items() if name not in should]
 
 

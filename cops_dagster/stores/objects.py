@@ -277,22 +277,31 @@ def check(key: str, sha256: str) -> None:
 def tampered(key: str, found: str) -> CopsError:
     """What a store says whose object is not what was stored."""
     return CopsError(
-        "E-EVIDENCE-TAMPERED", f"evidence {key}", expected="the bytes that were stored under it",
-        found=found, next_step="stop: run `cops evidence verify`, and restore the store from its copy",
-    )  # fmt: skip
+        "E-EVIDENCE-TAMPERED",
+        f"evidence {key}",
+        expected="the bytes that were stored under it",
+        found=found,
+        next_step="stop: run `cops evidence verify`, and restore the store from its copy",
+    )
 
 
 def missing(key: str, found: str) -> CopsError:
     """What a store says that has no such object."""
     return CopsError(
-        "E-EVIDENCE-MISSING", f"evidence {key}", expected="an object that was stored", found=found,
+        "E-EVIDENCE-MISSING",
+        f"evidence {key}",
+        expected="an object that was stored",
+        found=found,
         next_step="check COPS_EVIDENCE and the rights on it, or restore the store from its copy",
-    )  # fmt: skip
+    )
 
 
 def unusable(place: str, found: str) -> CopsError:
     """What a store says that does not do its part."""
     return CopsError(
-        "E-EVIDENCE-STORE", f"evidence store {place}", expected="a store that can be read and written",
-        found=found, next_step="check COPS_EVIDENCE, the rights and the space there; then run again",
-    )  # fmt: skip
+        "E-EVIDENCE-STORE",
+        f"evidence store {place}",
+        expected="a store that can be read and written",
+        found=found,
+        next_step="check COPS_EVIDENCE, the rights and the space there; then run again",
+    )

@@ -26,10 +26,12 @@ def open_objects(uri: str) -> Objects:
         return S3Objects(bucket, prefix.strip("/"))
     if (scheme and scheme[0] != "file:") or uri in ("", "file:", "file://"):
         raise CopsError(
-            "E-SETTING", "setting evidence", expected="a folder, file:/folder or s3://bucket/prefix",
+            "E-SETTING",
+            "setting evidence",
+            expected="a folder, file:/folder or s3://bucket/prefix",
             found=repr(uri),
             next_step=f"correct COPS_EVIDENCE{': write ' + right if (right := s3_meant(uri)) else ''}",
-        )  # fmt: skip
+        )
     # absolute, since paths of objects are recorded, and the next process may start elsewhere
     return FolderObjects(Path(uri.removeprefix("file://").removeprefix("file:")).expanduser().absolute())
 

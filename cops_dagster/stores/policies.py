@@ -49,17 +49,29 @@ def history(con: sa.Connection) -> list[Adopted]:
 
 
 def append(
-    con: sa.Connection, policy: Policy, *, by: str, at: datetime, origin: str, note: str | None,
+    con: sa.Connection,
+    policy: Policy,
+    *,
+    by: str,
+    at: datetime,
+    origin: str,
+    note: str | None,
     evidence_id: int,
-) -> int:  # fmt: skip
+) -> int:
     """Appends the next version within the caller's write transaction; its number."""
     version = (newest_version(con) or 0) + 1
     con.execute(
         sa.insert(t.policy).values(
-            policy_version=version, policy_json=policy.as_json, digest=policy.digest, adopted_by=by,
-            adopted_at=at, origin=origin, note=note, evidence_id=str(evidence_id),
+            policy_version=version,
+            policy_json=policy.as_json,
+            digest=policy.digest,
+            adopted_by=by,
+            adopted_at=at,
+            origin=origin,
+            note=note,
+            evidence_id=str(evidence_id),
         )
-    )  # fmt: skip
+    )
     return version
 
 

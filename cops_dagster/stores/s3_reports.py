@@ -75,9 +75,12 @@ def fetch(uri: str, place: Path, period: Period | None) -> int:
             listed = _listing(client, bucket, prefix)
             if not listed:
                 raise CopsError(
-                    "E-SOURCE-UNKNOWN", f"report root {uri}", expected="objects under this address",
-                    found="none", next_step="correct COPS_CUR",
-                )  # fmt: skip
+                    "E-SOURCE-UNKNOWN",
+                    f"report root {uri}",
+                    expected="objects under this address",
+                    found="none",
+                    next_step="correct COPS_CUR",
+                )
             try:
                 brought = _bring(client, bucket, [one for one in listed if _wanted(one, period)], place)
                 _forget(place, {one.parts for one in listed}, period)
@@ -85,9 +88,12 @@ def fetch(uri: str, place: Path, period: Period | None) -> int:
             except _Replaced:
                 continue
     raise CopsError(
-        "E-DELIVERY-UPDATING", f"report root {uri}", expected="objects that stay while they are read",
-        found=f"changed {ROUNDS} times", next_step="AWS is delivering: run again later",
-    )  # fmt: skip
+        "E-DELIVERY-UPDATING",
+        f"report root {uri}",
+        expected="objects that stay while they are read",
+        found=f"changed {ROUNDS} times",
+        next_step="AWS is delivering: run again later",
+    )
 
 
 def _listing(client: Any, bucket: str, prefix: str) -> list[Listed]:
@@ -132,9 +138,12 @@ def _bring(client: Any, bucket: str, listed: Sequence[Listed], place: Path) -> i
             return len(missing)
     except OSError as problem:
         raise CopsError(
-            "E-DISK", f"folder {place}", expected="room and rights to keep what AWS delivered",
-            found=str(problem.strerror), next_step="free disk, or correct the rights, and run again",
-        ) from None  # fmt: skip
+            "E-DISK",
+            f"folder {place}",
+            expected="room and rights to keep what AWS delivered",
+            found=str(problem.strerror),
+            next_step="free disk, or correct the rights, and run again",
+        ) from None
 
 
 def _forget(place: Path, listed: set[tuple[str, ...]], period: Period | None) -> None:

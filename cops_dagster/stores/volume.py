@@ -53,10 +53,12 @@ class Volume:
             found = self.place.read_into(path, partial)
             if found != sha256:
                 raise CopsError(
-                    "E-DIGEST", f"lake file {self.place.uri(path)}", found=f"sha256 {found[:12]}…",
+                    "E-DIGEST",
+                    f"lake file {self.place.uri(path)}",
+                    found=f"sha256 {found[:12]}…",
                     expected=f"the published bytes: sha256 {sha256[:12]}…",
                     next_step="restore the version of the object that was published",
-                )  # fmt: skip
+                )
             os.utime(partial, ns=(mtime_ns, mtime_ns))  # a copy that was digested needs no second digest
             partial.replace(file)
             files.fsync_folder(file.parent)
@@ -71,9 +73,12 @@ class Volume:
 def unusable(place: str, found: str) -> CopsError:
     """What a lake in S3 says that does not do its part."""
     return CopsError(
-        "E-LAKE-STORE", f"lake {place}", expected="a bucket that can be read and written", found=found,
+        "E-LAKE-STORE",
+        f"lake {place}",
+        expected="a bucket that can be read and written",
+        found=found,
         next_step="check COPS_LAKE, the credentials and the rights on it; then run again",
-    )  # fmt: skip
+    )
 
 
 def _month(name: str) -> str:
@@ -83,7 +88,10 @@ def _month(name: str) -> str:
 
 def _missing(name: str, found: str) -> CopsError:
     return CopsError(
-        "E-DIGEST", f"lake file {name}", expected="the object that was published", found=found,
+        "E-DIGEST",
+        f"lake file {name}",
+        expected="the object that was published",
+        found=found,
         next_step=f"restore the object from its older version; `cops materialize {_month(name)}` makes it"
         " again where the month is open, see `cops docs operations`",
-    )  # fmt: skip
+    )

@@ -146,9 +146,12 @@ def parse_cost_tags(entries: object, subject: str, code: str = "E-TAGS-FILE") ->
 def bad_file(path: Path, expected: str, found: str, next_step: str = "") -> CopsError:
     """The refusal of a file."""
     return CopsError(
-        "E-TAGS-FILE", f"file {path}", expected=expected, found=found,
+        "E-TAGS-FILE",
+        f"file {path}",
+        expected=expected,
+        found=found,
         next_step=next_step or "correct the file, or make it anew",
-    )  # fmt: skip
+    )
 
 
 # --- text and JSON ------------------------------------------------------------------------------------

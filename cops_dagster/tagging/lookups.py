@@ -46,9 +46,7 @@ def tenants_are_known(
         pooled: Σ|cost| of those tags that nothing else gave a tenant, USD on the charge basis.
         month: Σ|cost| of the month, alike.
     """
-    shown = [
-        {**row, "near": near(str(row["tenant_tag"]), tenants) or "none"} for row in unknown[:_SHOWN]
-    ]  # fmt: skip
+    shown = [{**row, "near": near(str(row["tenant_tag"]), tenants) or "none"} for row in unknown[:_SHOWN]]
     held = bool(tenants) and outweighs(pooled, month)
     return Verdict(
         "tenants_are_known",
@@ -101,14 +99,16 @@ def plans_are_known(
     ]
     severity: Severity = "ERROR" if begins and outweighs(usd, month) else "WARN"
     return Verdict(
-        "plans_are_known", not wrong, severity,
+        "plans_are_known",
+        not wrong,
+        severity,
         {
             "unknown_plans": shown[:_SHOWN],
             "unknown_plan_usd": usd,
             "registered_plans": len(begins),
             "month_usd": month,
         },
-    )  # fmt: skip
+    )
 
 
 def _near_plan(tag: str, begins: Mapping[str, date], period: Period) -> str:
@@ -149,13 +149,15 @@ def plans_have_a_markup(unpriced: Sequence[Unpriced], begins: Mapping[str, date]
         for one in unpriced
     ]
     return Verdict(
-        "plans_have_a_markup", not unpriced, "ERROR" if missing else "WARN",
+        "plans_have_a_markup",
+        not unpriced,
+        "ERROR" if missing else "WARN",
         {
             "without_markup": shown[:_SHOWN],
             "without_markup_usd": amount.to_decimal(sum(abs(one.usd) for one in unpriced)),
             "plans_in_force": sum(day <= period.start for day in begins.values()),
         },
-    )  # fmt: skip
+    )
 
 
 def mapped_accounts_are_delivered(mapped: Mapping[str, str], delivered: Collection[str]) -> Verdict:
@@ -167,16 +169,19 @@ def mapped_accounts_are_delivered(mapped: Mapping[str, str], delivered: Collecti
     """
     wrong: list[Mapping[str, object]] = [
         {
-            "usage_account_id": account, "tenant_id": tenant,
+            "usage_account_id": account,
+            "tenant_id": tenant,
             "near": near(account, set(delivered) - set(mapped), alike_pct=90) or "none",
         }
         for account, tenant in sorted(mapped.items())
         if account not in delivered
-    ]  # fmt: skip
+    ]
     return Verdict(
-        "mapped_accounts_are_delivered", not wrong if mapped else None, "WARN",
+        "mapped_accounts_are_delivered",
+        not wrong if mapped else None,
+        "WARN",
         {"mapped_accounts": len(mapped), "never_delivered": wrong[:_SHOWN]},
-    )  # fmt: skip
+    )
 
 
 # --- budgets and rules --------------------------------------------------------------------------------
@@ -194,16 +199,20 @@ def budget_scopes_are_known(
     """
     wrong: list[Mapping[str, object]] = [
         {
-            "budget_id": budget, "scope_type": kind, "scope_value": value or "none",
+            "budget_id": budget,
+            "scope_type": kind,
+            "scope_value": value or "none",
             "near": near(value or "", known[kind]) or "none",
         }
         for budget, kind, value in silent
         if kind in known and value not in known[kind]
-    ]  # fmt: skip
+    ]
     return Verdict(
-        "budget_scopes_are_known", not wrong if budgets else None, "WARN",
+        "budget_scopes_are_known",
+        not wrong if budgets else None,
+        "WARN",
         {"budgets": budgets, "about_nothing": wrong[:_SHOWN]},
-    )  # fmt: skip
+    )
 
 
 def rules_match_something(
@@ -217,12 +226,16 @@ def rules_match_something(
     """
     shown: list[Mapping[str, object]] = [
         {
-            "rule_id": rule, "column": f"match_{column}", "value": value,
+            "rule_id": rule,
+            "column": f"match_{column}",
+            "value": value,
             "near": near(value, known[column]) or "none",
         }
         for rule, column, value in idle
-    ]  # fmt: skip
+    ]
     return Verdict(
-        "rules_match_something", not idle if rules else None, "WARN",
+        "rules_match_something",
+        not idle if rules else None,
+        "WARN",
         {"rules": rules, "match_nothing": shown[:_SHOWN]},
-    )  # fmt: skip
+    )

@@ -33,10 +33,20 @@ VALUE_CHARS_MAX = 256
 _SHOWN_CHARS = 300
 
 Problem = Literal[
-    "key-missing", "key-spelling", "key-clash", "value-blank", "value-too-long", "value-form",
-    "value-spelling", "value-unknown-yet", "alias", "reserved", "tenant-unknown", "tenant-inactive",
+    "key-missing",
+    "key-spelling",
+    "key-clash",
+    "value-blank",
+    "value-too-long",
+    "value-form",
+    "value-spelling",
+    "value-unknown-yet",
+    "alias",
+    "reserved",
+    "tenant-unknown",
+    "tenant-inactive",
     "plan-unknown",
-]  # fmt: skip
+]
 
 Severity = Literal["error", "warning"]
 _Problem = tuple[Problem, Severity, str]  # with what to do
@@ -174,15 +184,23 @@ class _Policy:
         wanted = self._wanted(column)
         if len(keys) > 1:
             yield Finding(
-                resource.name, "key-clash", "error", _cut(", ".join(keys)), None,
+                resource.name,
+                "key-clash",
+                "error",
+                _cut(", ".join(keys)),
+                None,
                 f"keep {wanted} alone: AWS writes these keys into one column, and one value is lost",
-            )  # fmt: skip
+            )
         elif keys and keys[0] != wanted:
             yield Finding(
-                resource.name, "key-spelling", "error", _cut(keys[0]), _cut(resource.tags[keys[0]]),
+                resource.name,
+                "key-spelling",
+                "error",
+                _cut(keys[0]),
+                _cut(resource.tags[keys[0]]),
                 f"write the key as {wanted}: AWS merges both into one column once both are active, and"
                 " only the active spelling is reported",
-            )  # fmt: skip
+            )
 
     def _role(
         self,
@@ -201,14 +219,22 @@ class _Policy:
         wanted = " or ".join(self._wanted(column) for column in columns)
         if unknown & {*columns, column_of("*")}:
             yield Finding(
-                resource.name, "value-unknown-yet", "warning", wanted, None,
+                resource.name,
+                "value-unknown-yet",
+                "warning",
+                wanted,
+                None,
                 "Terraform knows this value only when it applies: check the resource afterwards",
-            )  # fmt: skip
+            )
         elif given:
             yield Finding(
-                resource.name, "value-blank", "error", _cut(given[0]), _cut(resource.tags[given[0]]),
+                resource.name,
+                "value-blank",
+                "error",
+                _cut(given[0]),
+                _cut(resource.tags[given[0]]),
                 f"give {wanted} a value",
-            )  # fmt: skip
+            )
         else:
             near = difflib.get_close_matches(wanted, [one[:128] for one in resource.tags], n=1)
             hint = f"; is {near[0]} meant to be it?" if near else ""

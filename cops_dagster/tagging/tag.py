@@ -176,9 +176,13 @@ def _run(
         figures = engine.fetch("measure_fact_cost_tagged", start).one()
         coverage = measure_coverage(engine, books.policy, period)
         staged = Staged(
-            target, "", None, figures["group_count"], figures["unblended_usd"],
+            target,
+            "",
+            None,
+            figures["group_count"],
+            figures["unblended_usd"],
             tuple(name for name, _ in FACT_COST_TAGGED),
-        )  # fmt: skip
+        )
     publish(
         books,
         Publication(
@@ -238,9 +242,14 @@ def recorded_coverage(con: sa.Connection, period: Period) -> Coverage | None:
         return None
     propagated = (row.propagated_coverage_pct or Decimal(0)) * row.coverable_usd / 100
     return Coverage(
-        row.covered_usd, row.coverable_usd, propagated, row.covered_rows, row.coverable_rows,
-        row.missing_tenant_tag, row.missing_tenant_tag_usd,
-    )  # fmt: skip
+        row.covered_usd,
+        row.coverable_usd,
+        propagated,
+        row.covered_rows,
+        row.coverable_rows,
+        row.missing_tenant_tag,
+        row.missing_tenant_tag_usd,
+    )
 
 
 def _record_coverage(

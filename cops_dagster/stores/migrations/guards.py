@@ -38,9 +38,15 @@ def is_postgresql() -> bool:
 
 
 def refuse(
-    table: str, name: str, event: str, when: str, message: str, *, month: str | None = None,
+    table: str,
+    name: str,
+    event: str,
+    when: str,
+    message: str,
+    *,
+    month: str | None = None,
     as_caller: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Refuses rows before they come, change or go; makes a guard of that name anew where there is one.
 
     Args:
@@ -148,9 +154,12 @@ def counted(table: str, column: str) -> None:
     if is_postgresql():
         last = f"pg_sequence_last_value(pg_get_serial_sequence('{table}', '{column}')::regclass)"
         refuse(
-            table, "numbered", "INSERT", f"NEW.{column} < 1 OR NEW.{column} > coalesce({last}, 0)",
+            table,
+            "numbered",
+            "INSERT",
+            f"NEW.{column} < 1 OR NEW.{column} > coalesce({last}, 0)",
             f"E-APPEND-ONLY {table} is numbered by the database",
-        )  # fmt: skip
+        )
     # on SQLite `never_replaced` holds it
 
 
@@ -207,12 +216,16 @@ def drop_every(tables: Iterable[str]) -> None:
     for table, name in found:
         if table in set(tables):
             _run(f'DROP TRIGGER "{name}" ON "{table}"')
-    functions = con.execute(
-        sa.text(
-            "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace "
-            "AND p.prorettype = 'trigger'::regtype AND p.proname LIKE 'cops\\_%'"
+    functions = (
+        con.execute(
+            sa.text(
+                "SELECT p.proname FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace "
+                "AND p.prorettype = 'trigger'::regtype AND p.proname LIKE 'cops\\_%'"
+            )
         )
-    ).scalars().all()  # fmt: skip
+        .scalars()
+        .all()
+    )
     for name in functions:
         _run(f'DROP FUNCTION "{name}"()')
 
