@@ -50,16 +50,18 @@ def waiting(con: sa.Connection, period: Period) -> Late | None:
     """What came late and is not proposed yet over the books as they are; `None` when nothing is."""
     if lock.state_of(con, period) != "closed":
         return None
-    i, h = t.cur_ingestion_log, t.cur_billing_head
+    log, shown = t.cur_ingestion_log, t.cur_billing_head
     sealed = dict(
-        con.execute(sa.select(h.c.source_id, h.c.delivery_id).where(h.c.period_start == period.start)).all()
+        con.execute(
+            sa.select(shown.c.source_id, shown.c.delivery_id).where(shown.c.period_start == period.start)
+        ).all()
     )
     newest = {
         row.source_id: row.delivery_id
         for row in con.execute(
-            sa.select(i.c.source_id, i.c.delivery_id)
-            .where(i.c.period_start == period.start, i.c.status == "skipped")
-            .order_by(i.c.log_seq)
+            sa.select(log.c.source_id, log.c.delivery_id)
+            .where(log.c.period_start == period.start, log.c.status == "skipped")
+            .order_by(log.c.log_seq)
         )
     }
     away = claims.retired_in(con, period)
@@ -70,18 +72,20 @@ def waiting(con: sa.Connection, period: Period) -> Late | None:
     }
     if not late:
         return None
-    found, a = Late(period, late), t.adjustment
+    found, adjustments = Late(period, late), t.adjustment
     proposed = con.execute(
-        sa.select(a.c.adjustment_id).where(
-            a.c.usage_period_start == period.start,
-            a.c.delivery_id == found.delivery_id,
-            a.c.base_digest == proposals.base_of(con, period),
+        sa.select(adjustments.c.adjustment_id).where(
+            adjustments.c.usage_period_start == period.start,
+            adjustments.c.delivery_id == found.delivery_id,
+            adjustments.c.base_digest == proposals.base_of(con, period),
         )
     ).first()
     booked = con.execute(
-        sa.select(a.c.adjustment_id)
-        .join(t.adjustment_booking, t.adjustment_booking.c.adjustment_id == a.c.adjustment_id)
-        .where(a.c.usage_period_start == period.start, a.c.delivery_id == found.delivery_id)
+        sa.select(adjustments.c.adjustment_id)
+        .join(t.adjustment_booking, t.adjustment_booking.c.adjustment_id == adjustments.c.adjustment_id)
+        .where(
+            adjustments.c.usage_period_start == period.start, adjustments.c.delivery_id == found.delivery_id
+        )
     ).first()
     return None if proposed or booked else found
 
@@ -153,9 +157,11 @@ def _order(item: tuple[Line, Costs]) -> list[str]:
 
 def _sealed_inputs(books: Books, con: sa.Connection, period: Period) -> dict[str, Any]:
     """The inputs document of the run that the month was sealed with."""
-    h = t.period_head
+    heads = t.period_head
     run_id = con.execute(
-        sa.select(h.c.run_id).where(h.c.table_name == allocate.TABLE, h.c.period_start == period.start)
+        sa.select(heads.c.run_id).where(
+            heads.c.table_name == allocate.TABLE, heads.c.period_start == period.start
+        )
     ).scalar_one()
     row = chain.find(con, "run_inputs", "run", run_id)
     assert row is not None  # publishing indexes it in the same transaction
@@ -165,27 +171,34 @@ def _sealed_inputs(books: Books, con: sa.Connection, period: Period) -> dict[str
 
 def _files(books: Books, con: sa.Connection, late: Late) -> list[restate.Given]:
     """The late files of the sources that delivered late, the sealed files of the others."""
-    h, d, p, f = t.cur_billing_head, t.cur_delivery, t.cur_delivery_place, t.cur_delivery_file
+    shown, deliveries, places, delivered = (
+        t.cur_billing_head,
+        t.cur_delivery,
+        t.cur_delivery_place,
+        t.cur_delivery_file,
+    )
     given = []
     heads = con.execute(
-        sa.select(h.c.source_id, h.c.location_json, d)
-        .join(d, d.c.delivery_id == h.c.delivery_id)
-        .where(h.c.period_start == late.period.start)
-        .order_by(h.c.source_id)
+        sa.select(shown.c.source_id, shown.c.location_json, deliveries)
+        .join(deliveries, deliveries.c.delivery_id == shown.c.delivery_id)
+        .where(shown.c.period_start == late.period.start)
+        .order_by(shown.c.source_id)
     ).all()
     rows = {row.source_id: row for row in heads}
     for source, delivery_id in late.delivery_ids.items():
         rows[source] = con.execute(
-            sa.select(p.c.location_json, d)
-            .join(d, d.c.delivery_id == p.c.delivery_id)
-            .where(p.c.source_id == source, p.c.delivery_id == delivery_id)
+            sa.select(places.c.location_json, deliveries)
+            .join(deliveries, deliveries.c.delivery_id == places.c.delivery_id)
+            .where(places.c.source_id == source, places.c.delivery_id == delivery_id)
         ).first()  # type: ignore[assignment]
     for number, source in enumerate(sorted(rows), start=1):
         row = rows[source]
         files = DeliveredFiles.recorded(row, books.settings.home)
         live.verify(live.delivered_files(con, books.settings.home, files), digests=True)
         known = con.execute(
-            sa.select(f.c.name, f.c.sha256).where(f.c.delivery_id == row.delivery_id).order_by(f.c.position)
+            sa.select(delivered.c.name, delivered.c.sha256)
+            .where(delivered.c.delivery_id == row.delivery_id)
+            .order_by(delivered.c.position)
         ).all()
         given.append(
             restate.Given(

@@ -69,17 +69,17 @@ class Proposal:
 
 def base_of(con: sa.Connection, period: Period) -> str:
     """The digest of what the books hold about a month: a proposal is only good over what it was made on."""
-    j, a, b = t.publish_journal, t.adjustment, t.adjustment_booking
+    journal, adjustments, bookings = t.publish_journal, t.adjustment, t.adjustment_booking
     entries = con.execute(
-        sa.select(j.c.journal_seq, j.c.run_id)
-        .where(j.c.table_name == "fact_cost_allocated", j.c.period_start == period.start)
-        .order_by(j.c.journal_seq)
+        sa.select(journal.c.journal_seq, journal.c.run_id)
+        .where(journal.c.table_name == "fact_cost_allocated", journal.c.period_start == period.start)
+        .order_by(journal.c.journal_seq)
     ).all()
     booked = con.execute(
-        sa.select(b.c.adjustment_id)
-        .join(a, a.c.adjustment_id == b.c.adjustment_id)
-        .where(a.c.usage_period_start == period.start)
-        .order_by(b.c.adjustment_id)
+        sa.select(bookings.c.adjustment_id)
+        .join(adjustments, adjustments.c.adjustment_id == bookings.c.adjustment_id)
+        .where(adjustments.c.usage_period_start == period.start)
+        .order_by(bookings.c.adjustment_id)
     ).scalars()
     return digest(str(period), [tuple(row) for row in entries], list(booked))
 
@@ -125,10 +125,12 @@ def propose(
     kept = chain.store(
         books, [Piece("adjustment", "adjustment", adjustment_id, certificate.JSON, data=document)]
     )
-    a = t.adjustment
+    adjustments = t.adjustment
     with books.admin.write() as con:
         require_closed(con, period)
-        if con.execute(sa.select(a.c.adjustment_id).where(a.c.adjustment_id == adjustment_id)).first():
+        if con.execute(
+            sa.select(adjustments.c.adjustment_id).where(adjustments.c.adjustment_id == adjustment_id)
+        ).first():
             return adjustment_id
         proof = chain.index(con, books, kept)[0]
         for (change, tenant), (count, costs) in changes.effects(lines, classes).items():
@@ -143,7 +145,7 @@ def propose(
             )
         # the proposal last: the database takes no effect of one that is there (ADR 35)
         con.execute(
-            sa.insert(a).values(
+            sa.insert(adjustments).values(
                 adjustment_id=adjustment_id,
                 usage_period_start=period.start,
                 kind=kind,
@@ -186,18 +188,20 @@ def require_closed(con: sa.Connection, period: Period) -> None:
 
 def proposals(con: sa.Connection, period: Period | None = None) -> list[Proposal]:
     """Every proposal, about one month or all, the oldest first; those without a line need nothing."""
-    a, b, e = t.adjustment, t.adjustment_booking, t.adjustment_effect
+    adjustments, bookings, adjustment_effect = t.adjustment, t.adjustment_booking, t.adjustment_effect
     query = (
-        sa.select(a, b.c.period_start)
-        .outerjoin(b, b.c.adjustment_id == a.c.adjustment_id)
-        .order_by(a.c.proposed_at, a.c.adjustment_id)
+        sa.select(adjustments, bookings.c.period_start)
+        .outerjoin(bookings, bookings.c.adjustment_id == adjustments.c.adjustment_id)
+        .order_by(adjustments.c.proposed_at, adjustments.c.adjustment_id)
     )
     if period is not None:
-        query = query.where(a.c.usage_period_start == period.start)
+        query = query.where(adjustments.c.usage_period_start == period.start)
     found = []
     for row in con.execute(query).all():
         effects = con.execute(
-            sa.select(e).where(e.c.adjustment_id == row.adjustment_id).order_by(*e.primary_key.columns)
+            sa.select(adjustment_effect)
+            .where(adjustment_effect.c.adjustment_id == row.adjustment_id)
+            .order_by(*adjustment_effect.primary_key.columns)
         ).mappings()
         found.append(
             Proposal(
@@ -252,9 +256,9 @@ def book(books: Books, adjustment_id: str, *, reason: str) -> Booked:
             row = con.execute(
                 sa.select(t.adjustment).where(t.adjustment.c.adjustment_id == adjustment_id)
             ).one()
-            b, asked = t.adjustment_booking, asked_of(row)
+            bookings, asked = t.adjustment_booking, asked_of(row)
             done = con.execute(
-                sa.select(b.c.period_start).where(b.c.adjustment_id == adjustment_id)
+                sa.select(bookings.c.period_start).where(bookings.c.adjustment_id == adjustment_id)
             ).scalar_one_or_none()
             if done is not None:
                 before = consent.given(con, asked.kind, asked.subject_id)
@@ -287,7 +291,7 @@ def book(books: Books, adjustment_id: str, *, reason: str) -> Booked:
                 approval, _ = consent.give(writing, books, asked, reason=reason)
                 approvals.append(approval)
                 writing.execute(
-                    sa.insert(b).values(
+                    sa.insert(bookings).values(
                         adjustment_id=adjustment_id,
                         run_id=run_id,
                         period_start=posting.start,

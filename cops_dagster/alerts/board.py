@@ -91,11 +91,11 @@ def _data_reaches(con: sa.Connection, period: Period) -> datetime | None:
     """When the judged data was delivered; of a month that gets no more data, the clock counts."""
     if lock.state_of(con, period) in ("final", "closing", "closed"):
         return None
-    d, h = t.cur_delivery, t.cur_billing_head
+    deliveries, shown = t.cur_delivery, t.cur_billing_head
     found: datetime | None = con.execute(
-        sa.select(sa.func.max(d.c.delivered_at))
-        .join(h, h.c.delivery_id == d.c.delivery_id)
-        .where(h.c.period_start == period.start)
+        sa.select(sa.func.max(deliveries.c.delivered_at))
+        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
+        .where(shown.c.period_start == period.start)
     ).scalar_one_or_none()
     return found
 
@@ -131,7 +131,7 @@ def _write(con: sa.Connection, alert: Alert, before: Alert | None) -> None:
 
     So it does at what a P1 of the month kept back, once that is over.
     """
-    s, values = t.alert_state, asdict(alert)
+    alerts, values = t.alert_state, asdict(alert)
     values["alert_rule"] = values.pop("rule")
     del values["period"]
     values["period_start"] = alert.period.start if alert.period else None
@@ -140,13 +140,18 @@ def _write(con: sa.Connection, alert: Alert, before: Alert | None) -> None:
     if before is None or _decided_by(before) != _decided_by(alert):
         values["due_at"] = AT_ONCE if alert.state in ("firing", "resolved") else NEVER
     if before is None:
-        con.execute(sa.insert(s).values(values))
+        con.execute(sa.insert(alerts).values(values))
         return
     if "due_at" in values:
-        values["version"] = s.c.version + 1
-    con.execute(sa.update(s).where(s.c.fingerprint == alert.fingerprint).values(values))
+        values["version"] = alerts.c.version + 1
+    con.execute(sa.update(alerts).where(alerts.c.fingerprint == alert.fingerprint).values(values))
     if _is_p1(before) and not _is_p1(alert):
-        _look_at(con, s.c.period_start == values["period_start"], s.c.state == "firing", s.c.severity != "P1")
+        _look_at(
+            con,
+            alerts.c.period_start == values["period_start"],
+            alerts.c.state == "firing",
+            alerts.c.severity != "P1",
+        )
 
 
 def _is_p1(alert: Alert) -> bool:
@@ -155,8 +160,8 @@ def _is_p1(alert: Alert) -> bool:
 
 def _look_at(con: sa.Connection, *which: sa.ColumnElement[bool]) -> None:
     """The next tick looks at some alerts, and one that runs now does not put them off."""
-    s = t.alert_state
-    con.execute(sa.update(s).where(*which).values(due_at=AT_ONCE, version=s.c.version + 1))
+    alerts = t.alert_state
+    con.execute(sa.update(alerts).where(*which).values(due_at=AT_ONCE, version=alerts.c.version + 1))
 
 
 def _short(text: str) -> str:
@@ -185,19 +190,24 @@ def end_period(con: sa.Connection, period: Period, *, because: str, actor: str) 
 
 def end_other_periods(con: sa.Connection, rule: str, period: Period, *, because: str) -> None:
     """Resolves a rule's alerts of every month but the one that is watched now."""
-    s = t.alert_state
-    _end(con, sa.and_(s.c.alert_rule == rule, s.c.period_start != period.start), because, "cops")
+    alerts = t.alert_state
+    _end(con, sa.and_(alerts.c.alert_rule == rule, alerts.c.period_start != period.start), because, "cops")
 
 
 def end_failed_runs(con: sa.Connection, period: Period, *, because: str) -> None:
     """Resolves the alerts of a month's failed runs: what they were to do is done."""
-    s = t.alert_state
-    _end(con, sa.and_(s.c.alert_rule == escalation.RUN, s.c.period_start == period.start), because, "cops")
+    alerts = t.alert_state
+    _end(
+        con,
+        sa.and_(alerts.c.alert_rule == escalation.RUN, alerts.c.period_start == period.start),
+        because,
+        "cops",
+    )
 
 
 def _end(con: sa.Connection, which: sa.ColumnElement[bool], because: str, actor: str) -> None:
-    s = t.alert_state
-    for row in con.execute(sa.select(s).where(which, s.c.state.in_(("firing", "pending")))).all():
+    alerts = t.alert_state
+    for row in con.execute(sa.select(alerts).where(which, alerts.c.state.in_(("firing", "pending")))).all():
         before = alert_of(row)
         ended, events = rules.resolve(before, now(), because)
         _record(con, ended, events, actor)
@@ -208,19 +218,23 @@ def alerts(
     con: sa.Connection, *, everything: bool = False, limit: int | None = None, offset: int = 0
 ) -> list[Alert]:
     """Alerts that fire or wait, the gravest and oldest first; with `everything` those that are over too."""
-    s = t.alert_state
-    query = sa.select(s).order_by(s.c.state, s.c.severity, s.c.since, s.c.fingerprint)
+    alert_state = t.alert_state
+    query = sa.select(alert_state).order_by(
+        alert_state.c.state, alert_state.c.severity, alert_state.c.since, alert_state.c.fingerprint
+    )
     if not everything:
-        query = query.where(s.c.state.in_(_GOES_ON))
+        query = query.where(alert_state.c.state.in_(_GOES_ON))
     return [alert_of(row) for row in con.execute(query.limit(limit).offset(offset))]
 
 
 def counted(con: sa.Connection, *, everything: bool = False) -> dict[tuple[str, str], int]:
     """How many of them there are, by state and priority."""
-    s = t.alert_state
-    query = sa.select(s.c.state, s.c.severity, sa.func.count()).group_by(s.c.state, s.c.severity)
+    alerts = t.alert_state
+    query = sa.select(alerts.c.state, alerts.c.severity, sa.func.count()).group_by(
+        alerts.c.state, alerts.c.severity
+    )
     if not everything:
-        query = query.where(s.c.state.in_(_GOES_ON))
+        query = query.where(alerts.c.state.in_(_GOES_ON))
     return {(state, severity): count for state, severity, count in con.execute(query)}
 
 
@@ -240,11 +254,13 @@ def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
     Raises:
         CopsError: `E-ALERT-UNKNOWN` when the name is not one firing alert.
     """
-    s, at = t.alert_state, now()
+    alerts, at = t.alert_state, now()
     with books.admin.write() as con:
         rows = (
             con.execute(
-                sa.select(s).where(s.c.fingerprint.startswith(name, autoescape=True), s.c.state == "firing")
+                sa.select(alerts).where(
+                    alerts.c.fingerprint.startswith(name, autoescape=True), alerts.c.state == "firing"
+                )
             ).all()
             if name
             else []
@@ -262,11 +278,11 @@ def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
             return firing
         _record(con, firing, [Event("acknowledged", firing.severity, note)], books.actor)
         con.execute(
-            sa.update(s)
-            .where(s.c.fingerprint == firing.fingerprint)
+            sa.update(alerts)
+            .where(alerts.c.fingerprint == firing.fingerprint)
             .values(acked_by=books.actor, ack_expires_at=at + rules.ACK_FOR)
         )
-        _look_at(con, s.c.fingerprint == firing.fingerprint)
+        _look_at(con, alerts.c.fingerprint == firing.fingerprint)
         taken = _stored(con, firing.fingerprint)
         assert taken is not None
         return taken
@@ -309,7 +325,7 @@ def silence(
 
 def silences(con: sa.Connection, at: datetime) -> list[Silence]:
     """Silences that have not ended at a moment, UTC."""
-    s = t.alert_silence
+    alert_silence = t.alert_silence
     return [
         Silence(
             row.alert_rule,
@@ -318,7 +334,7 @@ def silences(con: sa.Connection, at: datetime) -> list[Silence]:
             row.starts_at,
             row.ends_at,
         )
-        for row in con.execute(sa.select(s).where(s.c.ends_at > at))
+        for row in con.execute(sa.select(alert_silence).where(alert_silence.c.ends_at > at))
     ]
 
 
@@ -332,18 +348,24 @@ def told(con: sa.Connection, alerts: Iterable[Alert]) -> dict[str, list[str]]:
 
 
 def _newest_answers(con: sa.Connection, names: Sequence[str] | None) -> Sequence[Any]:
-    n, s = t.notification_log, t.alert_state
+    notifications, alerts = t.notification_log, t.alert_state
     newest = (
-        sa.select(sa.func.max(n.c.notification_seq))
-        .join(s, sa.and_(s.c.fingerprint == n.c.fingerprint, s.c.episode == n.c.episode))
-        .group_by(n.c.fingerprint, n.c.receiver)
+        sa.select(sa.func.max(notifications.c.notification_seq))
+        .join(
+            alerts,
+            sa.and_(
+                alerts.c.fingerprint == notifications.c.fingerprint,
+                alerts.c.episode == notifications.c.episode,
+            ),
+        )
+        .group_by(notifications.c.fingerprint, notifications.c.receiver)
     )
     if names is not None:
-        newest = newest.where(n.c.fingerprint.in_(names))
+        newest = newest.where(notifications.c.fingerprint.in_(names))
     return con.execute(
-        sa.select(n.c.fingerprint, n.c.receiver, n.c.status)
-        .where(n.c.notification_seq.in_(newest))
-        .order_by(n.c.fingerprint, n.c.receiver)
+        sa.select(notifications.c.fingerprint, notifications.c.receiver, notifications.c.status)
+        .where(notifications.c.notification_seq.in_(newest))
+        .order_by(notifications.c.fingerprint, notifications.c.receiver)
     ).all()
 
 
@@ -354,22 +376,24 @@ def not_accepting(con: sa.Connection) -> list[str]:
 
 def nobody_knows(con: sa.Connection) -> tuple[int, str]:
     """How many alerts of P1 to P3 fire that nothing was sent about, and the title of the gravest."""
-    n, s = t.notification_log, t.alert_state
-    sent = sa.exists().where(n.c.fingerprint == s.c.fingerprint, n.c.episode == s.c.episode)
-    which = s.c.state == "firing", s.c.severity != "P4", ~sent
-    count = con.execute(sa.select(sa.func.count()).select_from(s).where(*which)).scalar_one()
+    notifications, alerts = t.notification_log, t.alert_state
+    sent = sa.exists().where(
+        notifications.c.fingerprint == alerts.c.fingerprint, notifications.c.episode == alerts.c.episode
+    )
+    which = alerts.c.state == "firing", alerts.c.severity != "P4", ~sent
+    count = con.execute(sa.select(sa.func.count()).select_from(alerts).where(*which)).scalar_one()
     first = con.execute(
-        sa.select(s.c.title).where(*which).order_by(s.c.severity, s.c.since).limit(1)
+        sa.select(alerts.c.title).where(*which).order_by(alerts.c.severity, alerts.c.since).limit(1)
     ).scalar()
     return count, first or ""
 
 
 def judged_at(con: sa.Connection, at: datetime) -> datetime | None:
     """When the controls were last judged; a time that lies ahead only where there is no other."""
-    c = t.control_status
-    newest = sa.func.max(c.c.evaluated_at)
+    controls = t.control_status
+    newest = sa.func.max(controls.c.evaluated_at)
     past: datetime | None = con.execute(
-        sa.select(newest).where(c.c.evaluated_at <= at + APART)
+        sa.select(newest).where(controls.c.evaluated_at <= at + APART)
     ).scalar_one_or_none()
     ahead: datetime | None = past or con.execute(sa.select(newest)).scalar_one_or_none()
     return ahead

@@ -137,11 +137,11 @@ class Due:
             if alert.fingerprint not in waits
         ]
         if rows:
-            s = t.alert_state
+            alerts = t.alert_state
             con.execute(
-                sa.update(s).where(
-                    s.c.fingerprint == sa.bindparam("looked_name"),
-                    s.c.version == sa.bindparam("looked_version"),
+                sa.update(alerts).where(
+                    alerts.c.fingerprint == sa.bindparam("looked_name"),
+                    alerts.c.version == sa.bindparam("looked_version"),
                 ),
                 rows,
             )
@@ -171,11 +171,11 @@ def read(
         return found
     found.log = _sent(con, sorted(receivers), [alert.fingerprint for alert, _ in found.looked])
     found.silences = board.silences(con, at)
-    s = t.alert_state
+    alerts = t.alert_state
     frozen = (
-        sa.select(s.c.period_start)
+        sa.select(alerts.c.period_start)
         .distinct()
-        .where(s.c.period_start.is_not(None), s.c.state == "firing", s.c.severity == "P1")
+        .where(alerts.c.period_start.is_not(None), alerts.c.state == "firing", alerts.c.severity == "P1")
     )
     found.inhibited = {board.period_of(start) for start in con.execute(frozen).scalars()}
     told = {group[0].alert.period for groups in found.entries.values() for group in groups.values()}
@@ -189,11 +189,13 @@ def notice_clock(con: sa.Connection, at: datetime) -> int | None:
     Then the clock went back, or was ahead elsewhere: how long ago those rows were sent is not known, but it
     was before now. `record_clock` keeps that, and intervals count from then.
     """
-    n, c = t.notification_log, t.alert_clock
-    last = con.execute(sa.select(c).order_by(c.c.clock_seq.desc()).limit(1)).one_or_none()
+    notifications, clock = t.notification_log, t.alert_clock
+    last = con.execute(sa.select(clock).order_by(clock.c.clock_seq.desc()).limit(1)).one_or_none()
     known = last.notification_seq if last is not None and last.seen_at <= at else 0
     ahead: int | None = con.execute(
-        sa.select(sa.func.max(n.c.notification_seq)).where(n.c.sent_at > at, n.c.notification_seq > known)
+        sa.select(sa.func.max(notifications.c.notification_seq)).where(
+            notifications.c.sent_at > at, notifications.c.notification_seq > known
+        )
     ).scalar_one_or_none()
     return ahead
 
@@ -254,40 +256,51 @@ def _sent(
 
 
 def _clock(con: sa.Connection) -> list[tuple[datetime, int]]:
-    c = t.alert_clock
-    return [(row.seen_at, row.notification_seq) for row in con.execute(sa.select(c).order_by(c.c.clock_seq))]
+    clock = t.alert_clock
+    return [
+        (row.seen_at, row.notification_seq)
+        for row in con.execute(sa.select(clock).order_by(clock.c.clock_seq))
+    ]
 
 
 def _sent_statement() -> sa.Select[Any]:
-    n, s = t.notification_log.alias("n"), t.alert_state.alias("s")
-    same = s.c.fingerprint == n.c.fingerprint
+    notifications, alerts = t.notification_log.alias("n"), t.alert_state.alias("s")
+    same = alerts.c.fingerprint == notifications.c.fingerprint
     chosen = (
-        n.c.fingerprint.in_(sa.bindparam("names", expanding=True)),
-        n.c.receiver.in_(sa.bindparam("receivers", expanding=True)),
+        notifications.c.fingerprint.in_(sa.bindparam("names", expanding=True)),
+        notifications.c.receiver.in_(sa.bindparam("receivers", expanding=True)),
     )
-    is_running = n.c.episode == s.c.episode
-    meant = sa.func.coalesce(n.c.retried_reason, n.c.reason)
-    kind = [sa.case((is_running, column)) for column in (meant, n.c.severity, n.c.step)]
-    whose = (n.c.fingerprint, n.c.receiver)
-    newest = sa.func.max(n.c.notification_seq).label("newest")
+    is_running = notifications.c.episode == alerts.c.episode
+    meant = sa.func.coalesce(notifications.c.retried_reason, notifications.c.reason)
+    kind = [
+        sa.case((is_running, column)) for column in (meant, notifications.c.severity, notifications.c.step)
+    ]
+    whose = (notifications.c.fingerprint, notifications.c.receiver)
+    newest = sa.func.max(notifications.c.notification_seq).label("newest")
     times = sa.func.count().label("times")
     accepted = (
         sa.select(*whose, newest, times)
-        .join(s, same)
-        .where(*chosen, n.c.status == "accepted")
+        .join(alerts, same)
+        .where(*chosen, notifications.c.status == "accepted")
         .group_by(*whose, *kind)
     )
-    a = t.notification_log.alias("a")
+    notification_log = t.notification_log.alias("a")
     last = (
-        sa.select(sa.func.coalesce(sa.func.max(a.c.notification_seq), 0))
-        .where(a.c.fingerprint == n.c.fingerprint, a.c.receiver == n.c.receiver, a.c.status == "accepted")
-        .correlate(n)
+        sa.select(sa.func.coalesce(sa.func.max(notification_log.c.notification_seq), 0))
+        .where(
+            notification_log.c.fingerprint == notifications.c.fingerprint,
+            notification_log.c.receiver == notifications.c.receiver,
+            notification_log.c.status == "accepted",
+        )
+        .correlate(notifications)
         .scalar_subquery()
     )
     refused = (
         sa.select(*whose, newest, times)
-        .join(s, same)
-        .where(*chosen, n.c.status != "accepted", is_running, n.c.notification_seq > last)
+        .join(alerts, same)
+        .where(
+            *chosen, notifications.c.status != "accepted", is_running, notifications.c.notification_seq > last
+        )
         .group_by(*whose, meant)
     )
     both, row = sa.union_all(accepted, refused).subquery(), t.notification_log
@@ -296,22 +309,24 @@ def _sent_statement() -> sa.Select[Any]:
 
 def _due_statements() -> tuple[sa.Select[Any], sa.Select[Any]]:
     """Whose time has come, the gravest and longest first; and who was looked at for others."""
-    s = t.alert_state
+    alerts = t.alert_state
     at: Any = sa.bindparam("at")
     looks_for: Any = sa.bindparam("looks_for")
     here = (
-        s.c.state.in_(("firing", "resolved")),
-        s.c.severity.in_(sa.bindparam("priorities", expanding=True)),
+        alerts.c.state.in_(("firing", "resolved")),
+        alerts.c.severity.in_(sa.bindparam("priorities", expanding=True)),
     )
-    order = (s.c.fingerprint, s.c.severity, s.c.due_at)
-    come = sa.union(*(sa.select(*order).where(*here, its) for its in (s.c.due_at <= at, s.c.looked_at > at)))
+    order = (alerts.c.fingerprint, alerts.c.severity, alerts.c.due_at)
+    come = sa.union(
+        *(sa.select(*order).where(*here, its) for its in (alerts.c.due_at <= at, alerts.c.looked_at > at))
+    )
     due = come.subquery()
     first = sa.select(due.c.fingerprint).order_by(due.c.severity, due.c.due_at, due.c.fingerprint)
     # never only a part of these: processes with unlike receivers would each look at the same part for ever
     other = sa.union_all(
         *(
-            sa.select(s.c.fingerprint).where(*here, its)
-            for its in (s.c.looked_for < looks_for, s.c.looked_for > looks_for)
+            sa.select(alerts.c.fingerprint).where(*here, its)
+            for its in (alerts.c.looked_for < looks_for, alerts.c.looked_for > looks_for)
         )
     ).subquery()
     return first.limit(sa.bindparam("at_most")), sa.select(other.c.fingerprint)
@@ -326,14 +341,16 @@ _SENT = _sent_statement()
 
 def _firing(con: sa.Connection, months: set[date | None]) -> dict[str, list[Any]]:
     """What fires in some months, the gravest and oldest first, as far as a message names it."""
-    s = t.alert_state
+    alerts = t.alert_state
     found: defaultdict[str, list[Any]] = defaultdict(list)
     for start in months:
         rows = con.execute(
-            sa.select(s.c.fingerprint, s.c.alert_rule, s.c.scope, s.c.severity, s.c.title)
-            .where(s.c.period_start.is_(None) if start is None else s.c.period_start == start)
-            .where(s.c.state == "firing")
-            .order_by(s.c.severity, s.c.since, s.c.fingerprint)
+            sa.select(
+                alerts.c.fingerprint, alerts.c.alert_rule, alerts.c.scope, alerts.c.severity, alerts.c.title
+            )
+            .where(alerts.c.period_start.is_(None) if start is None else alerts.c.period_start == start)
+            .where(alerts.c.state == "firing")
+            .order_by(alerts.c.severity, alerts.c.since, alerts.c.fingerprint)
         )
         found[str(board.period_of(start) or "")] = list(rows)
     return dict(found)

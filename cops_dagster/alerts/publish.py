@@ -37,13 +37,13 @@ def publish(
 
 def _told(con: sa.Connection, publication: Publication) -> Sequence[Verdict]:
     """Of one source among several only what is wrong: that it is well says nothing of the others."""
-    h = t.period_head
+    heads = t.period_head
     others = con.execute(
-        sa.select(h.c.source_id)
+        sa.select(heads.c.source_id)
         .where(
-            h.c.table_name == publication.table_name,
-            h.c.period_start == publication.period.start,
-            h.c.source_id != publication.source_id,
+            heads.c.table_name == publication.table_name,
+            heads.c.period_start == publication.period.start,
+            heads.c.source_id != publication.source_id,
         )
         .limit(1)
     ).first()

@@ -126,12 +126,12 @@ def gather(con: sa.Connection, policy: Policy, period: Period, *, of: int = revi
     named |= {tenant for key in usage.values() for tenant in key.weights}
     named |= {tenant for rule in rules for tenant, _ in rule.shares}
     plans = {tenant: plan for tenant, plan in registered.items() if tenant in named}
-    h = t.period_head
+    heads = t.period_head
     deliveries = con.execute(
         sa.select(t.cur_delivery.c.delivery_id)
         .join(t.lake_file, t.lake_file.c.delivery_id == t.cur_delivery.c.delivery_id)
-        .join(h, h.c.run_id == t.lake_file.c.run_id)
-        .where(h.c.table_name == "fact_cost_raw", h.c.period_start == period.start)
+        .join(heads, heads.c.run_id == t.lake_file.c.run_id)
+        .where(heads.c.table_name == "fact_cost_raw", heads.c.period_start == period.start)
         .order_by(t.cur_delivery.c.delivery_id)
     ).scalars()
     inputs_id = digest(
@@ -205,7 +205,7 @@ def snapshot_keys(books: Books, period: Period) -> tuple[Inputs, Plan]:
 
 
 def _freeze(books: Books, period: Period, inputs: Inputs, made: Plan) -> None:
-    s, at = t.allocation_key_snapshot, now()
+    snapshots, at = t.allocation_key_snapshot, now()
     rows = (
         {
             "inputs_id": inputs.inputs_id,
@@ -223,10 +223,10 @@ def _freeze(books: Books, period: Period, inputs: Inputs, made: Plan) -> None:
     )
     with books.admin.write() as con:
         frozen = con.execute(
-            sa.select(s.c.inputs_id).where(s.c.inputs_id == inputs.inputs_id).limit(1)
+            sa.select(snapshots.c.inputs_id).where(snapshots.c.inputs_id == inputs.inputs_id).limit(1)
         ).first()
         while not frozen and (batch := list(islice(rows, _ROWS_AT_A_TIME))):
-            con.execute(sa.insert(s), batch)
+            con.execute(sa.insert(snapshots), batch)
 
 
 def plan_verdicts(made: Plan, inputs: Inputs) -> list[verdict.Verdict]:
@@ -261,17 +261,17 @@ def answers(con: sa.Connection, found: Head | None, inputs_id: str) -> bool:
         return False
     if found.inputs_id == inputs_id:
         return True
-    j, r, d = t.publish_journal, t.run_reversal, t.allocation_rule_date
+    journal, reversals, dates = t.publish_journal, t.run_reversal, t.allocation_rule_date
     taken_back = con.execute(
-        sa.select(r.c.period_start, r.c.reversed_at)
-        .join(j, j.c.run_id == r.c.reversed_run_id)
-        .where(r.c.run_id == found.run_id, j.c.inputs_id == inputs_id)
+        sa.select(reversals.c.period_start, reversals.c.reversed_at)
+        .join(journal, journal.c.run_id == reversals.c.reversed_run_id)
+        .where(reversals.c.run_id == found.run_id, journal.c.inputs_id == inputs_id)
     ).one_or_none()
     if taken_back is None:
         return False
     decided = con.execute(
-        sa.select(d.c.decision_seq).where(
-            d.c.period_start == taken_back.period_start, d.c.decided_at > taken_back.reversed_at
+        sa.select(dates.c.decision_seq).where(
+            dates.c.period_start == taken_back.period_start, dates.c.decided_at > taken_back.reversed_at
         )
     ).first()
     return decided is None

@@ -36,15 +36,15 @@ def keys(books: Books, period: Period) -> list[Verdict]:
         inputs = allocate.gather(con, books.policy, period)
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         made = allocate.compute(engine, inputs, period)
-        r = t.allocation_rules
+        rules = t.allocation_rules
         changed = con.execute(
-            sa.select(r.c.rule_id, r.c.version)
-            .where(r.c.effective_from > period.start, r.c.effective_from < period.end)
-            .order_by(r.c.rule_id)
+            sa.select(rules.c.rule_id, rules.c.version)
+            .where(rules.c.effective_from > period.start, rules.c.effective_from < period.end)
+            .order_by(rules.c.rule_id)
         ).all()
         decided = rule_date.newest(con, period)
-        k = t.allocation_keys
-        ages = {row.key_name: row.max_age_hours for row in con.execute(sa.select(k))}
+        allocation_keys = t.allocation_keys
+        ages = {row.key_name: row.max_age_hours for row in con.execute(sa.select(allocation_keys))}
         steady = _steady(con, period, inputs, made)
         matched = _matched(books, engine, con, period, inputs)
     return [
@@ -71,9 +71,11 @@ def _steady(con: sa.Connection, period: Period, inputs: allocate.Inputs, made: P
     """Usage keys beside those that last month's run was frozen with."""
     before = period.previous()
     run = head(con, allocate.TABLE, before)
-    s = t.allocation_key_snapshot
+    snapshots = t.allocation_key_snapshot
     frozen: dict[str, dict[str, int]] = {}
-    for row in con.execute(sa.select(s).where(s.c.inputs_id == (run.inputs_id if run else ""))):
+    for row in con.execute(
+        sa.select(snapshots).where(snapshots.c.inputs_id == (run.inputs_id if run else ""))
+    ):
         frozen.setdefault(row.key_name, {})[row.tenant_id] = amount.from_decimal(row.key_value)
     pools: dict[str, int] = {}
     for split in made.splits:

@@ -32,10 +32,10 @@ def verdict(
     con: sa.Connection, period: Period, allocated: Decimal, fault: Decimal, pooled: Decimal
 ) -> Verdict:
     """`unallocated_within_2_pct`, with the gap between what was allocated and the newest deliveries, USD."""
-    d, h = t.cur_delivery, t.cur_billing_head
+    deliveries, shown = t.cur_delivery, t.cur_billing_head
     newest = con.execute(
-        sa.select(d.c.cost_usd)
-        .join(h, h.c.delivery_id == d.c.delivery_id)
-        .where(h.c.period_start == period.start)
+        sa.select(deliveries.c.cost_usd)
+        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
+        .where(shown.c.period_start == period.start)
     ).scalars()
     return unallocated_within_2_pct(fault, abs(allocated - sum(newest, Decimal(0))), pooled)

@@ -106,10 +106,12 @@ def reverse(books: Books, run: str, *, reason: str) -> Reversed:
 
 
 def _reversible(con: sa.Connection, run: str) -> Any:
-    j, r = t.publish_journal, t.run_reversal
+    journal, reversals = t.publish_journal, t.run_reversal
     found = (
         con.execute(
-            sa.select(j).where(j.c.table_name == allocate.TABLE, j.c.run_id.startswith(run, autoescape=True))
+            sa.select(journal).where(
+                journal.c.table_name == allocate.TABLE, journal.c.run_id.startswith(run, autoescape=True)
+            )
         ).all()
         if run
         else []
@@ -117,9 +119,9 @@ def _reversible(con: sa.Connection, run: str) -> Any:
     if len(found) != 1:
         raise _refused(run, f"{len(found)} published allocations of this id")
     one = found[0]
-    if con.execute(sa.select(r.c.run_id).where(r.c.run_id == one.run_id)).first():
+    if con.execute(sa.select(reversals.c.run_id).where(reversals.c.run_id == one.run_id)).first():
         raise _refused(run, "a run that itself took one back; materialise the period instead")
-    by = con.execute(sa.select(r.c.run_id).where(r.c.reversed_run_id == one.run_id)).scalar()
+    by = con.execute(sa.select(reversals.c.run_id).where(reversals.c.reversed_run_id == one.run_id)).scalar()
     if by:
         raise _refused(run, f"taken back already, by run {by[:16]}")
     newest = head(con, allocate.TABLE, Period.of(one.period_start))
@@ -147,8 +149,8 @@ def _to_repost(con: sa.Connection, wrong: Any) -> str | None:
 
 
 def _deliveries(con: sa.Connection, run_id: str) -> tuple[str, ...]:
-    f = t.lake_file
-    ids = con.execute(sa.select(f.c.delivery_id).where(f.c.run_id == run_id)).scalars()
+    files = t.lake_file
+    ids = con.execute(sa.select(files.c.delivery_id).where(files.c.run_id == run_id)).scalars()
     return tuple(sorted({one for joined in ids for one in (joined or "").split(",") if one}))
 
 

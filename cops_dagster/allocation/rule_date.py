@@ -22,9 +22,12 @@ from cops_dagster.stores.admin import now
 
 def newest(con: sa.Connection, period: Period) -> Any:
     """The decision that stands: `rules_as_of`, `note`, `evidence_links`, `actor`; or `None`."""
-    d = t.allocation_rule_date
+    dates = t.allocation_rule_date
     return con.execute(
-        sa.select(d).where(d.c.period_start == period.start).order_by(d.c.decision_seq.desc()).limit(1)
+        sa.select(dates)
+        .where(dates.c.period_start == period.start)
+        .order_by(dates.c.decision_seq.desc())
+        .limit(1)
     ).one_or_none()
 
 
@@ -68,8 +71,8 @@ def decide(
                 found="none",
                 next_step="add --note '…' that says why this month follows it",
             )
-        r = t.allocation_rules
-        if not con.execute(sa.select(r.c.rule_id).where(r.c.effective_from <= day).limit(1)).first():
+        rules = t.allocation_rules
+        if not con.execute(sa.select(rules.c.rule_id).where(rules.c.effective_from <= day).limit(1)).first():
             raise CopsError(
                 "E-PARAM",
                 f"rules of {period} as of {day}",

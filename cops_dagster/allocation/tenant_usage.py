@@ -30,8 +30,8 @@ def active_tenants(con: sa.Connection, period: Period) -> dict[str, str | None]:
 
 def key(con: sa.Connection, key_name: str, period: Period) -> Key:
     """The figures of a key's measure in a period. Raises `E-KEY-UNKNOWN`."""
-    k, u = t.allocation_keys, t.tenant_usage
-    measure = con.execute(sa.select(k.c.measure).where(k.c.key_name == key_name)).scalar_one_or_none()
+    keys, usage = t.allocation_keys, t.tenant_usage
+    measure = con.execute(sa.select(keys.c.measure).where(keys.c.key_name == key_name)).scalar_one_or_none()
     if measure is None:
         raise CopsError(
             "E-KEY-UNKNOWN",
@@ -41,9 +41,9 @@ def key(con: sa.Connection, key_name: str, period: Period) -> Key:
             next_step="load allocation_keys.csv with this key",
         )
     rows = con.execute(
-        sa.select(u.c.tenant_id, u.c.value, u.c.refreshed_at)
-        .where(u.c.measure == measure, u.c.period_start == period.start)
-        .order_by(u.c.tenant_id)
+        sa.select(usage.c.tenant_id, usage.c.value, usage.c.refreshed_at)
+        .where(usage.c.measure == measure, usage.c.period_start == period.start)
+        .order_by(usage.c.tenant_id)
     ).all()
     return Key(
         key_name,

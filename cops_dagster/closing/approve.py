@@ -70,15 +70,18 @@ def approve(books: Books, subject: str, *, reason: str) -> Approved:
 
 
 def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
-    a, e = t.adjustment, t.recon_exceptions
+    adjustments, exceptions = t.adjustment, t.recon_exceptions
     found: list[tuple[str, Any]] = [
         (consent.DELIVERY, one) for one in held(con) if subject and one.subject_id.startswith(subject)
     ]
     if subject:
-        named = sa.select(a).where(a.c.adjustment_id.startswith(subject, autoescape=True), a.c.line_count > 0)
+        named = sa.select(adjustments).where(
+            adjustments.c.adjustment_id.startswith(subject, autoescape=True), adjustments.c.line_count > 0
+        )
         found += [(ADJUSTMENT, row) for row in con.execute(named)]
-        named = sa.select(e).where(
-            e.c.exception_id.startswith(subject, autoescape=True), e.c.withdrawn_at.is_(None)
+        named = sa.select(exceptions).where(
+            exceptions.c.exception_id.startswith(subject, autoescape=True),
+            exceptions.c.withdrawn_at.is_(None),
         )
         found += [(NOTE if row.stage is None else EXCEPTION, row) for row in con.execute(named)]
         found += [(FREEZE, row) for row in freeze.requested(con) if consent.name_of(row) == subject]

@@ -87,17 +87,20 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
                 next_step=f"run `cops materialize {period}`",
             )
         facts = periods.facts_of(books, con, period)
-        e, table, a = t.recon_exceptions, t.period_lock, t.approval
+        exceptions, table, approvals = t.recon_exceptions, t.period_lock, t.approval
         closed = con.execute(sa.select(table.c.period_start).where(table.c.state == "closed")).scalars().all()
         known = con.execute(sa.select(t.cur_billing_head.c.period_start).distinct()).scalars().all()
         explained = con.execute(
-            sa.select(e.c.tenant_id, e.c.amount_usd).where(
-                e.c.period_start == period.start,
-                e.c.resolved_at.is_not(None),
-                e.c.withdrawn_at.is_(None),
-                e.c.stage == "tenant_invoice",
+            sa.select(exceptions.c.tenant_id, exceptions.c.amount_usd).where(
+                exceptions.c.period_start == period.start,
+                exceptions.c.resolved_at.is_not(None),
+                exceptions.c.withdrawn_at.is_(None),
+                exceptions.c.stage == "tenant_invoice",
                 # a second person's yes explains a difference, not a mark on the row
-                sa.exists().where(a.c.subject_type == consent.EXCEPTION, a.c.subject_id == e.c.exception_id),
+                sa.exists().where(
+                    approvals.c.subject_type == consent.EXCEPTION,
+                    approvals.c.subject_id == exceptions.c.exception_id,
+                ),
             )
         ).all()
         tenants = _off_tolerance(con, period)
@@ -130,10 +133,16 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
 
 
 def _off_tolerance(con: sa.Connection, period: Period) -> Sequence[Any]:
-    r, n = t.recon_run, t.recon_run_tenant
-    newest = sa.select(sa.func.max(r.c.recon_seq)).where(r.c.period_start == period.start).scalar_subquery()
+    recons, tenants = t.recon_run, t.recon_run_tenant
+    newest = (
+        sa.select(sa.func.max(recons.c.recon_seq))
+        .where(recons.c.period_start == period.start)
+        .scalar_subquery()
+    )
     return con.execute(
-        sa.select(n).where(n.c.recon_seq == newest, n.c.status.not_in(("ok",))).order_by(n.c.tenant_id)
+        sa.select(tenants)
+        .where(tenants.c.recon_seq == newest, tenants.c.status.not_in(("ok",)))
+        .order_by(tenants.c.tenant_id)
     ).all()
 
 
@@ -332,9 +341,9 @@ def _seal(books: Books, period: Period, entries: seal.Digests) -> tuple[bytes, l
         assert run is not None
         delivered = _delivered(con, books, period)
         digests = [sha256 for one in delivered for sha256 in _digests(con, one.delivery_id)]
-        j = t.publish_journal
+        journal = t.publish_journal
         journal_seq = con.execute(
-            sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == period.start)
+            sa.select(sa.func.max(journal.c.journal_seq)).where(journal.c.period_start == period.start)
         ).scalar_one()
         recon = con.execute(
             sa.select(t.recon_run.c.recon_id)
@@ -390,20 +399,24 @@ def _seal(books: Books, period: Period, entries: seal.Digests) -> tuple[bytes, l
 
 
 def _digests(con: sa.Connection, delivery_id: str) -> list[str]:
-    f = t.cur_delivery_file
-    query = sa.select(f.c.sha256).where(f.c.delivery_id == delivery_id).order_by(f.c.position)
+    delivered = t.cur_delivery_file
+    query = (
+        sa.select(delivered.c.sha256)
+        .where(delivered.c.delivery_id == delivery_id)
+        .order_by(delivered.c.position)
+    )
     return list(con.execute(query).scalars())
 
 
 def _delivered(con: sa.Connection, books: Books, period: Period) -> list[DeliveredFiles]:
     """The deliveries that readers see, their bytes those of first sight."""
-    h, d = t.cur_billing_head, t.cur_delivery
+    shown, deliveries = t.cur_billing_head, t.cur_delivery
     found = []
     for row in con.execute(
-        sa.select(h.c.location_json, d)
-        .join(d, d.c.delivery_id == h.c.delivery_id)
-        .where(h.c.period_start == period.start)
-        .order_by(h.c.source_id)
+        sa.select(shown.c.location_json, deliveries)
+        .join(deliveries, deliveries.c.delivery_id == shown.c.delivery_id)
+        .where(shown.c.period_start == period.start)
+        .order_by(shown.c.source_id)
     ):
         files = DeliveredFiles.recorded(row, books.settings.home)
         live.verify(live.delivered_files(con, books.settings.home, files), digests=True)
@@ -445,18 +458,20 @@ def _show_from_evidence(con: sa.Connection, books: Books, period: Period, kept: 
     """`cur_billing_master` of a closed month reads the kept bytes: AWS may overwrite its own."""
     objects = chain.objects(books)
     places = {one.sha256: objects.path(one.key) for one in kept if one.piece.kind == "delivered_file"}
-    h, f = t.cur_billing_head, t.cur_delivery_file
-    for row in con.execute(sa.select(h).where(h.c.period_start == period.start)).all():
+    shown, delivered = t.cur_billing_head, t.cur_delivery_file
+    for row in con.execute(sa.select(shown).where(shown.c.period_start == period.start)).all():
         files = con.execute(
-            sa.select(f).where(f.c.delivery_id == row.delivery_id).order_by(f.c.position)
+            sa.select(delivered)
+            .where(delivered.c.delivery_id == row.delivery_id)
+            .order_by(delivered.c.position)
         ).all()
         held = [places.get(file.sha256) for file in files]
         if not all(held):
             continue  # an evidence store that is no folder: the files are read where AWS keeps their versions
         location = [json.loads(row.location_json)[0], *(_place(books, path) for path in held if path)]
         con.execute(
-            sa.update(h)
-            .where(h.c.source_id == row.source_id, h.c.period_start == period.start)
+            sa.update(shown)
+            .where(shown.c.source_id == row.source_id, shown.c.period_start == period.start)
             .values(location_json=json.dumps(location))
         )
 
@@ -499,11 +514,11 @@ def _anchored(books: Books, period: Period, *, wrote: bool) -> Closed:
     """The seal gets its name in the evidence store, and the head of the chain is written down there."""
     with books.admin.read() as con:
         row = con.execute(sa.select(t.period_lock).where(t.period_lock.c.period_start == period.start)).one()
-        e = t.period_lock_event
+        moves = t.period_lock_event
         event = con.execute(
-            sa.select(e.c.actor, e.c.changed_at)
-            .where(e.c.period_start == period.start, e.c.to_state == "closed")
-            .order_by(e.c.state_seq.desc())
+            sa.select(moves.c.actor, moves.c.changed_at)
+            .where(moves.c.period_start == period.start, moves.c.to_state == "closed")
+            .order_by(moves.c.state_seq.desc())
             .limit(1)
         ).one()
         identity = signatures.told(con, "seal", ("period", str(period)))

@@ -44,20 +44,20 @@ def subject(period: Period) -> str:
 
 def state_of(con: sa.Connection, period: Period) -> State:
     """The state of a period as it is now."""
-    h, j, r = t.period_head, t.publish_journal, t.recon_run
+    period_head, journal, recons = t.period_head, t.publish_journal, t.recon_run
     heads = con.execute(
-        sa.select(h.c.table_name, h.c.source_id, h.c.run_id)
-        .where(h.c.period_start == period.start)
-        .order_by(h.c.table_name, h.c.source_id)
+        sa.select(period_head.c.table_name, period_head.c.source_id, period_head.c.run_id)
+        .where(period_head.c.period_start == period.start)
+        .order_by(period_head.c.table_name, period_head.c.source_id)
     ).all()
     newest = con.execute(
-        sa.select(r.c.recon_seq, r.c.recon_id)
-        .where(r.c.period_start == period.start)
-        .order_by(r.c.recon_seq.desc())
+        sa.select(recons.c.recon_seq, recons.c.recon_id)
+        .where(recons.c.period_start == period.start)
+        .order_by(recons.c.recon_seq.desc())
         .limit(1)
     ).one_or_none()
     seq = con.execute(
-        sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == period.start)
+        sa.select(sa.func.max(journal.c.journal_seq)).where(journal.c.period_start == period.start)
     ).scalar()
     return State(
         json.dumps([list(row) for row in heads]),
@@ -69,16 +69,19 @@ def state_of(con: sa.Connection, period: Period) -> State:
 
 def newest(con: sa.Connection, period: Period) -> Any:
     """The newest request of a period, or `None`."""
-    q = t.close_request
+    requests = t.close_request
     return con.execute(
-        sa.select(q).where(q.c.period_start == period.start).order_by(q.c.request_seq.desc()).limit(1)
+        sa.select(requests)
+        .where(requests.c.period_start == period.start)
+        .order_by(requests.c.request_seq.desc())
+        .limit(1)
     ).one_or_none()
 
 
 def named(con: sa.Connection, name: str) -> Sequence[Any]:
     """The newest request of the period that is named like `close-2025-07`."""
-    q = t.close_request
-    starts = con.execute(sa.select(q.c.period_start).distinct()).scalars().all()
+    requests = t.close_request
+    starts = con.execute(sa.select(requests.c.period_start).distinct()).scalars().all()
     return [newest(con, one) for one in map(Period.of, starts) if subject(one) == name]
 
 
@@ -110,14 +113,14 @@ def ask(con: sa.Connection, books: Books, period: Period, *, readiness_sha256: s
     Raises:
         CopsError: `E-EVIDENCE-…`.
     """
-    q, state = t.close_request, state_of(con, period)
+    requests, state = t.close_request, state_of(con, period)
     before = con.execute(
-        sa.select(sa.func.count()).select_from(q).where(q.c.period_start == period.start)
+        sa.select(sa.func.count()).select_from(requests).where(requests.c.period_start == period.start)
     ).scalar_one()
     name = subject(period) if before == 0 else f"{subject(period)}-{before + 1}"
     form = _form(period, state, readiness_sha256)
     made = con.execute(
-        sa.insert(q)
+        sa.insert(requests)
         .values(
             subject_id=name,
             subject_digest=form,
@@ -131,9 +134,9 @@ def ask(con: sa.Connection, books: Books, period: Period, *, readiness_sha256: s
             requested_by=books.actor,
             requested_at=now(),
         )
-        .returning(q.c.request_seq)
+        .returning(requests.c.request_seq)
     ).scalar_one()
-    decisions.keep(con, books, q, made)
+    decisions.keep(con, books, requests, made)
     signatures.require(books, con, "close", (consent.CLOSE, name), form, period_start=period.start)
     return newest(con, period)
 

@@ -72,15 +72,15 @@ class Made:
 
 def newest(books: Books, period: Period) -> tuple[int, int]:
     """The numbers of a month's newest journal row and reconciliation; 0 for none."""
-    j, r = t.publish_journal, t.recon_run
+    journal, recons = t.publish_journal, t.recon_run
     with books.admin.read() as con:
         return (
             con.execute(
-                sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == period.start)
+                sa.select(sa.func.max(journal.c.journal_seq)).where(journal.c.period_start == period.start)
             ).scalar()
             or 0,
             con.execute(
-                sa.select(sa.func.max(r.c.recon_seq)).where(r.c.period_start == period.start)
+                sa.select(sa.func.max(recons.c.recon_seq)).where(recons.c.period_start == period.start)
             ).scalar()
             or 0,
         )
@@ -88,16 +88,16 @@ def newest(books: Books, period: Period) -> tuple[int, int]:
 
 def made_since(books: Books, period: Period, before: tuple[int, int], run_id: str) -> Made:
     """Whether a Dagster run wrote anything since `before` (`newest`), or another one did instead."""
-    j, r = t.publish_journal, t.recon_run
+    journal, recons = t.publish_journal, t.recon_run
     with books.admin.read() as con:
         published = con.execute(
-            sa.select(j.c.dagster_run_id, j.c.actor, j.c.published_at.label("at"))
-            .where(j.c.period_start == period.start, j.c.journal_seq > before[0])
-            .order_by(j.c.journal_seq)
+            sa.select(journal.c.dagster_run_id, journal.c.actor, journal.c.published_at.label("at"))
+            .where(journal.c.period_start == period.start, journal.c.journal_seq > before[0])
+            .order_by(journal.c.journal_seq)
         ).all()
         reconciled = con.execute(
-            sa.select(r.c.recon_seq)
-            .where(r.c.period_start == period.start, r.c.recon_seq > before[1])
+            sa.select(recons.c.recon_seq)
+            .where(recons.c.period_start == period.start, recons.c.recon_seq > before[1])
             .limit(1)
         ).first()
     others = [row for row in published if row.dagster_run_id != run_id]

@@ -57,8 +57,10 @@ def mark(books: Books, period: Period, there: str, *, reason: str, evidence: str
                 next_step=missing[0].next_step,
             )
     with books.admin.write() as con:
-        h = t.cur_billing_head
-        known = con.execute(sa.select(h.c.source_id).where(h.c.period_start == period.start).limit(1)).first()
+        shown = t.cur_billing_head
+        known = con.execute(
+            sa.select(shown.c.source_id).where(shown.c.period_start == period.start).limit(1)
+        ).first()
         if not known and there != "delayed":
             raise CopsError(
                 "E-PERIOD-UNKNOWN",
@@ -139,11 +141,11 @@ _UNPROVABLE = ("E-EVIDENCE-MISSING", "E-EVIDENCE-STORE", "E-EVIDENCE-TAMPERED")
 
 def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
     """What is known of a period, from the admin database alone."""
-    h, d = t.cur_billing_head, t.cur_delivery
+    cur_billing_head, deliveries = t.cur_billing_head, t.cur_delivery
     shown = con.execute(
-        sa.select(d.c.cost_usd)
-        .join(h, h.c.delivery_id == d.c.delivery_id)
-        .where(h.c.period_start == period.start)
+        sa.select(deliveries.c.cost_usd)
+        .join(cur_billing_head, cur_billing_head.c.delivery_id == deliveries.c.delivery_id)
+        .where(cur_billing_head.c.period_start == period.start)
     ).scalars()
     allocated = month.allocated_usd(con, period)
     delivered = sum(shown, Decimal(0))
@@ -188,18 +190,21 @@ def _waiting(con: sa.Connection, period: Period) -> list[str]:
 
 
 def _newest_event(con: sa.Connection, period: Period) -> Any:
-    e = t.period_lock_event
+    moves = t.period_lock_event
     return con.execute(
-        sa.select(e).where(e.c.period_start == period.start).order_by(e.c.state_seq.desc()).limit(1)
+        sa.select(moves)
+        .where(moves.c.period_start == period.start)
+        .order_by(moves.c.state_seq.desc())
+        .limit(1)
     ).one_or_none()
 
 
 def _newest_seen(con: sa.Connection, period: Period) -> datetime | None:
-    d, h = t.cur_delivery, t.cur_billing_head
+    deliveries, shown = t.cur_delivery, t.cur_billing_head
     return con.execute(
-        sa.select(sa.func.max(d.c.first_seen_at))
-        .join(h, h.c.delivery_id == d.c.delivery_id)
-        .where(h.c.period_start == period.start)
+        sa.select(sa.func.max(deliveries.c.first_seen_at))
+        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
+        .where(shown.c.period_start == period.start)
     ).scalar_one_or_none()
 
 
@@ -215,22 +220,22 @@ def _said_by(con: sa.Connection, period: Period) -> str | None:
     """Who made the month final that is final now; on the way to closed it stays so."""
     if state_of(con, period) not in ("final", "closing", "closed"):
         return None
-    e = t.period_lock_event
+    moves = t.period_lock_event
     return con.execute(
-        sa.select(e.c.actor)
-        .where(e.c.period_start == period.start, e.c.to_state == "final")
-        .order_by(e.c.state_seq.desc())
+        sa.select(moves.c.actor)
+        .where(moves.c.period_start == period.start, moves.c.to_state == "final")
+        .order_by(moves.c.state_seq.desc())
         .limit(1)
     ).scalar_one_or_none()
 
 
 def history(books: Books, period: Period) -> list[dict[str, Any]]:
     """Every move of a period, the oldest first."""
-    e = t.period_lock_event
+    moves = t.period_lock_event
     with books.admin.read() as con:
         return [
             dict(row)
             for row in con.execute(
-                sa.select(e).where(e.c.period_start == period.start).order_by(e.c.state_seq)
+                sa.select(moves).where(moves.c.period_start == period.start).order_by(moves.c.state_seq)
             ).mappings()
         ]

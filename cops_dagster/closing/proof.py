@@ -190,7 +190,7 @@ def _read(books: Books, ask: Callable[[sa.Connection], list[Month]]) -> list[Mon
 
 def anchors(books: Books) -> Anchors:
     """How far the chain is written down outside the database; what cannot be read, `evidence.verify` says."""
-    at, e = evidence.objects(books), t.evidence_index
+    at, entries = evidence.objects(books), t.evidence_index
     unread = (CopsError, *NO_ROWS_TO_READ)
     try:
         with books.admin.read() as con:
@@ -203,9 +203,9 @@ def anchors(books: Books) -> Anchors:
     reach = newest[0] if newest else 0
     try:
         with books.admin.read() as con:
-            length = con.execute(sa.select(sa.func.max(e.c.evidence_seq))).scalar() or 0
+            length = con.execute(sa.select(sa.func.max(entries.c.evidence_seq))).scalar() or 0
             oldest = con.execute(
-                sa.select(sa.func.min(e.c.recorded_at)).where(e.c.evidence_seq > reach)
+                sa.select(sa.func.min(entries.c.recorded_at)).where(entries.c.evidence_seq > reach)
             ).scalar()
     except unread:
         length, oldest = 0, None

@@ -85,9 +85,11 @@ def mend(books: Books, period: Period) -> list[str]:
             for table in APPEND_ONLY
             for file, wrong in lost_files(con, books.lake, table, period.start, digests=True)
         }
-        j = t.publish_journal
+        journal = t.publish_journal
         runs = (
-            con.execute(sa.select(j).where(j.c.run_id.in_(list(found))).order_by(j.c.journal_seq)).all()
+            con.execute(
+                sa.select(journal).where(journal.c.run_id.in_(list(found))).order_by(journal.c.journal_seq)
+            ).all()
             if found
             else []
         )
@@ -116,9 +118,11 @@ def _other(file: LiveFile, wrong: str, why: str) -> CopsError:
 
 
 def _adjustment(books: Books, con: sa.Connection, engine: Engine, target: Path, run: Any) -> None:
-    a, b = t.adjustment, t.adjustment_booking
+    adjustments, bookings = t.adjustment, t.adjustment_booking
     row = con.execute(
-        sa.select(a).join(b, b.c.adjustment_id == a.c.adjustment_id).where(b.c.run_id == run.run_id)
+        sa.select(adjustments)
+        .join(bookings, bookings.c.adjustment_id == adjustments.c.adjustment_id)
+        .where(bookings.c.run_id == run.run_id)
     ).one()
     proposals.write(books, engine, target, row, run.run_id, Period.of(run.period_start))
 
@@ -161,19 +165,19 @@ def _before(
     con: sa.Connection, period: Period, run: Any, tables: dict[str, list[dict[str, Any]]]
 ) -> Iterator[sa.Connection]:
     """The admin database as it was just before a run, as far as an allocation asks it."""
-    j, f, h = t.publish_journal, t.lake_file, t.period_head
+    journal, lake_file, period_head = t.publish_journal, t.lake_file, t.period_head
     earlier = con.execute(
-        sa.select(j)
-        .where(j.c.period_start == period.start, j.c.journal_seq < run.journal_seq)
-        .order_by(j.c.journal_seq)
+        sa.select(journal)
+        .where(journal.c.period_start == period.start, journal.c.journal_seq < run.journal_seq)
+        .order_by(journal.c.journal_seq)
     ).mappings()
     heads = {(row["table_name"], row["source_id"]): dict(row) for row in earlier}
     # what was tagged from the same inputs is the same cost: the newer file may be there where this is not
     newest = (
         con.execute(
-            sa.select(j)
-            .join(h, h.c.run_id == j.c.run_id)
-            .where(h.c.table_name == "fact_cost_tagged", h.c.period_start == period.start)
+            sa.select(journal)
+            .join(period_head, period_head.c.run_id == journal.c.run_id)
+            .where(period_head.c.table_name == "fact_cost_tagged", period_head.c.period_start == period.start)
         )
         .mappings()
         .one_or_none()
@@ -183,23 +187,27 @@ def _before(
         heads["fact_cost_tagged", ""] = dict(newest)
     runs = (
         con.execute(
-            sa.select(j).where(
-                j.c.period_start == period.start,
+            sa.select(journal).where(
+                journal.c.period_start == period.start,
                 sa.or_(
-                    sa.and_(j.c.table_name.in_(APPEND_ONLY), j.c.journal_seq < run.journal_seq),
-                    j.c.run_id.in_([head["run_id"] for head in heads.values()]),
+                    sa.and_(journal.c.table_name.in_(APPEND_ONLY), journal.c.journal_seq < run.journal_seq),
+                    journal.c.run_id.in_([head["run_id"] for head in heads.values()]),
                 ),
             )
         )
         .mappings()
         .all()
     )
-    files = con.execute(sa.select(f).where(f.c.run_id.in_([one["run_id"] for one in runs]))).mappings().all()
-    d = t.cur_delivery
+    files = (
+        con.execute(sa.select(lake_file).where(lake_file.c.run_id.in_([one["run_id"] for one in runs])))
+        .mappings()
+        .all()
+    )
+    cur_delivery = t.cur_delivery
     deliveries = (
         con.execute(
-            sa.select(d).where(
-                d.c.delivery_id.in_([one["delivery_id"] for one in files if one["delivery_id"]])
+            sa.select(cur_delivery).where(
+                cur_delivery.c.delivery_id.in_([one["delivery_id"] for one in files if one["delivery_id"]])
             )
         )
         .mappings()
@@ -210,11 +218,15 @@ def _before(
         t.metadata.create_all(engine)
         with engine.begin() as then:
             documents.restore(then, tables)
-            for table, rows in ((d, deliveries), (j, runs), (f, files)):
+            for table, rows in ((cur_delivery, deliveries), (journal, runs), (lake_file, files)):
                 if rows:
                     then.execute(sa.insert(table), [dict(row) for row in rows])
             for head in heads.values():
-                then.execute(sa.insert(h).values({column.name: head[column.name] for column in h.c}))
+                then.execute(
+                    sa.insert(period_head).values(
+                        {column.name: head[column.name] for column in period_head.c}
+                    )
+                )
             yield then
     finally:
         engine.dispose()

@@ -97,14 +97,18 @@ class PeriodStatus:
 
 def unproven(books: Books) -> list[Any]:
     """Controls of the proof that did not hold when they were last judged."""
-    c = t.control_status
+    controls = t.control_status
     with books.admin.read() as con:
-        last = sa.select(sa.func.max(c.c.evaluated_at)).scalar_subquery()
+        last = sa.select(sa.func.max(controls.c.evaluated_at)).scalar_subquery()
         return list(
             con.execute(
-                sa.select(c)
-                .where(c.c.evaluated_at == last, c.c.control.in_(PROOF), c.c.status == "failed")
-                .order_by(c.c.control)
+                sa.select(controls)
+                .where(
+                    controls.c.evaluated_at == last,
+                    controls.c.control.in_(PROOF),
+                    controls.c.status == "failed",
+                )
+                .order_by(controls.c.control)
             )
         )
 
@@ -138,7 +142,7 @@ def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:
 
 def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
     """Every delivery of a period that readers see or that waits, by source, the newest first."""
-    d, h, p, b, hold = (
+    cur_delivery, cur_billing_head, profiles, breakdown, hold = (
         t.cur_delivery, t.cur_billing_head, t.cur_delivery_profile, t.cur_delivery_breakdown,
         t.cur_delivery_hold,
     )  # fmt: skip
@@ -147,18 +151,18 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
         refused = refusals.newest(con, period)
         rows = con.execute(
             sa.select(
-                d,
-                p.c.file_format,
-                p.c.quarantined_rows,
-                h.c.delivery_id.label("shown"),
-                h.c.location_json,
+                cur_delivery,
+                profiles.c.file_format,
+                profiles.c.quarantined_rows,
+                cur_billing_head.c.delivery_id.label("shown"),
+                cur_billing_head.c.location_json,
                 hold.c.held_at,
             )
-            .outerjoin(p, p.c.delivery_id == d.c.delivery_id)
-            .outerjoin(h, h.c.delivery_id == d.c.delivery_id)
-            .outerjoin(hold, hold.c.delivery_id == d.c.delivery_id)
-            .where(d.c.period_start == period.start)
-            .order_by(d.c.source_id, d.c.first_seen_at.desc())
+            .outerjoin(profiles, profiles.c.delivery_id == cur_delivery.c.delivery_id)
+            .outerjoin(cur_billing_head, cur_billing_head.c.delivery_id == cur_delivery.c.delivery_id)
+            .outerjoin(hold, hold.c.delivery_id == cur_delivery.c.delivery_id)
+            .where(cur_delivery.c.period_start == period.start)
+            .order_by(cur_delivery.c.source_id, cur_delivery.c.first_seen_at.desc())
         ).all()
         shown = {one.source_id: one for one in invoicing.sources(con, period)}
         found = []
@@ -182,8 +186,8 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
             invoices = {
                 one.value: one.cost_usd
                 for one in con.execute(
-                    sa.select(b.c.value, b.c.cost_usd).where(
-                        b.c.delivery_id == row.delivery_id, b.c.dimension == "invoice"
+                    sa.select(breakdown.c.value, breakdown.c.cost_usd).where(
+                        breakdown.c.delivery_id == row.delivery_id, breakdown.c.dimension == "invoice"
                     )
                 )
             }
@@ -226,12 +230,12 @@ def _below_a_root(books: Books, location_json: str) -> bool:
 
 def _status(con: sa.Connection, start: date) -> PeriodStatus:
     period = Period.of(start)
-    h, d, p = t.cur_billing_head, t.cur_delivery, t.cur_delivery_profile
+    cur_billing_head, deliveries, profiles = t.cur_billing_head, t.cur_delivery, t.cur_delivery_profile
     shown = con.execute(
-        sa.select(d, p.c.file_format)
-        .join(h, h.c.delivery_id == d.c.delivery_id)
-        .outerjoin(p, p.c.delivery_id == d.c.delivery_id)
-        .where(h.c.period_start == start)
+        sa.select(deliveries, profiles.c.file_format)
+        .join(cur_billing_head, cur_billing_head.c.delivery_id == deliveries.c.delivery_id)
+        .outerjoin(profiles, profiles.c.delivery_id == deliveries.c.delivery_id)
+        .where(cur_billing_head.c.period_start == start)
     ).all()
     recon = t.recon_run
     newest = con.execute(
@@ -281,9 +285,9 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
 
 
 def _closed_by(con: sa.Connection, start: date) -> str | None:
-    e = t.period_lock_event
+    moves = t.period_lock_event
     return con.execute(
-        sa.select(e.c.actor).where(e.c.period_start == start, e.c.to_state == "closed")
+        sa.select(moves.c.actor).where(moves.c.period_start == start, moves.c.to_state == "closed")
     ).scalar_one_or_none()
 
 
@@ -300,7 +304,7 @@ def _last_ingestion(con: sa.Connection, start: date) -> Any:
 def runs(books: Books, period: Period) -> list[dict[str, Any]]:
     """Every published run of a period in journal order, then attempts that published nothing."""
     with books.admin.read() as con:
-        j, log, ing = t.publish_journal, t.allocation_run_log, t.cur_ingestion_log
+        journal, log, ing = t.publish_journal, t.allocation_run_log, t.cur_ingestion_log
         published = [
             {
                 "journal_seq": row.journal_seq,
@@ -317,7 +321,9 @@ def runs(books: Books, period: Period) -> list[dict[str, Any]]:
                 "detail": "",
             }
             for row in con.execute(
-                sa.select(j).where(j.c.period_start == period.start).order_by(j.c.journal_seq)
+                sa.select(journal)
+                .where(journal.c.period_start == period.start)
+                .order_by(journal.c.journal_seq)
             )
         ]
         unpublished = [

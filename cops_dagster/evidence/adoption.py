@@ -157,10 +157,10 @@ def _standing(books: Books, adopted: Adopted | None) -> Policy | None:
     """What counts: the policy in force, else what the newest run was made with; `None` for neither."""
     if adopted is not None:
         return adopted.policy
-    e = t.evidence_index
+    entries = t.evidence_index
     with books.admin.read() as con:
         seq = con.execute(
-            sa.select(sa.func.max(e.c.evidence_seq)).where(e.c.kind == "run_inputs")
+            sa.select(sa.func.max(entries.c.evidence_seq)).where(entries.c.kind == "run_inputs")
         ).scalar_one()
     if seq is None:
         return None
@@ -193,10 +193,10 @@ def _is_first(adopted: Adopted | None) -> bool:
 
 
 def _has_runs(books: Books, table: str | None = None) -> bool:
-    j = t.publish_journal
-    query = sa.select(j.c.journal_seq).limit(1)
+    journal = t.publish_journal
+    query = sa.select(journal.c.journal_seq).limit(1)
     with books.admin.read() as con:
-        return con.execute(query.where(j.c.table_name == table) if table else query).first() is not None
+        return con.execute(query.where(journal.c.table_name == table) if table else query).first() is not None
 
 
 def _values(given: Given) -> dict[str, Any]:

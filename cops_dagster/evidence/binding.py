@@ -73,13 +73,15 @@ def _decided(table: sa.Table, period: Period) -> sa.ColumnElement[bool]:
 
 
 def _shown(table: sa.Table, period: Period) -> sa.ColumnElement[bool]:
-    h = t.cur_billing_head
-    return table.c.delivery_id.in_(sa.select(h.c.delivery_id).where(h.c.period_start == period.start))
+    shown = t.cur_billing_head
+    return table.c.delivery_id.in_(sa.select(shown.c.delivery_id).where(shown.c.period_start == period.start))
 
 
 def _booked(table: sa.Table, period: Period) -> sa.ColumnElement[bool]:
-    b = t.adjustment_booking
-    return table.c.adjustment_id.in_(sa.select(b.c.adjustment_id).where(b.c.period_start == period.start))
+    bookings = t.adjustment_booking
+    return table.c.adjustment_id.in_(
+        sa.select(bookings.c.adjustment_id).where(bookings.c.period_start == period.start)
+    )
 
 
 BOUND = (

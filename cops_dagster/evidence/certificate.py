@@ -86,13 +86,19 @@ def settings_of(books: Books) -> dict[str, Any]:
 
 def deliveries_of(con: sa.Connection, delivery_ids: Sequence[str]) -> list[dict[str, Any]]:
     """Deliveries with their files and digests, by id."""
-    d, f = t.cur_delivery, t.cur_delivery_file
+    deliveries, delivered = t.cur_delivery, t.cur_delivery_file
     found = documents.rows_of(
-        con, sa.select(d).where(d.c.delivery_id.in_(delivery_ids)).order_by(d.c.delivery_id)
+        con,
+        sa.select(deliveries)
+        .where(deliveries.c.delivery_id.in_(delivery_ids))
+        .order_by(deliveries.c.delivery_id),
     )
     for one in found:
         one["files"] = documents.rows_of(
-            con, sa.select(f).where(f.c.delivery_id == one["delivery_id"]).order_by(f.c.position)
+            con,
+            sa.select(delivered)
+            .where(delivered.c.delivery_id == one["delivery_id"])
+            .order_by(delivered.c.position),
         )
     return found
 

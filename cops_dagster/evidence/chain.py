@@ -102,17 +102,17 @@ def index(con: sa.Connection, books: Books, kept: Sequence[Kept], run_id: str | 
     Raises:
         CopsError: `E-EVIDENCE-TAMPERED` when the chain does not end where its recorded head says.
     """
-    h, e = t.evidence_head, t.evidence_index
+    chain_head, entries = t.evidence_head, t.evidence_index
     seq, prev = _end(con)
     numbers = []
     for one in kept:
         piece = one.piece
         known = con.execute(
-            sa.select(e.c.evidence_seq).where(
-                e.c.kind == piece.kind,
-                e.c.subject_type == piece.subject_type,
-                e.c.subject_id == piece.subject_id,
-                e.c.sha256 == one.sha256,
+            sa.select(entries.c.evidence_seq).where(
+                entries.c.kind == piece.kind,
+                entries.c.subject_type == piece.subject_type,
+                entries.c.subject_id == piece.subject_id,
+                entries.c.sha256 == one.sha256,
             )
         ).scalar()
         if known is not None:
@@ -127,11 +127,15 @@ def index(con: sa.Connection, books: Books, kept: Sequence[Kept], run_id: str | 
             "actor": books.actor, "recorded_at": now(),
         }  # fmt: skip
         prev = entry_hash(values)
-        con.execute(sa.insert(e).values(**values, entry_hash=prev))
+        con.execute(sa.insert(entries).values(**values, entry_hash=prev))
         if seq == 1:
-            con.execute(sa.insert(h).values(head_id=1, evidence_seq=seq, entry_hash=prev))
+            con.execute(sa.insert(chain_head).values(head_id=1, evidence_seq=seq, entry_hash=prev))
         else:
-            con.execute(sa.update(h).where(h.c.head_id == 1).values(evidence_seq=seq, entry_hash=prev))
+            con.execute(
+                sa.update(chain_head)
+                .where(chain_head.c.head_id == 1)
+                .values(evidence_seq=seq, entry_hash=prev)
+            )
         numbers.append(seq)
     return numbers
 
@@ -148,10 +152,12 @@ def keep(con: sa.Connection, books: Books, piece: Piece) -> int:
 
 def _end(con: sa.Connection) -> tuple[int, str | None]:
     """Number and hash of the last entry. To append behind a cut tail would bury the cut."""
-    h, e = t.evidence_head, t.evidence_index
-    head = con.execute(sa.select(h).where(h.c.head_id == 1).with_for_update()).one_or_none()
+    chain_head, entries = t.evidence_head, t.evidence_index
+    head = con.execute(sa.select(chain_head).where(chain_head.c.head_id == 1).with_for_update()).one_or_none()
     last = con.execute(
-        sa.select(e.c.evidence_seq, e.c.entry_hash).order_by(e.c.evidence_seq.desc()).limit(1)
+        sa.select(entries.c.evidence_seq, entries.c.entry_hash)
+        .order_by(entries.c.evidence_seq.desc())
+        .limit(1)
     ).one_or_none()
     recorded = (head.evidence_seq, head.entry_hash) if head else (0, None)
     there = (last.evidence_seq, last.entry_hash) if last else (0, None)
@@ -214,19 +220,23 @@ def anchor_news(books: Books) -> bool:
 
 def find(con: sa.Connection, kind: str, subject_type: str, subject_id: str) -> Any:
     """The newest entry of a kind about a subject, or `None`."""
-    e = t.evidence_index
+    entries = t.evidence_index
     return con.execute(
-        sa.select(e)
-        .where(e.c.kind == kind, e.c.subject_type == subject_type, e.c.subject_id == subject_id)
-        .order_by(e.c.evidence_seq.desc())
+        sa.select(entries)
+        .where(
+            entries.c.kind == kind, entries.c.subject_type == subject_type, entries.c.subject_id == subject_id
+        )
+        .order_by(entries.c.evidence_seq.desc())
         .limit(1)
     ).one_or_none()
 
 
 def recorded_at(con: sa.Connection, seq: int) -> datetime:
     """When an entry was recorded."""
-    e = t.evidence_index
-    found: datetime = con.execute(sa.select(e.c.recorded_at).where(e.c.evidence_seq == seq)).scalar_one()
+    entries = t.evidence_index
+    found: datetime = con.execute(
+        sa.select(entries.c.recorded_at).where(entries.c.evidence_seq == seq)
+    ).scalar_one()
     return found
 
 
@@ -236,9 +246,9 @@ def read(books: Books, seq: int) -> bytes:
     Raises:
         CopsError: `E-EVIDENCE-MISSING`, `E-EVIDENCE-TAMPERED`, `E-EVIDENCE-STORE`.
     """
-    e = t.evidence_index
+    entries = t.evidence_index
     with books.admin.read() as con:
-        row = con.execute(_entries().where(e.c.evidence_seq == seq)).mappings().one_or_none()
+        row = con.execute(_entries().where(entries.c.evidence_seq == seq)).mappings().one_or_none()
     if row is None:
         raise missing(f"entry {seq}", "no such entry")
     if row["entry_hash"] != _right_hash(row) or row["object_key"] != key_of(row["sha256"]):
@@ -256,11 +266,11 @@ def _short(value: Any) -> str:
 
 def _entries() -> sa.Select[Any]:
     """Entries with their time as it is held: a type would refuse to read what is no time."""
-    e = t.evidence_index
+    entries = t.evidence_index
     return sa.select(
         *(
-            sa.type_coerce(column, sa.Text).label(column.name) if column is e.c.recorded_at else column
-            for column in e.c
+            sa.type_coerce(column, sa.Text).label(column.name) if column is entries.c.recorded_at else column
+            for column in entries.c
         )
     )
 

@@ -94,9 +94,9 @@ def _deciding_login(con: sa.Connection) -> str | None:
 
 def given(con: sa.Connection, kind: str, subject_id: str) -> Any:
     """The approval of a subject, or `None`."""
-    a = t.approval
+    approvals = t.approval
     return con.execute(
-        sa.select(a).where(a.c.subject_type == kind, a.c.subject_id == subject_id)
+        sa.select(approvals).where(approvals.c.subject_type == kind, approvals.c.subject_id == subject_id)
     ).one_or_none()
 
 

@@ -36,9 +36,11 @@ def keep(con: sa.Connection, books: Books, delivery_id: str, position: int, sha2
     Raises:
         CopsError: `E-EVIDENCE-…`: what cannot be proved is not read.
     """
-    f = t.cur_delivery_file
+    cur_delivery_file = t.cur_delivery_file
     delivered = con.execute(
-        sa.select(f.c.sha256).where(f.c.delivery_id == delivery_id, f.c.position == position)
+        sa.select(cur_delivery_file.c.sha256).where(
+            cur_delivery_file.c.delivery_id == delivery_id, cur_delivery_file.c.position == position
+        )
     ).scalar_one_or_none()
     document = {
         "delivery_id": delivery_id, "position": position, "delivered_sha256": delivered,
@@ -64,13 +66,15 @@ def unproved(con: sa.Connection, books: Books) -> tuple[list[Finding], list[Find
 
     A warning is a converted delivery of which the chain knows nothing: before schema 8 none was proved.
     """
-    r, d, e = t.cur_read_file, t.cur_delivery, t.evidence_index
-    proved = set(con.execute(sa.select(e.c.subject_id).where(e.c.kind == KIND)).scalars())
+    conversions, deliveries, entries = t.cur_read_file, t.cur_delivery, t.evidence_index
+    proved = set(con.execute(sa.select(entries.c.subject_id).where(entries.c.kind == KIND)).scalars())
     known = {subject.partition("/")[0] for subject in proved}
     findings: list[Finding] = []
     warnings: list[Finding] = []
-    query = sa.select(r, d.c.columns_json).join(d, d.c.delivery_id == r.c.delivery_id, isouter=True)
-    for row in con.execute(query.order_by(r.c.delivery_id, r.c.position)):
+    query = sa.select(conversions, deliveries.c.columns_json).join(
+        deliveries, deliveries.c.delivery_id == conversions.c.delivery_id, isouter=True
+    )
+    for row in con.execute(query.order_by(conversions.c.delivery_id, conversions.c.position)):
         what = f"file read for delivery {row.delivery_id[:16]}"
         try:
             conversion(books.settings.home, row.path)

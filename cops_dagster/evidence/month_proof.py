@@ -74,9 +74,13 @@ class Month:
 
 def sealed_periods(con: sa.Connection) -> list[Period]:
     """Every month that was ever sealed: by the chain, whatever the lock says now, and by the lock."""
-    e, p = t.evidence_index, t.period_lock
-    by_chain = con.execute(sa.select(e.c.subject_id).where(e.c.kind == "seal", e.c.subject_type == "period"))
-    by_lock = con.execute(sa.select(sa.type_coerce(p.c.period_start, sa.Text)).where(p.c.state == "closed"))
+    entries, locks = t.evidence_index, t.period_lock
+    by_chain = con.execute(
+        sa.select(entries.c.subject_id).where(entries.c.kind == "seal", entries.c.subject_type == "period")
+    )
+    by_lock = con.execute(
+        sa.select(sa.type_coerce(locks.c.period_start, sa.Text)).where(locks.c.state == "closed")
+    )
     found = set()
     for text in [*by_chain.scalars(), *by_lock.scalars()]:
         try:
@@ -140,12 +144,16 @@ def logs(books: Books, con: sa.Connection, period: Period) -> Month:
 
 def _seal(con: sa.Connection, at: Objects, month: Month) -> dict[str, Any] | None:
     """The month's seal, if lock, chain and the store's name agree on one."""
-    e, p = t.evidence_index, t.period_lock
-    lock = con.execute(sa.select(p).where(p.c.period_start == month.period.start)).one_or_none()
+    evidence_index, locks = t.evidence_index, t.period_lock
+    lock = con.execute(sa.select(locks).where(locks.c.period_start == month.period.start)).one_or_none()
     entries = con.execute(
-        sa.select(e)
-        .where(e.c.kind == "seal", e.c.subject_type == "period", e.c.subject_id == str(month.period))
-        .order_by(e.c.evidence_seq)
+        sa.select(evidence_index)
+        .where(
+            evidence_index.c.kind == "seal",
+            evidence_index.c.subject_type == "period",
+            evidence_index.c.subject_id == str(month.period),
+        )
+        .order_by(evidence_index.c.evidence_seq)
     ).all()
     state = lock.state if lock is not None else "no row"
     if state != "closed":
@@ -181,9 +189,11 @@ def _seal(con: sa.Connection, at: Objects, month: Month) -> dict[str, Any] | Non
 def _close_itself(
     con: sa.Connection, month: Month, document: Mapping[str, Any], lock: Any, entry: Any
 ) -> None:
-    v = t.period_lock_event
+    period_lock_event = t.period_lock_event
     moves = con.execute(
-        sa.select(v).where(v.c.period_start == month.period.start).order_by(v.c.state_seq)
+        sa.select(period_lock_event)
+        .where(period_lock_event.c.period_start == month.period.start)
+        .order_by(period_lock_event.c.state_seq)
     ).all()
     closes = [one for one in moves if one.to_state == "closed"]
     month.compare("period_lock: seal_journal_seq", document["journal_seq"], lock.seal_journal_seq)
@@ -247,18 +257,25 @@ def _table(
 
 def _explained(con: sa.Connection) -> set[str]:
     """Documents that an exception or a conflict names, so that people know of them."""
-    e, d = t.recon_exceptions, t.document_conflict
-    by_exception = con.execute(sa.select(e.c.subject_id).where(e.c.subject_id.is_not(None))).scalars()
-    return {*by_exception, *con.execute(sa.select(d.c.document_id)).scalars()}
+    exceptions, conflicts = t.recon_exceptions, t.document_conflict
+    by_exception = con.execute(
+        sa.select(exceptions.c.subject_id).where(exceptions.c.subject_id.is_not(None))
+    ).scalars()
+    return {*by_exception, *con.execute(sa.select(conflicts.c.document_id)).scalars()}
 
 
 def _named_by_every_seal(con: sa.Connection, month: Month, document: Mapping[str, Any]) -> None:
     """What seals of any version name beside the entries."""
-    j, r = t.publish_journal, t.recon_run
+    journal, recons = t.publish_journal, t.recon_run
     start = month.period.start
-    newest = con.execute(sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == start)).scalar()
+    newest = con.execute(
+        sa.select(sa.func.max(journal.c.journal_seq)).where(journal.c.period_start == start)
+    ).scalar()
     recon = con.execute(
-        sa.select(r.c.recon_id).where(r.c.period_start == start).order_by(r.c.recon_seq.desc()).limit(1)
+        sa.select(recons.c.recon_id)
+        .where(recons.c.period_start == start)
+        .order_by(recons.c.recon_seq.desc())
+        .limit(1)
     ).scalar()
     run = head(con, ALLOCATED, month.period)
     month.compare("publish_journal: newest row", document["journal_seq"], newest)
@@ -290,10 +307,17 @@ def _files(books: Books, con: sa.Connection, month: Month) -> None:
 
 def _shown(books: Books, con: sa.Connection, month: Month) -> None:
     """What `cur_billing_master` reads of a closed month: the kept objects of its delivered files."""
-    at, h, d, r = chain.objects(books), t.cur_billing_head, t.cur_delivery, t.cur_read_file
-    query = sa.select(h.c.location_json, d).join(d, d.c.delivery_id == h.c.delivery_id)
-    for row in con.execute(query.where(h.c.period_start == month.period.start)).all():
-        made = con.execute(sa.select(r).where(r.c.delivery_id == row.delivery_id)).all()
+    at, cur_billing_head, deliveries, conversions = (
+        chain.objects(books),
+        t.cur_billing_head,
+        t.cur_delivery,
+        t.cur_read_file,
+    )
+    query = sa.select(cur_billing_head.c.location_json, deliveries).join(
+        deliveries, deliveries.c.delivery_id == cur_billing_head.c.delivery_id
+    )
+    for row in con.execute(query.where(cur_billing_head.c.period_start == month.period.start)).all():
+        made = con.execute(sa.select(conversions).where(conversions.c.delivery_id == row.delivery_id)).all()
         shown = DeliveredFiles.recorded(row, books.settings.home, made)
         files = live.delivered_files(con, books.settings.home, shown)
         what, unread = f"file shown of delivery {row.delivery_id[:16]}", files[: len(made)]
@@ -322,9 +346,11 @@ def _certificate(books: Books, con: sa.Connection, month: Month, document: Mappi
         month.note("certificate of the head", "an entry of the chain", "none")
         return
     said = json.loads(chain.objects(books).get(entry.object_key, entry.object_version_id))["file"]
-    f = t.lake_file
+    lake_file = t.lake_file
     files = con.execute(
-        sa.select(f.c.sha256, f.c.row_count).where(f.c.run_id == run_id, f.c.table_name == ALLOCATED)
+        sa.select(lake_file.c.sha256, lake_file.c.row_count).where(
+            lake_file.c.run_id == run_id, lake_file.c.table_name == ALLOCATED
+        )
     ).all()
     there = [(row.sha256, row.row_count) for row in files]
     if there != [(said["sha256"], said["rows"])]:

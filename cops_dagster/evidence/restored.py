@@ -79,8 +79,8 @@ def _require(holds: bool, expected: str, found: str) -> None:
 def _lost_closes(books: Books, at: Objects) -> list[str]:
     """Months whose seal has its name in the store, and no entry in the chain."""
     with books.admin.read() as con:
-        e = t.evidence_index
-        seals = set(con.execute(sa.select(e.c.sha256).where(e.c.kind == "seal")).scalars())
+        entries = t.evidence_index
+        seals = set(con.execute(sa.select(entries.c.sha256).where(entries.c.kind == "seal")).scalars())
         periods = month.known(con)
     found = []
     for period in periods:

@@ -128,26 +128,26 @@ def admit(
             `E-SIGNATURE-REPLAYED`, `E-SIGNATURE-TIME`, `E-SIGNER` (a key that is not on the list, or is
             revoked, or not valid then), `E-APPROVER` (one key on both sides).
     """
-    position, s = _next(con), t.signature
+    position, signatures = _next(con), t.signature
     newest = _newest(con)
     subject = f"{wanted.kind} of {wanted.subject_type} {wanted.subject_id[:16]} by {wanted.principal}"
     for problem in signer_list.problems(wanted, text, armored, listed_.signers, position):
         raise _refused(problem, subject)
     signature_id = hashlib.sha256(text.encode()).hexdigest()
-    same = sa.or_(s.c.signature_id == signature_id, s.c.signature == armored)
-    if con.execute(sa.select(s.c.signature_id).where(same)).first():
+    same = sa.or_(signatures.c.signature_id == signature_id, signatures.c.signature == armored)
+    if con.execute(sa.select(signatures.c.signature_id).where(same)).first():
         raise _refused(_REPLAYED, subject)
     if problem_ := signing.out_of_time(wanted.signed_at, now(), newest):
         raise _refused(problem_, subject)
     envelope = signing.envelope(armored)
     assert envelope is not None
     other = con.execute(
-        sa.select(s.c.kind, s.c.principal).where(
-            s.c.subject_type == wanted.subject_type,
-            s.c.subject_id == wanted.subject_id,
-            s.c.digest == wanted.digest,
-            s.c.fingerprint == envelope.fingerprint,
-            s.c.kind != wanted.kind,
+        sa.select(signatures.c.kind, signatures.c.principal).where(
+            signatures.c.subject_type == wanted.subject_type,
+            signatures.c.subject_id == wanted.subject_id,
+            signatures.c.digest == wanted.digest,
+            signatures.c.fingerprint == envelope.fingerprint,
+            signatures.c.kind != wanted.kind,
         )
     ).first()
     if other:
@@ -166,17 +166,21 @@ def admit(
         data=signer_list.document_of(values),
     )
     number = chain.index(con, books, chain.store(books, [piece]))[0]
-    con.execute(sa.insert(s).values(signature_id=signature_id, **values, evidence_id=str(number)))
+    con.execute(sa.insert(signatures).values(signature_id=signature_id, **values, evidence_id=str(number)))
     return signing.told(envelope.fingerprint)
 
 
 def told(con: sa.Connection, kind: str, subject: tuple[str, str]) -> str:
     """What proves who made a decision that stands: `claimed`, or the key that signed it."""
-    s = t.signature
+    signatures = t.signature
     found = con.execute(
-        sa.select(s.c.fingerprint)
-        .where(s.c.kind == kind, s.c.subject_type == subject[0], s.c.subject_id == subject[1])
-        .order_by(s.c.signed_at.desc())
+        sa.select(signatures.c.fingerprint)
+        .where(
+            signatures.c.kind == kind,
+            signatures.c.subject_type == subject[0],
+            signatures.c.subject_id == subject[1],
+        )
+        .order_by(signatures.c.signed_at.desc())
     )
     fingerprint = found.scalars().first()
     return signing.told(fingerprint) if fingerprint else CLAIMED
@@ -194,12 +198,14 @@ def verify(books: Books, period: Period | None = None) -> list[Finding]:
     with books.admin.read() as con:
         if not signer_list.is_on(con):
             return []
-        s, e = t.signature, t.evidence_index
+        signatures, evidence_index = t.signature, t.evidence_index
         listed_, wrong = signer_list.read_list(con)
-        stored = con.execute(sa.select(s)).all()
+        stored = con.execute(sa.select(signatures)).all()
         entries = {
             row.evidence_seq: row
-            for row in con.execute(sa.select(e).where(e.c.kind == signer_list.SIGNATURE))
+            for row in con.execute(
+                sa.select(evidence_index).where(evidence_index.c.kind == signer_list.SIGNATURE)
+            )
         }
         made = signed_decisions.of(con)
     found = [Finding(0, "list of signers", one.expected, one.found) for one in wrong]
@@ -291,9 +297,11 @@ def export(books: Books, signature_id: str, folder: Path) -> str:
     Raises:
         CopsError: `E-PARAM` for an id that is no signature's.
     """
-    s = t.signature
+    signatures = t.signature
     with books.admin.read() as con:
-        row = con.execute(sa.select(s).where(s.c.signature_id == signature_id)).one_or_none()
+        row = con.execute(
+            sa.select(signatures).where(signatures.c.signature_id == signature_id)
+        ).one_or_none()
         if row is None:
             raise CopsError(
                 "E-PARAM",
@@ -319,8 +327,8 @@ def export(books: Books, signature_id: str, folder: Path) -> str:
 
 def history(con: sa.Connection) -> list[dict[str, Any]]:
     """Every signature, the newest first, without its text."""
-    s = t.signature
-    columns = [column for column in s.c if column.name not in ("text", "signature")]
+    signatures = t.signature
+    columns = [column for column in signatures.c if column.name not in ("text", "signature")]
     rows = con.execute(sa.select(*columns)).mappings().all()
     return [dict(row) for row in sorted(rows, key=lambda row: -int(row["evidence_id"]))]
 

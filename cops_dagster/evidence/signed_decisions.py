@@ -128,8 +128,12 @@ def _freezes(con: sa.Connection) -> Iterator[Made]:
 
 
 def _adjustments(con: sa.Connection) -> Iterator[Made]:
-    a, b = t.adjustment, t.adjustment_booking
-    for row in con.execute(sa.select(a, b.c.booked_by).outerjoin(b, b.c.adjustment_id == a.c.adjustment_id)):
+    adjustments, bookings = t.adjustment, t.adjustment_booking
+    for row in con.execute(
+        sa.select(adjustments, bookings.c.booked_by).outerjoin(
+            bookings, bookings.c.adjustment_id == adjustments.c.adjustment_id
+        )
+    ):
         about = ("adjustment", row.adjustment_id, row.document_sha256)
         if row.kind == ONE_TIME:
             yield Made("propose", *about, row.requested_by, row.usage_period_start)
@@ -138,12 +142,12 @@ def _adjustments(con: sa.Connection) -> Iterator[Made]:
 
 
 def _periods(con: sa.Connection) -> Iterator[Made]:
-    p, e = t.period_lock, t.period_lock_event
+    locks, moves = t.period_lock, t.period_lock_event
     for row in con.execute(sa.select(t.close_request)):
         yield Made("close", "close", row.subject_id, row.subject_digest, row.requested_by, row.period_start)
-    closed = con.execute(sa.select(e.c.period_start, e.c.actor).where(e.c.to_state == "closed"))
+    closed = con.execute(sa.select(moves.c.period_start, moves.c.actor).where(moves.c.to_state == "closed"))
     sealed_by: dict[date, str] = {row.period_start: row.actor for row in closed}
-    for row in con.execute(sa.select(p).where(p.c.state == "closed")):
+    for row in con.execute(sa.select(locks).where(locks.c.state == "closed")):
         yield Made(
             "seal",
             "period",
@@ -178,9 +182,11 @@ def _rule_dates(con: sa.Connection) -> Iterator[Made]:
 
 def _signers(con: sa.Connection) -> Iterator[Made]:
     """Changes of the list; those that signing begins with are bound by the beginning."""
-    s, e = t.allowed_signers, t.evidence_index
-    begun = con.execute(sa.select(sa.func.min(e.c.evidence_seq)).where(e.c.kind == "signing_begins")).scalar()
-    for row in con.execute(sa.select(s)):
+    signers, entries = t.allowed_signers, t.evidence_index
+    begun = con.execute(
+        sa.select(sa.func.min(entries.c.evidence_seq)).where(entries.c.kind == "signing_begins")
+    ).scalar()
+    for row in con.execute(sa.select(signers)):
         if begun is not None and int(row.evidence_id) > begun:
             yield Made("signer", "signer", row.event_id, row.event_id, row.actor)
 

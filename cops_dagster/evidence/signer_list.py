@@ -55,10 +55,11 @@ class Listed:
 
 def is_on(con: sa.Connection) -> bool:
     """Whether these books sign: an emptied list leaves its beginning in the chain."""
-    e = t.evidence_index
+    entries = t.evidence_index
     return (
         con.execute(sa.select(t.allowed_signers.c.event_id).limit(1)).first() is not None
-        or con.execute(sa.select(e.c.evidence_seq).where(e.c.kind == BEGIN).limit(1)).first() is not None
+        or con.execute(sa.select(entries.c.evidence_seq).where(entries.c.kind == BEGIN).limit(1)).first()
+        is not None
     )
 
 
@@ -85,16 +86,21 @@ def listed(con: sa.Connection) -> Listed:
 
 def read_list(con: sa.Connection) -> tuple[Listed, list[Problem]]:
     """The list as far as it is proved, and what is wrong with the rest of it."""
-    e, a, s = t.evidence_index, t.allowed_signers, t.signature
+    evidence_index, allowed_signers, signatures = t.evidence_index, t.allowed_signers, t.signature
     entries = {
         row.evidence_seq: row
         for row in con.execute(
-            sa.select(e.c.evidence_seq, e.c.kind, e.c.subject_id, e.c.sha256)
-            .where(e.c.kind.in_((BEGIN, SIGNER)))
-            .order_by(e.c.evidence_seq)
+            sa.select(
+                evidence_index.c.evidence_seq,
+                evidence_index.c.kind,
+                evidence_index.c.subject_id,
+                evidence_index.c.sha256,
+            )
+            .where(evidence_index.c.kind.in_((BEGIN, SIGNER)))
+            .order_by(evidence_index.c.evidence_seq)
         )
     }
-    events = sorted(con.execute(sa.select(a)).all(), key=lambda row: int(row.evidence_id))
+    events = sorted(con.execute(sa.select(allowed_signers)).all(), key=lambda row: int(row.evidence_id))
     begins = [row for row in entries.values() if row.kind == BEGIN]
     wrong = []
     if len(begins) > 1 or (events and not begins):
@@ -119,8 +125,14 @@ def read_list(con: sa.Connection) -> tuple[Listed, list[Problem]]:
             wrong.append(_untrue(f"signers of the books {books_id}", f"{row.principal} of {row.books_id}"))
             continue
         if position > begun:
-            about = (s.c.kind == "signer", s.c.subject_type == "signer", s.c.subject_id == row.event_id)
-            signed = con.execute(sa.select(s).where(*about, s.c.digest == row.event_id)).first()
+            about = (
+                signatures.c.kind == "signer",
+                signatures.c.subject_type == "signer",
+                signatures.c.subject_id == row.event_id,
+            )
+            signed = con.execute(
+                sa.select(signatures).where(*about, signatures.c.digest == row.event_id)
+            ).first()
             if signed is None or any(of_row(signed, books_id, signers)):
                 wrong.append(
                     _untrue(f"{row.principal} {row.event} by a signer's decision", "nobody's signature")

@@ -48,27 +48,31 @@ def look(con: sa.Connection, at: Objects, place: str) -> list[Finding]:
 
     A seal whose close was cut short before its anchor is none of it: `cops close` finishes that.
     """
-    e, p = t.evidence_index, t.period_lock
+    entries, locks = t.evidence_index, t.period_lock
     try:
         said = explained(con, at)
         anchors = [one for one in at.anchors() if one not in said]
     except CopsError as problem:
         return [Finding(0, "anchors", "anchors that can be read", problem.found, "incomplete")]
-    ends = con.execute(sa.select(sa.func.min(e.c.evidence_seq), sa.func.max(e.c.evidence_seq))).one()
+    ends = con.execute(
+        sa.select(sa.func.min(entries.c.evidence_seq), sa.func.max(entries.c.evidence_seq))
+    ).one()
     seals = con.execute(
-        sa.select(e, p.c.period_start)
-        .join(p, sa.and_(e.c.kind == "seal", e.c.sha256 == p.c.seal_digest))
-        .where(p.c.state == "closed")
-        .order_by(e.c.evidence_seq)
+        sa.select(entries, locks.c.period_start)
+        .join(locks, sa.and_(entries.c.kind == "seal", entries.c.sha256 == locks.c.seal_digest))
+        .where(locks.c.state == "closed")
+        .order_by(entries.c.evidence_seq)
     ).all()
     # no empty list is asked for: SQLAlchemy then looks for its ORM, which another thread may be importing
     known = [one for one in ends if one]
-    probes = con.execute(sa.select(e).where(e.c.evidence_seq.in_(known))).all() if known else []
+    probes = con.execute(sa.select(entries).where(entries.c.evidence_seq.in_(known))).all() if known else []
     hashes: dict[int, str] = {
         row.evidence_seq: row.entry_hash
         for seqs in ([seq for seq, _ in anchors],)
         if seqs
-        for row in con.execute(sa.select(e.c.evidence_seq, e.c.entry_hash).where(e.c.evidence_seq.in_(seqs)))
+        for row in con.execute(
+            sa.select(entries.c.evidence_seq, entries.c.entry_hash).where(entries.c.evidence_seq.in_(seqs))
+        )
     }
     found = anchored(hashes, anchors)
     probed = [(row, at.verify(_stored(row))) for row in [*probes, *seals[-1:]]]
@@ -113,8 +117,10 @@ def explained(con: sa.Connection, at: Objects) -> set[tuple[int, str]]:
     Raises:
         CopsError: what `Objects.get` raises.
     """
-    e = t.evidence_index
-    rows = con.execute(sa.select(e.c.object_key, e.c.object_version_id).where(e.c.kind == "restored")).all()
+    entries = t.evidence_index
+    rows = con.execute(
+        sa.select(entries.c.object_key, entries.c.object_version_id).where(entries.c.kind == "restored")
+    ).all()
     return {
         (int(seq), str(entry))
         for row in rows

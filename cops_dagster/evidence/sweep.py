@@ -43,12 +43,12 @@ class Swept:
 
 def pending(con: sa.Connection) -> list[int]:
     """Journal numbers not yet projected, in order."""
-    o = t.outbox
+    outbox = t.outbox
     return list(
         con.execute(
-            sa.select(o.c.journal_seq)
-            .where(o.c.topic == "iceberg", o.c.delivered_at.is_(None))
-            .order_by(o.c.journal_seq)
+            sa.select(outbox.c.journal_seq)
+            .where(outbox.c.topic == "iceberg", outbox.c.delivered_at.is_(None))
+            .order_by(outbox.c.journal_seq)
         ).scalars()
     )
 
@@ -161,8 +161,8 @@ def _project_all(books: Books) -> int:
 
     with books.admin.read() as con:
         _require_whole(books, con)
-        j = t.publish_journal
-        numbers = con.execute(sa.select(j.c.journal_seq).order_by(j.c.journal_seq)).scalars()
+        journal = t.publish_journal
+        numbers = con.execute(sa.select(journal.c.journal_seq).order_by(journal.c.journal_seq)).scalars()
         todo = [_commit(con, books, seq) for seq in numbers]
     catalog = iceberg.fresh_catalog(books.settings)
     for commit in todo:
@@ -181,9 +181,11 @@ def _require_whole(books: Books, con: sa.Connection) -> None:
 def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
     from cops_dagster.lake.iceberg import Commit
 
-    j, f = t.publish_journal, t.lake_file
-    row = con.execute(sa.select(j).where(j.c.journal_seq == seq)).one()
-    paths = con.execute(sa.select(f.c.path).where(f.c.run_id == row.run_id).order_by(f.c.path)).scalars()
+    journal, files = t.publish_journal, t.lake_file
+    row = con.execute(sa.select(journal).where(journal.c.journal_seq == seq)).one()
+    paths = con.execute(
+        sa.select(files.c.path).where(files.c.run_id == row.run_id).order_by(files.c.path)
+    ).scalars()
     lake = books.lake
     return Commit(
         seq,
@@ -198,24 +200,24 @@ def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
 
 
 def _is_replaced(con: sa.Connection, run: Any) -> bool:
-    h = t.period_head
+    heads = t.period_head
     head = con.execute(
-        sa.select(h.c.run_id).where(
-            h.c.table_name == run.table_name,
-            h.c.period_start == run.period_start,
-            h.c.source_id == run.source_id,
+        sa.select(heads.c.run_id).where(
+            heads.c.table_name == run.table_name,
+            heads.c.period_start == run.period_start,
+            heads.c.source_id == run.source_id,
         )
     ).scalar_one_or_none()
     return run.table_name not in APPEND_ONLY and head != run.run_id
 
 
 def _mark(books: Books, seq: int, error: str | None = None) -> None:
-    o = t.outbox
+    outbox = t.outbox
     with books.admin.write() as con:
         con.execute(
-            sa.update(o)
-            .where(o.c.topic == "iceberg", o.c.journal_seq == seq)
-            .values(delivered_at=None if error else now(), attempts=o.c.attempts + 1, last_error=error)
+            sa.update(outbox)
+            .where(outbox.c.topic == "iceberg", outbox.c.journal_seq == seq)
+            .values(delivered_at=None if error else now(), attempts=outbox.c.attempts + 1, last_error=error)
         )
 
 
@@ -265,9 +267,9 @@ def _remove_orphans(books: Books) -> int:
             if folder.relative_to(root).as_posix() not in known and is_dead(books, folder.name):
                 # published between the two looks? Then lake_file names it now.
                 with books.admin.read() as con:
-                    f = t.lake_file
+                    files = t.lake_file
                     prefix = folder.relative_to(root).as_posix() + "/"
-                    if con.execute(sa.select(f.c.path).where(f.c.path.startswith(prefix))).first():
+                    if con.execute(sa.select(files.c.path).where(files.c.path.startswith(prefix))).first():
                         continue
                 shutil.rmtree(folder, ignore_errors=True)
                 removed += 1

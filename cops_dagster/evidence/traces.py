@@ -37,8 +37,8 @@ def _note(what: str, expected: str, found: str) -> Finding:
 
 
 def _approvals(con: sa.Connection) -> list[Finding]:
-    a = t.approval
-    given = {(row.subject_type, row.subject_id): row for row in con.execute(sa.select(a))}
+    approvals = t.approval
+    given = {(row.subject_type, row.subject_id): row for row in con.execute(sa.select(approvals))}
     decided = _decided(con, given)
     found = []
     for key, by in decided.items():
@@ -60,19 +60,24 @@ def _decided(con: sa.Connection, given: Mapping[tuple[str, str], Any]) -> dict[t
 
     Of a held delivery, and of a close that was asked for, the approval alone is the decision.
     """
-    e, f, b, d = t.recon_exceptions, t.invoice_freeze, t.adjustment_booking, t.cur_delivery_hold
+    exceptions, freezes, bookings, holds = (
+        t.recon_exceptions,
+        t.invoice_freeze,
+        t.adjustment_booking,
+        t.cur_delivery_hold,
+    )
     found: dict[tuple[str, str], str | None] = {}
-    resolved: Any = con.execute(sa.select(e).where(e.c.resolved_at.is_not(None)))
+    resolved: Any = con.execute(sa.select(exceptions).where(exceptions.c.resolved_at.is_not(None)))
     for row in resolved:
         if row.resolved_by == decisions.SETTLED_BY and row.resolved_at == row.opened_at:
             continue  # a reconciliation settled it as it opened it, by the rules
         kind = NOTE if row.stage is None else EXCEPTION
         found[(kind, row.exception_id)] = row.resolved_by
-    for row in con.execute(sa.select(f).where(f.c.released_at.is_not(None))):
+    for row in con.execute(sa.select(freezes).where(freezes.c.released_at.is_not(None))):
         found[(FREEZE, consent.name_of(row))] = row.released_by
-    for row in con.execute(sa.select(b)):
+    for row in con.execute(sa.select(bookings)):
         found[(ADJUSTMENT, row.adjustment_id)] = row.booked_by
-    asked = [(DELIVERY, sa.select(d.c.delivery_id))]
+    asked = [(DELIVERY, sa.select(holds.c.delivery_id))]
     if (closes := t.metadata.tables.get("close_request")) is not None:
         asked.append((CLOSE, sa.select(closes.c.subject_id)))
     return found | {
@@ -84,17 +89,17 @@ def _decided(con: sa.Connection, given: Mapping[tuple[str, str], Any]) -> dict[t
 
 
 def _alerts(con: sa.Connection) -> list[Finding]:
-    s, v = t.alert_state, t.alert_event
+    alerts, events = t.alert_state, t.alert_event
     newest = (
-        sa.select(v.c.fingerprint, sa.func.max(v.c.alert_seq).label("seq"))
-        .where(v.c.event.in_(_LEADS_TO))
-        .group_by(v.c.fingerprint)
+        sa.select(events.c.fingerprint, sa.func.max(events.c.alert_seq).label("seq"))
+        .where(events.c.event.in_(_LEADS_TO))
+        .group_by(events.c.fingerprint)
         .subquery()
     )
     rows = con.execute(
-        sa.select(s.c.fingerprint, s.c.alert_rule, s.c.state, v.c.event)
-        .outerjoin(newest, newest.c.fingerprint == s.c.fingerprint)
-        .outerjoin(v, v.c.alert_seq == newest.c.seq)
+        sa.select(alerts.c.fingerprint, alerts.c.alert_rule, alerts.c.state, events.c.event)
+        .outerjoin(newest, newest.c.fingerprint == alerts.c.fingerprint)
+        .outerjoin(events, events.c.alert_seq == newest.c.seq)
     ).all()
     found = [
         _note(
@@ -106,6 +111,8 @@ def _alerts(con: sa.Connection) -> list[Finding]:
         if row.event is None or _LEADS_TO[row.event] != row.state
     ]
     lost = con.execute(
-        sa.select(v.c.fingerprint).where(v.c.fingerprint.not_in(sa.select(s.c.fingerprint))).distinct()
+        sa.select(events.c.fingerprint)
+        .where(events.c.fingerprint.not_in(sa.select(alerts.c.fingerprint)))
+        .distinct()
     ).scalars()
     return found + [_note(f"alert_event {one[:16]}", "a row of alert_state", "none") for one in lost]

@@ -167,8 +167,10 @@ class _Recorded:
 
 
 def _recorded(con: sa.Connection, period: Period | None, at: Objects) -> _Recorded:
-    p = t.period_lock
-    closed = con.execute(sa.select(p.c.period_start, p.c.seal_digest).where(p.c.state == "closed"))
+    locks = t.period_lock
+    closed = con.execute(
+        sa.select(locks.c.period_start, locks.c.seal_digest).where(locks.c.state == "closed")
+    )
     return _Recorded(
         rows=con.execute(_entries().order_by(t.evidence_index.c.evidence_seq)).mappings().all(),
         heads=con.execute(sa.select(t.evidence_head)).all(),
@@ -179,10 +181,16 @@ def _recorded(con: sa.Connection, period: Period | None, at: Objects) -> _Record
 
 
 def _about(con: sa.Connection, period: Period) -> _About:
-    j, h, a = t.publish_journal, t.cur_billing_head, t.adjustment
-    runs = set(con.execute(sa.select(j.c.run_id).where(j.c.period_start == period.start)).scalars())
-    deliveries = con.execute(sa.select(h.c.delivery_id).where(h.c.period_start == period.start)).scalars()
-    about = con.execute(sa.select(a.c.adjustment_id).where(a.c.usage_period_start == period.start)).scalars()
+    journal, shown, adjustments = t.publish_journal, t.cur_billing_head, t.adjustment
+    runs = set(
+        con.execute(sa.select(journal.c.run_id).where(journal.c.period_start == period.start)).scalars()
+    )
+    deliveries = con.execute(
+        sa.select(shown.c.delivery_id).where(shown.c.period_start == period.start)
+    ).scalars()
+    about = con.execute(
+        sa.select(adjustments.c.adjustment_id).where(adjustments.c.usage_period_start == period.start)
+    ).scalars()
     subjects = {("period", str(period))} | {("run", one) for one in runs}
     subjects |= {("delivery", one) for one in deliveries} | {("adjustment", one) for one in about}
     return _About(subjects, runs)

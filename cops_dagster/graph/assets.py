@@ -461,12 +461,12 @@ def _published(
 ) -> dg.MaterializeResult[Any]:
     act(lambda: sweep.project(books))
     with books.admin.read() as con:
-        h, j = t.period_head, t.publish_journal
+        heads, journal = t.period_head, t.publish_journal
         rows = con.execute(
-            sa.select(j)
-            .join(h, h.c.run_id == j.c.run_id)
-            .where(h.c.table_name == name, h.c.period_start == period.start)
-            .order_by(j.c.journal_seq)
+            sa.select(journal)
+            .join(heads, heads.c.run_id == journal.c.run_id)
+            .where(heads.c.table_name == name, heads.c.period_start == period.start)
+            .order_by(journal.c.journal_seq)
         ).all()
     return _result(
         name,

@@ -147,20 +147,20 @@ def report(books: Books, period: Period) -> None:
     """Tells Dagster of a run that it did not make: entries and reconciliation as they stand now."""
     home = dagster_home(books.settings.home)
     with dg.DagsterInstance.from_config(str(home)) as instance, books.admin.read() as con:
-        h, r = t.period_head, t.recon_run
+        period_head, recons = t.period_head, t.recon_run
         heads = {
             row.table_name: {"run_id": row.run_id}
             for row in con.execute(
-                sa.select(h.c.table_name, h.c.run_id).where(
-                    h.c.period_start == period.start,
-                    h.c.table_name.in_(("fact_cost_allocated", "fact_cost_adjustment")),
+                sa.select(period_head.c.table_name, period_head.c.run_id).where(
+                    period_head.c.period_start == period.start,
+                    period_head.c.table_name.in_(("fact_cost_allocated", "fact_cost_adjustment")),
                 )
             )
         }
         newest = con.execute(
-            sa.select(r.c.recon_id, r.c.status, r.c.variance_usd)
-            .where(r.c.period_start == period.start)
-            .order_by(r.c.recon_seq.desc())
+            sa.select(recons.c.recon_id, recons.c.status, recons.c.variance_usd)
+            .where(recons.c.period_start == period.start)
+            .order_by(recons.c.recon_seq.desc())
             .limit(1)
         ).one_or_none()
         if newest:

@@ -306,9 +306,9 @@ def _no_work(books: Books, period: Period) -> str | None:
 def propose_late(books: Books) -> str:
     """Proposes what late deliveries of closed months changed; what came of it, in one line."""
     require_policy(books)
-    p = t.period_lock
+    locks = t.period_lock
     with books.admin.read() as con:
-        closed = con.execute(sa.select(p.c.period_start).where(p.c.state == "closed")).scalars().all()
+        closed = con.execute(sa.select(locks.c.period_start).where(locks.c.state == "closed")).scalars().all()
     told = []
     lying = {month.period for month in places.months(books.settings)}
     for start in sorted(closed):
@@ -328,9 +328,9 @@ def propose_late(books: Books) -> str:
 
 def _months(books: Books) -> list[Period]:
     """Every month on record or in a report root, oldest first; a root that does not answer adds none."""
-    h = t.cur_billing_head
+    shown = t.cur_billing_head
     with books.admin.read() as con:
-        months = {Period.of(start) for start in con.execute(sa.select(h.c.period_start)).scalars()}
+        months = {Period.of(start) for start in con.execute(sa.select(shown.c.period_start)).scalars()}
     with suppress(CopsError):  # cur_manifests says so at every tick; the months on record go on
         months |= {month.period for month in places.months(books.settings)}
     return sorted(months)

@@ -48,9 +48,11 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
     named = {code for codes in groups.values() for code in codes} | {claims.CODE}
     held = [one for one in seen if any(refusal.code == claims.CODE for refusal in one.refusals)]
     with books.admin.read() as con:
-        h, d = t.cur_billing_head, t.cur_delivery
+        cur_billing_head, cur_delivery = t.cur_billing_head, t.cur_delivery
         rows = con.execute(
-            sa.select(d).join(h, h.c.delivery_id == d.c.delivery_id).where(h.c.period_start == period.start)
+            sa.select(cur_delivery)
+            .join(cur_billing_head, cur_billing_head.c.delivery_id == cur_delivery.c.delivery_id)
+            .where(cur_billing_head.c.period_start == period.start)
         ).all()
         shown = [profile(con, row) for row in rows]
         before = [_before(con, row) for row in rows]
@@ -97,13 +99,13 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
 
 def profile(con: sa.Connection, row: Any) -> Profile:
     """A row of `cur_delivery` with what was measured of it at first sight."""
-    p, b = t.cur_delivery_profile, t.cur_delivery_breakdown
+    profiles, breakdown = t.cur_delivery_profile, t.cur_delivery_breakdown
     text = con.execute(
-        sa.select(p.c.figures_json).where(p.c.delivery_id == row.delivery_id)
+        sa.select(profiles.c.figures_json).where(profiles.c.delivery_id == row.delivery_id)
     ).scalar_one_or_none()
     figures = json.loads(text or "{}")  # a delivery of a time before profiles has none
     by: dict[str, dict[str, tuple[int, Decimal]]] = {}
-    for one in con.execute(sa.select(b).where(b.c.delivery_id == row.delivery_id)):
+    for one in con.execute(sa.select(breakdown).where(breakdown.c.delivery_id == row.delivery_id)):
         by.setdefault(one.dimension, {})[one.value] = (one.row_count, one.cost_usd)
     return Profile(
         source_id=row.source_id,
@@ -124,15 +126,15 @@ def profile(con: sa.Connection, row: Any) -> Profile:
 
 
 def _before(con: sa.Connection, row: Any) -> Profile | None:
-    d = t.cur_delivery
+    deliveries = t.cur_delivery
     older = con.execute(
-        sa.select(d)
+        sa.select(deliveries)
         .where(
-            d.c.source_id == row.source_id,
-            d.c.period_start == row.period_start,
-            d.c.first_seen_at < row.first_seen_at,
+            deliveries.c.source_id == row.source_id,
+            deliveries.c.period_start == row.period_start,
+            deliveries.c.first_seen_at < row.first_seen_at,
         )
-        .order_by(d.c.first_seen_at.desc())
+        .order_by(deliveries.c.first_seen_at.desc())
         .limit(1)
     ).one_or_none()
     return profile(con, older) if older else None
@@ -159,12 +161,12 @@ def _delivered_within_48h(period: Period, delivered_at: datetime | None) -> Verd
 def raw(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `fact_cost_raw`: the published lines against what was delivered, and the tags to come."""
     with books.admin.read() as con, books.engine() as engine:
-        h, f, d = t.period_head, t.lake_file, t.cur_delivery
+        heads, files, cur_delivery = t.period_head, t.lake_file, t.cur_delivery
         delivered = con.execute(  # what was ingested: a source whose newest files are broken stands as it was
-            sa.select(d.c.row_count, d.c.cost_usd)
-            .join(f, f.c.delivery_id == d.c.delivery_id)
-            .join(h, h.c.run_id == f.c.run_id)
-            .where(h.c.table_name == ingest.TABLE, h.c.period_start == period.start)
+            sa.select(cur_delivery.c.row_count, cur_delivery.c.cost_usd)
+            .join(files, files.c.delivery_id == cur_delivery.c.delivery_id)
+            .join(heads, heads.c.run_id == files.c.run_id)
+            .where(heads.c.table_name == ingest.TABLE, heads.c.period_start == period.start)
         ).all()
         missing = ingest.not_ingested(con, period)
         refused = refusals.newest(con, period)

@@ -31,13 +31,13 @@ def pairs_of(con: sa.Connection, delivery_ids: Iterable[str]) -> dict[str, froze
     Of a delivery recorded before pairs were, payers and accounts are known apart: with one payer, as all but
     merged reports have, that is the same; with several it is every combination, which can only hold too much.
     """
-    b = t.cur_delivery_breakdown
+    breakdown = t.cur_delivery_breakdown
     found: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in con.execute(
-        sa.select(b.c.delivery_id, b.c.dimension, b.c.value).where(
-            b.c.delivery_id.in_(list(delivery_ids)),
-            b.c.dimension.in_((PAIRS, "payer", "account")),
-            b.c.row_count > 0,
+        sa.select(breakdown.c.delivery_id, breakdown.c.dimension, breakdown.c.value).where(
+            breakdown.c.delivery_id.in_(list(delivery_ids)),
+            breakdown.c.dimension.in_((PAIRS, "payer", "account")),
+            breakdown.c.row_count > 0,
         )
     ):
         found[row.delivery_id][row.dimension].append(row.value)
@@ -64,11 +64,13 @@ def of(con: sa.Connection, deliveries: dict[str, str]) -> list[Claim]:
 
 def shown(con: sa.Connection, period: Period) -> dict[str, Claim]:
     """The claims of what readers see of a month, by source; a sealed month's retired sources included."""
-    h = t.cur_billing_head
+    cur_billing_head = t.cur_billing_head
     heads = {
         row.source_id: row.delivery_id
         for row in con.execute(
-            sa.select(h.c.source_id, h.c.delivery_id).where(h.c.period_start == period.start)
+            sa.select(cur_billing_head.c.source_id, cur_billing_head.c.delivery_id).where(
+                cur_billing_head.c.period_start == period.start
+            )
         )
     }
     return {claim.source_id: claim for claim in of(con, heads)}
@@ -76,8 +78,10 @@ def shown(con: sa.Connection, period: Period) -> dict[str, Claim]:
 
 def standing(con: sa.Connection, source_id: str, period: Period) -> rules.Standing:
     """What a source has in the books, seen from one month."""
-    h = t.cur_billing_head
-    starts = con.execute(sa.select(h.c.period_start).where(h.c.source_id == source_id)).scalars().all()
+    shown = t.cur_billing_head
+    starts = (
+        con.execute(sa.select(shown.c.period_start).where(shown.c.source_id == source_id)).scalars().all()
+    )
     if period.start in starts:
         return rules.Standing.BOOKED
     return rules.Standing.KNOWN if starts else rules.Standing.NEW
@@ -127,9 +131,11 @@ def pair_text(pair: Pair) -> str:
 
 def retired(con: sa.Connection) -> dict[str, list[Span]]:
     """The months in which each source no longer counts."""
-    e = t.source_event
+    events = t.source_event
     spans: dict[str, list[Span]] = {}
-    for row in con.execute(sa.select(e).where(e.c.event != "withdrawn").order_by(e.c.event_seq)):
+    for row in con.execute(
+        sa.select(events).where(events.c.event != "withdrawn").order_by(events.c.event_seq)
+    ):
         if row.event == "restored":
             spans.pop(row.source_id, None)
         else:
@@ -146,22 +152,22 @@ def retired_in(con: sa.Connection, period: Period) -> set[str]:
 
 def withdrawals(con: sa.Connection, period: Period) -> dict[str, datetime]:
     """Sources of a month whose delivery was taken out again, with the newest time of it."""
-    e = t.source_event
+    events = t.source_event
     rows = con.execute(
-        sa.select(e.c.source_id, sa.func.max(e.c.occurred_at))
-        .where(e.c.event == "withdrawn", e.c.first_period == period.start)
-        .group_by(e.c.source_id)
+        sa.select(events.c.source_id, sa.func.max(events.c.occurred_at))
+        .where(events.c.event == "withdrawn", events.c.first_period == period.start)
+        .group_by(events.c.source_id)
     )
     return {str(source): at for source, at in rows}
 
 
 def withdrawn_in(con: sa.Connection, period: Period) -> bool:
     """Whether a delivery of a month was ever taken out again."""
-    e = t.source_event
+    events = t.source_event
     return bool(
         con.execute(
-            sa.select(e.c.event_seq)
-            .where(e.c.event == "withdrawn", e.c.first_period == period.start)
+            sa.select(events.c.event_seq)
+            .where(events.c.event == "withdrawn", events.c.first_period == period.start)
             .limit(1)
         ).first()
     )

@@ -61,11 +61,12 @@ def since(books: Books, period: Period, delivery: str) -> Comparison:
     Raises:
         CopsError: `E-DELIVERY-UNKNOWN`.
     """
-    d, h = t.cur_delivery, t.cur_billing_head
+    deliveries, shown = t.cur_delivery, t.cur_billing_head
     with books.admin.read() as con:
         found = con.execute(
-            sa.select(d).where(
-                d.c.period_start == period.start, d.c.delivery_id.startswith(delivery, autoescape=True)
+            sa.select(deliveries).where(
+                deliveries.c.period_start == period.start,
+                deliveries.c.delivery_id.startswith(delivery, autoescape=True),
             )
         ).all()
         if len(found) != 1 or not delivery:
@@ -78,10 +79,10 @@ def since(books: Books, period: Period, delivery: str) -> Comparison:
             )
         before = found[0]
         newest = con.execute(
-            sa.select(d)
-            .outerjoin(h, h.c.delivery_id == d.c.delivery_id)
-            .where(d.c.period_start == period.start, d.c.source_id == before.source_id)
-            .order_by(d.c.first_seen_at.desc())
+            sa.select(deliveries)
+            .outerjoin(shown, shown.c.delivery_id == deliveries.c.delivery_id)
+            .where(deliveries.c.period_start == period.start, deliveries.c.source_id == before.source_id)
+            .order_by(deliveries.c.first_seen_at.desc())
             .limit(1)
         ).one()
         old, new = _breakdown(con, before.delivery_id), _breakdown(con, newest.delivery_id)
@@ -111,6 +112,10 @@ def since(books: Books, period: Period, delivery: str) -> Comparison:
 
 
 def _breakdown(con: sa.Connection, delivery_id: str) -> dict[tuple[str, str], tuple[int, Decimal]]:
-    b = t.cur_delivery_breakdown
-    rows: Any = con.execute(sa.select(b).where(b.c.delivery_id == delivery_id, b.c.dimension.in_(DIMENSIONS)))
+    breakdown = t.cur_delivery_breakdown
+    rows: Any = con.execute(
+        sa.select(breakdown).where(
+            breakdown.c.delivery_id == delivery_id, breakdown.c.dimension.in_(DIMENSIONS)
+        )
+    )
     return {(row.dimension, row.value): (row.row_count, row.cost_usd) for row in rows}

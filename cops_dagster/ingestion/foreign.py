@@ -19,23 +19,27 @@ from cops_dagster.stores.admin import now
 
 def kind_at(con: sa.Connection, source_id: str, period: Period, place: str) -> str | None:
     """What lies at exactly this place, if it was recognised as foreign before."""
-    f = t.foreign_export
+    exports = t.foreign_export
     return con.execute(
-        sa.select(f.c.kind).where(
-            f.c.source_id == source_id, f.c.period_start == period.start, f.c.location_json == place
+        sa.select(exports.c.kind).where(
+            exports.c.source_id == source_id,
+            exports.c.period_start == period.start,
+            exports.c.location_json == place,
         )
     ).scalar_one_or_none()
 
 
 def record(books: Books, month: ReportMonth, kind: str, place: str) -> None:
     """Remembers a foreign export, so that it is read once."""
-    f = t.foreign_export
+    exports = t.foreign_export
     with books.admin.write() as con:
         con.execute(
-            sa.delete(f).where(f.c.source_id == month.source_id, f.c.period_start == month.period.start)
+            sa.delete(exports).where(
+                exports.c.source_id == month.source_id, exports.c.period_start == month.period.start
+            )
         )
         con.execute(
-            sa.insert(f).values(
+            sa.insert(exports).values(
                 source_id=month.source_id,
                 period_start=month.period.start,
                 kind=kind,

@@ -35,21 +35,21 @@ class Waiting:
 
 def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
     """Every delivery that was ever held, the oldest first; with who approved it, if anybody."""
-    h, a = t.cur_delivery_hold, t.approval
+    holds, approvals = t.cur_delivery_hold, t.approval
     query = (
-        sa.select(h, a.c.approved_by)
+        sa.select(holds, approvals.c.approved_by)
         .outerjoin(
-            a,
+            approvals,
             sa.and_(
-                a.c.subject_type == consent.DELIVERY,
-                a.c.subject_id == h.c.delivery_id,
-                a.c.subject_digest == h.c.delivery_id,
+                approvals.c.subject_type == consent.DELIVERY,
+                approvals.c.subject_id == holds.c.delivery_id,
+                approvals.c.subject_digest == holds.c.delivery_id,
             ),
         )
-        .order_by(h.c.held_at)
+        .order_by(holds.c.held_at)
     )
     if period is not None:
-        query = query.where(h.c.period_start == period.start)
+        query = query.where(holds.c.period_start == period.start)
     return [
         Waiting(
             row.delivery_id,
@@ -68,12 +68,12 @@ def held(con: sa.Connection, period: Period | None = None) -> list[Waiting]:
 
 def hold(books: Books, month: layout.ReportMonth, delivery_id: str, reason: Hold) -> None:
     """Keeps a delivery back until a second person approves it."""
-    h = t.cur_delivery_hold
+    holds = t.cur_delivery_hold
     with books.admin.write() as con:
-        if con.execute(sa.select(h.c.delivery_id).where(h.c.delivery_id == delivery_id)).first():
+        if con.execute(sa.select(holds.c.delivery_id).where(holds.c.delivery_id == delivery_id)).first():
             return
         con.execute(
-            sa.insert(h).values(
+            sa.insert(holds).values(
                 delivery_id=delivery_id,
                 source_id=month.source_id,
                 period_start=month.period.start,
@@ -87,14 +87,16 @@ def hold(books: Books, month: layout.ReportMonth, delivery_id: str, reason: Hold
 
 def check_released(books: Books, delivery_id: str) -> None:
     """Raises why a delivery is held, unless it was approved."""
-    h, a = t.cur_delivery_hold, t.approval
+    holds, approvals = t.cur_delivery_hold, t.approval
     with books.admin.read() as con:
-        held = con.execute(sa.select(h).where(h.c.delivery_id == delivery_id)).one_or_none()
+        held = con.execute(sa.select(holds).where(holds.c.delivery_id == delivery_id)).one_or_none()
         if held is None:
             return
         approved = con.execute(
-            sa.select(a.c.approved_by).where(
-                a.c.subject_type == DELIVERY, a.c.subject_id == delivery_id, a.c.subject_digest == delivery_id
+            sa.select(approvals.c.approved_by).where(
+                approvals.c.subject_type == DELIVERY,
+                approvals.c.subject_id == delivery_id,
+                approvals.c.subject_digest == delivery_id,
             )
         ).first()
     if approved:

@@ -109,9 +109,11 @@ def not_ingested(con: sa.Connection, period: Period) -> list[str]:
     """The sources whose shown delivery is not the ingested one; of a closed month what stands is."""
     if lock.is_sealed(con, period):
         return []
-    h = t.cur_billing_head
+    shown = t.cur_billing_head
     found = []
-    for row in con.execute(sa.select(h).where(h.c.period_start == period.start).order_by(h.c.source_id)):
+    for row in con.execute(
+        sa.select(shown).where(shown.c.period_start == period.start).order_by(shown.c.source_id)
+    ):
         raw = head(con, TABLE, period, row.source_id)
         if raw is None or raw.inputs_id != inputs_of(row.delivery_id, row.source_id, period):
             found.append(str(row.source_id))
@@ -120,18 +122,20 @@ def not_ingested(con: sa.Connection, period: Period) -> list[str]:
 
 def is_current(con: sa.Connection, period: Period) -> bool:
     """What is ingested is what readers see of each source, and nothing of a source that no longer counts."""
-    h = t.cur_billing_head
-    shown = con.execute(sa.select(h.c.source_id).where(h.c.period_start == period.start)).scalars()
+    cur_billing_head = t.cur_billing_head
+    shown = con.execute(
+        sa.select(cur_billing_head.c.source_id).where(cur_billing_head.c.period_start == period.start)
+    ).scalars()
     return not not_ingested(con, period) and not _gone(con, period, set(shown))
 
 
 def _gone(con: sa.Connection, period: Period, shown: set[str]) -> list[str]:
     """Sources with ingested lines that readers no longer see a delivery of."""
-    h = t.period_head
+    period_head = t.period_head
     heads = con.execute(
-        sa.select(h.c.source_id, h.c.inputs_id)
-        .where(h.c.table_name == TABLE, h.c.period_start == period.start)
-        .order_by(h.c.source_id)
+        sa.select(period_head.c.source_id, period_head.c.inputs_id)
+        .where(period_head.c.table_name == TABLE, period_head.c.period_start == period.start)
+        .order_by(period_head.c.source_id)
     ).all()
     return [
         row.source_id
@@ -267,14 +271,16 @@ def _read_and_stage(
 ) -> Staging:
     """Stages in a reader of its own: these bytes are known, but nobody has vouched for them."""
     subject = f"delivery {delivery.source_id} {period}"
-    b, p = t.cur_delivery_breakdown, t.cur_delivery_profile
+    breakdown, profiles = t.cur_delivery_breakdown, t.cur_delivery_profile
     with books.admin.read() as con:
         accounts = con.execute(
-            sa.select(b.c.value).where(b.c.delivery_id == delivery.delivery_id, b.c.dimension == "account")
+            sa.select(breakdown.c.value).where(
+                breakdown.c.delivery_id == delivery.delivery_id, breakdown.c.dimension == "account"
+            )
         ).scalars()
         bad = cur_schema.untrusted_accounts(accounts)
         faulty = con.execute(
-            sa.select(p.c.quarantined_rows).where(p.c.delivery_id == delivery.delivery_id)
+            sa.select(profiles.c.quarantined_rows).where(profiles.c.delivery_id == delivery.delivery_id)
         ).scalar_one_or_none()
     with books.reader(subject, files.reading, books.settings.lake_root) as engine:
         engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
@@ -443,12 +449,12 @@ def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
     of 10 M lines would take 1.5 s to find the same digits. Views that came later than the publication
     are left out.
     """
-    h, j = t.period_head, t.publish_journal
+    heads, journal = t.period_head, t.publish_journal
     totals = dict.fromkeys(VIEWS, Decimal(0))
     rows = con.execute(
-        sa.select(j.c.verdicts_json)
-        .join(h, h.c.run_id == j.c.run_id)
-        .where(h.c.table_name == TABLE, h.c.period_start == period.start)
+        sa.select(journal.c.verdicts_json)
+        .join(heads, heads.c.run_id == journal.c.run_id)
+        .where(heads.c.table_name == TABLE, heads.c.period_start == period.start)
     ).scalars()
     for text in rows:
         (bridge,) = [one for one in json.loads(text) if one["check"] == "cost_views_bridge"]

@@ -23,11 +23,11 @@ from cops_dagster.stores.admin import now
 def started(books: Books, trying: Attempt, run_id: str, delivery: Any, period_start: date) -> int:
     """Opens the row of an attempt, `running`; its number."""
     with books.admin.write() as con:
-        f = t.cur_delivery_file
+        delivered = t.cur_delivery_file
         digests = con.execute(
-            sa.select(f.c.name, f.c.sha256)
-            .where(f.c.delivery_id == delivery.delivery_id)
-            .order_by(f.c.position)
+            sa.select(delivered.c.name, delivered.c.sha256)
+            .where(delivered.c.delivery_id == delivery.delivery_id)
+            .order_by(delivered.c.position)
         ).all()
         inserted = con.execute(
             sa.insert(t.cur_ingestion_log)

@@ -258,10 +258,12 @@ def _seen(books: Books, period: Period, one: _Candidate) -> Seen:
 
 
 def _booked(books: Books, period: Period) -> bool:
-    h = t.cur_billing_head
+    shown = t.cur_billing_head
     with books.admin.read() as con:
         return bool(
-            con.execute(sa.select(h.c.source_id).where(h.c.period_start == period.start).limit(1)).first()
+            con.execute(
+                sa.select(shown.c.source_id).where(shown.c.period_start == period.start).limit(1)
+            ).first()
         )
 
 

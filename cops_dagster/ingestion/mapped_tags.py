@@ -42,24 +42,24 @@ def mapped(tags: Tags) -> list[Mapped]:
 
 def verdict(con: sa.Connection, tags: Tags, period: Period) -> Verdict:
     """`mapped_tags_are_delivered` of a month."""
-    h, d, a = t.cur_billing_head, t.cur_delivery, t.account_tenants
+    shown, deliveries, accounts = t.cur_billing_head, t.cur_delivery, t.account_tenants
     names = mapped(tags)
     sources = {
         row.source_id: _columns([row.columns_json])
         for row in con.execute(
-            sa.select(d.c.source_id, d.c.columns_json)
-            .join(h, h.c.delivery_id == d.c.delivery_id)
-            .where(h.c.period_start == period.start)
+            sa.select(deliveries.c.source_id, deliveries.c.columns_json)
+            .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
+            .where(shown.c.period_start == period.start)
         )
     }
     ever = {column for columns in sources.values() for column in columns}
     if any(not ever.intersection(one.columns) for one in names if one.setting == "tenant_id"):
-        ever |= _columns(con.execute(sa.select(d.c.columns_json).distinct()).scalars())
+        ever |= _columns(con.execute(sa.select(deliveries.c.columns_json).distinct()).scalars())
     by_account = con.execute(
-        sa.select(a.c.usage_account_id)
+        sa.select(accounts.c.usage_account_id)
         .where(
-            a.c.effective_from < period.end,
-            sa.or_(a.c.effective_to.is_(None), a.c.effective_to > period.start),
+            accounts.c.effective_from < period.end,
+            sa.or_(accounts.c.effective_to.is_(None), accounts.c.effective_to > period.start),
         )
         .limit(1)
     ).first()

@@ -49,38 +49,44 @@ def location(books: Books, delivered: layout.Delivered) -> list[list[str | int]]
 
 def head_of(books: Books, source_id: str, period: Period) -> str | None:
     """The delivery that `cur_billing_master` shows of a source and period."""
-    h = t.cur_billing_head
+    shown = t.cur_billing_head
     with books.admin.read() as con:
         return con.execute(
-            sa.select(h.c.delivery_id).where(h.c.source_id == source_id, h.c.period_start == period.start)
+            sa.select(shown.c.delivery_id).where(
+                shown.c.source_id == source_id, shown.c.period_start == period.start
+            )
         ).scalar_one_or_none()
 
 
 def place_of(books: Books, source_id: str, period: Period) -> Path | None:
     """Where the manifest of the delivery lay that readers see of a source, if any."""
-    h = t.cur_billing_head
+    shown = t.cur_billing_head
     with books.admin.read() as con:
         found = con.execute(
-            sa.select(h.c.location_json).where(h.c.source_id == source_id, h.c.period_start == period.start)
+            sa.select(shown.c.location_json).where(
+                shown.c.source_id == source_id, shown.c.period_start == period.start
+            )
         ).scalar_one_or_none()
     return books.settings.home / json.loads(found)[0][0] if found else None
 
 
 def is_known(books: Books, source_id: str) -> bool:
     """Whether a source ever delivered anything that could be read."""
-    d = t.cur_delivery
+    deliveries = t.cur_delivery
     with books.admin.read() as con:
         return bool(
-            con.execute(sa.select(d.c.delivery_id).where(d.c.source_id == source_id).limit(1)).first()
+            con.execute(
+                sa.select(deliveries.c.delivery_id).where(deliveries.c.source_id == source_id).limit(1)
+            ).first()
         )
 
 
 def at(books: Books, month: layout.ReportMonth, place: str) -> str | None:
     """The delivery that was read at exactly this place, so that no byte is read again."""
-    p = t.cur_delivery_place
-    h = t.cur_billing_head
+    places = t.cur_delivery_place
+    shown = t.cur_billing_head
     with books.admin.read() as con:
-        for table in (p, h):
+        for table in (places, shown):
             found = con.execute(
                 sa.select(table.c.delivery_id).where(
                     table.c.source_id == month.source_id,
@@ -116,22 +122,22 @@ def drop_conversion(books: Books, delivery_id: str) -> None:
 def record(books: Books, delivered: layout.Delivered, sight: Sight, place: str) -> bool:
     """Stores what first sight found; whether the delivery was new."""
     with books.admin.write() as con:
-        d = t.cur_delivery
+        deliveries = t.cur_delivery
         is_new = not con.execute(
-            sa.select(d.c.delivery_id).where(d.c.delivery_id == sight.delivery_id)
+            sa.select(deliveries.c.delivery_id).where(deliveries.c.delivery_id == sight.delivery_id)
         ).first()
         if is_new:
             _insert(con, delivered, sight)
         _record_read_files(books, con, sight)
-        p = t.cur_delivery_place
+        places = t.cur_delivery_place
         key = (
-            p.c.source_id == delivered.source_id,
-            p.c.period_start == delivered.period.start,
-            p.c.delivery_id == sight.delivery_id,
+            places.c.source_id == delivered.source_id,
+            places.c.period_start == delivered.period.start,
+            places.c.delivery_id == sight.delivery_id,
         )
-        con.execute(sa.delete(p).where(*key))
+        con.execute(sa.delete(places).where(*key))
         con.execute(
-            sa.insert(p).values(
+            sa.insert(places).values(
                 source_id=delivered.source_id,
                 period_start=delivered.period.start,
                 delivery_id=sight.delivery_id,
@@ -222,14 +228,18 @@ def _insert(con: sa.Connection, delivered: layout.Delivered, sight: Sight) -> No
 
 def _record_read_files(books: Books, con: sa.Connection, sight: Sight) -> None:
     """Which Parquet stands for each converted file; files of an earlier conversion give way."""
-    r = t.cur_read_file
-    old = con.execute(sa.select(r.c.path).where(r.c.delivery_id == sight.delivery_id)).scalars().all()
-    con.execute(sa.delete(r).where(r.c.delivery_id == sight.delivery_id))
+    cur_read_file = t.cur_read_file
+    old = (
+        con.execute(sa.select(cur_read_file.c.path).where(cur_read_file.c.delivery_id == sight.delivery_id))
+        .scalars()
+        .all()
+    )
+    con.execute(sa.delete(cur_read_file).where(cur_read_file.c.delivery_id == sight.delivery_id))
     for made in sight.read_files:
         info = made.path.stat()
         conversions.keep(con, books, sight.delivery_id, made.position, made.sha256)
         con.execute(
-            sa.insert(r).values(
+            sa.insert(cur_read_file).values(
                 delivery_id=sight.delivery_id,
                 position=made.position,
                 path=str(made.path.relative_to(books.settings.home)),
@@ -244,15 +254,15 @@ def _record_read_files(books: Books, con: sa.Connection, sight: Sight) -> None:
 
 def record_mended(books: Books, delivery_id: str, made: list[Path]) -> None:
     """Files that stand for delivered ones whose text is no UTF-8."""
-    r = t.cur_read_file
+    cur_read_file = t.cur_read_file
     digests = stored.sha256_all(made)
     with books.admin.write() as con:
-        con.execute(sa.delete(r).where(r.c.delivery_id == delivery_id))
+        con.execute(sa.delete(cur_read_file).where(cur_read_file.c.delivery_id == delivery_id))
         for position, (path, sha256) in enumerate(zip(made, digests, strict=True)):
             info = path.stat()
             conversions.keep(con, books, delivery_id, position, sha256)
             con.execute(
-                sa.insert(r).values(
+                sa.insert(cur_read_file).values(
                     delivery_id=delivery_id,
                     position=position,
                     path=str(path.relative_to(books.settings.home)),
@@ -265,18 +275,24 @@ def record_mended(books: Books, delivery_id: str, made: list[Path]) -> None:
 
 def read_files(con: sa.Connection, delivery_id: str) -> list[Any]:
     """The rows of `cur_read_file` of one delivery, in order."""
-    r = t.cur_read_file
-    return list(con.execute(sa.select(r).where(r.c.delivery_id == delivery_id).order_by(r.c.position)))
+    conversions = t.cur_read_file
+    return list(
+        con.execute(
+            sa.select(conversions)
+            .where(conversions.c.delivery_id == delivery_id)
+            .order_by(conversions.c.position)
+        )
+    )
 
 
 def figures_of(books: Books, delivery_id: str) -> Figures:
     """A recorded delivery as `ingestion/plausible.py` compares it."""
-    d, b = t.cur_delivery, t.cur_delivery_breakdown
+    deliveries, breakdown = t.cur_delivery, t.cur_delivery_breakdown
     with books.admin.read() as con:
-        row = con.execute(sa.select(d).where(d.c.delivery_id == delivery_id)).one()
+        row = con.execute(sa.select(deliveries).where(deliveries.c.delivery_id == delivery_id)).one()
         days = con.execute(
-            sa.select(b.c.value, b.c.row_count, b.c.cost_usd).where(
-                b.c.delivery_id == delivery_id, b.c.dimension == "usage_day"
+            sa.select(breakdown.c.value, breakdown.c.row_count, breakdown.c.cost_usd).where(
+                breakdown.c.delivery_id == delivery_id, breakdown.c.dimension == "usage_day"
             )
         ).all()
     return Figures(
@@ -291,12 +307,16 @@ def source_of_report(books: Books, delivered: layout.Delivered) -> str | None:
     """Another source that delivered the same report (account and name), if any."""
     if delivered.report.strip("/") == "" or delivered.report.startswith("/"):
         return None
-    d, p = t.cur_delivery, t.cur_delivery_profile
+    deliveries, profiles = t.cur_delivery, t.cur_delivery_profile
     with books.admin.read() as con:
-        if con.execute(sa.select(d.c.source_id).where(d.c.source_id == delivered.source_id).limit(1)).first():
+        if con.execute(
+            sa.select(deliveries.c.source_id).where(deliveries.c.source_id == delivered.source_id).limit(1)
+        ).first():
             return None  # a source of its own already
         rows = con.execute(
-            sa.select(d.c.source_id, p.c.figures_json).join(p, p.c.delivery_id == d.c.delivery_id)
+            sa.select(deliveries.c.source_id, profiles.c.figures_json).join(
+                profiles, profiles.c.delivery_id == deliveries.c.delivery_id
+            )
         ).all()
     for row in rows:
         if report_of(row.figures_json) == delivered.report:
@@ -320,11 +340,12 @@ def is_older(books: Books, month: layout.ReportMonth, delivered: layout.Delivere
 
     A delivery that was replaced before and whose files are older than the ones now shown came late.
     """
-    h, d = t.cur_billing_head, t.cur_delivery
+    cur_billing_head, deliveries = t.cur_billing_head, t.cur_delivery
     with books.admin.read() as con:
         shown = con.execute(
-            sa.select(h.c.delivery_id, h.c.location_json).where(
-                h.c.source_id == month.source_id, h.c.period_start == month.period.start
+            sa.select(cur_billing_head.c.delivery_id, cur_billing_head.c.location_json).where(
+                cur_billing_head.c.source_id == month.source_id,
+                cur_billing_head.c.period_start == month.period.start,
             )
         ).one_or_none()
         if shown is not None and shown.delivery_id == delivery_id:
@@ -333,12 +354,14 @@ def is_older(books: Books, month: layout.ReportMonth, delivered: layout.Delivere
             return True
         if shown is None:
             return False
-        i = t.cur_ingestion_log
+        log = t.cur_ingestion_log
         was_shown = con.execute(
-            sa.select(i.c.log_seq).where(i.c.delivery_id == delivery_id, i.c.status == "succeeded").limit(1)
+            sa.select(log.c.log_seq)
+            .where(log.c.delivery_id == delivery_id, log.c.status == "succeeded")
+            .limit(1)
         ).first()
         delivered_at = con.execute(
-            sa.select(d.c.delivered_at).where(d.c.delivery_id == shown.delivery_id)
+            sa.select(deliveries.c.delivered_at).where(deliveries.c.delivery_id == shown.delivery_id)
         ).scalar_one()
     newest_shown = max(int(version) for _, _, version in json.loads(shown.location_json)[1:])
     newest_here = max(file.version for file in delivered.files)
@@ -347,22 +370,22 @@ def is_older(books: Books, month: layout.ReportMonth, delivered: layout.Delivere
 
 def is_late(con: sa.Connection, source_id: str, period: Period, place: str) -> bool:
     """What lies at this place came late, and that is recorded already."""
-    p, i = t.cur_delivery_place, t.cur_ingestion_log
+    places, log = t.cur_delivery_place, t.cur_ingestion_log
     newest = con.execute(
-        sa.select(i.c.delivery_id, i.c.status)
-        .where(i.c.source_id == source_id, i.c.period_start == period.start)
-        .order_by(i.c.log_seq.desc())
+        sa.select(log.c.delivery_id, log.c.status)
+        .where(log.c.source_id == source_id, log.c.period_start == period.start)
+        .order_by(log.c.log_seq.desc())
         .limit(1)
     ).one_or_none()
     if newest is None or newest.status != "skipped" or newest.delivery_id is None:
         return False
     return bool(
         con.execute(
-            sa.select(p.c.delivery_id).where(
-                p.c.source_id == source_id,
-                p.c.period_start == period.start,
-                p.c.delivery_id == newest.delivery_id,
-                p.c.location_json == place,
+            sa.select(places.c.delivery_id).where(
+                places.c.source_id == source_id,
+                places.c.period_start == period.start,
+                places.c.delivery_id == newest.delivery_id,
+                places.c.location_json == place,
             )
         ).first()
     )
@@ -370,32 +393,36 @@ def is_late(con: sa.Connection, source_id: str, period: Period, place: str) -> b
 
 def is_sealed(con: sa.Connection, source_id: str, period: Period, place: str) -> bool:
     """What lies at this place is the delivery that a closed month was sealed with."""
-    p, h = t.cur_delivery_place, t.cur_billing_head
+    places, shown = t.cur_delivery_place, t.cur_billing_head
     if not lock.is_sealed(con, period):
         return False
     return bool(
         con.execute(
-            sa.select(p.c.delivery_id)
-            .join(h, h.c.delivery_id == p.c.delivery_id)
-            .where(p.c.source_id == source_id, p.c.period_start == period.start, p.c.location_json == place)
+            sa.select(places.c.delivery_id)
+            .join(shown, shown.c.delivery_id == places.c.delivery_id)
+            .where(
+                places.c.source_id == source_id,
+                places.c.period_start == period.start,
+                places.c.location_json == place,
+            )
         ).first()
     )
 
 
 def record_late(books: Books, month: layout.ReportMonth, delivery_id: str) -> None:
     """A delivery that changes nothing for readers is recorded once, as skipped."""
-    i = t.cur_ingestion_log
+    log = t.cur_ingestion_log
     with books.admin.write() as con:
         newest = con.execute(
-            sa.select(i.c.delivery_id, i.c.status)
-            .where(i.c.source_id == month.source_id, i.c.period_start == month.period.start)
-            .order_by(i.c.log_seq.desc())
+            sa.select(log.c.delivery_id, log.c.status)
+            .where(log.c.source_id == month.source_id, log.c.period_start == month.period.start)
+            .order_by(log.c.log_seq.desc())
             .limit(1)
         ).one_or_none()
         if newest and (newest.delivery_id, newest.status) == (delivery_id, "skipped"):
             return
         con.execute(
-            sa.insert(i).values(
+            sa.insert(log).values(
                 attempt_id="",
                 source_id=month.source_id,
                 delivery_id=delivery_id,
@@ -412,22 +439,24 @@ def record_late(books: Books, month: layout.ReportMonth, delivery_id: str) -> No
 
 def hide_retired(books: Books, period: Period) -> None:
     """Takes away the pointers of retired sources that a close had kept when it was then given up."""
-    h = t.cur_billing_head
+    shown = t.cur_billing_head
     with books.admin.read() as con:
         away = claims.retired_in(con, period)
     if not away:
         return
     with books.admin.write() as con:
         if not lock.is_sealed(con, period):
-            con.execute(sa.delete(h).where(h.c.period_start == period.start, h.c.source_id.in_(away)))
+            con.execute(
+                sa.delete(shown).where(shown.c.period_start == period.start, shown.c.source_id.in_(away))
+            )
 
 
 def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) -> None:
     """Points `cur_billing_head` at a delivery; what COPS converted of replaced ones is thrown away."""
-    h, r, d = t.cur_billing_head, t.cur_read_file, t.cur_delivery
-    key = (h.c.source_id == month.source_id, h.c.period_start == month.period.start)
+    shown, conversions, deliveries = t.cur_billing_head, t.cur_read_file, t.cur_delivery
+    key = (shown.c.source_id == month.source_id, shown.c.period_start == month.period.start)
     with books.admin.write() as con:
-        before = con.execute(sa.select(h.c.delivery_id, h.c.location_json).where(*key)).one_or_none()
+        before = con.execute(sa.select(shown.c.delivery_id, shown.c.location_json).where(*key)).one_or_none()
         if before and (before.delivery_id, before.location_json) == (delivery_id, place):
             return
         if month.source_id in claims.retired_in(con, month.period):
@@ -444,9 +473,9 @@ def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) 
                 reason=OTHER_BYTES,
                 evidence_id=f"delivery {delivery_id}",
             )
-        con.execute(sa.delete(h).where(*key))
+        con.execute(sa.delete(shown).where(*key))
         con.execute(
-            sa.insert(h).values(
+            sa.insert(shown).values(
                 source_id=month.source_id,
                 period_start=month.period.start,
                 delivery_id=delivery_id,
@@ -454,20 +483,24 @@ def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) 
                 seen_at=now(),
             )
         )
-        replaced = sa.select(d.c.delivery_id).where(
-            d.c.source_id == month.source_id,
-            d.c.period_start == month.period.start,
-            d.c.delivery_id != delivery_id,
-            d.c.delivery_id.not_in(sa.select(t.cur_delivery_hold.c.delivery_id)),
+        replaced = sa.select(deliveries.c.delivery_id).where(
+            deliveries.c.source_id == month.source_id,
+            deliveries.c.period_start == month.period.start,
+            deliveries.c.delivery_id != delivery_id,
+            deliveries.c.delivery_id.not_in(sa.select(t.cur_delivery_hold.c.delivery_id)),
         )
-        unused = con.execute(sa.select(r.c.path).where(r.c.delivery_id.in_(replaced))).scalars().all()
-        con.execute(sa.delete(r).where(r.c.delivery_id.in_(replaced)))
-        p = t.cur_delivery_place
+        unused = (
+            con.execute(sa.select(conversions.c.path).where(conversions.c.delivery_id.in_(replaced)))
+            .scalars()
+            .all()
+        )
+        con.execute(sa.delete(conversions).where(conversions.c.delivery_id.in_(replaced)))
+        places = t.cur_delivery_place
         con.execute(
-            sa.delete(p).where(
-                p.c.source_id == month.source_id,
-                p.c.period_start == month.period.start,
-                p.c.delivery_id.in_(replaced),
+            sa.delete(places).where(
+                places.c.source_id == month.source_id,
+                places.c.period_start == month.period.start,
+                places.c.delivery_id.in_(replaced),
             )
         )
     for path in unused:

@@ -50,10 +50,12 @@ def record(books: Books, source_id: str, period: Period, refusal: CopsError) -> 
 
 def newest(con: sa.Connection, period: Period) -> dict[str, Any]:
     """By source, the newest row of the ingestion log where that is a refusal; of retired sources none."""
-    i, away = t.cur_ingestion_log, claims.retired_in(con, period)
+    log, away = t.cur_ingestion_log, claims.retired_in(con, period)
     newest = {
         row.source_id: row
-        for row in con.execute(sa.select(i).where(i.c.period_start == period.start).order_by(i.c.log_seq))
+        for row in con.execute(
+            sa.select(log).where(log.c.period_start == period.start).order_by(log.c.log_seq)
+        )
     }
     return {
         source: row
@@ -67,23 +69,27 @@ def end(books: Books, period: Period, refusing: set[str]) -> None:
 
     A delivery that is about to be ingested, or whose ingestion failed, speaks for itself.
     """
-    h, i = t.cur_billing_head, t.cur_ingestion_log
+    shown, log = t.cur_billing_head, t.cur_ingestion_log
     with books.admin.write() as con:
         for source, row in newest(con, period).items():
             if source in refusing or row.attempt_id:
                 continue
             head = con.execute(
-                sa.select(h.c.delivery_id).where(h.c.source_id == source, h.c.period_start == period.start)
+                sa.select(shown.c.delivery_id).where(
+                    shown.c.source_id == source, shown.c.period_start == period.start
+                )
             ).scalar_one_or_none()
             ingested = (
                 head is None
                 or con.execute(
-                    sa.select(i.c.log_seq).where(i.c.delivery_id == head, i.c.status == "succeeded").limit(1)
+                    sa.select(log.c.log_seq)
+                    .where(log.c.delivery_id == head, log.c.status == "succeeded")
+                    .limit(1)
                 ).first()
             )
             if ingested:
                 con.execute(
-                    sa.insert(i).values(
+                    sa.insert(log).values(
                         attempt_id="",
                         source_id=source,
                         period_start=period.start,

@@ -170,13 +170,15 @@ def _require_reason(reason: str) -> None:
 
 def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -> Decided:
     """The decision, its proof and the pointers it takes away, in one transaction."""
-    at, d, h = now(), t.cur_delivery, t.cur_billing_head
+    at, deliveries, shown = now(), t.cur_delivery, t.cur_billing_head
     with books.admin.read() as con:
         heads = con.execute(
-            sa.select(h.c.period_start, d.c.delivery_id, d.c.row_count, d.c.cost_usd)
-            .join(d, d.c.delivery_id == h.c.delivery_id)
-            .where(h.c.source_id == source_id)
-            .order_by(h.c.period_start)
+            sa.select(
+                shown.c.period_start, deliveries.c.delivery_id, deliveries.c.row_count, deliveries.c.cost_usd
+            )
+            .join(deliveries, deliveries.c.delivery_id == shown.c.delivery_id)
+            .where(shown.c.source_id == source_id)
+            .order_by(shown.c.period_start)
         ).all()
     told = [row for row in heads if span.holds(row.period_start)]
     document = documents.document(
@@ -212,7 +214,9 @@ def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -
                 continue
             taken.append(period)
             if event != "restored":
-                con.execute(sa.delete(h).where(h.c.source_id == source_id, h.c.period_start == start))
+                con.execute(
+                    sa.delete(shown).where(shown.c.source_id == source_id, shown.c.period_start == start)
+                )
             if lock.state_of(con, period) == "final":
                 lock.move(con, books, period, "provisional", reason=SOURCE_DECIDED)
         con.execute(
@@ -249,29 +253,34 @@ def _concerned(con: sa.Connection, source_id: str, event: str, span: Span) -> li
 def sources(books: Books) -> list[Source]:
     """Every source that ever delivered, was refused or is retired, or lies in a report root now, by name."""
     lying = _lying(books)
-    h, d, p = t.cur_billing_head, t.cur_delivery, t.cur_delivery_profile
+    shown, deliveries, profiles = t.cur_billing_head, t.cur_delivery, t.cur_delivery_profile
     found = []
     with books.admin.read() as con:
         away, refused = claims.retired(con), _refused(con)
         foreign = {row.source_id: row.kind for row in con.execute(sa.select(t.foreign_export))}
         heads = con.execute(
             sa.select(
-                h.c.source_id,
-                d.c.period_start,
-                d.c.delivery_id,
-                d.c.cost_usd,
-                d.c.delivered_at,
-                p.c.figures_json,
+                shown.c.source_id,
+                deliveries.c.period_start,
+                deliveries.c.delivery_id,
+                deliveries.c.cost_usd,
+                deliveries.c.delivered_at,
+                profiles.c.figures_json,
             )
-            .join(d, d.c.delivery_id == h.c.delivery_id)
-            .outerjoin(p, p.c.delivery_id == d.c.delivery_id)
-            .order_by(d.c.period_start)
+            .join(deliveries, deliveries.c.delivery_id == shown.c.delivery_id)
+            .outerjoin(profiles, profiles.c.delivery_id == deliveries.c.delivery_id)
+            .order_by(deliveries.c.period_start)
         ).all()
         seen = con.execute(
-            sa.select(d.c.source_id, d.c.delivery_id, d.c.delivered_at, p.c.figures_json)
-            .outerjoin(p, p.c.delivery_id == d.c.delivery_id)
-            .where(d.c.source_id.not_in([row.source_id for row in heads]))
-            .order_by(d.c.first_seen_at)
+            sa.select(
+                deliveries.c.source_id,
+                deliveries.c.delivery_id,
+                deliveries.c.delivered_at,
+                profiles.c.figures_json,
+            )
+            .outerjoin(profiles, profiles.c.delivery_id == deliveries.c.delivery_id)
+            .where(deliveries.c.source_id.not_in([row.source_id for row in heads]))
+            .order_by(deliveries.c.first_seen_at)
         ).all()
         newest = {row.source_id: row for row in seen}  # of a source that was never shown, or is not any more
         ids = [str(row.delivery_id) for row in heads] + [str(row.delivery_id) for row in newest.values()]
@@ -331,9 +340,9 @@ def _lying(books: Books) -> dict[str, str]:
 
 
 def _refused(con: sa.Connection) -> dict[str, str]:
-    i = t.cur_ingestion_log
+    log = t.cur_ingestion_log
     found: dict[str, str] = {}
-    for start in con.execute(sa.select(i.c.period_start).distinct()).scalars():
+    for start in con.execute(sa.select(log.c.period_start).distinct()).scalars():
         period = Period.of(start)
         if not lock.is_sealed(con, period):
             for source, row in refusals.newest(con, period).items():
@@ -363,12 +372,12 @@ def placeless(
     Raises:
         CopsError: when no root can be reached.
     """
-    h = t.cur_billing_head
+    shown = t.cur_billing_head
     with books.admin.read() as con:
         if lock.is_sealed(con, period):
             return []  # read from the evidence store, wherever AWS's files are
         heads = con.execute(
-            sa.select(h).where(h.c.period_start == period.start).order_by(h.c.source_id)
+            sa.select(shown).where(shown.c.period_start == period.start).order_by(shown.c.source_id)
         ).all()
     if lying is None:
         there = places.lying(books.settings, period)

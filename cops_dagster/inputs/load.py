@@ -116,10 +116,12 @@ def _keep_conflict(con: sa.Connection, refusal: DocumentConflict, actor: str) ->
     ]
     table, document = refusal.given.table, str(given["invoice_id"])
     conflict_id = digest("document-conflict-1", table, document, given.get("tenant_id"), *contents)
-    c = t.document_conflict
-    if not con.execute(sa.select(c.c.conflict_id).where(c.c.conflict_id == conflict_id)).first():
+    conflicts = t.document_conflict
+    if not con.execute(
+        sa.select(conflicts.c.conflict_id).where(conflicts.c.conflict_id == conflict_id)
+    ).first():
         con.execute(
-            sa.insert(c).values(
+            sa.insert(conflicts).values(
                 conflict_id=conflict_id,
                 table_name=table,
                 document_id=document,

@@ -81,8 +81,8 @@ def before(con: sa.Connection) -> dict[str, list[dict[str, Any]]] | None:
 
     Rows of a home that is older than the documents are in none: what stands now is taken for them.
     """
-    e = t.evidence_index
-    if con.execute(sa.select(sa.exists().where(e.c.kind == load_log.FIRST))).scalar_one():
+    entries = t.evidence_index
+    if con.execute(sa.select(sa.exists().where(entries.c.kind == load_log.FIRST))).scalar_one():
         return None
     found = {}
     for name in FIELDS:
@@ -121,11 +121,17 @@ def proved(books: Books, con: sa.Connection, done: Mapping[str, TableReport]) ->
 
 
 def _fold(con: sa.Connection, at: Objects) -> _Said:
-    e, said = t.evidence_index, _Said()
+    entries, said = t.evidence_index, _Said()
     loads = con.execute(
-        sa.select(e.c.evidence_seq, e.c.kind, e.c.subject_id, e.c.sha256, e.c.object_version_id)
-        .where(e.c.kind.in_((load_log.KIND, load_log.FIRST)))
-        .order_by(e.c.evidence_seq)
+        sa.select(
+            entries.c.evidence_seq,
+            entries.c.kind,
+            entries.c.subject_id,
+            entries.c.sha256,
+            entries.c.object_version_id,
+        )
+        .where(entries.c.kind.in_((load_log.KIND, load_log.FIRST)))
+        .order_by(entries.c.evidence_seq)
     ).all()
     begins = bool(loads) and (loads[0].evidence_seq, loads[0].kind) == (1, load_log.KIND)
     said.since_first = said.is_whole = begins

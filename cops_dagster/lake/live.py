@@ -77,9 +77,11 @@ def live_files(
     chosen = sa.select(newest.c.run_id)
     if table_name not in APPEND_ONLY:
         chosen = chosen.where(newest.c.age == 1)
-    f = t.lake_file
+    files = t.lake_file
     rows = con.execute(
-        sa.select(f).where(f.c.table_name == table_name, f.c.run_id.in_(chosen)).order_by(f.c.path)
+        sa.select(files)
+        .where(files.c.table_name == table_name, files.c.run_id.in_(chosen))
+        .order_by(files.c.path)
     ).all()
     for row in rows if bring else ():
         lake.bring(row.path, row.sha256, row.mtime_ns)
@@ -205,16 +207,20 @@ def _exchanged(file: LiveFile) -> CopsError:
 
 def delivered_files(con: sa.Connection, home: Path, delivered: DeliveredFiles) -> list[LiveFile]:
     """A delivery's files with their digests of first sight, and the Parquet made of CSV with its own."""
-    f, r = t.cur_delivery_file, t.cur_read_file
+    cur_delivery_file, conversions = t.cur_delivery_file, t.cur_read_file
     digests = (
         con.execute(
-            sa.select(f.c.sha256).where(f.c.delivery_id == delivered.delivery_id).order_by(f.c.position)
+            sa.select(cur_delivery_file.c.sha256)
+            .where(cur_delivery_file.c.delivery_id == delivered.delivery_id)
+            .order_by(cur_delivery_file.c.position)
         )
         .scalars()
         .all()
     )
     made = con.execute(
-        sa.select(r).where(r.c.delivery_id == delivered.delivery_id).order_by(r.c.position)
+        sa.select(conversions)
+        .where(conversions.c.delivery_id == delivered.delivery_id)
+        .order_by(conversions.c.position)
     ).all()
     read = [(conversion(home, one.path), one.sha256, one.size_bytes, one.mtime_ns) for one in made]
     read += zip(delivered.paths, digests, delivered.sizes, delivered.versions, strict=True)

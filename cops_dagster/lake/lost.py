@@ -82,8 +82,8 @@ def put_back(con: sa.Connection, lake: Volume, run_id: str, made: Sequence[Path]
     """
     if not are_again(con, run_id, made):
         return False
-    f = t.lake_file
-    places = {row.sha256: row for row in con.execute(sa.select(f).where(f.c.run_id == run_id))}
+    files = t.lake_file
+    places = {row.sha256: row for row in con.execute(sa.select(files).where(files.c.run_id == run_id))}
     for path, sha256 in zip(made, stored.sha256_all(made), strict=True):
         row = places[sha256]
         target = lake.root / row.path

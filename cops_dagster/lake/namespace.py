@@ -124,8 +124,10 @@ class Namespace:
             query = query.where(head.c.period_start == self.period_start)
         queries: list[exp.Query] = [empty(CUR_BILLING_MASTER)]
         for row in self.con.execute(query):
-            r = t.cur_read_file
-            converted = self.con.execute(sa.select(r).where(r.c.delivery_id == row.delivery_id)).all()
+            conversions = t.cur_read_file
+            converted = self.con.execute(
+                sa.select(conversions).where(conversions.c.delivery_id == row.delivery_id)
+            ).all()
             found = DeliveredFiles.recorded(row, self.settings.home, converted)
             found.verify_unchanged()
             self._hold(verify(delivered_files(self.con, self.settings.home, found), digests=self.digests))

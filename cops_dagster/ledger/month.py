@@ -31,10 +31,12 @@ class Head:
 
 def head(con: sa.Connection, table_name: str, period: Period, source_id: str = "") -> Head | None:
     """The current head, if any run was published."""
-    h = t.period_head
+    heads = t.period_head
     row = con.execute(
-        sa.select(h).where(
-            h.c.table_name == table_name, h.c.period_start == period.start, h.c.source_id == source_id
+        sa.select(heads).where(
+            heads.c.table_name == table_name,
+            heads.c.period_start == period.start,
+            heads.c.source_id == source_id,
         )
     ).one_or_none()
     return Head(row.run_id, row.inputs_id, row.journal_seq) if row else None
@@ -42,10 +44,12 @@ def head(con: sa.Connection, table_name: str, period: Period, source_id: str = "
 
 def allocated_usd(con: sa.Connection, period: Period) -> Decimal | None:
     """Everything posted for a period; `None` when nothing ever was."""
-    j = t.publish_journal
+    journal = t.publish_journal
     costs = (
         con.execute(
-            sa.select(j.c.cost_usd).where(j.c.table_name == ALLOCATED, j.c.period_start == period.start)
+            sa.select(journal.c.cost_usd).where(
+                journal.c.table_name == ALLOCATED, journal.c.period_start == period.start
+            )
         )
         .scalars()
         .all()
@@ -55,11 +59,11 @@ def allocated_usd(con: sa.Connection, period: Period) -> Decimal | None:
 
 def quarantined(con: sa.Connection, period: Period) -> tuple[int, Decimal]:
     """Lines of a period that are set aside, and their cost in USD."""
-    h, j = t.period_head, t.publish_journal
+    heads, journal = t.period_head, t.publish_journal
     rows = con.execute(
-        sa.select(j.c.row_count, j.c.cost_usd)
-        .join(h, h.c.run_id == j.c.run_id)
-        .where(h.c.table_name == "cur_quarantine", h.c.period_start == period.start)
+        sa.select(journal.c.row_count, journal.c.cost_usd)
+        .join(heads, heads.c.run_id == journal.c.run_id)
+        .where(heads.c.table_name == "cur_quarantine", heads.c.period_start == period.start)
     ).all()
     return sum(row.row_count for row in rows), sum((row.cost_usd for row in rows), Decimal(0))
 
@@ -70,10 +74,14 @@ def journal_seq_of(books: Books, run_prefix: str) -> int:
     Raises:
         CopsError: `E-RUN-UNKNOWN`.
     """
-    j = t.publish_journal
+    journal = t.publish_journal
     with books.admin.read() as con:
         found = (
-            con.execute(sa.select(j.c.journal_seq).where(j.c.run_id.startswith(run_prefix, autoescape=True)))
+            con.execute(
+                sa.select(journal.c.journal_seq).where(
+                    journal.c.run_id.startswith(run_prefix, autoescape=True)
+                )
+            )
             .scalars()
             .all()
         )

@@ -125,8 +125,10 @@ def _publish_one(
 
 def _require_no_file(con: sa.Connection, publication: Publication) -> None:
     """Files come with their journal row; one that is there before was put there by another program."""
-    f = t.lake_file
-    planted = con.execute(sa.select(f.c.path).where(f.c.run_id == publication.run_id)).scalars().first()
+    files = t.lake_file
+    planted = (
+        con.execute(sa.select(files.c.path).where(files.c.run_id == publication.run_id)).scalars().first()
+    )
     if planted is not None:
         raise CopsError(
             "E-UNPUBLISHED",
@@ -224,11 +226,11 @@ def _journal(con: sa.Connection, books: Books, publication: Publication) -> int:
 
 
 def _move_head(con: sa.Connection, publication: Publication, seq: int, found: Head | None) -> None:
-    h = t.period_head
+    heads = t.period_head
     values = {"run_id": publication.run_id, "inputs_id": publication.inputs_id, "journal_seq": seq}
     if found is None:
         con.execute(
-            sa.insert(h).values(
+            sa.insert(heads).values(
                 table_name=publication.table_name,
                 period_start=publication.period.start,
                 source_id=publication.source_id,
@@ -237,11 +239,11 @@ def _move_head(con: sa.Connection, publication: Publication, seq: int, found: He
         )
         return
     con.execute(
-        sa.update(h)
+        sa.update(heads)
         .where(
-            h.c.table_name == publication.table_name,
-            h.c.period_start == publication.period.start,
-            h.c.source_id == publication.source_id,
+            heads.c.table_name == publication.table_name,
+            heads.c.period_start == publication.period.start,
+            heads.c.source_id == publication.source_id,
         )
         .values(**values)
     )

@@ -56,9 +56,9 @@ def refresh(books: Books) -> Refreshed:
     require_policy(books)
     asked, refusal = _ask_aws(books)
     with books.admin.read() as con:
-        h = t.period_head
+        heads = t.period_head
         newest = con.execute(
-            sa.select(sa.func.max(h.c.period_start)).where(h.c.table_name == "fact_cost_allocated")
+            sa.select(sa.func.max(heads.c.period_start)).where(heads.c.table_name == "fact_cost_allocated")
         ).scalar_one()
         period = Period.of(newest) if newest else None
         budgets = _active(con, period) if period else []
@@ -134,14 +134,14 @@ def level(actual: Decimal, target: Decimal, warning_pct: Decimal, critical_pct: 
 
 
 def _active(con: sa.Connection, period: Period) -> list[Any]:
-    b = t.budgets
+    budgets = t.budgets
     rows = con.execute(
-        sa.select(b)
+        sa.select(budgets)
         .where(
-            b.c.effective_from <= period.start,
-            sa.or_(b.c.effective_to.is_(None), b.c.effective_to > period.start),
+            budgets.c.effective_from <= period.start,
+            sa.or_(budgets.c.effective_to.is_(None), budgets.c.effective_to > period.start),
         )
-        .order_by(b.c.budget_id, b.c.version)
+        .order_by(budgets.c.budget_id, budgets.c.version)
     )
     newest = {row.budget_id: row for row in rows}  # the highest version in force wins
     return list(newest.values())
@@ -244,12 +244,12 @@ def known_scopes(books: Books, con: sa.Connection, period: Period) -> dict[str, 
     }
     known["tenant"] |= set(con.execute(sa.select(t.tenants.c.tenant_id)).scalars())
     known["plan"] |= set(con.execute(sa.select(t.plans.c.plan_id)).scalars())
-    b, h = t.cur_delivery_breakdown, t.cur_billing_head
+    breakdown, shown = t.cur_delivery_breakdown, t.cur_billing_head
     known["account"] = set(
         con.execute(
-            sa.select(b.c.value)
-            .join(h, h.c.delivery_id == b.c.delivery_id)
-            .where(h.c.period_start == period.start, b.c.dimension == "account")
+            sa.select(breakdown.c.value)
+            .join(shown, shown.c.delivery_id == breakdown.c.delivery_id)
+            .where(shown.c.period_start == period.start, breakdown.c.dimension == "account")
         ).scalars()
     )
     return known
@@ -257,7 +257,9 @@ def known_scopes(books: Books, con: sa.Connection, period: Period) -> dict[str, 
 
 def without_budget(con: sa.Connection) -> list[str]:
     """Tenants of the registry that no active budget of scope tenant watches."""
-    b = t.budget_master
-    watched = con.execute(sa.select(b.c.scope_value).where(b.c.scope_type == "tenant")).scalars().all()
+    master = t.budget_master
+    watched = (
+        con.execute(sa.select(master.c.scope_value).where(master.c.scope_type == "tenant")).scalars().all()
+    )
     known = con.execute(sa.select(t.tenants.c.tenant_id).order_by(t.tenants.c.tenant_id)).scalars()
     return [tenant for tenant in known if tenant not in watched]

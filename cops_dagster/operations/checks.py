@@ -22,8 +22,8 @@ from cops_dagster.verdict import Verdict
 def budgets(books: Books) -> list[Verdict]:
     """Verdicts on `budget_master`: refreshed since 04:00 UTC today, and each about something."""
     with books.admin.read() as con:
-        b = t.budget_master
-        rows = con.execute(sa.select(b).order_by(b.c.budget_id)).all()
+        master = t.budget_master
+        rows = con.execute(sa.select(master).order_by(master.c.budget_id)).all()
         # what has cost is about something; only of the others is it asked whether they name anything
         silent = [row for row in rows if row.actual_usd == 0 and row.scope_type != "total"]
         known = budgets_.known_scopes(books, con, Period.of(rows[0].period_start)) if silent else {}

@@ -77,21 +77,29 @@ def record(books: Books, period: Period, asset: str) -> Sequence[Verdict]:
 
 
 def _asked(con: sa.Connection, topic: str | None, at: datetime) -> None:
-    o = t.outbox
-    if topic and not con.execute(sa.select(o.c.outbox_id).where(o.c.topic == topic).limit(1)).first():
+    outbox = t.outbox
+    if (
+        topic
+        and not con.execute(sa.select(outbox.c.outbox_id).where(outbox.c.topic == topic).limit(1)).first()
+    ):
         con.execute(
-            sa.insert(o).values(topic=topic, journal_seq=0, created_at=at, delivered_at=at, attempts=1)
+            sa.insert(outbox).values(topic=topic, journal_seq=0, created_at=at, delivered_at=at, attempts=1)
         )
 
 
 def _topics(con: sa.Connection, books: Books, period: Period) -> dict[str, str]:
     """Per asset that can be judged what its checks are about: a name that changes with it."""
-    h, c, before = t.period_head, t.cur_billing_head, period.previous()
+    period_head, cur_billing_head, before = t.period_head, t.cur_billing_head, period.previous()
     heads: dict[tuple[Period, str], list[tuple[str, str]]] = {}
     for row in con.execute(
-        sa.select(h.c.period_start, h.c.table_name, h.c.source_id, h.c.run_id)
-        .where(h.c.period_start.in_((period.start, before.start)))
-        .order_by(h.c.table_name, h.c.source_id)
+        sa.select(
+            period_head.c.period_start,
+            period_head.c.table_name,
+            period_head.c.source_id,
+            period_head.c.run_id,
+        )
+        .where(period_head.c.period_start.in_((period.start, before.start)))
+        .order_by(period_head.c.table_name, period_head.c.source_id)
     ):
         heads.setdefault((Period.of(row.period_start), row.table_name), []).append(
             (row.source_id, row.run_id)
@@ -102,9 +110,9 @@ def _topics(con: sa.Connection, books: Books, period: Period) -> dict[str, str]:
         if all((period, name) in heads for name in own)
     }
     shown = con.execute(
-        sa.select(c.c.source_id, c.c.delivery_id)
-        .where(c.c.period_start == period.start)
-        .order_by(c.c.source_id)
+        sa.select(cur_billing_head.c.source_id, cur_billing_head.c.delivery_id)
+        .where(cur_billing_head.c.period_start == period.start)
+        .order_by(cur_billing_head.c.source_id)
     ).all()
     if shown:
         about["cur_billing_master"] = [tuple(row) for row in shown]
@@ -123,8 +131,10 @@ def unasked(con: sa.Connection, books: Books, period: Period) -> list[str]:
     """Assets whose checks nobody asked since what they are about changed; of a closed month none."""
     if lock.is_sealed(con, period):
         return []
-    topics, o = _topics(con, books, period), t.outbox
-    known = set(con.execute(sa.select(o.c.topic).where(o.c.topic.in_(sorted(topics.values())))).scalars())
+    topics, outbox = _topics(con, books, period), t.outbox
+    known = set(
+        con.execute(sa.select(outbox.c.topic).where(outbox.c.topic.in_(sorted(topics.values())))).scalars()
+    )
     return [asset for asset, topic in topics.items() if topic not in known]
 
 
@@ -253,12 +263,12 @@ def _end_runs(books: Books, period: Period) -> None:
 
 def _open(books: Books, before: datetime) -> list[Period]:
     """Months with runs that are not closed and got none since, the newest first."""
-    j = t.publish_journal
+    journal = t.publish_journal
     with books.admin.read() as con:
         rows = con.execute(
-            sa.select(j.c.period_start, sa.func.max(j.c.published_at).label("at"))
-            .group_by(j.c.period_start)
-            .order_by(j.c.period_start.desc())
+            sa.select(journal.c.period_start, sa.func.max(journal.c.published_at).label("at"))
+            .group_by(journal.c.period_start)
+            .order_by(journal.c.period_start.desc())
         ).all()
         return [
             period

@@ -93,9 +93,9 @@ def evaluate(books: Books) -> list[Control]:
 
 def newest(con: sa.Connection, at: datetime | None = None) -> list[Any]:
     """The last evaluation of every control, in the playbook's order; by default as of now."""
-    c = t.control_status
+    controls = t.control_status
     last = judged_at(con, at or now())
-    rows = con.execute(sa.select(c).where(c.c.evaluated_at == last)).all() if last else []
+    rows = con.execute(sa.select(controls).where(controls.c.evaluated_at == last)).all() if last else []
     return sorted(rows, key=lambda row: NAMES.index(row.control) if row.control in NAMES else len(NAMES))
 
 
@@ -129,15 +129,20 @@ def _crawler(books: Books, at: datetime) -> Control:
 def _delivery(books: Books, at: datetime) -> Control:
     hours = books.policy.controls.delivery_lag_hours
     made = _made("cur_delivered_within_48h", f"< {hours} h", "data engineering")
-    d = t.cur_delivery
+    deliveries = t.cur_delivery
     # a file may name any time, but what was seen was there
-    seen = sa.case((d.c.delivered_at < d.c.first_seen_at, d.c.delivered_at), else_=d.c.first_seen_at)
+    seen = sa.case(
+        (deliveries.c.delivered_at < deliveries.c.first_seen_at, deliveries.c.delivered_at),
+        else_=deliveries.c.first_seen_at,
+    )
     with books.admin.read() as con:
         away = claims.retired_in(con, Period.of(at.date()))
         rows = [
             row
             for row in con.execute(
-                sa.select(d.c.source_id, sa.func.max(seen).label("at")).group_by(d.c.source_id)
+                sa.select(deliveries.c.source_id, sa.func.max(seen).label("at")).group_by(
+                    deliveries.c.source_id
+                )
             )
             if row.source_id not in away
         ]
@@ -157,9 +162,9 @@ def _delivery(books: Books, at: datetime) -> Control:
 def _coverage(books: Books, at: datetime) -> Control:
     limits = books.policy.coverage
     made = _made("tag_coverage_at_100", f"{limits.target_pct:f} %", "platform")
-    c = t.tag_coverage
+    coverage = t.tag_coverage
     with books.admin.read() as con:
-        row = con.execute(sa.select(c).order_by(c.c.period_start.desc()).limit(1)).one_or_none()
+        row = con.execute(sa.select(coverage).order_by(coverage.c.period_start.desc()).limit(1)).one_or_none()
     if row is None or row.coverable_usd == 0:
         return made("unknown", "nothing to cover yet", "tag_coverage", None, "cops status")
     share = 100 * row.covered_usd
@@ -181,15 +186,15 @@ def _coverage(books: Books, at: datetime) -> Control:
 
 def _keys(books: Books, at: datetime) -> Control:
     made = _made("allocation_keys_fresh_24h", "< 24 h", "platform")
-    u, k = t.tenant_usage, t.allocation_keys
+    usage, allocation_keys = t.tenant_usage, t.allocation_keys
     with books.admin.read() as con:
         period = _newest_allocated(con)
-        keys = con.execute(sa.select(k)).all()
+        keys = con.execute(sa.select(allocation_keys)).all()
         refreshed = dict(
             con.execute(
-                sa.select(u.c.measure, sa.func.max(u.c.refreshed_at))
-                .where(u.c.period_start == (period.start if period else None))
-                .group_by(u.c.measure)
+                sa.select(usage.c.measure, sa.func.max(usage.c.refreshed_at))
+                .where(usage.c.period_start == (period.start if period else None))
+                .group_by(usage.c.measure)
             ).all()
         )
     if period is None or not keys:
@@ -237,11 +242,11 @@ def _budgets(books: Books, at: datetime) -> Control:
 
 def _messages(con: sa.Connection, at: datetime) -> tuple[int, list[str]]:
     """Messages accepted within a day, and receivers whose newest answers are refusals for over an hour."""
-    n = t.notification_log
+    notifications = t.notification_log
     rows = con.execute(
-        sa.select(n.c.receiver, n.c.status, n.c.sent_at)
-        .where(n.c.sent_at >= at - MESSAGES_WITHIN)
-        .order_by(n.c.notification_seq)
+        sa.select(notifications.c.receiver, notifications.c.status, notifications.c.sent_at)
+        .where(notifications.c.sent_at >= at - MESSAGES_WITHIN)
+        .order_by(notifications.c.notification_seq)
     ).all()
     since: dict[str, datetime] = {}
     for row in rows:
@@ -255,14 +260,14 @@ def _messages(con: sa.Connection, at: datetime) -> tuple[int, list[str]]:
 
 def _locks(books: Books, at: datetime) -> Control:
     made = _made("closed_periods_stay_locked", "closed after final, nothing posted behind a seal", "finance")
-    p, j = t.period_lock, t.publish_journal
+    locks, journal = t.period_lock, t.publish_journal
     with books.admin.read() as con:
-        states = con.execute(sa.select(p)).all()
+        states = con.execute(sa.select(locks)).all()
         newest = dict(
             con.execute(
-                sa.select(j.c.period_start, sa.func.max(j.c.journal_seq))
-                .where(j.c.table_name != "fact_cost_adjustment")
-                .group_by(j.c.period_start)
+                sa.select(journal.c.period_start, sa.func.max(journal.c.journal_seq))
+                .where(journal.c.table_name != "fact_cost_adjustment")
+                .group_by(journal.c.period_start)
             ).all()
         )
     closed = [row for row in states if row.state == "closed"]
@@ -354,9 +359,9 @@ def _months(rows: list[Any]) -> str:
 
 
 def _newest_allocated(con: sa.Connection) -> Period | None:
-    h = t.period_head
+    heads = t.period_head
     start = con.execute(
-        sa.select(sa.func.max(h.c.period_start)).where(h.c.table_name == "fact_cost_allocated")
+        sa.select(sa.func.max(heads.c.period_start)).where(heads.c.table_name == "fact_cost_allocated")
     ).scalar_one_or_none()
     return Period.of(start) if start else None
 

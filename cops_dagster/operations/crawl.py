@@ -99,7 +99,9 @@ def _period(found: re.Match[str]) -> Period | None:
 
 
 def _delivered(books: Books) -> list[Period]:
-    h = t.cur_billing_head
+    shown = t.cur_billing_head
     with books.admin.read() as con:
-        starts = con.execute(sa.select(h.c.period_start).distinct().order_by(h.c.period_start)).scalars()
+        starts = con.execute(
+            sa.select(shown.c.period_start).distinct().order_by(shown.c.period_start)
+        ).scalars()
         return [Period.of(start) for start in starts]

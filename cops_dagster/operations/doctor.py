@@ -223,9 +223,11 @@ def _proof(books: Books, period: Period) -> list[Finding]:
 
 
 def _clock(con: sa.Connection, period: Period) -> list[Finding]:
-    j = t.publish_journal
+    journal = t.publish_journal
     rows = con.execute(
-        sa.select(j.c.journal_seq, j.c.period_start, j.c.published_at).order_by(j.c.journal_seq)
+        sa.select(journal.c.journal_seq, journal.c.period_start, journal.c.published_at).order_by(
+            journal.c.journal_seq
+        )
     ).all()
     back = [
         (before, row)

@@ -28,8 +28,10 @@ def of(con: sa.Connection, period: Period) -> list[Verdict]:
     newest = record.newest(con, period)
     if newest is None:
         return []
-    a, found = t.aws_invoices, exceptions.current(con, period)
-    types = con.execute(sa.select(a.c.invoice_type).where(a.c.period_start == period.start)).scalars()
+    invoices, found = t.aws_invoices, exceptions.current(con, period)
+    types = con.execute(
+        sa.select(invoices.c.invoice_type).where(invoices.c.period_start == period.start)
+    ).scalars()
     issued = sum(aws_documents.is_invoice(one) for one in types)
     sources = invoicing.sources(con, period)
     waiting = [one for one in found if one.status in ("open", "decided")]

@@ -59,10 +59,14 @@ class Exceptional:
 
 def replace(con: sa.Connection, period: Period, recon_seq: int, found: Sequence[Difference]) -> None:
     """Makes the current exceptions of a period those of a reconciliation; nothing is deleted."""
-    e = t.recon_exceptions
+    exceptions = t.recon_exceptions
     known = {
         row.exception_id: row
-        for row in con.execute(sa.select(e).where(e.c.period_start == period.start, e.c.stage.is_not(None)))
+        for row in con.execute(
+            sa.select(exceptions).where(
+                exceptions.c.period_start == period.start, exceptions.c.stage.is_not(None)
+            )
+        )
     }
     at = now()
     every = [(one, one.subject_id) for one in found] + _conflicting(con, period)
@@ -72,31 +76,39 @@ def replace(con: sa.Connection, period: Period, recon_seq: int, found: Sequence[
         current.add(exception_id)
         row = known.get(exception_id)
         if row is None:
-            con.execute(sa.insert(e).values(_row(period, recon_seq, one, subject, exception_id, at)))
+            con.execute(sa.insert(exceptions).values(_row(period, recon_seq, one, subject, exception_id, at)))
         elif row.withdrawn_at is not None:
-            con.execute(sa.update(e).where(e.c.exception_id == exception_id).values(withdrawn_at=None))
+            con.execute(
+                sa.update(exceptions)
+                .where(exceptions.c.exception_id == exception_id)
+                .values(withdrawn_at=None)
+            )
     gone = [name for name, row in known.items() if name not in current and row.withdrawn_at is None]
     for begin in range(0, len(gone), 500):
         batch = gone[begin : begin + 500]
         con.execute(
-            sa.update(e)
-            .where(e.c.exception_id.in_(batch))
+            sa.update(exceptions)
+            .where(exceptions.c.exception_id.in_(batch))
             .values(withdrawn_at=at, withdrawn_recon_seq=recon_seq)
         )
 
 
 def open_documents(con: sa.Connection, period: Period) -> None:
     """Opens the exceptions of a period's documents at once, before any reconciliation finds them."""
-    e, at = t.recon_exceptions, now()
+    exceptions, at = t.recon_exceptions, now()
     known = {
         row.exception_id: row
-        for row in con.execute(sa.select(e).where(e.c.period_start == period.start, e.c.stage == "document"))
+        for row in con.execute(
+            sa.select(exceptions).where(
+                exceptions.c.period_start == period.start, exceptions.c.stage == "document"
+            )
+        )
     }
     held = {row.subject_id for row in known.values() if row.withdrawn_at is None}
     for one, subject in _conflicting(con, period):
         if subject not in held:
             exception_id = _free_id(known, period, one, subject, set())
-            con.execute(sa.insert(e).values(_row(period, None, one, subject, exception_id, at)))
+            con.execute(sa.insert(exceptions).values(_row(period, None, one, subject, exception_id, at)))
 
 
 def _free_id(known: dict[str, Any], period: Period, one: Difference, subject: str, taken: set[str]) -> str:
@@ -127,9 +139,11 @@ def _row(
 
 def _conflicting(con: sa.Connection, period: Period) -> list[tuple[Difference, str]]:
     """One exception per document that came twice with other content, or corrects one of a closed month."""
-    c = t.document_conflict
+    conflicts = t.document_conflict
     made = []
-    for row in con.execute(sa.select(c).where(c.c.period_start == period.start).order_by(c.c.conflict_id)):
+    for row in con.execute(
+        sa.select(conflicts).where(conflicts.c.period_start == period.start).order_by(conflicts.c.conflict_id)
+    ):
         apart = amount.shown(row.difference_usd)
         if row.stored_json == NO_OTHER:
             month = json.loads(row.given_json)["period"]
@@ -156,10 +170,10 @@ def _few(text: str) -> str:
 
 def current(con: sa.Connection, period: Period, *, everything: bool = False) -> list[Exceptional]:
     """The exceptions of a period, open ones and large ones first; with `everything` withdrawn ones too."""
-    e = t.recon_exceptions
-    query = sa.select(e).where(e.c.period_start == period.start)
+    exceptions = t.recon_exceptions
+    query = sa.select(exceptions).where(exceptions.c.period_start == period.start)
     if not everything:
-        query = query.where(e.c.withdrawn_at.is_(None))
+        query = query.where(exceptions.c.withdrawn_at.is_(None))
     found = [_seen(row) for row in con.execute(query)]
     order = ("open", "decided", "resolved", "withdrawn")
     return sorted(found, key=lambda one: (order.index(one.status), -abs(one.amount_usd), one.exception_id))
@@ -202,12 +216,12 @@ def unresolved(con: sa.Connection, period: Period) -> list[Exceptional]:
 
 def late_documents(con: sa.Connection) -> list[Exceptional]:
     """Documents that correct closed months and wait for a decision, in whatever month."""
-    e = t.recon_exceptions
+    exceptions = t.recon_exceptions
     rows = con.execute(
-        sa.select(e)
-        .where(e.c.stage == "document", e.c["class"] == "late_change")
-        .where(e.c.withdrawn_at.is_(None), e.c.resolved_at.is_(None))
-        .order_by(e.c.opened_at, e.c.exception_id)
+        sa.select(exceptions)
+        .where(exceptions.c.stage == "document", exceptions.c["class"] == "late_change")
+        .where(exceptions.c.withdrawn_at.is_(None), exceptions.c.resolved_at.is_(None))
+        .order_by(exceptions.c.opened_at, exceptions.c.exception_id)
     )
     return [_seen(row) for row in rows]
 
@@ -228,12 +242,13 @@ def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> 
             found="nothing",
             next_step="add --decision '…' and --evidence LINK",
         )
-    e = t.recon_exceptions
+    exceptions = t.recon_exceptions
     with books.admin.write() as con:
         rows = (
             con.execute(
-                sa.select(e).where(
-                    e.c.exception_id.startswith(exception_id, autoescape=True), e.c.stage.is_not(None)
+                sa.select(exceptions).where(
+                    exceptions.c.exception_id.startswith(exception_id, autoescape=True),
+                    exceptions.c.stage.is_not(None),
                 )
             ).all()
             if exception_id
@@ -263,12 +278,12 @@ def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> 
             "decided_at": now(),
         }  # fmt: skip
         con.execute(
-            sa.update(e)
-            .where(e.c.exception_id == row.exception_id)
+            sa.update(exceptions)
+            .where(exceptions.c.exception_id == row.exception_id)
             .values(**decided, subject_digest=consent.of_exception({**row._mapping, **decided}))
         )
-        decisions.keep(con, books, e, row.exception_id)
-        made = con.execute(sa.select(e).where(e.c.exception_id == row.exception_id)).one()
+        decisions.keep(con, books, exceptions, row.exception_id)
+        made = con.execute(sa.select(exceptions).where(exceptions.c.exception_id == row.exception_id)).one()
         signatures.require(
             books,
             con,
@@ -319,15 +334,15 @@ def resolve(con: sa.Connection, books: Books, row: Any, approval: Any) -> None:
             found="the difference went away",
             next_step="look again: cops exceptions list",
         )
-    e = t.recon_exceptions
+    exceptions = t.recon_exceptions
     # the answer to a note is its decision
     answer = {"decision": approval.reason} if row.stage is None else {}
     con.execute(
-        sa.update(e)
-        .where(e.c.exception_id == row.exception_id)
+        sa.update(exceptions)
+        .where(exceptions.c.exception_id == row.exception_id)
         .values(resolved_by=approval.approved_by, resolved_at=approval.approved_at, **answer)
     )
-    decisions.keep(con, books, e, row.exception_id)
+    decisions.keep(con, books, exceptions, row.exception_id)
 
 
 def require_unchanged(seen: Any, there: Any) -> None:
@@ -349,11 +364,13 @@ def require_unchanged(seen: Any, there: Any) -> None:
 
 def row_of(con: sa.Connection, exception_id: str) -> Any:
     """An exception as it is now; one that was decided before there were digests gets its own."""
-    e = t.recon_exceptions
-    this = e.c.exception_id == exception_id
-    row = con.execute(sa.select(e).where(this)).one()
+    exceptions = t.recon_exceptions
+    this = exceptions.c.exception_id == exception_id
+    row = con.execute(sa.select(exceptions).where(this)).one()
     waits = row.resolved_at is None and (row.stage is None or row.decided_at is not None)
     if row.subject_digest is None and waits:
-        con.execute(sa.update(e).where(this).values(subject_digest=consent.of_exception({**row._mapping})))
-        row = con.execute(sa.select(e).where(this)).one()
+        con.execute(
+            sa.update(exceptions).where(this).values(subject_digest=consent.of_exception({**row._mapping}))
+        )
+        row = con.execute(sa.select(exceptions).where(this)).one()
     return row

@@ -25,23 +25,25 @@ from cops_dagster.stores.admin import now
 
 def in_force(con: sa.Connection, period: Period | None = None) -> Sequence[Any]:
     """Freezes that are not released; of a period those that reach it: its own and earlier ones."""
-    f = t.invoice_freeze
-    query = sa.select(f).where(f.c.released_at.is_(None)).order_by(f.c.freeze_seq)
+    freezes = t.invoice_freeze
+    query = sa.select(freezes).where(freezes.c.released_at.is_(None)).order_by(freezes.c.freeze_seq)
     if period is not None:
-        query = query.where(f.c.period_start <= period.start)
+        query = query.where(freezes.c.period_start <= period.start)
     return con.execute(query).all()
 
 
 def requested(con: sa.Connection) -> Sequence[Any]:
     """Freezes whose release somebody asked for, released since or not."""
-    f = t.invoice_freeze
-    return con.execute(sa.select(f).where(f.c.release_requested_by.is_not(None))).all()
+    freezes = t.invoice_freeze
+    return con.execute(sa.select(freezes).where(freezes.c.release_requested_by.is_not(None))).all()
 
 
 def of(con: sa.Connection, period: Period) -> Sequence[Any]:
     """Every freeze that a month itself ever had, released ones too, in order."""
-    f = t.invoice_freeze
-    return con.execute(sa.select(f).where(f.c.period_start == period.start).order_by(f.c.freeze_seq)).all()
+    freezes = t.invoice_freeze
+    return con.execute(
+        sa.select(freezes).where(freezes.c.period_start == period.start).order_by(freezes.c.freeze_seq)
+    ).all()
 
 
 def put(con: sa.Connection, books: Books, period: Period, *, cause: str, reason: str) -> None:
@@ -50,15 +52,15 @@ def put(con: sa.Connection, books: Books, period: Period, *, cause: str, reason:
     Raises:
         CopsError: `E-EVIDENCE-…`.
     """
-    f = t.invoice_freeze
-    if con.execute(sa.select(f.c.freeze_seq).where(f.c.cause == cause)).first():
+    freezes = t.invoice_freeze
+    if con.execute(sa.select(freezes.c.freeze_seq).where(freezes.c.cause == cause)).first():
         return
     made = con.execute(
-        sa.insert(f)
+        sa.insert(freezes)
         .values(period_start=period.start, reason=reason, cause=cause, set_by=books.actor, set_at=now())
-        .returning(f.c.freeze_seq)
+        .returning(freezes.c.freeze_seq)
     ).scalar_one()
-    decisions.keep(con, books, f, made)
+    decisions.keep(con, books, freezes, made)
 
 
 def require_none(con: sa.Connection, where: str, row: dict[str, Any]) -> None:
@@ -98,7 +100,7 @@ def request_release(books: Books, period: Period, *, reason: str, evidence: str)
             found="nothing",
             next_step="add --reason '…' and --evidence LINK",
         )
-    f = t.invoice_freeze
+    freezes = t.invoice_freeze
     with books.admin.write() as con:
         mine = [row for row in in_force(con, period) if row.period_start == period.start]
         if mine:
@@ -113,9 +115,11 @@ def request_release(books: Books, period: Period, *, reason: str, evidence: str)
             }
             form = consent.of_release({**row._mapping, **asked})
             con.execute(
-                sa.update(f).where(f.c.freeze_seq == row.freeze_seq).values(**asked, subject_digest=form)
+                sa.update(freezes)
+                .where(freezes.c.freeze_seq == row.freeze_seq)
+                .values(**asked, subject_digest=form)
             )
-            decisions.keep(con, books, f, row.freeze_seq)
+            decisions.keep(con, books, freezes, row.freeze_seq)
             signatures.require(
                 books, con, "request", (consent.FREEZE, name_of(row)), form, period_start=period.start
             )
@@ -151,23 +155,25 @@ def release(con: sa.Connection, books: Books, row: Any, approval: Any) -> None:
     if row.released_at is not None:
         return
     _require_passing(con, Period.of(row.period_start))
-    f = t.invoice_freeze
+    freezes = t.invoice_freeze
     con.execute(
-        sa.update(f)
-        .where(f.c.freeze_seq == row.freeze_seq)
+        sa.update(freezes)
+        .where(freezes.c.freeze_seq == row.freeze_seq)
         .values(released_by=approval.approved_by, released_at=approval.approved_at)
     )
-    decisions.keep(con, books, f, row.freeze_seq)
+    decisions.keep(con, books, freezes, row.freeze_seq)
 
 
 def row_of(con: sa.Connection, freeze_seq: int) -> Any:
     """A freeze as it is now; one of a time before there were digests gets its own."""
-    f = t.invoice_freeze
-    this = f.c.freeze_seq == freeze_seq
-    row = con.execute(sa.select(f).where(this)).one()
+    freezes = t.invoice_freeze
+    this = freezes.c.freeze_seq == freeze_seq
+    row = con.execute(sa.select(freezes).where(this)).one()
     if row.subject_digest is None and row.released_at is None:
-        con.execute(sa.update(f).where(this).values(subject_digest=consent.of_release({**row._mapping})))
-        row = con.execute(sa.select(f).where(this)).one()
+        con.execute(
+            sa.update(freezes).where(this).values(subject_digest=consent.of_release({**row._mapping}))
+        )
+        row = con.execute(sa.select(freezes).where(this)).one()
     return row
 
 

@@ -48,18 +48,24 @@ class Invoicing:
 
 def sources(con: sa.Connection, period: Period) -> list[Invoicing]:
     """Every source of a period whose delivery readers see, by name."""
-    h, d, b = t.cur_billing_head, t.cur_delivery, t.cur_delivery_breakdown
+    cur_billing_head, deliveries, breakdown = t.cur_billing_head, t.cur_delivery, t.cur_delivery_breakdown
     shown = con.execute(
-        sa.select(d.c.source_id, d.c.delivery_id, d.c.delivered_at, d.c.first_seen_at, d.c.invoice_state)
-        .join(h, h.c.delivery_id == d.c.delivery_id)
-        .where(h.c.period_start == period.start)
-        .order_by(d.c.source_id)
+        sa.select(
+            deliveries.c.source_id,
+            deliveries.c.delivery_id,
+            deliveries.c.delivered_at,
+            deliveries.c.first_seen_at,
+            deliveries.c.invoice_state,
+        )
+        .join(cur_billing_head, cur_billing_head.c.delivery_id == deliveries.c.delivery_id)
+        .where(cur_billing_head.c.period_start == period.start)
+        .order_by(deliveries.c.source_id)
     ).all()
     named = con.execute(
-        sa.select(d.c.source_id, d.c.delivery_id)
-        .join(b, b.c.delivery_id == d.c.delivery_id)
-        .where(b.c.dimension == "invoice", b.c.value != "")
-        .where(d.c.source_id.in_({row.source_id for row in shown}))
+        sa.select(deliveries.c.source_id, deliveries.c.delivery_id)
+        .join(breakdown, breakdown.c.delivery_id == deliveries.c.delivery_id)
+        .where(breakdown.c.dimension == "invoice", breakdown.c.value != "")
+        .where(deliveries.c.source_id.in_({row.source_id for row in shown}))
         .distinct()
     ).all()
     ever, here = {row.source_id for row in named}, {row.delivery_id for row in named}

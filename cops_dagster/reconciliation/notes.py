@@ -39,7 +39,7 @@ def note(
             next_step="add --reason '…' and --evidence LINK",
         )
     exception_id = digest("variance-note-1", str(period), tenant_id, amount_usd, reason, evidence)
-    e = t.recon_exceptions
+    exceptions = t.recon_exceptions
     with books.admin.write() as con:
         if lock.state_of(con, period) != "closed":
             raise CopsError(
@@ -58,7 +58,9 @@ def note(
                 found=repr(tenant_id),
                 next_step="correct --tenant",
             )
-        if not con.execute(sa.select(e.c.exception_id).where(e.c.exception_id == exception_id)).first():
+        if not con.execute(
+            sa.select(exceptions.c.exception_id).where(exceptions.c.exception_id == exception_id)
+        ).first():
             values = {
                 "exception_id": exception_id, "period_start": period.start, "stage": None,
                 "subject_id": None, "tenant_id": tenant_id, "class": "variance_note",
@@ -66,8 +68,8 @@ def note(
                 "opened_by": books.actor, "opened_at": now(), "note": reason.strip(),
             }  # fmt: skip
             form = consent.of_exception(values)
-            con.execute(sa.insert(e).values({**values, "subject_digest": form}))
-            decisions.keep(con, books, e, exception_id)
+            con.execute(sa.insert(exceptions).values({**values, "subject_digest": form}))
+            decisions.keep(con, books, exceptions, exception_id)
             signatures.require(
                 books, con, "note", (consent.NOTE, exception_id), form, period_start=period.start
             )

@@ -102,21 +102,24 @@ def tolerance_of(policy: Policy) -> Tolerance:
 
 def trend(books: Books, period: Period, count: int = 2) -> list[Any]:
     """The newest reconciliations of a period, the oldest of them first: variance before and after."""
-    r = t.recon_run
+    recons = t.recon_run
     with books.admin.read() as con:
         rows = con.execute(
-            sa.select(r).where(r.c.period_start == period.start).order_by(r.c.recon_seq.desc()).limit(count)
+            sa.select(recons)
+            .where(recons.c.period_start == period.start)
+            .order_by(recons.c.recon_seq.desc())
+            .limit(count)
         ).all()
     return list(reversed(rows))
 
 
 def months_off(con: sa.Connection, period: Period) -> dict[str, int]:
     """Tenants off tolerance in a period, and for how many reconciled months in a row up to it."""
-    r, n = t.recon_run, t.recon_run_tenant
-    newest = sa.select(sa.func.max(r.c.recon_seq)).where(r.c.period_start <= period.start)
+    recons, tenants = t.recon_run, t.recon_run_tenant
+    newest = sa.select(sa.func.max(recons.c.recon_seq)).where(recons.c.period_start <= period.start)
     rows = con.execute(
-        sa.select(n.c.period_start, n.c.tenant_id, n.c.status).where(
-            n.c.recon_seq.in_(newest.group_by(r.c.period_start))
+        sa.select(tenants.c.period_start, tenants.c.tenant_id, tenants.c.status).where(
+            tenants.c.recon_seq.in_(newest.group_by(recons.c.period_start))
         )
     ).all()
     off = {(row.period_start, row.tenant_id) for row in rows if row.status != "ok"}
@@ -143,11 +146,11 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
             found="nothing allocated",
             next_step=f"run `cops materialize {period}`",
         )
-    h = t.period_head
+    period_head = t.period_head
     heads = con.execute(
-        sa.select(h.c.table_name, h.c.source_id, h.c.run_id)
-        .where(h.c.period_start == period.start)
-        .order_by(h.c.table_name, h.c.source_id)
+        sa.select(period_head.c.table_name, period_head.c.source_id, period_head.c.run_id)
+        .where(period_head.c.period_start == period.start)
+        .order_by(period_head.c.table_name, period_head.c.source_id)
     ).all()
     recon = policy.recon
     return digest(

@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 
 def newest(con: sa.Connection, period: Period) -> Any:
     """The newest reconciliation of a period, or `None`."""
-    r = t.recon_run
+    recons = t.recon_run
     return con.execute(
-        sa.select(r).where(r.c.period_start == period.start).order_by(r.c.recon_seq.desc()).limit(1)
+        sa.select(recons)
+        .where(recons.c.period_start == period.start)
+        .order_by(recons.c.recon_seq.desc())
+        .limit(1)
     ).one_or_none()
 
 

@@ -259,10 +259,12 @@ def markups(con: sa.Connection, period: Period) -> dict[str, int]:
 
 def invoices(con: sa.Connection, period: Period) -> list[Any]:
     """Issued tenant documents of a period, credit notes negative."""
-    i = t.invoice_detail
+    invoice_detail = t.invoice_detail
     return list(
         con.execute(
-            sa.select(i).where(i.c.period_start == period.start).order_by(i.c.invoice_id, i.c.tenant_id)
+            sa.select(invoice_detail)
+            .where(invoice_detail.c.period_start == period.start)
+            .order_by(invoice_detail.c.invoice_id, invoice_detail.c.tenant_id)
         )
     )
 
@@ -272,9 +274,11 @@ def aws_invoices(con: sa.Connection, period: Period) -> list[AwsInvoice]:
 
     Receipts and other papers about an invoice are none (`reconciliation/aws_documents.py`).
     """
-    a = t.aws_invoices
+    invoices = t.aws_invoices
     made = []
-    for row in con.execute(sa.select(a).where(a.c.period_start == period.start).order_by(a.c.invoice_id)):
+    for row in con.execute(
+        sa.select(invoices).where(invoices.c.period_start == period.start).order_by(invoices.c.invoice_id)
+    ):
         if not aws_documents.is_invoice(row.invoice_type):
             continue
         before_tax, tax, half = _in_usd(row)
@@ -310,17 +314,19 @@ def _converted(units: int, rate: int) -> int:
 
 def fx_rates(con: sa.Connection, period: Period) -> dict[str, int]:
     """atto-USD for one unit of each currency, as frozen for the documents of the month."""
-    f = t.fx_rates
-    rows = con.execute(sa.select(f).where(f.c.quote == "USD", f.c.period_start == period.start))
+    rates = t.fx_rates
+    rows = con.execute(sa.select(rates).where(rates.c.quote == "USD", rates.c.period_start == period.start))
     return {"USD": amount.ATTO, **{row.base: _atto(row.rate) for row in rows}}
 
 
 def _at_other_rates(con: sa.Connection, period: Period, rates: dict[str, int]) -> dict[str, list[int]]:
     """What each tenant's foreign documents would be in USD at another month's rate of their currency."""
-    f = t.fx_rates
+    fx_rates = t.fx_rates
     others: defaultdict[str, list[int]] = defaultdict(list)
     for row in con.execute(
-        sa.select(f).where(f.c.quote == "USD", f.c.period_start != period.start).order_by(f.c.period_start)
+        sa.select(fx_rates)
+        .where(fx_rates.c.quote == "USD", fx_rates.c.period_start != period.start)
+        .order_by(fx_rates.c.period_start)
     ):
         others[row.base].append(_atto(row.rate))
     sums: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -344,11 +350,17 @@ def conflicts(con: sa.Connection, period: Period) -> list[Any]:
 
 def _waiting(con: sa.Connection, period: Period) -> list[Any]:
     """These, and the corrections of closed months that wait in this one: those stop no invoice."""
-    c, e = t.document_conflict, t.recon_exceptions
-    decided = sa.select(e.c.subject_id).where(
-        e.c.period_start == period.start, e.c.stage == "document", e.c.resolved_at.is_not(None)
+    conflicts, exceptions = t.document_conflict, t.recon_exceptions
+    decided = sa.select(exceptions.c.subject_id).where(
+        exceptions.c.period_start == period.start,
+        exceptions.c.stage == "document",
+        exceptions.c.resolved_at.is_not(None),
     )
-    rows = con.execute(sa.select(c).where(c.c.period_start == period.start, c.c.conflict_id.not_in(decided)))
+    rows = con.execute(
+        sa.select(conflicts).where(
+            conflicts.c.period_start == period.start, conflicts.c.conflict_id.not_in(decided)
+        )
+    )
     return list(rows)
 
 
@@ -381,33 +393,40 @@ def _ledger(
 
 def delivered_usd(con: sa.Connection, period: Period) -> Decimal:
     """Cost of the newest delivery of every source."""
-    d, h = t.cur_delivery, t.cur_billing_head
+    deliveries, shown = t.cur_delivery, t.cur_billing_head
     rows = con.execute(
-        sa.select(d.c.cost_usd)
-        .join(h, h.c.delivery_id == d.c.delivery_id)
-        .where(h.c.period_start == period.start)
+        sa.select(deliveries.c.cost_usd)
+        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
+        .where(shown.c.period_start == period.start)
     ).scalars()
     return sum(rows, Decimal(0))
 
 
 def loaded(con: sa.Connection, period: Period) -> list[Any]:
     """Every loaded row that a reconciliation reads, for its id: documents, rates, plans, currencies."""
-    a, f, h = t.aws_invoices, t.fx_rates, t.cur_billing_head
-    aws = a.c.period_start.in_((period.start, period.previous().start))
+    aws_invoices, rates, shown = t.aws_invoices, t.fx_rates, t.cur_billing_head
+    aws = aws_invoices.c.period_start.in_((period.start, period.previous().start))
     return [
         [
             (row.invoice_id, row.tenant_id, row.amount_usd, row.amount, row.currency)
             for row in invoices(con, period)
         ],
-        [tuple(row) for row in con.execute(sa.select(a).where(aws).order_by(a.c.invoice_id))],
+        [
+            tuple(row)
+            for row in con.execute(sa.select(aws_invoices).where(aws).order_by(aws_invoices.c.invoice_id))
+        ],
         [
             tuple(row)
             for row in con.execute(
-                sa.select(f).where(f.c.period_start == period.start).order_by(f.c.base, f.c.quote)
+                sa.select(rates)
+                .where(rates.c.period_start == period.start)
+                .order_by(rates.c.base, rates.c.quote)
             )
         ],
         [tuple(row) for row in con.execute(sa.select(t.plans).order_by(*t.plans.primary_key))],
         sorted(_currencies(con, period).items()),
         sorted(row.conflict_id for row in _waiting(con, period)),
-        sorted(con.execute(sa.select(h.c.delivery_id).where(h.c.period_start == period.start)).scalars()),
+        sorted(
+            con.execute(sa.select(shown.c.delivery_id).where(shown.c.period_start == period.start)).scalars()
+        ),
     ]

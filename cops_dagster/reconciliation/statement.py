@@ -38,9 +38,11 @@ def statement(books: Books, period: Period) -> Statement:
     """
     with books.admin.read() as con:
         newest = _reconciled(con, period)
-        s = t.recon_run_statement
+        statements = t.recon_run_statement
         rows = con.execute(
-            sa.select(s).where(s.c.recon_seq == newest.recon_seq).order_by(s.c.tenant_id)
+            sa.select(statements)
+            .where(statements.c.recon_seq == newest.recon_seq)
+            .order_by(statements.c.tenant_id)
         ).mappings()
         found = [{name: row[name] for name in row if name != "recon_seq"} for row in rows]
     missing = sorted({row["currency"] for row in found if row["fx_rate"] is None})
@@ -94,14 +96,17 @@ def bridge(books: Books, period: Period, tenant_id: str = "") -> list[dict[str, 
     Raises:
         CopsError: `E-PERIOD-UNKNOWN`; `E-TENANT-UNKNOWN` for a tenant that the month does not know.
     """
-    b = t.recon_run_bridge
+    recon_run_bridge = t.recon_run_bridge
     with books.admin.read() as con:
         newest = _reconciled(con, period)
         rows = (
             con.execute(
-                sa.select(b)
-                .where(b.c.recon_seq == newest.recon_seq, b.c.tenant_id == tenant_id)
-                .order_by(b.c.position)
+                sa.select(recon_run_bridge)
+                .where(
+                    recon_run_bridge.c.recon_seq == newest.recon_seq,
+                    recon_run_bridge.c.tenant_id == tenant_id,
+                )
+                .order_by(recon_run_bridge.c.position)
             )
             .mappings()
             .all()

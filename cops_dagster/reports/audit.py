@@ -181,12 +181,16 @@ def _of_entries(
 
 def _behind(con: sa.Connection, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
     """A chosen entry with who made its run, and who approved the rule it follows."""
-    j, r, b = t.publish_journal, t.allocation_rules, t.adjustment_booking
-    run = con.execute(sa.select(j).where(j.c.run_id == row["run_id"])).one()
+    journal, rules, bookings = t.publish_journal, t.allocation_rules, t.adjustment_booking
+    run = con.execute(sa.select(journal).where(journal.c.run_id == row["run_id"])).one()
     rule = con.execute(
-        sa.select(r.c.approved_by).where(r.c.rule_id == row["rule_id"], r.c.version == row["rule_version"])
+        sa.select(rules.c.approved_by).where(
+            rules.c.rule_id == row["rule_id"], rules.c.version == row["rule_version"]
+        )
     ).scalar()
-    booked = con.execute(sa.select(b.c.adjustment_id).where(b.c.run_id == row["run_id"])).scalar()
+    booked = con.execute(
+        sa.select(bookings.c.adjustment_id).where(bookings.c.run_id == row["run_id"])
+    ).scalar()
     return {
         "sample_number": number, **row, "run_by": run.actor, "run_at": run.published_at,
         "policy_version": run.policy_version, "inputs_id": run.inputs_id, "rule_approved_by": rule,
@@ -213,14 +217,21 @@ def _of_books(con: sa.Connection, period: Period) -> dict[str, list[dict[str, An
         table = t.metadata.tables[name]
         query = sa.select(table).where(table.c.period_start == start)
         found[name] = _dicts(con, query.order_by(*table.primary_key.columns))
-    d, f, h = t.cur_delivery, t.cur_delivery_file, t.cur_billing_head
+    deliveries, delivered, shown = t.cur_delivery, t.cur_delivery_file, t.cur_billing_head
     found["delivered_files"] = _dicts(
         con,
-        sa.select(d.c.source_id, d.c.delivery_id, f.c.position, f.c.name, f.c.sha256, f.c.size_bytes)
-        .join(f, f.c.delivery_id == d.c.delivery_id)
-        .join(h, h.c.delivery_id == d.c.delivery_id)
-        .where(d.c.period_start == start)
-        .order_by(d.c.source_id, f.c.position),
+        sa.select(
+            deliveries.c.source_id,
+            deliveries.c.delivery_id,
+            delivered.c.position,
+            delivered.c.name,
+            delivered.c.sha256,
+            delivered.c.size_bytes,
+        )
+        .join(delivered, delivered.c.delivery_id == deliveries.c.delivery_id)
+        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
+        .where(deliveries.c.period_start == start)
+        .order_by(deliveries.c.source_id, delivered.c.position),
     )
     found["approval"] = audit_controls.approvals(con, period)
     return found

@@ -61,12 +61,12 @@ def matrix(books: Books, period: Period, chain: Sequence[Mapping[str, Any]]) -> 
 
 
 def _checks(con: sa.Connection, period: Period) -> list[Row]:
-    j, h = t.publish_journal, t.period_head
+    journal, heads = t.publish_journal, t.period_head
     rows = con.execute(
-        sa.select(j)
-        .join(h, h.c.run_id == j.c.run_id)
-        .where(j.c.period_start == period.start, h.c.table_name == j.c.table_name)
-        .order_by(j.c.journal_seq)
+        sa.select(journal)
+        .join(heads, heads.c.run_id == journal.c.run_id)
+        .where(journal.c.period_start == period.start, heads.c.table_name == journal.c.table_name)
+        .order_by(journal.c.journal_seq)
     ).all()
     return [
         {
@@ -100,18 +100,26 @@ def _two_people(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 def approvals(con: sa.Connection, period: Period) -> list[Row]:
     """Approvals of what is about a month: deliveries, adjustments, exceptions, freezes, its close."""
-    a, start = t.approval, period.start
+    approval, start = t.approval, period.start
     subjects: set[str] = set()
     for column in (t.cur_delivery.c.delivery_id, t.recon_exceptions.c.exception_id):
         subjects |= set(con.execute(sa.select(column).where(column.table.c.period_start == start)).scalars())
-    d, b = t.adjustment, t.adjustment_booking
+    adjustments, bookings = t.adjustment, t.adjustment_booking
     subjects |= set(
-        con.execute(sa.select(d.c.adjustment_id).where(d.c.usage_period_start == start)).scalars()
+        con.execute(
+            sa.select(adjustments.c.adjustment_id).where(adjustments.c.usage_period_start == start)
+        ).scalars()
     )
-    subjects |= set(con.execute(sa.select(b.c.adjustment_id).where(b.c.period_start == start)).scalars())
-    f = t.invoice_freeze
-    subjects |= {name_of(row) for row in con.execute(sa.select(f).where(f.c.period_start == start))}
-    rows = con.execute(sa.select(a).order_by(a.c.subject_type, a.c.subject_id)).mappings()
+    subjects |= set(
+        con.execute(sa.select(bookings.c.adjustment_id).where(bookings.c.period_start == start)).scalars()
+    )
+    freezes = t.invoice_freeze
+    subjects |= {
+        name_of(row) for row in con.execute(sa.select(freezes).where(freezes.c.period_start == start))
+    }
+    rows = con.execute(
+        sa.select(approval).order_by(approval.c.subject_type, approval.c.subject_id)
+    ).mappings()
     return [dict(row) for row in rows if row["subject_id"] in subjects or str(period) in row["subject_id"]]
 
 

@@ -238,30 +238,37 @@ def _facts(recon: Any, months: Sequence[tuple[str, Decimal | None]]) -> list[tup
 
 
 def _bridge(con: sa.Connection, seq: int) -> list[tuple[str, Kind, Decimal, Decimal]]:
-    b = t.recon_run_bridge
+    bridge = t.recon_run_bridge
     rows = con.execute(
-        sa.select(b).where(b.c.recon_seq == seq, b.c.tenant_id == WHOLE_MONTH).order_by(b.c.position)
+        sa.select(bridge)
+        .where(bridge.c.recon_seq == seq, bridge.c.tenant_id == WHOLE_MONTH)
+        .order_by(bridge.c.position)
     )
     return [(row.step, row.kind, row.amount_usd, row.cumulative_usd) for row in rows]
 
 
 def _coverage(con: sa.Connection, period: Period) -> list[tuple[str, Decimal | None]]:
-    c = t.tag_coverage
+    coverage = t.tag_coverage
     rows = con.execute(
-        sa.select(c.c.period_start, c.c.tag_coverage_pct)
-        .where(c.c.period_start <= period.start)
-        .order_by(c.c.period_start.desc())
+        sa.select(coverage.c.period_start, coverage.c.tag_coverage_pct)
+        .where(coverage.c.period_start <= period.start)
+        .order_by(coverage.c.period_start.desc())
         .limit(TREND_MONTHS)
     ).all()
     return [(f"{row.period_start:%Y-%m}", row.tag_coverage_pct) for row in reversed(rows)]
 
 
 def _tenants(con: sa.Connection, recon: Any, period: Period) -> Table:
-    n, s = t.recon_run_tenant, t.recon_run_statement
-    stated = {row.tenant_id: row for row in con.execute(sa.select(s).where(s.c.recon_seq == recon.recon_seq))}
+    tenants, statements = t.recon_run_tenant, t.recon_run_statement
+    stated = {
+        row.tenant_id: row
+        for row in con.execute(sa.select(statements).where(statements.c.recon_seq == recon.recon_seq))
+    }
     off = reconcile.months_off(con, period)
     rows = []
-    for row in con.execute(sa.select(n).where(n.c.recon_seq == recon.recon_seq).order_by(n.c.tenant_id)):
+    for row in con.execute(
+        sa.select(tenants).where(tenants.c.recon_seq == recon.recon_seq).order_by(tenants.c.tenant_id)
+    ):
         one = stated.get(row.tenant_id)
         rows.append(
             (
@@ -289,11 +296,11 @@ def _tenants(con: sa.Connection, recon: Any, period: Period) -> Table:
 
 def _movers(con: sa.Connection, recon: Any, period: Period) -> Table:
     """Tenants whose expected charge moved most since the month before."""
-    n = t.recon_run_tenant
+    tenants = t.recon_run_tenant
     before = record.newest(con, period.previous())
     sides: list[dict[str, Decimal]] = []
     for one in (before, recon):
-        rows = con.execute(sa.select(n).where(n.c.recon_seq == (one.recon_seq if one else None)))
+        rows = con.execute(sa.select(tenants).where(tenants.c.recon_seq == (one.recon_seq if one else None)))
         sides.append({row.tenant_id: row.expected_usd for row in rows})
     moved = []
     for name in {*sides[0], *sides[1]}:
@@ -338,8 +345,10 @@ def _exceptions(con: sa.Connection, period: Period) -> Table:
 
 
 def _reconciliations(con: sa.Connection, period: Period) -> Table:
-    r = t.recon_run
-    rows = con.execute(sa.select(r).where(r.c.period_start == period.start).order_by(r.c.recon_seq)).all()
+    recons = t.recon_run
+    rows = con.execute(
+        sa.select(recons).where(recons.c.period_start == period.start).order_by(recons.c.recon_seq)
+    ).all()
     return Table(
         "reconciliations", "Reconciliations of this month, oldest first",
         ("number", "at_utc", "by", "expected_usd", "invoiced_usd", "variance_usd", "status", "worst_tenant",
@@ -367,12 +376,19 @@ def _controls(con: sa.Connection) -> Table:
 
 
 def _runs(con: sa.Connection, period: Period) -> Table:
-    h, j = t.period_head, t.publish_journal
+    heads, journal = t.period_head, t.publish_journal
     rows = con.execute(
-        sa.select(h.c.table_name, h.c.source_id, j.c.run_id, j.c.row_count, j.c.cost_usd, j.c.journal_seq)
-        .join(j, j.c.run_id == h.c.run_id)
-        .where(h.c.period_start == period.start)
-        .order_by(j.c.journal_seq)
+        sa.select(
+            heads.c.table_name,
+            heads.c.source_id,
+            journal.c.run_id,
+            journal.c.row_count,
+            journal.c.cost_usd,
+            journal.c.journal_seq,
+        )
+        .join(journal, journal.c.run_id == heads.c.run_id)
+        .where(heads.c.period_start == period.start)
+        .order_by(journal.c.journal_seq)
     ).all()
     return Table(
         "runs", "Runs that this month consists of",
@@ -383,24 +399,31 @@ def _runs(con: sa.Connection, period: Period) -> Table:
 
 def _proof(con: sa.Connection, period: Period) -> Table:
     """Deliveries, the certificate of the head run, the seal: with the digests that evidence is found by."""
-    d, h, e, p = t.cur_delivery, t.cur_billing_head, t.evidence_index, t.period_head
+    deliveries, shown, entries, period_head = (
+        t.cur_delivery,
+        t.cur_billing_head,
+        t.evidence_index,
+        t.period_head,
+    )
     rows: list[tuple[object, ...]] = [
         ("delivery", row.source_id, row.delivery_id)
         for row in con.execute(
-            sa.select(d.c.source_id, d.c.delivery_id)
-            .join(h, h.c.delivery_id == d.c.delivery_id)
-            .where(h.c.period_start == period.start)
-            .order_by(d.c.source_id)
+            sa.select(deliveries.c.source_id, deliveries.c.delivery_id)
+            .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
+            .where(shown.c.period_start == period.start)
+            .order_by(deliveries.c.source_id)
         )
     ]
-    heads = sa.select(p.c.run_id).where(p.c.period_start == period.start)
+    heads = sa.select(period_head.c.run_id).where(period_head.c.period_start == period.start)
     subjects = sa.or_(
-        sa.and_(e.c.subject_type == "run", e.c.subject_id.in_(heads)),
-        sa.and_(e.c.subject_type == "period", e.c.subject_id == str(period), e.c.kind == "seal"),
+        sa.and_(entries.c.subject_type == "run", entries.c.subject_id.in_(heads)),
+        sa.and_(
+            entries.c.subject_type == "period", entries.c.subject_id == str(period), entries.c.kind == "seal"
+        ),
     )
     rows += [
         (row.kind.replace("_", " "), f"entry {row.evidence_seq}", row.sha256)
-        for row in con.execute(sa.select(e).where(subjects).order_by(e.c.evidence_seq))
+        for row in con.execute(sa.select(entries).where(subjects).order_by(entries.c.evidence_seq))
     ]
     return Table(
         "proof", "Proof", ("what", "of", "sha256"), rows,

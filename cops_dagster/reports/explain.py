@@ -75,9 +75,9 @@ def entry(books: Books, entry_id: str) -> Explanation:
     """
     run_id = entry_id.rpartition("-")[0]
     with books.admin.read() as con:
-        j = t.publish_journal
+        journal = t.publish_journal
         run = con.execute(
-            sa.select(j).where(j.c.run_id == run_id, j.c.table_name == allocate.TABLE)
+            sa.select(journal).where(journal.c.run_id == run_id, journal.c.table_name == allocate.TABLE)
         ).one_or_none()
     rows = _entries(books, Period.of(run.period_start), entry_id=entry_id) if run else []
     if not run or not rows:
@@ -139,14 +139,20 @@ def _entries(
 
 
 def _reversed_by(con: sa.Connection, run_id: str) -> str | None:
-    j = t.publish_journal
-    return con.execute(sa.select(j.c.run_id).where(j.c.reverses_run_id == run_id)).scalar_one_or_none()
+    journal = t.publish_journal
+    return con.execute(
+        sa.select(journal.c.run_id).where(journal.c.reverses_run_id == run_id)
+    ).scalar_one_or_none()
 
 
 def _rule(con: sa.Connection, found: dict[str, Any]) -> dict[str, Any] | None:
-    r = t.allocation_rules
+    rules = t.allocation_rules
     row = (
-        con.execute(sa.select(r).where(r.c.rule_id == found["rule_id"], r.c.version == found["rule_version"]))
+        con.execute(
+            sa.select(rules).where(
+                rules.c.rule_id == found["rule_id"], rules.c.version == found["rule_version"]
+            )
+        )
         .mappings()
         .one_or_none()
     )
@@ -154,31 +160,38 @@ def _rule(con: sa.Connection, found: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _key(con: sa.Connection, inputs_id: str, key_name: str | None) -> dict[str, Decimal]:
-    s = t.allocation_key_snapshot
+    snapshots = t.allocation_key_snapshot
     rows: Sequence[Any] = con.execute(
-        sa.select(s.c.tenant_id, s.c.key_value)
-        .where(s.c.inputs_id == inputs_id, s.c.key_name == key_name)
-        .order_by(s.c.tenant_id)
+        sa.select(snapshots.c.tenant_id, snapshots.c.key_value)
+        .where(snapshots.c.inputs_id == inputs_id, snapshots.c.key_name == key_name)
+        .order_by(snapshots.c.tenant_id)
     ).all()
     return {row.tenant_id: row.key_value for row in rows}
 
 
 def _files(con: sa.Connection, delivery_id: str | None) -> list[dict[str, Any]]:
-    d, f = t.cur_delivery, t.cur_delivery_file
+    deliveries, delivered = t.cur_delivery, t.cur_delivery_file
     rows = con.execute(
-        sa.select(d.c.source_id, d.c.delivery_id, d.c.manifest_path, f.c.name, f.c.sha256, f.c.row_count)
-        .join(f, f.c.delivery_id == d.c.delivery_id)
-        .where(d.c.delivery_id == delivery_id)
-        .order_by(f.c.position)
+        sa.select(
+            deliveries.c.source_id,
+            deliveries.c.delivery_id,
+            deliveries.c.manifest_path,
+            delivered.c.name,
+            delivered.c.sha256,
+            delivered.c.row_count,
+        )
+        .join(delivered, delivered.c.delivery_id == deliveries.c.delivery_id)
+        .where(deliveries.c.delivery_id == delivery_id)
+        .order_by(delivered.c.position)
     ).mappings()
     return [dict(row) for row in rows]
 
 
 def _evidence(con: sa.Connection, run_id: str) -> list[dict[str, Any]]:
-    e = t.evidence_index
+    entries = t.evidence_index
     rows = con.execute(
-        sa.select(e.c.evidence_seq, e.c.kind, e.c.sha256)
-        .where(e.c.subject_type == "run", e.c.subject_id == run_id)
-        .order_by(e.c.evidence_seq)
+        sa.select(entries.c.evidence_seq, entries.c.kind, entries.c.sha256)
+        .where(entries.c.subject_type == "run", entries.c.subject_id == run_id)
+        .order_by(entries.c.evidence_seq)
     ).mappings()
     return [dict(row) for row in rows]

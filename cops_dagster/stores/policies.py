@@ -31,8 +31,8 @@ class Adopted:
 
 def newest(con: sa.Connection) -> Adopted | None:
     """The policy in force; `None` in books that never made a run."""
-    p = t.policy
-    row = con.execute(sa.select(p).order_by(p.c.policy_version.desc()).limit(1)).one_or_none()
+    policies = t.policy
+    row = con.execute(sa.select(policies).order_by(policies.c.policy_version.desc()).limit(1)).one_or_none()
     return _adopted(row) if row else None
 
 
@@ -44,8 +44,10 @@ def newest_version(con: sa.Connection) -> int | None:
 
 def history(con: sa.Connection) -> list[Adopted]:
     """Every version, the newest first."""
-    p = t.policy
-    return [_adopted(row) for row in con.execute(sa.select(p).order_by(p.c.policy_version.desc()))]
+    policies = t.policy
+    return [
+        _adopted(row) for row in con.execute(sa.select(policies).order_by(policies.c.policy_version.desc()))
+    ]
 
 
 def append(

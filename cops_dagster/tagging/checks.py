@@ -31,8 +31,10 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         coverage = tag.measure_coverage(engine, books.policy, period)
         named = _names(books, engine, con, period)
         direct = _by_tenant(engine.fetch("fetch_direct_cost", start).dicts())
-        u = t.tenant_usage
-        using = con.execute(sa.select(u.c.tenant_id, u.c.value).where(u.c.period_start == period.start)).all()
+        usage = t.tenant_usage
+        using = con.execute(
+            sa.select(usage.c.tenant_id, usage.c.value).where(usage.c.period_start == period.start)
+        ).all()
         before = _direct_before(books, con, period)
         variants = tag.spelling_variants(books, engine, con, period)
         active = active_tags.recorded(con)
@@ -91,14 +93,16 @@ def _names(books: Books, engine: Engine, con: sa.Connection, period: Period) -> 
 
 
 def _mapped_accounts(con: sa.Connection, period: Period) -> Verdict:
-    a, b = t.account_tenants, t.cur_delivery_breakdown
+    accounts, breakdown = t.account_tenants, t.cur_delivery_breakdown
     mapped = con.execute(
-        sa.select(a.c.usage_account_id, a.c.tenant_id).where(
-            a.c.effective_from < period.end,
-            sa.or_(a.c.effective_to.is_(None), a.c.effective_to > period.start),
+        sa.select(accounts.c.usage_account_id, accounts.c.tenant_id).where(
+            accounts.c.effective_from < period.end,
+            sa.or_(accounts.c.effective_to.is_(None), accounts.c.effective_to > period.start),
         )
     )
-    delivered = con.execute(sa.select(b.c.value).where(b.c.dimension == "account").distinct()).scalars()
+    delivered = con.execute(
+        sa.select(breakdown.c.value).where(breakdown.c.dimension == "account").distinct()
+    ).scalars()
     return lookups.mapped_accounts_are_delivered(
         {row.usage_account_id: row.tenant_id for row in mapped}, set(delivered)
     )

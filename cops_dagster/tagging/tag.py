@@ -84,11 +84,11 @@ def tag(books: Books, period: Period) -> Tagged:
 
 def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
     """The id of tagging's inputs: ingested runs, tag mapping, aliases, accounts, tenant registry."""
-    h = t.period_head
+    heads = t.period_head
     raw = con.execute(
-        sa.select(h.c.source_id, h.c.inputs_id)
-        .where(h.c.table_name == "fact_cost_raw", h.c.period_start == period.start)
-        .order_by(h.c.source_id)
+        sa.select(heads.c.source_id, heads.c.inputs_id)
+        .where(heads.c.table_name == "fact_cost_raw", heads.c.period_start == period.start)
+        .order_by(heads.c.source_id)
     ).all()
     if not raw:
         raise CopsError(
@@ -116,8 +116,10 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
 
 def _plans_in_force(con: sa.Connection, period: Period) -> tuple[bool, list[str]]:
     """Whether any plan is registered, and those that a tag of the month may name."""
-    p = t.plans
-    begins = con.execute(sa.select(p.c.plan_id, sa.func.min(p.c.effective_from)).group_by(p.c.plan_id)).all()
+    plans = t.plans
+    begins = con.execute(
+        sa.select(plans.c.plan_id, sa.func.min(plans.c.effective_from)).group_by(plans.c.plan_id)
+    ).all()
     return bool(begins), sorted(plan for plan, since in begins if since <= period.start)
 
 
@@ -297,6 +299,6 @@ def spelling_variants(
 
 def plans_begin(con: sa.Connection) -> dict[str, date]:
     """Each registered plan with the first day it is in force."""
-    p = t.plans
-    first = sa.func.min(p.c.effective_from)
-    return dict(con.execute(sa.select(p.c.plan_id, first).group_by(p.c.plan_id)).all())
+    plans = t.plans
+    first = sa.func.min(plans.c.effective_from)
+    return dict(con.execute(sa.select(plans.c.plan_id, first).group_by(plans.c.plan_id)).all())

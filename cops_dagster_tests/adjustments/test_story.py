@@ -191,11 +191,11 @@ def _mended(story: Story, seen: Seen) -> None:
     assert story.alerts(MISMATCH) == {MISMATCH: ("P2", "resolved", 1)}
     story.tick(10)
     assert heard(seen, rule=MISMATCH) == ["FIRST", "RESOLVED"]
-    j = t.publish_journal
+    journal = t.publish_journal
     with story.books.admin.read() as con:
         runs = con.execute(
-            sa.select(j.c.predecessor_run_id, j.c.cost_usd)
-            .where(j.c.table_name == "fact_cost_allocated").order_by(j.c.journal_seq)
+            sa.select(journal.c.predecessor_run_id, journal.c.cost_usd)
+            .where(journal.c.table_name == "fact_cost_allocated").order_by(journal.c.journal_seq)
         ).all()  # fmt: skip
         assert runs[-1].predecessor_run_id is not None  # the run reversed the one with the bad rule
         gone = [

@@ -13,8 +13,8 @@ def acknowledge(
     con: sa.Connection, which: sa.ColumnElement[bool], until: datetime, *, by: str = "kim"
 ) -> None:
     """Acknowledges the alerts that fire among these."""
-    s = t.alert_state
-    for row in con.execute(sa.select(s).where(which, s.c.state == "firing")).all():
+    alerts = t.alert_state
+    for row in con.execute(sa.select(alerts).where(which, alerts.c.state == "firing")).all():
         con.execute(
             sa.insert(t.alert_event).values(
                 fingerprint=row.fingerprint, episode=row.episode, event="acknowledged", severity=row.severity,
@@ -22,5 +22,7 @@ def acknowledge(
             )
         )  # fmt: skip
         con.execute(
-            sa.update(s).where(s.c.fingerprint == row.fingerprint).values(acked_by=by, ack_expires_at=until)
+            sa.update(alerts)
+            .where(alerts.c.fingerprint == row.fingerprint)
+            .values(acked_by=by, ack_expires_at=until)
         )

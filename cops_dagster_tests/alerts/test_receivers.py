@@ -70,9 +70,13 @@ def opened(folder: Path, **set_to: dict[str, Any]) -> Books:
 
 
 def logged(books: Books) -> list[tuple[str, str, str]]:
-    n = t.notification_log
+    notifications = t.notification_log
     with books.admin.read() as con:
-        rows = con.execute(sa.select(n.c.receiver, n.c.reason, n.c.status).order_by(n.c.notification_seq))
+        rows = con.execute(
+            sa.select(notifications.c.receiver, notifications.c.reason, notifications.c.status).order_by(
+                notifications.c.notification_seq
+            )
+        )
         return [tuple(row) for row in rows]
 
 

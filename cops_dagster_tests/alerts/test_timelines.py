@@ -278,12 +278,13 @@ class Run:
 
     def logged(self) -> list[tuple[str, str, str, str]]:
         """Receiver, scope, reason and status of every row of the log."""
-        n, s = t.notification_log, t.alert_state
-        meant = sa.func.coalesce(n.c.retried_reason, n.c.reason)
+        notifications, alerts = t.notification_log, t.alert_state
+        meant = sa.func.coalesce(notifications.c.retried_reason, notifications.c.reason)
         with self.books.admin.read() as con:
             rows = con.execute(
-                sa.select(n.c.receiver, s.c.scope, meant, n.c.status)
-                .join(s, s.c.fingerprint == n.c.fingerprint).order_by(n.c.notification_seq)
+                sa.select(notifications.c.receiver, alerts.c.scope, meant, notifications.c.status)
+                .join(alerts, alerts.c.fingerprint == notifications.c.fingerprint)
+                .order_by(notifications.c.notification_seq)
             )  # fmt: skip
             return [tuple(row) for row in rows]
 
@@ -322,8 +323,8 @@ def silences(books: Books, at: datetime) -> list[rules.Silence]:
 def everything_logged(con: sa.Connection) -> dict[tuple[str, str], list[Sent]]:
     """The whole log, row by row."""
     found: dict[tuple[str, str], list[Sent]] = {}
-    n = t.notification_log
-    for row in con.execute(sa.select(n).order_by(n.c.notification_seq)):
+    notifications = t.notification_log
+    for row in con.execute(sa.select(notifications).order_by(notifications.c.notification_seq)):
         found.setdefault((row.receiver, row.fingerprint), []).append(
             Sent(row.episode, row.reason, row.retried_reason, row.severity, row.step, row.status, row.sent_at)
         )

@@ -157,8 +157,12 @@ def test_every_published_run_has_its_inputs_its_sql_and_its_certificate(books: B
     other_key(books, tmp_path)
     reverse.reverse(books, head_of(books), reason="the key was wrong")
     with books.admin.read() as con:
-        j = t.publish_journal
-        runs = con.execute(sa.select(j.c.run_id).where(j.c.table_name == allocate.TABLE)).scalars().all()
+        journal = t.publish_journal
+        runs = (
+            con.execute(sa.select(journal.c.run_id).where(journal.c.table_name == allocate.TABLE))
+            .scalars()
+            .all()
+        )
         missing = [
             (kind, one[:8]) for one in runs for kind in RUN_KINDS if not chain.find(con, kind, "run", one)
         ]

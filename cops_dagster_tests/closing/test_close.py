@@ -399,8 +399,8 @@ def test_other_bytes_from_aws_make_a_final_month_provisional_again(books: Books,
     run(books)
     assert state(books) == "provisional"
     with books.admin.read() as con:
-        e = t.period_lock_event
-        event = con.execute(sa.select(e).order_by(e.c.state_seq.desc()).limit(1)).one()
+        moves = t.period_lock_event
+        event = con.execute(sa.select(moves).order_by(moves.c.state_seq.desc()).limit(1)).one()
     assert event.reason == "AWS delivered other bytes"
     assert event.evidence_id.startswith("delivery ")
 

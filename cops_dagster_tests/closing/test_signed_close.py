@@ -94,9 +94,9 @@ def test_a_note_that_was_approved_by_sql_is_found(closed: Path) -> None:
     note = notes.note(
         bob, SEPTEMBER, tenant_id="globex", amount_usd=Decimal(2), reason="rounding", evidence="T-2"
     )
-    e, at = t.recon_exceptions, now()
+    exceptions, at = t.recon_exceptions, now()
     with bob.admin.write() as con:
-        row = con.execute(sa.select(e).where(e.c.exception_id == note)).one()
+        row = con.execute(sa.select(exceptions).where(exceptions.c.exception_id == note)).one()
         con.execute(
             sa.insert(t.approval).values(
                 subject_type="variance_note", subject_id=note, subject_digest=row.subject_digest,
@@ -104,8 +104,8 @@ def test_a_note_that_was_approved_by_sql_is_found(closed: Path) -> None:
             )
         )  # fmt: skip
         con.execute(
-            sa.update(e)
-            .where(e.c.exception_id == note)
+            sa.update(exceptions)
+            .where(exceptions.c.exception_id == note)
             .values(decision="fine", resolved_by="alice", resolved_at=at)
         )
     (found,) = verify.verify(bob).findings

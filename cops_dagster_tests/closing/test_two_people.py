@@ -37,9 +37,13 @@ def code(act: Any) -> str:
 
 
 def moves(books: Books) -> list[str]:
-    e = t.period_lock_event
+    period_lock_event = t.period_lock_event
     with books.admin.read() as con:
-        return list(con.execute(sa.select(e.c.to_state).order_by(e.c.state_seq)).scalars())
+        return list(
+            con.execute(
+                sa.select(period_lock_event.c.to_state).order_by(period_lock_event.c.state_seq)
+            ).scalars()
+        )
 
 
 def unproved(books: Books) -> list[str]:

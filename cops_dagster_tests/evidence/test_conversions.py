@@ -39,8 +39,8 @@ def made(books: Books) -> list[sa.Row]:
 def test_a_converted_month_is_proved_from_its_first_sight_to_its_close(converted: Books) -> None:
     (row,) = made(converted)
     with converted.admin.read() as con:
-        e = t.evidence_index
-        about = sa.select(e.c.subject_id).where(e.c.kind == conversions.KIND)
+        entries = t.evidence_index
+        about = sa.select(entries.c.subject_id).where(entries.c.kind == conversions.KIND)
         assert con.execute(about).scalars().all() == [f"{row.delivery_id}/0/{row.sha256}"]
         assert conversions.unproved(con, converted) == ([], [])
     assert close_by_two(converted).wrote
@@ -55,13 +55,13 @@ def test_no_file_of_a_delivery_is_read_in_the_place_of_another(tmp_path: Path) -
     books = home(tmp_path)
     run(books)
     first, second = sorted(made(books), key=lambda row: row.position)
-    r = t.cur_read_file
+    conversions = t.cur_read_file
     swapped = {**second._mapping, "path": first.path, "sha256": first.sha256}
     with books.admin.write() as con:
-        con.execute(sa.delete(r).where(r.c.position == 1))
+        con.execute(sa.delete(conversions).where(conversions.c.position == 1))
         with pytest.raises(sa.exc.IntegrityError, match="E-CONVERSION"):
-            con.execute(sa.insert(r).values(swapped))
-        con.execute(sa.insert(r).values(dict(second._mapping)))
+            con.execute(sa.insert(conversions).values(swapped))
+        con.execute(sa.insert(conversions).values(dict(second._mapping)))
     assert proof.decisions(books) == []
 
 

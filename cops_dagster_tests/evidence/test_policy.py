@@ -83,10 +83,12 @@ def test_the_first_run_adopts_what_is_set_and_every_run_names_it(made: Path) -> 
 
 def test_a_run_proves_its_policy_in_the_chain_of_evidence(made: Path) -> None:
     books = reopened(made)
-    e = t.evidence_index
+    entries = t.evidence_index
     with books.admin.read() as con:
         adopted = chain.find(con, "policy", "policy", "1").evidence_seq
-        inputs = con.execute(sa.select(e.c.evidence_seq).where(e.c.kind == "run_inputs")).scalar_one()
+        inputs = con.execute(
+            sa.select(entries.c.evidence_seq).where(entries.c.kind == "run_inputs")
+        ).scalar_one()
     assert json.loads(chain.read(books, adopted))["policy"]["tags"]["plan_id"] == []
     document = json.loads(chain.read(books, inputs))
     assert (document["policy_version"], document["settings"]["tags"]["plan_id"]) == (1, [])
@@ -321,9 +323,11 @@ def test_an_earlier_home_refuses_what_would_change_its_numbers_until_a_person_ad
 def test_where_the_proof_of_earlier_runs_is_lost_a_person_decides(earlier: Path) -> None:
     """The refusal of the missing object was the only answer, also to `cops policy adopt`."""
     books = reopened(earlier, tags={"plan_id": []}, recon={"warning_usd": "2.50"})
-    e = t.evidence_index
+    entries = t.evidence_index
     with books.admin.read() as con:
-        keys = con.execute(sa.select(e.c.object_key).where(e.c.kind == "run_inputs")).scalars().all()
+        keys = (
+            con.execute(sa.select(entries.c.object_key).where(entries.c.kind == "run_inputs")).scalars().all()
+        )
     for key in keys:
         (earlier / "home" / "evidence" / key).unlink()
     with pytest.raises(CopsError, match="E-EVIDENCE-MISSING"):

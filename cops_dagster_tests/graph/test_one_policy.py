@@ -35,9 +35,11 @@ FIRST = Period(2025, 7)
 
 def runs(books: Books) -> dict[str, str]:
     """The run that readers see of every table of September."""
-    h = t.period_head
+    heads = t.period_head
     with books.admin.read() as con:
-        return dict(con.execute(sa.select(h.c.table_name, h.c.run_id).where(h.c.source_id == "")).all())
+        return dict(
+            con.execute(sa.select(heads.c.table_name, heads.c.run_id).where(heads.c.source_id == "")).all()
+        )
 
 
 def journal(books: Books) -> int:

@@ -580,9 +580,11 @@ def logged(books: Books) -> str:
 def balance(books: Books) -> str:
     """Ingested delivery − raw − quarantine, in rows and USD; and raw − allocated in USD."""
     with books.admin.read() as con:
-        h, log = t.period_head, t.cur_ingestion_log
+        heads, log = t.period_head, t.cur_ingestion_log
         run_id = con.execute(
-            sa.select(h.c.run_id).where(h.c.table_name == ingest.TABLE, h.c.period_start == SEPTEMBER.start)
+            sa.select(heads.c.run_id).where(
+                heads.c.table_name == ingest.TABLE, heads.c.period_start == SEPTEMBER.start
+            )
         ).scalar_one()
         row = con.execute(sa.select(log).where(log.c.run_id == run_id, log.c.status == "succeeded")).first()
     assert row is not None

@@ -393,8 +393,10 @@ def test_the_first_load_keeps_what_stood_before_it_and_from_then_on_all_is_prove
 def test_what_stood_before_is_kept_once(books: Books, tmp_path: Path) -> None:
     give(books, tmp_path, plans=INSERTED["plans"][1])
     with books.admin.read() as con:
-        e = t.evidence_index
-        kinds = con.execute(sa.select(e.c.kind).where(e.c.subject_type == "load").order_by(e.c.evidence_seq))
+        entries = t.evidence_index
+        kinds = con.execute(
+            sa.select(entries.c.kind).where(entries.c.subject_type == "load").order_by(entries.c.evidence_seq)
+        )
         assert kinds.scalars().all() == ["first_load", "load", "load"]
 
 

@@ -547,10 +547,13 @@ class History(RuleBasedStateMachine):
                 assert found[period] == total(month.delivered[number])  # I9, adjustments included
 
     def the_journal_is_one_chain(self) -> None:
-        j, h = t.publish_journal, t.period_head
+        journal, period_head = t.publish_journal, t.period_head
         with self.books.admin.read() as con:
-            rows = con.execute(sa.select(j).order_by(j.c.journal_seq)).all()
-            heads = {(r.table_name, r.period_start, r.source_id): r.run_id for r in con.execute(sa.select(h))}
+            rows = con.execute(sa.select(journal).order_by(journal.c.journal_seq)).all()
+            heads = {
+                (r.table_name, r.period_start, r.source_id): r.run_id
+                for r in con.execute(sa.select(period_head))
+            }
             states = {period: lock.state_of(con, period) for period in MONTHS}
             live = con.execute(sa.select(t.lake_file.c.run_id)).scalars().all()
         newest: dict[Any, str] = {}
@@ -570,20 +573,22 @@ class History(RuleBasedStateMachine):
         return replace(self.books, settings=self.books.settings.model_copy(update={"actor": "second"}))
 
     def head_id(self, period: Period) -> str:
-        h = t.period_head
+        heads = t.period_head
         with self.books.admin.read() as con:
             return str(
                 con.execute(
-                    sa.select(h.c.run_id).where(
-                        h.c.table_name == allocate.TABLE, h.c.period_start == period.start
+                    sa.select(heads.c.run_id).where(
+                        heads.c.table_name == allocate.TABLE, heads.c.period_start == period.start
                     )
                 ).scalar_one()
             )
 
     def is_known(self, period: Period) -> bool:
-        h = t.cur_billing_head
+        shown = t.cur_billing_head
         with self.books.admin.read() as con:
-            return bool(con.execute(sa.select(h.c.source_id).where(h.c.period_start == period.start)).first())
+            return bool(
+                con.execute(sa.select(shown.c.source_id).where(shown.c.period_start == period.start)).first()
+            )
 
     def digests(self, period: Period) -> Any:
         with self.books.admin.read() as con:

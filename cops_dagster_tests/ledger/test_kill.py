@@ -47,7 +47,13 @@ def world(books: Books) -> dict[str, Any]:
             return [tuple(row) for row in con.execute(sa.select(*columns).order_by(*columns))]
 
     s, z = t.alert_state.c, t.invoice_freeze.c
-    h, r, lock, e, b = t.period_head, t.recon_run, t.period_lock, t.evidence_index, t.adjustment_booking
+    heads, recons, lock, entries, bookings = (
+        t.period_head,
+        t.recon_run,
+        t.period_lock,
+        t.evidence_index,
+        t.adjustment_booking,
+    )
     with books.admin.read() as con:
         running = [
             con.execute(sa.select(log.c.status).where(log.c.status == "running")).all()
@@ -60,14 +66,14 @@ def world(books: Books) -> dict[str, Any]:
     sealed = json.loads(chain.read(books, seal.evidence_seq)) if seal else {}
     verified = verify.verify(books)
     return {
-        "heads": rows(h.c.table_name, h.c.period_start, h.c.run_id),
+        "heads": rows(heads.c.table_name, heads.c.period_start, heads.c.run_id),
         "journal": rows(t.publish_journal.c.journal_seq, t.publish_journal.c.run_id),
-        "recon": rows(r.c.recon_id, r.c.variance_usd),
+        "recon": rows(recons.c.recon_id, recons.c.variance_usd),
         "states": rows(lock.c.period_start, lock.c.state, lock.c.state_seq),
         "seal": [sealed.get(name) for name in ("entries_digest", "result_digest", "journal_seq")],
-        "evidence": (verified.status, rows(e.c.kind, e.c.subject_type)),
+        "evidence": (verified.status, rows(entries.c.kind, entries.c.subject_type)),
         "deliveries": rows(t.cur_billing_head.c.source_id, t.cur_billing_head.c.delivery_id),
-        "bookings": rows(b.c.adjustment_id, b.c.run_id, b.c.period_start),
+        "bookings": rows(bookings.c.adjustment_id, bookings.c.run_id, bookings.c.period_start),
         "alerts": rows(s.alert_rule, s.scope, s.state, s.severity, s.episode, s.title, s.measured, s.detail),
         "freezes": rows(z.period_start, z.reason, z.released_at),
         "running": running,

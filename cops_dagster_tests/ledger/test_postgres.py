@@ -169,7 +169,7 @@ def raw_closer(engine: sa.Engine, month: date, go: threading.Barrier, pause: flo
     """Closes, and counts what it sealed."""
     go.wait()
     time.sleep(pause)
-    j = t.publish_journal
+    journal = t.publish_journal
     with engine.begin() as con:
         for there in ("provisional", "final", "closing"):
             if there == "closing":  # no writer gets in any more: the row is locked by the move before
@@ -177,7 +177,7 @@ def raw_closer(engine: sa.Engine, month: date, go: threading.Barrier, pause: flo
             guarded.told(con, there, month)
             con.execute(guarded.moved(there, month))
     with engine.begin() as con:
-        count = con.execute(sa.select(sa.func.count()).where(j.c.period_start == month)).scalar_one()
+        count = con.execute(sa.select(sa.func.count()).where(journal.c.period_start == month)).scalar_one()
         guarded.told(con, "closed", month)
         con.execute(guarded.moved("closed", month, **guarded.sealed(con, month)))
     return int(count)
@@ -200,8 +200,10 @@ def test_writers_racing_a_close_200_times_leave_no_row_after_the_seal() -> None:
             got_in = writer.result()
             won += got_in
             with engine.connect() as con:
-                j = t.publish_journal
-                found = con.execute(sa.select(sa.func.count()).where(j.c.period_start == month)).scalar_one()
+                journal = t.publish_journal
+                found = con.execute(
+                    sa.select(sa.func.count()).where(journal.c.period_start == month)
+                ).scalar_one()
             assert found == sealed == int(got_in)
     engine.dispose()
     assert 0 < won < 200  # both outcomes were seen, or the race was none
@@ -231,15 +233,15 @@ def test_publishing_races_a_close_and_one_of_them_is_told(tmp_path: Path, dialec
                     agree_to_close(con, period.start)
                 lock.move(con, books, period, there, reason="race")
         with books.admin.write() as con:
-            j = t.publish_journal
+            journal = t.publish_journal
             count = con.execute(
-                sa.select(sa.func.count()).where(j.c.period_start == period.start)
+                sa.select(sa.func.count()).where(journal.c.period_start == period.start)
             ).scalar_one()
             seal = Piece("seal", "period", str(period), "application/json", data=b"{}")
             kept = chain.store(books, [seal])
             chain.index(con, books, kept)
             newest = con.execute(
-                sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == period.start)
+                sa.select(sa.func.max(journal.c.journal_seq)).where(journal.c.period_start == period.start)
             ).scalar()
             lock.move(
                 con,
@@ -261,8 +263,10 @@ def test_publishing_races_a_close_and_one_of_them_is_told(tmp_path: Path, dialec
             said = writer.result()
             outcomes.add(said)
             with books.admin.read() as con:
-                j = t.publish_journal
-                found = con.execute(sa.select(sa.func.count()).where(j.c.period_start == one)).scalar_one()
+                journal = t.publish_journal
+                found = con.execute(
+                    sa.select(sa.func.count()).where(journal.c.period_start == one)
+                ).scalar_one()
             assert (found, sealed) == ((1, 1) if said == "published" else (0, 0))
     assert outcomes <= {"published", "E-PERIOD-CLOSED"}
     books.admin.close()

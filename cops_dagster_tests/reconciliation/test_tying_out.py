@@ -210,9 +210,11 @@ def test_an_approval_is_of_the_decision_that_was_looked_at(tmp_path: Path) -> No
     status(books)
     acme = only(books, "acme")
     exceptions.decide(books, acme, decision="goodwill", evidence="TICKET-1")
-    e = t.recon_exceptions
+    recon_exceptions = t.recon_exceptions
     with books.admin.read() as con:
-        looked_at = con.execute(sa.select(e).where(e.c.exception_id == acme)).one()
+        looked_at = con.execute(
+            sa.select(recon_exceptions).where(recon_exceptions.c.exception_id == acme)
+        ).one()
     exceptions.decide(books, acme, decision="write it off", evidence="TICKET-1")
     with pytest.raises(CopsError, match="E-UNDECIDED"), books.admin.write() as con:
         exceptions.require_unchanged(looked_at, exceptions.row_of(con, acme))
@@ -463,17 +465,21 @@ def test_a_tenant_that_is_off_month_after_month_stands_out(tmp_path: Path) -> No
     books = ready(tmp_path)
     load(books, tmp_path, "T-3,acme,2025-09,2,USD,issued,invoice,")
     status(books)
-    r, n = t.recon_run, t.recon_run_tenant
+    recons, tenants = t.recon_run, t.recon_run_tenant
     with books.admin.write() as con:
-        whole = dict(con.execute(sa.select(r).order_by(r.c.recon_seq.desc()).limit(1)).mappings().one())
-        acme = dict(con.execute(sa.select(n).where(n.c.tenant_id == "acme").limit(1)).mappings().one())
+        whole = dict(
+            con.execute(sa.select(recons).order_by(recons.c.recon_seq.desc()).limit(1)).mappings().one()
+        )
+        acme = dict(
+            con.execute(sa.select(tenants).where(tenants.c.tenant_id == "acme").limit(1)).mappings().one()
+        )
         month = SEPTEMBER
         for off in ("warning", "failed", "ok", "warning"):
             month = month.previous()
             ids = {"recon_id": str(month), "inputs_id": str(month), "period_start": month.start}
             row = {name: value for name, value in (whole | ids).items() if name != "recon_seq"}
-            seq = con.execute(sa.insert(r).values(row).returning(r.c.recon_seq)).scalar_one()
+            seq = con.execute(sa.insert(recons).values(row).returning(recons.c.recon_seq)).scalar_one()
             one = acme | {"recon_seq": seq, "period_start": month.start, "status": off}
-            con.execute(sa.insert(n).values(one))
+            con.execute(sa.insert(tenants).values(one))
     with books.admin.read() as con:
         assert reconcile.months_off(con, SEPTEMBER) == {"acme": 3}

@@ -79,9 +79,9 @@ def test_the_page_needs_nothing_but_itself(books: Books) -> None:
 def test_the_same_books_give_the_same_bytes_and_keep_one_copy(books: Books) -> None:
     first, second = close_report.keep(books, SEPTEMBER), close_report.keep(books, SEPTEMBER)
     assert first == second
-    e = t.evidence_index
+    entries = t.evidence_index
     with books.admin.read() as con:
-        kept = con.execute(sa.select(e).where(e.c.kind == close_report.KIND)).all()
+        kept = con.execute(sa.select(entries).where(entries.c.kind == close_report.KIND)).all()
     assert len(kept) == 1
     assert chain.read(books, first.evidence_seq) == close_report.render(close_report.gather(books, SEPTEMBER))
     assert Path(first.url.removeprefix("file://")).read_bytes() == chain.read(books, first.evidence_seq)

@@ -57,6 +57,6 @@ def agree_to_close(con: sa.Connection, start: date) -> None:
 
 def are_agreed(con: sa.Connection, start: date) -> bool:
     """Whether two people want a month closed already."""
-    q, a = t.close_request, t.approval
-    query = sa.select(q.c.request_seq).join(a, a.c.subject_id == q.c.subject_id)
-    return con.execute(query.where(q.c.period_start == start)).first() is not None
+    requests, approvals = t.close_request, t.approval
+    query = sa.select(requests.c.request_seq).join(approvals, approvals.c.subject_id == requests.c.subject_id)
+    return con.execute(query.where(requests.c.period_start == start)).first() is not None

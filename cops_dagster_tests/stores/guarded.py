@@ -117,23 +117,25 @@ def put(con: sa.Connection, state: str, month: date = SEPTEMBER) -> None:
 
 def sealed(con: sa.Connection, month: date = SEPTEMBER) -> dict[str, object]:
     """The seal columns of a month, after the entry of evidence that they name."""
-    j, digest = t.publish_journal, f"{SEAL}-{month:%Y-%m}"
+    journal, digest = t.publish_journal, f"{SEAL}-{month:%Y-%m}"
     prove(con, kind="seal", subject_type="period", subject_id=f"{month:%Y-%m}", sha256=digest)
-    newest = con.execute(sa.select(sa.func.max(j.c.journal_seq)).where(j.c.period_start == month)).scalar()
+    newest = con.execute(
+        sa.select(sa.func.max(journal.c.journal_seq)).where(journal.c.period_start == month)
+    ).scalar()
     return {"seal_digest": digest, "seal_journal_seq": newest}
 
 
 def prove(con: sa.Connection, **given: object) -> None:
     """One entry of the chain of evidence, and its head."""
-    e, h = t.evidence_index, t.evidence_head
-    last = con.execute(sa.select(e).order_by(e.c.evidence_seq.desc()).limit(1)).one_or_none()
+    entries, chain_head = t.evidence_index, t.evidence_head
+    last = con.execute(sa.select(entries).order_by(entries.c.evidence_seq.desc()).limit(1)).one_or_none()
     seq = last.evidence_seq + 1 if last else 1
     head = {"evidence_seq": seq, "entry_hash": f"hash-{seq}"}
-    insert(con, e, **head, prev_hash=last.entry_hash if last else None, **given)
+    insert(con, entries, **head, prev_hash=last.entry_hash if last else None, **given)
     if last is None:
-        insert(con, h, **head)
+        insert(con, chain_head, **head)
     else:
-        con.execute(sa.update(h).values(head))
+        con.execute(sa.update(chain_head).values(head))
 
 
 def publish(
@@ -141,22 +143,29 @@ def publish(
     table: str = "fact_cost_allocated", inputs: str = "x", files: int = 1, **given: object,
 ) -> int:  # fmt: skip
     """One run as `ledger/publish.py` writes it: its files, its journal row, head and outbox; its number."""
-    j, h, f = t.publish_journal, t.period_head, t.lake_file
+    journal, heads, lake_file = t.publish_journal, t.period_head, t.lake_file
     found = con.execute(sa.select(t.period_lock).where(t.period_lock.c.period_start == month)).first()
     if not found:
         begin(con, month)
     one = {"run_id": run_id, "table_name": table, "period_start": month, "source_id": ""}
     for number in range(files):
-        insert(con, f, path=f"{run_id}/{number}", row_count=2, cost_usd=Decimal(1), **one)
+        insert(con, lake_file, path=f"{run_id}/{number}", row_count=2, cost_usd=Decimal(1), **one)
     values = row(
-        j, row_count=2 * files, cost_usd=Decimal(files), inputs_id=inputs, predecessor_run_id=before, **one
+        journal,
+        row_count=2 * files,
+        cost_usd=Decimal(files),
+        inputs_id=inputs,
+        predecessor_run_id=before,
+        **one,
     )
-    seq = con.execute(sa.insert(j).values(values | given).returning(j.c.journal_seq)).scalar_one()
+    seq = con.execute(sa.insert(journal).values(values | given).returning(journal.c.journal_seq)).scalar_one()
     head = {"run_id": run_id, "inputs_id": inputs, "journal_seq": seq}
     if before is None:
-        insert(con, h, **one | head)
+        insert(con, heads, **one | head)
     else:
-        con.execute(sa.update(h).where(h.c.table_name == table, h.c.period_start == month).values(head))
+        con.execute(
+            sa.update(heads).where(heads.c.table_name == table, heads.c.period_start == month).values(head)
+        )
     insert(con, t.outbox, journal_seq=seq)
     return int(seq)
 
@@ -170,9 +179,9 @@ def deliver(con: sa.Connection, delivery_id: str, month: date = SEPTEMBER) -> No
 
 def reconcile(con: sa.Connection, month: date = SEPTEMBER) -> int:
     """A reconciliation with its lines; its number."""
-    r = t.recon_run
+    recons = t.recon_run
     seq = con.execute(
-        sa.insert(r).values(row(r, period_start=month)).returning(r.c.recon_seq)
+        sa.insert(recons).values(row(recons, period_start=month)).returning(recons.c.recon_seq)
     ).scalar_one()  # fmt: skip
     for part in (t.recon_run_tenant, t.recon_run_statement, t.recon_run_bridge):
         insert(con, part, recon_seq=seq, period_start=month)

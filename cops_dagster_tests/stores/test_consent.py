@@ -54,11 +54,17 @@ def fill(con: sa.Connection) -> None:
             subject_digest="d",
         )
     )  # fmt: skip
-    e = t.recon_exceptions
-    con.execute(sa.insert(e).values(row(e, exception_id="e", recon_seq=1, stage="tenant_invoice")))
-    con.execute(sa.update(e).values(decided_by="kim", decided_at=AT, decision="agreed", subject_digest="d"))
+    exceptions = t.recon_exceptions
     con.execute(
-        sa.insert(e).values(row(e, exception_id="n", stage=None, opened_by="kim", subject_digest="d"))
+        sa.insert(exceptions).values(row(exceptions, exception_id="e", recon_seq=1, stage="tenant_invoice"))
+    )
+    con.execute(
+        sa.update(exceptions).values(decided_by="kim", decided_at=AT, decision="agreed", subject_digest="d")
+    )
+    con.execute(
+        sa.insert(exceptions).values(
+            row(exceptions, exception_id="n", stage=None, opened_by="kim", subject_digest="d")
+        )
     )
     insert(con, t.adjustment_effect, adjustment_id="a")
     asked = {"document_sha256": "d", "requested_by": "kim", "usage_period_start": AUGUST}
@@ -76,29 +82,35 @@ def release(con: sa.Connection) -> None:
 
 
 def resolve(con: sa.Connection) -> None:
-    e = t.recon_exceptions
-    con.execute(sa.update(e).where(e.c.exception_id == "e").values(resolved_by="lee", resolved_at=AT))
+    exceptions = t.recon_exceptions
+    con.execute(
+        sa.update(exceptions)
+        .where(exceptions.c.exception_id == "e")
+        .values(resolved_by="lee", resolved_at=AT)
+    )
 
 
 def answer_note(con: sa.Connection) -> None:
-    e = t.recon_exceptions
+    exceptions = t.recon_exceptions
     con.execute(
-        sa.update(e)
-        .where(e.c.exception_id == "n")
+        sa.update(exceptions)
+        .where(exceptions.c.exception_id == "n")
         .values(decision="checked", resolved_by="lee", resolved_at=AT)
     )
 
 
 def book(con: sa.Connection) -> None:
-    b = t.adjustment_booking
+    bookings = t.adjustment_booking
     con.execute(
-        sa.insert(b).values(row(b, adjustment_id="a", booked_by="lee", run_id="ra", period_start=OCTOBER))
+        sa.insert(bookings).values(
+            row(bookings, adjustment_id="a", booked_by="lee", run_id="ra", period_start=OCTOBER)
+        )
     )
 
 
 def show(con: sa.Connection) -> None:
-    h = t.cur_billing_head
-    con.execute(sa.insert(h).values(row(h, delivery_id="h", period_start=OCTOBER)))
+    shown = t.cur_billing_head
+    con.execute(sa.insert(shown).values(row(shown, delivery_id="h", period_start=OCTOBER)))
 
 
 def take(con: sa.Connection) -> None:
@@ -186,8 +198,8 @@ def test_an_approval_is_not_replaced(database: Admin, table: str) -> None:
         if table == "approval":
             con.execute(sa.insert(t.approval).prefix_with("OR REPLACE").values(values))
         else:
-            q = t.close_request
-            named = con.execute(sa.select(q).where(q.c.period_start == MONTH)).mappings().one()
+            requests = t.close_request
+            named = con.execute(sa.select(requests).where(requests.c.period_start == MONTH)).mappings().one()
             con.execute(
                 sa.insert(t.close_request).prefix_with("OR REPLACE").values({**named, "requested_by": "pat"})
             )
@@ -206,10 +218,10 @@ CHANGES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda one: next(iter(one)))
 def test_a_decided_exception_is_not_changed_under_its_digest(database: Admin, change: dict[str, Any]) -> None:
-    e = t.recon_exceptions
+    exceptions = t.recon_exceptions
 
     def alter(con: sa.Connection) -> None:
-        con.execute(sa.update(e).where(e.c.exception_id == "e").values(change))
+        con.execute(sa.update(exceptions).where(exceptions.c.exception_id == "e").values(change))
 
     assert tried(database, alter).startswith(("E-CONSENT", "E-APPEND-ONLY"))
     agreed = yes(*ACTS["an exception is resolved"][1])
@@ -217,11 +229,13 @@ def test_a_decided_exception_is_not_changed_under_its_digest(database: Admin, ch
 
 
 def test_an_exception_is_decided_anew_until_somebody_approved(database: Admin) -> None:
-    e = t.recon_exceptions
+    exceptions = t.recon_exceptions
 
     def anew(con: sa.Connection) -> None:
         con.execute(
-            sa.update(e).where(e.c.exception_id == "e").values(decision="better", subject_digest="d2")
+            sa.update(exceptions)
+            .where(exceptions.c.exception_id == "e")
+            .values(decision="better", subject_digest="d2")
         )
 
     assert tried(database, anew) == "done"
@@ -229,13 +243,13 @@ def test_an_exception_is_decided_anew_until_somebody_approved(database: Admin) -
 
 
 def test_the_release_of_a_freeze_is_asked_anew_until_somebody_approved(database: Admin) -> None:
-    f = t.invoice_freeze
+    freezes = t.invoice_freeze
 
     def anew(con: sa.Connection) -> None:
-        con.execute(sa.update(f).values(release_reason="better", subject_digest="d2"))
+        con.execute(sa.update(freezes).values(release_reason="better", subject_digest="d2"))
 
     def quietly(con: sa.Connection) -> None:
-        con.execute(sa.update(f).values(release_reason="better"))
+        con.execute(sa.update(freezes).values(release_reason="better"))
 
     assert tried(database, anew) == "done"
     assert tried(database, quietly).startswith("E-CONSENT")
@@ -254,37 +268,46 @@ def test_the_release_of_a_freeze_is_asked_anew_until_somebody_approved(database:
 )
 def test_nothing_begins_as_if_people_had_decided(database: Admin, given: dict[str, Any]) -> None:
     """A settled exception of a reconciliation is the twin: it needs nobody."""
-    e = t.recon_exceptions
+    exceptions = t.recon_exceptions
     of_recon = {
         "exception_id": "s", "opened_by": "cops", "decided_by": "cops", "decided_at": AT,
         "resolved_by": "cops", "resolved_at": AT, "recon_seq": 1,
     }  # fmt: skip
     made = {"exception_id": "s", "opened_by": "cops", "recon_seq": 1, **given}
-    assert tried(database, lambda con: con.execute(sa.insert(e).values(row(e, **made)))).startswith("E-CON")
-    assert tried(database, lambda con: con.execute(sa.insert(e).values(row(e, **of_recon)))) == "done"
+    assert tried(
+        database, lambda con: con.execute(sa.insert(exceptions).values(row(exceptions, **made)))
+    ).startswith("E-CON")
+    assert (
+        tried(database, lambda con: con.execute(sa.insert(exceptions).values(row(exceptions, **of_recon))))
+        == "done"
+    )
 
 
 def test_a_freeze_does_not_begin_released(database: Admin) -> None:
     """A released freeze of the same cause would keep the real one from being set."""
-    f = t.invoice_freeze
-    made = row(f, cause="d", released_at=datetime(2025, 9, 2), released_by="pat")
-    found = tried(database, lambda con: con.execute(sa.insert(f).values(made)))
+    freezes = t.invoice_freeze
+    made = row(freezes, cause="d", released_at=datetime(2025, 9, 2), released_by="pat")
+    found = tried(database, lambda con: con.execute(sa.insert(freezes).values(made)))
     assert found.startswith(("E-CONSENT", "E-APPEND-ONLY"))
-    assert tried(database, lambda con: con.execute(sa.insert(f).values(row(f, cause="d")))) == "done"
+    assert (
+        tried(database, lambda con: con.execute(sa.insert(freezes).values(row(freezes, cause="d")))) == "done"
+    )
 
 
 @pytest.mark.parametrize(
     ("by", "answer"), [("none", "E-CONSENT"), ("its own", "E-CONSENT"), ("newer", "done")]
 )
 def test_only_a_newer_reconciliation_withdraws_an_exception(database: Admin, by: str, answer: str) -> None:
-    e, r = t.recon_exceptions, t.recon_run
+    exceptions, recons = t.recon_exceptions, t.recon_run
 
     def withdraw(con: sa.Connection) -> None:
         newer = reconcile(con)
-        own = con.execute(sa.select(sa.func.min(r.c.recon_seq))).scalar_one()
+        own = con.execute(sa.select(sa.func.min(recons.c.recon_seq))).scalar_one()
         seq = {"none": None, "its own": own, "newer": newer}[by]
         con.execute(
-            sa.update(e).where(e.c.exception_id == "e").values(withdrawn_at=AT, withdrawn_recon_seq=seq)
+            sa.update(exceptions)
+            .where(exceptions.c.exception_id == "e")
+            .values(withdrawn_at=AT, withdrawn_recon_seq=seq)
         )
 
     assert tried(database, withdraw).startswith(answer)
@@ -363,8 +386,10 @@ def by_login(act: Callable[[sa.Connection], None], who: str) -> Callable[[sa.Con
     """The same act, the approver being the login."""
 
     def done(con: sa.Connection) -> None:
-        a = t.approval
-        query = sa.select(a.c.approved_by, a.c.claimed_by).where(a.c.subject_type != "close")
+        approvals = t.approval
+        query = sa.select(approvals.c.approved_by, approvals.c.claimed_by).where(
+            approvals.c.subject_type != "close"
+        )
         names = con.execute(query).one()
         assert names.approved_by.startswith(who)
         assert names.claimed_by == "lee"
@@ -391,11 +416,17 @@ def test_no_act_is_forged_by_a_writer_alone(logins: Callable[[str], Admin], name
 
 
 def test_the_database_writes_who_asked_whatever_the_statement_says(logins: Callable[[str], Admin]) -> None:
-    e, seen = t.recon_exceptions, []
+    exceptions, seen = t.recon_exceptions, []
 
     def forge(con: sa.Connection) -> None:
-        con.execute(sa.update(e).where(e.c.exception_id == "e").values(requested_login="lee"))
-        seen.append(con.execute(sa.select(e.c.requested_login).where(e.c.exception_id == "e")).scalar_one())
+        con.execute(
+            sa.update(exceptions).where(exceptions.c.exception_id == "e").values(requested_login="lee")
+        )
+        seen.append(
+            con.execute(
+                sa.select(exceptions.c.requested_login).where(exceptions.c.exception_id == "e")
+            ).scalar_one()
+        )
 
     assert tried(logins("kim"), forge) == "done"
     assert seen[0].startswith("kim_")

@@ -187,8 +187,8 @@ def test_no_other_state_has_a_seal(con: sa.Connection) -> None:
 
 
 def test_the_close_itself_says_where_the_delivered_bytes_lie_now(con: sa.Connection) -> None:
-    h = t.cur_billing_head
-    there = sa.update(h).where(h.c.period_start == SEPTEMBER).values(location_json="[]")
+    shown = t.cur_billing_head
+    there = sa.update(shown).where(shown.c.period_start == SEPTEMBER).values(location_json="[]")
     put(con, "closing")
     assert con.execute(there).rowcount == 1
     told(con, "closed")
@@ -201,13 +201,13 @@ def test_the_close_itself_says_where_the_delivered_bytes_lie_now(con: sa.Connect
 
 
 def test_an_alert_moves_after_its_event_alone(con: sa.Connection) -> None:
-    s = t.alert_state
-    off = sa.update(s).values(state="resolved")
+    alerts = t.alert_state
+    off = sa.update(alerts).values(state="resolved")
     insert(con, t.alert_event, fingerprint="09", event="resolved")
-    assert con.execute(off.where(s.c.fingerprint == "09")).rowcount == 1
+    assert con.execute(off.where(alerts.c.fingerprint == "09")).rowcount == 1
     insert(con, t.alert_event, fingerprint="08", event="acknowledged")
     with pytest.raises(REFUSED, match="E-APPEND-ONLY"):
-        con.execute(off.where(s.c.fingerprint == "08"))
+        con.execute(off.where(alerts.c.fingerprint == "08"))
 
 
 @pytest.mark.parametrize("values", [{"state": "inactive"}, {"severity": "P4"}, {"episode": 8}])
@@ -217,10 +217,12 @@ def test_an_alert_is_not_silenced_by_an_update(con: sa.Connection, values: dict[
 
 
 def test_what_is_marked_delivered_counts_as_an_attempt(con: sa.Connection) -> None:
-    o = t.outbox
-    con.execute(sa.update(o).values(delivered_at=sa.func.current_timestamp(), attempts=o.c.attempts + 1))
+    outbox = t.outbox
+    con.execute(
+        sa.update(outbox).values(delivered_at=sa.func.current_timestamp(), attempts=outbox.c.attempts + 1)
+    )
     with pytest.raises(REFUSED, match="E-APPEND-ONLY"):
-        con.execute(sa.update(o).values(delivered_at=None))
+        con.execute(sa.update(outbox).values(delivered_at=None))
 
 
 def test_nobody_chooses_the_number_of_a_log_row(con: sa.Connection) -> None:

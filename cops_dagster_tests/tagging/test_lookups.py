@@ -75,10 +75,12 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Books:
 
 
 def markup_of(books: Books, tenant: str) -> Decimal:
-    s = t.recon_run_statement
+    statements = t.recon_run_statement
     with books.admin.read() as con:
-        newest = sa.select(sa.func.max(s.c.recon_seq)).scalar_subquery()
-        found = sa.select(s.c.markup_usd).where(s.c.recon_seq == newest, s.c.tenant_id == tenant)
+        newest = sa.select(sa.func.max(statements.c.recon_seq)).scalar_subquery()
+        found = sa.select(statements.c.markup_usd).where(
+            statements.c.recon_seq == newest, statements.c.tenant_id == tenant
+        )
         return D(con.execute(found).scalar_one())
 
 
