@@ -23,8 +23,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster import settings
-from cops_dagster.alerts.lifecycle import REPEAT, fingerprint
+from cops_dagster.alerts.lifecycle import fingerprint
 from cops_dagster.alerts.receivers import open_receivers
+from cops_dagster.alerts.telling import REPEAT
 from cops_dagster.alerts.tick import tick
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger.books import Books

@@ -13,9 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.alerts import escalation
+from cops_dagster.alerts import escalation, telling
 from cops_dagster.alerts import lifecycle as rules
-from cops_dagster.alerts.lifecycle import Alert, Event, Observation, Severity, Silence
+from cops_dagster.alerts.lifecycle import Alert, Event, Observation, Severity
+from cops_dagster.alerts.telling import Silence
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.people import is_same_person
 from cops_dagster.ledger import lock
@@ -296,7 +297,7 @@ def silence(
     Raises:
         CopsError: `E-ALERT-SILENCE` for P1, no reason, no scope, or an end that is not within seven days.
     """
-    longest = int(rules.SILENCE_MAX.total_seconds()) // 3600
+    longest = int(telling.SILENCE_MAX.total_seconds()) // 3600
     if (
         severity == "P1"
         or not reason.strip()

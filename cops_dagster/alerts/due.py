@@ -1,7 +1,7 @@
 """What is due: the alerts that must be looked at, what each receiver is told of them, and when to look again.
 
 Belongs here: reading no more than that. Which alerts those are is a filter that is always wider than the
-decision (`rules.decide`): an alert that changed, whose time has come, that was looked at by a clock that
+decision (`telling.decide`): an alert that changed, whose time has come, that was looked at by a clock that
 was ahead, or for other receivers. Does not belong here: sending (`alerts/tick.py`), wording
 (`alerts/message.py`).
 """
@@ -18,10 +18,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.alerts import board, escalation
-from cops_dagster.alerts import lifecycle as rules
-from cops_dagster.alerts.lifecycle import Alert, Sent, Silence
+from cops_dagster.alerts import board, escalation, telling
+from cops_dagster.alerts.lifecycle import Alert
 from cops_dagster.alerts.message import Entry, Message
+from cops_dagster.alerts.telling import Sent, Silence
 from cops_dagster.money.digest import digest
 from cops_dagster.settings import Receiver as Configured
 from cops_dagster.stores import tables as t
@@ -30,7 +30,7 @@ from cops_dagster.stores.alert_tables import NEVER
 AT_MOST = 5_000
 """Alerts that one tick looks at, the gravest first; the others are due at the next one."""
 ALGORITHM = "look-1"
-"""Rises when `rules.decide` may say something at another moment than before: then all are looked at once."""
+"""Rises when `decide` may say something at another moment than before: then all are looked at once."""
 _AT_ONCE = 500  # names in one statement
 
 
@@ -38,7 +38,7 @@ _AT_ONCE = 500  # names in one statement
 class Due:
     """The alerts that a tick looks at, read in one snapshot, and what became of them.
 
-    `log` and `silences` are what `rules.decide` decides by; `inhibited` are months in which a P1 fires.
+    `log` and `silences` are what `telling.decide` decides by; `inhibited` are months in which a P1 fires.
     """
 
     receivers: Mapping[str, Configured]
@@ -58,7 +58,7 @@ class Due:
         groups: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
         for alert, _ in self.looked:
             before = self.log.get((name, alert.fingerprint), [])
-            decision = rules.decide(
+            decision = telling.decide(
                 alert, before, self.silences, inhibited=self._is_inhibited(alert), now=self.at
             )
             # whoever was told of it hears its end, also when it got too mild for them meanwhile
@@ -148,7 +148,7 @@ class Due:
 
     def _next(self, alert: Alert) -> datetime:
         moments = [
-            rules.look_again(
+            telling.look_again(
                 alert,
                 self.log.get((name, alert.fingerprint), []),
                 self.silences,
@@ -211,7 +211,7 @@ def _looks_for(receivers: Mapping[str, Configured]) -> str:
         [name, sorted(one.priorities), sorted(one.teams), sorted(one.scopes)]
         for name, one in sorted(receivers.items())
     ]
-    intervals = [str(value) for table in (rules.WAIT, rules.REPEAT) for value in table.items()]
+    intervals = [str(value) for table in (telling.WAIT, telling.REPEAT) for value in table.items()]
     return digest(ALGORITHM, told, intervals)
 
 

@@ -1,7 +1,7 @@
 """One tick: what every receiver is due now is sent, and logged once it was accepted.
 
 Belongs here: who is called when, under one lock and within a time. Does not belong here: which alerts are
-looked at (`alerts/due.py`), whether a message is due (`alerts/lifecycle.py`), the deadline of a call
+looked at (`alerts/due.py`), whether a message is due (`alerts/telling.py`), the deadline of a call
 (`alerts/calls.py`).
 
 Receivers are called side by side, P1 before anything else, and P1 that came meanwhile once more at the end.

@@ -20,8 +20,9 @@ from decimal import Decimal
 
 import pytest
 
-from cops_dagster.alerts import escalation, lifecycle
-from cops_dagster.alerts.lifecycle import Alert, Observation, Sent, Silence
+from cops_dagster.alerts import escalation, lifecycle, telling
+from cops_dagster.alerts.lifecycle import Alert, Observation
+from cops_dagster.alerts.telling import Sent, Silence
 from cops_dagster.period import Period
 
 SEPTEMBER = Period(2025, 9)
@@ -216,7 +217,7 @@ class Timeline:
     def tick(self, at: datetime) -> str:
         if self.alert is None:
             return "-"
-        due = lifecycle.decide(self.alert, self.log, self.silences, inhibited=self.inhibited, now=at)
+        due = telling.decide(self.alert, self.log, self.silences, inhibited=self.inhibited, now=at)
         if due is None:
             return "-"
         alert = self.alert

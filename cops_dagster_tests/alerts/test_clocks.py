@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts import lifecycle as rules
-from cops_dagster.alerts.lifecycle import ACK_FOR, REPEAT, Observation
+from cops_dagster.alerts.lifecycle import ACK_FOR, Observation
+from cops_dagster.alerts.telling import REPEAT
 from cops_dagster.alerts.tick import tick
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import controls

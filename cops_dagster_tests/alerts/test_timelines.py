@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.alerts import board, due
+from cops_dagster.alerts import board, due, telling
 from cops_dagster.alerts import lifecycle as rules
 from cops_dagster.alerts import tick as ticking
-from cops_dagster.alerts.lifecycle import Observation, Sent
+from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.alerts.message import Message
 from cops_dagster.alerts.receivers import NotAccepted
+from cops_dagster.alerts.telling import Sent
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -304,7 +305,7 @@ class Run:
         for name, configured in set_to.items():
             for one in every:
                 rows = log.get((name, one.fingerprint), [])
-                decision = rules.decide(
+                decision = telling.decide(
                     one, rows, looked.silences or silences(self.books, at), now=at,
                     inhibited=one.severity != "P1" and one.period in p1,
                 )  # fmt: skip
@@ -315,7 +316,7 @@ class Run:
         self.probes["left out"] += len(every) - len(looked.looked)
 
 
-def silences(books: Books, at: datetime) -> list[rules.Silence]:
+def silences(books: Books, at: datetime) -> list[telling.Silence]:
     with books.admin.read() as con:
         return board.silences(con, at)
 
