@@ -23,7 +23,7 @@ from cops_dagster.alerts.lifecycle import Alert
 from cops_dagster.alerts.message import Entry, Message
 from cops_dagster.alerts.telling import Sent, Silence
 from cops_dagster.money.digest import digest
-from cops_dagster.settings import Receiver as Configured
+from cops_dagster.settings_sections import Receiver as Configured
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.alert_tables import NEVER
 

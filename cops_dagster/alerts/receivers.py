@@ -18,8 +18,8 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from cops_dagster.alerts.message import Message, for_slack, for_subject
-from cops_dagster.settings import Receiver as Configured
 from cops_dagster.settings import Settings
+from cops_dagster.settings_sections import Receiver as Configured
 from cops_dagster.stores import network
 
 SECONDS = 10

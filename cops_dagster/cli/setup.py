@@ -105,12 +105,14 @@ def _place(cur: str) -> str:
     Raises:
         CopsError: `E-SETTING` for a folder of nobody, or another writing of a place in S3.
     """
-    from cops_dagster import settings
+    from cops_dagster import settings_places
     from cops_dagster.errors import CopsError
 
     try:
-        placed = settings.placed_roots(cur)
-        meant = next((right for root in cur.split(",") if (right := settings.s3_meant(root.strip()))), None)
+        placed = settings_places.placed_roots(cur)
+        meant = next(
+            (right for root in cur.split(",") if (right := settings_places.s3_meant(root.strip()))), None
+        )
         if meant is None:
             return placed
         found = f"{cur!r}: write {meant}"

@@ -14,7 +14,8 @@ from cops_dagster.cur import layout
 from cops_dagster.cur.layout import ReportMonth
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
-from cops_dagster.settings import Settings, s3_meant
+from cops_dagster.settings import Settings
+from cops_dagster.settings_places import s3_meant
 from cops_dagster.stores import files as stored
 
 

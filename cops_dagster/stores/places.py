@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from cops_dagster.errors import CopsError
-from cops_dagster.settings import s3_meant
+from cops_dagster.settings_places import s3_meant
 from cops_dagster.stores.objects import FolderObjects, Objects
 from cops_dagster.stores.s3_place import S3Place
 from cops_dagster.stores.volume import Volume, _missing, unusable

@@ -20,7 +20,7 @@ from cops_dagster.alerts.tick import tick
 from cops_dagster.cli.main import app
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.settings import Receiver
+from cops_dagster.settings_sections import Receiver
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import home

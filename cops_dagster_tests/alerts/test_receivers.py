@@ -22,7 +22,7 @@ from cops_dagster.alerts.tick import tick
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.settings import Receiver
+from cops_dagster.settings_sections import Receiver
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
 from cops_dagster_tests.alerts.servers import Seen, smtp, sns, web

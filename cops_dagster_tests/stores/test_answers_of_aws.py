@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import places
-from cops_dagster.settings import s3_meant
+from cops_dagster.settings_places import s3_meant
 from cops_dagster.stores import network, s3_reports
 from cops_dagster.stores.aws import meaning
 from cops_dagster.stores.places import open_objects, open_volume
