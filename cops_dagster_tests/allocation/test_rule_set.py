@@ -23,7 +23,7 @@ from cops_dagster.allocation import rules as allocation
 from cops_dagster.allocation.rule_set import Problem, problems, require
 from cops_dagster.allocation.rules import MATCHED, Costs, Keys, Pool, Rule, plan
 from cops_dagster.errors import CopsError
-from cops_dagster.inputs import references
+from cops_dagster.inputs import versions
 from cops_dagster.inputs.files import Row
 from cops_dagster.money import amount
 from cops_dagster.policy import Tags
@@ -330,7 +330,7 @@ def test_what_a_load_refuses_is_found_and_what_it_takes_is_not_an_error(rules: l
     }
     refused = None
     try:
-        references.check_versions("allocation_rules", rows, Tags())
+        versions.check_versions("allocation_rules", rows, Tags())
     except CopsError as refusal:
         refused = refusal.code
     assert (refused in codes) if refused else not codes
