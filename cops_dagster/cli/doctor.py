@@ -24,6 +24,7 @@ def doctor(
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence.home import require_books
     from cops_dagster.operations import doctor as act
+    from cops_dagster.operations import home_health
     from cops_dagster.period import Period
 
     wanted, current = Period.parse(period) if period else None, settings.current()
@@ -32,9 +33,9 @@ def doctor(
         wanted = wanted or act.newest_open(books)
         found = act.diagnose(books, wanted, symptom)
     except CopsError as problem:
-        if problem.code not in act.HOME_IS_ILL:
+        if problem.code not in home_health.HOME_IS_ILL:
             raise
-        found = act.without_books(current, problem)
+        found = home_health.without_books(current, problem)
     if json:
         output.as_json([asdict(one) for one in found])
     else:
