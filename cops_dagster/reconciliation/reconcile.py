@@ -23,7 +23,7 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.reconciliation import checks, differences, exceptions, freeze, record, variance
+from cops_dagster.reconciliation import checks, differences, documents, exceptions, freeze, record, variance
 from cops_dagster.reconciliation import sides as counterparts
 from cops_dagster.reconciliation.variance import Tolerance
 from cops_dagster.stores import tables as t
@@ -157,7 +157,7 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
         ALGORITHM,
         str(period),
         [tuple(row) for row in heads],
-        counterparts.loaded(con, period),
+        documents.loaded(con, period),
         [recon.warning_usd, recon.warning_bps, recon.failure_usd, recon.failure_bps],
         policy.charge.basis,
         counterparts.is_final(con, period),
