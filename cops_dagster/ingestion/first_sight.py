@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from cops_dagster.cur import formats, layout
+from cops_dagster.cur import foreign, formats, layout
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.formats import Format
 from cops_dagster.cur.schema import Sent
@@ -264,11 +264,11 @@ def require(columns: dict[str, Sent], subject: str) -> None:
     try:
         cur_schema.require(columns, subject=subject)
     except CopsError as problem:
-        kind = cur_schema.foreign_kind(columns) if problem.code == "E-SCHEMA-MISSING" else None
+        kind = foreign.foreign_kind(columns) if problem.code == "E-SCHEMA-MISSING" else None
         if kind is None:
             raise
         raise CopsError(
-            cur_schema.FOREIGN,
+            foreign.FOREIGN,
             subject,
             expected="a Cost and Usage Report, legacy or CUR 2.0",
             found=kind,
@@ -282,7 +282,7 @@ def _refuse_foreign(columns: dict[str, Sent], subject: str) -> None:
     try:
         require(columns, subject)
     except CopsError as problem:
-        if problem.code == cur_schema.FOREIGN:
+        if problem.code == foreign.FOREIGN:
             raise
 
 

@@ -24,7 +24,7 @@ from cops_dagster.cur import names
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.formats import Format
 from cops_dagster.errors import CopsError
-from cops_dagster.lake import archives, shapes, spellings
+from cops_dagster.lake import archives, maps, shapes, spellings
 from cops_dagster.lake.engine import Engine, exact_name
 from cops_dagster.lake.footers import COLUMNS_MAX, truncated
 from cops_dagster.lake.functions import call, joined
@@ -269,7 +269,7 @@ def _unread(
     if name in cur_schema.VIEW_COSTS:
         return [(unread, call("TEXT_FAULT", text), said)], []
     if name in names.MAP_COLUMNS:
-        return [(shapes.is_unreadable(text), exp.Literal.string(shapes.UNREADABLE_MAP), said)], []
+        return [(maps.is_unreadable(text), exp.Literal.string(shapes.UNREADABLE_MAP), said)], []
     if column is None or column.data_type != "timestamp" or not column.required:
         return [], [exp.Case().when(unread, said)]
     late = exp.Literal.string("E-TIME")
@@ -283,7 +283,7 @@ def _unread(
 
 def _value(name: str, column: cur_schema.Column | None, text: exp.Expr) -> exp.Expr:
     if name in names.MAP_COLUMNS:
-        return shapes.map_of_json(text)
+        return maps.of_json(text)
     if column is None or column.data_type == "varchar":
         return text
     if column.exact:

@@ -1,8 +1,8 @@
 """The shapes in which tools write a report as Parquet, and the plain one that COPS reads.
 
-Belongs here: which columns of several files agree, what counts as a column of nothing, and maps that came as
-JSON, lists or structs. A file whose shape is odd is written anew once, plainly, with its faults beside the
-line as those of a converted CSV. Does not belong here: reading footers (`lake/footers.py`), which columns a
+Belongs here: which columns of several files agree, and what counts as a column of nothing. A file whose shape
+is odd is written anew once, plainly, with its faults beside the line as those of a converted CSV. Does not
+belong here: reading footers (`lake/footers.py`), maps that came otherwise (`lake/maps.py`), which columns a
 delivery must have (`cur/schema.py`).
 """
 
@@ -13,14 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import sqlglot
 from sqlglot import exp
 
 from cops_dagster.cur import names
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.spellings import CLASH, CLASH_MAX
+from cops_dagster.lake.maps import is_unreadable, of_kind
 
 UNREADABLE_MAP = "E-MAP-PARSE"
 """A line whose map is text that is no JSON object: its tags or its product cannot be told."""
@@ -55,38 +54,6 @@ _ENGINE_TYPE = {
 _WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
 _TIMES = frozenset({"timestamp", cur_schema.ZONED, "DATE"})
 _BLANK = ("", "{}", "[]", "nan")
-
-# Lists of keys and values as a map. A key that stands twice with two values shows both, as a tag does that
-# came in two columns; twice with the same value it is once.
-_MAP_OF = f"""
-CASE WHEN k IS NULL THEN NULL
-     WHEN LENGTH(LIST_DISTINCT(k)) = LENGTH(k) THEN MAP(k, v)
-     ELSE MAP_FROM_ENTRIES([
-         {{'key': one, 'value': CASE
-             WHEN LENGTH(LIST_DISTINCT([TRIM(p[2]) FOR p IN LIST_ZIP(k, v) IF p[1] = one AND TRIM(p[2]) <> ''])) > 1
-             THEN LEFT(CONCAT('{CLASH} ', ARRAY_TO_STRING(LIST_SORT(LIST_DISTINCT(
-                 [TRIM(p[2]) FOR p IN LIST_ZIP(k, v) IF p[1] = one AND TRIM(p[2]) <> ''])), ' | ')), {CLASH_MAX})
-             ELSE [p[2] FOR p IN LIST_ZIP(k, v) IF p[1] = one AND TRIM(p[2]) <> ''][1] END}}
-         FOR one IN LIST_DISTINCT(k)]) END
-"""  # noqa: E501
-_JSON = "TRY_CAST(NULLIF(TRIM(x), '') AS JSON)"
-# An object, or a list of objects with key and value, each having both.
-_JSON_KEYS = f"""
-CASE JSON_TYPE({_JSON})
-     WHEN 'OBJECT' THEN JSON_KEYS({_JSON})
-     WHEN 'ARRAY' THEN CASE
-         WHEN LENGTH(JSON_EXTRACT_STRING({_JSON}, '$[*].key')) = JSON_ARRAY_LENGTH({_JSON})
-              AND LENGTH(JSON_EXTRACT_STRING({_JSON}, '$[*].value')) = JSON_ARRAY_LENGTH({_JSON})
-         THEN JSON_EXTRACT_STRING({_JSON}, '$[*].key') END END
-"""
-_JSON_VALUES = f"""
-CASE JSON_TYPE({_JSON})
-     WHEN 'OBJECT' THEN JSON_EXTRACT_STRING({_JSON}, '$.*')
-     WHEN 'ARRAY' THEN JSON_EXTRACT_STRING({_JSON}, '$[*].value') END
-"""
-_PAIR_KEYS = "[CAST(e['key'] AS VARCHAR) FOR e IN x IF e['key'] IS NOT NULL]"
-_PAIR_VALUES = "[CAST(e['value'] AS VARCHAR) FOR e IN x IF e['key'] IS NOT NULL]"
-_MAP_VALUES = "[CAST(e AS VARCHAR) FOR e IN MAP_VALUES(x)]"
 
 
 @dataclass(frozen=True)
@@ -167,7 +134,7 @@ def _changed(
     if kind == cur_schema.NOTHING:  # the null type fits as it is, another might not unify with the others
         return None if engine_type == _NULL else exp.cast(exp.null(), _ENGINE_TYPE.get(settled, settled))
     if settled == MAP and kind != MAP:
-        return _as_map(kind, engine_type, column)
+        return of_kind(kind, engine_type, column)
     if settled == "timestamp" and kind != "timestamp":
         return in_utc(column, kind)
     if kind in _WHOLE and settled in ("double", "decimal"):
@@ -207,22 +174,6 @@ def in_utc(value: exp.Expr, kind: str) -> exp.Expr:
     if kind == cur_schema.ZONED:
         return exp.func("make_timestamp", exp.func("epoch_us", value))
     return exp.cast(value, "TIMESTAMP")
-
-
-def map_of_json(text: exp.Expr) -> exp.Expr:
-    """JSON text as a map of text; NULL where it is no object."""
-    return _map_of(_filled(_JSON_KEYS, x=text), _filled(_JSON_VALUES, x=text))
-
-
-def is_unreadable(text: exp.Expr) -> exp.Expr:
-    """Whether a text is given that says no map. `null` says none on purpose."""
-    given = exp.NEQ(
-        this=exp.func("COALESCE", exp.func("TRIM", text.copy()), exp.Literal.string("")),
-        expression=exp.Literal.string(""),
-    )
-    kind = _filled(f"COALESCE(JSON_TYPE({_JSON}), '')", x=text)
-    no_keys = _filled(_JSON_KEYS, x=text).is_(exp.null())
-    return exp.and_(given, exp.NEQ(this=kind, expression=exp.Literal.string("NULL")), no_keys)
 
 
 def _written(one: Seen, odd: dict[str, exp.Expr], faults: list[str], *, judged: bool) -> exp.Select:
@@ -332,23 +283,6 @@ def _any_json(engine: Engine, one: Seen, name: str) -> bool:
     return bool(engine.fetch(found).rows)
 
 
-def _as_map(kind: str, engine_type: str, column: exp.Expr) -> exp.Expr:
-    if kind == "json":
-        return map_of_json(exp.cast(column, "VARCHAR"))
-    if kind == "pairs":
-        return _map_of(_filled(_PAIR_KEYS, x=column), _filled(_PAIR_VALUES, x=column))
-    if kind == "struct":
-        fields = _fields(engine_type)
-        values: list[exp.Expr] = [
-            exp.cast(exp.func("STRUCT_EXTRACT", column.copy(), exp.Literal.string(field)), "VARCHAR")
-            for field in fields
-        ]
-        keys = exp.Array(expressions=[exp.Literal.string(field) for field in fields])
-        given = exp.Case().when(column.is_(exp.null()).not_(), keys)
-        return _map_of(given, exp.Array(expressions=values))
-    return _map_of(exp.func("MAP_KEYS", column.copy()), _filled(_MAP_VALUES, x=column))
-
-
 def _kind(name: str, engine_type: str) -> str:
     if match := _DECIMAL.fullmatch(engine_type):
         digits, scale = int(match[1]), int(match[2])
@@ -365,23 +299,6 @@ def _kind(name: str, engine_type: str) -> str:
         if engine_type.startswith("MAP(VARCHAR, ") and engine_type not in _NORMAL:
             return "other map"
     return _NORMAL.get(engine_type, engine_type)
-
-
-def _fields(engine_type: str) -> list[str]:
-    """The names of a struct's fields, read as the engine prints them."""
-    built = exp.DataType.build(engine_type, dialect="duckdb")
-    return [str(field.this.name if field.this else "") for field in built.expressions]
-
-
-def _map_of(keys: exp.Expr, values: exp.Expr) -> exp.Expr:
-    return _filled(_MAP_OF, k=keys, v=values)
-
-
-def _filled(text: str, **parts: exp.Expr) -> exp.Expr:
-    """The expression with its one-letter columns replaced."""
-    by_column = {exp.column(name): part for name, part in parts.items()}
-    tree = sqlglot.parse_one(text, read="duckdb")
-    return exp.Paren(this=tree.transform(lambda node: by_column[node].copy() if node in by_column else node))
 
 
 def _mixed(first: Seen, other: Seen, found: str, subject: str) -> CopsError:
