@@ -13,8 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.alerts import escalation, telling
-from cops_dagster.alerts import lifecycle as rules
+from cops_dagster.alerts import escalation, lifecycle, telling
 from cops_dagster.alerts.lifecycle import Alert, Event, Observation, Severity
 from cops_dagster.alerts.telling import Silence
 from cops_dagster.errors import CopsError
@@ -47,7 +46,7 @@ def observe(
     known = _known(con, {one.fingerprint for one in asked})
     for one in asked:
         before = known.get(one.fingerprint)
-        after, events = rules.observe(before, one, moment)
+        after, events = lifecycle.observe(before, one, moment)
         if after is not None and after != before:
             _record(con, after, events, actor)  # first: the database lets no alert move without its event
             _write(con, after, before)
@@ -210,7 +209,7 @@ def _end(con: sa.Connection, which: sa.ColumnElement[bool], because: str, actor:
     alerts = t.alert_state
     for row in con.execute(sa.select(alerts).where(which, alerts.c.state.in_(("firing", "pending")))).all():
         before = alert_of(row)
-        ended, events = rules.resolve(before, now(), because)
+        ended, events = lifecycle.resolve(before, now(), because)
         _record(con, ended, events, actor)
         _write(con, ended, before)
 
@@ -281,7 +280,7 @@ def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
         con.execute(
             sa.update(alerts)
             .where(alerts.c.fingerprint == firing.fingerprint)
-            .values(acked_by=books.actor, ack_expires_at=at + rules.ACK_FOR)
+            .values(acked_by=books.actor, ack_expires_at=at + lifecycle.ACK_FOR)
         )
         _look_at(con, alerts.c.fingerprint == firing.fingerprint)
         taken = _stored(con, firing.fingerprint)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 
 from cops_dagster.alerts import board
-from cops_dagster.ledger import publish as kernel
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication
+from cops_dagster.ledger.publish import publish as commit
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 
@@ -32,7 +32,7 @@ def publish(
         if also:
             also(con)
 
-    return kernel.publish(books, *publications, also=consequences)
+    return commit(books, *publications, also=consequences)
 
 
 def _told(con: sa.Connection, publication: Publication) -> Sequence[Verdict]:

@@ -21,8 +21,7 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from cops_dagster.alerts import board, calls, due, escalation
-from cops_dagster.alerts import lifecycle as rules
+from cops_dagster.alerts import board, calls, due, escalation, lifecycle
 from cops_dagster.alerts.calls import Outcome, Overdue
 from cops_dagster.alerts.message import Message
 from cops_dagster.alerts.receivers import NotAccepted, Receiver, load
@@ -66,7 +65,7 @@ def _watch_the_watchers(books: Books, moment: datetime) -> None:
         seen = escalation.of_silence(board.judged_at(con, moment), moment)
         fires = con.execute(
             sa.select(t.alert_state.c.fingerprint).where(
-                t.alert_state.c.fingerprint == rules.fingerprint(escalation.SILENT, "", None),
+                t.alert_state.c.fingerprint == lifecycle.fingerprint(escalation.SILENT, "", None),
                 t.alert_state.c.state == "firing",
             )
         ).first()

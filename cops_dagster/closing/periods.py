@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.closing import readiness as rules
+from cops_dagster.closing import readiness
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import claims, holds, refusals
@@ -47,7 +47,7 @@ def mark(books: Books, period: Period, there: str, *, reason: str, evidence: str
     if there == "final":
         with books.admin.read() as con:
             facts = facts_of(books, con, period)
-        missing = rules.against_marking(facts, has_evidence=bool((evidence or "").strip()))
+        missing = readiness.against_marking(facts, has_evidence=bool((evidence or "").strip()))
         if missing:
             raise CopsError(
                 "E-NOT-FINAL",
@@ -99,7 +99,7 @@ def advance(books: Books, period: Period) -> str:
             facts = replace(facts, is_delayed=False)
         if here != "provisional" and facts.now.date() >= period.end and facts.reconciled:
             move(con, books, period, "provisional", reason=MONTH_IS_OVER)
-        if state_of(con, period) == "provisional" and not rules.unmet(rules.finality(facts)):
+        if state_of(con, period) == "provisional" and not readiness.unmet(readiness.finality(facts)):
             move(con, books, period, "final", reason=IS_FINAL)
         return state_of(con, period)
 
@@ -121,7 +121,7 @@ def mark_late(books: Books, at: datetime) -> list[Period]:
             if known is not None
             and period.previous() <= Period.of(known)  # a feed that is alive, not an archive
             and state_of(con, period) == "open"
-            and rules.is_late(period, facts_of(books, con, period).deliveries, at, lag)
+            and readiness.is_late(period, facts_of(books, con, period).deliveries, at, lag)
         ]
     marked = []
     for period in late:
@@ -139,7 +139,7 @@ def mark_late(books: Books, at: datetime) -> list[Period]:
 _UNPROVABLE = ("E-EVIDENCE-MISSING", "E-EVIDENCE-STORE", "E-EVIDENCE-TAMPERED")
 
 
-def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
+def facts_of(books: Books, con: sa.Connection, period: Period) -> readiness.Facts:
     """What is known of a period, from the admin database alone."""
     cur_billing_head, deliveries = t.cur_billing_head, t.cur_delivery
     shown = con.execute(
@@ -156,11 +156,11 @@ def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
         .order_by(recon.c.recon_seq.desc())
         .limit(1)
     ).one_or_none()
-    return rules.Facts(
+    return readiness.Facts(
         period,
         now(),
         [
-            rules.Delivered(
+            readiness.Delivered(
                 one.source_id, one.delivered_at, one.is_invoiced, one.names_invoices, one.ever_named
             )
             for one in invoicing.sources(con, period)

@@ -17,7 +17,7 @@ from cops_dagster.lake import statements
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Staged, as_json
 from cops_dagster.period import Period
-from cops_dagster.stores import files as stored
+from cops_dagster.stores import files
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 
@@ -72,7 +72,7 @@ def of_run(
                 "run": dict(run),
                 "by_service_and_class": [_plain(row) for row in conservation],
                 "figures": _plain(figures),
-                "file": {"sha256": stored.sha256(staged.path), "rows": staged.rows},
+                "file": {"sha256": files.sha256(staged.path), "rows": staged.rows},
                 "verdicts": [as_json(verdict) for verdict in judged],
             },
         ),

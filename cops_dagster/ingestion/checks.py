@@ -15,10 +15,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import schema
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import claims, ingest, look, mapped_tags, net_unused, refusals, sources
-from cops_dagster.ingestion import verdicts as deliveries
+from cops_dagster.ingestion import claims, ingest, look, mapped_tags, net_unused, refusals, sources, verdicts
 from cops_dagster.ingestion.verdicts import Profile, no_unexpected_columns
 from cops_dagster.lake.delivered import added_columns
 from cops_dagster.ledger import lock
@@ -57,13 +56,11 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
         shown = [profile(con, row) for row in rows]
         before = [_before(con, row) for row in rows]
         twice, sealed = claims.booked_twice(con, period), lock.is_sealed(con, period)
-    one_source = deliveries.each_payer_has_one_source(twice, [one.source_id for one in held], sealed=sealed)
+    one_source = verdicts.each_payer_has_one_source(twice, [one.source_id for one in held], sealed=sealed)
     if held and severity == "ERROR":
         why = next(one for one in refused if one.code == claims.CODE)
         one_source = replace(one_source, severity="ERROR", figures={**one_source.figures, **why.as_figures()})
-    unexpected = sorted(
-        {name for row in rows for name in added_columns(cur_schema.from_json(row.columns_json))}
-    )
+    unexpected = sorted({name for row in rows for name in added_columns(schema.from_json(row.columns_json))})
     # a file may name any time, but what was seen was there
     delivered_at = max((min(row.delivered_at, row.first_seen_at) for row in rows), default=None)
     return [
@@ -73,7 +70,7 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
             for check, codes in groups.items()
         ),
         one_source,
-        deliveries.every_source_is_taken(
+        verdicts.every_source_is_taken(
             [
                 {
                     "source_id": one.source_id,
@@ -85,15 +82,15 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
                 for refusal in one.refusals
             ]
         ),
-        deliveries.every_source_has_its_place(
+        verdicts.every_source_has_its_place(
             [(one.source_id, one.booked_from) for one in sources.placeless(books, period, lying)]
         ),
-        deliveries.no_foreign_exports(
+        verdicts.no_foreign_exports(
             [(one.source_id, one.foreign.found) for one in seen if one.foreign is not None]
         ),
         _delivered_within_48h(period, delivered_at),
-        *deliveries.warnings(shown, before, cur_schema.LINE_TYPES),
-        no_unexpected_columns(unexpected, cur_schema.REVISION),
+        *verdicts.warnings(shown, before, schema.LINE_TYPES),
+        no_unexpected_columns(unexpected, schema.REVISION),
     ]
 
 
@@ -121,7 +118,7 @@ def profile(con: sa.Connection, row: Any) -> Profile:
         repeated_usd=Decimal(figures.get("repeated_usd", 0)),
         line_types=by.get("line_type", {}),
         days=by.get("usage_day", {}),
-        columns=frozenset(cur_schema.from_json(row.columns_json)),
+        columns=frozenset(schema.from_json(row.columns_json)),
     )
 
 
@@ -183,7 +180,7 @@ def raw(books: Books, period: Period) -> list[Verdict]:
         aside=(aside["row_count"], aside["cost_usd"]),
         halves=halves,
     )
-    return [*judged, mapped, deliveries.every_delivery_is_ingested(why)]
+    return [*judged, mapped, verdicts.every_delivery_is_ingested(why)]
 
 
 def quarantined(books: Books, period: Period) -> list[Verdict]:
@@ -191,4 +188,4 @@ def quarantined(books: Books, period: Period) -> list[Verdict]:
     with books.admin.read() as con, books.engine() as engine:
         books.namespace(engine, con, period).provide(["cur_quarantine"])
         rows = engine.fetch("fetch_quarantined_by_code", {"period_start": period.start}).rows
-    return [deliveries.no_lines_quarantined({code: (count, cost) for code, count, cost in rows})]
+    return [verdicts.no_lines_quarantined({code: (count, cost) for code, count, cost in rows})]

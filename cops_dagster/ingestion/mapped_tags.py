@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import schema
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import tag_mapping
 from cops_dagster.ingestion.tag_mapping import Mapped
@@ -87,4 +87,4 @@ def require(con: sa.Connection, tags: Tags, period: Period) -> None:
 
 
 def _columns(texts: Iterable[str]) -> set[str]:
-    return {name.lower() for text in texts for name in cur_schema.from_json(text)}
+    return {name.lower() for text in texts for name in schema.from_json(text)}

@@ -16,7 +16,7 @@ from cops_dagster.ingestion import places
 from cops_dagster.ingestion.places import Place, Root
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.stores import files as stored
+from cops_dagster.stores.files import Folder
 
 
 def is_no_delivery(books: Books, place: Place) -> bool:
@@ -36,7 +36,7 @@ def is_no_delivery(books: Books, place: Place) -> bool:
 def _handed_over(books: Books, period: Period) -> list[FileStat]:
     if not books.settings.deliveries_root.is_dir():
         return []
-    ours = stored.Folder(books.settings.deliveries_root)
+    ours = Folder(books.settings.deliveries_root)
     newest = [layout.find(ours, month).newest for month in layout.months(ours) if month.period == period]
     return [file for delivered in newest if delivered for file in delivered.files]
 

@@ -21,9 +21,8 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.inputs import closed, documents, dollars, load_log, references, registers, versions
-from cops_dagster.inputs import files as frames
 from cops_dagster.inputs.conflicts import DocumentConflict, closed_months, compared, differing, keep
-from cops_dagster.inputs.files import Row
+from cops_dagster.inputs.files import FIELDS, File, Row, read
 from cops_dagster.inputs.load_log import Replaced, TableReport
 from cops_dagster.inputs.references import Rows
 from cops_dagster.ledger.books import Books
@@ -67,7 +66,7 @@ def load(books: Books, paths: Sequence[Path], *, replace: bool = False) -> LoadR
             `signatures.require` raises. A document in conflict is refused and kept in `document_conflict`.
     """
     require_policy(books)
-    files, tags = [frames.read(path) for path in _files(paths)], books.policy.tags
+    files, tags = [read(path) for path in _files(paths)], books.policy.tags
     at = now()
     try:
         with books.admin.write() as con:
@@ -86,10 +85,10 @@ def load(books: Books, paths: Sequence[Path], *, replace: bool = False) -> LoadR
 
 def read_files(paths: Sequence[Path]) -> dict[str, list[Row]]:
     """The rows of CSV files by table, each cell checked. Raises as `load` does; the database is not asked."""
-    return _by_table([frames.read(path) for path in _files(paths)])
+    return _by_table([read(path) for path in _files(paths)])
 
 
-def _by_table(files: Sequence[frames.File]) -> dict[str, list[Row]]:
+def _by_table(files: Sequence[File]) -> dict[str, list[Row]]:
     given: defaultdict[str, list[Row]] = defaultdict(list)
     for file in files:
         given[file.table].extend(file.rows)
@@ -107,7 +106,7 @@ def store(
     """Checks rows against each other and what is stored, and stores them, in the caller's transaction."""
     reports, spelling, given = {}, tags or Tags(), dict(rows)
     left_out = _leave_out_what_is_no_invoice(given)
-    stored = {name: _stored(con, name, given[name]) for name in frames.FIELDS if name in given}
+    stored = {name: _stored(con, name, given[name]) for name in FIELDS if name in given}
     if given.get("invoice_detail"):
         given["invoice_detail"] = dollars.in_dollars(con, given)
     references.check_references(con, given)

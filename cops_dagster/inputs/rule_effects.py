@@ -19,8 +19,7 @@ from cops_dagster.allocation import allocate, in_force, tenant_usage
 from cops_dagster.allocation.allocate import Inputs
 from cops_dagster.allocation.rules import UNKNOWN_TENANT, Key, Plan, Pool, Rule
 from cops_dagster.errors import CopsError
-from cops_dagster.inputs import load as loading
-from cops_dagster.inputs import rule_check
+from cops_dagster.inputs import load, rule_check
 from cops_dagster.lake.engine import Engine, Row, Rows, Value
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
@@ -285,10 +284,10 @@ def diff(books: Books, period: Period, other: Path | date) -> Difference:
 
 
 def _over(books: Books, period: Period, path: Path) -> tuple[Inputs, Inputs]:
-    given = loading.read_files([path])
+    given = load.read_files([path])
     with rule_check.rehearsal(books.admin) as con:
         before = allocate.gather(con, books.policy, period)
-        loading.store(con, given, tags=books.policy.tags)
+        load.store(con, given, tags=books.policy.tags)
         return before, allocate.gather(con, books.policy, period)
 
 

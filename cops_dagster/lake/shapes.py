@@ -15,8 +15,7 @@ from pathlib import Path
 
 from sqlglot import exp
 
-from cops_dagster.cur import names
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import names, schema
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.maps import is_unreadable, of_kind
@@ -24,7 +23,7 @@ from cops_dagster.lake.maps import is_unreadable, of_kind
 UNREADABLE_MAP = "E-MAP-PARSE"
 """A line whose map is text that is no JSON object: its tags or its product cannot be told."""
 MAP = "map varchar"
-OWN = (cur_schema.FAULT, cur_schema.FAULT_TEXT, cur_schema.LOST)
+OWN = (schema.FAULT, schema.FAULT_TEXT, schema.LOST)
 
 _NULL = '"NULL"'
 _NORMAL = {
@@ -34,10 +33,10 @@ _NORMAL = {
     "TIMESTAMP_NS": "timestamp",
     "TIMESTAMP_MS": "timestamp",
     "TIMESTAMP_S": "timestamp",
-    "TIMESTAMP WITH TIME ZONE": cur_schema.ZONED,
-    _NULL: cur_schema.NOTHING,
-    '"NULL"[]': cur_schema.NOTHING,
-    'MAP(VARCHAR, "NULL")': cur_schema.NOTHING,
+    "TIMESTAMP WITH TIME ZONE": schema.ZONED,
+    _NULL: schema.NOTHING,
+    '"NULL"[]': schema.NOTHING,
+    'MAP(VARCHAR, "NULL")': schema.NOTHING,
 }
 _PLAIN_MAP = re.compile(r"MAP\(VARCHAR, (VARCHAR|DOUBLE)\)")
 _PAIRS = re.compile(r'STRUCT\("?key"? .*, "?value"? .*\)\[\]', re.IGNORECASE)
@@ -46,13 +45,13 @@ _ENGINE_TYPE = {
     "varchar": "VARCHAR",
     "double": "DOUBLE",
     "timestamp": "TIMESTAMP",
-    cur_schema.ZONED: "TIMESTAMPTZ",
+    schema.ZONED: "TIMESTAMPTZ",
     "decimal": "DECIMAL(38, 18)",
     MAP: "MAP(VARCHAR, VARCHAR)",
     "map double": "MAP(VARCHAR, DOUBLE)",
 }
 _WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
-_TIMES = frozenset({"timestamp", cur_schema.ZONED, "DATE"})
+_TIMES = frozenset({"timestamp", schema.ZONED, "DATE"})
 _BLANK = ("", "{}", "[]", "nan")
 
 
@@ -129,9 +128,9 @@ def _changed(
 ) -> exp.Expr | None:
     """How a column of one file is written anew to be of the settled kind; `None` for one that is."""
     column = exp.column(name, quoted=True)
-    if settled == cur_schema.NOTHING:
+    if settled == schema.NOTHING:
         return None
-    if kind == cur_schema.NOTHING:  # the null type fits as it is, another might not unify with the others
+    if kind == schema.NOTHING:  # the null type fits as it is, another might not unify with the others
         return None if engine_type == _NULL else exp.cast(exp.null(), _ENGINE_TYPE.get(settled, settled))
     if settled == MAP and kind != MAP:
         return of_kind(kind, engine_type, column)
@@ -171,7 +170,7 @@ def plain(engine: Engine, files: Sequence[Seen], agreed: Agreement, targets: Ite
 
 def in_utc(value: exp.Expr, kind: str) -> exp.Expr:
     """A delivered time without zone, in UTC. The engine's cast would follow the machine's zone."""
-    if kind == cur_schema.ZONED:
+    if kind == schema.ZONED:
         return exp.func("make_timestamp", exp.func("epoch_us", value))
     return exp.cast(value, "TIMESTAMP")
 
@@ -183,22 +182,22 @@ def _written(one: Seen, odd: dict[str, exp.Expr], faults: list[str], *, judged: 
             value = odd.get(name, exp.column(name, quoted=True))
             selected.append(exp.alias_(value.copy(), name, quoted=True))
     nothing: exp.Expr = exp.cast(exp.null(), "VARCHAR")
-    if judged or cur_schema.FAULT in one.types:
+    if judged or schema.FAULT in one.types:
         code, reason = exp.Case(), exp.Case()
-        if cur_schema.FAULT in one.types:
-            before = exp.column(cur_schema.FAULT)
+        if schema.FAULT in one.types:
+            before = exp.column(schema.FAULT)
             code = code.when(before.is_(exp.null()).not_(), before.copy())
-            reason = reason.when(before.is_(exp.null()).not_(), exp.column(cur_schema.FAULT_TEXT))
+            reason = reason.when(before.is_(exp.null()).not_(), exp.column(schema.FAULT_TEXT))
         for name in faults:
             wrong = is_unreadable(exp.column(name, quoted=True))
             code = code.when(wrong, exp.Literal.string(UNREADABLE_MAP))
             reason = reason.when(wrong.copy(), said(name, exp.column(name, quoted=True)))
-        lost = exp.column(cur_schema.LOST) if cur_schema.LOST in one.types else nothing
+        lost = exp.column(schema.LOST) if schema.LOST in one.types else nothing
         some = bool(code.args.get("ifs"))
         selected += [
-            exp.alias_(code if some else nothing.copy(), cur_schema.FAULT),
-            exp.alias_(reason if some else nothing.copy(), cur_schema.FAULT_TEXT),
-            exp.alias_(lost.copy(), cur_schema.LOST),
+            exp.alias_(code if some else nothing.copy(), schema.FAULT),
+            exp.alias_(reason if some else nothing.copy(), schema.FAULT_TEXT),
+            exp.alias_(lost.copy(), schema.LOST),
         ]
     return exp.Select().from_(one.source.copy()).select(*selected, copy=False)
 
@@ -224,14 +223,14 @@ def _check_names(full: Sequence[Seen], subject: str) -> None:
 
 def _settled(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path, str], subject: str) -> str:
     """The one type of a column; `by_file` is changed where a file turns out to hold nothing in it."""
-    given = set(by_file.values()) - {cur_schema.NOTHING}
+    given = set(by_file.values()) - {schema.NOTHING}
     if is_map(name):
         return _settled_map(engine, full, name, by_file, subject)
-    if len(given) > 1 or any(not cur_schema.takes(name, kind) for kind in given):
+    if len(given) > 1 or any(not schema.takes(name, kind) for kind in given):
         _drop_empty(engine, full, name, by_file)
-        given = set(by_file.values()) - {cur_schema.NOTHING}
+        given = set(by_file.values()) - {schema.NOTHING}
     if not given:
-        return cur_schema.NOTHING
+        return schema.NOTHING
     if len(given) > 1 and given <= _TIMES:
         return "timestamp"
     fractional = given - _WHOLE
@@ -248,18 +247,18 @@ def _settled(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path
 def _settled_map(
     engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path, str], subject: str
 ) -> str:
-    given = set(by_file.values()) - {cur_schema.NOTHING}
+    given = set(by_file.values()) - {schema.NOTHING}
     if len(given) > 1 or not given <= {MAP, "map double"}:
         _drop_empty(engine, full, name, by_file)
-        given = set(by_file.values()) - {cur_schema.NOTHING}
+        given = set(by_file.values()) - {schema.NOTHING}
     for one in full:
         kind = by_file[one.path]
         if kind == "json" and not _any_json(engine, one, name):
             raise _no_map(name, "text that is no JSON object", one, subject)
-        if kind not in (MAP, "map double", "json", "pairs", "struct", "other map", cur_schema.NOTHING):
+        if kind not in (MAP, "map double", "json", "pairs", "struct", "other map", schema.NOTHING):
             raise _no_map(name, f"type {one.types[name]}", one, subject)
     if not given:
-        return cur_schema.NOTHING
+        return schema.NOTHING
     return given.pop() if len(given) == 1 and given <= {MAP, "map double"} else MAP
 
 
@@ -270,10 +269,10 @@ def _drop_empty(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[P
     )
     value = exp.func("COUNT_IF", exp.func("COALESCE", blank.not_(), exp.false()), dialect="duckdb")
     for one in full:
-        if by_file[one.path] == cur_schema.NOTHING:
+        if by_file[one.path] == schema.NOTHING:
             continue
         if engine.fetch(exp.select(value.copy()).from_(one.source.copy())).rows[0][0] == 0:
-            by_file[one.path] = cur_schema.NOTHING
+            by_file[one.path] = schema.NOTHING
 
 
 def _any_json(engine: Engine, one: Seen, name: str) -> bool:

@@ -6,7 +6,7 @@ stand behind these in the files that have them.
 
 from __future__ import annotations
 
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import schema
 
 USD = "DECIMAL(38,18)"
 Columns = tuple[tuple[str, str], ...]
@@ -19,11 +19,11 @@ def _typed(kind: str, names: str) -> Columns:
 
 
 CUR_BILLING_MASTER: Columns = tuple(
-    (column.name, _DUCKDB[column.data_type]) for column in cur_schema.EXPECTED
+    (column.name, _DUCKDB[column.data_type]) for column in schema.EXPECTED
 ) + _typed("VARCHAR", "source_id delivery_id")
 
 FACT_COST_RAW: Columns = (
-    *((column.name, USD if column.exact else _DUCKDB[column.data_type]) for column in cur_schema.EXPECTED),
+    *((column.name, USD if column.exact else _DUCKDB[column.data_type]) for column in schema.EXPECTED),
     *_typed("VARCHAR", "source_id delivery_id"),
     ("period_start", "DATE"),
     ("charge_class", "VARCHAR"),
@@ -36,7 +36,7 @@ FACT_COST_RAW: Columns = (
 )
 
 CUR_QUARANTINE: Columns = (
-    *FACT_COST_RAW[: len(cur_schema.EXPECTED) + 3],
+    *FACT_COST_RAW[: len(schema.EXPECTED) + 3],
     *_typed("VARCHAR", "quarantine_code quarantine_reason"),
 )
 

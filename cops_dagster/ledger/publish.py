@@ -25,9 +25,9 @@ from cops_dagster.ledger.month import Head, head
 from cops_dagster.ledger.policy import require_same_policy
 from cops_dagster.ledger.run import Superseded
 from cops_dagster.period import Period
-from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.stores.files import fsync_folder, identity, sha256_all
 from cops_dagster.verdict import Verdict
 
 SCHEMA_VERSION = 1
@@ -156,14 +156,14 @@ def refuse(verdicts: Sequence[Verdict], subject: str) -> None:
 
 def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]:
     paths = [staged.path for staged in publication.staged]
-    seen = [stored.identity(path) for path in paths]
-    digests = stored.sha256_all(paths)
+    seen = [identity(path) for path in paths]
+    digests = sha256_all(paths)
     lake = books.lake
     rows: list[dict[str, object]] = []
-    for staged, identity, sha256 in zip(publication.staged, seen, digests, strict=True):
+    for staged, before, sha256 in zip(publication.staged, seen, digests, strict=True):
         info = staged.path.stat()
-        stored.fsync_folder(staged.path.parent)
-        live.remember(staged.path, sha256, identity)
+        fsync_folder(staged.path.parent)
+        live.remember(staged.path, sha256, before)
         lake.keep(books.lake_path(staged.path), sha256)  # before a row speaks of it
         rows.append(
             {

@@ -18,32 +18,31 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation
-from cops_dagster.allocation import checks as judge
+from cops_dagster.allocation.checks import allocated, keys
 from cops_dagster.closing import current, periods
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import checks
+from cops_dagster.ingestion.checks import delivery, quarantined, raw
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
-from cops_dagster.operations import budgets
-from cops_dagster.operations import checks as judge_budgets
+from cops_dagster.operations import budgets, checks
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import checks as judge_recon
-from cops_dagster.reconciliation import record as recon_log
+from cops_dagster.reconciliation.checks import of_newest, reconciled
+from cops_dagster.reconciliation.record import newest
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.tagging import checks as judge_tagged
+from cops_dagster.tagging.checks import tagged
 from cops_dagster.verdict import Verdict
 
 JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
-    "cur_billing_master": checks.delivery,
-    "fact_cost_raw": checks.raw,
-    "cur_quarantine": checks.quarantined,
-    "fact_cost_tagged": judge_tagged.tagged,
-    "allocation_key_snapshot": judge.keys,
-    "fact_cost_allocated": judge.allocated,
-    "recon_summary": judge_recon.reconciled,
-    "budget_master": lambda books, _: judge_budgets.budgets(books),
+    "cur_billing_master": delivery,
+    "fact_cost_raw": raw,
+    "cur_quarantine": quarantined,
+    "fact_cost_tagged": tagged,
+    "allocation_key_snapshot": keys,
+    "fact_cost_allocated": allocated,
+    "recon_summary": reconciled,
+    "budget_master": lambda books, _: checks.budgets(books),
 }
 """Asset → who asks its checks, in the order of the month."""
 
@@ -116,9 +115,9 @@ def _topics(con: sa.Connection, books: Books, period: Period) -> dict[str, str]:
     ).all()
     if shown:
         about["cur_billing_master"] = [tuple(row) for row in shown]
-    newest = recon_log.newest(con, period)
-    if newest is not None:
-        about["recon_summary"] = newest.recon_id
+    recon = newest(con, period)
+    if recon is not None:
+        about["recon_summary"] = recon.recon_id
     version = books.adopted.version if books.adopted else 0
     return {
         asset: f"{_TOPIC} {asset} {period} {digest(_TOPIC, asset, str(period), version, about[asset])[:32]}"
@@ -146,7 +145,7 @@ def settle(books: Books, period: Period) -> list[str]:
     """
     with books.admin.read() as con:
         left = unasked(con, books, period)
-        made = judge_recon.of(con, period)
+        made = of_newest(con, period)
     for asset in left:
         if asset == "budget_master":
             budgets.refresh(books)  # whoever allocated may have died before it measured them
@@ -157,7 +156,7 @@ def settle(books: Books, period: Period) -> list[str]:
                 raise
     if _is_news(books, period, made):  # people decided on exceptions since
         with books.admin.write() as con:
-            board.judged(con, books, period, "recon_summary", judge_recon.of(con, period))
+            board.judged(con, books, period, "recon_summary", of_newest(con, period))
     return left
 
 
@@ -201,7 +200,7 @@ def failing(books: Books, period: Period) -> list[dict[str, str]]:
         if lock.is_sealed(con, period):
             return []
         alerts = board.of_period(con, period)
-        live = {one.check: one for one in judge_recon.of(con, period)}
+        live = {one.check: one for one in of_newest(con, period)}
     below = any(one.rule == escalation.COVERAGE and escalation.does_not_hold(one) for one in alerts)
     found = [
         _told(one.scope, one.rule, is_error, one.detail)

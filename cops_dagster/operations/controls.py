@@ -19,14 +19,14 @@ from cops_dagster.alerts.board import judged_at
 from cops_dagster.allocation import checks
 from cops_dagster.closing import periods, proof
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence import verify
 from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.evidence.chain import anchor_news
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.ingestion import claims
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
-from cops_dagster.operations import checks as judge_budgets
+from cops_dagster.operations.checks import budgets
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -216,7 +216,7 @@ def _keys(books: Books, at: datetime) -> Control:
 
 def _budgets(books: Books, at: datetime) -> Control:
     made = _made("budgets_refreshed_and_alerts_delivered", "daily 04:00 UTC, messages accepted", "finance")
-    verdict = judge_budgets.budgets(books)[0]
+    verdict = budgets(books)[0]
     with books.admin.read() as con:
         oldest = con.execute(sa.select(sa.func.min(t.budget_master.c.last_refreshed_at))).scalar_one_or_none()
         accepted, refused = _messages(con, at)
@@ -324,7 +324,7 @@ def _seals(books: Books, at: datetime) -> Control:
 def _anchored(books: Books) -> list[Finding]:
     """The chain's head is written down outside the database by now; why not, if it cannot be."""
     try:
-        evidence.anchor_news(books)
+        anchor_news(books)
     except CopsError as problem:
         return [Finding(0, problem.subject, problem.expected, f"{problem.code}: {problem.found}")]
     return []

@@ -14,27 +14,27 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board
 from cops_dagster.allocation import allocate
-from cops_dagster.allocation import checks as judge
+from cops_dagster.allocation.checks import allocated, keys
 from cops_dagster.closing import status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import consent
 from cops_dagster.ingestion import checks, mapped_tags, places
-from cops_dagster.ingestion import look as deliver
+from cops_dagster.ingestion.look import look
 from cops_dagster.ledger import lock, policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
 from cops_dagster.ledger.month import head, known
 from cops_dagster.money import amount
-from cops_dagster.operations import checks as judge_budgets
+from cops_dagster.operations.checks import budgets
 from cops_dagster.operations.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
 from cops_dagster.operations.home_health import findings, refused
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import checks as judge_recon
 from cops_dagster.reconciliation import exceptions, freeze, invoicing, reconcile, record
+from cops_dagster.reconciliation.checks import reconciled
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster.tagging import tag
+from cops_dagster.tagging.checks import tagged
 from cops_dagster.verdict import Verdict
 
 
@@ -148,7 +148,7 @@ def _scope(books: Books, period: Period) -> list[Finding]:
 
 def _freshness(books: Books, period: Period) -> list[Finding]:
     if not any(month.period == period for month in places.months(books.settings)):
-        deliver.look(books, period, log=False)  # refuses with what is there instead
+        look(books, period, log=False)  # refuses with what is there instead
     found = _judged("freshness", checks.delivery(books, period), period)
     with books.admin.read() as con:
         here = status.statuses(books, period)[0]
@@ -186,7 +186,7 @@ def _tags(books: Books, period: Period) -> list[Finding]:
         mapping = mapped_tags.verdict(con, books.policy.tags, period)
         is_tagged = head(con, tag.TABLE, period) is not None
     # by a mapping that names nothing the month was never tagged, and there is no more to ask
-    return _judged("tags", [mapping, *(judge_tagged.tagged(books, period) if is_tagged else [])], period)
+    return _judged("tags", [mapping, *(tagged(books, period) if is_tagged else [])], period)
 
 
 def _allocation(books: Books, period: Period) -> list[Finding]:
@@ -198,7 +198,7 @@ def _allocation(books: Books, period: Period) -> list[Finding]:
             .order_by(log.c.started_at.desc())
             .limit(1)
         ).one_or_none()
-        allocated = head(con, allocate.TABLE, period)
+        entries = head(con, allocate.TABLE, period)
     found: list[Finding] = []
     if last is not None and last.status in ("refused", "failed"):
         found.append(
@@ -211,7 +211,7 @@ def _allocation(books: Books, period: Period) -> list[Finding]:
                 f"correct keys or rules, then: cops materialize {period}",
             )
         )
-    if allocated is None:
+    if entries is None:
         found.append(
             Finding(
                 "allocation",
@@ -222,9 +222,9 @@ def _allocation(books: Books, period: Period) -> list[Finding]:
                 f"cops materialize {period}",
             )
         )
-    verdicts = judge.keys(books, period)
-    if allocated is not None:
-        verdicts += judge.allocated(books, period)
+    verdicts = keys(books, period)
+    if entries is not None:
+        verdicts += allocated(books, period)
     return found + [
         one for one in _judged("allocation", verdicts, period) if not found or one.light != "green"
     ]
@@ -246,7 +246,7 @@ def _invoices(books: Books, period: Period) -> list[Finding]:
                 f"cops materialize {period}",
             )
         ]
-    found = _judged("invoices", judge_recon.reconciled(books, period), period)
+    found = _judged("invoices", reconciled(books, period), period)
     found += [
         Finding(
             "invoices",
@@ -284,12 +284,12 @@ def _snapshot(books: Books, period: Period) -> list[Finding]:
     else:
         made = reconcile.reconcile(books, period, note="snapshot by cops doctor")
         done, told = made.recon_id, "recorded now" if made.wrote else "on record already"
-    look = f"cops sql -q \"SELECT * FROM recon_run WHERE recon_id = '{done}'\""
-    return [Finding("snapshot", "green", "the reconciliation is on record", f"{done[:16]}, {told}", look)]
+    query = f"cops sql -q \"SELECT * FROM recon_run WHERE recon_id = '{done}'\""
+    return [Finding("snapshot", "green", "the reconciliation is on record", f"{done[:16]}, {told}", query)]
 
 
 def _alerts(books: Books, period: Period) -> list[Finding]:
-    found = _judged("alerts", judge_budgets.budgets(books), period)
+    found = _judged("alerts", budgets(books), period)
     receivers = books.settings.notify.receivers
     if not receivers:
         found.append(

@@ -24,7 +24,7 @@ from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
 from cops_dagster.reconciliation import checks, differences, documents, exceptions, freeze, record, variance
-from cops_dagster.reconciliation import sides as counterparts
+from cops_dagster.reconciliation.sides import is_final, read
 from cops_dagster.reconciliation.variance import Tolerance
 from cops_dagster.stores import tables as t
 
@@ -55,7 +55,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
         if before and (before.inputs_id == inputs_id or lock.is_sealed(con, period)):
             return Reconciled(before.recon_id, before.status, wrote=False)
         run = head(con, "fact_cost_allocated", period)
-        sides = counterparts.read(books, con, period)
+        sides = read(books, con, period)
     gone = differences.missing_entities(sides.issued_before, sides.issued) if sides.is_final else []
     made = variance.reconcile(
         sides.costs,
@@ -85,7 +85,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
         seq = record.append(con, books, period, made, sides, ids)
         exceptions.replace(con, period, seq, found)
         reconciled(con, books, period, made.status)
-        board.judged(con, books, period, "recon_summary", checks.of(con, period))
+        board.judged(con, books, period, "recon_summary", checks.of_newest(con, period))
     return Reconciled(recon_id, made.status, wrote=True)
 
 
@@ -160,7 +160,7 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
         documents.loaded(con, period),
         [recon.warning_usd, recon.warning_bps, recon.failure_usd, recon.failure_bps],
         policy.charge.basis,
-        counterparts.is_final(con, period),
+        is_final(con, period),
     )
 
 

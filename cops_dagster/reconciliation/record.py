@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
-from cops_dagster.money import currency as currencies
+from cops_dagster.money.currency import is_known, unit
 from cops_dagster.period import Period
 from cops_dagster.reconciliation.bridge import bridges
 from cops_dagster.reconciliation.cents import Parts, present
@@ -124,10 +124,10 @@ def _statement(lines: Sequence[TenantLine], sides: Counterparts) -> list[dict[st
         usd = Parts(line.direct, line.shared, line.adjustments, line.markup)
         currency = sides.currencies.get(line.tenant_id, "USD")
         # a code that ISO 4217 does not know has no unit to round to: as without a rate, nothing is stated
-        rate = sides.rates.get(currency) if currencies.is_known(currency) else None
+        rate = sides.rates.get(currency) if is_known(currency) else None
         shown: dict[str, object] = dict.fromkeys((*_NAMES, "rounding", "total"))
         if rate is not None and line.is_priced:  # what nobody can price, nobody is shown in cents
-            presented = present(usd, rate, currencies.unit(currency))
+            presented = present(usd, rate, unit(currency))
             rounded = zip(_NAMES, presented.parts.each(), strict=True)
             shown |= {name: amount.to_decimal(part) for name, part in rounded}
             shown["rounding"] = amount.to_decimal(presented.rounding)

@@ -22,8 +22,8 @@ from sqlglot import exp
 
 from cops_dagster.adjustments import proposals
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence import seal, signatures, verify
+from cops_dagster.evidence.chain import entry_bytes, read
 from cops_dagster.lake.tables import LAKE_TABLES
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -81,7 +81,7 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
                 found="no such entry",
                 next_step=f"run `cops evidence verify {period}`",
             )
-        seal_document = evidence.read(books, sealing["evidence_seq"])
+        seal_document = read(books, sealing["evidence_seq"])
         tables = _of_entries(books, con, period, n, seed)
         tables |= _of_books(con, period)
         tables["chain"] = chain
@@ -266,9 +266,9 @@ def _objects(books: Books, folder: Path, entries: Rows) -> None:
     (folder / "objects").mkdir()
     (folder / "entries").mkdir()
     for row in entries:
-        (folder / "entries" / f"{row['evidence_seq']:08d}").write_bytes(evidence.entry_bytes(row))
+        (folder / "entries" / f"{row['evidence_seq']:08d}").write_bytes(entry_bytes(row))
         if row["kind"] in _WHOLE:
-            (folder / "objects" / row["sha256"]).write_bytes(evidence.read(books, row["evidence_seq"]))
+            (folder / "objects" / row["sha256"]).write_bytes(read(books, row["evidence_seq"]))
 
 
 def _signatures(books: Books, folder: Path, period: Period) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence import verify
+from cops_dagster.evidence.chain import read
 from cops_dagster.evidence.consent import name_of
 from cops_dagster.evidence.people import is_same_person
 from cops_dagster.ledger.books import Books
@@ -32,7 +32,7 @@ def matrix(books: Books, period: Period, chain: Sequence[Mapping[str, Any]]) -> 
         found = [*_checks(con, period), *_two_people(approvals(con, period))]
     ready = [row for row in chain if (row["kind"], row["subject_id"]) == ("readiness", str(period))]
     for row in ready[-1:]:
-        document = json.loads(evidence.read(books, row["evidence_seq"]))
+        document = json.loads(read(books, row["evidence_seq"]))
         found += [
             {
                 "control": one["name"].replace("_", " "),

@@ -15,8 +15,8 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
-from cops_dagster.tagging import active as active_tags
 from cops_dagster.tagging import lookups, tag, unknown_tags
+from cops_dagster.tagging.active import recorded, verdict
 from cops_dagster.verdict import Verdict
 
 
@@ -37,7 +37,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         ).all()
         before = _direct_before(books, con, period)
         variants = tag.spelling_variants(books, engine, con, period)
-        active = active_tags.recorded(con)
+        active = recorded(con)
         accounts = _mapped_accounts(con, period)
     idle = sorted({row.tenant_id for row in using if row.value > 0} - set(direct))
     return [
@@ -51,7 +51,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         ),
         _no_spikes(direct, before),
         verdicts.tags_are_spelled_alike(variants),
-        active_tags.verdict(active, books.policy.tags),
+        verdict(active, books.policy.tags),
         accounts,
     ]
 
