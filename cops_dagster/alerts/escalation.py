@@ -33,8 +33,6 @@ COVERAGE_HELD_FOR = timedelta(hours=24)
 STEPS_PCT = (2, 5, 10, 25, 50)
 """Percentages at which an amount is worth another message."""
 
-TEAMS = ("finance", "platform", "billing-ops", "data-engineering")
-
 _INTEGRITY = (
     "rows_match_delivery", "cost_matches_delivery", "tagging_preserves_cost", "allocated_equals_pool",
 )  # fmt: skip

@@ -208,9 +208,6 @@ SPANNED: frozenset[str] = frozenset(
 """Line item types that are about a span of time. A refund, credit, fee or tax is money on the bill and needs
 none: AWS writes some of them with one instant, or without any."""
 
-OWN: tuple[str, ...] = ("source_id", "delivery_id")
-"""Columns COPS adds to `cur_billing_master`; part of the expected schema, never delivered."""
-
 MADE = frozenset(
     [
         "source_id",
@@ -296,9 +293,7 @@ def require(found: Columns, *, subject: str) -> None:
     for column in EXPECTED:
         if column.required and column.name not in found:
             spelled = {name.lower(): name for name in found}
-            near = [
-                spelled[name] for name in difflib.get_close_matches(column.name, spelled, n=1, cutoff=0.6)
-            ]
+            near = [spelled[name] for name in difflib.get_close_matches(column.name, spelled, n=1)]
             raise CopsError(
                 "E-SCHEMA-MISSING",
                 f"{subject}, column {column.name}",

@@ -22,8 +22,6 @@ from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 
 JSON = "application/json"
-RUN_KINDS = ("run_inputs", "run_sql", "run_certificate")
-"""Kinds of evidence that every published allocation run has (invariant I12)."""
 
 
 def of_run(

@@ -100,12 +100,3 @@ LAKE_TABLES: dict[str, Columns] = {
 
 APPEND_ONLY = frozenset({"fact_cost_allocated", "fact_cost_adjustment"})
 """Tables whose files all stay live; of the others only the head run's files are."""
-
-COST_COLUMN = {
-    "fact_cost_raw": "line_item_unblended_cost",
-    "fact_cost_tagged": "unblended_cost",
-    "fact_cost_allocated": "allocated_cost_usd",
-    "fact_cost_adjustment": "allocated_cost_usd",
-    "cur_quarantine": "line_item_unblended_cost",
-}
-"""The column whose sum `lake_file.cost_usd` records."""

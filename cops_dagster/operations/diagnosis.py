@@ -19,7 +19,6 @@ Step = Literal["home", "scope", "freshness", "tags", "allocation", "invoices", "
 
 STEPS: tuple[Step, ...] = ("scope", "freshness", "tags", "allocation", "invoices", "snapshot")
 """The playbook's quick diagnostic path, in its order."""
-RANK: Mapping[Light, int] = {"red": 0, "amber": 1, "unknown": 2, "green": 3}
 
 
 @dataclass(frozen=True)

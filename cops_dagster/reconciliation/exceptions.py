@@ -209,11 +209,6 @@ def _seen(row: Any) -> Exceptional:
     )
 
 
-def unresolved(con: sa.Connection, period: Period) -> list[Exceptional]:
-    """Current exceptions that still wait for a decision or for its approval."""
-    return [one for one in current(con, period) if one.status in ("open", "decided")]
-
-
 def late_documents(con: sa.Connection) -> list[Exceptional]:
     """Documents that correct closed months and wait for a decision, in whatever month."""
     exceptions = t.recon_exceptions

@@ -28,7 +28,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.places import open_objects
 from cops_dagster.tagging import tag
-from cops_dagster_tests.closing.ready import aged, close_by_two, month, ready
+from cops_dagster_tests.closing.ready import aged, close_by_two, month, ready, unresolved
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
 
@@ -213,7 +213,7 @@ def test_what_is_missing_blocks_the_close_by_name_and_changes_nothing(
 def test_a_difference_that_was_explained_with_evidence_does_not_block(books: Books, tmp_path: Path) -> None:
     slightly_overbilled(books, tmp_path)
     with books.admin.read() as con:
-        (waiting,) = exceptions.unresolved(con, SEPTEMBER)
+        (waiting,) = unresolved(con, SEPTEMBER)
     exceptions.decide(books, waiting.exception_id, decision="agreed", evidence="TICKET-1")
     assert {"exceptions_explained", "variance_within_tolerance"} <= set(blocking(books))
     lee = replace(books, settings=books.settings.model_copy(update={"actor": "lee"}))
