@@ -1,6 +1,6 @@
-"""Whether a set of rules fits together: every problem of it on one day, not the first.
+"""Whether a set of rules fits together: every problem of it on one day, not the first. Pure.
 
-Belongs here: what is wrong, or likely not meant, between rules, keys and tenants. Pure. Does not belong
+Belongs here: what is wrong, or likely not meant, between rules, keys and tenants. Does not belong
 here: what one cell may hold (`inputs/cells.py`), what a rule does with a pool (`allocation/rules.py`).
 
 An error makes the set unusable; a warning is something that a person may well have meant.

@@ -1,6 +1,6 @@
-"""Allocation rules: which rule claims a pool, and how it splits it, to difference 0.
+"""Allocation rules: which rule claims a pool, and how it splits it, to difference 0. Pure.
 
-Belongs here: everything between pool totals with keys and the split entries. Pure; amounts are
+Belongs here: everything between pool totals with keys and the split entries. Amounts are
 atto-dollars. Does not belong here: loading rules (`inputs/load.py`), SQL, publishing.
 
 A *pool* is cost without a tenant, summed by service, component, charge class, account and plan. The

@@ -1,10 +1,7 @@
-"""The states of a billing period, and what must hold before it may be final and before it may close.
+"""What must hold before a billing period may be final, and before it may close. Pure.
 
-Belongs here: the state machine and the readiness list, pure. Does not belong here: reading the facts and
+Belongs here: the readiness list and which moves it allows. Does not belong here: reading the facts and
 writing the state (`closing/periods.py`, `closing/close.py`).
-
-    open ⇄ delayed → provisional ⇄ final → closing → closed          closing → final only when no seal could
-                                                                      be made; closed → nothing, ever
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Verdicts on deliveries: what is worth a look before their lines are believed.
+"""Verdicts on deliveries: what is worth a look before their lines are believed. Pure.
 
 Belongs here: warnings over what was measured at first sight, and the phase of a month. Does not belong
 here: what refuses a delivery (`ingestion/first_sight.py`) or holds it back (`ingestion/plausible.py`).

@@ -58,7 +58,7 @@ def load(books: Books, paths: Sequence[Path], *, replace: bool = False) -> LoadR
 
     Raises:
         CopsError: nothing was written. `E-LOAD-FILE`, `E-LOAD-COLUMN`, `E-LOAD-VALUE` and the codes of
-            single cells (see `frames.read`); `E-LOAD-CONFLICT`, `E-INV-CONFLICT`, `E-INV-DUP`,
+            single cells (see `inputs/files.py`); `E-LOAD-CONFLICT`, `E-INV-CONFLICT`, `E-INV-DUP`,
             `E-LOAD-IMMUTABLE`, `E-PERIOD-CLOSED`; `E-TENANT-UNKNOWN`, `E-PLAN-UNKNOWN`,
             `E-KEY-UNKNOWN`, `E-MAP-DUP`, `E-ACCOUNT-OVERLAP`, `E-BUDGET-OVERLAP`, `E-RULE-METHOD`,
             `E-RULE-SUM`, `E-RULE-DATES`, `E-RULE-OVERLAP`, `E-RULE-CYCLE`, `E-INV-LINK`, `E-FX`,
