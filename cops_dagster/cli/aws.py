@@ -72,7 +72,7 @@ def execution(
     from dataclasses import asdict
 
     from cops_dagster.cli import output
-    from cops_dagster.stores import athena as api
+    from cops_dagster.stores.aws import athena as api
 
     seen = api.execution(query_execution_id)
     if json:

@@ -82,7 +82,7 @@ def _ask_aws(books: Books) -> tuple[list[dict[str, Any]] | None, str | None]:
     account = books.settings.budgets.aws_account_id
     if not account:
         return None, None
-    from cops_dagster.stores.aws_budgets import describe_budgets
+    from cops_dagster.stores.aws.budgets import describe_budgets
 
     try:
         return describe_budgets(account), None
