@@ -255,6 +255,18 @@ def known_scopes(books: Books, con: sa.Connection, period: Period) -> dict[str, 
     return known
 
 
+def standing(con: sa.Connection) -> list[dict[str, Any]]:
+    """Every budget as last refreshed, by its id."""
+    master = t.budget_master
+    return [dict(row) for row in con.execute(sa.select(master).order_by(master.c.budget_id)).mappings()]
+
+
+def of_aws(con: sa.Connection) -> list[dict[str, Any]]:
+    """AWS Budgets as last read, by name."""
+    theirs = t.aws_budget
+    return [dict(row) for row in con.execute(sa.select(theirs).order_by(theirs.c.budget_name)).mappings()]
+
+
 def without_budget(con: sa.Connection) -> list[str]:
     """Tenants of the registry that no active budget of scope tenant watches."""
     master = t.budget_master
