@@ -235,23 +235,10 @@ def measure_coverage(engine: Engine, policy: Policy, period: Period) -> Coverage
     )
 
 
-def recorded_coverage(con: sa.Connection, period: Period) -> Coverage | None:
+def coverage_of(con: sa.Connection, period: Period) -> dict[str, Any]:
     """The coverage published with the tagged month."""
-    row = con.execute(
-        sa.select(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start)
-    ).one_or_none()
-    if row is None:
-        return None
-    propagated = (row.propagated_coverage_pct or Decimal(0)) * row.coverable_usd / 100
-    return Coverage(
-        row.covered_usd,
-        row.coverable_usd,
-        propagated,
-        row.covered_rows,
-        row.coverable_rows,
-        row.missing_tenant_tag,
-        row.missing_tenant_tag_usd,
-    )
+    row = con.execute(sa.select(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start)).one()
+    return {**row._mapping}
 
 
 def _record_coverage(
