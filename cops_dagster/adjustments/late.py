@@ -19,9 +19,10 @@ from cops_dagster.adjustments import changes, one_time, proposals, restate
 from cops_dagster.adjustments.changes import Line
 from cops_dagster.allocation import allocate
 from cops_dagster.allocation.rules import Costs
+from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ingestion import claims
+from cops_dagster.ingestion import claims, look, places
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.ledger import lock
@@ -124,6 +125,27 @@ def propose(books: Books, period: Period) -> str | None:
         reason=f"AWS delivered {period} again after it was closed",
         delivery_id=late.delivery_id,
     )
+
+
+def propose_all(books: Books) -> str:
+    """Proposes what late deliveries of closed months changed; what came of it, in one line."""
+    require_policy(books)
+    with books.admin.read() as con:
+        closed = lock.closed(con)
+    told = []
+    lying = {month.period for month in places.months(books.settings)}
+    for period in closed:
+        if period not in lying:
+            continue
+        try:
+            look.look(books, period)
+            made = propose(books, period)
+        except CopsError as problem:
+            told.append(f"{period}: {problem.code}")
+            continue
+        if made:
+            told.append(f"{period}: proposed {made[:16]}, cops adjust list")
+    return "; ".join(told) or f"{len(closed)} closed month(s), nothing late"
 
 
 def difference(after: Sequence[Line], before: Sequence[Line]) -> list[Line]:

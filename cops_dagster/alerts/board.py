@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from cops_dagster.alerts import escalation, lifecycle, telling
 from cops_dagster.alerts.lifecycle import Alert, Event, Observation, Severity
 from cops_dagster.alerts.telling import Silence
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, not_one
 from cops_dagster.evidence.people import is_same_person
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -266,11 +266,11 @@ def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
             else []
         )
         if len(rows) != 1:
-            raise CopsError(
+            raise not_one(
+                len(rows),
                 "E-ALERT-UNKNOWN",
                 f"alert {name!r}",
                 expected="one firing alert",
-                found=f"{len(rows)}",
                 next_step="take the id from `cops alerts list`",
             )
         firing = alert_of(rows[0])

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.allocation import allocate, run_log
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, require_said
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
@@ -47,14 +47,12 @@ def reverse(books: Books, run: str, *, reason: str) -> Reversed:
             without a reason; `E-PERIOD-CLOSED`. Nothing is written in any case.
     """
     require_policy(books)
-    if not reason.strip():
-        raise CopsError(
-            "E-PARAM",
-            "reason",
-            expected="why the run is taken back, in words",
-            found="nothing",
-            next_step="add --reason '…'; it stands beside the run for ever",
-        )
+    require_said(
+        reason,
+        subject="reason",
+        expected="why the run is taken back, in words",
+        next_step="add --reason '…'; it stands beside the run for ever",
+    )
 
     def once() -> Reversed:
         with attempt(books) as trying, books.admin.read() as con:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from cops_dagster.graph.figures import result
+from cops_dagster.graph.outcome import result
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import Ledger, act
 from cops_dagster.operations import consequences

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import not_one
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -70,11 +70,11 @@ def since(books: Books, period: Period, delivery: str) -> Comparison:
             )
         ).all()
         if len(found) != 1 or not delivery:
-            raise CopsError(
+            raise not_one(
+                len(found),
                 "E-DELIVERY-UNKNOWN",
                 f"delivery {delivery!r} of {period}",
                 expected="one known delivery of that month",
-                found=f"{len(found)}",
                 next_step=f"take an id from `cops status {period}`",
             )
         before = found[0]

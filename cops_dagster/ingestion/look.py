@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
@@ -161,6 +162,16 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
                 refusals.record(books, source.source_id, period, refusal)
         refusals.end(books, period, {source.source_id for source in seen if source.refusals})
     return seen
+
+
+def months(books: Books) -> list[Period]:
+    """Every month on record or in a report root, oldest first; a root that does not answer adds none."""
+    shown = t.cur_billing_head
+    with books.admin.read() as con:
+        found = {Period.of(start) for start in con.execute(sa.select(shown.c.period_start)).scalars()}
+    with suppress(CopsError):  # whoever looks there says so; the months on record go on
+        found |= {month.period for month in places.months(books.settings)}
+    return sorted(found)
 
 
 def take_as_given(books: Books, period: Period) -> None:

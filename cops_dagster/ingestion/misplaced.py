@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cops_dagster.cur import layout
 from cops_dagster.cur.files import FileStat
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, unknown_month
 from cops_dagster.ingestion import places
 from cops_dagster.ingestion.places import Place, Root
 from cops_dagster.ledger.books import Books
@@ -57,12 +57,8 @@ def unknown(books: Books, period: Period, empty: Iterable[Place]) -> CopsError:
         if said := misplaced(root):
             found, next_step = said
             break
-    return CopsError(
-        "E-PERIOD-UNKNOWN",
-        f"period {period}",
-        expected="a delivery of that month in a report root",
-        found=found,
-        next_step=next_step,
+    return unknown_month(
+        period, expected="a delivery of that month in a report root", found=found, next_step=next_step
     )
 
 

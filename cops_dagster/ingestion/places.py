@@ -119,10 +119,10 @@ def _fetched(settings: Settings, place: str, period: Period | None) -> Path:
         )
     if not place.startswith("s3://"):
         return Path(place)
-    from cops_dagster.stores import s3_reports
+    from cops_dagster.stores.aws import reports
 
     fetched = settings.fetched_place(place)
-    s3_reports.fetch(place, fetched, period)
+    reports.fetch(place, fetched, period)
     return fetched
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -121,6 +122,17 @@ def _publish_one(
     _move_head(con, publication, seq, found)
     con.execute(sa.insert(t.outbox).values(topic="iceberg", journal_seq=seq, created_at=now(), attempts=0))
     return seq
+
+
+def published(con: sa.Connection, table_name: str, period: Period) -> Sequence[Any]:
+    """What stands of a table in a month: the journal rows of its heads, in journal order."""
+    heads, journal = t.period_head, t.publish_journal
+    return con.execute(
+        sa.select(journal)
+        .join(heads, heads.c.run_id == journal.c.run_id)
+        .where(heads.c.table_name == table_name, heads.c.period_start == period.start)
+        .order_by(journal.c.journal_seq)
+    ).all()
 
 
 def _require_no_file(con: sa.Connection, publication: Publication) -> None:

@@ -110,7 +110,7 @@ def _crawler(books: Books, at: datetime) -> Control:
             None,
             "set it if Athena reads a crawled table; COPS itself reads manifests",
         )
-    from cops_dagster.stores import glue
+    from cops_dagster.stores.aws import glue
 
     restart = "cops crawler start"
     try:

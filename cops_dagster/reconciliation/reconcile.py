@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.board import observe
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import unknown_month
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -139,13 +139,7 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
         CopsError: `E-PERIOD-UNKNOWN` when nothing is allocated.
     """
     if head(con, "fact_cost_allocated", period) is None:
-        raise CopsError(
-            "E-PERIOD-UNKNOWN",
-            f"period {period}",
-            expected="an allocated month",
-            found="nothing allocated",
-            next_step=f"run `cops materialize {period}`",
-        )
+        raise unknown_month(period, expected="an allocated month", found="nothing allocated")
     period_head = t.period_head
     heads = con.execute(
         sa.select(period_head.c.table_name, period_head.c.source_id, period_head.c.run_id)

@@ -7,6 +7,7 @@ Belongs here: the rows that one reconciliation writes, all in one transaction; `
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,24 @@ def newest(con: sa.Connection, period: Period) -> Any:
         .order_by(recons.c.recon_seq.desc())
         .limit(1)
     ).one_or_none()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A reconciliation as it was written: its number, its amounts by column, a row for each tenant."""
+
+    seq: int
+    amounts: dict[str, Decimal | None]
+    tenants: Sequence[Any]
+
+
+def of(con: sa.Connection, recon_id: str) -> Recorded:
+    """A reconciliation by its id."""
+    recons, tenants = t.recon_run, t.recon_run_tenant
+    row = con.execute(sa.select(recons).where(recons.c.recon_id == recon_id)).one()._mapping
+    amounts = {column.name: row[column.name] for column in recons.c if isinstance(column.type, t.Money)}
+    seq = int(row["recon_seq"])
+    return Recorded(seq, amounts, con.execute(sa.select(tenants).where(tenants.c.recon_seq == seq)).all())
 
 
 def append(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import unknown_month
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.ledger import lock
@@ -72,12 +72,8 @@ def gather(books: Books, period: Period) -> Report:
     with books.admin.read() as con:
         recon = record.newest(con, period)
         if recon is None:
-            raise CopsError(
-                "E-PERIOD-UNKNOWN",
-                f"close report of {period}",
-                expected="a reconciled month",
-                found="none",
-                next_step=f"run `cops materialize {period}`",
+            raise unknown_month(
+                period, expected="a reconciled month", found="none", subject=f"close report of {period}"
             )
         months = coverage(con, period)
         return Report(

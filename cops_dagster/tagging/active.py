@@ -1,7 +1,7 @@
 """Cost allocation tags: those that `[tags]` maps against those that the payer has activated.
 
 Belongs here: the comparison, its verdict, and the snapshot in the admin database. Does not belong here:
-the call to AWS (`stores/cost_explorer.py`) and files (`tagging/files.py`).
+the call to AWS (`stores/aws/cost_explorer.py`) and files (`tagging/files.py`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import sqlalchemy as sa
 
 from cops_dagster.ledger.books import Books
 from cops_dagster.policy import Tags
-from cops_dagster.stores import cost_explorer
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.stores.aws import cost_explorer
 from cops_dagster.tagging.files import CostTag, column_of, parse_cost_tags
 from cops_dagster.verdict import Verdict
 

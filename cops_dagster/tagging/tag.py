@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from cops_dagster import verdict
 from cops_dagster.alerts.publish import publish
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import unknown_month
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import ingest, mapped_tags
 from cops_dagster.lake import live, tag_columns
@@ -91,13 +91,7 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
         .order_by(heads.c.source_id)
     ).all()
     if not raw:
-        raise CopsError(
-            "E-PERIOD-UNKNOWN",
-            f"period {period}",
-            expected="an ingested delivery",
-            found="nothing ingested",
-            next_step=f"run `cops materialize {period}`",
-        )
+        raise unknown_month(period, expected="an ingested delivery", found="nothing ingested")
     tags = policy.tags
     return digest(
         TABLE,
@@ -233,6 +227,12 @@ def measure_coverage(engine: Engine, policy: Policy, period: Period) -> Coverage
         missing_rows=int(total("missing_rows")),
         missing_cost=total("missing_usd"),
     )
+
+
+def coverage_of(con: sa.Connection, period: Period) -> dict[str, Any]:
+    """The coverage published with the tagged month."""
+    row = con.execute(sa.select(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start)).one()
+    return {**row._mapping}
 
 
 def _record_coverage(

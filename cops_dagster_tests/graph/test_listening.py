@@ -15,7 +15,7 @@ from cops_dagster import settings
 from cops_dagster.alerts import board
 from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.errors import CopsError
-from cops_dagster.graph import watching
+from cops_dagster.graph import listening
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.launch import dagster_home, launch
 from cops_dagster.ledger.books import Books
@@ -145,7 +145,7 @@ def test_the_failure_sensor_hears_of_a_run_that_failed(month: Path) -> None:
 def test_a_run_that_dagster_does_not_know_is_no_news(month: Path) -> None:
     books = home(month)
     with dg.DagsterInstance.from_config(str(dagster_home(books.settings.home))) as instance:
-        assert watching.observe(books, instance, "00000000-0000-0000-0000-000000000000") == 0
+        assert listening.observe(books, instance, "00000000-0000-0000-0000-000000000000") == 0
 
 
 @pytest.mark.long
@@ -158,7 +158,7 @@ def test_an_old_run_says_nothing_about_a_newer_verdict(month: Path) -> None:
         give(books, month, replace=True, tenant_network_usage=INPUTS["tenant_network_usage"])
         launch(books, SEPTEMBER, None)
         before = alerts(books)
-        watching.observe(books, instance, failed)
+        listening.observe(books, instance, failed)
     assert alerts(books) == before
     assert before["key_totals_positive"][1] == "resolved"
 

@@ -15,7 +15,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import places
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.stores import s3_reports
+from cops_dagster.stores.aws import reports
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.stores.s3_server import SECRET, Bucket, serving
 
@@ -83,11 +83,11 @@ def test_another_assembly_is_another_delivery(bucket: Bucket, tmp_path: Path) ->
 def test_bytes_that_are_replaced_within_the_same_second_are_seen(bucket: Bucket, tmp_path: Path) -> None:
     bucket.on_top("exports/report/20250901-20251001/a1/x.parquet", b"one")
     place = tmp_path / "place"
-    assert s3_reports.fetch(ROOT, place, SEPTEMBER) == 1
+    assert reports.fetch(ROOT, place, SEPTEMBER) == 1
     (file,) = place.rglob("x.parquet")
     before = file.stat().st_mtime_ns
     bucket.on_top("exports/report/20250901-20251001/a1/x.parquet", b"two")
-    assert s3_reports.fetch(ROOT, place, SEPTEMBER) == 1
+    assert reports.fetch(ROOT, place, SEPTEMBER) == 1
     assert (file.read_bytes(), file.stat().st_mtime_ns != before) == (b"two", True)
 
 
@@ -96,25 +96,25 @@ def test_what_is_replaced_while_it_is_read_is_listed_anew_and_then_told(
 ) -> None:
     key = "exports/report/20250901-20251001/a1/x.parquet"
     bucket.on_top(key, b"0")
-    listing, times = s3_reports._listing, iter(range(1, 9))
+    listing, times = reports._listing, iter(range(1, 9))
 
-    def replacing(*given: object) -> list[s3_reports.Listed]:
+    def replacing(*given: object) -> list[reports.Listed]:
         found = listing(*given)
         if next(times) <= changes:
             bucket.on_top(key, str(len(bucket.calls)).encode())
         return found
 
-    monkeypatch.setattr(s3_reports, "_listing", replacing)
+    monkeypatch.setattr(reports, "_listing", replacing)
     changes = 2
-    assert s3_reports.fetch(ROOT, tmp_path / "place", SEPTEMBER) == 1
+    assert reports.fetch(ROOT, tmp_path / "place", SEPTEMBER) == 1
     times, changes = iter(range(1, 9)), 9
     with pytest.raises(CopsError, match="E-DELIVERY-UPDATING"):
-        s3_reports.fetch(ROOT, tmp_path / "other", SEPTEMBER)
+        reports.fetch(ROOT, tmp_path / "other", SEPTEMBER)
 
 
 def test_manifests_come_last(bucket: Bucket, tmp_path: Path) -> None:
     month(bucket, tmp_path / "made")
-    s3_reports.fetch(ROOT, tmp_path / "place", SEPTEMBER)
+    reports.fetch(ROOT, tmp_path / "place", SEPTEMBER)
     order = [call.endswith("Manifest.json") for call in got(bucket)]
     assert order == sorted(order)
 
@@ -122,10 +122,10 @@ def test_manifests_come_last(bucket: Bucket, tmp_path: Path) -> None:
 def test_what_aws_removed_of_the_month_is_removed_here(bucket: Bucket, tmp_path: Path) -> None:
     for period in ("20250801-20250901", "20250901-20251001"):
         bucket.on_top(f"exports/report/{period}/x.parquet", b"one")
-        s3_reports.fetch(ROOT, tmp_path, Period.parse(f"{period[:4]}-{period[4:6]}"))
+        reports.fetch(ROOT, tmp_path, Period.parse(f"{period[:4]}-{period[4:6]}"))
         bucket.on_top(f"exports/report/{period}/x.parquet", None)
     bucket.on_top("exports/report/20250901-20251001/y.parquet", b"two")
-    s3_reports.fetch(ROOT, tmp_path, SEPTEMBER)
+    reports.fetch(ROOT, tmp_path, SEPTEMBER)
     left = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.parquet"))
     assert left == ["report/20250801-20250901/x.parquet", "report/20250901-20251001/y.parquet"]
 
@@ -136,12 +136,12 @@ def test_what_aws_removed_of_the_month_is_removed_here(bucket: Bucket, tmp_path:
 def test_a_key_that_is_no_honest_path_is_not_fetched(bucket: Bucket, tmp_path: Path, key: str) -> None:
     bucket.on_top("exports/report/fine.json", b"1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(s3_reports, "_bring", lambda *given: given[2])
+        patch.setattr(reports, "_bring", lambda *given: given[2])
         patch.setattr(
             "botocore.paginate.PageIterator.__iter__",
             lambda _: iter([{"Contents": [_object("exports/" + key), _object("exports/report/fine.json")]}]),
         )
-        (one,) = s3_reports.fetch(ROOT, tmp_path / "place", SEPTEMBER)  # type: ignore[misc]
+        (one,) = reports.fetch(ROOT, tmp_path / "place", SEPTEMBER)  # type: ignore[misc]
     assert one.key == "exports/report/fine.json"
 
 
@@ -153,11 +153,11 @@ def _object(key: str) -> dict[str, object]:
 
 def test_an_empty_address_is_refused_and_takes_nothing_away(bucket: Bucket, tmp_path: Path) -> None:
     month(bucket, tmp_path / "made")
-    s3_reports.fetch(ROOT, tmp_path / "place", SEPTEMBER)
+    reports.fetch(ROOT, tmp_path / "place", SEPTEMBER)
     before = sorted((tmp_path / "place").rglob("*"))
     bucket.versions.clear()
     with pytest.raises(CopsError, match="E-SOURCE-UNKNOWN"):
-        s3_reports.fetch(ROOT, tmp_path / "place", SEPTEMBER)
+        reports.fetch(ROOT, tmp_path / "place", SEPTEMBER)
     assert sorted((tmp_path / "place").rglob("*")) == before
 
 
@@ -175,7 +175,7 @@ def test_what_aws_refuses_is_a_coded_error_without_its_words(
 ) -> None:
     bucket.always = (status, said)
     with pytest.raises(CopsError) as refusal:
-        s3_reports.fetch(ROOT, tmp_path, SEPTEMBER)
+        reports.fetch(ROOT, tmp_path, SEPTEMBER)
     assert refusal.value.code == code
     assert SECRET not in str(refusal.value)
 
@@ -183,4 +183,4 @@ def test_what_aws_refuses_is_a_coded_error_without_its_words(
 def test_throttling_is_waited_out(bucket: Bucket, tmp_path: Path) -> None:
     month(bucket, tmp_path / "made")
     bucket.failures = [(503, "SlowDown"), (503, "SlowDown")]
-    assert s3_reports.fetch(ROOT, tmp_path / "place", SEPTEMBER) > 0
+    assert reports.fetch(ROOT, tmp_path / "place", SEPTEMBER) > 0

@@ -1,14 +1,14 @@
 """What the payer's Cost Explorer API knows of cost allocation tags.
 
 Belongs here: the call and its pages. Does not belong here: what the answer means (`tagging/active.py`),
-AWS's failures (`stores/aws.py`).
+AWS's failures (`stores/aws/call.py`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from cops_dagster.stores.aws import Call, calling
+from cops_dagster.stores.aws.call import Call, calling
 
 REGION = "us-east-1"
 """Cost Explorer lives in one region."""

@@ -10,7 +10,7 @@ import time
 from decimal import Decimal
 from typing import Any
 
-from cops_dagster.stores.aws import Call, calling
+from cops_dagster.stores.aws.call import Call, calling
 
 REGION = "us-east-1"
 """AWS Budgets lives in one region."""

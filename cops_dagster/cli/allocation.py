@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 if TYPE_CHECKING:
     from cops_dagster.ledger.books import Books
     from cops_dagster.period import Period
@@ -26,15 +29,11 @@ def allocate(
     """Allocate a tagged month again, under the rules of another day when asked; then reconcile it."""
     from datetime import date
 
-    from cops_dagster import settings
     from cops_dagster.allocation import rule_date
     from cops_dagster.cli import materialize
-    from cops_dagster.errors import CopsError
     from cops_dagster.evidence import sweep
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.period import Period
 
-    wanted = Period.parse(period)
+    wanted = desk.month(period)
     try:
         day = date.fromisoformat(rules_as_of) if rules_as_of else None
     except ValueError:
@@ -45,7 +44,7 @@ def allocate(
             found=repr(rules_as_of),
             next_step="write it like --rules-as-of 2025-09-01",
         ) from None
-    books = require_books(settings.current())
+    books = desk.books()
     sweep.sweep(books)
     if day or note or evidence:
         rule_date.decide(books, wanted, day, note=note, evidence_links=evidence)
@@ -62,15 +61,13 @@ def reverse(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Take a run back: its entries are negated and those of the run before it stand again."""
-    from cops_dagster import settings
-    from cops_dagster.allocation import reverse as act
-    from cops_dagster.cli import materialize, output
+    from cops_dagster.allocation import reverse
+    from cops_dagster.cli import materialize
     from cops_dagster.evidence import sweep
-    from cops_dagster.evidence.home import require_books
 
-    books = require_books(settings.current())
+    books = desk.books()
     sweep.sweep(books)
-    done = act.reverse(books, run_id, reason=reason)
+    done = reverse.reverse(books, run_id, reason=reason)
     failed = settle(books, done.period)
     if not json:
         stands = (
@@ -102,7 +99,6 @@ def settle(books: Books, period: Period) -> list[dict[str, str]]:
 
     The checks of the month that do not hold.
     """
-    from cops_dagster.errors import CopsError
     from cops_dagster.evidence import sweep
     from cops_dagster.graph.launch import report
     from cops_dagster.operations import consequences
@@ -121,7 +117,6 @@ def settle(books: Books, period: Period) -> list[dict[str, str]]:
 
 def _variances(books: Books, period: Period, *, as_json: bool, outcome: dict[str, object]) -> None:
     """The reconciliation before and after: what the run did to the variance."""
-    from cops_dagster.cli import output
     from cops_dagster.money import footing
     from cops_dagster.reconciliation import reconcile
 

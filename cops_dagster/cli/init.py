@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 if TYPE_CHECKING:
     from cops_dagster.ledger.books import Books
     from cops_dagster.settings import Settings
@@ -24,17 +27,14 @@ def init(
     """Make the home; on a terminal ask what is not set, write cops.toml and inputs/, check access."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
     from cops_dagster.evidence import home
-    from cops_dagster.evidence.home import existing_books, open_books
     from cops_dagster.graph.launch import dagster_home
     from cops_dagster.operations import first_day
     from cops_dagster.settings_words import refuse_secrets
     from cops_dagster.stores import faults
 
-    current = settings.current()
-    if existing_books(current) is None and (refusal := home.torn(current)):
+    current = desk.settings()
+    if desk.books_if_any() is None and (refusal := home.torn(current)):
         raise refusal  # before anything is asked or written
     asks = sys.stdin.isatty() and not json
     config = current.config_file
@@ -42,7 +42,7 @@ def init(
     given = _given(current, cur, actor, asks=asks, is_new=is_new)
     refuse_secrets(config, given)
     current = current.model_copy(update={name: given[name] for name in ("cur", "actor") if name in given})
-    books = open_books(current)
+    books = home.open_books(current)
     dagster_home(books.settings.home)
     reached = first_day.reach(books)
     tags = first_day.delivered_tags(books) if all(one.is_good for one in reached) else []
@@ -105,14 +105,11 @@ def _place(cur: str) -> str:
     Raises:
         CopsError: `E-SETTING` for a folder of nobody, or another writing of a place in S3.
     """
-    from cops_dagster import settings_places
-    from cops_dagster.errors import CopsError
+    from cops_dagster.settings_places import placed_roots, s3_meant
 
     try:
-        placed = settings_places.placed_roots(cur)
-        meant = next(
-            (right for root in cur.split(",") if (right := settings_places.s3_meant(root.strip()))), None
-        )
+        placed = placed_roots(cur)
+        meant = next((right for root in cur.split(",") if (right := s3_meant(root.strip()))), None)
         if meant is None:
             return placed
         found = f"{cur!r}: write {meant}"
@@ -129,8 +126,6 @@ def _place(cur: str) -> str:
 
 def _stands(current: Settings, name: str, value: str) -> bool:
     """Whether a setting says so already; an option that contradicts what is set is refused."""
-    from cops_dagster.errors import CopsError
-
     stands = getattr(current, name) if name in ("cur", "actor") else None
     if not stands:
         return False
@@ -147,8 +142,6 @@ def _stands(current: Settings, name: str, value: str) -> bool:
 
 def _tag_of(said: str, tags: list[str]) -> str | None:
     """Which tag names the tenant, as a person says; an empty answer leaves it for later."""
-    from cops_dagster.cli import output
-
     output.say(f"{said}\ntags of the newest delivery: {', '.join(tags)}")
     while True:
         asked = typer.prompt("Which tag names the tenant? (empty: later)", default="", show_default=False)
@@ -160,7 +153,6 @@ def _first(books: Books) -> str:
     """The oldest month that lies in the report roots; this month while there is none."""
     from datetime import UTC, datetime
 
-    from cops_dagster.errors import CopsError
     from cops_dagster.ingestion import places
 
     try:

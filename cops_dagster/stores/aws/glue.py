@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cops_dagster.stores.aws import Call, calling
+from cops_dagster.stores.aws.call import Call, calling
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,39 @@ def _answer(problem: ClientError, bucket: str) -> Said:
     return Said("E-AWS-UNREACHABLE", f"{code} (HTTP {status})")
 
 
+def session() -> Any:
+    """boto3's, which finds the credentials."""
+    from boto3.session import Session
+
+    return Session()
+
+
+def client(
+    of: Any,
+    service: str,
+    region: str | None = None,
+    *,
+    attempts: int = ATTEMPTS,
+    connect_seconds: int = 10,
+    read_seconds: int = 60,
+    **more: Any,
+) -> Any:
+    """A client of a session: each call is tried so often, each of its waits bounded.
+
+    Args:
+        more: what else botocore's `Config` takes.
+    """
+    from botocore.config import Config
+
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=connect_seconds,
+        read_timeout=read_seconds,
+        **more,
+    )
+    return of.client(service, region_name=region, config=config)
+
+
 @dataclass
 class Call:
     """One call of AWS: which service, which action is needed, what else helps when it fails."""
@@ -159,16 +192,8 @@ class Call:
     bucket: str = ""
 
     def client(self, region: str | None = None) -> Any:
-        """A client whose answers are waited for at most a minute; the place in messages becomes its host."""
-        from boto3.session import Session
-        from botocore.config import Config
-
-        config = Config(
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-            connect_timeout=10,
-            read_timeout=60,
-        )
-        made = Session().client(self.service, region_name=region, config=config)
+        """Its client; the place in messages becomes its host."""
+        made = client(session(), self.service, region)
         self.place = f"{self.place} at {urlsplit(made.meta.endpoint_url).hostname}"
         return made
 

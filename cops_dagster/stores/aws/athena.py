@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from cops_dagster.stores.aws import Call, calling
+from cops_dagster.stores.aws.call import Call, calling
 
 if TYPE_CHECKING:
     from pyathena.model import AthenaQueryExecution

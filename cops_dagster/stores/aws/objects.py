@@ -1,7 +1,7 @@
 """The evidence store in S3: what is written stays, and is read by version id, digested on both ways.
 
 Belongs here: objects, names and anchors over a place in S3. Does not belong here: the calls
-(`stores/s3_place.py`) and what a store promises (`stores/objects.py`). The bucket keeps versions, best under
+(`stores/aws/s3.py`) and what a store promises (`stores/objects.py`). The bucket keeps versions, best under
 Object Lock: then a newer version or a delete marker on top hides nothing, since objects are read by version
 id, names and anchors from every version.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cops_dagster.errors import CopsError
+from cops_dagster.stores.aws.s3 import S3Place
 from cops_dagster.stores.files import blocks, digested
 from cops_dagster.stores.objects import (
     Status,
@@ -29,7 +30,6 @@ from cops_dagster.stores.objects import (
     tampered,
     unusable,
 )
-from cops_dagster.stores.s3_place import S3Place
 
 
 class S3Objects:

@@ -22,7 +22,7 @@ from typing import Any
 from cops_dagster.cur.layout import period_of
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
-from cops_dagster.stores.aws import Call, calling
+from cops_dagster.stores.aws.call import Call, calling
 
 INDEX = ".fetched.json"
 SMALL = 1 << 20

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import faults
-from cops_dagster.stores.aws import ODD, meaning, odd_answers
+from cops_dagster.stores.aws import call
+from cops_dagster.stores.aws.call import ODD, meaning, odd_answers
 from cops_dagster.stores.files import blocks, digested
 
 ATTEMPTS = 6
@@ -45,26 +46,19 @@ class S3Place:
 
     @cached_property
     def session(self) -> Any:
-        """boto3's, which finds the credentials."""
-        from boto3.session import Session
-
-        return Session()
+        """What finds the credentials."""
+        return call.session()
 
     @cached_property
     def client(self) -> Any:
         """Made at the first call: to know where a thing lies needs no credentials."""
-        from botocore.config import Config
-
-        return self.session.client(
+        return call.client(
+            self.session,
             "s3",
-            config=Config(
-                retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-                connect_timeout=10,
-                read_timeout=60,
-                # digests are ours, over whole objects; boto's own would cover the same bytes again
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
+            attempts=ATTEMPTS,
+            # digests are ours, over whole objects; boto's own would cover the same bytes again
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
         )
 
     def uri(self, name: str) -> str:

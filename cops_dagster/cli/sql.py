@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 _LENGTH_MAX = 1 << 20
 """Characters of a query; the longest diagnostic has a few thousand."""
 
@@ -30,11 +33,7 @@ def sql(
     verify: Annotated[bool, typer.Option(help="Digest every file before it is read.")] = False,
 ) -> None:
     """Run exactly one SELECT over the ledger, the deliveries and the admin tables."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.errors import CopsError
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.reports import sql as ask
+    from cops_dagster.reports import sql
     from cops_dagster.stores import csv_cells
 
     if (file is None) == (q is None):
@@ -49,9 +48,7 @@ def sql(
         _list(format)
         return
     text = q if q is not None else _diagnostic(str(file)) or _read(Path(str(file)))
-    answer = ask.ask(
-        require_books(settings.current()), text, ask.parameters(param or []), as_of=as_of, verify=verify
-    )
+    answer = sql.ask(desk.books(), text, sql.parameters(param or []), as_of=as_of, verify=verify)
     if answer.hint:
         output.say(answer.hint)
     if format == "json":
@@ -70,7 +67,6 @@ def sql(
 def _diagnostic(given: str) -> str | None:
     """A diagnostic that came with the package, by its name or by the path it has in a checkout."""
     from cops_dagster import shipped
-    from cops_dagster.errors import CopsError
 
     known = shipped.diagnostics()
     path = Path(given)
@@ -94,7 +90,6 @@ def _diagnostic(given: str) -> str | None:
 
 def _list(format: str) -> None:  # noqa: A002
     from cops_dagster import shipped
-    from cops_dagster.cli import output
     from cops_dagster.stores import csv_cells
 
     rows = [(f"@{name}", shipped.first_words(path)) for name, path in shipped.diagnostics().items()]
@@ -107,8 +102,6 @@ def _list(format: str) -> None:  # noqa: A002
 
 
 def _read(path: Path) -> str:
-    from cops_dagster.errors import CopsError
-
     try:
         with path.open(encoding="utf-8") as file:  # which may be a pipe, and a device may never end
             text = file.read(_LENGTH_MAX + 1)

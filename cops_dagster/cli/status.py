@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 if TYPE_CHECKING:
     from cops_dagster.ledger.books import Books
     from cops_dagster.period import Period
@@ -20,15 +23,10 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show where each month stands, and the gap to the newest delivery; of one month its deliveries too."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.closing import status as state
-    from cops_dagster.errors import CopsError
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.period import Period
+    from cops_dagster.closing import status
 
-    wanted = Period.parse(period) if period else None
-    books = require_books(settings.current())
+    wanted = desk.month_if_given(period)
+    books = desk.books()
     if since is not None:
         if wanted is None:
             raise CopsError(
@@ -41,9 +39,9 @@ def status(
         _changes(books, wanted, since, as_json=json)
         return
     if json:
-        found = [asdict(one) for one in state.statuses(books, wanted)]
+        found = [asdict(one) for one in status.statuses(books, wanted)]
         if wanted:
-            found[0]["deliveries"] = [asdict(one) for one in state.deliveries(books, wanted)]
+            found[0]["deliveries"] = [asdict(one) for one in status.deliveries(books, wanted)]
         output.as_json(found)
         return
     print_statuses(books, wanted)
@@ -57,16 +55,14 @@ def status(
 
 def _proved(books: Books) -> None:
     """Says what the last look at the proof found wrong; to look again is another command's work."""
-    from cops_dagster.cli import output
-    from cops_dagster.closing import status as state
+    from cops_dagster.closing import status
 
-    for row in state.unproven(books):
+    for row in status.unproven(books):
         output.say(f"NOT proved: {row.control.replace('_', ' ')}: {row.measured}; next: cops evidence verify")
 
 
 def _deliveries(books: Books, period: Period) -> None:
-    from cops_dagster.cli import output
-    from cops_dagster.closing import status as state
+    from cops_dagster.closing import status
 
     numbers = ["lines", "cost USD", "invoices", "not invoiced USD", "quarantined"]
     output.table(
@@ -85,14 +81,13 @@ def _deliveries(books: Books, period: Period) -> None:
                 one.quarantined_lines,
                 one.waits_for or "",
             ]
-            for one in state.deliveries(books, period)
+            for one in status.deliveries(books, period)
         ],
         right=numbers,
     )
 
 
 def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None:
-    from cops_dagster.cli import output
     from cops_dagster.ingestion import compare
     from cops_dagster.money import footing
 
@@ -132,12 +127,11 @@ def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None
 
 def print_statuses(books: Books, period: Period | None) -> None:
     """The status table of one or all months."""
-    from cops_dagster.cli import output
-    from cops_dagster.closing import status as state
+    from cops_dagster.closing import status
     from cops_dagster.money import footing
     from cops_dagster.reconciliation import exceptions
 
-    found = state.statuses(books, period)
+    found = status.statuses(books, period)
     rows = [
         [
             one.period,
@@ -190,15 +184,11 @@ def runs(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List a month's runs in journal order, and the attempts that published nothing."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.closing import status as state
-    from cops_dagster.evidence.home import require_books
+    from cops_dagster.closing import status
     from cops_dagster.ledger import month
-    from cops_dagster.period import Period
 
-    wanted, books = Period.parse(period), require_books(settings.current())
-    found = state.runs(books, wanted)
+    wanted, books = desk.month(period), desk.books()
+    found = status.runs(books, wanted)
     if not found:
         with books.admin.read() as con:
             month.require_known(con, wanted)
