@@ -100,7 +100,7 @@ class Story:
 
     def status(self) -> str:
         with self.books.admin.read() as con:
-            return str(reconcile.recon_log.newest(con, SEPTEMBER).status)
+            return str(reconcile.record.newest(con, SEPTEMBER).status)
 
     def state(self) -> str:
         with self.books.admin.read() as con:

@@ -17,10 +17,10 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, verify
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import controls
-from cops_dagster.reconciliation import reconcile
 from cops_dagster.reports import charts, close_report, close_tables
 from cops_dagster.stores import csv_cells
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write
 
@@ -109,7 +109,7 @@ def test_text_from_data_is_text_on_the_page_and_in_a_spreadsheet(tmp_path: Path)
                 {
                     "exception_id": "x", "period_start": SEPTEMBER.start, "class": "variance_note",
                     "amount_usd": Decimal("-12.5"), "opened_by": "@kim", "note": HOSTILE,
-                    "opened_at": reconcile.recon_log.now(),
+                    "opened_at": now(),
                 }
             )
         )  # fmt: skip
