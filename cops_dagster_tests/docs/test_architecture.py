@@ -64,3 +64,22 @@ def test_every_folder_is_in_the_picture_or_below_it() -> None:
     picture = (ROOT / "docs" / "images" / "house.svg").read_text(encoding="utf-8")
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert {one for one in folders if f">{one}<" not in picture} == set()
+
+
+def test_every_folder_says_what_belongs_where_and_where_to_start() -> None:
+    silent = []
+    for path in sorted(PACKAGE.glob("*/__init__.py")):
+        text = " ".join(path.read_text(encoding="utf-8").split())
+        if any(words not in text for words in ("Belongs here:", "not belong here:", "Start at `")):
+            silent.append(path.parent.name)
+    assert silent == []
+
+
+def test_modules_that_folders_name_exist() -> None:
+    gone = [
+        f"{path.parent.name}: {name}"
+        for path in sorted(PACKAGE.glob("*/__init__.py"))
+        for name in named(path.read_text(encoding="utf-8"))
+        if not any((place / name).exists() for place in (path.parent, PACKAGE, ROOT))
+    ]
+    assert gone == []
