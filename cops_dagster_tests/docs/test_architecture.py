@@ -33,10 +33,30 @@ def lines_of(names: list[str]) -> int:
     return sum(len((PACKAGE / name).read_text(encoding="utf-8").splitlines()) for name in names)
 
 
+@pytest.mark.parametrize("page", [PAGE, "CONTRIBUTING.md"])
+def test_every_module_that_the_page_names_exists(page: str) -> None:
+    text = pages.text(page)
+    of_a_step = {"verdicts.py", "checks.py", "test_policy.py"}  # one in every step; a test
+    places = (PACKAGE, ROOT)
+    gone = [
+        name
+        for name in named(text)
+        if name not in of_a_step and not any((place / name).exists() for place in places)
+    ]
+    assert gone == []
+    assert len(named(text)) > 20 or page != PAGE
+
+
 @pytest.mark.parametrize("step", ["ingestion", "tagging", "allocation", "reconciliation"])
 def test_a_step_has_the_grammar_that_the_page_tells(step: str) -> None:
     assert (PACKAGE / step / "verdicts.py").exists()
     assert (PACKAGE / step / "checks.py").exists()
+
+
+def test_the_first_hour_can_be_read_in_an_hour() -> None:
+    reading = named(paragraph("The first hour"))
+    assert len(reading) > 10
+    assert lines_of(reading) <= FIRST_HOUR_MAX
 
 
 def test_the_second_hour_is_no_longer_than_the_first() -> None:
