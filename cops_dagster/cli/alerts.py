@@ -177,13 +177,11 @@ def try_out(
 def tick(json: _Json = False) -> None:
     """Send what is due now. The daemon does it; this is for cron, and for homes without a daemon."""
     from cops_dagster import settings
-    from cops_dagster.alerts import tick as act
-    from cops_dagster.alerts.receivers import open_receivers
     from cops_dagster.cli import output
     from cops_dagster.evidence.home import require_books
+    from cops_dagster.operations import messages
 
-    books = require_books(settings.current())
-    done = act.tick(books, open_receivers(books.settings))
+    done = messages.send(require_books(settings.current()))
     output.told(
         json,
         {"accepted": done.accepted, "failed": done.failed, "busy": done.busy},

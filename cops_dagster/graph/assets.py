@@ -11,8 +11,6 @@ import dagster as dg
 import sqlalchemy as sa
 
 from cops_dagster.adjustments import late
-from cops_dagster.alerts.receivers import open_receivers
-from cops_dagster.alerts.tick import tick
 from cops_dagster.allocation import allocate
 from cops_dagster.closing import repair
 from cops_dagster.closing import status as state
@@ -29,7 +27,7 @@ from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TE
 from cops_dagster.lake.views import admin_columns
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, footing
-from cops_dagster.operations import budgets, controls
+from cops_dagster.operations import budgets, controls, messages
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.reports import close_report as report
@@ -383,7 +381,7 @@ def _reconciliation(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDe
         """The preventive controls, judged hourly; then whoever must be told is told."""
         books = ledger.books(context)
         found = act(lambda: controls.evaluate(books))
-        sent = tick(books, open_receivers(books.settings))
+        sent = messages.send(books)
         rows = [
             {
                 "control": one.control,

@@ -19,12 +19,12 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.graph import assets, liveness, watching
 from cops_dagster.graph.build import JOB, build_defs
-from cops_dagster.graph.checks import BLOCKING
 from cops_dagster.graph.figures import texts_of
 from cops_dagster.graph.partitions import first_period
 from cops_dagster.graph.resources import BY_COMMAND
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import consequences
+from cops_dagster.operations.all_checks import BLOCKING
 from cops_dagster.period import Period
 from cops_dagster.stores import faults
 from cops_dagster.stores import tables as t

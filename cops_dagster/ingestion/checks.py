@@ -7,19 +7,25 @@ Belongs here: bringing recorded figures of shown deliveries and of those they re
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.cur import schema as cur_schema
-from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import claims, ingest, look, mapped_tags, net_unused, refusals, sources
-from cops_dagster.ingestion import verdicts as deliveries
-from cops_dagster.ingestion.verdicts import Profile, no_unexpected_columns
+from cops_dagster.ingestion import (
+    claims,
+    ingest,
+    look,
+    mapped_tags,
+    net_unused,
+    refusals,
+    sources,
+    verdicts,
+)
+from cops_dagster.ingestion.verdicts import Profile
 from cops_dagster.lake.delivered import added_columns
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -27,7 +33,7 @@ from cops_dagster.ledger.clocks import is_within
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.verdict import Figure, Severity, Verdict
+from cops_dagster.verdict import Severity, Verdict
 
 _SCHEMA_CODES = ("E-SCHEMA-MISSING", "E-SCHEMA-TYPE", "E-SCHEMA-MIXED", "E-TAG-CLASH")
 _CURRENCY_CODES = ("E-CCY", "E-CCY-MIX")
@@ -41,9 +47,9 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
     # a source that is refused stops itself: the month only where no other can go on
     severity: Severity = "WARN" if any(one.goes_on for one in seen) else "ERROR"
     groups = {
-        "schema_has_required_columns": _SCHEMA_CODES,
-        "one_currency": _CURRENCY_CODES,
-        "no_delivery_waits_for_approval": refusals.WAITING,
+        verdicts.SCHEMA_HAS_REQUIRED_COLUMNS: _SCHEMA_CODES,
+        verdicts.ONE_CURRENCY: _CURRENCY_CODES,
+        verdicts.NO_DELIVERY_WAITS_FOR_APPROVAL: refusals.WAITING,
     }
     named = {code for codes in groups.values() for code in codes} | {claims.CODE}
     held = [one for one in seen if any(refusal.code == claims.CODE for refusal in one.refusals)]
@@ -57,7 +63,7 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
         shown = [profile(con, row) for row in rows]
         before = [_before(con, row) for row in rows]
         twice, sealed = claims.booked_twice(con, period), lock.is_sealed(con, period)
-    one_source = deliveries.each_payer_has_one_source(twice, [one.source_id for one in held], sealed=sealed)
+    one_source = verdicts.each_payer_has_one_source(twice, [one.source_id for one in held], sealed=sealed)
     if held and severity == "ERROR":
         why = next(one for one in refused if one.code == claims.CODE)
         one_source = replace(one_source, severity="ERROR", figures={**one_source.figures, **why.as_figures()})
@@ -67,13 +73,15 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
     # a file may name any time, but what was seen was there
     delivered_at = max((min(row.delivered_at, row.first_seen_at) for row in rows), default=None)
     return [
-        _refused("delivery_is_complete", [one for one in refused if one.code not in named], severity),
+        verdicts.refused(
+            verdicts.DELIVERY_IS_COMPLETE, [one for one in refused if one.code not in named], severity
+        ),
         *(
-            _refused(check, [one for one in refused if one.code in codes], severity)
+            verdicts.refused(check, [one for one in refused if one.code in codes], severity)
             for check, codes in groups.items()
         ),
         one_source,
-        deliveries.every_source_is_taken(
+        verdicts.every_source_is_taken(
             [
                 {
                     "source_id": one.source_id,
@@ -85,15 +93,19 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
                 for refusal in one.refusals
             ]
         ),
-        deliveries.every_source_has_its_place(
+        verdicts.every_source_has_its_place(
             [(one.source_id, one.booked_from) for one in sources.placeless(books, period, lying)]
         ),
-        deliveries.no_foreign_exports(
+        verdicts.no_foreign_exports(
             [(one.source_id, one.foreign.found) for one in seen if one.foreign is not None]
         ),
-        _delivered_within_48h(period, delivered_at),
-        *deliveries.warnings(shown, before, cur_schema.LINE_TYPES),
-        no_unexpected_columns(unexpected, cur_schema.REVISION),
+        verdicts.delivery_within_48h(
+            delivered_at,
+            is_open=now().date() < period.end,
+            is_recent=is_within(delivered_at, timedelta(hours=48), now()),
+        ),
+        *verdicts.warnings(shown, before, cur_schema.LINE_TYPES),
+        verdicts.no_unexpected_columns(unexpected, cur_schema.REVISION),
     ]
 
 
@@ -140,24 +152,6 @@ def _before(con: sa.Connection, row: Any) -> Profile | None:
     return profile(con, older) if older else None
 
 
-def _refused(check: str, refused: Sequence[CopsError], severity: Severity) -> Verdict:
-    if not refused:
-        return Verdict(check, True, "ERROR", {"refused_deliveries": 0}, blocking=True)
-    figures: dict[str, Figure] = {"refused_deliveries": len(refused), **refused[0].as_figures()}
-    return Verdict(check, False, severity, figures, blocking=True)
-
-
-def _delivered_within_48h(period: Period, delivered_at: datetime | None) -> Verdict:
-    # an ended month is no longer delivered every day, so only an open one can be late
-    ended = now().date() >= period.end
-    return Verdict(
-        "delivery_within_48h",
-        ended or is_within(delivered_at, timedelta(hours=48), now()),
-        "WARN",
-        {"delivered_at_utc": f"{delivered_at:%Y-%m-%d %H:%M}" if delivered_at else "never"},
-    )
-
-
 def raw(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `fact_cost_raw`: the published lines against what was delivered, and the tags to come."""
     with books.admin.read() as con, books.engine() as engine:
@@ -183,7 +177,7 @@ def raw(books: Books, period: Period) -> list[Verdict]:
         aside=(aside["row_count"], aside["cost_usd"]),
         halves=halves,
     )
-    return [*judged, mapped, deliveries.every_delivery_is_ingested(why)]
+    return [*judged, mapped, verdicts.every_delivery_is_ingested(why)]
 
 
 def quarantined(books: Books, period: Period) -> list[Verdict]:
@@ -191,4 +185,4 @@ def quarantined(books: Books, period: Period) -> list[Verdict]:
     with books.admin.read() as con, books.engine() as engine:
         books.namespace(engine, con, period).provide(["cur_quarantine"])
         rows = engine.fetch("fetch_quarantined_by_code", {"period_start": period.start}).rows
-    return [deliveries.no_lines_quarantined({code: (count, cost) for code, count, cost in rows})]
+    return [verdicts.no_lines_quarantined({code: (count, cost) for code, count, cost in rows})]

@@ -23,7 +23,12 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import commitments, log, net_unused, record
 from cops_dagster.ingestion.first_sight import new_read_file
-from cops_dagster.ingestion.verdicts import cost_matches_delivery, cost_views_bridge, rows_match_delivery
+from cops_dagster.ingestion.verdicts import (
+    COST_VIEWS_BRIDGE,
+    cost_matches_delivery,
+    cost_views_bridge,
+    rows_match_delivery,
+)
 from cops_dagster.lake import live, statements
 from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, added_columns, lines_query
 from cops_dagster.lake.engine import Engine
@@ -457,7 +462,7 @@ def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
         .where(heads.c.table_name == TABLE, heads.c.period_start == period.start)
     ).scalars()
     for text in rows:
-        (bridge,) = [one for one in json.loads(text) if one["check"] == "cost_views_bridge"]
+        (bridge,) = [one for one in json.loads(text) if one["check"] == COST_VIEWS_BRIDGE.name]
         for name in VIEWS:
             if f"{name}_usd" not in bridge["figures"]:
                 totals.pop(name, None)

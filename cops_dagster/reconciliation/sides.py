@@ -21,8 +21,8 @@ from cops_dagster.period import Period
 from cops_dagster.reconciliation import aws_documents, exceptions, invoicing
 from cops_dagster.reconciliation.differences import AwsInvoice, Billed, Ledger, TenantFacts
 from cops_dagster.reconciliation.variance import HALF_CENT, Invoiced, TenantCost, half_unit
+from cops_dagster.reconciliation.verdicts import Unpriced
 from cops_dagster.stores import tables as t
-from cops_dagster.tagging.lookups import Unpriced
 from cops_dagster.tagging.tag import plans_begin
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
