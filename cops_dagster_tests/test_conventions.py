@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from cops_dagster.operations.all_checks import CHECKS, NAMED
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cops_dagster"
 LINES_MAX = 400  # a module that one sitting can review
@@ -588,3 +590,36 @@ def test_a_module_has_one_name() -> None:
     bad = {module_of(path): found for path in modules() if (found := renamed_modules(tree(path)))}
     bad = {name: [one for one in found if one != door] for name, found in bad.items()}
     assert {name: found for name, found in bad.items() if found} == {}
+
+
+def test_a_check_s_name_is_a_literal_once_in_the_package() -> None:
+    """It stood in five tables; whoever means a check names its constant."""
+    literals = [
+        node.value
+        for path in modules()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [name for name in NAMED if literals.count(name) != 1] == []
+    assert len(NAMED) == len(CHECKS)
+
+
+def test_every_step_s_checks_are_among_all_and_its_verdicts_are_nowhere_else() -> None:
+    """A module that defines a check and is not asked for it would show it nowhere."""
+    made = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in modules()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func) == "Check"
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id.isupper()
+    }
+    asked = {
+        f"{name.split('.')[1]}/verdicts.py"
+        for node in ast.walk(tree(PACKAGE / "operations" / "all_checks.py"))
+        if isinstance(node, ast.Import)
+        for name in (alias.name for alias in node.names)
+    }
+    assert made == asked

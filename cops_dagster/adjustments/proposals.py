@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import changes
 from cops_dagster.adjustments.changes import ChangeClass, Line
+from cops_dagster.adjustments.verdicts import adjustment_equals_proposal
 from cops_dagster.alerts.publish import publish
 from cops_dagster.allocation.rules import Costs
 from cops_dagster.errors import CopsError
@@ -310,7 +311,7 @@ def book(books: Books, adjustment_id: str, *, reason: str) -> Booked:
                     adjustment_id,
                     predecessor,
                     [staged],
-                    [_equals_proposal(row, figures)],
+                    [_equals(row, figures)],
                 ),
                 also=with_it,
             )
@@ -355,17 +356,9 @@ def _require_base(con: sa.Connection, usage: Period, row: Any) -> None:
         )
 
 
-def _equals_proposal(row: Any, figures: dict[str, Any]) -> Verdict:
-    differences = {
-        name: figures[name] - getattr(row, name)
-        for name in ("unblended_usd", "amortized_usd", "net_amortized_usd")
-    }
-    return Verdict(
-        "adjustment_equals_proposal",
-        not any(differences.values()) and figures["entry_count"] == row.line_count,
-        "ERROR",
-        {**differences, "lines": figures["entry_count"]},
-        blocking=True,
+def _equals(row: Any, figures: dict[str, Any]) -> Verdict:
+    return adjustment_equals_proposal(
+        {name: getattr(row, name) for name in _COSTS}, figures, row.line_count, figures["entry_count"]
     )
 
 

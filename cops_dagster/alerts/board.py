@@ -65,7 +65,6 @@ def judged(
     con: sa.Connection,
     books: Books,
     period: Period,
-    asset: str,
     verdicts: Iterable[Verdict],
     *,
     at: datetime | None = None,
@@ -81,7 +80,7 @@ def judged(
         one
         for verdict in verdicts
         for one in escalation.of_verdict(
-            asset, verdict, period, data_at=reach, at=moment, run_id=books.dagster_run_id
+            verdict, period, data_at=reach, at=moment, run_id=books.dagster_run_id
         )
     ]
     observe(con, seen, actor="cops")

@@ -26,6 +26,7 @@ from cops_dagster.money.digest import digest
 from cops_dagster.settings_sections import Receiver as Configured
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.alert_tables import NEVER
+from cops_dagster.verdict import Teams
 
 AT_MOST = 5_000
 """Alerts that one tick looks at, the gravest first; the others are due at the next one."""
@@ -38,11 +39,13 @@ _AT_ONCE = 500  # names in one statement
 class Due:
     """The alerts that a tick looks at, read in one snapshot, and what became of them.
 
-    `log` and `silences` are what `telling.decide` decides by; `inhibited` are months in which a P1 fires.
+    `log` and `silences` are what `telling.decide` decides by; `inhibited` are months in which a P1 fires;
+    `whose` are the teams of each check.
     """
 
     receivers: Mapping[str, Configured]
     at: datetime
+    whose: Mapping[str, Teams]
     looked: list[tuple[Alert, int]] = field(default_factory=list)
     log: dict[tuple[str, str], list[Sent]] = field(default_factory=dict)
     silences: list[Silence] = field(default_factory=list)
@@ -62,7 +65,7 @@ class Due:
                 alert, before, self.silences, inhibited=self._is_inhibited(alert), now=self.at
             )
             # whoever was told of it hears its end, also when it got too mild for them meanwhile
-            if decision and (decision.meant == "RESOLVED" or _is_for(self.receivers[name], alert)):
+            if decision and (decision.meant == "RESOLVED" or self._is_for(self.receivers[name], alert)):
                 number = sum(
                     row.times for row in before if row.episode == alert.episode and row.status == "accepted"
                 )
@@ -73,6 +76,20 @@ class Due:
 
     def _is_inhibited(self, alert: Alert) -> bool:
         return alert.severity != "P1" and alert.period in self.inhibited
+
+    def _is_for(self, configured: Configured, alert: Alert) -> bool:
+        return self._concerns(configured, alert.severity, alert.rule, alert.scope, str(alert.period or ""))
+
+    def _concerns(self, configured: Configured, severity: str, rule: str, scope: str, period: str) -> bool:
+        teams = escalation.teams_of(rule, severity, self.whose)
+        return (
+            severity in configured.priorities
+            and (not configured.teams or bool(set(configured.teams) & set(teams)))
+            and (
+                not configured.scopes
+                or any(fnmatchcase(f"{rule}/{scope}/{period}", pattern) for pattern in configured.scopes)
+            )
+        )
 
     def messages(self) -> dict[str, list[Message]]:
         """One message of each priority and month for each receiver, the gravest first."""
@@ -90,7 +107,7 @@ class Due:
             row.title
             for row in self.firing.get(period, [])
             if row.fingerprint not in here
-            and _concerns(configured, row.severity, row.alert_rule, row.scope, period)
+            and self._concerns(configured, row.severity, row.alert_rule, row.scope, period)
         ]
 
     def answered(self, con: sa.Connection, name: str, message: Message, status: str, detail: str) -> None:
@@ -156,16 +173,25 @@ class Due:
                 now=self.at,
             )
             for name, configured in self.receivers.items()
-            if alert.state == "resolved" or _is_for(configured, alert)
+            if alert.state == "resolved" or self._is_for(configured, alert)
         ]
         return min((moment for moment in moments if moment is not None), default=NEVER)
 
 
 def read(
-    con: sa.Connection, receivers: Mapping[str, Configured], priorities: Sequence[str], at: datetime
+    con: sa.Connection,
+    receivers: Mapping[str, Configured],
+    priorities: Sequence[str],
+    at: datetime,
+    *,
+    whose: Mapping[str, Teams],
 ) -> Due:
-    """What is to be looked at, of some priorities."""
-    found = Due(receivers, at)
+    """What is to be looked at, of some priorities.
+
+    Args:
+        whose: check → its teams.
+    """
+    found = Due(receivers, at, whose)
     found.looked = _looked(con, _looks_for(receivers), priorities, at)
     if not found.looked:
         return found
@@ -354,18 +380,3 @@ def _firing(con: sa.Connection, months: set[date | None]) -> dict[str, list[Any]
         )
         found[str(board.period_of(start) or "")] = list(rows)
     return dict(found)
-
-
-def _is_for(configured: Configured, alert: Alert) -> bool:
-    return _concerns(configured, alert.severity, alert.rule, alert.scope, str(alert.period or ""))
-
-
-def _concerns(configured: Configured, severity: str, rule: str, scope: str, period: str) -> bool:
-    return (
-        severity in configured.priorities
-        and (not configured.teams or bool(set(configured.teams) & set(escalation.teams_of(rule, severity))))
-        and (
-            not configured.scopes
-            or any(fnmatchcase(f"{rule}/{scope}/{period}", pattern) for pattern in configured.scopes)
-        )
-    )

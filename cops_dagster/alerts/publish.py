@@ -28,7 +28,7 @@ def publish(
 
     def consequences(con: sa.Connection) -> None:
         for one in publications:
-            board.judged(con, books, one.period, one.table_name, _told(con, one))
+            board.judged(con, books, one.period, _told(con, one))
         if also:
             also(con)
 

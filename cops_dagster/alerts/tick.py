@@ -28,6 +28,7 @@ from cops_dagster.alerts.receivers import NotAccepted, Receiver, load
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.verdict import Teams
 
 _LOCK_KEY = 0x434F5054  # "COPT": PostgreSQL advisory lock of the tick
 SECONDS = 30.0
@@ -43,10 +44,13 @@ class Ticked:
     busy: bool = False
 
 
-def tick(books: Books, receivers: Mapping[str, Receiver], *, at: datetime | None = None) -> Ticked:
+def tick(
+    books: Books, receivers: Mapping[str, Receiver], whose: Mapping[str, Teams], *, at: datetime | None = None
+) -> Ticked:
     """Sends what is due. Harmless when repeated, and when two processes do it at once.
 
     Args:
+        whose: check → its teams.
         at: the time it is; by default now, UTC.
     """
     with _alone(books) as is_alone:
@@ -55,7 +59,7 @@ def tick(books: Books, receivers: Mapping[str, Receiver], *, at: datetime | None
         moment, until = at or now(), time.monotonic() + SECONDS
         _watch_the_watchers(books, moment)
         _watch_the_clock(books, moment)
-        serve = partial(_serve, books, receivers, moment=moment, until=until)
+        serve = partial(_serve, books, receivers, whose, moment=moment, until=until)
         done = serve(("P2", "P3", "P4"), serve(("P1",), Ticked()))
         return done if done == Ticked() else serve(("P1",), done)
 
@@ -85,6 +89,7 @@ def _watch_the_clock(books: Books, moment: datetime) -> None:
 def _serve(
     books: Books,
     receivers: Mapping[str, Receiver],
+    whose: Mapping[str, Teams],
     priorities: Sequence[str],
     done: Ticked,
     *,
@@ -94,7 +99,7 @@ def _serve(
     """Everything that receivers are due of some priorities; one that is down is left alone until later."""
     set_to = {name: books.settings.notify.receivers[name] for name in receivers}
     with books.admin.read() as con:
-        found = due.read(con, set_to, priorities, moment)
+        found = due.read(con, set_to, priorities, moment, whose=whose)
     if not found.looked:
         return done
     messages = found.messages()

@@ -1,4 +1,4 @@
-"""The checks' questions, asked of what was published: figures re-read, verdicts by `rules/verdicts`.
+"""The checks' questions, asked of what was published: figures re-read, verdicts by `allocation/verdicts`.
 
 Belongs here: one function per asset, giving that asset's verdicts for a period. Does not belong here:
 deliveries (`ingestion/checks.py`), when a check holds (`allocation/verdicts.py`) or how Dagster shows it
@@ -13,10 +13,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.allocation import allocate, mismatch, rule_date, tenant_usage
+from cops_dagster.allocation import allocate, mismatch, rule_date, tenant_usage, verdicts
 from cops_dagster.allocation.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.allocation.rules import MATCHED, Plan
-from cops_dagster.allocation.verdicts import allocated_equals_pool
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
@@ -25,7 +24,6 @@ from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.tagging import lookups
 from cops_dagster.verdict import Verdict
 from cops_dagster.words import CHARGE_CLASSES, OPERATOR
 
@@ -50,18 +48,15 @@ def keys(books: Books, period: Period) -> list[Verdict]:
     return [
         *allocate.plan_verdicts(made, inputs),
         matched,
-        Verdict(
-            "rules_unchanged_in_period",
-            not changed or decided is not None,
-            "WARN",
-            {
-                "changed_rules": ", ".join(f"{row.rule_id} v{row.version}" for row in changed),
-                "rules_as_of": str(inputs.rules_as_of),
-                "run_note": decided.note if decided else "none",
-            },
-            blocking=True,
+        verdicts.rules_unchanged_in_period(
+            [f"{row.rule_id} v{row.version}" for row in changed],
+            inputs.rules_as_of,
+            decided.note if decided else None,
+            is_decided=decided is not None,
         ),
-        _keys_name_everybody(inputs),
+        verdicts.keys_name_every_tenant(
+            {name: key.weights for name, key in inputs.usage.items()}, inputs.tenants
+        ),
         steady,
         keys_fresh(period, {name: key.refreshed_at for name, key in made.keys.items()}, ages),
     ]
@@ -108,28 +103,12 @@ def _matched(
                 books.namespace(other, con, before).provide(["fact_cost_tagged"])
                 _learn(other, before, known)
     idle = [(rule, column, value) for rule, column, value in wanted if value not in known[column]]
-    return lookups.rules_match_something(idle, known, len(inputs.rules))
+    return verdicts.rules_match_something(idle, known, len(inputs.rules))
 
 
 def _learn(engine: Engine, period: Period, known: dict[str, set[str]]) -> None:
     for row in engine.fetch("find_matched_values", {"period_start": period.start}).dicts():
         known[row["matched_column"]].add(row["matched_value"])
-
-
-def _keys_name_everybody(inputs: allocate.Inputs) -> Verdict:
-    """A tenant that a usage file forgot pays nothing of the pool, and the others pay its share."""
-    wrong: list[dict[str, object]] = [
-        {"key_name": name, "tenant_id": tenant, "what": what}
-        for name, key in sorted(inputs.usage.items())
-        for what, tenants in (
-            ("no figure", set(inputs.tenants) - set(key.weights)),
-            ("not active in the month", set(key.weights) - set(inputs.tenants) if inputs.tenants else set()),
-        )
-        for tenant in sorted(tenants)
-    ]
-    return Verdict(
-        "keys_name_every_tenant", not wrong, "WARN", {"keys": len(inputs.usage), "tenants": wrong[:50]}
-    )
 
 
 def keys_fresh(period: Period, used: dict[str, datetime | None], max_age_hours: dict[str, int]) -> Verdict:
@@ -138,7 +117,7 @@ def keys_fresh(period: Period, used: dict[str, datetime | None], max_age_hours: 
     Args:
         used: key → when its usage was refreshed, UTC; max_age_hours: of the keys that have an age.
     """
-    stale: list[dict[str, object]] = []
+    stale: list[tuple[str, datetime | None]] = []
     ended = now().date() >= period.end
     end = datetime.combine(period.end, datetime.min.time())
     for name, refreshed in used.items():
@@ -150,8 +129,8 @@ def keys_fresh(period: Period, used: dict[str, datetime | None], max_age_hours: 
             else is_within(refreshed, timedelta(hours=max_age_hours[name]), now())
         )
         if not fresh:
-            stale.append({"key_name": name, "refreshed_at_utc": f"{refreshed or 'never'}"})
-    return Verdict("keys_fresh_24h", not stale, "WARN", {"keys": len(used), "stale": stale})
+            stale.append((name, refreshed))
+    return verdicts.keys_fresh_24h(len(used), stale)
 
 
 def allocated(books: Books, period: Period) -> list[Verdict]:
@@ -171,14 +150,9 @@ def allocated(books: Books, period: Period) -> list[Verdict]:
             books.namespace(other, con, previous).provide([allocate.TABLE])
             before = _operator_share(other, previous)
     return [
-        allocated_equals_pool(differing, totals["allocated_usd"]),
+        verdicts.allocated_equals_pool(differing, totals["allocated_usd"]),
         faulty,
-        Verdict(
-            "operator_share_steady",
-            None if share is None or before is None else abs(share - before) <= 5,
-            "WARN",
-            {"operator_share_pct": share, "previous_operator_share_pct": before},
-        ),
+        verdicts.operator_share_steady(share, before),
     ]
 
 

@@ -166,11 +166,9 @@ def try_out(
 @app.command("tick")
 def tick(json: _Json = False) -> None:
     """Send what is due now. The daemon does it; this is for cron, and for homes without a daemon."""
-    from cops_dagster.alerts import tick
-    from cops_dagster.alerts.receivers import open_receivers
+    from cops_dagster.operations import messages
 
-    books = desk.books()
-    done = tick.tick(books, open_receivers(books.settings))
+    done = messages.send(desk.books())
     output.told(
         json,
         {"accepted": done.accepted, "failed": done.failed, "busy": done.busy},

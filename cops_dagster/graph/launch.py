@@ -19,13 +19,13 @@ from cops_dagster.errors import CopsError
 from cops_dagster.graph import listening, liveness
 from cops_dagster.graph.assets.sources import recorded_by
 from cops_dagster.graph.build import JOB, build_defs
-from cops_dagster.graph.checks import BLOCKING
 from cops_dagster.graph.outcome import texts_of
 from cops_dagster.graph.partitions import first_period
 from cops_dagster.graph.resources import BY_COMMAND
 from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import consequences
+from cops_dagster.operations.all_checks import BLOCKING
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import record
 from cops_dagster.stores import faults

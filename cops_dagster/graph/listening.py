@@ -15,11 +15,10 @@ import dagster as dg
 from cops_dagster import settings
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.lifecycle import Observation
-from cops_dagster.alerts.receivers import open_receivers
-from cops_dagster.alerts.tick import tick
 from cops_dagster.evidence.home import existing_books
 from cops_dagster.graph.resources import no_home
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import messages
 from cops_dagster.period import Period
 
 _PARTITION = "dagster/partition"
@@ -91,7 +90,7 @@ def sensors() -> list[dg.SensorDefinition]:
         books = existing_books(settings.current())
         if books is None:
             return no_home()
-        done = tick(books, open_receivers(books.settings))
+        done = messages.send(books)
         if done.busy:
             return dg.SkipReason("another tick is running")
         return dg.SkipReason(f"{done.accepted} message(s) accepted, {done.failed} not accepted")
@@ -104,5 +103,5 @@ def _hear(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
     if books is None:
         return no_home()
     observe(books, context.instance, context.dagster_run.run_id)
-    tick(books, open_receivers(books.settings))
+    messages.send(books)
     return None

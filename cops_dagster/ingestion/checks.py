@@ -7,18 +7,16 @@ Belongs here: bringing recorded figures of shown deliveries and of those they re
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.cur import schema
-from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import claims, ingest, look, mapped_tags, net_unused, refusals, sources, verdicts
-from cops_dagster.ingestion.verdicts import Profile, no_unexpected_columns
+from cops_dagster.ingestion.verdicts import Profile
 from cops_dagster.lake.delivered import added_columns
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -26,7 +24,7 @@ from cops_dagster.ledger.clocks import is_within
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.verdict import Figure, Severity, Verdict
+from cops_dagster.verdict import Severity, Verdict
 
 _SCHEMA_CODES = ("E-SCHEMA-MISSING", "E-SCHEMA-TYPE", "E-SCHEMA-MIXED", "E-TAG-CLASH")
 _CURRENCY_CODES = ("E-CCY", "E-CCY-MIX")
@@ -40,9 +38,9 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
     # a source that is refused stops itself: the month only where no other can go on
     severity: Severity = "WARN" if any(one.goes_on for one in seen) else "ERROR"
     groups = {
-        "schema_has_required_columns": _SCHEMA_CODES,
-        "one_currency": _CURRENCY_CODES,
-        "no_delivery_waits_for_approval": refusals.WAITING,
+        verdicts.SCHEMA_HAS_REQUIRED_COLUMNS: _SCHEMA_CODES,
+        verdicts.ONE_CURRENCY: _CURRENCY_CODES,
+        verdicts.NO_DELIVERY_WAITS_FOR_APPROVAL: refusals.WAITING,
     }
     named = {code for codes in groups.values() for code in codes} | {claims.CODE}
     held = [one for one in seen if any(refusal.code == claims.CODE for refusal in one.refusals)]
@@ -64,9 +62,11 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
     # a file may name any time, but what was seen was there
     delivered_at = max((min(row.delivered_at, row.first_seen_at) for row in rows), default=None)
     return [
-        _refused("delivery_is_complete", [one for one in refused if one.code not in named], severity),
+        verdicts.refused(
+            verdicts.DELIVERY_IS_COMPLETE, [one for one in refused if one.code not in named], severity
+        ),
         *(
-            _refused(check, [one for one in refused if one.code in codes], severity)
+            verdicts.refused(check, [one for one in refused if one.code in codes], severity)
             for check, codes in groups.items()
         ),
         one_source,
@@ -88,9 +88,13 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
         verdicts.no_foreign_exports(
             [(one.source_id, one.foreign.found) for one in seen if one.foreign is not None]
         ),
-        _delivered_within_48h(period, delivered_at),
+        verdicts.delivery_within_48h(
+            delivered_at,
+            is_open=now().date() < period.end,
+            is_recent=is_within(delivered_at, timedelta(hours=48), now()),
+        ),
         *verdicts.warnings(shown, before, schema.LINE_TYPES),
-        no_unexpected_columns(unexpected, schema.REVISION),
+        verdicts.no_unexpected_columns(unexpected, schema.REVISION),
     ]
 
 
@@ -135,24 +139,6 @@ def _before(con: sa.Connection, row: Any) -> Profile | None:
         .limit(1)
     ).one_or_none()
     return profile(con, older) if older else None
-
-
-def _refused(check: str, refused: Sequence[CopsError], severity: Severity) -> Verdict:
-    if not refused:
-        return Verdict(check, True, "ERROR", {"refused_deliveries": 0}, blocking=True)
-    figures: dict[str, Figure] = {"refused_deliveries": len(refused), **refused[0].as_figures()}
-    return Verdict(check, False, severity, figures, blocking=True)
-
-
-def _delivered_within_48h(period: Period, delivered_at: datetime | None) -> Verdict:
-    # an ended month is no longer delivered every day, so only an open one can be late
-    ended = now().date() >= period.end
-    return Verdict(
-        "delivery_within_48h",
-        ended or is_within(delivered_at, timedelta(hours=48), now()),
-        "WARN",
-        {"delivered_at_utc": f"{delivered_at:%Y-%m-%d %H:%M}" if delivered_at else "never"},
-    )
 
 
 def raw(books: Books, period: Period) -> list[Verdict]:

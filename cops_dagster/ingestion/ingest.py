@@ -21,9 +21,8 @@ from cops_dagster.cur import schema as cur_schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ingestion import commitments, log, net_unused, record
+from cops_dagster.ingestion import commitments, log, net_unused, record, verdicts
 from cops_dagster.ingestion.first_sight import new_read_file
-from cops_dagster.ingestion.verdicts import cost_matches_delivery, cost_views_bridge, rows_match_delivery
 from cops_dagster.lake import live, statements
 from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, added_columns, lines_query
 from cops_dagster.lake.engine import Engine
@@ -430,9 +429,9 @@ def raw_verdicts(
 ) -> list[verdict.Verdict]:
     """The checks of `fact_cost_raw` over measured figures, what was delivered and what was set aside."""
     return [
-        rows_match_delivery(rows, figures["row_count"], aside[0]),
-        cost_matches_delivery(cost, figures["cost_usd"], aside[1]),
-        cost_views_bridge(
+        verdicts.rows_match_delivery(rows, figures["row_count"], aside[0]),
+        verdicts.cost_matches_delivery(cost, figures["cost_usd"], aside[1]),
+        verdicts.cost_views_bridge(
             {name: figures["cost_usd" if name == "unblended" else f"{name}_usd"] for name in VIEWS},
             figures["absolute_usd"],
             sum((half.residual for half in halves), Decimal(0)),
@@ -457,7 +456,7 @@ def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
         .where(heads.c.table_name == TABLE, heads.c.period_start == period.start)
     ).scalars()
     for text in rows:
-        (bridge,) = [one for one in json.loads(text) if one["check"] == "cost_views_bridge"]
+        (bridge,) = [one for one in json.loads(text) if one["check"] == verdicts.COST_VIEWS_BRIDGE.name]
         for name in VIEWS:
             if f"{name}_usd" not in bridge["figures"]:
                 totals.pop(name, None)

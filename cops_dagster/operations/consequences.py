@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation
+from cops_dagster.alerts.lifecycle import Alert
 from cops_dagster.allocation.checks import allocated, keys
 from cops_dagster.closing import current, periods
 from cops_dagster.errors import CopsError
@@ -25,14 +26,14 @@ from cops_dagster.ingestion.checks import delivery, quarantined, raw
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
-from cops_dagster.operations import budgets, checks
+from cops_dagster.operations import all_checks, budgets, checks
 from cops_dagster.period import Period
 from cops_dagster.reconciliation.checks import of_newest, reconciled
 from cops_dagster.reconciliation.record import newest
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.tagging.checks import tagged
-from cops_dagster.verdict import Verdict
+from cops_dagster.verdict import Check, Verdict
 
 JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
     "cur_billing_master": delivery,
@@ -70,7 +71,7 @@ def record(books: Books, period: Period, asset: str) -> Sequence[Verdict]:
         topic = _topics(con, books, period).get(asset)
     verdicts = JUDGES[asset](books, period)
     with books.admin.write() as con:
-        board.judged(con, books, period, asset, verdicts, at=at)
+        board.judged(con, books, period, verdicts, at=at)
         _asked(con, topic, at)
     return verdicts
 
@@ -156,7 +157,7 @@ def settle(books: Books, period: Period) -> list[str]:
                 raise
     if _is_news(books, period, made):  # people decided on exceptions since
         with books.admin.write() as con:
-            board.judged(con, books, period, "recon_summary", of_newest(con, period))
+            board.judged(con, books, period, of_newest(con, period))
     return left
 
 
@@ -170,7 +171,7 @@ def _is_news(books: Books, period: Period, made: Iterable[Verdict]) -> bool:
 
 
 def _alerts(verdict: Verdict) -> bool:
-    return verdict.check != "variance_within_tolerance" or verdict.severity != "ERROR"
+    return verdict.of.level(verdict.severity) is not None
 
 
 def complete(books: Books, period: Period) -> list[dict[str, str]]:
@@ -207,7 +208,7 @@ def failing(books: Books, period: Period) -> list[dict[str, str]]:
         for one in alerts
         if one.rule not in (*escalation.NO_CHECKS, escalation.COVERAGE, *live)
         and escalation.does_not_hold(one)
-        for is_error in [escalation.is_error(one, below_floor=below)]
+        for is_error in [_is_error(one, below_floor=below)]
     ]
     found += [
         _told("recon_summary", one.check, one.severity == "ERROR", _figures(one))
@@ -216,6 +217,11 @@ def failing(books: Books, period: Period) -> list[dict[str, str]]:
     ]
     order = list(JUDGES)
     return sorted(found, key=lambda one: (order.index(one["asset"]), one["check"]))
+
+
+def _is_error(alert: Alert, *, below_floor: bool) -> bool:
+    unknown = Check(alert.rule, "a check of another version", alert.scope, gravest="ERROR")
+    return escalation.is_error(alert, all_checks.NAMED.get(alert.rule, unknown), below_floor=below_floor)
 
 
 def _figures(verdict: Verdict) -> str:

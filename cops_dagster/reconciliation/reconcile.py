@@ -85,7 +85,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
         seq = record.append(con, books, period, made, sides, ids)
         exceptions.replace(con, period, seq, found)
         reconciled(con, books, period, made.status)
-        board.judged(con, books, period, "recon_summary", checks.of_newest(con, period))
+        board.judged(con, books, period, checks.of_newest(con, period))
     return Reconciled(recon_id, made.status, wrote=True)
 
 

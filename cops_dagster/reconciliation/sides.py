@@ -32,8 +32,8 @@ from cops_dagster.reconciliation.documents import (
     rounding,
 )
 from cops_dagster.reconciliation.variance import Invoiced, TenantCost, half_unit
+from cops_dagster.reconciliation.verdicts import Unpriced
 from cops_dagster.stores import tables as t
-from cops_dagster.tagging.lookups import Unpriced
 from cops_dagster.tagging.tag import plans_begin
 from cops_dagster.words import OPERATOR, UNALLOCATED
 

@@ -20,14 +20,13 @@ import sqlalchemy as sa
 
 from cops_dagster import settings
 from cops_dagster.alerts import board
-from cops_dagster.alerts.receivers import open_receivers
-from cops_dagster.alerts.tick import tick
 from cops_dagster.closing import approve
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.launch import launch
 from cops_dagster.ingestion import deliver as handover
 from cops_dagster.ingestion import sources
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations.messages import send
 from cops_dagster.reconciliation import exceptions, freeze, reconcile
 from cops_dagster.reports import close_report
 from cops_dagster.stores import tables as t
@@ -96,7 +95,7 @@ class Story:
     def tick(self, minutes: int) -> None:
         from cops_dagster.stores.admin import now
 
-        tick(self.books, open_receivers(self.books.settings), at=now() + timedelta(minutes=minutes))
+        send(self.books, at=now() + timedelta(minutes=minutes))
 
     def status(self) -> str:
         with self.books.admin.read() as con:

@@ -75,7 +75,7 @@ class World:
 
     def tick(self) -> None:
         self.box.minute = self.minute
-        tick(self.books, {"all": self.box}, at=self.clock)  # type: ignore[dict-item]
+        tick(self.books, {"all": self.box}, {}, at=self.clock)  # type: ignore[dict-item]
 
     def told(self, scope: str) -> list[tuple[int, str]]:
         return [(at, why) for at, who, why, _ in self.box.taken if who == scope]

@@ -258,7 +258,7 @@ class Run:
         at = BEGIN + timedelta(minutes=minute)
         self.check_the_filter(at)
         try:
-            ticking.tick(self.books, dict(sorted(self.boxes.items())), at=at)
+            ticking.tick(self.books, dict(sorted(self.boxes.items())), {}, at=at)
         except Killed:
             self.crashes += 1
             for thread in threading.enumerate():
@@ -293,7 +293,7 @@ class Run:
         """What a tick looks at, and the part of the log that it reads, decide as everything would."""
         set_to = self.books.settings.notify.receivers
         with self.books.admin.read() as con:
-            looked = due.read(con, set_to, ("P1", "P2", "P3", "P4"), at)
+            looked = due.read(con, set_to, ("P1", "P2", "P3", "P4"), at, whose={})
             every = [board.alert_of(row) for row in con.execute(sa.select(t.alert_state))]
             log = everything_logged(con)
         found = {

@@ -15,6 +15,7 @@ from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
+from cops_dagster.ingestion.verdicts import ROWS_MATCH_DELIVERY
 from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import budgets
@@ -99,7 +100,7 @@ def test_a_refused_publication_leaves_its_file_to_the_sweep_and_a_good_one_is_ke
     books = home(tmp_path)
     run(books)
     files = lake(books)
-    bad = Verdict("rows_match_delivery", False, "ERROR", {"delivered_rows": 7}, blocking=True)
+    bad = Verdict(ROWS_MATCH_DELIVERY, False, "ERROR", {"delivered_rows": 7})
     orphan = books.settings.lake_root / "fact_cost_raw" / "2025-09" / "feed" / "x.parquet"
     orphan.parent.mkdir()
     orphan.write_bytes(b"PAR1")

@@ -4,12 +4,10 @@ from typing import Any
 
 import dagster as dg
 
-from cops_dagster.alerts.receivers import open_receivers
-from cops_dagster.alerts.tick import tick
 from cops_dagster.graph import outcome
 from cops_dagster.graph.assets.about import FINANCE, OWNERS, about, schema
 from cops_dagster.graph.resources import Ledger, act
-from cops_dagster.operations import budgets, controls
+from cops_dagster.operations import budgets, controls, messages
 
 LEVEL = (
     "budget_id",
@@ -57,7 +55,7 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         """The preventive controls, judged hourly; then whoever must be told is told."""
         books = ledger.books(context)
         found = act(lambda: controls.evaluate(books))
-        sent = tick(books, open_receivers(books.settings))
+        sent = messages.send(books)
         figures: dict[str, Any] = {
             "failed": sum(one.status == "failed" for one in found),
             "unknown": sum(one.status == "unknown" for one in found),
