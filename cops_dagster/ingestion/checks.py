@@ -17,7 +17,16 @@ import sqlalchemy as sa
 
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import claims, ingest, look, mapped_tags, net_unused, refusals, sources
+from cops_dagster.ingestion import (
+    claims,
+    ingest,
+    look,
+    mapped_tags,
+    net_unused,
+    refusals,
+    sources,
+    staging,
+)
 from cops_dagster.ingestion import verdicts as deliveries
 from cops_dagster.ingestion.verdicts import Profile, no_unexpected_columns
 from cops_dagster.lake.delivered import added_columns
@@ -176,7 +185,7 @@ def raw(books: Books, period: Period) -> list[Verdict]:
         halves = net_unused.halves(engine, period)
         mapped = mapped_tags.verdict(con, books.policy.tags, period)
     why = [(source, str(refused[source].error_code) if source in refused else "") for source in missing]
-    judged = ingest.raw_verdicts(
+    judged = staging.raw_verdicts(
         figures,
         sum(row.row_count for row in delivered),
         sum((row.cost_usd for row in delivered), Decimal(0)),
