@@ -16,10 +16,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property
-from itertools import pairwise
 from typing import NamedTuple
 
-from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
 from cops_dagster.money.split import split
 from cops_dagster.words import UNALLOCATED
@@ -77,6 +75,11 @@ class Rule:
             ),
             on_zero_key=str(row["on_zero_key"]),
         )
+
+    @property
+    def since(self) -> tuple[date, int]:
+        """What makes one version newer than another."""
+        return self.effective_from, self.version
 
     def claims(self, pool: Pool) -> bool:
         """Every constrained column has the pool's value; of the charge class, the one it is matched by."""
@@ -234,27 +237,15 @@ class Plan:
 def in_force(rules: Iterable[Rule], day: date) -> list[Rule]:
     """The version of each rule that is in force on `day`, by priority (design rule 5.5).
 
-    Raises:
-        CopsError: `E-RULE-OVERLAP` when two rules in force share a priority.
+    It never refuses: what is wrong with a set, two rules of one priority too, is in `allocation/rule_set.py`.
     """
     newest: dict[str, Rule] = {}
     for rule in rules:
-        if rule.effective_from <= day:
-            held = newest.get(rule.rule_id)
-            if held is None or rule.effective_from > held.effective_from:
-                newest[rule.rule_id] = rule
-    chosen = [rule for rule in newest.values() if rule.effective_to is None or rule.effective_to > day]
-    chosen.sort(key=lambda rule: rule.priority)
-    for first, second in pairwise(chosen):
-        if first.priority == second.priority:
-            raise CopsError(
-                "E-RULE-OVERLAP",
-                f"rules {first.rule_id} and {second.rule_id}",
-                expected="strict priorities among the rules in force",
-                found=f"both have priority {first.priority} on {day}",
-                next_step="load a new version of one of them with another priority",
-            )
-    return chosen
+        held = newest.get(rule.rule_id)
+        if rule.effective_from <= day and (held is None or rule.since > held.since):
+            newest[rule.rule_id] = rule
+    standing = [rule for rule in newest.values() if rule.effective_to is None or rule.effective_to > day]
+    return sorted(standing, key=lambda rule: (rule.priority, rule.rule_id))
 
 
 def plan(pools: Sequence[Pool], rules: Sequence[Rule], keys: Keys, *, holds_unknown: bool = False) -> Plan:
