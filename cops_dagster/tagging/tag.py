@@ -217,13 +217,8 @@ def measure_coverage(engine: Engine, policy: Policy, period: Period) -> Coverage
     )
 
 
-def recorded_coverage(con: sa.Connection, period: Period) -> Coverage | None:
-    """The coverage published with the tagged month."""
-    row = con.execute(
-        sa.select(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start)
-    ).one_or_none()
-    if row is None:
-        return None
+def coverage_of(row: Any) -> Coverage:
+    """The coverage that a row of `tag_coverage` records: what was published with the tagged month."""
     propagated = (row.propagated_coverage_pct or Decimal(0)) * row.coverable_usd / 100
     return Coverage(
         row.covered_usd,
