@@ -100,7 +100,7 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
         deliveries.no_foreign_exports(
             [(one.source_id, one.foreign.found) for one in seen if one.foreign is not None]
         ),
-        _delivered_within_48h(period, delivered_at),
+        _delivered_within_48h(period, delivered_at, books.policy.controls.delivery_lag_hours),
         *deliveries.warnings(shown, before, cur_schema.LINE_TYPES),
         no_unexpected_columns(unexpected, cur_schema.REVISION),
     ]
@@ -156,12 +156,12 @@ def _refused(check: str, refused: Sequence[CopsError], severity: Severity) -> Ve
     return Verdict(check, False, severity, figures, blocking=True)
 
 
-def _delivered_within_48h(period: Period, delivered_at: datetime | None) -> Verdict:
+def _delivered_within_48h(period: Period, delivered_at: datetime | None, hours: int) -> Verdict:
     # an ended month is no longer delivered every day, so only an open one can be late
     ended = now().date() >= period.end
     return Verdict(
         "delivery_within_48h",
-        ended or is_within(delivered_at, timedelta(hours=48), now()),
+        ended or is_within(delivered_at, timedelta(hours=hours), now()),
         "WARN",
         {"delivered_at_utc": f"{delivered_at:%Y-%m-%d %H:%M}" if delivered_at else "never"},
     )
