@@ -15,9 +15,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.attempts import complete, logged_in
 from cops_dagster.lake import statements
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.run import Attempt, Run, Superseded, complete, logged_in
+from cops_dagster.ledger.run import Attempt, Run, Superseded
 from cops_dagster.stores import tables as t
 
 

@@ -18,7 +18,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents, signatures, signed_decisions
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.policy import _refused, differences
+from cops_dagster.ledger.policy import differences
 from cops_dagster.policy import NAMES, Difference, Policy, differing, nested
 from cops_dagster.stores import policies
 from cops_dagster.stores import tables as t
@@ -71,6 +71,23 @@ def require_policy(books: Books, *, is_run: bool = False) -> None:
     books.look_up_policy()
     if found := differences(books):  # another process was faster, with other settings
         raise _refused(found, books.adopted)
+
+
+def _refused(found: list[Difference], adopted: Adopted | None) -> CopsError:
+    since = (
+        f"policy version {adopted.version}, adopted by {adopted.adopted_by} "
+        f"{adopted.adopted_at:%Y-%m-%d %H:%M} UTC"
+        if adopted
+        else "what the newest run was made with"
+    )
+    return CopsError(
+        "E-POLICY",
+        "settings that decide numbers",
+        expected="; ".join(f"{one.name} = {one.adopted}" for one in found) + f" ({since})",
+        found="; ".join(f"{one.name} = {one.given} ({one.origin})" for one in found),
+        next_step="`cops policy diff`; correct the setting, or `cops policy adopt` if the change is meant",
+        details={"differences": [asdict(one) for one in found]},
+    )
 
 
 def compare(books: Books, given: Given) -> list[Difference]:

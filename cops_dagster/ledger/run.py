@@ -1,9 +1,10 @@
-"""A run and the tries at it: its id, where a try stages its files, its log row and its sign of life.
+"""A run and the tries at it: its id, where a try stages its files, its sign of life.
 
 Belongs here: what makes a run's id, and planning again when another run was faster. A staged file lies at
 its final path but no reader knows it until `lake_file` names it, so publishing moves no bytes. The lock of
 an attempt is an OS file lock: it ends with the process however the process ends, so the sweep can tell dead
-attempts from live ones. Does not belong here: what a run is made from, and publishing (`ledger/publish.py`).
+attempts from live ones. Does not belong here: the log of attempts (`evidence/attempts.py`), publishing
+(`ledger/publish.py`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-import sqlalchemy as sa
-
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.stores.admin import now
 
 
 @dataclass(frozen=True)
@@ -109,52 +107,6 @@ def is_dead(books: Books, attempt_id: str) -> bool:
 
 def _locks(books: Books) -> Path:
     return books.settings.home / "attempts"
-
-
-@contextmanager
-def logged_in(
-    books: Books,
-    trying: Attempt,
-    run: Run,
-    log: sa.Table,
-    ending: Callable[[BaseException], tuple[str, str]],
-    **columns: object,
-) -> Iterator[None]:
-    """Opens the attempt's row in a log; a problem completes it and goes on.
-
-    Args:
-        ending: the status and the code that a problem gives the row.
-        columns: what this log alone tells.
-    """
-    with books.admin.write() as con:
-        con.execute(
-            sa.insert(log).values(
-                attempt_id=trying.attempt_id,
-                run_id=run.id,
-                period_start=run.period.start,
-                status="running",
-                actor=books.actor,
-                dagster_run_id=books.dagster_run_id,
-                started_at=now(),
-                **columns,
-            )
-        )
-    try:
-        yield
-    except BaseException as problem:
-        status, code = ending(problem)
-        with books.admin.write() as con:
-            complete(con, trying, log, status, error_code=code, error_detail=str(problem))
-        raise
-
-
-def complete(con: sa.Connection, trying: Attempt, log: sa.Table, status: str, **columns: object) -> None:
-    """Completes the attempt's row; once, since it is `running` no more."""
-    con.execute(
-        sa.update(log)
-        .where(log.c.attempt_id == trying.attempt_id, log.c.status == "running")
-        .values(status=status, finished_at=now(), **columns)
-    )
 
 
 Outcome = TypeVar("Outcome")
