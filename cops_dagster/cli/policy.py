@@ -167,8 +167,8 @@ def _say_differences() -> None:
     if isinstance(sys.exc_info()[1], CopsError) or not settings.current().given_policy:
         return
     from cops_dagster.cli import output
+    from cops_dagster.evidence.adoption import differences, told
     from cops_dagster.evidence.home import existing_books
-    from cops_dagster.ledger.policy import differences, told
 
     try:
         books = existing_books(settings.current())
