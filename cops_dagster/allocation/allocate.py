@@ -11,7 +11,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -173,14 +172,9 @@ def _post(books: Books, con: sa.Connection, trying: Attempt, run: Run, inputs: I
 
 
 _SQL = (
-    "fetch_pools",
-    "fetch_direct_cost",
-    "find_unknown_tenants",
-    "fetch_pool_by_service",
-    "gather_entries",
-    post.STATEMENT,
-    "fetch_conservation",
-)
+    "fetch_pools", "fetch_direct_cost", "find_unknown_tenants", "fetch_pool_by_service", "gather_entries",
+    post.STATEMENT, "fetch_conservation",
+)  # fmt: skip
 """The statements that make a run, in the order of their work."""
 
 
@@ -207,12 +201,9 @@ def provide_entries(engine: Engine, inputs: Inputs, made: Plan, period: Period) 
 
 
 def _row(split: rules.Split, plans: Mapping[str, str | None]) -> tuple[Any, ...]:
-    def decimal(value: int | None) -> Decimal | None:
-        return None if value is None else amount.to_decimal(value)
-
+    figures = (split.key_value, split.key_total, split.pool_cost, *split.costs)
     return (
         split.service, split.service_component, split.charge_class, split.tenant_id,
         plans.get(split.tenant_id), split.rule_id, split.rule_version, split.key_name,
-        decimal(split.key_value), decimal(split.key_total), decimal(split.pool_cost),
-        *(decimal(cost) for cost in split.costs), split.delivery_id,
+        *(None if one is None else amount.to_decimal(one) for one in figures), split.delivery_id,
     )  # fmt: skip

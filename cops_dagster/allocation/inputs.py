@@ -73,17 +73,15 @@ def gather(con: sa.Connection, policy: Policy, period: Period, *, of: int = revi
     }
     active = tenant_usage.active_tenants(con, period)
     registered = {row.tenant_id: row.plan_id for row in con.execute(sa.select(t.tenants))}
-    named = set(active)
-    named |= {tenant for key in usage.values() for tenant in key.weights}
-    named |= {tenant for rule in rules for tenant, _ in rule.shares}
+    weighed = {tenant for key in usage.values() for tenant in key.weights}
+    named = {*active, *weighed, *(tenant for rule in rules for tenant, _ in rule.shares)}
     plans = {tenant: plan for tenant, plan in registered.items() if tenant in named}
-    heads = t.period_head
+    files, heads = t.lake_file, t.period_head
     deliveries = con.execute(
-        sa.select(t.cur_delivery.c.delivery_id)
-        .join(t.lake_file, t.lake_file.c.delivery_id == t.cur_delivery.c.delivery_id)
-        .join(heads, heads.c.run_id == t.lake_file.c.run_id)
+        sa.select(files.c.delivery_id)
+        .join(heads, heads.c.run_id == files.c.run_id)
         .where(heads.c.table_name == "fact_cost_raw", heads.c.period_start == period.start)
-        .order_by(t.cur_delivery.c.delivery_id)
+        .order_by(files.c.delivery_id)
     ).scalars()
     inputs_id = digest(
         ALLOCATED,

@@ -96,9 +96,8 @@ def _stands_again(books: Books, publications: Sequence[Publication]) -> bool:
             if before is None or one.run.table_name in APPEND_ONLY or before.inputs_id != one.run.inputs_id:
                 return False
             pairs.append((before.run_id, [staged.path for staged in one.staged]))
-        if not all(lost.are_again(con, run_id, made) for run_id, made in pairs):
-            return False
-        return all(lost.put_back(con, books.lake, run_id, made) for run_id, made in pairs)
+        there = all(lost.are_again(con, run_id, made) for run_id, made in pairs)
+        return there and all(lost.put_back(con, books.lake, run_id, made) for run_id, made in pairs)
 
 
 def _publish_one(
