@@ -28,7 +28,7 @@ def publish(
 
     def consequences(con: sa.Connection) -> None:
         for one in publications:
-            board.judged(con, books, one.period, _told(con, one))
+            board.judged(con, books, one.run.period, _told(con, one))
         if also:
             also(con)
 
@@ -37,13 +37,13 @@ def publish(
 
 def _told(con: sa.Connection, publication: Publication) -> Sequence[Verdict]:
     """Of one source among several only what is wrong: that it is well says nothing of the others."""
-    heads = t.period_head
+    heads, run = t.period_head, publication.run
     others = con.execute(
         sa.select(heads.c.source_id)
         .where(
-            heads.c.table_name == publication.table_name,
-            heads.c.period_start == publication.period.start,
-            heads.c.source_id != publication.source_id,
+            heads.c.table_name == run.table_name,
+            heads.c.period_start == run.period.start,
+            heads.c.source_id != run.source_id,
         )
         .limit(1)
     ).first()

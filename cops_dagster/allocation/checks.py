@@ -13,7 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.allocation import allocate, mismatch, rule_date, tenant_usage, verdicts
+from cops_dagster.allocation import allocate, mismatch, post, rule_date, tenant_usage, verdicts
+from cops_dagster.allocation.inputs import Inputs, gather
 from cops_dagster.allocation.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.allocation.rules import MATCHED, Plan
 from cops_dagster.lake.engine import Engine
@@ -31,7 +32,7 @@ from cops_dagster.words import CHARGE_CLASSES, OPERATOR
 def keys(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `allocation_key_snapshot`: are rules and keys fit to run with?"""
     with books.engine() as engine, books.admin.read() as con:
-        inputs = allocate.gather(con, books.policy, period)
+        inputs = gather(con, books.policy, period)
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         made = allocate.compute(engine, inputs, period)
         rules = t.allocation_rules
@@ -62,7 +63,7 @@ def keys(books: Books, period: Period) -> list[Verdict]:
     ]
 
 
-def _steady(con: sa.Connection, period: Period, inputs: allocate.Inputs, made: Plan) -> Verdict:
+def _steady(con: sa.Connection, period: Period, inputs: Inputs, made: Plan) -> Verdict:
     """Usage keys beside those that last month's run was frozen with."""
     before = period.previous()
     run = head(con, allocate.TABLE, before)
@@ -88,9 +89,7 @@ def _steady(con: sa.Connection, period: Period, inputs: allocate.Inputs, made: P
     )
 
 
-def _matched(
-    books: Books, engine: Engine, con: sa.Connection, period: Period, inputs: allocate.Inputs
-) -> Verdict:
+def _matched(books: Books, engine: Engine, con: sa.Connection, period: Period, inputs: Inputs) -> Verdict:
     """What rules match on, against the values that have cost in the month or had some the month before."""
     wanted = [(rule.rule_id, *match) for rule in inputs.rules for match in rule.matches]
     known: dict[str, set[str]] = {column: set() for column in MATCHED}
@@ -139,7 +138,7 @@ def allocated(books: Books, period: Period) -> list[Verdict]:
     with books.admin.read() as con, books.engine() as engine:
         run = head(con, allocate.TABLE, period)
         books.namespace(engine, con, period).provide(["fact_cost_raw", "fact_cost_tagged", allocate.TABLE])
-        differing = allocate.unequal(engine.fetch("fetch_conservation", start).dicts())
+        differing = post.unequal(engine.fetch("fetch_conservation", start).dicts())
         totals = engine.fetch(
             "measure_fact_cost_allocated", {**start, "run_id": run.run_id if run else ""}
         ).one()

@@ -157,7 +157,7 @@ def _say_differences() -> None:
 
     if isinstance(sys.exc_info()[1], CopsError) or not desk.settings().given_policy:
         return
-    from cops_dagster.ledger.policy import differences, told
+    from cops_dagster.evidence.adoption import differences, told
 
     try:
         books = desk.books_if_any()

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board
 from cops_dagster.allocation import allocate
 from cops_dagster.allocation import checks as judge
+from cops_dagster.allocation.inputs import gather
 from cops_dagster.closing import close_request, periods, proof
 from cops_dagster.closing import current as work
 from cops_dagster.closing import readiness as rules
@@ -168,7 +169,7 @@ def _head_is_plain(books: Books, period: Period) -> bool:
     """The head was computed from today's inputs; a run that took one back is no answer to close on."""
     with books.admin.read() as con:
         found = head(con, allocate.TABLE, period)
-        gathered = allocate.gather(con, books.policy, period)
+        gathered = gather(con, books.policy, period)
     return found is not None and found.inputs_id == gathered.inputs_id
 
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import late
 from cops_dagster.allocation import allocate
+from cops_dagster.allocation.inputs import answers, gather
 from cops_dagster.closing import repair
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
@@ -47,8 +48,8 @@ def nothing_to_do(books: Books, period: Period) -> bool:
             if tagged is None or tagged.inputs_id != tag.inputs_of(con, books.policy, period):
                 return False
             allocated = head(con, allocate.TABLE, period)
-            gathered = allocate.gather(con, books.policy, period)
-            if not allocate.answers(con, allocated, gathered.inputs_id):
+            gathered = gather(con, books.policy, period)
+            if not answers(con, allocated, gathered.inputs_id):
                 return False
             newest = con.execute(
                 sa.select(t.recon_run.c.inputs_id)

@@ -18,7 +18,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.adjustments import proposals
-from cops_dagster.allocation import allocate
+from cops_dagster.allocation import allocate, post
+from cops_dagster.allocation.inputs import gather
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents
 from cops_dagster.evidence.adoption import recorded
@@ -152,12 +153,12 @@ def _allocation(
                 },
             )
         else:
-            inputs = allocate.gather(then, policy, period)
+            inputs = gather(then, policy, period)
             if inputs.inputs_id != run.inputs_id:
                 raise _other(file, wrong, "another version of COPS made it")
             names.provide(["fact_cost_tagged"])
-            allocate.post(engine, inputs, allocate.compute(engine, inputs, period), period)
-        allocate.write(engine, target, period, run.run_id, run.predecessor_run_id)
+            allocate.provide_entries(engine, inputs, allocate.compute(engine, inputs, period), period)
+        post.write(engine, target, period, run.run_id, run.predecessor_run_id)
 
 
 @contextmanager

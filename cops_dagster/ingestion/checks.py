@@ -15,7 +15,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.cur import schema
-from cops_dagster.ingestion import claims, ingest, look, mapped_tags, net_unused, refusals, sources, verdicts
+from cops_dagster.ingestion import (
+    claims,
+    ingest,
+    look,
+    mapped_tags,
+    net_unused,
+    refusals,
+    sources,
+    staging,
+    verdicts,
+)
 from cops_dagster.ingestion.verdicts import Profile
 from cops_dagster.lake.delivered import added_columns
 from cops_dagster.ledger import lock
@@ -91,7 +101,9 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
         verdicts.delivery_within_48h(
             delivered_at,
             is_open=now().date() < period.end,
-            is_recent=is_within(delivered_at, timedelta(hours=48), now()),
+            is_recent=is_within(
+                delivered_at, timedelta(hours=books.policy.controls.delivery_lag_hours), now()
+            ),
         ),
         *verdicts.warnings(shown, before, schema.LINE_TYPES),
         verdicts.no_unexpected_columns(unexpected, schema.REVISION),
@@ -159,7 +171,7 @@ def raw(books: Books, period: Period) -> list[Verdict]:
         halves = net_unused.halves(engine, period)
         mapped = mapped_tags.verdict(con, books.policy.tags, period)
     why = [(source, str(refused[source].error_code) if source in refused else "") for source in missing]
-    judged = ingest.raw_verdicts(
+    judged = staging.raw_verdicts(
         figures,
         sum(row.row_count for row in delivered),
         sum((row.cost_usd for row in delivered), Decimal(0)),

@@ -30,6 +30,7 @@ from cops_dagster.operations.checks import budgets
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.tagging import tag
 
 Status = Literal["ok", "warning", "failed", "unknown"]
 
@@ -160,21 +161,14 @@ def _delivery(books: Books, at: datetime) -> Control:
 
 
 def _coverage(books: Books, at: datetime) -> Control:
-    limits = books.policy.coverage
-    made = _made("tag_coverage_at_100", f"{limits.target_pct:f} %", "platform")
+    made = _made("tag_coverage_at_100", f"{books.policy.coverage.target_pct:f} %", "platform")
     coverage = t.tag_coverage
     with books.admin.read() as con:
         row = con.execute(sa.select(coverage).order_by(coverage.c.period_start.desc()).limit(1)).one_or_none()
     if row is None or row.coverable_usd == 0:
         return made("unknown", "nothing to cover yet", "tag_coverage", None, "cops status")
-    share = 100 * row.covered_usd
-    status: Status = (
-        "ok"
-        if share >= limits.target_pct * row.coverable_usd
-        else "warning"
-        if share >= limits.floor_pct * row.coverable_usd
-        else "failed"
-    )
+    judged = tag.covered(books.policy, tag.coverage_of(row))
+    status: Status = "ok" if judged.passed else "warning" if judged.severity == "WARN" else "failed"
     return made(
         status,
         f"{row.tag_coverage_pct.normalize():f} % of {row.period_start:%Y-%m}",

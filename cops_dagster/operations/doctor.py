@@ -17,10 +17,10 @@ from cops_dagster.allocation import allocate
 from cops_dagster.allocation.checks import allocated, keys
 from cops_dagster.closing import status
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import consent
+from cops_dagster.evidence import adoption, consent
 from cops_dagster.ingestion import checks, mapped_tags, places
 from cops_dagster.ingestion.look import look
-from cops_dagster.ledger import lock, policy
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
 from cops_dagster.ledger.month import head, known
@@ -119,11 +119,11 @@ def _settings(books: Books) -> list[Finding]:
             "scope",
             "red",
             "settings here are not the policy of the books",
-            policy.told([one]),
+            adoption.told([one]),
             "cops policy diff",
             "correct the setting, or cops policy adopt",
         )
-        for one in policy.differences(books)
+        for one in adoption.differences(books)
     ]
 
 
@@ -278,7 +278,7 @@ def _snapshot(books: Books, period: Period) -> list[Finding]:
     with books.admin.read() as con:
         sealed = lock.is_sealed(con, period)
         before = record.newest(con, period)
-    if before and (sealed or books.adopted is None or policy.differences(books)):
+    if before and (sealed or books.adopted is None or adoption.differences(books)):
         done = before.recon_id
         told = "the month is sealed" if sealed else "as it was; no act is possible with these settings"
     else:

@@ -19,6 +19,7 @@ from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.policy import require_same_policy
+from cops_dagster.ledger.run import Run
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -72,7 +73,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
         *differences.of_ledger(sides.ledger, is_final=sides.is_final),
         *differences.against_tenants(made.lines, sides.facts(), is_final=sides.is_final),
     ]
-    recon_id = digest(inputs_id, before.recon_id if before else None)
+    recon_id = Run("recon_run", period, "", inputs_id, before.recon_id if before else None).id
     ids = {
         "recon_id": recon_id, "run_id": run.run_id if run else None, "inputs_id": inputs_id, "note": note,
     }  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import ingest
+from cops_dagster.ingestion import staging
 from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
@@ -191,7 +191,7 @@ def _stage(folder: Path, table: Any) -> dict[str, Any]:
     with Engine() as engine:
         columns, _ = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
-        ingest.stage(
+        staging.stage(
             engine, files, SEPTEMBER, (folder / "out.parquet", folder / "aside.parquet"), 1, Decimal(0)
         )
         return engine.run("SELECT * FROM fact_cost_raw").one()

@@ -20,7 +20,7 @@ from cops_dagster.ingestion import ingest
 from cops_dagster.ingestion.verdicts import ROWS_MATCH_DELIVERY
 from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.run import Superseded
+from cops_dagster.ledger.run import Run, Superseded
 from cops_dagster.reports import sql as ask
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
@@ -242,13 +242,13 @@ def test_a_blocking_verdict_that_fails_refuses_before_anything_is_written(books:
     publish.refuse([warned], "a warning refuses nothing")
     before = dump(books)
     with pytest.raises(CopsError, match="E-VERDICT"):
-        publish.publish(books, publish.Publication(allocate.TABLE, SEPTEMBER, "", "r", "i", None, [], [bad]))
+        publish.publish(books, publish.Publication(Run(allocate.TABLE, SEPTEMBER, "", "i", None), [], [bad]))
     assert dump(books) == before
 
 
 def test_a_run_planned_over_another_head_loses(books: Books) -> None:
     with pytest.raises(Superseded):
-        publish.publish(books, publish.Publication(allocate.TABLE, SEPTEMBER, "", "r", "i", "x", [], []))
+        publish.publish(books, publish.Publication(Run(allocate.TABLE, SEPTEMBER, "", "i", "x"), [], []))
 
 
 def test_a_flipped_bit_is_found_and_the_month_staged_anew(books: Books) -> None:

@@ -13,6 +13,7 @@ from cops_dagster.closing import current
 from cops_dagster.ingestion.verdicts import COMMITMENTS_ARE_DELIVERED_WHOLE, COST_VIEWS_BRIDGE
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication
+from cops_dagster.ledger.run import Run
 from cops_dagster.operations import consequences
 from cops_dagster.operations.all_checks import CHECKS
 from cops_dagster.stores import tables as t
@@ -143,7 +144,7 @@ def test_one_source_that_is_well_does_not_end_the_alert_of_another(month: Seen) 
         ).scalar_one()
 
         def told(source: str) -> list[Verdict]:
-            one = Publication("fact_cost_raw", SEPTEMBER, source, "r", "i", None, [], verdicts)
+            one = Publication(Run("fact_cost_raw", SEPTEMBER, source, "i", None), [], verdicts)
             return list(publish._told(con, one))
 
         assert told(own) == verdicts

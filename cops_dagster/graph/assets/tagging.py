@@ -38,7 +38,7 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         """How much of the taggable cost came with tenant and plan tags, by cost and by rows."""
         books, period = ledger.books(context), period_of(context)
         with books.admin.read() as con:
-            row = tag.coverage_of(con, period)
+            row = tag.coverage_row(con, period)
             chart = outcome.picture(coverage_chart(con, books.policy.coverage, period))
         figures = {name: row[name] for name in COVERAGE}
         return outcome.materialized("tag_coverage", figures, row["run_id"], over_months=chart)
