@@ -43,13 +43,13 @@ from cops_dagster.evidence.chain import Kept, Piece
 from cops_dagster.ingestion import claims, sources
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import lock, states
+from cops_dagster.ledger import lock, month, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import checks as judge_recon
-from cops_dagster.reconciliation import freeze
+from cops_dagster.reconciliation import freeze, record
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import key_of
 from cops_dagster.tagging import checks
@@ -133,15 +133,12 @@ def readiness(books: Books, period: Period) -> list[rules.Requirement]:
 
 
 def _off_tolerance(con: sa.Connection, period: Period) -> Sequence[Any]:
-    recons, tenants = t.recon_run, t.recon_run_tenant
-    newest = (
-        sa.select(sa.func.max(recons.c.recon_seq))
-        .where(recons.c.period_start == period.start)
-        .scalar_subquery()
-    )
+    newest, tenants = record.newest(con, period), t.recon_run_tenant
+    if newest is None:
+        return []
     return con.execute(
         sa.select(tenants)
-        .where(tenants.c.recon_seq == newest, tenants.c.status.not_in(("ok",)))
+        .where(tenants.c.recon_seq == newest.recon_seq, tenants.c.status.not_in(("ok",)))
         .order_by(tenants.c.tenant_id)
     ).all()
 
@@ -341,16 +338,7 @@ def _seal(books: Books, period: Period, entries: seal.Digests) -> tuple[bytes, l
         assert run is not None
         delivered = _delivered(con, books, period)
         digests = [sha256 for one in delivered for sha256 in _digests(con, one.delivery_id)]
-        journal = t.publish_journal
-        journal_seq = con.execute(
-            sa.select(sa.func.max(journal.c.journal_seq)).where(journal.c.period_start == period.start)
-        ).scalar_one()
-        recon = con.execute(
-            sa.select(t.recon_run.c.recon_id)
-            .where(t.recon_run.c.period_start == period.start)
-            .order_by(t.recon_run.c.recon_seq.desc())
-            .limit(1)
-        ).scalar_one()
+        there = close_request.state_of(con, period)
         before = con.execute(
             sa.select(t.period_lock.c.seal_digest).where(
                 t.period_lock.c.period_start == period.previous().start
@@ -368,8 +356,8 @@ def _seal(books: Books, period: Period, entries: seal.Digests) -> tuple[bytes, l
                 "totals": entries.totals,
                 "head_run_id": run.run_id,
                 "head_inputs_key": chain.find(con, "run_inputs", "run", run.run_id).object_key,
-                "journal_seq": journal_seq,
-                "recon_id": recon,
+                "journal_seq": there.journal_seq,
+                "recon_id": there.recon_id,
                 "charge": books.policy.charge.model_dump(mode="json"),
                 "deliveries": certificate.deliveries_of(con, [one.delivery_id for one in delivered]),
                 "previous_seal": before,
@@ -410,14 +398,8 @@ def _digests(con: sa.Connection, delivery_id: str) -> list[str]:
 
 def _delivered(con: sa.Connection, books: Books, period: Period) -> list[DeliveredFiles]:
     """The deliveries that readers see, their bytes those of first sight."""
-    shown, deliveries = t.cur_billing_head, t.cur_delivery
     found = []
-    for row in con.execute(
-        sa.select(shown.c.location_json, deliveries)
-        .join(deliveries, deliveries.c.delivery_id == shown.c.delivery_id)
-        .where(shown.c.period_start == period.start)
-        .order_by(shown.c.source_id)
-    ):
+    for row in month.shown(con, period):
         files = DeliveredFiles.recorded(row, books.settings.home)
         live.verify(live.delivered_files(con, books.settings.home, files), digests=True)
         found.append(files)

@@ -24,7 +24,7 @@ from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.ingestion import claims, look, places, record, refusals
 from cops_dagster.ingestion.source_rules import Span
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.states import SOURCE_DECIDED, WRITABLE
 from cops_dagster.period import Period
@@ -170,16 +170,9 @@ def _require_reason(reason: str) -> None:
 
 def _decide(books: Books, source_id: str, event: str, span: Span, reason: str) -> Decided:
     """The decision, its proof and the pointers it takes away, in one transaction."""
-    at, deliveries, shown = now(), t.cur_delivery, t.cur_billing_head
+    at, shown = now(), t.cur_billing_head
     with books.admin.read() as con:
-        heads = con.execute(
-            sa.select(
-                shown.c.period_start, deliveries.c.delivery_id, deliveries.c.row_count, deliveries.c.cost_usd
-            )
-            .join(deliveries, deliveries.c.delivery_id == shown.c.delivery_id)
-            .where(shown.c.source_id == source_id)
-            .order_by(shown.c.period_start)
-        ).all()
+        heads = [row for row in month.shown(con) if row.source_id == source_id]
     told = [row for row in heads if span.holds(row.period_start)]
     document = documents.document(
         {
@@ -253,24 +246,12 @@ def _concerned(con: sa.Connection, source_id: str, event: str, span: Span) -> li
 def sources(books: Books) -> list[Source]:
     """Every source that ever delivered, was refused or is retired, or lies in a report root now, by name."""
     lying = _lying(books)
-    shown, deliveries, profiles = t.cur_billing_head, t.cur_delivery, t.cur_delivery_profile
+    deliveries, profiles = t.cur_delivery, t.cur_delivery_profile
     found = []
     with books.admin.read() as con:
         away, refused = claims.retired(con), _refused(con)
         foreign = {row.source_id: row.kind for row in con.execute(sa.select(t.foreign_export))}
-        heads = con.execute(
-            sa.select(
-                shown.c.source_id,
-                deliveries.c.period_start,
-                deliveries.c.delivery_id,
-                deliveries.c.cost_usd,
-                deliveries.c.delivered_at,
-                profiles.c.figures_json,
-            )
-            .join(deliveries, deliveries.c.delivery_id == shown.c.delivery_id)
-            .outerjoin(profiles, profiles.c.delivery_id == deliveries.c.delivery_id)
-            .order_by(deliveries.c.period_start)
-        ).all()
+        heads = month.shown(con)
         seen = con.execute(
             sa.select(
                 deliveries.c.source_id,

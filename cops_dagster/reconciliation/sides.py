@@ -112,7 +112,7 @@ def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
         issued,
         aws_invoices(con, period.previous()),
         _ledger(con, period, costs, unclaimed, pools),
-        is_final(con, period),
+        invoicing.is_final(con, period),
         len(conflicts(con, period)),
         rates,
         _currencies(con, period),
@@ -364,11 +364,6 @@ def _waiting(con: sa.Connection, period: Period) -> list[Any]:
     return list(rows)
 
 
-def is_final(con: sa.Connection, period: Period) -> bool:
-    """Every AWS invoice of the period is issued or none is to come, and no line is set aside."""
-    return invoicing.is_final(con, period) and not month.quarantined(con, period)[0]
-
-
 def _ledger(
     con: sa.Connection,
     period: Period,
@@ -380,10 +375,11 @@ def _ledger(
     claimed_by_nobody = sum(_atto(row["unclaimed_usd"]) for row in unclaimed)
     fault = sum(abs(_atto(row["unclaimed_usd"])) for row in unclaimed)
     pool = sum(abs(_atto(row["unblended_usd"])) for row in pools)
-    set_aside = _atto(month.quarantined(con, period)[1])
-    booked = _atto(month.allocated_usd(con, period)) + set_aside
+    stands = month.read(con, period)
+    set_aside = _atto(stands.quarantined[1])
+    booked = _atto(stands.posted_usd) + set_aside
     return Ledger(
-        newer=_atto(delivered_usd(con, period)) - booked,
+        newer=_atto(stands.delivered_usd) - booked,
         quarantined=set_aside,
         unclaimed=claimed_by_nobody,
         held=aside - claimed_by_nobody,
@@ -391,20 +387,9 @@ def _ledger(
     )
 
 
-def delivered_usd(con: sa.Connection, period: Period) -> Decimal:
-    """Cost of the newest delivery of every source."""
-    deliveries, shown = t.cur_delivery, t.cur_billing_head
-    rows = con.execute(
-        sa.select(deliveries.c.cost_usd)
-        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
-        .where(shown.c.period_start == period.start)
-    ).scalars()
-    return sum(rows, Decimal(0))
-
-
 def loaded(con: sa.Connection, period: Period) -> list[Any]:
     """Every loaded row that a reconciliation reads, for its id: documents, rates, plans, currencies."""
-    aws_invoices, rates, shown = t.aws_invoices, t.fx_rates, t.cur_billing_head
+    aws_invoices, rates = t.aws_invoices, t.fx_rates
     aws = aws_invoices.c.period_start.in_((period.start, period.previous().start))
     return [
         [
@@ -426,7 +411,5 @@ def loaded(con: sa.Connection, period: Period) -> list[Any]:
         [tuple(row) for row in con.execute(sa.select(t.plans).order_by(*t.plans.primary_key))],
         sorted(_currencies(con, period).items()),
         sorted(row.conflict_id for row in _waiting(con, period)),
-        sorted(
-            con.execute(sa.select(shown.c.delivery_id).where(shown.c.period_start == period.start)).scalars()
-        ),
+        sorted(row.delivery_id for row in month.shown(con, period)),
     ]
