@@ -1,5 +1,9 @@
 """Late deliveries: what AWS changed about a closed month, as proposed adjustments (never a mutation).
 
+A late delivery passes four stations: it is kept aside and logged as skipped (`ingestion/shown.py`); it is
+waiting here while it differs from what was sealed; what it changed is proposed (`adjustments/proposals.py`);
+a second person agrees (`closing/approve.py`), and the difference is booked in an open month.
+
 Belongs here: restating the closed month from the late delivery with the sealed run's own rules, keys and
 settings, and the differences to what the books hold. Whole lines are compared, no pool is split anew: the
 largest-remainder method is not additive. Does not belong here: classes of change (`adjustments/changes.py`).

@@ -165,9 +165,9 @@ def deliver(
         )
     if withdraw:
         from cops_dagster.cli import source as sources
-        from cops_dagster.ingestion import sources as decide
+        from cops_dagster.ingestion import decisions
 
-        done = decide.withdraw(require_books(settings.current()), source, wanted, reason=reason)
+        done = decisions.withdraw(require_books(settings.current()), source, wanted, reason=reason)
         sources.tell("withdrawn", done, json)
         return
     assert files is not None

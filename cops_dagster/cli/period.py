@@ -107,7 +107,7 @@ def close(
     """Close a month for ever, once everything on the readiness list holds and a second person agrees."""
     from cops_dagster import settings
     from cops_dagster.cli import output
-    from cops_dagster.closing import close as act
+    from cops_dagster.closing import checklist, close
     from cops_dagster.errors import CopsError
     from cops_dagster.evidence import sweep
     from cops_dagster.evidence.home import require_books
@@ -119,13 +119,13 @@ def close(
     with books.admin.read() as con:
         month.require_known(con, wanted)
     if dry_run:
-        found = act.readiness(books, wanted)
+        found = checklist.requirements(books, wanted)
         _print(str(wanted), found, as_json=json)
         raise typer.Exit(0 if all(one.holds for one in found) else 1)
     sweep.sweep(books)
     try:
         with output.working(f"{wanted}: closing"):
-            done = act.close(books, wanted)
+            done = close.close(books, wanted)
     except CopsError as problem:
         if problem.code == "E-SECOND-PERSON":
             _print_unanswered(str(wanted), problem, as_json=json)

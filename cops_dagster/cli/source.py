@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from cops_dagster.ingestion.sources import Decided
+    from cops_dagster.ingestion.decisions import Decided
 
 app = typer.Typer(no_args_is_help=True, help="Where cost comes from, and which sources count.")
 
@@ -75,10 +75,10 @@ def retire(
     """Let a source no longer count: its open months are taken back by the next run, closed ones stay."""
     from cops_dagster import settings
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ingestion import sources
+    from cops_dagster.ingestion import decisions
     from cops_dagster.period import Period
 
-    done = sources.retire(
+    done = decisions.retire(
         require_books(settings.current()),
         name,
         reason=reason,
@@ -93,9 +93,9 @@ def restore(name: _Name, reason: _Reason, json: _Json = False) -> None:
     """Let a retired source count again: the next run takes what lies there, unless another bills it."""
     from cops_dagster import settings
     from cops_dagster.evidence.home import require_books
-    from cops_dagster.ingestion import sources
+    from cops_dagster.ingestion import decisions
 
-    tell("restored", sources.restore(require_books(settings.current()), name, reason=reason), json)
+    tell("restored", decisions.restore(require_books(settings.current()), name, reason=reason), json)
 
 
 def tell(what: str, done: Decided, json: bool) -> None:

@@ -20,6 +20,7 @@ from cops_dagster.closing import close_request
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import signatures
 from cops_dagster.ingestion import claims, holds, refusals
+from cops_dagster.ingestion.record import newest_ingestion
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.states import phase
@@ -221,7 +222,7 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
     coverage = con.execute(
         sa.select(t.tag_coverage.c.tag_coverage_pct).where(t.tag_coverage.c.period_start == start)
     ).scalar_one_or_none()
-    last, refused = _last_ingestion(con, start), refusals.newest(con, period)
+    last, refused = newest_ingestion(con, period), refusals.newest(con, period)
     run = month.head(con, month.ALLOCATED, period)
     aws, allocated = stands.delivered_usd, stands.posted_usd
     invoiced = invoicing.is_invoiced(con, period)
@@ -262,16 +263,6 @@ def _closed_by(con: sa.Connection, start: date) -> str | None:
     return con.execute(
         sa.select(moves.c.actor).where(moves.c.period_start == start, moves.c.to_state == "closed")
     ).scalar_one_or_none()
-
-
-def _last_ingestion(con: sa.Connection, start: date) -> Any:
-    log = t.cur_ingestion_log
-    return con.execute(
-        sa.select(log.c.status, log.c.error_code)
-        .where(log.c.period_start == start)
-        .order_by(log.c.log_seq.desc())
-        .limit(1)
-    ).one_or_none()
 
 
 def runs(books: Books, period: Period) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 Belongs here: the joins of a month's pointers with its deliveries and with the journal, which nobody else
 writes; months that the books know. Does not belong here: writing (`ledger/publish.py`, `ledger/lock.py`),
-judging, the newest reconciliation (`reconciliation/record.py`) or ingestion (`ingestion/log.py`).
+judging, the newest reconciliation (`reconciliation/record.py`) or ingestion (`ingestion/record.py`).
 """
 
 from __future__ import annotations
