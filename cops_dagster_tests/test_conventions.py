@@ -623,3 +623,59 @@ def test_every_step_s_checks_are_among_all_and_its_verdicts_are_nowhere_else() -
         for name in (alias.name for alias in node.names)
     }
     assert made == asked
+
+
+ONE_READING = [{"cur_billing_head", "cur_delivery"}, {"period_head", "publish_journal"}]
+"""Pointers of a month with what they point at: `ledger/month.py` alone joins them."""
+MAY_JOIN = {
+    "ledger/month.py",
+    "lake/namespace.py",  # below the ledger: `cur_billing_master` is that join as a table
+    "ingestion/ingest.py", "ingestion/staging.py", "graph/assets.py",  # to be asked of `ledger/month.py` too
+}  # fmt: skip
+
+
+def reads_a_month_again(function: ast.AST) -> bool:
+    """A join of a month's pointer with what it points at, under whatever names the tables have there."""
+    names: dict[str, str] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign):
+            targets, values = node.targets[0], node.value
+            pairs = zip(
+                targets.elts if isinstance(targets, ast.Tuple) else [targets],
+                values.elts if isinstance(values, ast.Tuple) else [values],
+                strict=False,
+            )
+            names |= {name.id: ast.unparse(value) for name, value in pairs if isinstance(name, ast.Name)}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("join", "select_from")):
+            said = {ast.unparse(one) for one in ast.walk(node) if isinstance(one, ast.Name | ast.Attribute)}
+            tables = {names.get(one, one).removeprefix("t.") for one in said}
+            if any(pair <= tables for pair in ONE_READING):
+                return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        ("h, d = t.cur_billing_head, t.cur_delivery; sa.select(d).join(h, h.c.x == d.c.x)", True),
+        ("j = t.publish_journal; sa.select(j).where(a).outerjoin(t.period_head, b)", True),
+        ("h, p = t.cur_billing_head, t.cur_delivery_place; sa.select(p).join(h, h.c.x == p.c.x)", False),
+        ("h, d = t.cur_billing_head, t.cur_delivery; sa.select(h); sa.select(d)", False),
+    ],
+)
+def test_the_scan_for_another_reading_of_a_month_knows_one(body: str, verdict: bool) -> None:
+    assert reads_a_month_again(ast.parse(body)) is verdict
+
+
+def test_what_stands_in_a_month_is_read_in_one_place() -> None:
+    readers = {
+        str(path.relative_to(PACKAGE))
+        for path in modules()
+        if not within(path, "stores") and found([path], _is_reader)
+    }
+    assert readers - MAY_JOIN == set()
+
+
+def _is_reader(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef) and reads_a_month_again(node)

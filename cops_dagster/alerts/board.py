@@ -18,7 +18,7 @@ from cops_dagster.alerts.lifecycle import Alert, Event, Observation, Severity
 from cops_dagster.alerts.telling import Silence
 from cops_dagster.errors import CopsError, not_one
 from cops_dagster.evidence.people import is_same_person
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART
 from cops_dagster.money.digest import digest
@@ -90,13 +90,7 @@ def _data_reaches(con: sa.Connection, period: Period) -> datetime | None:
     """When the judged data was delivered; of a month that gets no more data, the clock counts."""
     if lock.state_of(con, period) in ("final", "closing", "closed"):
         return None
-    deliveries, shown = t.cur_delivery, t.cur_billing_head
-    found: datetime | None = con.execute(
-        sa.select(sa.func.max(deliveries.c.delivered_at))
-        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
-        .where(shown.c.period_start == period.start)
-    ).scalar_one_or_none()
-    return found
+    return max((row.delivered_at for row in month.shown(con, period)), default=None)
 
 
 def _stored(con: sa.Connection, fingerprint: str) -> Alert | None:

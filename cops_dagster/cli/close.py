@@ -21,13 +21,13 @@ def close(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Close a month for ever, once everything on the readiness list holds and a second person agrees."""
-    from cops_dagster.closing import close
+    from cops_dagster.closing import checklist, close
     from cops_dagster.evidence import sweep
 
     wanted = desk.known_month(period)
     books = desk.books()
     if dry_run:
-        found = close.readiness(books, wanted)
+        found = checklist.requirements(books, wanted)
         _print(str(wanted), found, as_json=json)
         raise typer.Exit(0 if all(one.holds for one in found) else 1)
     sweep.sweep(books)

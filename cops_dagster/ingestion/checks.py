@@ -28,7 +28,7 @@ from cops_dagster.ingestion import (
 )
 from cops_dagster.ingestion.verdicts import Profile
 from cops_dagster.lake.delivered import added_columns
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
 from cops_dagster.period import Period
@@ -55,12 +55,7 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
     named = {code for codes in groups.values() for code in codes} | {claims.CODE}
     held = [one for one in seen if any(refusal.code == claims.CODE for refusal in one.refusals)]
     with books.admin.read() as con:
-        cur_billing_head, cur_delivery = t.cur_billing_head, t.cur_delivery
-        rows = con.execute(
-            sa.select(cur_delivery)
-            .join(cur_billing_head, cur_billing_head.c.delivery_id == cur_delivery.c.delivery_id)
-            .where(cur_billing_head.c.period_start == period.start)
-        ).all()
+        rows = month.shown(con, period)
         shown = [profile(con, row) for row in rows]
         before = [_before(con, row) for row in rows]
         twice, sealed = claims.booked_twice(con, period), lock.is_sealed(con, period)

@@ -61,7 +61,7 @@ def since(books: Books, period: Period, delivery: str) -> Comparison:
     Raises:
         CopsError: `E-DELIVERY-UNKNOWN`.
     """
-    deliveries, shown = t.cur_delivery, t.cur_billing_head
+    deliveries = t.cur_delivery
     with books.admin.read() as con:
         found = con.execute(
             sa.select(deliveries).where(
@@ -80,7 +80,6 @@ def since(books: Books, period: Period, delivery: str) -> Comparison:
         before = found[0]
         newest = con.execute(
             sa.select(deliveries)
-            .outerjoin(shown, shown.c.delivery_id == deliveries.c.delivery_id)
             .where(deliveries.c.period_start == period.start, deliveries.c.source_id == before.source_id)
             .order_by(deliveries.c.first_seen_at.desc())
             .limit(1)

@@ -23,7 +23,7 @@ from cops_dagster.allocation.checks import allocated, keys
 from cops_dagster.closing import current, periods
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion.checks import delivery, quarantined, raw
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.operations import all_checks, budgets, checks
@@ -89,7 +89,7 @@ def _asked(con: sa.Connection, topic: str | None, at: datetime) -> None:
 
 def _topics(con: sa.Connection, books: Books, period: Period) -> dict[str, str]:
     """Per asset that can be judged what its checks are about: a name that changes with it."""
-    period_head, cur_billing_head, before = t.period_head, t.cur_billing_head, period.previous()
+    period_head, before = t.period_head, period.previous()
     heads: dict[tuple[Period, str], list[tuple[str, str]]] = {}
     for row in con.execute(
         sa.select(
@@ -109,13 +109,8 @@ def _topics(con: sa.Connection, books: Books, period: Period) -> dict[str, str]:
         for asset, (own, earlier) in _MADE_OF.items()
         if all((period, name) in heads for name in own)
     }
-    shown = con.execute(
-        sa.select(cur_billing_head.c.source_id, cur_billing_head.c.delivery_id)
-        .where(cur_billing_head.c.period_start == period.start)
-        .order_by(cur_billing_head.c.source_id)
-    ).all()
-    if shown:
-        about["cur_billing_master"] = [tuple(row) for row in shown]
+    if shown := [(row.source_id, row.delivery_id) for row in month.shown(con, period)]:
+        about["cur_billing_master"] = shown
     recon = newest(con, period)
     if recon is not None:
         about["recon_summary"] = recon.recon_id

@@ -20,6 +20,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import adoption, consent
 from cops_dagster.ingestion import checks, mapped_tags, places
 from cops_dagster.ingestion.look import look
+from cops_dagster.ingestion.record import newest_ingestion
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
@@ -152,10 +153,7 @@ def _freshness(books: Books, period: Period) -> list[Finding]:
     found = _judged("freshness", checks.delivery(books, period), period)
     with books.admin.read() as con:
         here = status.statuses(books, period)[0]
-        log = t.cur_ingestion_log
-        last = con.execute(
-            sa.select(log).where(log.c.period_start == period.start).order_by(log.c.log_seq.desc()).limit(1)
-        ).one_or_none()
+        last = newest_ingestion(con, period)
     if last is not None and last.status == "failed":
         found.append(
             Finding(

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.ledger import month
 from cops_dagster.money import amount, currency, footing
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import aws_documents, exceptions
@@ -156,7 +157,7 @@ def _waiting(con: sa.Connection, period: Period) -> list[Any]:
 
 def loaded(con: sa.Connection, period: Period) -> list[Any]:
     """Every loaded row that a reconciliation reads, for its id: documents, rates, plans, currencies."""
-    aws_invoices, rates, shown = t.aws_invoices, t.fx_rates, t.cur_billing_head
+    aws_invoices, rates = t.aws_invoices, t.fx_rates
     aws = aws_invoices.c.period_start.in_((period.start, period.previous().start))
     return [
         [
@@ -178,7 +179,5 @@ def loaded(con: sa.Connection, period: Period) -> list[Any]:
         [tuple(row) for row in con.execute(sa.select(t.plans).order_by(*t.plans.primary_key))],
         sorted(currencies(con).items()),
         sorted(row.conflict_id for row in _waiting(con, period)),
-        sorted(
-            con.execute(sa.select(shown.c.delivery_id).where(shown.c.period_start == period.start)).scalars()
-        ),
+        sorted(row.delivery_id for row in month.shown(con, period)),
     ]

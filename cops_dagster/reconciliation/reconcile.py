@@ -15,7 +15,7 @@ from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.board import observe
 from cops_dagster.errors import unknown_month
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.policy import require_same_policy
@@ -24,8 +24,17 @@ from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.reconciliation import checks, differences, documents, exceptions, freeze, record, variance
-from cops_dagster.reconciliation.sides import is_final, read
+from cops_dagster.reconciliation import (
+    checks,
+    differences,
+    documents,
+    exceptions,
+    freeze,
+    invoicing,
+    record,
+    variance,
+)
+from cops_dagster.reconciliation.sides import read
 from cops_dagster.reconciliation.variance import Tolerance
 from cops_dagster.stores import tables as t
 
@@ -141,21 +150,15 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
     """
     if head(con, "fact_cost_allocated", period) is None:
         raise unknown_month(period, expected="an allocated month", found="nothing allocated")
-    period_head = t.period_head
-    heads = con.execute(
-        sa.select(period_head.c.table_name, period_head.c.source_id, period_head.c.run_id)
-        .where(period_head.c.period_start == period.start)
-        .order_by(period_head.c.table_name, period_head.c.source_id)
-    ).all()
     recon = policy.recon
     return digest(
         ALGORITHM,
         str(period),
-        [tuple(row) for row in heads],
+        month.read(con, period).heads,
         documents.loaded(con, period),
         [recon.warning_usd, recon.warning_bps, recon.failure_usd, recon.failure_bps],
         policy.charge.basis,
-        is_final(con, period),
+        invoicing.is_final(con, period),
     )
 
 

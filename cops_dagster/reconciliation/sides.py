@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -123,7 +122,7 @@ def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
         issued,
         aws_invoices(con, period.previous()),
         _ledger(con, period, costs, unclaimed, pools),
-        is_final(con, period),
+        invoicing.is_final(con, period),
         len(conflicts(con, period)),
         rates,
         currencies(con),
@@ -244,11 +243,6 @@ def unpriced(books: Books, con: sa.Connection, period: Period) -> list[Unpriced]
     return sorted(found, key=lambda one: (-abs(one.usd), one.tenant_id))
 
 
-def is_final(con: sa.Connection, period: Period) -> bool:
-    """Every AWS invoice of the period is issued or none is to come, and no line is set aside."""
-    return invoicing.is_final(con, period) and not month.quarantined(con, period)[0]
-
-
 def _ledger(
     con: sa.Connection,
     period: Period,
@@ -260,23 +254,13 @@ def _ledger(
     claimed_by_nobody = sum(atto(row["unclaimed_usd"]) for row in unclaimed)
     fault = sum(abs(atto(row["unclaimed_usd"])) for row in unclaimed)
     pool = sum(abs(atto(row["unblended_usd"])) for row in pools)
-    set_aside = atto(month.quarantined(con, period)[1])
-    booked = atto(month.allocated_usd(con, period)) + set_aside
+    stands = month.read(con, period)
+    set_aside = atto(stands.quarantined[1])
+    booked = atto(stands.posted_usd) + set_aside
     return Ledger(
-        newer=atto(delivered_usd(con, period)) - booked,
+        newer=atto(stands.delivered_usd) - booked,
         quarantined=set_aside,
         unclaimed=claimed_by_nobody,
         held=aside - claimed_by_nobody,
         is_within_limit=100 * fault <= 2 * pool,
     )
-
-
-def delivered_usd(con: sa.Connection, period: Period) -> Decimal:
-    """Cost of the newest delivery of every source."""
-    deliveries, shown = t.cur_delivery, t.cur_billing_head
-    rows = con.execute(
-        sa.select(deliveries.c.cost_usd)
-        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
-        .where(shown.c.period_start == period.start)
-    ).scalars()
-    return sum(rows, Decimal(0))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from cops_dagster.ledger import month
 from cops_dagster.money import amount, footing
 from cops_dagster.money.footing import Kind
 from cops_dagster.operations import controls
@@ -242,45 +243,22 @@ def _controls(con: sa.Connection) -> Table:
 
 
 def _runs(con: sa.Connection, period: Period) -> Table:
-    heads, journal = t.period_head, t.publish_journal
-    rows = con.execute(
-        sa.select(
-            heads.c.table_name,
-            heads.c.source_id,
-            journal.c.run_id,
-            journal.c.row_count,
-            journal.c.cost_usd,
-            journal.c.journal_seq,
-        )
-        .join(journal, journal.c.run_id == heads.c.run_id)
-        .where(heads.c.period_start == period.start)
-        .order_by(journal.c.journal_seq)
-    ).all()
+    runs = sorted(month.runs(con, period), key=lambda run: run.journal_seq)
     return Table(
         "runs", "Runs that this month consists of",
         ("table", "source", "run_id", "rows", "cost_usd", "journal"),
-        [tuple(row) for row in rows],
+        [
+            (run.table_name, run.source_id, run.run_id, run.row_count, run.cost_usd, run.journal_seq)
+            for run in runs
+        ],
     )  # fmt: skip
 
 
 def _proof(con: sa.Connection, period: Period) -> Table:
     """Deliveries, the certificate of the head run, the seal: with the digests that evidence is found by."""
-    deliveries, shown, entries, period_head = (
-        t.cur_delivery,
-        t.cur_billing_head,
-        t.evidence_index,
-        t.period_head,
-    )
-    rows: list[tuple[object, ...]] = [
-        ("delivery", row.source_id, row.delivery_id)
-        for row in con.execute(
-            sa.select(deliveries.c.source_id, deliveries.c.delivery_id)
-            .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
-            .where(shown.c.period_start == period.start)
-            .order_by(deliveries.c.source_id)
-        )
-    ]
-    heads = sa.select(period_head.c.run_id).where(period_head.c.period_start == period.start)
+    entries, stands = t.evidence_index, month.read(con, period)
+    rows: list[tuple[object, ...]] = [("delivery", row.source_id, row.delivery_id) for row in stands.shown]
+    heads = [run.run_id for run in stands.runs]
     subjects = sa.or_(
         sa.and_(entries.c.subject_type == "run", entries.c.subject_id.in_(heads)),
         sa.and_(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+import sqlalchemy as sa
 from sqlglot import exp
 
 from cops_dagster.errors import CopsError
@@ -19,8 +20,8 @@ from cops_dagster.lake.engine import Rows, Value
 from cops_dagster.lake.namespace import Namespace
 from cops_dagster.lake.question import Question, question
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.month import journal_seq_of
 from cops_dagster.period import Period
+from cops_dagster.stores import tables as t
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MONTH = re.compile(r"\d{4}-\d{2}", re.ASCII)
@@ -81,7 +82,7 @@ def ask(
         CopsError: `E-SQL` (not exactly one SELECT, or the engine cannot run it), `E-PARAM` (a parameter
             is missing), `E-RUN-UNKNOWN`, `E-DIGEST`.
     """
-    seq = journal_seq_of(books, as_of) if as_of else None
+    seq = _journal_seq_of(books, as_of) if as_of else None
     with books.engine() as engine, books.admin.read() as con:
         asked = question(engine, sql)
         _check_parameters(asked, params)
@@ -146,3 +147,31 @@ def _hint(tree: exp.Expr) -> str | None:
         elif first == "pool" and joins.get("alloc") == "LEFT":
             found = "a service that only one side has is lost by the left join", "pool_vs_allocated"
     return f"note: {found[0]}; see cops sql @{found[1]}" if found else None
+
+
+def _journal_seq_of(books: Books, run_prefix: str) -> int:
+    """The journal number of a run, named by its id or an unambiguous beginning of it.
+
+    Raises:
+        CopsError: `E-RUN-UNKNOWN`.
+    """
+    journal = t.publish_journal
+    with books.admin.read() as con:
+        found = (
+            con.execute(
+                sa.select(journal.c.journal_seq).where(
+                    journal.c.run_id.startswith(run_prefix, autoescape=True)
+                )
+            )
+            .scalars()
+            .all()
+        )
+    if len(found) != 1:
+        raise CopsError(
+            "E-RUN-UNKNOWN",
+            f"run {run_prefix!r}",
+            expected="one published run",
+            found=f"{len(found)} runs",
+            next_step="take a run id from `cops runs PERIOD`",
+        )
+    return int(found[0])

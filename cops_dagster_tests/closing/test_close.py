@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import restate
 from cops_dagster.allocation import allocate, reverse, rule_date
-from cops_dagster.closing import approve, close, current, periods
+from cops_dagster.closing import approve, checklist, current, periods, sealing
 from cops_dagster.closing.readiness import UNCHANGED_FOR
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, seal, sweep, verify
@@ -41,7 +41,7 @@ def books(tmp_path: Path) -> Books:
 
 
 def blocking(books: Books, period: Period = SEPTEMBER) -> list[str]:
-    return [one.name for one in close.readiness(books, period) if not one.holds]
+    return [one.name for one in checklist.requirements(books, period) if not one.holds]
 
 
 def state(books: Books, period: Period = SEPTEMBER) -> str:
@@ -359,7 +359,7 @@ def test_a_damaged_entry_file_is_never_sealed(books: Books, tmp_path: Path) -> N
 def test_a_run_published_after_the_readiness_list_stops_the_close(
     books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = close.readiness
+    real = checklist.requirements
 
     def and_then_a_run(opened: Books, period: Period) -> object:
         made = real(opened, period)
@@ -368,7 +368,7 @@ def test_a_run_published_after_the_readiness_list_stops_the_close(
         allocate.allocate(opened, period)
         return made
 
-    monkeypatch.setattr(close, "readiness", and_then_a_run)
+    monkeypatch.setattr(checklist, "requirements", and_then_a_run)
     with pytest.raises(CopsError, match="E-CONTENTION"):
         close_by_two(books, SEPTEMBER)
     assert state(books) == "open"
@@ -469,7 +469,7 @@ def test_a_close_that_was_cut_short_is_finished_by_the_next(
     def dies(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(close, "_finish", dies)
+    monkeypatch.setattr(sealing, "finish", dies)
     with pytest.raises(KeyboardInterrupt):
         close_by_two(books, SEPTEMBER)
     assert state(books) == "closing"

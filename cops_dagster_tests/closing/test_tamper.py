@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from cops_dagster import settings
 from cops_dagster.alerts import board, escalation
 from cops_dagster.cli.main import app
-from cops_dagster.closing import approve, close, proof
+from cops_dagster.closing import approve, checklist, proof
 from cops_dagster.closing import status as state
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import binding, chain, month_proof, restored, sweep, verify
@@ -145,7 +145,7 @@ def test_a_home_that_nobody_touched_is_proved_by_everyone(books: Books) -> None:
 
 def unproven(books: Books) -> list[str]:
     try:
-        listed = close.readiness(books, OCTOBER)
+        listed = checklist.requirements(books, OCTOBER)
     except CopsError as refusal:  # what the list is made of cannot be read: no close either
         return [refusal.code]
     names = ("closed_months_match_their_seals", "evidence_is_intact")
