@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.clocks import is_within
 from cops_dagster.cur import schema
 from cops_dagster.ingestion import (
     claims,
@@ -26,11 +27,10 @@ from cops_dagster.ingestion import (
     staging,
     verdicts,
 )
-from cops_dagster.ingestion.verdicts import Profile
+from cops_dagster.ingestion.profile import Profile
 from cops_dagster.lake.delivered import added_columns
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.clocks import is_within
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.alerts.publish import publish
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
@@ -25,7 +25,7 @@ from cops_dagster.lake import live
 from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles
 from cops_dagster.lake.footers import truncated
 from cops_dagster.lake.mend import mend, needs_mending
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged
@@ -70,18 +70,12 @@ def ingest(books: Books, period: Period) -> list[Ingested]:
     """
     require_policy(books, is_run=True)
     with books.admin.read() as con:
-        heads = con.execute(
-            sa.select(t.cur_billing_head.c.location_json, t.cur_delivery)
-            .join(t.cur_delivery, t.cur_delivery.c.delivery_id == t.cur_billing_head.c.delivery_id)
-            .where(t.cur_billing_head.c.period_start == period.start)
-            .order_by(t.cur_billing_head.c.source_id)
-        ).all()
-        shown = {row.source_id for row in heads}
-        gone = [] if lock.is_sealed(con, period) else _gone(con, period, shown)
+        shown = month.shown(con, period)
+        gone = [] if lock.is_sealed(con, period) else _gone(con, period, {row.source_id for row in shown})
     subject = f"ingestion of {period}"
     done: list[Ingested] = []
     broken: list[CopsError] = []
-    for row in heads:
+    for row in shown:
         try:
             done.append(settle(subject, _source, books, period, row))
         except CopsError as problem:
@@ -98,11 +92,8 @@ def not_ingested(con: sa.Connection, period: Period) -> list[str]:
     """The sources whose shown delivery is not the ingested one; of a closed month what stands is."""
     if lock.is_sealed(con, period):
         return []
-    shown = t.cur_billing_head
     found = []
-    for row in con.execute(
-        sa.select(shown).where(shown.c.period_start == period.start).order_by(shown.c.source_id)
-    ):
+    for row in month.shown(con, period):
         raw = head(con, TABLE, period, row.source_id)
         if raw is None or raw.inputs_id != inputs_of(row.delivery_id, row.source_id, period):
             found.append(str(row.source_id))
@@ -111,11 +102,8 @@ def not_ingested(con: sa.Connection, period: Period) -> list[str]:
 
 def is_current(con: sa.Connection, period: Period) -> bool:
     """What is ingested is what readers see of each source, and nothing of a source that no longer counts."""
-    cur_billing_head = t.cur_billing_head
-    shown = con.execute(
-        sa.select(cur_billing_head.c.source_id).where(cur_billing_head.c.period_start == period.start)
-    ).scalars()
-    return not not_ingested(con, period) and not _gone(con, period, set(shown))
+    shown = {row.source_id for row in month.shown(con, period)}
+    return not not_ingested(con, period) and not _gone(con, period, shown)
 
 
 def _gone(con: sa.Connection, period: Period, shown: set[str]) -> list[str]:
@@ -153,7 +141,7 @@ def _take_back(books: Books, period: Period, source_id: str) -> Ingested:
 
 def inputs_of(delivery_id: str, source_id: str, period: Period) -> str:
     """The id of an ingestion's inputs: equal inputs, nothing to write."""
-    return digest(TABLE, ALGORITHM, cur_schema.REVISION, str(period), source_id, delivery_id)
+    return digest(TABLE, ALGORITHM, schema.REVISION, str(period), source_id, delivery_id)
 
 
 def _source(books: Books, period: Period, delivery: Any) -> Ingested:
@@ -205,7 +193,7 @@ def _read_and_stage(books: Books, files: DeliveredFiles, trying: Attempt, run: R
                 breakdown.c.delivery_id == delivery.delivery_id, breakdown.c.dimension == "account"
             )
         ).scalars()
-        bad = cur_schema.untrusted_accounts(accounts)
+        bad = schema.untrusted_accounts(accounts)
         faulty = con.execute(
             sa.select(profiles.c.quarantined_rows).where(profiles.c.delivery_id == delivery.delivery_id)
         ).scalar_one_or_none()
@@ -249,10 +237,7 @@ def _explained(books: Books, files: DeliveredFiles, problem: CopsError, subject:
 def _mended(books: Books, files: DeliveredFiles, subject: str) -> DeliveredFiles:
     """The same files with bytes that are no UTF-8 marked: first sight had no need of their column."""
     made = [mend(path, new_read_file(books), subject=subject) for path in files.reading]
-    own = {
-        name: Sent("varchar", ((name, None),))
-        for name in (cur_schema.FAULT, cur_schema.FAULT_TEXT, cur_schema.LOST)
-    }
+    own = {name: Sent("varchar", ((name, None),)) for name in (schema.FAULT, schema.FAULT_TEXT, schema.LOST)}
     record.record_mended(books, files.delivery_id, made)
     return replace(files, columns=files.columns | own, read_paths=tuple(made))
 
@@ -274,15 +259,10 @@ def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
     of 10 M lines would take 1.5 s to find the same digits. Views that came later than the publication
     are left out.
     """
-    heads, journal = t.period_head, t.publish_journal
     totals = dict.fromkeys(staging.VIEWS, Decimal(0))
-    rows = con.execute(
-        sa.select(journal.c.verdicts_json)
-        .join(heads, heads.c.run_id == journal.c.run_id)
-        .where(heads.c.table_name == TABLE, heads.c.period_start == period.start)
-    ).scalars()
-    for text in rows:
-        (bridge,) = [one for one in json.loads(text) if one["check"] == verdicts.COST_VIEWS_BRIDGE.name]
+    for run in month.runs(con, period, TABLE):
+        judged = json.loads(run.verdicts_json)
+        (bridge,) = [one for one in judged if one["check"] == verdicts.COST_VIEWS_BRIDGE.name]
         for name in staging.VIEWS:
             if f"{name}_usd" not in bridge["figures"]:
                 totals.pop(name, None)

@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlglot import exp
 
+from cops_dagster import revision
 from cops_dagster.ingestion import commitments
 from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import revision
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 

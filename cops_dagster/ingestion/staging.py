@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlglot import exp
 
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster import revision
+from cops_dagster.cur import schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.ingestion import commitments, net_unused
 from cops_dagster.ingestion.verdicts import cost_matches_delivery, cost_views_bridge, rows_match_delivery
@@ -23,7 +24,6 @@ from cops_dagster.lake.delivered import DeliveredFiles, added_columns, lines_que
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
 from cops_dagster.lake.views import over_files, view
-from cops_dagster.ledger import revision
 from cops_dagster.ledger.publish import Staged
 from cops_dagster.period import Period
 from cops_dagster.verdict import Verdict
@@ -63,7 +63,7 @@ def stage(
     Args:
         targets: the files of booked lines and of lines set aside.
         faulty: some lines must be set aside.
-        of: revision of the rules (`ledger/revision.py`).
+        of: revision of the rules (`revision.py`).
     """
     view(engine, "delivered_lines", lines_query(files, judge_accounts=judge_accounts))
     target, aside = targets
@@ -131,8 +131,8 @@ def _written_columns(delivered: dict[str, Sent]) -> tuple[str, ...]:
     """
     sent = {name.lower() for name in delivered}
     made = sent | {"product_servicecode"}  # a service is never empty, even where AWS sent no such column
-    expected = [name for name, _ in FACT_COST_RAW if name not in cur_schema.BY_NAME or name in made]
-    return (*expected, *map(cur_schema.kept_as, added_columns(delivered)))
+    expected = [name for name, _ in FACT_COST_RAW if name not in schema.BY_NAME or name in made]
+    return (*expected, *map(schema.kept_as, added_columns(delivered)))
 
 
 def _written(name: str) -> exp.Expr:

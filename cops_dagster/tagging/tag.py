@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlglot import exp
 
-from cops_dagster import verdict
+from cops_dagster import revision, verdict
 from cops_dagster.alerts.publish import publish
 from cops_dagster.errors import unknown_month
 from cops_dagster.evidence.adoption import require_policy
@@ -23,7 +23,7 @@ from cops_dagster.lake import live, tag_columns
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.tables import FACT_COST_TAGGED
 from cops_dagster.lake.views import over_files, view
-from cops_dagster.ledger import lock, revision
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged

@@ -23,7 +23,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import adoption, chain, verify
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
-from cops_dagster.ledger import policy
+from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import budgets, controls, doctor
 from cops_dagster.policy import Policy, differing
@@ -225,10 +225,10 @@ def test_a_run_that_was_planned_under_another_policy_publishes_nothing(folder: P
     assert books.policy.charge.basis == "unblended"
     adopt(reopened(folder, charge={"basis": "amortized"}))
     with pytest.raises(CopsError, match=r"E-POLICY.*version 1"), books.admin.write() as con:
-        policy.require_same_policy(con, books)
+        publish.require_same_policy(con, books)
     adoption.require_policy(books)  # an act begins by looking again
     with books.admin.write() as con:
-        policy.require_same_policy(con, books)
+        publish.require_same_policy(con, books)
 
 
 def test_until_a_month_is_tagged_runs_follow_the_settings(tmp_path: Path) -> None:
