@@ -270,3 +270,13 @@ def test_every_csv_is_written_by_the_one_guarded_writer() -> None:
         str(path.relative_to(PACKAGE)) for path in modules() if own.search(path.read_text(encoding="utf-8"))
     ]
     assert writers == ["stores/csv_cells.py"]
+
+
+def test_what_test_modules_share_stands_in_a_helper() -> None:
+    """Also in the programs that tests write as text: a test module belongs to nobody but pytest."""
+    imported = re.compile(r"(from|import)\s+cops_dagster_tests\.(\w+\.)*" + r"test_\w+")
+    assert [
+        str(path.relative_to(ROOT))
+        for path in sorted(Path(__file__).parent.rglob("*.py"))
+        if imported.search(path.read_text(encoding="utf-8"))
+    ] == []

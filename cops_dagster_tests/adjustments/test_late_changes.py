@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,14 +17,13 @@ from cops_dagster.evidence import verify
 from cops_dagster.evidence.seal import of_period
 from cops_dagster.ingestion import deliver
 from cops_dagster.ledger.books import Books
-from cops_dagster.period import Period
 from cops_dagster.reconciliation import notes, reconcile
 from cops_dagster.stores import tables as t
+from cops_dagster_tests.adjustments.late_deliveries import OCTOBER, late_delivery, somebody_else
 from cops_dagster_tests.closing.ready import close_by_two, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
+from cops_dagster_tests.shown import answer, by_tenant, dump
 
-OCTOBER = Period(2025, 10)
 RESTATED = "SELECT SUM(allocated_cost_usd) FROM cost_restated WHERE usage_period_start = DATE '2025-09-01'"
 
 
@@ -34,19 +32,6 @@ def closed(tmp_path: Path) -> Books:
     books = ready(tmp_path)
     close_by_two(books, SEPTEMBER)
     return books
-
-
-def somebody_else(books: Books) -> Books:
-    return replace(books, settings=books.settings.model_copy(update={"actor": "second"}))
-
-
-def late_delivery(books: Books, folder: Path, text: str, assembly: str = "late") -> str:
-    """Delivers September once more and proposes what changed; the adjustment's id."""
-    month(folder, text, assembly=assembly)
-    run(books)
-    made = late.propose(books, SEPTEMBER)
-    assert made is not None
-    return made
 
 
 def effects(books: Books, adjustment_id: str) -> dict[str, dict[str, Decimal]]:

@@ -26,7 +26,7 @@ from cops_dagster.operations import controls
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.alerts.acknowledged import acknowledge
-from cops_dagster_tests.alerts.test_timelines import BEGIN, Inbox
+from cops_dagster_tests.alerts.receiving import BEGIN, Inbox
 from cops_dagster_tests.deliveries import home
 
 YEAR = 525_600

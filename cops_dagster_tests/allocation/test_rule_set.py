@@ -28,7 +28,7 @@ from cops_dagster.inputs.files import Row
 from cops_dagster.money import amount
 from cops_dagster.policy import Tags
 from cops_dagster.words import CHARGE_CLASSES
-from cops_dagster_tests.allocation.test_rule_tables import KEYS, START, read_pool, read_rule
+from cops_dagster_tests.allocation.rule_words import KEYS, START, read_pool, read_rule
 
 TENANTS = {"acme", "beta"}
 REST = "rule rest 99 proportional_cost\n"

@@ -24,7 +24,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import by_tenant
+from cops_dagster_tests.shown import by_tenant
 
 HEADER = (
     "rule_id,version,effective_from,effective_to,priority,match_service,match_charge_class,method,key_name,"

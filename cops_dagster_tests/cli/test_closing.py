@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
+from cops_dagster_tests.cli.called import cops, cops_json, ran
 from cops_dagster_tests.closing.ready import close_by_two, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, run
 
@@ -32,25 +31,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def ran(*arguments: str, code: int = 0) -> Result:
-    done = CliRunner().invoke(app, arguments)
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == code, done.output
-    return done
-
-
-def cops(*arguments: str, code: int = 0) -> str:
-    return ran(*arguments, code=code).stdout
-
-
 def said(*arguments: str, code: int = 0) -> str:
     """What people are told beside the output."""
     return ran(*arguments, code=code).stderr
-
-
-def cops_json(*arguments: str, code: int = 0) -> Any:
-    return json.loads(cops(*arguments, "--json", code=code))
 
 
 def as_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster_tests import keys
-from cops_dagster_tests.cli.test_cli import cops, refusal
+from cops_dagster_tests.cli.started import cops, refusal
 from cops_dagster_tests.deliveries import INPUTS, MONTH, home, lines, run, write
 
 RUNNER = CliRunner()

@@ -16,7 +16,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence.home import existing_books
 from cops_dagster.tagging import active
 from cops_dagster_tests.aws_server import SECRET, TOKEN, Aws, aws, failure
-from cops_dagster_tests.cli.test_cli import cops, refusal
+from cops_dagster_tests.cli.started import cops, refusal
 from cops_dagster_tests.deliveries import give, home
 
 __all__ = ["aws"]  # the fixture

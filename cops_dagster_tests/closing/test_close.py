@@ -30,7 +30,7 @@ from cops_dagster.stores.places import open_objects
 from cops_dagster.tagging import tag
 from cops_dagster_tests.closing.ready import aged, close_by_two, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
+from cops_dagster_tests.shown import answer, by_tenant, dump
 
 OCTOBER = Period(2025, 10)
 

@@ -23,10 +23,10 @@ from cops_dagster.operations import doctor
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
-from cops_dagster_tests.adjustments.test_late_changes import OCTOBER, late_delivery, somebody_else
+from cops_dagster_tests.adjustments.late_deliveries import OCTOBER, late_delivery, somebody_else
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 ODD = MONTH + "Usage AmazonS3 nonsense acme team api 1\n"
 """With a line that is set aside."""

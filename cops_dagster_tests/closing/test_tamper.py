@@ -39,7 +39,7 @@ from cops_dagster_tests.closing import tampering
 from cops_dagster_tests.closing.ready import close_by_two, month, ready
 from cops_dagster_tests.closing.tampering import CASES
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, run
-from cops_dagster_tests.evidence.test_evidence import add
+from cops_dagster_tests.evidence.pieces import add
 
 OCTOBER = Period(2025, 10)
 

@@ -14,7 +14,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.stores.places import open_objects
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import SEPTEMBER, home
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 DIGESTS = """SELECT l.table_name, l.sha256, l.cost_usd, e.entry_hash FROM lake_file AS l
 CROSS JOIN (SELECT MAX(entry_hash) AS entry_hash FROM evidence_index) AS e ORDER BY 1, 2"""

@@ -16,7 +16,7 @@ from cops_dagster.evidence import sweep
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import INPUTS, MONTH, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 NOTEBOOK = """
 import json, sys

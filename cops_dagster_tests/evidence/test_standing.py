@@ -22,7 +22,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import FolderObjects
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.evidence.test_evidence import tamper
+from cops_dagster_tests.evidence.pieces import tamper
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_a_clock_that_went_back_is_said_and_the_chain_stays_right(books: Books) 
 
 
 def test_an_entry_of_the_evidence_that_is_older_than_the_one_before_is_a_warning(tmp_path: Path) -> None:
-    from cops_dagster_tests.evidence.test_evidence import add, piece, rebuild
+    from cops_dagster_tests.evidence.pieces import add, piece, rebuild
 
     made = home(tmp_path, inputs=None)
     for number in (1, 2, 3):

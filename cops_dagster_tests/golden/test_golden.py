@@ -26,7 +26,7 @@ from cops_dagster.evidence.home import open_books
 from cops_dagster.period import Period
 from cops_dagster.stores.admin import HEAD, VERSION_TABLE
 from cops_dagster.stores.tables import evidence_index
-from cops_dagster_tests.cli.test_closing import cops, cops_json
+from cops_dagster_tests.cli.called import cops, cops_json
 from cops_dagster_tests.deliveries import run
 from cops_dagster_tests.golden import stored
 from cops_dagster_tests.golden.make import ANSWERS

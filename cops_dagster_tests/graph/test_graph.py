@@ -10,9 +10,12 @@ import pytest
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.build import build_defs
 from cops_dagster.graph.checks import CHECKS
-from cops_dagster.graph.launch import dagster_home, launch
+from cops_dagster.graph.launch import launch
 from cops_dagster.period import Period
-from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, write
+from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home
+from cops_dagster_tests.graph.homes import last_run, month
+
+__all__ = ["month"]  # the fixture
 
 SNAPSHOT = Path(__file__).with_name("graph.txt")
 
@@ -45,24 +48,6 @@ def test_the_definitions_load_and_every_asset_says_what_it_is() -> None:
         spec.partitions_def for spec in definitions.resolve_all_asset_specs() if spec.partitions_def
     }
     assert periods.get_partition_keys()[0] == "2025-07"
-
-
-@pytest.fixture
-def month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A month in the home and report root that this process's settings name."""
-    from cops_dagster import settings
-
-    write(tmp_path / "cur", [lines(MONTH)])
-    monkeypatch.setenv("COPS_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COPS_CUR", str(tmp_path / "cur"))
-    settings.current.cache_clear()
-    return tmp_path
-
-
-def last_run(folder: Path) -> tuple[dg.DagsterRun, list[dg.EventLogEntry]]:
-    with dg.DagsterInstance.from_config(str(dagster_home(folder / "home"))) as instance:
-        run = instance.get_runs(limit=1)[0]
-        return run, list(instance.all_logs(run.run_id))
 
 
 def test_a_run_reports_each_check_for_its_period_with_exact_figures(month: Path) -> None:

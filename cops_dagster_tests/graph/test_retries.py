@@ -13,7 +13,7 @@ from cops_dagster.graph import assets, resources
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.resources import BY_COMMAND, TRANSIENT
 from cops_dagster.period import Period
-from cops_dagster_tests.graph.test_graph import month
+from cops_dagster_tests.graph.homes import month
 
 __all__ = ["month"]  # the fixture
 

@@ -18,7 +18,7 @@ from cops_dagster.lake.tables import LAKE_TABLES
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home
-from cops_dagster_tests.graph.test_graph import last_run, month
+from cops_dagster_tests.graph.homes import last_run, month
 
 __all__ = ["month"]  # the fixture
 FIRST = Period(2025, 7)

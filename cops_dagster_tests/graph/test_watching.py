@@ -26,7 +26,7 @@ from cops_dagster.stores.admin import now
 from cops_dagster_tests import postgres
 from cops_dagster_tests.alerts.servers import Seen, web
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, run
-from cops_dagster_tests.graph.test_graph import month
+from cops_dagster_tests.graph.homes import month
 
 __all__ = ["month"]  # the fixture
 EMPTY_KEY = INPUTS["tenant_network_usage"].replace(",1,", ",0,").replace(",2,", ",0,")

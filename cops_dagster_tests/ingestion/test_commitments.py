@@ -15,7 +15,7 @@ from cops_dagster.reports import explain
 from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 D = Decimal
 PLAN = "arn:aws:savingsplans::999999999999:savingsplan/x"

@@ -18,7 +18,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import SEPTEMBER, home, lines, run
 from cops_dagster_tests.ingestion.catalogue import flip
 from cops_dagster_tests.layouts import LAYOUTS, athena, csv_header, legacy
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 MONTH = """
 type                    service   account      tenant plan component cost              product region     id ri    sp   amount

@@ -14,7 +14,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 TEXT = """
 type  service   account      tenant          cost

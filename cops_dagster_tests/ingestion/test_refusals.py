@@ -22,8 +22,8 @@ from cops_dagster.reconciliation import reconcile
 from cops_dagster.tagging import tag
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
-from cops_dagster_tests.ingestion.test_bad_input import CASES, refused
-from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump, lake
+from cops_dagster_tests.ingestion.bad_inputs import CASES, refused
+from cops_dagster_tests.shown import answer, by_tenant, dump, lake
 
 LOGS = {
     "cur_ingestion_log", "allocation_run_log",

@@ -17,7 +17,7 @@ from cops_dagster.lake import live
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 SWAPPED = MONTH.replace("acme  ", "other ").replace("globex", "acme  ").replace("other ", "globex")
 TENANTS = (

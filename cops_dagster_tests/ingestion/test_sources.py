@@ -32,7 +32,7 @@ from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import SEPTEMBER, force_state, home, lines, write
 from cops_dagster_tests.ingestion.catalogue import flip
 from cops_dagster_tests.layouts import csv_text, exports, legacy
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 PAYER, OTHER = "999999999999", "888888888888"
 A, B = "111111111111", "222222222222"

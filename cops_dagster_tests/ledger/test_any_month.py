@@ -16,7 +16,7 @@ from cops_dagster.cur.schema import LINE_TYPES
 from cops_dagster.ingestion import ingest, look
 from cops_dagster_tests.deliveries import SEPTEMBER, home, lines
 from cops_dagster_tests.layouts import LAYOUTS
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 COSTS = (
     "line_item_unblended_cost", "line_item_net_unblended_cost", "reservation_effective_cost",

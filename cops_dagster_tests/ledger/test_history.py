@@ -49,7 +49,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.places import open_objects
 from cops_dagster_tests.closing.ready import aged, close_by_two
 from cops_dagster_tests.deliveries import INPUTS, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, dump
+from cops_dagster_tests.shown import answer, dump
 
 CENT = Decimal("0.01")
 MONTHS = (Period(2025, 9), Period(2025, 10))

@@ -24,7 +24,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster_tests.closing.ready import aged, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, give, home, lines, run, write
 from cops_dagster_tests.ledger import kill_points
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = Path(kill_points.__file__)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -19,35 +18,10 @@ from cops_dagster.ingestion import ingest
 from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.run import Superseded
-from cops_dagster.reports import sql as ask
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
-
-
-def answer(books: Books, sql: str, **how: Any) -> list[tuple[Any, ...]]:
-    return ask.ask(books, sql, {}, **how).rows.rows
-
-
-def by_tenant(books: Books, **how: Any) -> dict[str, Decimal]:
-    rows = answer(
-        books, "SELECT tenant_id, SUM(allocated_cost_usd) FROM fact_cost_allocated GROUP BY 1", **how
-    )
-    return {tenant: usd for tenant, usd in rows if usd}
-
-
-def dump(books: Books) -> dict[str, list[tuple[Any, ...]]]:
-    """Every admin table but the budgets' refresh time."""
-    with books.admin.read() as con:
-        return {
-            name: [tuple(row) for row in con.execute(sa.select(table).order_by(*table.primary_key))]
-            for name, table in t.metadata.tables.items()
-            if name != "budget_master"
-        }
-
-
-def lake(books: Books) -> list[str]:
-    return sorted(str(path) for path in books.settings.lake_root.rglob("*.parquet"))
+from cops_dagster_tests.shown import answer, by_tenant, dump, lake
 
 
 @pytest.fixture

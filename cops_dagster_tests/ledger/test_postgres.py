@@ -38,7 +38,7 @@ from cops_dagster.stores.admin import HEAD, VERSION_TABLE, open_admin
 from cops_dagster_tests import postgres
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
+from cops_dagster_tests.shown import answer, by_tenant, dump
 from cops_dagster_tests.stores import guarded
 from cops_dagster_tests.stores.consented import agree_to_close
 

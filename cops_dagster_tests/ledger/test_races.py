@@ -24,7 +24,7 @@ from cops_dagster.ledger.run import Attempt
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 4

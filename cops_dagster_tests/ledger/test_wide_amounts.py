@@ -16,7 +16,7 @@ from cops_dagster.money import amount
 from cops_dagster.reconciliation import reconcile, record, statement
 from cops_dagster_tests.closing.ready import aged, close_by_two
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 TENANTS = ("acme", "globex")
 

@@ -14,7 +14,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.reports import sql as ask
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, dump, lake
+from cops_dagster_tests.shown import answer, dump, lake
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from cops_dagster.stores.admin import Admin, open_admin
 from cops_dagster_tests import postgres
 from cops_dagster_tests.stores.consented import agree, agree_to_close
 from cops_dagster_tests.stores.guarded import (
+    REFUSED,
     begin,
     fill,
     insert,
@@ -57,8 +58,6 @@ CHANGED_BY_CODE = tuple(sorted(set(t.metadata.tables) - set(NEVER_CHANGED) - set
 
 IN_ORDER = (t.adjustment, t.approval, *t.metadata.sorted_tables)
 """What is approved before its approval, and that before what was approved is done."""
-
-REFUSED = (sa.exc.IntegrityError, sa.exc.InternalError, sa.exc.ProgrammingError, sa.exc.OperationalError)
 
 
 @pytest.fixture(scope="module")

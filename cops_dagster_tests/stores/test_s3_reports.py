@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,23 +16,12 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import s3_reports
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.stores.s3_server import SECRET, Bucket, serving
+from cops_dagster_tests.stores.buckets import bucket, put
+from cops_dagster_tests.stores.s3_server import SECRET, Bucket
+
+__all__ = ["bucket"]  # the fixture
 
 ROOT = "s3://billing/exports"
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    with serving(monkeypatch) as held:
-        monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
-        yield held
-
-
-def put(bucket: Bucket, folder: Path) -> None:
-    """What lies in a folder, as objects below the root."""
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            bucket.on_top(f"exports/{file.relative_to(folder)}", file.read_bytes())
 
 
 def month(

@@ -11,7 +11,7 @@ from cops_dagster.closing import current
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 ONLY = {name: text for name, text in INPUTS.items() if name in ("plans", "tenants")}
 HEADER = "usage_account_id,effective_from,effective_to,tenant_id\n"
