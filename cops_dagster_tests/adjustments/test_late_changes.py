@@ -43,6 +43,7 @@ def effects(books: Books, adjustment_id: str) -> dict[str, dict[str, Decimal]]:
     return found
 
 
+@pytest.mark.long
 def test_a_late_delivery_is_proposed_and_changes_nothing(closed: Books, tmp_path: Path) -> None:
     with closed.admin.read() as con:
         head = con.execute(sa.select(t.period_head.c.run_id).where(
@@ -54,6 +55,7 @@ def test_a_late_delivery_is_proposed_and_changes_nothing(closed: Books, tmp_path
     assert answer(closed, RESTATED) == [(Decimal("40.880000001"),)]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -95,6 +97,7 @@ def test_classes_of_change_are_told_apart_by_what_moved() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_an_approved_change_is_booked_in_the_open_month_and_restates_the_closed_one(
     closed: Books, tmp_path: Path
 ) -> None:
@@ -112,6 +115,7 @@ def test_an_approved_change_is_booked_in_the_open_month_and_restates_the_closed_
     assert verify.verify(closed).status == "ok"
 
 
+@pytest.mark.long
 def test_approved_twice_it_is_booked_once(closed: Books, tmp_path: Path) -> None:
     made = late_delivery(closed, tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 5\n")
     approve.approve(somebody_else(closed), made, reason="checked")
@@ -120,6 +124,7 @@ def test_approved_twice_it_is_booked_once(closed: Books, tmp_path: Path) -> None
     assert dump(closed) == before
 
 
+@pytest.mark.long
 def test_who_proposed_it_cannot_approve_it(closed: Books, tmp_path: Path) -> None:
     made = late_delivery(closed, tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 5\n")
     before = dump(closed)
@@ -128,6 +133,7 @@ def test_who_proposed_it_cannot_approve_it(closed: Books, tmp_path: Path) -> Non
     assert dump(closed) == before
 
 
+@pytest.mark.long
 def test_a_proposal_over_books_that_changed_since_is_stale(closed: Books, tmp_path: Path) -> None:
     first = late_delivery(closed, tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 5\n", "l1")
     second = late_delivery(closed, tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 6\n", "l2")
@@ -139,6 +145,7 @@ def test_a_proposal_over_books_that_changed_since_is_stale(closed: Books, tmp_pa
     assert answer(closed, RESTATED) == [(Decimal("46.880000001"),)]
 
 
+@pytest.mark.long
 def test_late_deliveries_one_after_the_other_add_up_to_the_newest(closed: Books, tmp_path: Path) -> None:
     for number, cost in enumerate(("5", "7.5", "2"), start=1):
         made = late_delivery(
@@ -148,6 +155,7 @@ def test_late_deliveries_one_after_the_other_add_up_to_the_newest(closed: Books,
     assert answer(closed, RESTATED) == [(Decimal("42.880000001"),)]
 
 
+@pytest.mark.long
 def test_a_source_that_begins_to_deliver_after_the_close_is_late_too(closed: Books, tmp_path: Path) -> None:
     deliver.deliver(closed, sorted(_aside(tmp_path)), SEPTEMBER, source_id="second")
     run(closed)
@@ -162,6 +170,7 @@ def _aside(folder: Path) -> list[Path]:
     return list(made.glob("*.parquet"))
 
 
+@pytest.mark.long
 def test_the_same_cost_in_other_bytes_needs_no_approval(closed: Books, tmp_path: Path) -> None:
     month(
         tmp_path,
@@ -176,6 +185,7 @@ def test_the_same_cost_in_other_bytes_needs_no_approval(closed: Books, tmp_path:
         approve.approve(somebody_else(closed), str(made), reason="nothing")
 
 
+@pytest.mark.long
 def test_the_open_month_is_reconciled_with_what_was_booked_in_it(closed: Books, tmp_path: Path) -> None:
     month(tmp_path, MONTH, period=OCTOBER, assembly="october")
     give(
@@ -223,12 +233,14 @@ def test_a_one_time_rule_moves_cost_of_a_closed_month_to_difference_0(closed: Bo
     assert answer(closed, RESTATED) == [(Decimal("40.880000001"),)]
 
 
+@pytest.mark.long
 def test_a_later_delivery_does_not_take_a_one_time_rule_back(closed: Books, tmp_path: Path) -> None:
     approve.approve(somebody_else(closed), one_time_rule(closed), reason="agreed")
     made = late_delivery(closed, tmp_path, MONTH.replace("0.07", "0.09"))
     assert effects(closed, made) == {"tax": {"__unallocated__": Decimal("0.02")}}
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     ("given", "code"),
     [
@@ -262,6 +274,7 @@ def test_an_open_month_takes_no_adjustment_and_no_note(tmp_path: Path) -> None:
     assert late.propose(books, SEPTEMBER) is None
 
 
+@pytest.mark.long
 def test_a_variance_note_is_opened_by_one_and_decided_by_another(closed: Books) -> None:
     before = by_tenant(closed)
     made = notes.note(

@@ -57,6 +57,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receivers, "SECONDS", 0.5)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("trouble", ["fail", "hang", "refuse"])
 def test_what_fails_and_recovers_gets_each_message_once(

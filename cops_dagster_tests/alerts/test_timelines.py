@@ -372,6 +372,7 @@ def campaign(folder: Path, timelines: int, steps: int, first_seed: int = 0) -> C
 REASONS = ("FIRST", "ESCALATED", "REFIRED", "REPEAT", "RESOLVED")
 
 
+@pytest.mark.long
 def test_random_timelines_with_crashes_lose_nothing_and_repeat_nothing_early(tmp_path: Path) -> None:
     probes = campaign(tmp_path, timelines=8, steps=45)
     assert all(probes[name] >= 5 for name in (*REASONS, "crashes", "acked", "silenced", "left out")), probes

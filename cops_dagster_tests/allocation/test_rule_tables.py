@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from cops_dagster.allocation.rules import Costs, Key, Keys, Plan, Pool, Rule, in_force, plan
 from cops_dagster.money import amount
 from cops_dagster_tests.allocation.rule_words import KEYS, START, USD, read_pool, read_rule
+from cops_dagster_tests.examples import examples
 
 
 @dataclass
@@ -360,7 +361,7 @@ def rule_sets(draw: st.DrawFn) -> list[Rule]:
     return rules
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.lists(POOLS, max_size=15), rule_sets(), WEIGHTS, st.frozensets(st.sampled_from(TENANTS[:3])),
     st.dictionaries(st.sampled_from(["EC2", "S3"]), WEIGHTS, max_size=2),

@@ -23,6 +23,7 @@ def checks(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str]]:
     return sorted((one["check"], one["severity"]) for one in json.loads(done.stdout)["failed_checks"])
 
 
+@pytest.mark.long
 def test_a_month_runs_and_runs_again_with_nothing_to_do(folder: Path) -> None:
     first = cops(folder, "materialize", "2025-09", "--json")
     assert first.returncode == 1, first.stderr  # coverage is below 98 %: a check failed, and it says so
@@ -39,12 +40,14 @@ def test_a_month_runs_and_runs_again_with_nothing_to_do(folder: Path) -> None:
     assert [run["table_name"] for run in runs] == ["fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated"]
 
 
+@pytest.mark.long
 def test_an_incomplete_delivery_ends_with_two_and_its_code(folder: Path) -> None:
     next((folder / "cur").rglob("*.parquet")).unlink()
     said = refusal(cops(folder, "materialize", "2025-09"))
     assert said["code"] == "E-CHUNK-MISSING"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("period", ["2025-13", "../2025-09", "2031-01"])
 def test_a_period_that_is_none_ends_with_two(folder: Path, period: str) -> None:
     assert refusal(cops(folder, "materialize", period))["code"] in ("E-PERIOD", "E-PERIOD-UNKNOWN")
@@ -56,6 +59,7 @@ def test_a_wrong_setting_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert (said["code"], "charge.basis" in said["subject"]) == ("E-SETTING", True)
 
 
+@pytest.mark.long
 def test_a_question_without_its_parameter_is_refused_and_with_it_answered(folder: Path) -> None:
     sql = "SELECT COUNT(*) AS n FROM fact_cost_raw WHERE period_start = :start"
     assert refusal(cops(folder, "sql", "-q", sql))["code"] == "E-PARAM"

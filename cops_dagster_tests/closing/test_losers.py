@@ -111,6 +111,7 @@ def interrupted() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_of_two_who_close_the_second_is_told_who_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from cops_dagster.adjustments import late, restate
 from cops_dagster.closing import current
 from cops_dagster.evidence import sweep, verify
@@ -34,6 +36,7 @@ def copied(books: Books, target: Path) -> None:
         shutil.copytree(books.settings.home / name, target / name)
 
 
+@pytest.mark.long
 def test_a_restored_home_is_the_one_that_was_copied(tmp_path: Path) -> None:
     books = ready(tmp_path)
     close_by_two(books, SEPTEMBER)

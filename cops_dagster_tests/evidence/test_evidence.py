@@ -142,6 +142,7 @@ def test_a_transaction_that_fails_takes_its_entries_and_its_head_with_it(books: 
     assert verify.verify(books) == Verification("ok", ROWS, ROWS, [])
 
 
+@pytest.mark.long
 def test_processes_that_index_at_once_make_one_chain(books: Books) -> None:
     script = (
         "import sys; from cops_dagster import settings; from cops_dagster.evidence.home import open_books\n"
@@ -192,6 +193,7 @@ def changed(name: str, value: Any) -> Any:
     return value[:-1] + ("0" if value[-1] != "0" else "1") if value else "x"
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("field", BOUND)
 @pytest.mark.parametrize("how", ["changed", "emptied", "of another type"])
 def test_a_changed_field_of_any_entry_is_found(books: Books, field: str, how: str) -> None:
@@ -545,6 +547,7 @@ def verify_command(home_of: Path, *arguments: str) -> subprocess.CompletedProces
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_command_says_ok_mismatch_or_incomplete_and_ends_with_one_unless_ok(books: Books) -> None:
     at = books.settings.home
     with books.admin.write() as con:

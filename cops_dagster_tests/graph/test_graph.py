@@ -50,6 +50,7 @@ def test_the_definitions_load_and_every_asset_says_what_it_is() -> None:
     assert periods.get_partition_keys()[0] == "2025-07"
 
 
+@pytest.mark.long
 def test_a_run_reports_each_check_for_its_period_with_exact_figures(month: Path) -> None:
     failed = launch(home(month), SEPTEMBER, None)
     assert "tag_coverage_at_target" in {check["check"] for check in failed}
@@ -69,6 +70,7 @@ def test_a_run_reports_each_check_for_its_period_with_exact_figures(month: Path)
     assert cost.metadata["difference_usd"].value == "0.000000000000000000"
 
 
+@pytest.mark.long
 def test_an_empty_key_is_a_red_check_and_nothing_after_it_runs(month: Path) -> None:
     books = home(month)
     give(

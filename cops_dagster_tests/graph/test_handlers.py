@@ -54,6 +54,7 @@ def webserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.kill()
 
 
+@pytest.mark.long
 def test_the_playbooks_payload_starts_a_run(webserver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_URL", webserver)
     lambdas = handlers()

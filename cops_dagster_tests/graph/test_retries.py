@@ -43,6 +43,7 @@ def run(
     return not failed, refusals, failed and failed[0].step_failure_data.user_failure_data
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("code", ["E-DB-BUSY", "E-AWS-THROTTLED"])
 def test_what_time_may_mend_is_tried_again(month: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     assert code in TRANSIENT
@@ -57,6 +58,7 @@ def test_it_is_not_tried_for_ever_and_the_last_refusal_says_why(
     assert said.metadata["error_code"].value == "E-DB-BUSY"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("code", "tags"), [("E-CCY", {}), ("E-DB-BUSY", BY_COMMAND)])
 def test_a_refusal_and_what_a_person_waits_for_are_told_at_once(
     month: Path, monkeypatch: pytest.MonkeyPatch, code: str, tags: dict[str, str]

@@ -21,6 +21,7 @@ from cops_dagster_tests.ingestion.bad_inputs import (
 from cops_dagster_tests.shown import answer, by_tenant
 
 
+@pytest.mark.sampled(21)
 @pytest.mark.parametrize("case", CASES)
 def test_a_bad_delivery_is_refused_and_the_month_stays(case: str, tmp_path: Path) -> None:
     refused_month(case, tmp_path)
@@ -31,6 +32,7 @@ OF_EACH_KIND = (
 )  # fmt: skip
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "case",
     [pytest.param(case, marks=() if case in OF_EACH_KIND else pytest.mark.long) for case in CASES],
@@ -73,6 +75,7 @@ def test_a_first_month_with_a_torn_newest_delivery_falls_back_to_the_older_whole
     assert seen.delivery_id
 
 
+@pytest.mark.long
 def test_overwritten_deliveries_are_taken_too(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)], overwrite=True)
     books = home(tmp_path)
@@ -115,6 +118,7 @@ def test_a_period_nobody_delivered_is_refused_with_where_it_looked(tmp_path: Pat
     assert str(tmp_path / "cur") in refusal.value.found
 
 
+@pytest.mark.long
 def test_files_without_a_manifest_become_the_same_delivery_every_time(tmp_path: Path) -> None:
     path = tmp_path / "month.parquet"
     pq.write_table(lines(MONTH), path)

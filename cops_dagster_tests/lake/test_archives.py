@@ -58,6 +58,7 @@ READ: dict[str, dict[str, str | bytes]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", READ)
 def test_the_report_in_a_zip_is_read_whatever_lies_beside_it(case: str, odd: Odd) -> None:
     found = odd.take_csv(zipped(READ[case]), "csv.zip").lines()

@@ -121,6 +121,7 @@ def test_the_iceberg_tables_name_the_files_in_s3_also_after_their_catalog_was_lo
     assert answer(books, TOTAL)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("answer_of_s3", [(403, "ExpiredToken"), (403, "AccessDenied"), (503, "SlowDown")])
 def test_what_s3_refuses_leaves_the_month_as_it_was(
     bucket: Bucket, tmp_path: Path, answer_of_s3: tuple[int, str]

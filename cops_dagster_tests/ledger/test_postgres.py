@@ -65,6 +65,7 @@ def books(tmp_path: Path) -> Iterator[Books]:
     opened.admin.close()
 
 
+@pytest.mark.long
 def test_a_month_on_postgresql_has_the_ids_and_digits_of_one_on_sqlite(books: Books, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = ready(tmp_path / "other")
@@ -76,6 +77,7 @@ def test_a_month_on_postgresql_has_the_ids_and_digits_of_one_on_sqlite(books: Bo
     assert [one.state for one in status.statuses(books)] == ["final candidate"]
 
 
+@pytest.mark.long
 def test_a_second_run_writes_nothing_and_another_key_reverses(books: Books, tmp_path: Path) -> None:
     before = dump(books)
     run(books)
@@ -110,6 +112,7 @@ def test_a_month_closes_on_postgresql_and_takes_nothing_after(books: Books, tmp_
     }
 
 
+@pytest.mark.long
 def test_twenty_processes_that_start_the_same_run_at_once_publish_it_once(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     url = postgres.database()
@@ -209,6 +212,7 @@ def test_writers_racing_a_close_200_times_leave_no_row_after_the_seal() -> None:
     assert 0 < won < 200  # both outcomes were seen, or the race was none
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_publishing_races_a_close_and_one_of_them_is_told(tmp_path: Path, dialect: str) -> None:
     (tmp_path / "home").mkdir()

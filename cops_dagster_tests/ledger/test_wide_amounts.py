@@ -83,6 +83,7 @@ def tenants_total(books: Books) -> Decimal:
     return sum((row["total_usd"] for row in statement.statement(books, SEPTEMBER).rows), Decimal(0))
 
 
+@pytest.mark.long
 def test_the_month_is_ingested_tagged_and_allocated_to_difference_0(books: Books) -> None:
     queries = (
         "SELECT SUM(line_item_unblended_cost) FROM fact_cost_raw",

@@ -213,6 +213,7 @@ def test_asking_changes_nothing(ran: Books) -> None:
     assert lake(ran) == files
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("table", [ingest.TABLE, tag.TABLE, "fact_cost_allocated"])
 def test_a_flipped_bit_is_never_summed_by_an_act(tmp_path: Path, table: str) -> None:
     """With size and time as they were: only the digest can tell. The acts read every byte they use."""

@@ -40,6 +40,7 @@ def got(bucket: Bucket) -> list[str]:
     return [call for call in bucket.calls if call.startswith("GET exports/")]
 
 
+@pytest.mark.long
 def test_a_month_is_taken_from_s3_and_a_second_time_nothing_is_fetched(
     bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_what_aws_removed_of_the_month_is_removed_here(bucket: Bucket, tmp_path:
     assert left == ["report/20250801-20250901/x.parquet", "report/20250901-20251001/y.parquet"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "key", ["../../evil", "a/../../evil", "a//b", "./x", ".lock", "a/.fetched.json", "a/b\0c"]
 )
@@ -149,6 +151,7 @@ def test_an_empty_address_is_refused_and_takes_nothing_away(bucket: Bucket, tmp_
     assert sorted((tmp_path / "place").rglob("*")) == before
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("status", "said", "code"),
     [
