@@ -680,3 +680,13 @@ def test_what_stands_in_a_month_is_read_in_one_place() -> None:
 
 def _is_reader(node: ast.AST) -> bool:
     return isinstance(node, ast.FunctionDef) and reads_a_month_again(node)
+
+
+def test_what_test_modules_share_stands_in_a_helper() -> None:
+    """Also in the programs that tests write as text: a test module belongs to nobody but pytest."""
+    imported = re.compile(r"(from|import)\s+cops_dagster_tests\.(\w+\.)*" + r"test_\w+")
+    assert [
+        str(path.relative_to(ROOT))
+        for path in sorted(Path(__file__).parent.rglob("*.py"))
+        if imported.search(path.read_text(encoding="utf-8"))
+    ] == []

@@ -24,10 +24,10 @@ from cops_dagster.operations import doctor
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
-from cops_dagster_tests.adjustments.test_late_changes import OCTOBER, late_delivery, somebody_else
+from cops_dagster_tests.adjustments.late_deliveries import OCTOBER, late_delivery, somebody_else
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 ODD = MONTH + "Usage AmazonS3 nonsense acme team api 1\n"
 """With a line that is set aside."""
@@ -110,6 +110,7 @@ def flipped(path: Path) -> None:
     live.forget([path])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("harm", [gone, cut, flipped], ids=lambda one: one.__name__)
 def test_the_entries_of_every_run_are_made_again_with_the_same_bytes(
     books: Books, harm: Callable[[Path], None]
@@ -126,6 +127,7 @@ def test_the_entries_of_every_run_are_made_again_with_the_same_bytes(
     assert steps(books) == []
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("table", ["fact_cost_raw", "cur_quarantine", "fact_cost_tagged"])
 @pytest.mark.parametrize("harm", [gone, cut], ids=lambda one: one.__name__)
 def test_lines_and_tagged_cost_go_back_to_their_place_and_nothing_is_published(
@@ -143,6 +145,7 @@ def test_lines_and_tagged_cost_go_back_to_their_place_and_nothing_is_published(
     assert current.nothing_to_do(books, SEPTEMBER)
 
 
+@pytest.mark.long
 def test_a_month_that_lost_its_whole_lake_is_as_it_was_after_the_next_run(books: Books) -> None:
     before, sums = recorded(books), answer(books, SUMS)
     files = {path: sha for table in LAKE_TABLES for path, sha in published(books, table).items()}
@@ -206,6 +209,7 @@ def test_an_allocation_of_another_version_is_not_made_again(
     assert "restore" in refusal.value.next_step
 
 
+@pytest.mark.long
 def test_lines_that_come_out_as_other_bytes_are_a_new_run_over_the_same_inputs(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +238,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("table", ["fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated"])
 def test_a_closed_month_is_restored_and_never_made_again(sealed: Path, tmp_path: Path, table: str) -> None:
     """`cops materialize` said that there was nothing to do."""
@@ -257,6 +262,7 @@ def test_a_closed_month_is_restored_and_never_made_again(sealed: Path, tmp_path:
     assert not [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
 
 
+@pytest.mark.long
 def test_the_doctor_names_each_lost_file_and_its_command(books: Books) -> None:
     paths = [path for table in ("fact_cost_raw", allocate.TABLE) for path in published(books, table)]
     for path in paths:
@@ -268,6 +274,7 @@ def test_the_doctor_names_each_lost_file_and_its_command(books: Books) -> None:
     assert not [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("table", ["fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated"])
 def test_the_iceberg_tables_are_not_rebuilt_without_a_file_and_stay_as_they_were(
     books: Books, table: str
@@ -290,6 +297,7 @@ def test_the_iceberg_tables_are_not_rebuilt_without_a_file_and_stay_as_they_were
     assert sweep.rebuild(books)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("harm", ["catalog", "metadata"])
 def test_a_catalog_that_cannot_be_read_is_made_anew_by_the_rebuild(books: Books, harm: str) -> None:
     from cops_dagster.lake import iceberg
@@ -321,6 +329,7 @@ def test_an_adjustment_is_made_again_from_its_document_alone(sealed: Path, tmp_p
     assert repair.mend(books, OCTOBER) == []
 
 
+@pytest.mark.long
 def test_the_doctor_s_advice_is_followed_by_command(
     books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

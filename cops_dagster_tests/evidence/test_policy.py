@@ -70,6 +70,7 @@ def versions(books: Books) -> list[policies.Adopted]:
         return policies.history(con)
 
 
+@pytest.mark.long
 def test_the_first_run_adopts_what_is_set_and_every_run_names_it(made: Path) -> None:
     books = reopened(made)
     (one,) = versions(books)
@@ -198,6 +199,7 @@ def test_doctor_says_that_settings_differ_and_writes_nothing(made: Path) -> None
     assert dump(books) == before
 
 
+@pytest.mark.long
 def test_what_a_person_adopts_is_in_force_and_the_rest_stays(folder: Path) -> None:
     other = reopened(folder, charge={"basis": "amortized"})
     done = adoption.adopt(other, other.settings.given_policy, origin="cops.toml", note="as agreed")
@@ -231,6 +233,7 @@ def test_a_run_that_was_planned_under_another_policy_publishes_nothing(folder: P
         publish.require_same_policy(con, books)
 
 
+@pytest.mark.long
 def test_until_a_month_is_tagged_runs_follow_the_settings(tmp_path: Path) -> None:
     """Who corrects a wrong tag name after a first run that was refused decides nothing anew."""
     write(tmp_path / "cur", [lines(MONTH)])

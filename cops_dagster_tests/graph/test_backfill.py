@@ -18,7 +18,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import INPUTS, MONTH, home, lines, write
 from cops_dagster_tests.graph.instance import Dagster, running, until
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
