@@ -11,13 +11,12 @@ import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cops_dagster.cur import layout, schema
 from cops_dagster.evidence import conversions
-from cops_dagster.ingestion.first_sight import Sight
 from cops_dagster.ingestion.plausible import Figures
 from cops_dagster.lake.kept import conversion
 from cops_dagster.ledger.books import Books
@@ -26,6 +25,9 @@ from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.files import sha256_all
+
+if TYPE_CHECKING:
+    from cops_dagster.ingestion.first_sight import Sight  # which loads the engine
 
 
 def location(books: Books, delivered: layout.Delivered) -> list[list[str | int]]:

@@ -271,10 +271,3 @@ def spelling_variants(
                     spelled = unicodedata.normalize("NFC", value).strip().casefold()
                     variants.setdefault(spelled, set()).add(value)
     return variants
-
-
-def plans_begin(con: sa.Connection) -> dict[str, date]:
-    """Each registered plan with the first day it is in force."""
-    plans = t.plans
-    first = sa.func.min(plans.c.effective_from)
-    return dict(con.execute(sa.select(plans.c.plan_id, first).group_by(plans.c.plan_id)).all())
