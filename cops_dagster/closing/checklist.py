@@ -70,7 +70,7 @@ def requirements(books: Books, period: Period) -> list[readiness.Requirement]:
     return readiness.readiness(
         facts,
         readiness.ClosingFacts(
-            is_current=current.nothing_to_do(books, period) and _head_is_plain(books, period),
+            is_current=current.is_current(books, period) and _head_is_plain(books, period),
             earlier_open=readiness.open_before(period, closed, known),
             verdicts=verdicts,
             unexplained=_unexplained(tenants, explained),

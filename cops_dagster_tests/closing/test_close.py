@@ -286,7 +286,7 @@ def test_new_rules_and_tenants_are_refused_for_a_closed_month_and_change_nothing
     ingest.ingest(closed, SEPTEMBER)
     assert not tag.tag(closed, SEPTEMBER).wrote
     assert not allocate.allocate(closed, SEPTEMBER).wrote
-    assert current.nothing_to_do(closed, SEPTEMBER)
+    assert current.is_current(closed, SEPTEMBER)
     assert by_tenant(closed) == before
 
 
@@ -302,7 +302,7 @@ def test_a_sealed_month_reads_its_kept_bytes_when_aws_overwrites_its_own(
 
 @pytest.mark.long
 def test_a_closed_month_has_nothing_to_do(closed: Books) -> None:
-    assert current.nothing_to_do(closed, SEPTEMBER)
+    assert current.is_current(closed, SEPTEMBER)
 
 
 @pytest.mark.long

@@ -123,7 +123,7 @@ def test_the_entries_of_every_run_are_made_again_with_the_same_bytes(
     assert {path: stored.sha256(path) for path in files} == files
     assert recorded(books) == before
     assert answer(books, SUMS) == sums
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert steps(books) == []
 
 
@@ -138,11 +138,11 @@ def test_lines_and_tagged_cost_go_back_to_their_place_and_nothing_is_published(
     for path in files:
         harm(path)
     assert lost_of(books, table)
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     steps(books)
     assert {path: stored.sha256(path) for path in files} == files
     assert recorded(books) == before
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
 @pytest.mark.long
@@ -174,7 +174,7 @@ def test_a_file_that_was_only_touched_is_whole(books: Books) -> None:
     for table in LAKE_TABLES:
         for path in published(books, table):
             os.utime(path)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert repair.mend(books, SEPTEMBER) == []
 
 
@@ -247,7 +247,7 @@ def test_a_closed_month_is_restored_and_never_made_again(sealed: Path, tmp_path:
     (path,) = published(books, table)
     whole = path.read_bytes()
     path.unlink()
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     for act in (repair.require_mendable, repair.mend):
         with pytest.raises(CopsError) as refusal:
             act(books, SEPTEMBER)
@@ -258,7 +258,7 @@ def test_a_closed_month_is_restored_and_never_made_again(sealed: Path, tmp_path:
     assert (said.light, said.next_step) == ("red", refusal.value.next_step)
     assert {one.light for one in proof} == {"red"}  # the seal misses the file too
     path.write_bytes(whole)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert not [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
 
 
@@ -351,4 +351,4 @@ def test_the_doctor_s_advice_is_followed_by_command(
     assert not isinstance(done.exception, CopsError), done.exception
     assert "UserWarning" not in done.output
     assert answer(books, SUMS) == sums
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)

@@ -58,7 +58,7 @@ def test_a_restored_home_is_the_one_that_was_copied(tmp_path: Path) -> None:
     # the deliveries are found anew, are what the sealed month was made of, and change nothing
     look.look(here, SEPTEMBER)
     assert late.propose(here, SEPTEMBER) is None
-    assert current.nothing_to_do(here, SEPTEMBER)
+    assert current.is_current(here, SEPTEMBER)
     assert answer(here, TOTALS) == totals
 
 

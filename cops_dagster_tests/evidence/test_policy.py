@@ -101,7 +101,7 @@ def test_what_is_not_set_takes_the_adopted_value(made: Path) -> None:
     books = reopened(made)
     before = dump(books)
     assert books.policy.tags.plan_id == ()
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     adoption.require_policy(books, is_run=True)
     assert dump(books) == before
 

@@ -122,7 +122,7 @@ def consistent(books: Books, periods: list[Period]) -> None:
     """Every month is there once, ties out, has nothing left to do; nothing is left of what was killed."""
     sweep.sweep(books)
     for period in periods:
-        assert current.nothing_to_do(books, period), period
+        assert current.is_current(books, period), period
     rows = answer(
         books,
         "SELECT period_start, COUNT(DISTINCT run_id), CAST(SUM(allocated_cost_usd) AS VARCHAR)"

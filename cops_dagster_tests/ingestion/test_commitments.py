@@ -99,7 +99,7 @@ def test_the_raw_lines_stay_as_aws_sent_them_and_explain_shows_them(books: Books
     assert {(row["line_type"], row["unblended_usd"]) for row in shown} >= {
         ("SavingsPlanCoveredUsage", 80), ("SavingsPlanNegation", -80),
     }  # fmt: skip
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
 # a member account's own report: usage of its payer's plan and reservation, and not their fees

@@ -64,14 +64,14 @@ def test_a_month_that_shrank_waits_until_a_second_person_approves(books: Books, 
         approve.approve(somebody_else(books), waiting.subject_id, reason=" ")
     with pytest.raises(CopsError, match="E-APPROVAL-UNKNOWN"):
         approve.approve(somebody_else(books), "zz", reason="looks right")
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     assert approve.approve(
         somebody_else(books), waiting.subject_id[:12], reason="test account closed"
     ).was_new
     assert not approve.approve(somebody_else(books), waiting.subject_id, reason="again").was_new
     run(books)
     assert sum(by_tenant(books).values()) == Decimal("30.3")
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
 @pytest.mark.long

@@ -113,13 +113,13 @@ def test_a_lost_or_damaged_conversion_is_made_anew_from_the_delivered_file(
 ) -> None:
     books = ingested(tmp_path, "legacy csv gzip, overwrite")
     first = sorted((tmp_path / "home" / "converted").iterdir())
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     first[0].unlink()
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     second = sorted((tmp_path / "home" / "converted").iterdir())
     assert len(second) == len(first)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert answer(books, "SELECT COUNT(*) FROM cur_billing_master") == [(len(expected),)]
 
 

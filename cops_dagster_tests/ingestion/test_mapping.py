@@ -55,12 +55,12 @@ def test_an_alias_that_is_loaded_later_makes_one_new_run_of_the_layers_below_it(
 ) -> None:
     raw = months_of(books, "fact_cost_raw")
     give(books, tmp_path, tag_aliases="tag_name,alias,canonical\ntenant_id,ACME-Corp,acme\n")
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     assert by_tenant(books) == {"acme": 15, "__unallocated__": 6}
     assert months_of(books, "fact_cost_raw") == raw
     assert len(months_of(books, tag.TABLE)) == len(months_of(books, allocate.TABLE)) == 2
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
 @pytest.mark.long

@@ -57,7 +57,7 @@ def test_an_odd_month_is_whole_and_tagged(books: Books) -> None:
 
 def test_what_was_written_anew_is_kept_below_the_home_and_a_second_look_writes_nothing(books: Books) -> None:
     assert len(list((books.settings.home / "converted").iterdir())) == 1
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
 def test_a_tag_with_two_values_names_nobody_and_an_alias_says_whose_it_is(

@@ -138,7 +138,7 @@ def test_roots_that_hold_one_another_book_nothing_twice(tmp_path: Path, order: t
     books = over(books, root)  # the newcomer's root is taken out again: nothing is waited for
     assert go(books) == Decimal("10.5")
     assert verdict(books, "every_source_is_taken").passed
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert [one.state for one in status.statuses(books)] != ["delayed"]
 
 
@@ -229,14 +229,14 @@ def test_a_home_that_booked_twice_is_red_and_publishes_nothing_over_it(twice: Bo
 def test_retiring_a_source_takes_its_lines_back_by_reversal(twice: Books) -> None:
     done = decisions.retire(twice, "two/report", reason="the payer's report has it")
     assert (done.open_months, done.closed_months) == ([SEPTEMBER], [])
-    assert not current.nothing_to_do(twice, SEPTEMBER)
+    assert not current.is_current(twice, SEPTEMBER)
     assert go(twice) == Decimal("21.0")
     assert verdict(twice, "each_payer_has_one_source").passed
     (net,) = answer(
         twice, "SELECT SUM(allocated_cost_usd) FROM fact_cost_allocated WHERE entry_type = 'reversal'"
     )[0]
     assert net == Decimal("-31.5")
-    assert current.nothing_to_do(twice, SEPTEMBER)
+    assert current.is_current(twice, SEPTEMBER)
     assert verify.verify(twice).status == "ok"
     again = decisions.retire(twice, "two/report", reason="the payer's report has it")
     assert not again.was_new
@@ -258,7 +258,7 @@ def test_a_close_that_was_given_up_does_not_keep_a_retired_source(twice: Books) 
     decisions.retire(twice, "two/report", reason="the payer's report has it")
     with twice.admin.write() as con:
         force_state(con, "provisional", SEPTEMBER)
-    assert not current.nothing_to_do(twice, SEPTEMBER)
+    assert not current.is_current(twice, SEPTEMBER)
     assert go(twice) == Decimal("21.0")
 
 
@@ -413,7 +413,7 @@ def test_a_source_whose_root_is_gone_stays_booked_and_is_named(tmp_path: Path) -
     books = over(home(tmp_path), tmp_path / "cur", f"us={tmp_path / 'us'}")
     go(books)
     books = over(books, tmp_path / "cur")
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     gone = verdict(books, "every_source_has_its_place")
     assert (gone.passed, gone.severity) == (False, "WARN")
     assert [(one.source_id, one.state) for one in sources.sources(books)] == [
@@ -471,7 +471,7 @@ def test_a_broken_report_that_is_retired_is_waited_for_no_longer(tmp_path: Path)
     go(books)
     decisions.retire(books, "bad/report", reason="given up")
     assert go(books) == Decimal("10.5")
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     needs = {one.name: one.holds for one in checklist.requirements(books, SEPTEMBER)}
     assert needs["delivery_is_complete"]
 
@@ -497,10 +497,10 @@ def test_a_root_out_of_reach_stops_itself(tmp_path: Path) -> None:
     books = over(home(tmp_path), tmp_path / "cur", tmp_path / "missing")
     assert go(books) == Decimal("10.5")
     assert codes(books) == {"report": [], f"root {tmp_path / 'missing'}": ["E-SOURCE-UNKNOWN"]}
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     (tmp_path / "missing").mkdir()
     go(books)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
 FOREIGN = {
@@ -529,7 +529,7 @@ def test_another_export_beside_the_report_is_named_and_left_alone(
     assert (found.passed, found.severity) == (False, "WARN")
     assert found.figures["foreign_exports"] == [{"export": "odd/report", "kind": kind}]
     assert verdict(books, "every_source_is_taken").passed
-    assert current.nothing_to_do(books, SEPTEMBER)  # it was looked at once
+    assert current.is_current(books, SEPTEMBER)  # it was looked at once
 
 
 def test_a_root_with_nothing_but_another_export_is_refused_in_words_of_its_own(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_raw_tagged_and_allocated_agree_per_service_and_class(books: Books) -> N
 
 def test_a_second_run_writes_nothing(books: Books) -> None:
     before, files = dump(books), lake(books)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     run(books)
     assert dump(books) == before
     assert lake(books) == files
@@ -70,7 +70,7 @@ def test_another_key_reverses_the_run_and_posts_a_new_one(books: Books, tmp_path
         books, tmp_path, replace=True,
         tenant_network_usage=INPUTS["tenant_network_usage"].replace("globex,2,", "globex,8,"),
     )  # fmt: skip
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     both = [one for one in status.runs(books, SEPTEMBER) if one["table_name"] == allocate.TABLE]
     assert [one["run_id"] for one in both][:1] == [first[0]["run_id"]]
@@ -104,7 +104,7 @@ def test_inputs_that_come_back_make_a_third_run(books: Books, tmp_path: Path) ->
 @pytest.mark.long
 def test_a_newer_delivery_replaces_the_lines_and_reverses_the_entries(books: Books, tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 111111111111 acme team api 1\n")], assembly="a2")
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     assert answer(books, "SELECT COUNT(*), SUM(line_item_unblended_cost) FROM fact_cost_raw") == [
         (7, Decimal("41.880000001"))
@@ -207,7 +207,7 @@ def test_a_delivery_for_a_closed_period_is_kept_aside_and_for_an_open_one_taken(
         run(books)
         assert by_tenant(books) == before
         late.propose(books, SEPTEMBER)
-        assert current.nothing_to_do(books, SEPTEMBER)
+        assert current.is_current(books, SEPTEMBER)
     assert answer(books, "SELECT status FROM cur_ingestion_log ORDER BY log_seq DESC LIMIT 1") == [
         ("skipped",)
     ]
@@ -241,7 +241,7 @@ def test_a_flipped_bit_is_found_and_the_month_staged_anew(books: Books) -> None:
     path.write_bytes(broken)
     with pytest.raises(CopsError, match="E-DIGEST"):
         answer(books, "SELECT SUM(line_item_unblended_cost) FROM fact_cost_raw", verify=True)
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     assert answer(books, "SELECT COUNT(*) FROM fact_cost_raw", verify=True) == [(6,)]
     assert by_tenant(books) == before

@@ -74,7 +74,7 @@ def test_a_month_on_postgresql_has_the_ids_and_digits_of_one_on_sqlite(books: Bo
     assert answer(books, entries) == answer(other, entries)
     recon = "SELECT * EXCLUDE (reconciled_at) FROM recon_summary"
     assert answer(books, recon) == answer(other, recon)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert [one.state for one in status.statuses(books)] == ["final candidate"]
 
 

@@ -54,7 +54,7 @@ def test_a_month_is_taken_from_s3_and_a_second_time_nothing_is_fetched(
     assert here.delivered_at is not None
     assert f"{here.delivered_at:%Y-%m-%d}" == "2025-10-09"  # S3's own time
     bucket.calls.clear()
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert got(bucket) == []
     assert not any("20250801" in call and call.endswith(".parquet") for call in bucket.calls)
 
@@ -64,7 +64,7 @@ def test_another_assembly_is_another_delivery(bucket: Bucket, tmp_path: Path) ->
     books = opened(tmp_path)
     run(books)
     month(bucket, tmp_path / "made", MONTH.replace("10.10", "11.10"), assembly="a2")
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     assert state.statuses(books, SEPTEMBER)[0].aws_usd == Decimal("41.880000001")
 
