@@ -15,9 +15,9 @@ from cops_dagster.evidence.chain import (
     as_text,
     end_as_text,
     every_entry,
+    objects,
     right_hash,
     shortened,
-    objects,
 )
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.ledger.books import Books
