@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_root_out_of_reach_is_as_it_was_seen_last_and_the_others_are_watched(m
     write(month / "us", [lines(MONTH.replace("111111111111", "222222222222"))])
     books = home(month)
     both = books.settings.model_copy(update={"cur": f"{month / 'cur'},us={month / 'us'}"})
-    books = type(books)(books.admin, both)
+    books = replace(books, settings=both)
     known = {str(period): mark for period, mark in sensors.fingerprints(books.settings).items()}
     shutil.move(month / "us", month / "away")
     assert {

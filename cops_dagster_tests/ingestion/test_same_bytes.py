@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cops_dagster.closing import close
+from cops_dagster.closing import sealing
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import first_sight, ingest, look
+from cops_dagster.ingestion import first_sight, ingest, look, staging
 from cops_dagster.lake import live
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.closing.ready import close_by_two, ready
@@ -109,7 +109,7 @@ def test_a_file_exchanged_while_it_is_staged_is_refused(
 ) -> None:
     look.look(books, SEPTEMBER)
     made = other_bytes(tmp_path)
-    during(monkeypatch, ingest, "stage", lambda: exchange(file_of(tmp_path), made))
+    during(monkeypatch, staging, "stage", lambda: exchange(file_of(tmp_path), made))
     with pytest.raises(CopsError, match="E-DIGEST"):
         ingest.ingest(books, SEPTEMBER)
     assert answer(books, TENANTS) == []
@@ -132,7 +132,7 @@ def test_a_file_exchanged_for_the_time_of_staging_alone_is_refused(
         return held
 
     monkeypatch.setattr(ingest, "_check_bytes", then_exchanged)
-    during(monkeypatch, ingest, "stage", lambda: copied(kept, target))
+    during(monkeypatch, staging, "stage", lambda: copied(kept, target))
     with pytest.raises(CopsError, match="E-DIGEST"):
         ingest.ingest(books, SEPTEMBER)
 
@@ -162,7 +162,7 @@ def test_a_file_that_gets_a_second_name_or_other_rights_meanwhile_is_taken(
         os.link(target, tmp_path / "backup")
         target.chmod(0o440)
 
-    during(monkeypatch, ingest, "stage", backed_up)
+    during(monkeypatch, staging, "stage", backed_up)
     (done,) = ingest.ingest(books, SEPTEMBER)
     assert done.wrote
 
@@ -181,7 +181,7 @@ def test_a_file_exchanged_while_its_month_is_sealed_stops_the_close(
     """The kept copy is held against the digest of first sight, so that the seal's evidence is the month's."""
     books = ready(tmp_path)
     made = other_bytes(tmp_path)
-    during(monkeypatch, close, "_delivered", lambda: renamed(file_of(tmp_path), made))
+    during(monkeypatch, sealing, "_delivered", lambda: renamed(file_of(tmp_path), made))
     with pytest.raises(CopsError, match="E-DIGEST"):
         close_by_two(books, SEPTEMBER)
     books.admin.close()
