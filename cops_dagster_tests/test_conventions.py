@@ -116,9 +116,9 @@ def test_what_decides_numbers_is_read_from_the_books_alone() -> None:
 NO_DECISION = {
     "adjustments/restate.remade", "alerts/board.acknowledge", "alerts/board.silence",
     "allocation/key_snapshot.freeze", "closing/sealing.finish", "evidence/attempts.logged_in",
-    "evidence/restored.accept", "ingestion/foreign.record",
-    "ingestion/holds.hold", "ingestion/record.record", "ingestion/record.record_mended",
-    "ingestion/shown.hide_retired", "ingestion/shown.record_late", "ingestion/shown.show",
+    "evidence/restored.accept", "ingestion/foreign.record", "ingestion/holds.hold",
+    "ingestion/log.record_late", "ingestion/record.record", "ingestion/record.record_mended",
+    "ingestion/shown.hide_retired", "ingestion/shown.show",
     "ingestion/refusals.end", "ingestion/refusals.record", "ledger/publish.publish",
     "operations/consequences.complete", "operations/consequences.record", "operations/consequences.settle",
     "tagging/active.record",

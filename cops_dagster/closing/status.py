@@ -20,7 +20,7 @@ from cops_dagster.closing import close_request
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import signatures
 from cops_dagster.ingestion import claims, holds, refusals
-from cops_dagster.ingestion.record import newest_ingestion
+from cops_dagster.ingestion.log import newest_ingestion
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.states import phase
