@@ -1,4 +1,9 @@
-"""TODO."""
+"""Places opened: the objects of evidence and the lake, each in a folder or in S3.
+
+Belongs here: from an address to the store behind it. Does not belong here: how places are written
+(`settings_places.py`), what a store does (`stores/objects.py`, `stores/volume.py`), report roots
+(`ingestion/places.py`).
+"""
 
 from __future__ import annotations
 
