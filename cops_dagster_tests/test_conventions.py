@@ -116,9 +116,9 @@ def test_what_decides_numbers_is_read_from_the_books_alone() -> None:
 NO_DECISION = {
     "adjustments/restate.remade", "alerts/board.acknowledge", "alerts/board.silence",
     "allocation/key_snapshot.freeze", "closing/sealing.finish", "evidence/attempts.logged_in",
-    "evidence/restored.accept", "ingestion/foreign.record",
-    "ingestion/holds.hold", "ingestion/record.record", "ingestion/record.record_mended",
-    "ingestion/shown.hide_retired", "ingestion/shown.record_late", "ingestion/shown.show",
+    "evidence/restored.accept", "ingestion/foreign.record", "ingestion/holds.hold",
+    "ingestion/log.record_late", "ingestion/record.record", "ingestion/record.record_mended",
+    "ingestion/shown.hide_retired", "ingestion/shown.show",
     "ingestion/refusals.end", "ingestion/refusals.record", "ledger/publish.publish",
     "operations/consequences.complete", "operations/consequences.record", "operations/consequences.settle",
     "tagging/active.record",
@@ -186,11 +186,17 @@ def test_sql_is_put_together_in_lake_and_demo_alone() -> None:
     assert found(elsewhere, sql_made_from_pieces) == []
 
 
+def says_something(docstring: str) -> bool:
+    """A sentence or more; faces say no more than that."""
+    return len(docstring.split()) > 3 and "TODO" not in docstring
+
+
 def test_every_module_says_what_belongs_in_it() -> None:
     silent = [
         str(path.relative_to(ROOT))
         for path in modules()
-        if not ast.get_docstring(tree(path)) and not (path.name == "__init__.py" and not tree(path).body)
+        if not says_something(ast.get_docstring(tree(path)) or "")
+        and not (path.name == "__init__.py" and not tree(path).body)
     ]
     assert silent == []
 

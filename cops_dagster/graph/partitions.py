@@ -11,6 +11,7 @@ from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
 from cops_dagster.settings import Settings
+from cops_dagster.settings_places import is_s3
 from cops_dagster.stores.files import Folder
 
 
@@ -21,7 +22,7 @@ def first_period(settings: Settings) -> Period:
     found = []
     for root in (*settings.report_roots, str(settings.deliveries_root)):
         # definitions load in seconds and without AWS: of a root in S3, what was fetched so far counts
-        place = settings.fetched_place(root) if root.startswith("s3://") else Path(root)
+        place = settings.fetched_place(root) if is_s3(root) else Path(root)
         try:
             found += [month.period for month in layout.months(Folder(place))]
         except (CopsError, OSError):

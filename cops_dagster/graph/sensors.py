@@ -32,6 +32,7 @@ from cops_dagster.money.digest import digest
 from cops_dagster.operations import consequences, crawl
 from cops_dagster.period import Period
 from cops_dagster.settings import Settings
+from cops_dagster.settings_places import is_s3
 from cops_dagster.stores.admin import now
 
 MONTHS_MAX = 120
@@ -63,7 +64,7 @@ def sensors(
             books = existing_books(current)
             if books is not None:
                 require_policy(books)
-            elif any(root.startswith("s3://") for root in current.report_roots):
+            elif any(is_s3(root) for root in current.report_roots):
                 return no_home()  # what lies in S3 is seen by what was fetched into the home
             lying = fingerprints(current, known)
         except CopsError as problem:

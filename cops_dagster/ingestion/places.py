@@ -15,7 +15,7 @@ from cops_dagster.cur.layout import ReportMonth
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
 from cops_dagster.settings import Settings
-from cops_dagster.settings_places import s3_meant
+from cops_dagster.settings_places import is_s3, s3_meant
 from cops_dagster.stores import files
 
 
@@ -117,7 +117,7 @@ def _fetched(settings: Settings, place: str, period: Period | None) -> Path:
             found="another writing of a place in S3",
             next_step=f"correct COPS_CUR: write {right}",
         )
-    if not place.startswith("s3://"):
+    if not is_s3(place):
         return Path(place)
     from cops_dagster.stores.aws import reports
 

@@ -21,6 +21,7 @@ from cops_dagster.ingestion.source_rules import Span
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.settings_places import is_s3
 from cops_dagster.stores import tables as t
 
 
@@ -176,8 +177,5 @@ def placeless(
 
 def _below(books: Books, manifest: Path | None, unreachable: set[str]) -> bool:
     """Whether a manifest was read from a root that cannot be reached now: that is said already."""
-    folders = [
-        books.settings.fetched_place(place) if place.startswith("s3://") else Path(place)
-        for place in unreachable
-    ]
+    folders = [books.settings.fetched_place(place) if is_s3(place) else Path(place) for place in unreachable]
     return manifest is not None and any(manifest.is_relative_to(folder) for folder in folders)
