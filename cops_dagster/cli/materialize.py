@@ -156,9 +156,9 @@ def deliver(
         )
     if withdraw:
         from cops_dagster.cli.source import tell_decision
-        from cops_dagster.ingestion import decisions
+        from cops_dagster.ingestion import source_decisions
 
-        done = decisions.withdraw(desk.books(), source, wanted, reason=reason)
+        done = source_decisions.withdraw(desk.books(), source, wanted, reason=reason)
         tell_decision("withdrawn", done, json)
         return
     assert files is not None
