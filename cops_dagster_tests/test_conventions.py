@@ -121,6 +121,7 @@ NO_DECISION = {
     "ingestion/shown.hide_retired", "ingestion/shown.show",
     "ingestion/refusals.end", "ingestion/refusals.record", "ledger/publish.publish",
     "operations/consequences.complete", "operations/consequences.record", "operations/consequences.settle",
+    "operations/messages.observe",
     "tagging/active.record",
 }  # fmt: skip
 """Writers that record, clear up, tell or stop; they decide no amount, and must work when acts do not.
@@ -149,6 +150,33 @@ def test_every_act_of_a_step_asks_for_the_policy_first() -> None:
     found = {one for path in modules(*DECIDING) for one in unasked(path, tree(path))}
     assert found - NO_DECISION == set()
     assert NO_DECISION - found == set(), "these ask, or are gone"
+
+
+ASKS = re.compile(r"\bsa\.select\(|\.execute\(|\.admin\.write\(\)")
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [
+        ("con.execute(query)", True),
+        ("sa.select(t.outbox)", True),
+        ("with books.admin.write() as con: pass", True),
+        ("with books.admin.read() as con: month.known(con, period)", False),
+        ("job.execute_in_process()", False),
+    ],
+)
+def test_the_scan_for_queries_knows_one(source: str, verdict: bool) -> None:
+    assert asks_the_books(ast.parse(source)) is verdict
+
+
+def asks_the_books(source: ast.Module) -> bool:
+    """Whether a module asks the admin database itself, or writes to it."""
+    return bool(ASKS.search(ast.unparse(source)))
+
+
+def test_the_faces_hold_no_query_and_no_write() -> None:
+    """They open a connection to read with a step's function; what is asked and written is the step's."""
+    assert [module_of(path) for path in modules("cli", "graph") if asks_the_books(tree(path))] == []
 
 
 def sql_made_from_pieces(node: ast.AST) -> bool:

@@ -1,9 +1,9 @@
 """Which delivery readers see of a source and month, and which came too late for that.
 
-Belongs here: `cur_billing_head`, which this module and a person's decision (`ingestion/decisions.py`) write,
-and a close moves to the kept bytes (`closing/sealing.py`). Does not belong here: what waits for approval
-(`ingestion/holds.py`); what becomes of one that came late (`adjustments/late.py`); reading whole months of
-them (`ledger/month.py`).
+Belongs here: `cur_billing_head`, which this module and a person's decision
+(`ingestion/source_decisions.py`) write, and a close moves to the kept bytes (`closing/sealing.py`). Does not
+belong here: what waits for approval (`ingestion/holds.py`); what becomes of one that came late
+(`adjustments/late.py`); reading whole months of them (`ledger/month.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sources as they stand: what of each is shown, refused, retired, or lies in no report root any more.
 
 Belongs here: `cops source list`, and the booked sources without a place. Does not belong here: what people
-decide about them (`ingestion/decisions.py`), who bills what (`ingestion/claims.py`).
+decide about them (`ingestion/source_decisions.py`), who bills what (`ingestion/claims.py`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.settings_places import is_s3, s3_meant
 from cops_dagster.stores.aws.s3 import S3Place
 from cops_dagster.stores.objects import FolderObjects, Objects
-from cops_dagster.stores.volume import Volume, _missing, unusable
+from cops_dagster.stores.volume import Volume, missing, unusable
 
 
 def open_objects(uri: str) -> Objects:
@@ -46,4 +46,4 @@ def open_volume(root: Path, uri: str | None) -> Volume:
     if uri is None:
         return Volume(root)
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    return Volume(root, S3Place(bucket, prefix.strip("/"), unusable=unusable, missing=_missing))
+    return Volume(root, S3Place(bucket, prefix.strip("/"), unusable=unusable, missing=missing))

@@ -10,8 +10,8 @@ import pytest
 
 from cops_dagster.closing import status
 from cops_dagster.errors import CopsError
-from cops_dagster.graph import sensors
 from cops_dagster.graph.launch import launch
+from cops_dagster.ingestion import places
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
 from cops_dagster_tests.graph.homes import month
 
@@ -45,12 +45,8 @@ def test_a_root_out_of_reach_is_as_it_was_seen_last_and_the_others_are_watched(m
     books = home(month)
     both = books.settings.model_copy(update={"cur": f"{month / 'cur'},us={month / 'us'}"})
     books = replace(books, settings=both)
-    known = {str(period): mark for period, mark in sensors.fingerprints(books.settings).items()}
+    known = {str(period): mark for period, mark in places.fingerprints(books.settings).items()}
     shutil.move(month / "us", month / "away")
-    assert {
-        str(period): mark for period, mark in sensors.fingerprints(books.settings, known).items()
-    } == known
+    assert {str(period): mark for period, mark in places.fingerprints(books.settings, known).items()} == known
     write(month / "cur", [lines(MONTH)], assembly="a2")
-    assert {
-        str(period): mark for period, mark in sensors.fingerprints(books.settings, known).items()
-    } != known
+    assert {str(period): mark for period, mark in places.fingerprints(books.settings, known).items()} != known
