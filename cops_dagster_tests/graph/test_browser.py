@@ -18,7 +18,7 @@ from cops_dagster_tests.graph.instance import Dagster, running
 from cops_dagster_tests.shown import by_tenant
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 
 
 @pytest.fixture(scope="module")
