@@ -329,7 +329,7 @@ def _run(
     with run_log.logged(books, trying, period, run):
         with books.engine(at_most=SORT_MEMORY) as engine:
             names = books.namespace(engine, con, period)
-            names.provide(["fact_cost_raw", "fact_cost_tagged", TABLE])
+            names.provide(["line_pool", "fact_cost_tagged", TABLE])
             made = compute(engine, inputs, period)
             _freeze(books, period, inputs, made)
             _refuse_zero_keys(period, made)

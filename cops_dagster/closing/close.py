@@ -409,8 +409,9 @@ def _digests(con: sa.Connection, delivery_id: str) -> list[str]:
 
 
 def _delivered(con: sa.Connection, books: Books, period: Period) -> list[DeliveredFiles]:
-    """The deliveries that readers see, their bytes those of first sight."""
+    """The deliveries that readers see, their bytes those of first sight: the lake's, or AWS's own."""
     shown, deliveries = t.cur_billing_head, t.cur_delivery
+    kept = live.kept(con, books.lake, period.start)
     found = []
     for row in con.execute(
         sa.select(shown.c.location_json, deliveries)
@@ -419,6 +420,9 @@ def _delivered(con: sa.Connection, books: Books, period: Period) -> list[Deliver
         .order_by(shown.c.source_id)
     ):
         files = DeliveredFiles.recorded(row, books.settings.home)
+        held = kept.get(row.delivery_id, [])
+        if [file.sha256 for file in held] == _digests(con, row.delivery_id):  # else it was converted
+            files = live.lying_at(files, held)
         live.verify(live.delivered_files(con, books.settings.home, files), digests=True)
         found.append(files)
     return found

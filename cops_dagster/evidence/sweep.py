@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.lake import live
-from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
+from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES, TYPED
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.run import is_dead
 from cops_dagster.stores import faults, scratch
@@ -183,8 +183,11 @@ def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
 
     journal, files = t.publish_journal, t.lake_file
     row = con.execute(sa.select(journal).where(journal.c.journal_seq == seq)).one()
+    # delivered bytes are no rows of a table: other engines read them through the lens (`cops lake views`)
     paths = con.execute(
-        sa.select(files.c.path).where(files.c.run_id == row.run_id).order_by(files.c.path)
+        sa.select(files.c.path)
+        .where(files.c.run_id == row.run_id, files.c.schema_version == TYPED)
+        .order_by(files.c.path)
     ).scalars()
     lake = books.lake
     return Commit(

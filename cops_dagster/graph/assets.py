@@ -155,7 +155,7 @@ def _ingestion(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinit
     def cur_quarantine(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """Lines that cannot be booked, each with its reason; expected to be empty."""
         books, period = ledger.books(context), period_of(context)
-        with books.admin.read() as con, books.engine() as engine:
+        with books.admin.read() as con, books.lines(period) as engine:
             books.namespace(engine, con, period).provide(["cur_quarantine"])
             rows = engine.fetch("fetch_quarantined_by_code", {"period_start": period.start}).dicts()
         total = sum((row["cost_usd"] for row in rows), Decimal(0))
@@ -197,7 +197,7 @@ def _tagging(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinitio
     def missing_tenant_tags(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """Where a tenant tag is missing, by the money it keeps from its tenant; expected to be empty."""
         books, period = ledger.books(context), period_of(context)
-        with books.admin.read() as con, books.engine() as engine:
+        with books.admin.read() as con, books.lines(period) as engine:
             books.namespace(engine, con, period).provide(["missing_tenant_tags"])
             rows = engine.fetch("fetch_missing_tenant_tags", {"period_start": period.start}).dicts()
         total = rows[0]["total_usd"] if rows else Decimal(0)

@@ -160,7 +160,7 @@ def _delivered_within_48h(period: Period, delivered_at: datetime | None) -> Verd
 
 def raw(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `fact_cost_raw`: the published lines against what was delivered, and the tags to come."""
-    with books.admin.read() as con, books.engine() as engine:
+    with books.admin.read() as con, books.lines(period) as engine:
         heads, files, cur_delivery = t.period_head, t.lake_file, t.cur_delivery
         delivered = con.execute(  # what was ingested: a source whose newest files are broken stands as it was
             sa.select(cur_delivery.c.row_count, cur_delivery.c.cost_usd)
@@ -188,7 +188,7 @@ def raw(books: Books, period: Period) -> list[Verdict]:
 
 def quarantined(books: Books, period: Period) -> list[Verdict]:
     """Verdict on `cur_quarantine`: what is set aside, by reason."""
-    with books.admin.read() as con, books.engine() as engine:
+    with books.admin.read() as con, books.lines(period) as engine:
         books.namespace(engine, con, period).provide(["cur_quarantine"])
         rows = engine.fetch("fetch_quarantined_by_code", {"period_start": period.start}).rows
     return [deliveries.no_lines_quarantined({code: (count, cost) for code, count, cost in rows})]

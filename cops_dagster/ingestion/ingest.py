@@ -1,6 +1,8 @@
 """Ingestion: one delivery of one source becomes `fact_cost_raw`, every line once, money exact.
 
-Belongs here: staging, the verdicts that hold it against the delivery, the log row of the attempt.
+Belongs here: the verdicts that hold its lines against the delivery, the log row of the attempt, taking back
+the lines of a source that no longer counts. Does not belong here: keeping the bytes and measuring them
+(`ingestion/kept_bytes.py`).
 """
 
 from __future__ import annotations
@@ -9,29 +11,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlglot import exp
 
 from cops_dagster import verdict
 from cops_dagster.alerts.publish import publish
 from cops_dagster.cur import schema as cur_schema
-from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ingestion import commitments, log, net_unused, record
-from cops_dagster.ingestion.first_sight import new_read_file
+from cops_dagster.ingestion import commitments, kept_bytes, log, record
+from cops_dagster.ingestion.kept_bytes import Kept
 from cops_dagster.ingestion.verdicts import cost_matches_delivery, cost_views_bridge, rows_match_delivery
-from cops_dagster.lake import live, statements
-from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, added_columns, lines_query
-from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.footers import truncated
-from cops_dagster.lake.mend import mend, needs_mending
-from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
-from cops_dagster.lake.views import over_files, view
-from cops_dagster.ledger import lock, revision
+from cops_dagster.lake import keeping, live, pools
+from cops_dagster.lake.delivered import DeliveredFiles
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged
@@ -168,9 +162,9 @@ def _take_back(books: Books, period: Period, source_id: str) -> Ingested:
             inputs_id,
             predecessor,
             [],
-            raw_verdicts(_NO_LINES, 0, Decimal(0)),
+            raw_verdicts(kept_bytes.NO_LINES, 0, Decimal(0)),
         )
-        publish(books, raw, *_aside(books, period, source_id, raw, None))
+        publish(books, raw, *_aside(books, None, raw, None))
         return Ingested(source_id, run_id, None, wrote=True)
 
     return settle(f"ingestion of {period}", once)
@@ -217,10 +211,7 @@ def _run(
 ) -> None:
     log_seq = log.started(books, trying, run_id, delivery, period.start)
     try:
-        files, targets = _files(books, delivery), _targets(trying, period, run_id)
-        held = _check_bytes(books, files)
-        staging = _read_and_stage(books, files, period, targets, delivery)
-        live.require_same(held)
+        kept = _kept(books, trying, delivery, period, run_id)
         raw = Publication(
             TABLE,
             period,
@@ -228,16 +219,22 @@ def _run(
             run_id,
             inputs_id,
             predecessor,
-            [staging.raw],
-            staging.verdicts,
+            _staged(kept, is_aside=False),
+            raw_verdicts(
+                kept.measured.figures,
+                delivery.row_count,
+                delivery.cost_usd,
+                kept.measured.aside(),
+                halves=kept.measured.halves,
+            ),
         )
-        aside = _aside(books, period, delivery.source_id, raw, staging.quarantined)
+        aside = _aside(books, trying, raw, kept)
         publish(
             books,
             raw,
             *aside,
             also=lambda con: log.finished(
-                con, log_seq, "succeeded", accepted=staging.raw, aside=staging.quarantined
+                con, log_seq, "succeeded", accepted=kept.measured.booked(), aside=kept.measured.aside()
             ),
         )
     except BaseException as problem:
@@ -247,177 +244,67 @@ def _run(
         raise
 
 
-@dataclass(frozen=True)
-class Staging:
-    """A delivery's lines as staged: those that can be booked, those set aside, and what was judged."""
-
-    raw: Staged
-    quarantined: Staged | None
-    verdicts: list[verdict.Verdict]
-
-
-def _files(books: Books, delivery: Any) -> DeliveredFiles:
+def _kept(books: Books, trying: Attempt, delivery: Any, period: Period, run_id: str) -> Kept:
+    """The delivery's bytes in the lake, under the run's path, and what they come to."""
+    breakdown = t.cur_delivery_breakdown
     with books.admin.read() as con:
         converted = record.read_files(con, delivery.delivery_id)
-    return DeliveredFiles.recorded(delivery, books.settings.home, converted)
-
-
-def _targets(trying: Attempt, period: Period, run_id: str) -> tuple[Path, Path]:
-    return trying.target(TABLE, period, run_id), trying.target(QUARANTINE, period, run_id)
-
-
-def _read_and_stage(
-    books: Books, files: DeliveredFiles, period: Period, targets: tuple[Path, Path], delivery: Any
-) -> Staging:
-    """Stages in a reader of its own: these bytes are known, but nobody has vouched for them."""
-    subject = f"delivery {delivery.source_id} {period}"
-    breakdown, profiles = t.cur_delivery_breakdown, t.cur_delivery_profile
-    with books.admin.read() as con:
         accounts = con.execute(
             sa.select(breakdown.c.value).where(
                 breakdown.c.delivery_id == delivery.delivery_id, breakdown.c.dimension == "account"
             )
         ).scalars()
         bad = cur_schema.untrusted_accounts(accounts)
-        faulty = con.execute(
-            sa.select(profiles.c.quarantined_rows).where(profiles.c.delivery_id == delivery.delivery_id)
-        ).scalar_one_or_none()
-    with books.reader(subject, files.reading, books.settings.lake_root) as engine:
-        engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
-        try:
-            return stage(
-                engine,
-                files,
-                period,
-                targets,
-                delivery.row_count,
-                delivery.cost_usd,
-                faulty=bool(faulty),
-                judge_accounts=bool(bad),
-                of=books.revision,
-            )
-        except CopsError as problem:
-            if not needs_mending(problem) or files.is_converted:
-                raise _explained(books, files, problem, subject) from None
-    mended = _mended(books, files, subject)
-    with books.reader(subject, mended.reading, books.settings.lake_root) as engine:
-        engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
-        return stage(
-            engine,
-            mended,
-            period,
-            targets,
-            delivery.row_count,
-            delivery.cost_usd,
-            faulty=True,
-            judge_accounts=bool(bad),
-            of=books.revision,
+    files = DeliveredFiles.recorded(delivery, books.settings.home, converted)
+    return kept_bytes.keep(books, files, period, trying.target(TABLE, period, run_id), bad)
+
+
+def _staged(kept: Kept, *, is_aside: bool) -> list[Staged]:
+    through, pool = kept.measured.lens.as_json(), [] if is_aside else pools.as_json(kept.measured.pool)
+    return [
+        Staged(
+            path,
+            kept.files.source_id,
+            kept.files.delivery_id,
+            part.rows,
+            part.cost,
+            {"lens": through, "pool": pool if number == 0 else []},  # the pool is the whole delivery's
+            is_kept=True,
+            sha256=sha256,
         )
+        for number, (path, sha256, part) in enumerate(kept.parts(is_aside=is_aside))
+    ]
 
 
-def _explained(books: Books, files: DeliveredFiles, problem: CopsError, subject: str) -> CopsError:
-    """What it means when staging stumbles over a file: other bytes than at first sight, or a broken file."""
-    if problem.code != "E-SQL":
-        return problem
-    live.forget(files.reading)
-    try:
-        _check_bytes(books, files)
-    except CopsError as changed:
-        return changed
-    return truncated(files.reading[0], subject, problem.found)
+def _aside(books: Books, trying: Attempt | None, raw: Publication, kept: Kept | None) -> list[Publication]:
+    """The publication of lines set aside: with `raw` or not at all, and empty when a re-run has none.
 
-
-def _mended(books: Books, files: DeliveredFiles, subject: str) -> DeliveredFiles:
-    """The same files with bytes that are no UTF-8 marked: first sight had no need of their column."""
-    made = [mend(path, new_read_file(books), subject=subject) for path in files.reading]
-    own = {
-        name: Sent("varchar", ((name, None),))
-        for name in (cur_schema.FAULT, cur_schema.FAULT_TEXT, cur_schema.LOST)
-    }
-    record.record_mended(books, files.delivery_id, made)
-    return replace(files, columns=files.columns | own, read_paths=tuple(made))
-
-
-def stage(
-    engine: Engine,
-    files: DeliveredFiles,
-    period: Period,
-    targets: tuple[Path, Path],
-    rows: int,
-    cost: Decimal,
-    *,
-    faulty: bool = False,
-    judge_accounts: bool = False,
-    of: int = revision.CURRENT,
-) -> Staging:
-    """Stages a delivery's lines and holds them against the delivery's own figures.
-
-    Args:
-        targets: the files of booked lines and of lines set aside.
-        faulty: some lines must be set aside.
-        of: revision of the rules (`ledger/revision.py`).
+    Its files are the kept ones that hold such lines, under a name of their own: the same bytes, read for what
+    the lines of `raw` leave out.
     """
-    view(engine, "delivered_lines", lines_query(files, judge_accounts=judge_accounts))
-    target, aside = targets
-    start: dict[str, Any] = {"period_start": period.start}
-    columns = _written_columns(files.columns)
-    net_unused.provide(engine, files, start, of)
-    lines = statements.parsed("stage_fact_cost_raw").subquery("lines")
-    statement = exp.select(*map(_written, columns)).from_(lines)
-    if faulty:
-        statement = statement.where(exp.column("quarantine_code").is_(exp.null()))
-    engine.stage(statement, target, start | {"first_revision": of == revision.FIRST})
-    view(engine, TABLE, over_files(FACT_COST_RAW, [target]))
-    figures = engine.fetch("measure_fact_cost_raw", start).one()
-    raw = Staged(
-        target, files.source_id, files.delivery_id, figures["row_count"], figures["cost_usd"], columns
-    )
-    quarantined = _stage_aside(engine, files, aside, start) if faulty else None
-    set_aside = (quarantined.rows, quarantined.cost) if quarantined else (0, Decimal(0))
-    judged = raw_verdicts(figures, rows, cost, set_aside, halves=net_unused.halves(engine, period))
-    return Staging(raw, quarantined, judged)
-
-
-def _stage_aside(engine: Engine, files: DeliveredFiles, target: Path, start: dict[str, Any]) -> Staged:
-    wanted = {name for name, _ in CUR_QUARANTINE}
-    columns = tuple(name for name in _written_columns(files.columns) if name in wanted)
-    columns = (*columns, "quarantine_code", "quarantine_reason")
-    lines = statements.parsed("stage_cur_quarantine").subquery("lines")
-    engine.stage(exp.select(*[exp.column(name, quoted=True) for name in columns]).from_(lines), target, start)
-    view(engine, QUARANTINE, over_files(CUR_QUARANTINE, [target]))
-    figures = engine.fetch("measure_cur_quarantine", start).one()
-    return Staged(
-        target, files.source_id, files.delivery_id, figures["row_count"], figures["cost_usd"], columns
-    )
-
-
-def _aside(
-    books: Books, period: Period, source_id: str, raw: Publication, quarantined: Staged | None
-) -> list[Publication]:
-    """The publication of lines set aside: with `raw` or not at all, and empty when a re-run has none."""
     with books.admin.read() as con:
-        before = head(con, QUARANTINE, period, source_id)
-    staged = [quarantined] if quarantined and quarantined.rows else []
+        before = head(con, QUARANTINE, raw.period, raw.source_id)
+    run_id = digest(QUARANTINE, raw.run_id)
+    staged = []
+    for one in _staged(kept, is_aside=True) if kept else ():
+        if one.rows and trying:
+            target = trying.target(QUARANTINE, raw.period, run_id).with_name(one.path.name)
+            keeping.keep(one.path, target, is_ours=True)
+            staged.append(replace(one, path=target))
     if not staged and before is None:
         return []
     return [
         Publication(
             QUARANTINE,
-            period,
-            source_id,
-            digest(QUARANTINE, raw.run_id),
+            raw.period,
+            raw.source_id,
+            run_id,
             digest(QUARANTINE, raw.inputs_id),
             before.run_id if before else None,
             staged,
             [],
         )
     ]
-
-
-_NO_LINES: dict[str, Any] = {"row_count": 0} | dict.fromkeys(
-    ("cost_usd", "absolute_usd", *(f"{name}_usd" for name in VIEWS if name != "unblended")), Decimal(0)
-)
-"""What `sql/measure_fact_cost_raw.sql` measures where there are no lines."""
 
 
 def raw_verdicts(
@@ -464,33 +351,3 @@ def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
             elif name in totals:
                 totals[name] += Decimal(bridge["figures"][f"{name}_usd"])
     return totals
-
-
-def _written_columns(delivered: dict[str, Sent]) -> tuple[str, ...]:
-    """Expected columns that AWS sent, COPS' own, then what AWS added.
-
-    An expected column that was not sent is not written: every view supplies it as NULL, and 15 columns
-    of nothing took 13 % of the copy's time (measured).
-    """
-    sent = {name.lower() for name in delivered}
-    made = sent | {"product_servicecode"}  # a service is never empty, even where AWS sent no such column
-    expected = [name for name, _ in FACT_COST_RAW if name not in cur_schema.BY_NAME or name in made]
-    return (*expected, *map(cur_schema.kept_as, added_columns(delivered)))
-
-
-def _written(name: str) -> exp.Expr:
-    if name == "product_servicecode":
-        return exp.alias_(exp.column("service"), name, quoted=True)
-    return exp.column(name, quoted=True)
-
-
-def _check_bytes(books: Books, files: DeliveredFiles) -> live.Held:
-    """The bytes about to be read are the ones that were digested at first sight; which files they are."""
-    files.verify_unchanged()
-    with books.admin.read() as con:
-        checked = live.delivered_files(con, books.settings.home, files)
-    try:
-        return live.verify(checked, digests=True)
-    except CopsError:
-        record.drop_conversion(books, files.delivery_id)  # where it was that, the next look makes it anew
-        raise

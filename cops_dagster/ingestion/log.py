@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import Staged
 from cops_dagster.ledger.run import Attempt
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -55,17 +54,16 @@ def finished(
     log_seq: int,
     status: str,
     *,
-    accepted: Staged | None = None,
-    aside: Staged | None = None,
+    accepted: tuple[int, Decimal] | None = None,
+    aside: tuple[int, Decimal] = (0, Decimal(0)),
     problem: BaseException | None = None,
 ) -> None:
-    """Ends the row of an attempt, with what was staged of the delivery or why nothing was published."""
+    """Ends the row of an attempt, with rows and cost of the delivery or why nothing was published."""
     values: dict[str, object] = {"status": status, "finished_at": now()}
     if accepted:
         values |= {
-            "rows_accepted": accepted.rows, "rows_quarantined": aside.rows if aside else 0,
-            "cost_accepted_usd": accepted.cost,
-            "cost_quarantined_usd": aside.cost if aside else Decimal(0),
+            "rows_accepted": accepted[0], "rows_quarantined": aside[0],
+            "cost_accepted_usd": accepted[1], "cost_quarantined_usd": aside[1],
         }  # fmt: skip
     if problem:
         values |= {

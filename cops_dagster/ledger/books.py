@@ -18,6 +18,7 @@ from cops_dagster.period import Period
 from cops_dagster.policy import Policy
 from cops_dagster.settings import Settings
 from cops_dagster.stores import policies, scratch
+from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin
 from cops_dagster.stores.places import open_volume
 from cops_dagster.stores.policies import Adopted
@@ -100,6 +101,37 @@ class Books:
     def _memory(self, at_most: str | None) -> str:
         own = self.settings.memory_limit
         return own if at_most is None else min(own, at_most, key=_mebibytes)
+
+    @contextmanager
+    def lines(self, period: Period | None = None, *, at_most: str | None = None) -> Iterator[Engine]:
+        """An engine for whatever reads lines: they are delivered bytes, so it works in a process of its own.
+
+        It may read and write below the lake's folder and nowhere else. `at_most` as in `engine`.
+        """
+        root = self.settings.lake_root
+        with self.apart(period, at_most=at_most) as engine:
+            root.mkdir(parents=True, exist_ok=True)
+            engine.lock_down((), root)
+            yield engine
+
+    @contextmanager
+    def apart(self, period: Period | None = None, *, at_most: str | None = None) -> Iterator[Engine]:
+        """An engine in a process of its own; who asks it locks it down before a person's statement runs."""
+        from cops_dagster.lake.reader import Reader
+
+        files = t.lake_file
+        size = sa.select(sa.func.coalesce(sa.func.sum(files.c.size_bytes), 0))
+        if period is not None:
+            size = size.where(files.c.period_start == period.start)
+        with self.admin.read() as con:
+            known = int(con.execute(size).scalar_one())
+        subject = f"lines of {period}" if period else "lines"
+        limit = self._memory(at_most)
+        with (
+            scratch.folder(self.settings.home) as spill,
+            Reader(subject=subject, delivered_bytes=known, memory_limit=limit, spill=spill) as engine,
+        ):
+            yield engine
 
     @contextmanager
     def reader(self, subject: str, paths: Sequence[Path], writable: Path) -> Iterator[Engine]:

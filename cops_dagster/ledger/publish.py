@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live, lost
-from cops_dagster.lake.tables import APPEND_ONLY
+from cops_dagster.lake.tables import APPEND_ONLY, KEPT, TYPED
 from cops_dagster.ledger import lock, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
@@ -30,19 +30,25 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Verdict
 
-SCHEMA_VERSION = 1
-
 
 @dataclass(frozen=True)
 class Staged:
-    """One staged file with what was measured of it."""
+    """One staged file with what was measured of it.
+
+    Attributes:
+        columns: its columns, or how kept bytes are read and what they come to.
+        is_kept: it is delivered bytes.
+        sha256: its digest, where that was just taken.
+    """
 
     path: Path
     source_id: str
     delivery_id: str | None
     rows: int
     cost: Decimal
-    columns: tuple[str, ...]
+    columns: object
+    is_kept: bool = False
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,10 +163,11 @@ def refuse(verdicts: Sequence[Verdict], subject: str) -> None:
 def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]:
     paths = [staged.path for staged in publication.staged]
     seen = [stored.identity(path) for path in paths]
-    digests = stored.sha256_all(paths)
+    digests = iter(stored.sha256_all([staged.path for staged in publication.staged if not staged.sha256]))
     lake = books.lake
     rows: list[dict[str, object]] = []
-    for staged, identity, sha256 in zip(publication.staged, seen, digests, strict=True):
+    for staged, identity in zip(publication.staged, seen, strict=True):
+        sha256 = staged.sha256 or next(digests)
         info = staged.path.stat()
         stored.fsync_folder(staged.path.parent)
         live.remember(staged.path, sha256, identity)
@@ -173,7 +180,7 @@ def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]
                 "source_id": staged.source_id,
                 "run_id": publication.run_id,
                 "delivery_id": staged.delivery_id,
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": KEPT if staged.is_kept else TYPED,
                 "columns_json": json.dumps(staged.columns),
                 "sha256": sha256,
                 "size_bytes": info.st_size,

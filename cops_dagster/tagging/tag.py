@@ -150,7 +150,7 @@ def _run(
     predecessor: str | None,
 ) -> None:
     start = {"period_start": period.start}
-    with books.engine() as engine:
+    with books.lines(period) as engine:
         names = books.namespace(engine, con, period)
         tags = books.policy.tags
         names.provide(["fact_cost_raw", *tag_columns.REGISTRY])

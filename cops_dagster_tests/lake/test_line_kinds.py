@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cops_dagster.cur.schema import BY_NAME
-from cops_dagster.ingestion import ingest
+from cops_dagster.ingestion import ingest, kept_bytes
 from cops_dagster.ingestion.verdicts import cost_views_bridge
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect
+from cops_dagster.lake.lens import Lens
 from cops_dagster_tests.deliveries import SEPTEMBER, TYPES
 
 SHORT = {
@@ -95,9 +96,8 @@ def staged(folder: Path, given_lines: Sequence[Line], *, every_column: bool = Fa
     with Engine() as engine:
         columns, (rows,) = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
-        targets = folder / "out.parquet", folder / "aside.parquet"
-        made = ingest.stage(engine, files, SEPTEMBER, targets, rows, Decimal(0))
-        assert made.raw.rows == len(given_lines)
+        made = kept_bytes.measure(engine, files, Lens(), SEPTEMBER)
+        assert made.booked()[0] == rows == len(given_lines)
         return engine.run("SELECT * FROM fact_cost_raw ORDER BY CAST(identity_line_item_id AS INT)").dicts()
 
 
