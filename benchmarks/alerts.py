@@ -23,8 +23,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster import settings
-from cops_dagster.alerts.lifecycle import REPEAT, fingerprint
+from cops_dagster.alerts.lifecycle import fingerprint
 from cops_dagster.alerts.receivers import open_receivers
+from cops_dagster.alerts.telling import REPEAT
 from cops_dagster.alerts.tick import tick
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger.books import Books
@@ -117,17 +118,17 @@ def main() -> None:
     receivers = open_receivers(books.settings)
     rounds = 1 + given.alerts // 5_000
     timed(f"first ticks ({rounds}): everything is looked at once", lambda: [
-        tick(books, receivers, at=NOW) for _ in range(rounds)
+        tick(books, receivers, {}, at=NOW) for _ in range(rounds)
     ][-1])  # fmt: skip
-    timed("a tick, nothing due", lambda: tick(books, receivers, at=NOW + timedelta(minutes=1)))
-    timed("a tick, nothing due", lambda: tick(books, receivers, at=NOW + timedelta(minutes=2)))
+    timed("a tick, nothing due", lambda: tick(books, receivers, {}, at=NOW + timedelta(minutes=1)))
+    timed("a tick, nothing due", lambda: tick(books, receivers, {}, at=NOW + timedelta(minutes=2)))
     timed("cops alerts list", lambda: listed(home))
     timed("cops alerts list --json", lambda: listed(home, "--json"))
     later = NOW + REPEAT["P3"]
     for number in range(3):
         timed(
             f"a tick, all that fires is due ({number + 1})",
-            lambda: tick(books, receivers, at=later + timedelta(minutes=number)),  # noqa: B023
+            lambda: tick(books, receivers, {}, at=later + timedelta(minutes=number)),  # noqa: B023
         )
     books.admin.close()
 

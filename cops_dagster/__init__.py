@@ -5,6 +5,6 @@ The import does one thing: decimals are exact from here on, in every thread and 
 line is `cops_dagster.cli.start`.
 """
 
-from cops_dagster.money import context as _context
+from cops_dagster.money.context import put_in_force as _put_in_force
 
-_context.put_in_force()
+_put_in_force()

@@ -1,7 +1,7 @@
 """The one error that people meet: a stable code and the five facts that let them act.
 
-Belongs here: `CopsError` and how it reads. Does not belong here: the decision to refuse, which
-stays with the module that found the fault.
+Belongs here: `CopsError` and how it reads, and the refusals that many modules share. Does not belong here:
+the decision to refuse, which stays with the module that found the fault.
 """
 
 from __future__ import annotations
@@ -77,3 +77,36 @@ class CopsError(Exception):
             return None
         details = json.loads(figures["details"]) if "details" in figures else None
         return cls(figures["error_code"], details=details, **{name: figures[name] for name in _FACTS})
+
+
+def unknown_month(
+    period: object, *, expected: str, found: str, next_step: str = "", subject: str = ""
+) -> CopsError:
+    """A month that the books do not know, or that is not so far yet."""
+    return CopsError(
+        "E-PERIOD-UNKNOWN",
+        subject or f"period {period}",
+        expected=expected,
+        found=found,
+        next_step=next_step or f"run `cops materialize {period}`",
+    )
+
+
+def not_one(count: int, code: str, subject: str, *, expected: str, next_step: str) -> CopsError:
+    """What an id, or its beginning, names is not there, or not alone."""
+    return CopsError(code, subject, expected=expected, found=f"{count}", next_step=next_step)
+
+
+def require_said(
+    *texts: str,
+    subject: str,
+    expected: str = "a reason and evidence (a link or a ticket)",
+    next_step: str = "add --reason '…' and --evidence LINK",
+) -> None:
+    """Refuses a decision that nobody gives a reason or evidence for.
+
+    Raises:
+        CopsError: `E-PARAM` when one of the texts is empty.
+    """
+    if not all(text.strip() for text in texts):
+        raise CopsError("E-PARAM", subject, expected=expected, found="nothing", next_step=next_step)

@@ -1,4 +1,4 @@
-"""What of a text is a secret: found, so that a file with one is refused; masked, wherever text is shown.
+"""What of a text is a secret: found, so that a file with one is refused; masked, where text is shown. Pure.
 
 Belongs here: the shapes by which passwords, keys and tokens are known in addresses and messages. Does not
 belong here: which settings are secrets by their name (`settings.py`), how a refusal is worded.

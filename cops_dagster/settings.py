@@ -2,8 +2,9 @@
 
 Belongs here: names, defaults and validation of settings, and where each was given. This is the only module
 that reads the environment. Nested settings are written `COPS_TAGS__TENANT_ID='["user_tenant_id"]'`. Does not
-belong here: what decides numbers (`policy.py`; it is given here and kept in the books), how a wrong setting
-is told (`settings_words.py`).
+belong here: what decides numbers (`policy.py`; it is given here and kept in the books), what stands under a
+heading (`settings_sections.py`), how places are written (`settings_places.py`), how a wrong setting is told
+(`settings_words.py`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
     PrivateAttr,
-    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -38,110 +37,26 @@ from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
 from cops_dagster.policy import (
     NAMES,
-    BudgetLevels,
     Charge,
     Coverage,
     Delivery,
-    Lateness,
     Policy,
     Recon,
     Section,
     Tags,
     nested,
 )
-from cops_dagster.settings_words import Written
-
-_S3_WRITINGS = (
-    r"https?://[a-z0-9.-]*console\.aws\.amazon\.com/s3/buckets/(?P<bucket>[^/?]+)"
-    r"(?:\?(?:.*?prefix=(?P<prefix>[^&]*))?.*)?",
-    r"https?://(?P<bucket>[a-z0-9][a-z0-9.-]*)\.s3[a-z0-9.-]*(?:/(?P<prefix>.*))?",
-    r"https?://s3[a-z0-9.-]*/(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?",
-    r"arn:aws[a-z-]*:s3:::(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?",
-    r"s3[an]?:/*(?P<bucket>[^/]+)(?:/(?P<prefix>.*))?",
+from cops_dagster.settings_places import (
+    OTHER_SCHEME,
+    ROOT_NAME,
+    database,
+    folder_place,
+    key_place,
+    placed_roots,
+    s3_meant,
 )
-_ROOT_NAME = re.compile(r"(?:(?P<name>[A-Za-z0-9][A-Za-z0-9_-]*)=)?(?P<place>.+)", re.DOTALL)
-
-
-def s3_meant(text: str) -> str | None:
-    """How COPS writes what is another writing of a place in S3; `None` for what is none, or is right."""
-    if text.startswith("s3://") and text[5:6] not in ("", "/"):
-        return None
-    for pattern in _S3_WRITINGS:
-        found = re.fullmatch(pattern, text.strip(), re.IGNORECASE)
-        if found:
-            prefix = (found["prefix"] or "").strip("/*")
-            return f"s3://{found['bucket'].lower()}{'/' + prefix if prefix else ''}"
-    return None
-
-
-class Budgets(BudgetLevels):
-    """Budget levels (policy); and the account whose AWS Budgets are read beside, if any."""
-
-    aws_account_id: str | None = Field(None, pattern=r"^\d{12}$")
-
-
-class Controls(Lateness):
-    """When a source is late (policy); Glue's crawler and its table `database.table`, if there are."""
-
-    crawler: str | None = None
-    catalog_table: str | None = Field(None, pattern=r"^[\w-]+\.[\w-]+$")
-
-
-class Watch(Section):
-    """How often the report roots are looked at for new deliveries."""
-
-    every_seconds: int = Field(300, ge=1)
-
-
-class Receiver(Section):
-    """One place that alerts go to. What it needs depends on its kind; secrets come from the environment.
-
-    `priorities` and `teams` choose what it gets (no team: of every team), `scopes` are patterns on
-    `rule/scope/period` such as `budget_level/tenant-*/*`.
-    """
-
-    kind: Literal["sns", "smtp", "slack", "webhook", "console"]
-    priorities: tuple[Literal["P1", "P2", "P3", "P4"], ...] = ("P1", "P2", "P3")
-    teams: tuple[Literal["finance", "platform", "billing-ops", "data-engineering"], ...] = ()
-    scopes: tuple[str, ...] = ()
-    topic_arn: str | None = Field(None, pattern=r"^arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]+(\.fifo)?$")
-    url: SecretStr | None = None
-    host: str | None = None
-    port: int = Field(25, ge=1, le=65535)
-    tls: Literal["none", "starttls", "tls"] = "starttls"
-    username: str | None = None
-    password: SecretStr | None = None
-    sender: str | None = None
-    to: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _complete(self) -> Receiver:
-        needed = {
-            "sns": ("topic_arn",),
-            "smtp": ("host", "sender", "to"),
-            "slack": ("url",),
-            "webhook": ("url",),
-        }.get(self.kind, ())
-        missing = [name for name in needed if not getattr(self, name)]
-        if missing:
-            raise ValueError(f"a receiver of kind {self.kind} needs {', '.join(missing)}")
-        if self.url and urlsplit(self.url.get_secret_value()).scheme not in ("http", "https"):
-            raise ValueError("url is no http or https address")
-        if any(set("\r\n") & set(text) for text in (self.sender or "", *self.to)):
-            raise ValueError("an address is one line")
-        return self
-
-
-class Notify(Section):
-    """Who is told of alerts: receivers by name."""
-
-    receivers: dict[str, Receiver] = Field(default_factory=dict)
-
-
-class Security(Section):
-    """Whether decisions are signed, as a person expects it; whether they are is in the books (ADR 38)."""
-
-    signed: bool | None = None
+from cops_dagster.settings_sections import Budgets, Controls, Notify, Security, Watch
+from cops_dagster.settings_words import Written
 
 
 class Settings(BaseSettings):
@@ -180,7 +95,7 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, home: object) -> object:
         return (
-            Path(_place(str(home)))
+            Path(folder_place(str(home)))
             if isinstance(home, (str, Path)) and str(home)
             else Path(".cops").absolute()
         )
@@ -193,7 +108,7 @@ class Settings(BaseSettings):
     @field_validator("evidence")
     @classmethod
     def _store(cls, text: str | None) -> str | None:
-        return _place(text) if text and not _OTHER_SCHEME.match(text) else text
+        return folder_place(text) if text and not OTHER_SCHEME.match(text) else text
 
     @field_validator("lake", mode="before")
     @classmethod
@@ -216,13 +131,13 @@ class Settings(BaseSettings):
     def _key(cls, text: str | None) -> str | None:
         if text and "PRIVATE KEY" in text:
             raise ValueError("a private key stays in its file or agent: name the file, or the public key")
-        return _key_place(text) if text else None
+        return key_place(text) if text else None
 
     @field_validator("admin_db")
     @classmethod
     def _psycopg2(cls, url: str | None) -> str | None:
         # SQLAlchemy 2.1 reads postgresql:// as psycopg 3; dagster-postgres ships psycopg2.
-        return _database(url.replace("postgresql://", "postgresql+psycopg2://", 1)) if url else None
+        return database(url.replace("postgresql://", "postgresql+psycopg2://", 1)) if url else None
 
     @model_validator(mode="after")
     def _glue_reads_s3(self) -> Settings:
@@ -341,7 +256,7 @@ class Settings(BaseSettings):
         if not self.cur:
             demo = self.home / "demo" / "cur"
             return (("", str(demo)),) if demo.is_dir() else ()
-        found = [_ROOT_NAME.match(root.strip()) for root in self.cur.split(",") if root.strip()]
+        found = [ROOT_NAME.match(root.strip()) for root in self.cur.split(",") if root.strip()]
         return tuple(
             (one["name"] or "", one["place"].removeprefix("file://").removeprefix("file:"))
             for one in found
@@ -419,68 +334,29 @@ def _written() -> Written:
         name.upper(): text for name, text in os.environ.items() if name.upper().startswith("COPS_")
     }
     config = os.environ.get("COPS_CONFIG")
-    file = Path(_place(config)) if config else Path("cops.toml").absolute()
+    file = Path(folder_place(config)) if config else Path("cops.toml").absolute()
     return Written.read(file, environment, must_exist=bool(config))
 
 
 _SECRET = re.compile(r"COPS_NOTIFY__RECEIVERS__(.+)__(?:URL|PASSWORD)")
-_OTHER_SCHEME = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!:|file:)([^?]+)(.*)", re.DOTALL)
 
 
 def _is_orphan(receiver: object) -> bool:
     return isinstance(receiver, dict) and bool(receiver) and set(receiver) <= {"url", "password"}
 
 
-def _place(text: str, folder: Path | None = None) -> str:
-    """A folder as people write it, absolute: `~` is the user's, `file:` is left out, relative to `folder`."""
-    bare = text.strip().removeprefix("file://").removeprefix("file:")
-    try:
-        path = Path(bare).expanduser()
-    except RuntimeError:
-        raise ValueError(f"no user has the folder {bare.split('/')[0]}") from None
-    return str((folder or Path.cwd()) / path)
-
-
-def _key_place(text: str, folder: Path | None = None) -> str:
-    """A key's file, absolute; the public key itself (two words, `ssh-ed25519 AAAA…`) stays as it is."""
-    return text.strip() if re.match(r"\s*(ssh|ecdsa|sk)-[\w@.-]+\s+AAAA", text) else _place(text, folder)
-
-
-def placed_roots(text: str, folder: Path | None = None) -> str:
-    """Report roots, comma-separated, each folder absolute; addresses such as `s3://` stay as they are."""
-    found = [_ROOT_NAME.match(root.strip()) for root in text.split(",") if root.strip()]
-    return ",".join(
-        f"{root['name'] + '=' if root['name'] else ''}{_root_place(root['place'], folder)}"
-        for root in found
-        if root
-    )
-
-
-def _root_place(place: str, folder: Path | None) -> str:
-    is_address = re.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]*:/", place) or s3_meant(place)
-    return place if is_address else _place(place, folder)
-
-
-def _database(url: str, folder: Path | None = None) -> str:
-    found = _SQLITE.fullmatch(url)
-    if found is None or (folder is None and not found[2].startswith("~")):
-        return url
-    return f"{found[1]}{_place(found[2], folder)}{found[3]}"
-
-
 def _placed(written: Written) -> dict[str, Any]:
     """What the file says, its relative places made relative to the file and not to the working directory."""
     data, folder = dict(written.data), written.file.parent
     for name, placed in (
-        ("home", _place),
+        ("home", folder_place),
         ("cur", placed_roots),
-        ("evidence", _place),
-        ("admin_db", _database),
-        ("signing_key", _key_place),
+        ("evidence", folder_place),
+        ("admin_db", database),
+        ("signing_key", key_place),
     ):
         text = data.get(name)
-        if isinstance(text, str) and text and not (name == "evidence" and _OTHER_SCHEME.match(text)):
+        if isinstance(text, str) and text and not (name == "evidence" and OTHER_SCHEME.match(text)):
             try:
                 data[name] = placed(text, folder)
             except ValueError:

@@ -6,15 +6,24 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from cops_dagster.operations.all_checks import CHECKS, NAMED
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "cops_dagster"
-LINES_MAX = 500  # a module that one sitting can review
+LINES_MAX = 400  # a module that one sitting can review
+KERNEL_MAX = 1_000  # lines of `ledger/`, which knows runs, months and the one commit, and nothing of a step
+HOUR_MAX = 2_200  # lines that whoever wants to trust the ledger reads in an hour
+
+STEPS = ("ingestion", "tagging", "allocation", "reconciliation", "adjustments", "closing")
+DECIDING = ("money", "ledger", "evidence", "alerts", *STEPS, "inputs", "operations")
+"""Folders that decide amounts or verdicts; the faces, the stores and the lake do not."""
 
 SQL_TEXT = re.compile(
     r"^\s*(SELECT\s|WITH\s+\w+\s+AS\s*\(|INSERT\s+INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s"
@@ -105,22 +114,40 @@ def test_what_decides_numbers_is_read_from_the_books_alone() -> None:
 
 
 NO_DECISION = {
-    "active_tags.record", "consequences", "foreign.record", "ingestion_log", "known",
-    "publish.publish", "refusals", "replay.remade", "restored.accept", "run_log", "watch",
+    "adjustments/restate.remade", "alerts/board.acknowledge", "alerts/board.silence",
+    "allocation/run_log.logged", "evidence/restored.accept", "ingestion/foreign.record",
+    "ingestion/holds.hold", "ingestion/log.started", "ingestion/record.hide_retired",
+    "ingestion/record.record", "ingestion/record.record_late", "ingestion/record.record_mended",
+    "ingestion/record.show", "ingestion/refusals.end", "ingestion/refusals.record", "ledger/publish.publish",
+    "operations/consequences.complete", "operations/consequences.record", "operations/consequences.settle",
+    "tagging/active.record",
 }  # fmt: skip
-"""Writers that record, clear up, tell or stop; they decide no amount, and must work when acts do not."""
+"""Writers that record, clear up, tell or stop; they decide no amount, and must work when acts do not.
+`publish` holds the policy that a run was made by against the one in force."""
 
 
-def test_every_act_of_the_ledger_asks_for_the_policy_first() -> None:
-    unasked = set()
-    for path in modules("ledger"):
-        for node in tree(path).body:
-            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
-                continue
+def unasked(path: Path, source: ast.Module) -> set[str]:
+    """Public functions that write to the books without asking for the policy."""
+    found = set()
+    for node in source.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             text = ast.unparse(node)
             if "books.admin.write()" in text and "require_policy(books" not in text:
-                unasked.add(f"{path.stem}.{node.name}")
-    assert {one for one in unasked if not {one, one.split(".")[0]} & NO_DECISION} == set()
+                found.add(f"{path.parent.name}/{path.stem}.{node.name}")
+    return found
+
+
+def test_the_scan_for_acts_knows_one_that_asks_for_nothing() -> None:
+    act = "def act(books):\n    {}\n    with books.admin.write() as con:\n        pass"
+    here = PACKAGE / "closing" / "new.py"
+    assert unasked(here, ast.parse(act.format("pass"))) == {"closing/new.act"}
+    assert unasked(here, ast.parse(act.format("require_policy(books)"))) == set()
+
+
+def test_every_act_of_a_step_asks_for_the_policy_first() -> None:
+    found = {one for path in modules(*DECIDING) for one in unasked(path, tree(path))}
+    assert found - NO_DECISION == set()
+    assert NO_DECISION - found == set(), "these ask, or are gone"
 
 
 def sql_made_from_pieces(node: ast.AST) -> bool:
@@ -167,22 +194,51 @@ def test_every_module_says_what_belongs_in_it() -> None:
     assert silent == []
 
 
+def lines_of(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
 def test_no_module_is_longer_than_one_sitting_can_review() -> None:
     """Migrations are a frozen record, not code that is read again."""
     lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
-        for path in modules()
-        if "versions" not in path.parts
+        str(path.relative_to(ROOT)): lines_of(path) for path in modules() if "versions" not in path.parts
     }
     assert {name: lines for name, lines in lengths.items() if lines > LINES_MAX} == {}
 
 
-def test_no_float_where_money_is_decided() -> None:
-    def a_float(node: ast.AST) -> bool:
-        called = isinstance(node, ast.Call) and ast.unparse(node.func) in ("float", "np.float64")
-        return called or (isinstance(node, ast.Constant) and isinstance(node.value, float))
+def test_the_kernel_never_grows() -> None:
+    assert sum(lines_of(path) for path in modules("ledger")) <= KERNEL_MAX
 
-    assert found(modules("ledger", "rules", "money"), a_float) == []
+
+def test_what_makes_the_ledger_right_is_read_in_an_hour() -> None:
+    words = [PACKAGE / f"{name}.py" for name in ("errors", "period", "words", "verdict")]
+    kernel = [path for path in modules("money", "ledger") if path.name != "sweep.py"]
+    split = [PACKAGE / "allocation" / f"{name}.py" for name in ("rules", "inputs", "allocate", "post")]
+    assert sum(lines_of(path) for path in (*words, *kernel, *split) if path.exists()) <= HOUR_MAX
+
+
+def a_float(node: ast.AST) -> bool:
+    called = isinstance(node, ast.Call) and ast.unparse(node.func) in ("float", "np.float64")
+    return called or (isinstance(node, ast.Constant) and isinstance(node.value, float))
+
+
+SECONDS = {"alerts/calls.py": 2, "alerts/tick.py": 1}
+"""How long a call may last and how long is slept, and no amount: floats that time needs, counted."""
+
+
+@pytest.mark.parametrize(("source", "verdict"), [("0.1", True), ("float(x)", True), ("1", False)])
+def test_the_scan_for_floats_knows_one(source: str, verdict: bool) -> None:
+    assert any(a_float(node) for node in ast.walk(ast.parse(source))) is verdict
+
+
+def test_no_float_where_money_is_decided() -> None:
+    floats = Counter(
+        place(path, node).split(":")[0]
+        for path in modules(*DECIDING)
+        for node in ast.walk(tree(path))
+        if a_float(node)
+    )
+    assert floats == {f"cops_dagster/{name}": number for name, number in SECONDS.items()}
 
 
 def test_how_decimals_compute_is_decided_in_one_place() -> None:
@@ -251,14 +307,27 @@ def test_everything_that_is_asked_for_is_locked() -> None:
     assert names - locked == set(), "make lock"
 
 
+OWN_FORMAT = re.compile(r"\{(?!coverage|value|one\.coverage_pct)[^{}]*:[+,]*\.\d+f\}|:,[^{}]*f\}")
+
+
+def formats_money(line: str) -> bool:
+    return bool(OWN_FORMAT.search(line)) and not re.search(r"hours|seconds|coverage|axes\.", line)
+
+
+@pytest.mark.parametrize(
+    ("line", "verdict"), [('f"{usd:,.2f}"', True), ('f"{usd:.2f}"', True), ('f"{amount.shown(usd)}"', False)]
+)
+def test_the_scan_for_formats_of_money_knows_one(line: str, verdict: bool) -> None:
+    assert formats_money(line) is verdict
+
+
 def test_money_is_written_in_one_way() -> None:
     """`amount.shown` and `footing.told` round and group; a format of its own shows -0.00 or does not foot."""
-    own_format = re.compile(r"\{(?!coverage|value|one\.coverage_pct)[^{}]*:[+,]*\.\d+f\}|:,[^{}]*f\}")
     bad = [
         f"{path.relative_to(ROOT)}:{number}"
-        for path in modules("cli", "graph", "ledger", "reports", "rules", "alerts")
+        for path in modules("cli", "graph", "reports", *DECIDING)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-        if own_format.search(line) and not re.search(r"hours|seconds|coverage|axes\.", line)
+        if formats_money(line) and path != PACKAGE / "money" / "amount.py"
     ]
     assert bad == []
 
@@ -270,3 +339,343 @@ def test_every_csv_is_written_by_the_one_guarded_writer() -> None:
         str(path.relative_to(PACKAGE)) for path in modules() if own.search(path.read_text(encoding="utf-8"))
     ]
     assert writers == ["stores/csv_cells.py"]
+
+
+# --- purity -------------------------------------------------------------------------------------------
+
+BELOW_ALL = ("errors", "period", "words", "verdict", "policy", "money", "cur")
+"""What a pure module may import besides others of its kind. `policy` is values: the settings that decide."""
+NO_CLOCK_NO_IO = {
+    "__future__", "base64", "binascii", "bisect", "collections", "collections.abc", "dataclasses", "datetime",
+    "decimal", "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "itertools", "json", "math",
+    "operator", "re", "string", "textwrap", "typing", "unicodedata", "urllib.parse",
+}  # fmt: skip
+CLOCKS = (
+    "datetime.now",
+    "datetime.utcnow",
+    "datetime.today",
+    "date.today",
+    "time.time",
+    "time.monotonic",
+    "admin.now",
+)
+
+
+def is_pure(source: ast.Module) -> bool:
+    """Whether a module says so: the first paragraph of its docstring ends with the word."""
+    return (ast.get_docstring(source) or "").split("\n\n")[0].endswith("Pure.")
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def names() -> Mapping[str, Path]:
+    return {module_of(path): path for path in modules()}
+
+
+def imported(source: ast.Module) -> Iterator[tuple[str, str]]:
+    """Modules that a module imports, for types alone as well, each with the name taken out of it or ''."""
+    for node in ast.walk(source):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield (whole, "") if whole in names() else (node.module or "", alias.name)
+
+
+def impure(source: ast.Module) -> set[str]:
+    """What a module does that a pure one does not."""
+    found = set()
+    for name, _ in imported(source):
+        path = names().get(name)
+        if path is None:
+            found |= {name} - NO_CLOCK_NO_IO
+        elif name.split(".")[1:2] == [] or (name.split(".")[1] not in BELOW_ALL and not is_pure(tree(path))):
+            found.add(name)
+    for node in ast.walk(source):
+        if isinstance(node, ast.Attribute) and ast.unparse(node).endswith(CLOCKS):
+            found.add(ast.unparse(node))
+        if a_float(node):
+            found.add(ast.unparse(node))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("open", "print", "input"):
+            found.add(ast.unparse(node.func))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import os", {"os"}),
+        ("from cops_dagster.stores import admin", {"cops_dagster.stores.admin"}),
+        ("if TYPE_CHECKING:\n    from cops_dagster.lake.engine import Engine", {"cops_dagster.lake.engine"}),
+        ("at = datetime.now(UTC)", {"datetime.now"}),
+        ("today = datetime.date.today()", {"datetime.date.today"}),
+        ("half = 0.5", {"0.5"}),
+        ("text = open('x').read()", {"open"}),
+        ("from cops_dagster.money import amount", set()),
+        ("from cops_dagster.alerts.lifecycle import Alert", set()),
+    ],
+)
+def test_the_scan_for_purity_knows_what_is_none(source: str, found: set[str]) -> None:
+    assert impure(ast.parse(source)) == found
+    assert is_pure(ast.parse('"""A noun. Pure.\n\nBelongs here: x."""'))
+    assert not is_pure(ast.parse('"""A noun.\n\nBelongs here: pure functions. Pure."""'))
+
+
+def test_a_module_that_says_pure_is() -> None:
+    """The word is in the first paragraph. What every pure module may import is held to it as well."""
+    claiming = {path for path in modules() if is_pure(tree(path))}
+    claiming |= set(modules("money", "cur"))
+    claiming |= {PACKAGE / f"{name}.py" for name in ("errors", "period", "words", "verdict")}
+    bad = {module_of(path): found for path in claiming if (found := impure(tree(path)))}
+    assert bad == {}
+
+
+def test_what_decides_a_step_says_that_it_is_pure() -> None:
+    named = (
+        "ledger/states", "alerts/escalation", "alerts/lifecycle", "alerts/telling", "ingestion/plausible",
+        "ingestion/verdicts", "tagging/spelling", "tagging/verdicts", "allocation/rules",
+        "allocation/rule_set", "allocation/verdicts", "reconciliation/variance",
+        "reconciliation/differences", "reconciliation/bridge", "reconciliation/cents",
+        "reconciliation/verdicts", "adjustments/changes", "closing/readiness", "operations/forecast",
+        "operations/diagnosis",
+    )  # fmt: skip
+    assert [name for name in named if not is_pure(tree(PACKAGE / f"{name}.py"))] == []
+
+
+# --- dead names ---------------------------------------------------------------------------------------
+
+FOUND_BY_OTHERS = {"cops_dagster.definitions.defs"}
+"""Names that a tool looks up: Dagster takes `defs` by its place in `workspace.yaml`."""
+
+
+def defined(source: ast.Module) -> set[str]:
+    """Functions, classes and constants of a module; what a decorator of a face registers is found by it."""
+    found = set()
+    for node in source.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if not any("." in ast.unparse(one) for one in node.decorator_list):
+                found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+    return {name for name in found if not name.startswith("__")}
+
+
+def used(module: str, source: ast.Module) -> set[str]:
+    """Names of the package that a module uses, with their modules; its own are used where they are read."""
+    found: set[str] = set()
+    modules_by_name: dict[str, set[str]] = {}
+    for node in ast.walk(source):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            found.add(f"{module}.{node.id}")
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                modules_by_name.setdefault(alias.asname or alias.name, set()).add(whole)
+                found.add(whole)
+    for node in ast.walk(source):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found |= {f"{one}.{node.attr}" for one in modules_by_name.get(node.value.id, ())}
+    return found
+
+
+def test_the_scan_for_dead_names_knows_one() -> None:
+    source = ast.parse("A = B = 1\ndef f():\n    return A\n@app.command()\ndef g(): f()")
+    assert {f"m.{name}" for name in defined(source)} - used("m", source) == {"m.B"}
+    other = ast.parse("from cops_dagster import settings\nfrom m import B\nsettings.load()")
+    assert {"m.B", "cops_dagster.settings.load"} <= used("n", other)
+
+
+def test_no_name_is_dead() -> None:
+    """A name that tests alone use is dead too: it belongs to them. Migrations use what is made for them."""
+    everywhere = {name for path in modules() for name in used(module_of(path), tree(path))}
+    dead = {
+        f"{module_of(path)}.{name}"
+        for path in modules()
+        if "versions" not in path.parts and path.name != "env.py"
+        for name in defined(tree(path))
+    } - everywhere
+    assert dead - FOUND_BY_OTHERS == set()
+
+
+# --- names of modules ---------------------------------------------------------------------------------
+
+PATH_NAMED = re.compile(r"(?<![\w/.-])((?:[\w-]+/)+[\w-]+\.(?:py|sql))\b")
+DOTTED_NAMED = re.compile(r"\bcops_dagster(?:\.\w+)+")
+INVENTED = {"stores/migrations/versions/NNNN_what_it_does.py", "sql/diagnostics/NAME.sql"}
+"""How something is to be named, for people who make or ask for it."""
+
+
+def texts() -> Iterator[Path]:
+    yield from (path for path in modules() if "versions" not in path.parts)
+    yield from sorted((ROOT / "cops_dagster_tests").rglob("*.py"))
+    yield from sorted((ROOT / "sql").rglob("*.sql"))
+    yield from sorted((ROOT / "docs").glob("*.md"))
+    yield from (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "setup.cfg", "Makefile"))
+
+
+def exists(named: str) -> bool:
+    """Whether a file of that path, or a module or a name in one, is there."""
+    if "/" in named:
+        roots = (ROOT, PACKAGE, ROOT / "cops_dagster_tests", ROOT / "sql")
+        return any((root / named).is_file() for root in roots)
+    parts = named.split(".")
+    for length in range(len(parts), 0, -1):
+        path = ROOT.joinpath(*parts[:length])
+        module = path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
+        if module.is_file():
+            known = defined(tree(module)) | {name for _, name in imported(tree(module))}
+            return length == len(parts) or parts[length] in known | {"__file__"}
+    return False
+
+
+def stale(text: str) -> list[str]:
+    found = [*PATH_NAMED.findall(text), *DOTTED_NAMED.findall(text)]
+    return [one for one in found if one not in INVENTED and not exists(one)]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("see `ledger/nothing.py`", ["ledger/nothing.py"]),
+        ("see cops_dagster.ledger.nothing", ["cops_dagster.ledger.nothing"]),
+        ("see cops_dagster.settings.nothing", ["cops_dagster.settings.nothing"]),
+        ("see `ledger/publish.py`, cops_dagster.ledger.publish and cops_dagster.settings.load", []),
+    ],
+)
+def test_the_scan_for_stale_names_knows_one(text: str, found: list[str]) -> None:
+    assert stale(text) == found
+
+
+def test_a_module_that_is_named_exists() -> None:
+    """In docstrings, comments and pages. Decisions (docs/adr) may speak of the past."""
+    bad = {
+        str(path.relative_to(ROOT)): found
+        for path in texts()
+        if path != Path(__file__) and (found := stale(path.read_text(encoding="utf-8")))
+    }
+    assert bad == {}
+
+
+def renamed_modules(source: ast.Module) -> list[str]:
+    """Modules of ours that are called otherwise where they are imported."""
+    return [
+        f"{node.module}.{alias.name} as {alias.asname}"
+        for node in ast.walk(source)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if f"{node.module}.{alias.name}" in names() and alias.asname not in (None, alias.name)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from cops_dagster.cur import schema as cur_schema", ["cops_dagster.cur.schema as cur_schema"]),
+        ("from cops_dagster.cur import schema", []),
+        ("from cops_dagster.cur.schema import require as checked", []),
+    ],
+)
+def test_the_scan_for_renamed_modules_knows_one(source: str, found: list[str]) -> None:
+    assert renamed_modules(ast.parse(source)) == found
+
+
+def test_a_module_has_one_name() -> None:
+    """`tables as t` is the exception, since a query names many."""
+    door = "cops_dagster.stores.tables as t"
+    bad = {module_of(path): found for path in modules() if (found := renamed_modules(tree(path)))}
+    bad = {name: [one for one in found if one != door] for name, found in bad.items()}
+    assert {name: found for name, found in bad.items() if found} == {}
+
+
+def test_a_check_s_name_is_a_literal_once_in_the_package() -> None:
+    """It stood in five tables; whoever means a check names its constant."""
+    literals = [
+        node.value
+        for path in modules()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [name for name in NAMED if literals.count(name) != 1] == []
+    assert len(NAMED) == len(CHECKS)
+
+
+def test_every_step_s_checks_are_among_all_and_its_verdicts_are_nowhere_else() -> None:
+    """A module that defines a check and is not asked for it would show it nowhere."""
+    made = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in modules()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func) == "Check"
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id.isupper()
+    }
+    asked = {
+        f"{name.split('.')[1]}/verdicts.py"
+        for node in ast.walk(tree(PACKAGE / "operations" / "all_checks.py"))
+        if isinstance(node, ast.Import)
+        for name in (alias.name for alias in node.names)
+    }
+    assert made == asked
+
+
+ONE_READING = [{"cur_billing_head", "cur_delivery"}, {"period_head", "publish_journal"}]
+"""Pointers of a month with what they point at: `ledger/month.py` alone joins them."""
+MAY_JOIN = {
+    "ledger/month.py",
+    "lake/namespace.py",  # below the ledger: `cur_billing_master` is that join as a table
+    "ingestion/ingest.py", "ingestion/measures.py", "graph/assets.py",  # to be asked of `ledger/month.py` too
+}  # fmt: skip
+
+
+def reads_a_month_again(function: ast.AST) -> bool:
+    """A join of a month's pointer with what it points at, under whatever names the tables have there."""
+    names: dict[str, str] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign):
+            targets, values = node.targets[0], node.value
+            pairs = zip(
+                targets.elts if isinstance(targets, ast.Tuple) else [targets],
+                values.elts if isinstance(values, ast.Tuple) else [values],
+                strict=False,
+            )
+            names |= {name.id: ast.unparse(value) for name, value in pairs if isinstance(name, ast.Name)}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("join", "select_from")):
+            said = {ast.unparse(one) for one in ast.walk(node) if isinstance(one, ast.Name | ast.Attribute)}
+            tables = {names.get(one, one).removeprefix("t.") for one in said}
+            if any(pair <= tables for pair in ONE_READING):
+                return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        ("h, d = t.cur_billing_head, t.cur_delivery; sa.select(d).join(h, h.c.x == d.c.x)", True),
+        ("j = t.publish_journal; sa.select(j).where(a).outerjoin(t.period_head, b)", True),
+        ("h, p = t.cur_billing_head, t.cur_delivery_place; sa.select(p).join(h, h.c.x == p.c.x)", False),
+        ("h, d = t.cur_billing_head, t.cur_delivery; sa.select(h); sa.select(d)", False),
+    ],
+)
+def test_the_scan_for_another_reading_of_a_month_knows_one(body: str, verdict: bool) -> None:
+    assert reads_a_month_again(ast.parse(body)) is verdict
+
+
+def test_what_stands_in_a_month_is_read_in_one_place() -> None:
+    readers = {
+        str(path.relative_to(PACKAGE))
+        for path in modules()
+        if not within(path, "stores") and found([path], _is_reader)
+    }
+    assert readers - MAY_JOIN == set()
+
+
+def _is_reader(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef) and reads_a_month_again(node)

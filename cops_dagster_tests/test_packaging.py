@@ -36,10 +36,10 @@ READ_WHAT_IS_NAMED = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from cops_dagster import shipped
-from cops_dagster.operations import diagnosis
+from cops_dagster.operations import all_checks
 assert shipped.__file__.startswith(sys.argv[1])
 assert {"closing", "readme", "adr/0001"} <= set(shipped.topics())
-looks = [one.look for one in diagnosis.RECOVERY.values()]
+looks = [one.look for one in all_checks.CHECKS]
 named = [word[1:] for look in looks for word in look.split() if word.startswith("@")]
 assert named and set(named) <= set(shipped.diagnostics()), named
 """

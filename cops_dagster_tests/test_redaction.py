@@ -14,8 +14,8 @@ from cops_dagster.cli.start import coded
 from cops_dagster.errors import CopsError
 from cops_dagster.redaction import found, masked
 from cops_dagster.stores.admin import open_admin
+from cops_dagster.stores.aws.reports import fetch
 from cops_dagster.stores.places import open_objects
-from cops_dagster.stores.s3_reports import fetch
 
 CANARY = "hunter2canary"
 SECRET = [

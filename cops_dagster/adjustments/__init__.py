@@ -1,5 +1,6 @@
 """What changes about a closed month: proposed, approved, booked in an open one. Start at `late.py`.
 
-Belongs here: differences of lines against what was sealed, and their postings. A closed month itself never
-changes.
+Belongs here: differences of lines against what was sealed, moves of cost by people, a month made again from
+evidence, and booking. Does not belong here: who may approve (`closing/approve.py`), what is sealed
+(`evidence/seal.py`). A closed month itself never changes.
 """

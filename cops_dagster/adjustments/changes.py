@@ -1,6 +1,6 @@
-"""What a late delivery changed: each difference line with the class of change that people read.
+"""What a late delivery changed: each difference line with the class of change that people read. Pure.
 
-Belongs here: classifying differences between a restated and a posted month. Pure, atto-dollars. Does not
+Belongs here: classifying differences between a restated and a posted month, in atto-dollars. Does not
 belong here: computing the differences (`adjustments/late.py`), booking them (`adjustments/proposals.py`).
 """
 

@@ -1,5 +1,9 @@
 """Late deliveries: what AWS changed about a closed month, as proposed adjustments (never a mutation).
 
+A late delivery passes four stations: it is kept aside and logged as skipped (`ingestion/shown.py`); it is
+waiting here while it differs from what was sealed; what it changed is proposed (`adjustments/proposals.py`);
+a second person agrees (`closing/approve.py`), and the difference is booked in an open month.
+
 Belongs here: restating the closed month from the late delivery with the sealed run's own rules, keys and
 settings, and the differences to what the books hold. Whole lines are compared, no pool is split anew: the
 largest-remainder method is not additive. Does not belong here: classes of change (`adjustments/changes.py`).
@@ -19,12 +23,13 @@ from cops_dagster.adjustments import changes, one_time, proposals, restate
 from cops_dagster.adjustments.changes import Line
 from cops_dagster.allocation import allocate
 from cops_dagster.allocation.rules import Costs
+from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ingestion import claims
+from cops_dagster.ingestion import claims, look, places
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -50,12 +55,8 @@ def waiting(con: sa.Connection, period: Period) -> Late | None:
     """What came late and is not proposed yet over the books as they are; `None` when nothing is."""
     if lock.state_of(con, period) != "closed":
         return None
-    log, shown = t.cur_ingestion_log, t.cur_billing_head
-    sealed = dict(
-        con.execute(
-            sa.select(shown.c.source_id, shown.c.delivery_id).where(shown.c.period_start == period.start)
-        ).all()
-    )
+    log = t.cur_ingestion_log
+    sealed = {row.source_id: row.delivery_id for row in month.shown(con, period)}
     newest = {
         row.source_id: row.delivery_id
         for row in con.execute(
@@ -126,6 +127,27 @@ def propose(books: Books, period: Period) -> str | None:
     )
 
 
+def propose_all(books: Books) -> str:
+    """Proposes what late deliveries of closed months changed; what came of it, in one line."""
+    require_policy(books)
+    with books.admin.read() as con:
+        closed = lock.closed(con)
+    told = []
+    lying = {month.period for month in places.months(books.settings)}
+    for period in closed:
+        if period not in lying:
+            continue
+        try:
+            look.look(books, period)
+            made = propose(books, period)
+        except CopsError as problem:
+            told.append(f"{period}: {problem.code}")
+            continue
+        if made:
+            told.append(f"{period}: proposed {made[:16]}, cops adjust list")
+    return "; ".join(told) or f"{len(closed)} closed month(s), nothing late"
+
+
 def difference(after: Sequence[Line], before: Sequence[Line]) -> list[Line]:
     """Restated − posted, line by line; lines without any difference are left out."""
     left: defaultdict[Line, Costs] = defaultdict(Costs)
@@ -157,13 +179,9 @@ def _order(item: tuple[Line, Costs]) -> list[str]:
 
 def _sealed_inputs(books: Books, con: sa.Connection, period: Period) -> dict[str, Any]:
     """The inputs document of the run that the month was sealed with."""
-    heads = t.period_head
-    run_id = con.execute(
-        sa.select(heads.c.run_id).where(
-            heads.c.table_name == allocate.TABLE, heads.c.period_start == period.start
-        )
-    ).scalar_one()
-    row = chain.find(con, "run_inputs", "run", run_id)
+    run = month.head(con, allocate.TABLE, period)
+    assert run is not None  # a closed month was allocated
+    row = chain.find(con, "run_inputs", "run", run.run_id)
     assert row is not None  # publishing indexes it in the same transaction
     found: dict[str, Any] = json.loads(chain.read(books, row.evidence_seq))
     return found
@@ -171,26 +189,15 @@ def _sealed_inputs(books: Books, con: sa.Connection, period: Period) -> dict[str
 
 def _files(books: Books, con: sa.Connection, late: Late) -> list[restate.Given]:
     """The late files of the sources that delivered late, the sealed files of the others."""
-    shown, deliveries, places, delivered = (
-        t.cur_billing_head,
-        t.cur_delivery,
-        t.cur_delivery_place,
-        t.cur_delivery_file,
-    )
+    deliveries, places, delivered = t.cur_delivery, t.cur_delivery_place, t.cur_delivery_file
     given = []
-    heads = con.execute(
-        sa.select(shown.c.source_id, shown.c.location_json, deliveries)
-        .join(deliveries, deliveries.c.delivery_id == shown.c.delivery_id)
-        .where(shown.c.period_start == late.period.start)
-        .order_by(shown.c.source_id)
-    ).all()
-    rows = {row.source_id: row for row in heads}
+    rows = {row.source_id: row for row in month.shown(con, late.period)}
     for source, delivery_id in late.delivery_ids.items():
         rows[source] = con.execute(
             sa.select(places.c.location_json, deliveries)
             .join(deliveries, deliveries.c.delivery_id == places.c.delivery_id)
             .where(places.c.source_id == source, places.c.delivery_id == delivery_id)
-        ).first()  # type: ignore[assignment]
+        ).first()
     for number, source in enumerate(sorted(rows), start=1):
         row = rows[source]
         files = DeliveredFiles.recorded(row, books.settings.home)

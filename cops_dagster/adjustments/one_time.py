@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from cops_dagster.adjustments import proposals
 from cops_dagster.adjustments.changes import Line
 from cops_dagster.allocation.rules import Costs
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, require_said
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
@@ -79,14 +79,7 @@ def propose(
             when the bearer bears nothing there.
     """
     require_policy(books)
-    if not reason.strip() or not evidence_links.strip():
-        raise CopsError(
-            "E-PARAM",
-            "adjustment",
-            expected="a reason and evidence (a link or a ticket)",
-            found="nothing",
-            next_step="add --reason '…' and --evidence LINK",
-        )
+    require_said(reason, evidence_links, subject="adjustment")
     weights = {name: amount.from_decimal(share, subject=name) for name, share in shares.items()}
     if sum(weights.values()) != HUNDRED or any(weight < 0 for weight in weights.values()):
         raise CopsError(

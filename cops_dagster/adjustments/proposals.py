@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import changes
 from cops_dagster.adjustments.changes import ChangeClass, Line
+from cops_dagster.adjustments.verdicts import adjustment_equals_proposal
 from cops_dagster.alerts.publish import publish
 from cops_dagster.allocation.rules import Costs
 from cops_dagster.errors import CopsError
@@ -31,7 +32,7 @@ from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged
-from cops_dagster.ledger.run import attempt, settle
+from cops_dagster.ledger.run import Run, attempt, settle
 from cops_dagster.ledger.states import WRITABLE
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
@@ -250,73 +251,59 @@ def book(books: Books, adjustment_id: str, *, reason: str) -> Booked:
             proposed, `E-EVIDENCE-…` when its document is not the approved one.
     """
     require_policy(books)
+    return settle(f"adjustment {adjustment_id[:16]}", _planned, books, adjustment_id, reason)
 
-    def once() -> Booked:
-        with attempt(books) as trying, books.admin.read() as con:
-            row = con.execute(
-                sa.select(t.adjustment).where(t.adjustment.c.adjustment_id == adjustment_id)
-            ).one()
-            bookings, asked = t.adjustment_booking, asked_of(row)
-            done = con.execute(
-                sa.select(bookings.c.period_start).where(bookings.c.adjustment_id == adjustment_id)
-            ).scalar_one_or_none()
-            if done is not None:
-                before = consent.given(con, asked.kind, asked.subject_id)
-                return Booked(Period.of(done), before, wrote=False)
-            consent.require_another(con, books, asked)
-            usage = Period.of(row.usage_period_start)
-            _require_base(con, usage, row)
-            posting = open_period(con, usage)
-            replaced = head(con, TABLE, posting)
-            predecessor = replaced.run_id if replaced else None
-            run_id = digest("adjustment-run-1", adjustment_id, predecessor)
-            target = trying.target(TABLE, posting, run_id)
-            with books.engine() as engine:
-                write(books, engine, target, row, run_id, posting)
-                view(engine, TABLE, over_files(FACT_COST_ADJUSTMENT, [target]))
-                figures = engine.fetch("measure_fact_cost_adjustment", {"run_id": run_id}).one()
-            staged = Staged(
-                target,
-                "",
-                row.delivery_id,
-                figures["entry_count"],
-                figures["unblended_usd"],
-                tuple(name for name, _ in FACT_COST_ADJUSTMENT),
-            )
 
-            approvals: list[Any] = []
+def _planned(books: Books, adjustment_id: str, reason: str) -> Booked:
+    with attempt(books) as trying, books.admin.read() as con:
+        row = con.execute(sa.select(t.adjustment).where(t.adjustment.c.adjustment_id == adjustment_id)).one()
+        bookings, asked = t.adjustment_booking, asked_of(row)
+        done = con.execute(
+            sa.select(bookings.c.period_start).where(bookings.c.adjustment_id == adjustment_id)
+        ).scalar_one_or_none()
+        if done is not None:
+            before = consent.given(con, asked.kind, asked.subject_id)
+            return Booked(Period.of(done), before, wrote=False)
+        consent.require_another(con, books, asked)
+        usage = Period.of(row.usage_period_start)
+        _require_base(con, usage, row)
+        posting = open_period(con, usage)
+        replaced = head(con, TABLE, posting)
+        predecessor = replaced.run_id if replaced else None
+        # a prefix of its own: adjustments were booked under it before runs had one way to their id
+        made_of = ("adjustment-run-1", adjustment_id, predecessor)
+        run = Run(TABLE, posting, "", adjustment_id, predecessor, made_of)
+        target = trying.target(TABLE, posting, run.id)
+        with books.engine() as engine:
+            write(books, engine, target, row, run.id, posting)
+            view(engine, TABLE, over_files(FACT_COST_ADJUSTMENT, [target]))
+            figures = engine.fetch("measure_fact_cost_adjustment", {"run_id": run.id}).one()
+        staged = Staged(
+            target,
+            row.delivery_id,
+            figures["entry_count"],
+            figures["unblended_usd"],
+            tuple(name for name, _ in FACT_COST_ADJUSTMENT),
+        )
 
-            def with_it(writing: sa.Connection) -> None:
-                _require_base(writing, usage, row)
-                approval, _ = consent.give(writing, books, asked, reason=reason)
-                approvals.append(approval)
-                writing.execute(
-                    sa.insert(bookings).values(
-                        adjustment_id=adjustment_id,
-                        run_id=run_id,
-                        period_start=posting.start,
-                        booked_by=approval.approved_by,
-                        booked_at=now(),
-                    )
+        approvals: list[Any] = []
+
+        def with_it(writing: sa.Connection) -> None:
+            _require_base(writing, usage, row)
+            approval, _ = consent.give(writing, books, asked, reason=reason)
+            approvals.append(approval)
+            writing.execute(
+                sa.insert(bookings).values(
+                    adjustment_id=adjustment_id,
+                    run_id=run.id,
+                    period_start=posting.start,
+                    booked_by=approval.approved_by,
+                    booked_at=now(),
                 )
-
-            publish(
-                books,
-                Publication(
-                    TABLE,
-                    posting,
-                    "",
-                    run_id,
-                    adjustment_id,
-                    predecessor,
-                    [staged],
-                    [_equals_proposal(row, figures)],
-                ),
-                also=with_it,
             )
-        return Booked(posting, approvals[-1], wrote=True)
 
-    return settle(f"adjustment {adjustment_id[:16]}", once)
+        publish(books, Publication(run, [staged], [_equals(row, figures)]), also=with_it)
+    return Booked(posting, approvals[-1], wrote=True)
 
 
 def write(books: Books, engine: Engine, target: Path, adjustment: Any, run_id: str, posting: Period) -> None:
@@ -355,17 +342,9 @@ def _require_base(con: sa.Connection, usage: Period, row: Any) -> None:
         )
 
 
-def _equals_proposal(row: Any, figures: dict[str, Any]) -> Verdict:
-    differences = {
-        name: figures[name] - getattr(row, name)
-        for name in ("unblended_usd", "amortized_usd", "net_amortized_usd")
-    }
-    return Verdict(
-        "adjustment_equals_proposal",
-        not any(differences.values()) and figures["entry_count"] == row.line_count,
-        "ERROR",
-        {**differences, "lines": figures["entry_count"]},
-        blocking=True,
+def _equals(row: Any, figures: dict[str, Any]) -> Verdict:
+    return adjustment_equals_proposal(
+        {name: getattr(row, name) for name in _COSTS}, figures, row.line_count, figures["entry_count"]
     )
 
 

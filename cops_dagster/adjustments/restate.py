@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cops_dagster import settings as settings_module
+from cops_dagster import settings
 from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import documents, seal
@@ -26,8 +26,8 @@ from cops_dagster.ledger import revision
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
-from cops_dagster.stores import files as stored
 from cops_dagster.stores import scratch
+from cops_dagster.stores.files import sha256_all
 from cops_dagster.stores.objects import Objects
 from cops_dagster.tagging import tag
 
@@ -108,7 +108,7 @@ def remade(
     """
     given = inputs["settings"]
     opened = open_books(
-        settings_module.load(home=home, cur="", admin_db=None, actor="replay", first_period=None, **given)
+        settings.load(home=home, cur="", admin_db=None, actor="replay", first_period=None, **given)
     )
     books = replace(opened, revision=revision.of(inputs))  # what was closed is not judged by later rules
     try:
@@ -151,7 +151,7 @@ def _hand_over(books: Books, period: Period, delivery: Given) -> None:
         target = place / f"part-{number:05d}{ending[0] if ending else ''}"
         shutil.copyfile(path, target)
         paths.append(target)
-    if delivery.digests and stored.sha256_all(paths) != list(delivery.digests):
+    if delivery.digests and sha256_all(paths) != list(delivery.digests):
         raise CopsError(
             "E-DIGEST",
             f"delivery {delivery.source} of {period}",

@@ -13,12 +13,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.alerts import escalation
-from cops_dagster.alerts import lifecycle as rules
-from cops_dagster.alerts.lifecycle import Alert, Event, Observation, Severity, Silence
-from cops_dagster.errors import CopsError
+from cops_dagster.alerts import escalation, lifecycle, telling
+from cops_dagster.alerts.lifecycle import Alert, Event, Observation, Severity
+from cops_dagster.alerts.telling import Silence
+from cops_dagster.errors import CopsError, not_one
 from cops_dagster.evidence.people import is_same_person
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART
 from cops_dagster.money.digest import digest
@@ -46,7 +46,7 @@ def observe(
     known = _known(con, {one.fingerprint for one in asked})
     for one in asked:
         before = known.get(one.fingerprint)
-        after, events = rules.observe(before, one, moment)
+        after, events = lifecycle.observe(before, one, moment)
         if after is not None and after != before:
             _record(con, after, events, actor)  # first: the database lets no alert move without its event
             _write(con, after, before)
@@ -65,7 +65,6 @@ def judged(
     con: sa.Connection,
     books: Books,
     period: Period,
-    asset: str,
     verdicts: Iterable[Verdict],
     *,
     at: datetime | None = None,
@@ -81,7 +80,7 @@ def judged(
         one
         for verdict in verdicts
         for one in escalation.of_verdict(
-            asset, verdict, period, data_at=reach, at=moment, run_id=books.dagster_run_id
+            verdict, period, data_at=reach, at=moment, run_id=books.dagster_run_id
         )
     ]
     observe(con, seen, actor="cops")
@@ -91,13 +90,7 @@ def _data_reaches(con: sa.Connection, period: Period) -> datetime | None:
     """When the judged data was delivered; of a month that gets no more data, the clock counts."""
     if lock.state_of(con, period) in ("final", "closing", "closed"):
         return None
-    deliveries, shown = t.cur_delivery, t.cur_billing_head
-    found: datetime | None = con.execute(
-        sa.select(sa.func.max(deliveries.c.delivered_at))
-        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
-        .where(shown.c.period_start == period.start)
-    ).scalar_one_or_none()
-    return found
+    return max((row.delivered_at for row in month.shown(con, period)), default=None)
 
 
 def _stored(con: sa.Connection, fingerprint: str) -> Alert | None:
@@ -209,7 +202,7 @@ def _end(con: sa.Connection, which: sa.ColumnElement[bool], because: str, actor:
     alerts = t.alert_state
     for row in con.execute(sa.select(alerts).where(which, alerts.c.state.in_(("firing", "pending")))).all():
         before = alert_of(row)
-        ended, events = rules.resolve(before, now(), because)
+        ended, events = lifecycle.resolve(before, now(), because)
         _record(con, ended, events, actor)
         _write(con, ended, before)
 
@@ -266,11 +259,11 @@ def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
             else []
         )
         if len(rows) != 1:
-            raise CopsError(
+            raise not_one(
+                len(rows),
                 "E-ALERT-UNKNOWN",
                 f"alert {name!r}",
                 expected="one firing alert",
-                found=f"{len(rows)}",
                 next_step="take the id from `cops alerts list`",
             )
         firing = alert_of(rows[0])
@@ -280,7 +273,7 @@ def acknowledge(books: Books, name: str, *, note: str = "") -> Alert:
         con.execute(
             sa.update(alerts)
             .where(alerts.c.fingerprint == firing.fingerprint)
-            .values(acked_by=books.actor, ack_expires_at=at + rules.ACK_FOR)
+            .values(acked_by=books.actor, ack_expires_at=at + lifecycle.ACK_FOR)
         )
         _look_at(con, alerts.c.fingerprint == firing.fingerprint)
         taken = _stored(con, firing.fingerprint)
@@ -296,7 +289,7 @@ def silence(
     Raises:
         CopsError: `E-ALERT-SILENCE` for P1, no reason, no scope, or an end that is not within seven days.
     """
-    longest = int(rules.SILENCE_MAX.total_seconds()) // 3600
+    longest = int(telling.SILENCE_MAX.total_seconds()) // 3600
     if (
         severity == "P1"
         or not reason.strip()

@@ -1,7 +1,7 @@
 """What is due: the alerts that must be looked at, what each receiver is told of them, and when to look again.
 
 Belongs here: reading no more than that. Which alerts those are is a filter that is always wider than the
-decision (`rules.decide`): an alert that changed, whose time has come, that was looked at by a clock that
+decision (`telling.decide`): an alert that changed, whose time has come, that was looked at by a clock that
 was ahead, or for other receivers. Does not belong here: sending (`alerts/tick.py`), wording
 (`alerts/message.py`).
 """
@@ -18,19 +18,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.alerts import board, escalation
-from cops_dagster.alerts import lifecycle as rules
-from cops_dagster.alerts.lifecycle import Alert, Sent, Silence
+from cops_dagster.alerts import board, escalation, telling
+from cops_dagster.alerts.lifecycle import Alert
 from cops_dagster.alerts.message import Entry, Message
+from cops_dagster.alerts.telling import Sent, Silence
 from cops_dagster.money.digest import digest
-from cops_dagster.settings import Receiver as Configured
+from cops_dagster.settings_sections import Receiver as Configured
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.alert_tables import NEVER
+from cops_dagster.verdict import Teams
 
 AT_MOST = 5_000
 """Alerts that one tick looks at, the gravest first; the others are due at the next one."""
 ALGORITHM = "look-1"
-"""Rises when `rules.decide` may say something at another moment than before: then all are looked at once."""
+"""Rises when `decide` may say something at another moment than before: then all are looked at once."""
 _AT_ONCE = 500  # names in one statement
 
 
@@ -38,11 +39,13 @@ _AT_ONCE = 500  # names in one statement
 class Due:
     """The alerts that a tick looks at, read in one snapshot, and what became of them.
 
-    `log` and `silences` are what `rules.decide` decides by; `inhibited` are months in which a P1 fires.
+    `log` and `silences` are what `telling.decide` decides by; `inhibited` are months in which a P1 fires;
+    `whose` are the teams of each check.
     """
 
     receivers: Mapping[str, Configured]
     at: datetime
+    whose: Mapping[str, Teams]
     looked: list[tuple[Alert, int]] = field(default_factory=list)
     log: dict[tuple[str, str], list[Sent]] = field(default_factory=dict)
     silences: list[Silence] = field(default_factory=list)
@@ -58,11 +61,11 @@ class Due:
         groups: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
         for alert, _ in self.looked:
             before = self.log.get((name, alert.fingerprint), [])
-            decision = rules.decide(
+            decision = telling.decide(
                 alert, before, self.silences, inhibited=self._is_inhibited(alert), now=self.at
             )
             # whoever was told of it hears its end, also when it got too mild for them meanwhile
-            if decision and (decision.meant == "RESOLVED" or _is_for(self.receivers[name], alert)):
+            if decision and (decision.meant == "RESOLVED" or self._is_for(self.receivers[name], alert)):
                 number = sum(
                     row.times for row in before if row.episode == alert.episode and row.status == "accepted"
                 )
@@ -73,6 +76,20 @@ class Due:
 
     def _is_inhibited(self, alert: Alert) -> bool:
         return alert.severity != "P1" and alert.period in self.inhibited
+
+    def _is_for(self, configured: Configured, alert: Alert) -> bool:
+        return self._concerns(configured, alert.severity, alert.rule, alert.scope, str(alert.period or ""))
+
+    def _concerns(self, configured: Configured, severity: str, rule: str, scope: str, period: str) -> bool:
+        teams = escalation.teams_of(rule, severity, self.whose)
+        return (
+            severity in configured.priorities
+            and (not configured.teams or bool(set(configured.teams) & set(teams)))
+            and (
+                not configured.scopes
+                or any(fnmatchcase(f"{rule}/{scope}/{period}", pattern) for pattern in configured.scopes)
+            )
+        )
 
     def messages(self) -> dict[str, list[Message]]:
         """One message of each priority and month for each receiver, the gravest first."""
@@ -90,7 +107,7 @@ class Due:
             row.title
             for row in self.firing.get(period, [])
             if row.fingerprint not in here
-            and _concerns(configured, row.severity, row.alert_rule, row.scope, period)
+            and self._concerns(configured, row.severity, row.alert_rule, row.scope, period)
         ]
 
     def answered(self, con: sa.Connection, name: str, message: Message, status: str, detail: str) -> None:
@@ -148,7 +165,7 @@ class Due:
 
     def _next(self, alert: Alert) -> datetime:
         moments = [
-            rules.look_again(
+            telling.look_again(
                 alert,
                 self.log.get((name, alert.fingerprint), []),
                 self.silences,
@@ -156,16 +173,25 @@ class Due:
                 now=self.at,
             )
             for name, configured in self.receivers.items()
-            if alert.state == "resolved" or _is_for(configured, alert)
+            if alert.state == "resolved" or self._is_for(configured, alert)
         ]
         return min((moment for moment in moments if moment is not None), default=NEVER)
 
 
 def read(
-    con: sa.Connection, receivers: Mapping[str, Configured], priorities: Sequence[str], at: datetime
+    con: sa.Connection,
+    receivers: Mapping[str, Configured],
+    priorities: Sequence[str],
+    at: datetime,
+    *,
+    whose: Mapping[str, Teams],
 ) -> Due:
-    """What is to be looked at, of some priorities."""
-    found = Due(receivers, at)
+    """What is to be looked at, of some priorities.
+
+    Args:
+        whose: check → its teams.
+    """
+    found = Due(receivers, at, whose)
     found.looked = _looked(con, _looks_for(receivers), priorities, at)
     if not found.looked:
         return found
@@ -211,7 +237,7 @@ def _looks_for(receivers: Mapping[str, Configured]) -> str:
         [name, sorted(one.priorities), sorted(one.teams), sorted(one.scopes)]
         for name, one in sorted(receivers.items())
     ]
-    intervals = [str(value) for table in (rules.WAIT, rules.REPEAT) for value in table.items()]
+    intervals = [str(value) for table in (telling.WAIT, telling.REPEAT) for value in table.items()]
     return digest(ALGORITHM, told, intervals)
 
 
@@ -354,18 +380,3 @@ def _firing(con: sa.Connection, months: set[date | None]) -> dict[str, list[Any]
         )
         found[str(board.period_of(start) or "")] = list(rows)
     return dict(found)
-
-
-def _is_for(configured: Configured, alert: Alert) -> bool:
-    return _concerns(configured, alert.severity, alert.rule, alert.scope, str(alert.period or ""))
-
-
-def _concerns(configured: Configured, severity: str, rule: str, scope: str, period: str) -> bool:
-    return (
-        severity in configured.priorities
-        and (not configured.teams or bool(set(configured.teams) & set(escalation.teams_of(rule, severity))))
-        and (
-            not configured.scopes
-            or any(fnmatchcase(f"{rule}/{scope}/{period}", pattern) for pattern in configured.scopes)
-        )
-    )

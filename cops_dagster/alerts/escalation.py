@@ -1,7 +1,8 @@
-"""Which facts are alerts, how urgent, and whose: the playbook's escalation as tables. Pure.
+"""Which facts are alerts, how urgent, and whose: the playbook's escalation. Pure.
 
-Belongs here: rule names, severities, teams, titles and next steps. Does not belong here: what becomes of
-an observation (`alerts/lifecycle.py`).
+Belongs here: rule names, severities, teams, titles and next steps of what is no check; how a check's verdict
+becomes an observation. Does not belong here: how urgent a check is and whose (its `Check`, which a verdict
+carries), what becomes of an observation (`alerts/lifecycle.py`).
 
     P1  reconciliation failed at month close, integrity broken        finance, platform
     P2  allocation mismatch above 2 % in an open period               billing-ops
@@ -18,7 +19,7 @@ from decimal import Decimal
 from cops_dagster.alerts.lifecycle import DEAD_AFTER, Alert, Observation, Severity
 from cops_dagster.ledger import clocks
 from cops_dagster.period import Period
-from cops_dagster.verdict import Verdict
+from cops_dagster.verdict import OF_DATA, OF_FINANCE, OF_TAGGING, Check, Teams, Verdict
 
 RECONCILIATION = "reconciliation_failed"
 RUN = "run_failed"
@@ -33,20 +34,6 @@ COVERAGE_HELD_FOR = timedelta(hours=24)
 STEPS_PCT = (2, 5, 10, 25, 50)
 """Percentages at which an amount is worth another message."""
 
-TEAMS = ("finance", "platform", "billing-ops", "data-engineering")
-
-_INTEGRITY = (
-    "rows_match_delivery", "cost_matches_delivery", "tagging_preserves_cost", "allocated_equals_pool",
-)  # fmt: skip
-_OF_CHECK: Mapping[str, tuple[Severity | None, Severity | None]] = {
-    **dict.fromkeys(_INTEGRITY, ("P1", "P1")),
-    "unallocated_within_2_pct": ("P2", "P2"),
-    "tag_coverage_at_target": ("P4", "P4"),  # below the floor it is `COVERAGE` too, after 24 h of data
-    # a failed reconciliation is an alert of its own, written with the freeze; its check would say it twice
-    "variance_within_tolerance": (None, "P4"),
-    "delivery_within_48h": ("P3", "P3"),
-}
-"""Severity of an ERROR and of a WARN; every other check is P3 and P4."""
 
 _PAGE: Mapping[str, str] = {
     "cur_billing_master": "cops docs cur-ingestion",
@@ -60,27 +47,19 @@ _PAGE: Mapping[str, str] = {
 }
 
 
-_OF_FINANCE = (
-    BUDGET, "variance_within_tolerance", "exceptions_explained", "aws_invoice_matches_cur", "plans_are_known",
-    "plans_have_a_markup", "key_shares_steady", "budget_scopes_are_known",
-)  # fmt: skip
-_OF_TAGGING = (
-    COVERAGE, "tag_coverage_at_target", "tenants_are_known", "tags_are_spelled_alike",
-    "mapped_tags_are_delivered",
-)  # fmt: skip
+_OF_NO_CHECK: Mapping[str, Teams] = {BUDGET: OF_FINANCE, COVERAGE: OF_TAGGING}
 
 
-def teams_of(rule: str, severity: str) -> tuple[str, ...]:
-    """Whose alert it is."""
+def teams_of(rule: str, severity: str, whose: Mapping[str, Teams]) -> Teams:
+    """Whose alert it is.
+
+    Args:
+        whose: check → its teams (`operations/all_checks.py`).
+    """
+    teams = whose.get(rule) or _OF_NO_CHECK.get(rule, OF_DATA)
     if severity == "P1":
         return ("finance", "platform")
-    if rule in _OF_FINANCE:
-        return ("finance", "billing-ops")
-    if severity == "P2":
-        return ("billing-ops",)
-    if rule in _OF_TAGGING:
-        return ("platform",)
-    return ("data-engineering", "platform")
+    return ("billing-ops",) if severity == "P2" and teams != OF_FINANCE else teams
 
 
 def steps_passed(percent: Decimal | None) -> int:
@@ -111,121 +90,66 @@ def of_reconciliation(
     )
 
 
-_ASSET_OF: Mapping[str, str] = {
-    "key_totals_positive": "allocation_key_snapshot",
-    "rules_cover_every_pool": "allocation_key_snapshot",
-}
-"""Whose check it is that is asked once more with the publication of another table."""
-
-
-def of_verdict(
-    asset: str, verdict: Verdict, period: Period, *, data_at: datetime, at: datetime, run_id: str | None
-) -> list[Observation]:
-    """A check's verdict as it was asked, wherever that was: in a publication, a step, or by a sweep."""
-    return of_check(
-        _ASSET_OF.get(verdict.check, asset),
-        verdict.check,
-        period,
-        verdict.passed is not False,
-        verdict.severity,
-        verdict.texts(),
-        data_at=data_at,
-        at=at,
-        run_id=run_id,
-    )
-
-
 def does_not_hold(alert: Alert) -> bool:
     """A check's newest verdict, read from its alert."""
     return alert.state in ("firing", "pending")
 
 
-def is_error(alert: Alert, *, below_floor: bool) -> bool:
+def is_error(alert: Alert, check: Check, *, below_floor: bool) -> bool:
     """Whether the check of an alert failed as an ERROR, not as a warning.
 
     Args:
         below_floor: the coverage of the alert's month is below its floor (`COVERAGE` does not hold).
     """
-    if alert.rule == "tag_coverage_at_target":
+    if check.lasts:
         return below_floor
-    error, warning = _OF_CHECK.get(alert.rule, ("P3", "P4"))
-    return alert.severity == error and (error != warning or alert.rule not in _ONLY_WARN)
+    return check.gravest == "ERROR" and alert.severity == check.level("ERROR")
 
 
-_ONLY_WARN = ("delivery_within_48h",)
-"""Checks of one severity whatever the verdict that never are an ERROR."""
-
-
-def of_check(
-    asset: str,
-    check: str,
-    period: Period,
-    passed: bool,
-    severity: str,
-    figures: Mapping[str, str],
-    *,
-    data_at: datetime,
-    at: datetime,
-    run_id: str | None,
+def of_verdict(
+    verdict: Verdict, period: Period, *, data_at: datetime, at: datetime, run_id: str | None
 ) -> list[Observation]:
-    """A check's verdict. One without a denominator comes as passed, and is no news: nothing was judged."""
-    error, warning = _OF_CHECK.get(check, ("P3", "P4"))
-    rank = error if severity == "ERROR" else warning
-    if rank is None and not passed:
+    """A check's verdict as it was asked, wherever that was: in a publication, a step, or by a sweep.
+
+    One without a denominator counts as passed, and is no news: nothing was judged.
+    """
+    check, figures, fails = verdict.of, verdict.texts(), verdict.passed is False
+    rank = check.level(verdict.severity)
+    if rank is None and fails:
         return []
-    shown = ", ".join(f"{name} {value}" for name, value in figures.items() if value not in ("", "0"))
     percent = figures.get("mismatch_pct")
     seen = Observation(
-        check,
-        asset,
+        check.name,
+        check.table,
         period,
-        rank or warning or "P4",
-        None if "verdict" in figures else not passed,
+        rank or check.level("WARN") or "P4",
+        None if verdict.passed is None else fails,
         data_at,
         at,
-        f"{period}: does not hold: {check.replace('_', ' ')}",
-        shown,
-        f"{_PAGE.get(asset, 'cops docs troubleshooting')}; cops status {period}",
+        f"{period}: does not hold: {check.name.replace('_', ' ')}",
+        ", ".join(f"{name} {value}" for name, value in figures.items() if value not in ("", "0")),
+        f"{_PAGE.get(check.table, 'cops docs troubleshooting')}; cops status {period}",
         percent or _headline(check, figures),
         steps_passed(Decimal(percent)) if percent else 0,
         because="the check holds again",
         dagster_run_id=run_id,
     )
-    if check != "tag_coverage_at_target":
+    if not check.lasts:
         return [seen]
     below = replace(
         seen,
         rule=COVERAGE,
         severity="P3",
         held_for=COVERAGE_HELD_FOR,
-        holds=None if seen.holds is None else not passed and severity == "ERROR",
+        holds=None if seen.holds is None else fails and verdict.severity == "ERROR",
         title=f"{period}: tag coverage is below {figures.get('floor_pct', '98')} %",
         because="coverage is above the floor again",
     )
     return [seen, below]
 
 
-_HEADLINE: Mapping[str, str] = {
-    "tag_coverage_at_target": "tag_coverage_pct",
-    "variance_within_tolerance": "variance_usd",
-    "exceptions_explained": "undecided_exceptions",
-    "rules_cover_every_pool": "unclaimed_pools",
-    "no_unexpected_columns": "unexpected_columns",
-    "tenants_are_known": "largest",
-    "plans_are_known": "unknown_plans",
-    "plans_have_a_markup": "without_markup",
-    "key_shares_steady": "moved",
-    "budget_scopes_are_known": "about_nothing",
-    "rules_match_something": "match_nothing",
-    "allocated_equals_pool": "differing",
-    "aws_invoice_matches_cur": "differing",
-    "keys_fresh_24h": "stale",
-}
-"""The figure that says most, by check."""
-
-
-def _headline(check: str, figures: Mapping[str, str]) -> str | None:
-    name = _HEADLINE.get(check, next(iter(figures), ""))
+def _headline(check: Check, figures: Mapping[str, str]) -> str | None:
+    name = check.headline or next(iter(figures), "")
     return f"{name} {figures[name]}" if name in figures else None
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 
 from cops_dagster.alerts import board
-from cops_dagster.ledger import publish as kernel
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication
+from cops_dagster.ledger.publish import publish as commit
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 
@@ -28,22 +28,22 @@ def publish(
 
     def consequences(con: sa.Connection) -> None:
         for one in publications:
-            board.judged(con, books, one.period, one.table_name, _told(con, one))
+            board.judged(con, books, one.run.period, _told(con, one))
         if also:
             also(con)
 
-    return kernel.publish(books, *publications, also=consequences)
+    return commit(books, *publications, also=consequences)
 
 
 def _told(con: sa.Connection, publication: Publication) -> Sequence[Verdict]:
     """Of one source among several only what is wrong: that it is well says nothing of the others."""
-    heads = t.period_head
+    heads, run = t.period_head, publication.run
     others = con.execute(
         sa.select(heads.c.source_id)
         .where(
-            heads.c.table_name == publication.table_name,
-            heads.c.period_start == publication.period.start,
-            heads.c.source_id != publication.source_id,
+            heads.c.table_name == run.table_name,
+            heads.c.period_start == run.period.start,
+            heads.c.source_id != run.source_id,
         )
         .limit(1)
     ).first()

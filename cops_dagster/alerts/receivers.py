@@ -18,9 +18,11 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from cops_dagster.alerts.message import Message, for_slack, for_subject
-from cops_dagster.settings import Receiver as Configured
+from cops_dagster.errors import CopsError
 from cops_dagster.settings import Settings
+from cops_dagster.settings_sections import Receiver as Configured
 from cops_dagster.stores import network
+from cops_dagster.stores.aws.sns import Topic
 
 SECONDS = 10
 """How long a receiver may keep silent."""
@@ -216,69 +218,34 @@ class Sns:
 
     configured: Configured
 
-    def _client(self) -> Any:
-        from boto3.session import Session
-        from botocore.config import Config
-
-        config = Config(retries={"total_max_attempts": 1}, connect_timeout=SECONDS, read_timeout=SECONDS)
-        return Session().client("sns", region_name=self._arn.split(":")[3], config=config)
-
     @property
-    def _arn(self) -> str:
+    def _topic(self) -> Topic:
         assert self.configured.topic_arn is not None  # the settings see to it
-        return self.configured.topic_arn
+        return Topic(self.configured.topic_arn, SECONDS)
 
     def send(self, message: Message) -> str:
         """Publishes the message; the topic's filter policies may use the attribute `severity`."""
-        from botocore import exceptions as aws
-
-        from cops_dagster.stores.aws import ODD, odd_answers
-
-        fifo = {"MessageGroupId": "cops", "MessageDeduplicationId": message.key}
         try:
-            answer = self._client().publish(
-                TopicArn=self._arn,
-                Subject=for_subject(message.subject),
-                Message=message.text.encode()[:SNS_BYTES_MAX].decode("utf-8", "ignore"),
-                MessageAttributes={
-                    "severity": {"DataType": "String", "StringValue": message.severity},
-                    "key": {"DataType": "String", "StringValue": message.key},
-                },
-                **(fifo if self._arn.endswith(".fifo") else {}),
+            message_id = self._topic.publish(
+                subject=for_subject(message.subject),
+                text=message.text.encode()[:SNS_BYTES_MAX].decode("utf-8", "ignore"),
+                attributes={"severity": message.severity, "key": message.key},
+                key=message.key,
             )
-            return f"message {answer['MessageId']}"
-        except (aws.ClientError, aws.BotoCoreError) as problem:
-            raise NotAccepted(_aws(problem)) from None
-        except odd_answers():
-            raise NotAccepted(ODD) from None
+        except CopsError as problem:
+            raise NotAccepted(problem.found) from None
+        return f"message {message_id}"
 
     def inspect(self) -> list[str]:
         """The topic's policy and its subscriptions: what is confirmed, pending or gone."""
-        from botocore import exceptions as aws
-
-        from cops_dagster.stores.aws import ODD, odd_answers
-
         try:
-            client = self._client()
-            policy = client.get_topic_attributes(TopicArn=self._arn)["Attributes"].get("Policy", "{}")
-            pages = client.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=self._arn)
-            found = [one["SubscriptionArn"] for page in pages for one in page["Subscriptions"]]
-            statements = json.loads(policy).get("Statement", [])
-            denied = sum(one.get("Effect") == "Deny" for one in statements)
-        except (aws.ClientError, aws.BotoCoreError) as problem:
-            return [f"topic policy and subscriptions: {_aws(problem)}"]
-        except odd_answers():
-            return [f"topic policy and subscriptions: {ODD}"]
-        pending = found.count("PendingConfirmation")
-        told = f"{len(found) - pending} confirmed, {pending} pending"
+            standing = self._topic.standing()
+        except CopsError as problem:
+            return [f"topic policy and subscriptions: {problem.found}"]
+        pending = standing.subscriptions.count("PendingConfirmation")
+        confirmed = len(standing.subscriptions) - pending
         return [
-            f"topic policy: {len(statements)} statement(s), {denied} deny",
-            f"subscriptions: {told}" + ("" if len(found) > pending else "; nobody gets these messages"),
+            f"topic policy: {standing.statements} statement(s), {standing.denied} deny",
+            f"subscriptions: {confirmed} confirmed, {pending} pending"
+            + ("" if confirmed else "; nobody gets these messages"),
         ]
-
-
-def _aws(problem: Exception) -> str:
-    """Its meaning alone: a refused signature quotes the session token."""
-    from cops_dagster.stores.aws import meaning
-
-    return meaning(problem).found

@@ -1,7 +1,7 @@
 """One tick: what every receiver is due now is sent, and logged once it was accepted.
 
 Belongs here: who is called when, under one lock and within a time. Does not belong here: which alerts are
-looked at (`alerts/due.py`), whether a message is due (`alerts/lifecycle.py`), the deadline of a call
+looked at (`alerts/due.py`), whether a message is due (`alerts/telling.py`), the deadline of a call
 (`alerts/calls.py`).
 
 Receivers are called side by side, P1 before anything else, and P1 that came meanwhile once more at the end.
@@ -21,14 +21,14 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from cops_dagster.alerts import board, calls, due, escalation
-from cops_dagster.alerts import lifecycle as rules
+from cops_dagster.alerts import board, calls, due, escalation, lifecycle
 from cops_dagster.alerts.calls import Outcome, Overdue
 from cops_dagster.alerts.message import Message
 from cops_dagster.alerts.receivers import NotAccepted, Receiver, load
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.verdict import Teams
 
 _LOCK_KEY = 0x434F5054  # "COPT": PostgreSQL advisory lock of the tick
 SECONDS = 30.0
@@ -44,10 +44,13 @@ class Ticked:
     busy: bool = False
 
 
-def tick(books: Books, receivers: Mapping[str, Receiver], *, at: datetime | None = None) -> Ticked:
+def tick(
+    books: Books, receivers: Mapping[str, Receiver], whose: Mapping[str, Teams], *, at: datetime | None = None
+) -> Ticked:
     """Sends what is due. Harmless when repeated, and when two processes do it at once.
 
     Args:
+        whose: check → its teams.
         at: the time it is; by default now, UTC.
     """
     with _alone(books) as is_alone:
@@ -56,7 +59,7 @@ def tick(books: Books, receivers: Mapping[str, Receiver], *, at: datetime | None
         moment, until = at or now(), time.monotonic() + SECONDS
         _watch_the_watchers(books, moment)
         _watch_the_clock(books, moment)
-        serve = partial(_serve, books, receivers, moment=moment, until=until)
+        serve = partial(_serve, books, receivers, whose, moment=moment, until=until)
         done = serve(("P2", "P3", "P4"), serve(("P1",), Ticked()))
         return done if done == Ticked() else serve(("P1",), done)
 
@@ -66,7 +69,7 @@ def _watch_the_watchers(books: Books, moment: datetime) -> None:
         seen = escalation.of_silence(board.judged_at(con, moment), moment)
         fires = con.execute(
             sa.select(t.alert_state.c.fingerprint).where(
-                t.alert_state.c.fingerprint == rules.fingerprint(escalation.SILENT, "", None),
+                t.alert_state.c.fingerprint == lifecycle.fingerprint(escalation.SILENT, "", None),
                 t.alert_state.c.state == "firing",
             )
         ).first()
@@ -86,6 +89,7 @@ def _watch_the_clock(books: Books, moment: datetime) -> None:
 def _serve(
     books: Books,
     receivers: Mapping[str, Receiver],
+    whose: Mapping[str, Teams],
     priorities: Sequence[str],
     done: Ticked,
     *,
@@ -95,7 +99,7 @@ def _serve(
     """Everything that receivers are due of some priorities; one that is down is left alone until later."""
     set_to = {name: books.settings.notify.receivers[name] for name in receivers}
     with books.admin.read() as con:
-        found = due.read(con, set_to, priorities, moment)
+        found = due.read(con, set_to, priorities, moment, whose=whose)
     if not found.looked:
         return done
     messages = found.messages()

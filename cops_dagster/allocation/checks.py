@@ -1,4 +1,4 @@
-"""The checks' questions, asked of what was published: figures re-read, verdicts by `rules/verdicts`.
+"""The checks' questions, asked of what was published: figures re-read, verdicts by `allocation/verdicts`.
 
 Belongs here: one function per asset, giving that asset's verdicts for a period. Does not belong here:
 deliveries (`ingestion/checks.py`), when a check holds (`allocation/verdicts.py`) or how Dagster shows it
@@ -13,10 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.allocation import allocate, mismatch, rule_date, tenant_usage
+from cops_dagster.allocation import allocate, mismatch, post, rule_date, tenant_usage, verdicts
+from cops_dagster.allocation.inputs import Inputs, gather
 from cops_dagster.allocation.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.allocation.rules import MATCHED, Plan
-from cops_dagster.allocation.verdicts import allocated_equals_pool
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
@@ -25,7 +25,6 @@ from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.tagging import lookups
 from cops_dagster.verdict import Verdict
 from cops_dagster.words import CHARGE_CLASSES, OPERATOR
 
@@ -33,7 +32,7 @@ from cops_dagster.words import CHARGE_CLASSES, OPERATOR
 def keys(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `allocation_key_snapshot`: are rules and keys fit to run with?"""
     with books.engine() as engine, books.admin.read() as con:
-        inputs = allocate.gather(con, books.policy, period)
+        inputs = gather(con, books.policy, period)
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         made = allocate.compute(engine, inputs, period)
         rules = t.allocation_rules
@@ -50,24 +49,21 @@ def keys(books: Books, period: Period) -> list[Verdict]:
     return [
         *allocate.plan_verdicts(made, inputs),
         matched,
-        Verdict(
-            "rules_unchanged_in_period",
-            not changed or decided is not None,
-            "WARN",
-            {
-                "changed_rules": ", ".join(f"{row.rule_id} v{row.version}" for row in changed),
-                "rules_as_of": str(inputs.rules_as_of),
-                "run_note": decided.note if decided else "none",
-            },
-            blocking=True,
+        verdicts.rules_unchanged_in_period(
+            [f"{row.rule_id} v{row.version}" for row in changed],
+            inputs.rules_as_of,
+            decided.note if decided else None,
+            is_decided=decided is not None,
         ),
-        _keys_name_everybody(inputs),
+        verdicts.keys_name_every_tenant(
+            {name: key.weights for name, key in inputs.usage.items()}, inputs.tenants
+        ),
         steady,
         keys_fresh(period, {name: key.refreshed_at for name, key in made.keys.items()}, ages),
     ]
 
 
-def _steady(con: sa.Connection, period: Period, inputs: allocate.Inputs, made: Plan) -> Verdict:
+def _steady(con: sa.Connection, period: Period, inputs: Inputs, made: Plan) -> Verdict:
     """Usage keys beside those that last month's run was frozen with."""
     before = period.previous()
     run = head(con, allocate.TABLE, before)
@@ -93,9 +89,7 @@ def _steady(con: sa.Connection, period: Period, inputs: allocate.Inputs, made: P
     )
 
 
-def _matched(
-    books: Books, engine: Engine, con: sa.Connection, period: Period, inputs: allocate.Inputs
-) -> Verdict:
+def _matched(books: Books, engine: Engine, con: sa.Connection, period: Period, inputs: Inputs) -> Verdict:
     """What rules match on, against the values that have cost in the month or had some the month before."""
     wanted = [(rule.rule_id, *match) for rule in inputs.rules for match in rule.matches]
     known: dict[str, set[str]] = {column: set() for column in MATCHED}
@@ -108,28 +102,12 @@ def _matched(
                 books.namespace(other, con, before).provide(["fact_cost_tagged"])
                 _learn(other, before, known)
     idle = [(rule, column, value) for rule, column, value in wanted if value not in known[column]]
-    return lookups.rules_match_something(idle, known, len(inputs.rules))
+    return verdicts.rules_match_something(idle, known, len(inputs.rules))
 
 
 def _learn(engine: Engine, period: Period, known: dict[str, set[str]]) -> None:
     for row in engine.fetch("find_matched_values", {"period_start": period.start}).dicts():
         known[row["matched_column"]].add(row["matched_value"])
-
-
-def _keys_name_everybody(inputs: allocate.Inputs) -> Verdict:
-    """A tenant that a usage file forgot pays nothing of the pool, and the others pay its share."""
-    wrong: list[dict[str, object]] = [
-        {"key_name": name, "tenant_id": tenant, "what": what}
-        for name, key in sorted(inputs.usage.items())
-        for what, tenants in (
-            ("no figure", set(inputs.tenants) - set(key.weights)),
-            ("not active in the month", set(key.weights) - set(inputs.tenants) if inputs.tenants else set()),
-        )
-        for tenant in sorted(tenants)
-    ]
-    return Verdict(
-        "keys_name_every_tenant", not wrong, "WARN", {"keys": len(inputs.usage), "tenants": wrong[:50]}
-    )
 
 
 def keys_fresh(period: Period, used: dict[str, datetime | None], max_age_hours: dict[str, int]) -> Verdict:
@@ -138,7 +116,7 @@ def keys_fresh(period: Period, used: dict[str, datetime | None], max_age_hours: 
     Args:
         used: key → when its usage was refreshed, UTC; max_age_hours: of the keys that have an age.
     """
-    stale: list[dict[str, object]] = []
+    stale: list[tuple[str, datetime | None]] = []
     ended = now().date() >= period.end
     end = datetime.combine(period.end, datetime.min.time())
     for name, refreshed in used.items():
@@ -150,8 +128,8 @@ def keys_fresh(period: Period, used: dict[str, datetime | None], max_age_hours: 
             else is_within(refreshed, timedelta(hours=max_age_hours[name]), now())
         )
         if not fresh:
-            stale.append({"key_name": name, "refreshed_at_utc": f"{refreshed or 'never'}"})
-    return Verdict("keys_fresh_24h", not stale, "WARN", {"keys": len(used), "stale": stale})
+            stale.append((name, refreshed))
+    return verdicts.keys_fresh_24h(len(used), stale)
 
 
 def allocated(books: Books, period: Period) -> list[Verdict]:
@@ -160,7 +138,7 @@ def allocated(books: Books, period: Period) -> list[Verdict]:
     with books.admin.read() as con, books.engine() as engine:
         run = head(con, allocate.TABLE, period)
         books.namespace(engine, con, period).provide(["line_pool", "fact_cost_tagged", allocate.TABLE])
-        differing = allocate.unequal(engine.fetch("fetch_conservation", start).dicts())
+        differing = post.unequal(engine.fetch("fetch_conservation", start).dicts())
         totals = engine.fetch(
             "measure_fact_cost_allocated", {**start, "run_id": run.run_id if run else ""}
         ).one()
@@ -171,14 +149,9 @@ def allocated(books: Books, period: Period) -> list[Verdict]:
             books.namespace(other, con, previous).provide([allocate.TABLE])
             before = _operator_share(other, previous)
     return [
-        allocated_equals_pool(differing, totals["allocated_usd"]),
+        verdicts.allocated_equals_pool(differing, totals["allocated_usd"]),
         faulty,
-        Verdict(
-            "operator_share_steady",
-            None if share is None or before is None else abs(share - before) <= 5,
-            "WARN",
-            {"operator_share_pct": share, "previous_operator_share_pct": before},
-        ),
+        verdicts.operator_share_steady(share, before),
     ]
 
 

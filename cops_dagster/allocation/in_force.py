@@ -13,8 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.allocation import rule_set
-from cops_dagster.allocation import rules as allocation
+from cops_dagster.allocation import rule_set, rules
 from cops_dagster.allocation.rules import Costs, Pool, Rule
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
@@ -51,7 +50,7 @@ def in_force(con: sa.Connection, day: date) -> list[Rule]:
     """
     held = read(con)
     rule_set.require(rule_set.problems(held.rules, held.keys, held.tenants, day, pools=()))
-    return allocation.in_force(held.rules, day)
+    return rules.in_force(held.rules, day)
 
 
 def newest_open(con: sa.Connection) -> Period:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from cops_dagster.allocation.verdicts import KEY_SHARES_STEADY
 from cops_dagster.money import amount
 from cops_dagster.verdict import Verdict
 
@@ -64,7 +65,7 @@ def key_shares_steady(
                 moved.append(_share(key, tenant, one, other, was, is_now))
                 errors += 100 * abs(part) > SHARE_POINTS["ERROR"] * whole
     return Verdict(
-        "key_shares_steady",
+        KEY_SHARES_STEADY,
         not moved if keys else None,
         "ERROR" if errors else "WARN",
         {

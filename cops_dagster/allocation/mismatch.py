@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from cops_dagster.allocation.verdicts import unallocated_within_2_pct
 from cops_dagster.lake.engine import Engine
+from cops_dagster.ledger import month
 from cops_dagster.period import Period
-from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 
 
@@ -32,10 +32,5 @@ def verdict(
     con: sa.Connection, period: Period, allocated: Decimal, fault: Decimal, pooled: Decimal
 ) -> Verdict:
     """`unallocated_within_2_pct`, with the gap between what was allocated and the newest deliveries, USD."""
-    deliveries, shown = t.cur_delivery, t.cur_billing_head
-    newest = con.execute(
-        sa.select(deliveries.c.cost_usd)
-        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
-        .where(shown.c.period_start == period.start)
-    ).scalars()
-    return unallocated_within_2_pct(fault, abs(allocated - sum(newest, Decimal(0))), pooled)
+    newest = sum((row.cost_usd for row in month.shown(con, period)), Decimal(0))
+    return unallocated_within_2_pct(fault, abs(allocated - newest), pooled)

@@ -11,13 +11,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.allocation import allocate, run_log
-from cops_dagster.errors import CopsError
+from cops_dagster.allocation import allocate, post, run_log
+from cops_dagster.allocation.run_log import Recipe
+from cops_dagster.errors import CopsError, require_said
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import refuse
-from cops_dagster.ledger.run import attempt, settle
+from cops_dagster.ledger.run import Run, attempt, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -47,62 +48,57 @@ def reverse(books: Books, run: str, *, reason: str) -> Reversed:
             without a reason; `E-PERIOD-CLOSED`. Nothing is written in any case.
     """
     require_policy(books)
-    if not reason.strip():
-        raise CopsError(
-            "E-PARAM",
-            "reason",
-            expected="why the run is taken back, in words",
-            found="nothing",
-            next_step="add --reason '…'; it stands beside the run for ever",
+    require_said(
+        reason,
+        subject="reason",
+        expected="why the run is taken back, in words",
+        next_step="add --reason '…'; it stands beside the run for ever",
+    )
+    return settle(f"reversal of {run}", _planned, books, run, reason.strip())
+
+
+def _planned(books: Books, named: str, reason: str) -> Reversed:
+    with attempt(books) as trying, books.admin.read() as con:
+        wrong = _reversible(con, named)
+        period = Period.of(wrong.period_start)
+        reposted = _to_repost(con, wrong)
+        run = Run(allocate.TABLE, period, "", digest("reversal", ALGORITHM, wrong.run_id), wrong.run_id)
+        recipe = Recipe(
+            run,
+            _deliveries(con, wrong.run_id),
+            [],
+            {"reversed_run_id": wrong.run_id, "reposted_run_id": reposted},
+            ALGORITHM,
+            post.STATEMENT,
+            note=reason,
         )
-
-    def once() -> Reversed:
-        with attempt(books) as trying, books.admin.read() as con:
-            wrong = _reversible(con, run)
-            period = Period.of(wrong.period_start)
-            reposted = _to_repost(con, wrong)
-            inputs_id = digest("reversal", ALGORITHM, wrong.run_id)
-            log = run_log.Run(
-                digest(inputs_id, wrong.run_id),
-                inputs_id,
-                wrong.run_id,
-                _deliveries(con, wrong.run_id),
-                [],
-                {"reversed_run_id": wrong.run_id, "reposted_run_id": reposted},
-                ALGORITHM,
-                allocate.STATEMENT,
-                note=reason.strip(),
-            )
-            with run_log.logged(books, trying, period, log):
-                with books.engine() as engine:
-                    names = books.namespace(engine, con, period)
-                    names.provide(["line_pool", "fact_cost_tagged", allocate.TABLE])
-                    engine.keep(
-                        "posted_entries",
-                        "gather_reposted_entries",
-                        {
-                            "period_start": period.start,
-                            "reposted_run_id": reposted or "",
-                            "reversed_run_id": wrong.run_id,
-                        },
-                    )
-                    target = trying.target(allocate.TABLE, period, log.run_id)
-                    posted = allocate.stage(engine, target, names.paths[allocate.TABLE], period, log)
-                    refuse(posted.judged, f"{allocate.TABLE} of {period}")
-                allocate.publish_run(
-                    books,
-                    con,
-                    trying,
-                    period,
-                    log,
-                    posted,
-                    posted.judged,
-                    sql=("gather_reposted_entries", allocate.STATEMENT, "fetch_conservation"),
-                    also=lambda writing: _record(writing, books, period, log, reposted),
+        with run_log.logged(books, trying, recipe):
+            with books.engine() as engine:
+                names = books.namespace(engine, con, period)
+                names.provide(["line_pool", "fact_cost_tagged", allocate.TABLE])
+                engine.keep(
+                    "posted_entries",
+                    "gather_reposted_entries",
+                    {
+                        "period_start": period.start,
+                        "reposted_run_id": reposted or "",
+                        "reversed_run_id": wrong.run_id,
+                    },
                 )
-        return Reversed(period, log.run_id, wrong.run_id, reposted)
-
-    return settle(f"reversal of {run}", once)
+                target = trying.target(allocate.TABLE, period, run.id)
+                posted = post.stage(engine, target, names.paths[allocate.TABLE], recipe)
+                refuse(posted.judged, f"{allocate.TABLE} of {period}")
+            post.publish_run(
+                books,
+                con,
+                trying,
+                recipe,
+                posted,
+                posted.judged,
+                sql=("gather_reposted_entries", post.STATEMENT, "fetch_conservation"),
+                also=lambda writing: _record(writing, books, recipe, reposted),
+            )
+    return Reversed(period, run.id, wrong.run_id, reposted)
 
 
 def _reversible(con: sa.Connection, run: str) -> Any:
@@ -154,14 +150,15 @@ def _deliveries(con: sa.Connection, run_id: str) -> tuple[str, ...]:
     return tuple(sorted({one for joined in ids for one in (joined or "").split(",") if one}))
 
 
-def _record(con: sa.Connection, books: Books, period: Period, run: run_log.Run, reposted: str | None) -> None:
+def _record(con: sa.Connection, books: Books, recipe: Recipe, reposted: str | None) -> None:
+    run = recipe.run
     con.execute(
         sa.insert(t.run_reversal).values(
-            run_id=run.run_id,
-            reversed_run_id=run.predecessor_run_id,
+            run_id=run.id,
+            reversed_run_id=run.predecessor,
             reposted_run_id=reposted,
-            period_start=period.start,
-            reason=run.note,
+            period_start=run.period.start,
+            reason=recipe.note,
             actor=books.actor,
             reversed_at=now(),
         )

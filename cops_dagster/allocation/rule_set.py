@@ -1,6 +1,6 @@
-"""Whether a set of rules fits together: every problem of it on one day, not the first.
+"""Whether a set of rules fits together: every problem of it on one day, not the first. Pure.
 
-Belongs here: what is wrong, or likely not meant, between rules, keys and tenants. Pure. Does not belong
+Belongs here: what is wrong, or likely not meant, between rules, keys and tenants. Does not belong
 here: what one cell may hold (`inputs/cells.py`), what a rule does with a pool (`allocation/rules.py`).
 
 An error makes the set unusable; a warning is something that a person may well have meant.
@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from itertools import chain, combinations, pairwise
 from typing import Any, Literal
 
-from cops_dagster.allocation.rules import Pool, Rule
+from cops_dagster.allocation.rules import Pool, Rule, in_force
 from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
 from cops_dagster.words import CHARGE_CLASSES, METHODS, OPERATOR
@@ -95,17 +95,6 @@ def as_json(problem: Problem) -> dict[str, Any]:
     return asdict(problem) | {"rule_ids": list(problem.rule_ids)}
 
 
-def in_force(rules: Iterable[Rule], day: date) -> list[Rule]:
-    """`allocation.in_force` for a set that may be wrong: it never refuses, and takes rules in any order."""
-    newest: dict[str, Rule] = {}
-    for rule in rules:
-        held = newest.get(rule.rule_id)
-        if rule.effective_from <= day and (held is None or _since(rule) > _since(held)):
-            newest[rule.rule_id] = rule
-    standing = [rule for rule in newest.values() if rule.effective_to is None or rule.effective_to > day]
-    return sorted(standing, key=lambda rule: (rule.priority, rule.rule_id))
-
-
 def changes(rules: Iterable[Rule], since: date) -> list[date]:
     """`since`, and each later day on which another set of versions is in force than the day before."""
     versions = list(rules)
@@ -118,10 +107,6 @@ def fallback(rule: Rule) -> str | None:
     """The rule that takes over when this one's key is empty."""
     named = rule.on_zero_key
     return named.removeprefix("rule:") if named.startswith("rule:") else None
-
-
-def _since(rule: Rule) -> tuple[date, int]:
-    return rule.effective_from, rule.version
 
 
 def _set_on(rules: Sequence[Rule], day: date) -> set[tuple[str, int]]:
@@ -152,7 +137,7 @@ def _dates(versions: Sequence[Rule]) -> Iterator[Problem]:
     for rule in versions:
         by_id[rule.rule_id].append(rule)
     for rule_id, own in by_id.items():
-        own.sort(key=_since)
+        own.sort(key=lambda rule: rule.since)
         for rule in own:
             if rule.effective_to and rule.effective_to <= rule.effective_from:
                 expected = "effective_to after effective_from; the last day is exclusive"

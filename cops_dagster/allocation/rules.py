@@ -1,6 +1,6 @@
-"""Allocation rules: which rule claims a pool, and how it splits it, to difference 0.
+"""Allocation rules: which rule claims a pool, and how it splits it, to difference 0. Pure.
 
-Belongs here: everything between pool totals with keys and the split entries. Pure; amounts are
+Belongs here: everything between pool totals with keys and the split entries. Amounts are
 atto-dollars. Does not belong here: loading rules (`inputs/load.py`), SQL, publishing.
 
 A *pool* is cost without a tenant, summed by service, component, charge class, account and plan. The
@@ -12,14 +12,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property
-from itertools import pairwise
 from typing import NamedTuple
 
-from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
 from cops_dagster.money.split import split
 from cops_dagster.words import UNALLOCATED
@@ -77,6 +75,11 @@ class Rule:
             ),
             on_zero_key=str(row["on_zero_key"]),
         )
+
+    @property
+    def since(self) -> tuple[date, int]:
+        """What makes one version newer than another."""
+        return self.effective_from, self.version
 
     def claims(self, pool: Pool) -> bool:
         """Every constrained column has the pool's value; of the charge class, the one it is matched by."""
@@ -234,27 +237,15 @@ class Plan:
 def in_force(rules: Iterable[Rule], day: date) -> list[Rule]:
     """The version of each rule that is in force on `day`, by priority (design rule 5.5).
 
-    Raises:
-        CopsError: `E-RULE-OVERLAP` when two rules in force share a priority.
+    It never refuses: what is wrong with a set, two rules of one priority too, is in `allocation/rule_set.py`.
     """
     newest: dict[str, Rule] = {}
     for rule in rules:
-        if rule.effective_from <= day:
-            held = newest.get(rule.rule_id)
-            if held is None or rule.effective_from > held.effective_from:
-                newest[rule.rule_id] = rule
-    chosen = [rule for rule in newest.values() if rule.effective_to is None or rule.effective_to > day]
-    chosen.sort(key=lambda rule: rule.priority)
-    for first, second in pairwise(chosen):
-        if first.priority == second.priority:
-            raise CopsError(
-                "E-RULE-OVERLAP",
-                f"rules {first.rule_id} and {second.rule_id}",
-                expected="strict priorities among the rules in force",
-                found=f"both have priority {first.priority} on {day}",
-                next_step="load a new version of one of them with another priority",
-            )
-    return chosen
+        held = newest.get(rule.rule_id)
+        if rule.effective_from <= day and (held is None or rule.since > held.since):
+            newest[rule.rule_id] = rule
+    standing = [rule for rule in newest.values() if rule.effective_to is None or rule.effective_to > day]
+    return sorted(standing, key=lambda rule: (rule.priority, rule.rule_id))
 
 
 def plan(pools: Sequence[Pool], rules: Sequence[Rule], keys: Keys, *, holds_unknown: bool = False) -> Plan:
@@ -268,56 +259,34 @@ def plan(pools: Sequence[Pool], rules: Sequence[Rule], keys: Keys, *, holds_unkn
     """
     made = Plan()
     by_id = {rule.rule_id: rule for rule in rules}
-    claimed: defaultdict[tuple[Rule | None, str, str | None, str, str], Costs] = defaultdict(Costs)
-    held: defaultdict[tuple[str, str | None, str, str, str], Costs] = defaultdict(Costs)
+    claimed: defaultdict[tuple[Rule | None, Head], Costs] = defaultdict(Costs)
+    held: defaultdict[tuple[Head, str], Costs] = defaultdict(Costs)
     for pool in pools:
+        place = (pool.service, pool.service_component, pool.charge_class, pool.delivery_id)
         if holds_unknown and pool.tenant_tag is not None:
-            place = (pool.service, pool.service_component, pool.charge_class, pool.delivery_id)
-            held[*place, pool.tenant_tag] = held[*place, pool.tenant_tag].plus(pool.costs)
+            held[place, pool.tenant_tag] = held[place, pool.tenant_tag].plus(pool.costs)
             continue
         rule = next((rule for rule in rules if rule.claims(pool)), None)
         if rule is None:
             made.unclaimed.append(pool)
-        claimed[rule, pool.service, pool.service_component, pool.charge_class, pool.delivery_id] = claimed[
-            rule, pool.service, pool.service_component, pool.charge_class, pool.delivery_id
-        ].plus(pool.costs)
-    for (rule, service, component, charge_class, delivery_id), costs in claimed.items():
-        head = (service, component, charge_class, delivery_id)
+        claimed[rule, place] = claimed[rule, place].plus(pool.costs)
+    for (rule, head), costs in claimed.items():
         if not any(costs):  # nothing to split, so an empty key does no harm; the pool stays visible
             made.claimed.append(_line(head, UNALLOCATED, rule, None, costs, costs))
             continue
         made.claimed.append(_claimed(made, head, rule, costs, keys, by_id))
-    made.claimed.extend(_held(*place, costs) for place, costs in held.items())
+    made.claimed.extend(_held(head, tag, costs) for (head, tag), costs in held.items())
     return made
 
 
-def _held(
-    service: str, component: str | None, charge_class: str, delivery_id: str, tag: str, costs: Costs
-) -> Split:
+def _held(head: Head, tag: str, costs: Costs) -> Split:
     """Cost of a tag that names nobody, in `__unallocated__`; the tag stands where a key would."""
-    return Split(
-        service,
-        component,
-        charge_class,
-        UNALLOCATED,
-        UNKNOWN_TENANT,
-        None,
-        f"tenant_tag:{tag}",
-        None,
-        None,
-        costs.unblended,
-        costs,
-        delivery_id,
-    )
+    line = _line(head, UNALLOCATED, None, None, costs, costs)
+    return replace(line, rule_id=UNKNOWN_TENANT, key_name=f"tenant_tag:{tag}")
 
 
 def _claimed(
-    made: Plan,
-    head: Head,
-    rule: Rule | None,
-    costs: Costs,
-    keys: Keys,
-    by_id: Mapping[str, Rule],
+    made: Plan, head: Head, rule: Rule | None, costs: Costs, keys: Keys, by_id: Mapping[str, Rule]
 ) -> Shared | Split:
     if rule is None:
         return _line(head, UNALLOCATED, None, None, costs, costs)
@@ -340,14 +309,7 @@ def _claimed(
     return _line(head, UNALLOCATED, rule, key, costs, costs)
 
 
-def _line(
-    head: Head,
-    tenant: str,
-    rule: Rule | None,
-    key: Key | None,
-    pool: Costs,
-    share: Costs,
-) -> Split:
+def _line(head: Head, tenant: str, rule: Rule | None, key: Key | None, pool: Costs, share: Costs) -> Split:
     service, component, charge_class, delivery_id = head
     return Split(
         service=service,

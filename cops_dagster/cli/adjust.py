@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 if TYPE_CHECKING:
     from cops_dagster.ledger.books import Books
 
@@ -28,17 +31,10 @@ def show(
     """List proposed and booked adjustments with their effect per tenant and class of change."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
     from cops_dagster.adjustments import proposals
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import month
-    from cops_dagster.period import Period
 
-    wanted = Period.parse(period) if period else None
-    with require_books(settings.current()).admin.read() as con:
-        if wanted:
-            month.require_known(con, wanted)
+    wanted = desk.known_month(period) if period else None
+    with desk.books().admin.read() as con:
         found = proposals.proposals(con, wanted)
     if json:
         output.as_json(
@@ -80,14 +76,11 @@ def _month(period: object) -> str | None:
 @app.command("propose")
 def propose(period: _Period, json: _Json = False) -> None:
     """Propose what a delivery that came after the close changed. Also done by `cops materialize`."""
-    from cops_dagster import settings
     from cops_dagster.adjustments import late
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.ingestion import look
-    from cops_dagster.period import Period
 
-    wanted = Period.parse(period)
-    books = require_books(settings.current())
+    wanted = desk.month(period)
+    books = desk.books()
     look.look(books, wanted)
     _said(late.propose(books, wanted), str(wanted), as_json=json, nothing="nothing came late")
 
@@ -106,13 +99,9 @@ def move(
     """Propose a one-time rule: cost of a closed month moved to others, once."""
     from decimal import Decimal, InvalidOperation
 
-    from cops_dagster import settings
     from cops_dagster.adjustments import one_time
-    from cops_dagster.errors import CopsError
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.period import Period
 
-    wanted = Period.parse(period)
+    wanted = desk.month(period)
     shares = {}
     for pair in to:
         name, _, percent = pair.rpartition("=")
@@ -126,7 +115,7 @@ def move(
                 found=repr(pair),
                 next_step="write it like --to acme=60 --to globex=40",
             ) from None
-    books = require_books(settings.current())
+    books = desk.books()
     made = one_time.propose(
         books,
         wanted,
@@ -151,16 +140,13 @@ def note(
     json: _Json = False,
 ) -> None:
     """Note why a closed month differs from what was invoiced; no amount changes."""
-    from cops_dagster import settings
     from cops_dagster.evidence import consent
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.money import amount
-    from cops_dagster.period import Period
     from cops_dagster.reconciliation import notes
 
-    wanted = Period.parse(period)
+    wanted = desk.month(period)
     exact = amount.to_decimal(amount.parse(amount_usd, subject="--amount-usd"))
-    books = require_books(settings.current())
+    books = desk.books()
     made = notes.note(
         books,
         wanted,
@@ -191,8 +177,6 @@ def _said(
     stands_in: str = "adjust list",
 ) -> None:
     """What was made, and where a second person sees it: a note is an exception, and in no list of ours."""
-    from cops_dagster.cli import output
-
     if as_json:
         output.as_json({"period": period, "id": made, **(by or {})})
     elif made is None:

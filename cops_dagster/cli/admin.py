@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 if TYPE_CHECKING:
     from cops_dagster.inputs.load import LoadReport
     from cops_dagster.inputs.load_log import Logged
@@ -28,12 +30,9 @@ def load(
     json: _Json = False,
 ) -> None:
     """Load CSV files, validated, all or nothing; an identical row is nothing to do."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import open_books
-    from cops_dagster.inputs.load import load as act
+    from cops_dagster.inputs import load
 
-    done = act(open_books(settings.current()), paths, replace=replace)
+    done = load.load(desk.new_books(), paths, replace=replace)
     if json:
         output.as_json(_told(done))
         return
@@ -75,12 +74,9 @@ def log(
     """Show what was loaded: who, when, from which files, and both versions of every replaced row."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.inputs import load_log
 
-    with require_books(settings.current()).admin.read() as con:
+    with desk.books().admin.read() as con:
         found = load_log.history(con, table)
     if json:
         output.as_json([asdict(one) for one in found])

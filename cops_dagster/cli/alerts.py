@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 app = typer.Typer(no_args_is_help=True, help="What is wrong, who was told, and taking it.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
@@ -26,13 +29,10 @@ def list_(
     """List alerts that fire or wait to fire, the gravest first; exit 1 while one of P1 to P3 fires."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
     from cops_dagster.alerts import board
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
 
-    configured = settings.current()
-    with require_books(configured).admin.read() as con:
+    configured = desk.settings()
+    with desk.books().admin.read() as con:
         count = board.counted(con, everything=everything)
         found = board.alerts(con, everything=everything, limit=limit, offset=offset)
         told = board.told(con, found)
@@ -80,13 +80,10 @@ def ack(
     json: _Json = False,
 ) -> None:
     """Take an alert: it is not repeated for 8 hours, unless it gets graver or fires anew."""
-    from cops_dagster import settings
     from cops_dagster.alerts import board
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.evidence.people import is_same_person
 
-    books = require_books(settings.current())
+    books = desk.books()
     taken = board.acknowledge(books, alert, note=note)
     was_new = is_same_person(taken.acked_by or "", books.actor)
     output.told(
@@ -114,13 +111,8 @@ def silence(
     """Keep messages back for a while; alerts go on, and a P1 is never silenced."""
     from typing import cast
 
-    from cops_dagster import settings
     from cops_dagster.alerts import board
     from cops_dagster.alerts.lifecycle import RANK, Severity
-    from cops_dagster.cli import output
-    from cops_dagster.errors import CopsError
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.period import Period
 
     if severity not in RANK:
         raise CopsError(
@@ -131,9 +123,9 @@ def silence(
             next_step="name the gravest priority to keep back",
         )
     made = board.silence(
-        require_books(settings.current()),
+        desk.books(),
         rule=rule,
-        period=Period.parse(period) if period else None,
+        period=desk.month_if_given(period),
         severity=cast("Severity", severity),
         hours=hours,
         reason=reason,
@@ -146,12 +138,10 @@ def try_out(
     receiver: Annotated[str | None, typer.Argument(help="Only this receiver.")] = None, json: _Json = False
 ) -> None:
     """Send a test message to every receiver and say what came of it; exit 1 when one did not take it."""
-    from cops_dagster import settings
     from cops_dagster.alerts import trial
-    from cops_dagster.cli import output
 
-    output.say_ignored(settings.current().ignored_secrets)
-    found = trial.try_out(settings.current(), receiver)
+    output.say_ignored(desk.settings().ignored_secrets)
+    found = trial.try_out(desk.settings(), receiver)
     if json:
         output.as_json(found)
     else:
@@ -176,14 +166,9 @@ def try_out(
 @app.command("tick")
 def tick(json: _Json = False) -> None:
     """Send what is due now. The daemon does it; this is for cron, and for homes without a daemon."""
-    from cops_dagster import settings
-    from cops_dagster.alerts import tick as act
-    from cops_dagster.alerts.receivers import open_receivers
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
+    from cops_dagster.operations import messages
 
-    books = require_books(settings.current())
-    done = act.tick(books, open_receivers(books.settings))
+    done = messages.send(desk.books())
     output.told(
         json,
         {"accepted": done.accepted, "failed": done.failed, "busy": done.busy},

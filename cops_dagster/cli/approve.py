@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 if TYPE_CHECKING:
     from cops_dagster.closing.approve import Approved
     from cops_dagster.ledger.books import Books
@@ -19,23 +22,20 @@ def approve(
     """Approve what the books hold back: a month that shrank, an adjustment, a close. Not by who asked."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output, period
-    from cops_dagster.closing import approve as act
-    from cops_dagster.errors import CopsError
+    from cops_dagster.cli.close import print_missing
+    from cops_dagster.closing import approve
     from cops_dagster.evidence import sweep
-    from cops_dagster.evidence.home import require_books
 
-    books = require_books(settings.current())
+    books = desk.books()
     if subject.startswith("close-"):
         sweep.sweep(books)  # a close wants nothing left over, as `cops close` does
     try:
         with output.working(f"{subject}: approving"):
-            done = act.approve(books, subject, reason=reason)
+            done = approve.approve(books, subject, reason=reason)
     except CopsError as problem:
         if problem.code != "E-NOT-READY":
             raise
-        period.print_missing(problem, as_json=json)
+        print_missing(problem, as_json=json)
         raise typer.Exit(1) from None
     further = _further(books, done)
     if json:
@@ -58,12 +58,12 @@ def _further(books: Books, done: Approved) -> dict[str, object]:
     from cops_dagster.evidence import consent
 
     if done.subject_type == consent.ADJUSTMENT and done.was_new:
-        from cops_dagster.cli import runs
+        from cops_dagster.cli.allocation import settle
 
-        runs.settle(books, done.period)
+        settle(books, done.period)
     if done.subject_type == consent.CLOSE:
-        from cops_dagster.cli import period
+        from cops_dagster.cli.close import sealed
         from cops_dagster.closing import close
 
-        return period.sealed(books, close.close(books, done.period))
+        return sealed(books, close.close(books, done.period))
     return {}

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 app = typer.Typer(no_args_is_help=True, help="Samples for auditors.")
 
 
@@ -26,14 +28,10 @@ def sample(
     """Write every entry of a closed month, its proof, a sample with the evidence behind it, and a script."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.money import amount
-    from cops_dagster.period import Period
     from cops_dagster.reports import audit
 
-    wanted, books = Period.parse(period), require_books(settings.current())
+    wanted, books = desk.month(period), desk.books()
     with output.working(f"{wanted}: reading every entry and its evidence"):
         done = audit.sample(books, wanted, n=n, seed=seed, out=out)
     output.told(

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 crawler = typer.Typer(no_args_is_help=True, help="The Glue crawler of [controls]: how it stands, start it.")
 athena = typer.Typer(no_args_is_help=True, help="Queries of Athena: how one is going.")
 
@@ -23,13 +25,10 @@ def _athena_group() -> None:
 @crawler.command("status")
 def status(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """Show the last crawl, and delivered months that its table does not have; exit 1 if it should run."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.operations import crawl
     from cops_dagster.stores.admin import now
 
-    seen = crawl.look(require_books(settings.current()), now())
+    seen = crawl.look(desk.books(), now())
     if seen is None:
         output.as_json({"crawler": None}) if json else output.say(
             "no crawler is set in [controls]; COPS needs none: it reads manifests"
@@ -54,12 +53,9 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] 
 @crawler.command("start")
 def start(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """Start the crawler; nothing happens when it runs."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.operations import crawl
 
-    started = crawl.start(require_books(settings.current()))
+    started = crawl.start(desk.books())
     output.told(json, {"started": started}, "started" if started else "it is running already")
 
 
@@ -71,10 +67,9 @@ def execution(
     """Show how a query execution is going; exit 1 if it failed."""
     from dataclasses import asdict
 
-    from cops_dagster.cli import output
-    from cops_dagster.stores import athena as api
+    from cops_dagster.stores.aws import athena
 
-    seen = api.execution(query_execution_id)
+    seen = athena.execution(query_execution_id)
     if json:
         output.as_json(asdict(seen))
     else:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 app = typer.Typer(no_args_is_help=True, help="Targets, what was spent, where the month is heading.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
@@ -19,12 +21,9 @@ def _group() -> None:
 @app.command("refresh")
 def refresh(json: _Json = False) -> None:
     """Measure every active budget now, AWS Budgets beside it where set; exit 1 while one is critical."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.operations import budgets as act
+    from cops_dagster.operations import budgets
 
-    done = act.refresh(require_books(settings.current()))
+    done = budgets.refresh(desk.books())
     if json:
         output.as_json(
             {
@@ -50,22 +49,12 @@ def refresh(json: _Json = False) -> None:
 @app.command("list")
 def list_(json: _Json = False) -> None:
     """List budgets as last refreshed, the tightest first; exit 1 while one is critical."""
-    import sqlalchemy as sa
+    from cops_dagster.operations import budgets
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.operations import budgets as act
-    from cops_dagster.stores import tables as t
-
-    with require_books(settings.current()).admin.read() as con:
-        rows = [dict(row) for row in con.execute(sa.select(t.budget_master)).mappings()]
-        aws = [
-            dict(row)
-            for row in con.execute(sa.select(t.aws_budget).order_by(t.aws_budget.c.budget_name)).mappings()
-        ]
-        without = act.without_budget(con)
-    rows.sort(key=lambda row: (("critical", "warning", "ok").index(row["level"]), row["budget_id"]))
+    with desk.books().admin.read() as con:
+        rows, aws = budgets.standing(con), budgets.of_aws(con)
+        without = budgets.without_budget(con)
+    rows.sort(key=lambda row: ("critical", "warning", "ok").index(row["level"]))
     if json:
         output.as_json({"budgets": rows, "aws_budgets": aws, "tenants_without_budget": without})
     else:
@@ -78,7 +67,6 @@ def _print(rows: list[dict[str, object]], aws: list[dict[str, object]], without:
     from decimal import Decimal
     from typing import cast
 
-    from cops_dagster.cli import output
     from cops_dagster.money import currency
 
     def usd(value: object, places: int = 2) -> str:

@@ -6,23 +6,22 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 
 def controls(
     evaluate: Annotated[bool, typer.Option(help="Judge them now instead of showing the last time.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show the preventive controls with evidence and age; exit 1 when one failed or none was judged."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.operations import controls as act
+    from cops_dagster.operations import controls
     from cops_dagster.stores.admin import now
 
-    books = require_books(settings.current())
+    books = desk.books()
     if evaluate:
-        act.evaluate(books)
+        controls.evaluate(books)
     with books.admin.read() as con:
-        rows = act.newest(con)
+        rows = controls.newest(con)
     if json:
         output.as_json([dict(row._mapping) for row in rows])
     elif rows:

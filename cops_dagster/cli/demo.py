@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 if TYPE_CHECKING:
     from cops_dagster.closing.close import Closed
     from cops_dagster.ledger.books import Books
@@ -19,18 +22,15 @@ def demo(
     lines: Annotated[int, typer.Option(help="CUR lines per month.")] = 20_000,
 ) -> None:
     """Write three months of CUR with rules, keys, invoices and budgets, reconcile them, close the first."""
-    from cops_dagster import settings
-    from cops_dagster.cli import materialize, output, show
+    from cops_dagster.cli import materialize, status
     from cops_dagster.closing import current
     from cops_dagster.demo import lines_of, write_demo
-    from cops_dagster.errors import CopsError
     from cops_dagster.evidence import sweep
     from cops_dagster.evidence.adoption import require_policy
-    from cops_dagster.evidence.home import open_books
     from cops_dagster.inputs.load import load
     from cops_dagster.reports import close_report
 
-    configured = settings.current()
+    configured = desk.settings()
     if configured.cur:
         raise CopsError(
             "E-SETTING",
@@ -49,7 +49,7 @@ def demo(
             found=f"{lines} lines asked for",
             next_step="give the other demo its own COPS_HOME",
         )
-    books = open_books(configured)  # refused where it may not be made, before anything is written
+    books = desk.new_books()  # refused where it may not be made, before anything is written
     output.say(f"writing demo deliveries and inputs to {folder}")
     months = write_demo(folder, lines=lines)
     require_policy(books, is_run=True)
@@ -70,7 +70,7 @@ def demo(
     sealed = _close_by_two(books, first)
     output.say(f"{first} {'closed' if sealed.wrote else 'was closed before'}, seal {sealed.seal_digest}")
     report = close_report.keep(books, first)
-    show.print_statuses(books, None)
+    status.print_statuses(books, None)
     output.say(f"close report of {first}: {report.url}")
     output.say("next: make ui opens Dagster on it; cops sql -q 'SELECT * FROM recon_summary'")
 
@@ -79,9 +79,7 @@ def _close_by_two(books: Books, period: Period) -> Closed:
     """Closes a month as two people do; the second is invented like everything else of the demo."""
     from dataclasses import replace
 
-    from cops_dagster.cli import output
     from cops_dagster.closing import approve, close
-    from cops_dagster.errors import CopsError
 
     try:
         return close.close(books, period)

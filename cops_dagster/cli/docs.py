@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import output
+from cops_dagster.errors import CopsError
+
 
 def docs(
     topic: Annotated[
@@ -17,8 +20,6 @@ def docs(
 ) -> None:
     """Read a document: formatted on a terminal, as Markdown elsewhere."""
     from cops_dagster import shipped
-    from cops_dagster.cli import output
-    from cops_dagster.errors import CopsError
 
     topics = shipped.topics()
     if topic is None:

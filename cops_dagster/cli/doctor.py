@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 
 def doctor(
     period: Annotated[
@@ -19,22 +22,17 @@ def doctor(
     """Ask a month the six questions of the playbook; exit 1 when an answer is red."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.errors import CopsError
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.operations import doctor as act
-    from cops_dagster.period import Period
+    from cops_dagster.operations import doctor, home_health
 
-    wanted, current = Period.parse(period) if period else None, settings.current()
+    wanted, current = desk.month_if_given(period), desk.settings()
     try:
-        books = require_books(current)
-        wanted = wanted or act.newest_open(books)
-        found = act.diagnose(books, wanted, symptom)
+        books = desk.books()
+        wanted = wanted or doctor.newest_open(books)
+        found = doctor.diagnose(books, wanted, symptom)
     except CopsError as problem:
-        if problem.code not in act.HOME_IS_ILL:
+        if problem.code not in home_health.HOME_IS_ILL:
             raise
-        found = act.without_books(current, problem)
+        found = home_health.without_books(current, problem)
     if json:
         output.as_json([asdict(one) for one in found])
     else:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 app = typer.Typer(no_args_is_help=True, help="The evidence store and its chain.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
@@ -24,19 +26,11 @@ def verify(
     """Verify the chain and its objects, closed months, registers, the guards: ok, or exit 1."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
     from cops_dagster.closing import proof
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger.month import require_known
-    from cops_dagster.period import Period
     from cops_dagster.stores.admin import now
 
-    wanted = Period.parse(period) if period else None
-    books = require_books(settings.current())  # a fresh home would verify as ok, and a mistyped one with it
-    if wanted:
-        with books.admin.read() as con:
-            require_known(con, wanted)
+    wanted = desk.known_month(period) if period else None
+    books = desk.books()  # a fresh home would verify as ok, and a mistyped one with it
     with output.working("reading the evidence, and every closed month anew"):
         found = proof.verify(books, wanted)
     steps = found.next_steps
@@ -80,12 +74,9 @@ def restored(
     """Say that the database was restored from a backup: the entries since are lost, the chain goes on."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence import restored as act
-    from cops_dagster.evidence.home import require_books
+    from cops_dagster.evidence import restored
 
-    done = act.accept(require_books(settings.current()), reason)
+    done = restored.accept(desk.books(), reason)
     if json:
         output.as_json(asdict(done))
     else:
@@ -103,15 +94,12 @@ def replay(
     """Make a closed month again from the evidence store alone, and compare it with its seal."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.adjustments import restate as act
-    from cops_dagster.cli import output
-    from cops_dagster.period import Period
+    from cops_dagster.adjustments import restate
     from cops_dagster.stores.places import open_objects
 
-    current, wanted = settings.current(), Period.parse(period)
+    current, wanted = desk.settings(), desk.month(period)
     with output.working(f"{wanted}: made again from the evidence"):
-        done = act.replay(current.home, open_objects(current.evidence_uri), wanted)
+        done = restate.replay(current.home, open_objects(current.evidence_uri), wanted)
     if json:
         output.as_json({**asdict(done), "period": str(wanted), "agrees": done.agrees})
     else:

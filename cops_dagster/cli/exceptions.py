@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 app = typer.Typer(no_args_is_help=True, help="What does not tie out, and what was decided about it.")
 
 _Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
@@ -27,18 +29,12 @@ def list_(
     """List the exceptions of a month, open ones and large ones first; exit 1 while any is open."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.ledger import month
-    from cops_dagster.period import Period
-    from cops_dagster.reconciliation import exceptions as act
+    from cops_dagster.reconciliation import exceptions
 
-    wanted = Period.parse(period)
-    with require_books(settings.current()).admin.read() as con:
-        month.require_known(con, wanted)
-        found = act.current(con, wanted, everything=everything)
-    settled = [one for one in found if one.status == "resolved" and one.resolved_by == act.SETTLED_BY]
+    wanted = desk.known_month(period)
+    with desk.books().admin.read() as con:
+        found = exceptions.current(con, wanted, everything=everything)
+    settled = [one for one in found if one.status == "resolved" and one.resolved_by == exceptions.SETTLED_BY]
     shown = found if everything else [one for one in found if one not in settled]
     if json:
         output.as_json([{**asdict(one), "period": str(one.period)} for one in shown])
@@ -79,14 +75,11 @@ def decide(
     """Decide about an exception; a second person approves it with `cops approve`."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
     from cops_dagster.evidence import consent, signatures
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.reconciliation import exceptions as act
+    from cops_dagster.reconciliation import exceptions
 
-    books = require_books(settings.current())
-    done = act.decide(books, exception_id, decision=decision, evidence=evidence)
+    books = desk.books()
+    done = exceptions.decide(books, exception_id, decision=decision, evidence=evidence)
     with books.admin.read() as con:
         identity = signatures.told(con, "decide", (consent.EXCEPTION, done.exception_id))
     if json:

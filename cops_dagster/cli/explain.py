@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 if TYPE_CHECKING:
     from cops_dagster.reports.explain import Explanation
 
@@ -22,12 +25,7 @@ def explain(
     """Explain an entry, or list what a tenant bears in a month with the entries to ask about."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.errors import CopsError
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.period import Period
-    from cops_dagster.reports import explain as act
+    from cops_dagster.reports import explain
 
     if (entry_id is None) == (tenant is None) or (tenant is not None and period is None):
         raise CopsError(
@@ -37,9 +35,9 @@ def explain(
             found="neither or both",
             next_step="write it like `cops explain --tenant acme --period 2025-09`",
         )
-    books = require_books(settings.current())
+    books = desk.books()
     if entry_id is not None:
-        found = act.entry(books, entry_id)
+        found = explain.entry(books, entry_id)
         if json:
             output.as_json(asdict(found))
         else:
@@ -47,7 +45,7 @@ def explain(
         return
     from cops_dagster.money import footing
 
-    rows, total = act.entries(books, Period.parse(str(period)), str(tenant), service)
+    rows, total = explain.entries(books, desk.month(str(period)), str(tenant), service)
     if json:
         output.as_json({"tenant_id": tenant, "period": period, "allocated_cost_usd": total, "entries": rows})
         return
@@ -74,8 +72,6 @@ def explain(
 
 
 def _print(found: Explanation) -> None:
-    from cops_dagster.cli import output
-
     entry = found.entry
     output.table("entry", ["column", "value"], [[name, value] for name, value in entry.items()])
     if found.reversed_by:

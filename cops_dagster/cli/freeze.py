@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 app = typer.Typer(no_args_is_help=True, help="Whether new invoices may be issued.")
 
 _Period = Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")]
@@ -21,17 +23,13 @@ def check(
     period: _Period, json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False
 ) -> None:
     """Ask before issuing an invoice of a month: exit 0 if it may be issued, 1 if frozen, 2 if unknown."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
     from cops_dagster.evidence import consent
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.ledger import month
-    from cops_dagster.period import Period
-    from cops_dagster.reconciliation import freeze as act
+    from cops_dagster.reconciliation import freeze
 
-    wanted = Period.parse(period)
-    with require_books(settings.current()).admin.read() as con:
-        found = act.in_force(con, wanted)
+    wanted = desk.month(period)
+    with desk.books().admin.read() as con:
+        found = freeze.in_force(con, wanted)
         if not found:  # whoever asks is let through by nothing but a month that these books know
             month.require_known(con, wanted)
     if json:
@@ -60,22 +58,15 @@ def release(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Ask for the end of a month's freeze, once it reconciles again; a second person approves it."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
     from cops_dagster.evidence import consent, signatures
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.evidence.people import is_same_person
-    from cops_dagster.ledger import month
-    from cops_dagster.period import Period
-    from cops_dagster.reconciliation import freeze as act
+    from cops_dagster.reconciliation import freeze
 
-    wanted = Period.parse(period)
-    books = require_books(settings.current())
+    wanted = desk.known_month(period)
+    books = desk.books()
+    names = freeze.request_release(books, wanted, reason=reason, evidence=evidence)
     with books.admin.read() as con:
-        month.require_known(con, wanted)
-    names = act.request_release(books, wanted, reason=reason, evidence=evidence)
-    with books.admin.read() as con:
-        ever = {consent.name_of(row): row for row in act.of(con, wanted)}
+        ever = {consent.name_of(row): row for row in freeze.of(con, wanted)}
         identity = {name: signatures.told(con, "request", (consent.FREEZE, name)) for name in names}
     theirs = [name for name in names if not is_same_person(ever[name].release_requested_by, books.actor)]
     lines = [f"{wanted}: no freeze of this month is in force"] if not names else []

@@ -11,10 +11,12 @@ from cops_dagster.cli import (
     adjust,
     admin,
     alerts,
+    allocation,
     approve,
     audit,
     aws,
     budgets,
+    close,
     controls,
     demo,
     docs,
@@ -23,19 +25,18 @@ from cops_dagster.cli import (
     exceptions,
     explain,
     freeze,
+    init,
     lake,
     materialize,
     period,
     policy,
-    query,
     report,
     rules,
-    runs,
     security,
-    setup,
-    show,
     source,
+    sql,
     statement,
+    status,
     tags,
 )
 
@@ -49,21 +50,21 @@ app = typer.Typer(
 app.callback()(policy.said_afterwards)
 app.command("materialize")(materialize.materialize)
 app.command("deliver")(materialize.deliver)
-app.command("sql")(query.sql)
-app.command("status")(show.status)
+app.command("sql")(sql.sql)
+app.command("status")(status.status)
 app.command("docs")(docs.docs)
 app.command("doctor")(doctor.doctor)
-app.command("runs")(show.runs)
-app.command("allocate")(runs.allocate)
-app.command("reverse")(runs.reverse)
+app.command("runs")(status.runs)
+app.command("allocate")(allocation.allocate)
+app.command("reverse")(allocation.reverse)
 app.command("explain")(explain.explain)
 app.command("statement")(statement.statement)
 app.command("bridge")(statement.bridge)
 app.command("report")(report.report)
-app.command("close")(period.close)
+app.command("close")(close.close)
 app.command("controls")(controls.controls)
 app.command("approve")(approve.approve)
-app.command("init")(setup.init)
+app.command("init")(init.init)
 app.command("demo")(demo.demo)
 app.add_typer(admin.app, name="admin")
 app.add_typer(alerts.app, name="alerts")

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 if TYPE_CHECKING:
     from cops_dagster.ledger.books import Books
     from cops_dagster.period import Period
@@ -22,18 +25,14 @@ def materialize(
     """Take one month from delivery to reconciled; exit 1 while a check of it does not hold (ERROR)."""
     import uuid
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
     from cops_dagster.closing import current, repair
     from cops_dagster.evidence import sweep
     from cops_dagster.evidence.adoption import require_policy
-    from cops_dagster.evidence.home import open_books
     from cops_dagster.ingestion import look, places, sources
     from cops_dagster.operations import consequences
-    from cops_dagster.period import Period
 
-    wanted = Period.parse(period)
-    books = open_books(settings.current())
+    wanted = desk.month(period)
+    books = desk.new_books()
     require_policy(books, is_run=True)
     sweep.sweep(books)
     repair.require_mendable(books, wanted)
@@ -96,7 +95,6 @@ def run(
     Raises:
         CopsError: the refusal that stopped the run, as the ledger gave it.
     """
-    from cops_dagster.cli import output
     from cops_dagster.evidence.adoption import require_policy
 
     require_policy(books, is_run=True)
@@ -108,16 +106,14 @@ def run(
 
 def report(books: Books, period: Period, failed: list[dict[str, str]]) -> None:
     """What a person wants to know after a run: the month in one line, then what did not hold."""
-    from cops_dagster.cli import show
+    from cops_dagster.cli import status
 
-    show.print_statuses(books, period)
+    status.print_statuses(books, period)
     tell(failed)
 
 
 def tell(failed: list[dict[str, str]]) -> None:
     """The checks of a month that do not hold, as a table."""
-    from cops_dagster.cli import output
-
     if failed:
         output.table(
             "checks that do not hold",
@@ -139,14 +135,9 @@ def deliver(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Make a delivery of CUR files that came without a manifest, or take one out of an open month again."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.errors import CopsError
-    from cops_dagster.evidence.home import open_books, require_books
-    from cops_dagster.ingestion import deliver as act
-    from cops_dagster.period import Period
+    from cops_dagster.ingestion import deliver
 
-    wanted = Period.parse(period)
+    wanted = desk.month(period)
     if not source.replace("-", "").replace("_", "").isalnum() or not source.isascii():
         raise CopsError(
             "E-PARAM",
@@ -164,15 +155,15 @@ def deliver(
             next_step="name the CUR files of one month",
         )
     if withdraw:
-        from cops_dagster.cli import source as sources
-        from cops_dagster.ingestion import sources as decide
+        from cops_dagster.cli.source import tell_decision
+        from cops_dagster.ingestion import decisions
 
-        done = decide.withdraw(require_books(settings.current()), source, wanted, reason=reason)
-        sources.tell("withdrawn", done, json)
+        done = decisions.withdraw(desk.books(), source, wanted, reason=reason)
+        tell_decision("withdrawn", done, json)
         return
     assert files is not None
-    books = open_books(settings.current())
-    manifest = act.deliver(books, files, wanted, source_id=source)
+    books = desk.new_books()
+    manifest = deliver.deliver(books, files, wanted, source_id=source)
     output.told(
         json,
         {"period": str(wanted), "source": source, "files": len(files), "manifest": str(manifest)},

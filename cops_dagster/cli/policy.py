@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 if TYPE_CHECKING:
     from cops_dagster.evidence.adoption import Given
     from cops_dagster.policy import Difference
@@ -28,13 +31,10 @@ def _group() -> None:
 @app.command("show")
 def show(json: _Json = False) -> None:
     """Show the policy in force: every value, who adopted it and when, and the versions before."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.policy import nested, shown
     from cops_dagster.stores import policies
 
-    books = require_books(settings.current())
+    books = desk.books()
     with books.admin.read() as con:
         versions = policies.history(con)
     values = (versions[0].policy if versions else books.policy).values
@@ -72,13 +72,10 @@ def diff(file: _File = None, json: _Json = False) -> None:
     """Compare what is set, here or in a file, with the policy in force; exit 1 when they differ."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
     from cops_dagster.evidence import adoption
-    from cops_dagster.evidence.home import require_books
 
     given, _ = _given(file)
-    found = adoption.compare(require_books(settings.current()), given)
+    found = adoption.compare(desk.books(), given)
     if json:
         output.as_json([asdict(one) for one in found])
     elif found:
@@ -98,13 +95,10 @@ def adopt(
     """Put what is set, here or in a file, in force; what is not set stays, closed months do not change."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
     from cops_dagster.evidence import adoption
-    from cops_dagster.evidence.home import require_books
 
     given, origin = _given(file)
-    done = adoption.adopt(require_books(settings.current()), given, origin=origin, note=note)
+    done = adoption.adopt(desk.books(), given, origin=origin, note=note)
     if json:
         changes = [asdict(one) for one in done.changes]
         output.as_json(
@@ -131,19 +125,17 @@ def adopt(
 
 def _given(file: Path | None) -> tuple[Given, str]:
     """What is set in a file, or in this process, and where that is, in words."""
-    from cops_dagster import settings
-
     if file is not None:
         place = file.expanduser().absolute()
-        return settings.policy_of(place), str(place)
-    given = settings.current().given_policy
+        from cops_dagster.settings import policy_of
+
+        return policy_of(place), str(place)
+    given = desk.settings().given_policy
     files = sorted({origin.split(", [")[0] for _, origin in given.values()})
     return given, ", ".join(files) or "defaults"
 
 
 def _table(found: list[Difference]) -> None:
-    from cops_dagster.cli import output
-
     output.table(
         "",
         ["setting", "in force", "set", "where"],
@@ -162,16 +154,13 @@ def _say_differences() -> None:
     settings: Any = sys.modules.get("cops_dagster.settings")
     if settings is None or not settings.current.cache_info().currsize:
         return  # the command asked for no settings
-    from cops_dagster.errors import CopsError
 
-    if isinstance(sys.exc_info()[1], CopsError) or not settings.current().given_policy:
+    if isinstance(sys.exc_info()[1], CopsError) or not desk.settings().given_policy:
         return
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import existing_books
-    from cops_dagster.ledger.policy import differences, told
+    from cops_dagster.evidence.adoption import differences, told
 
     try:
-        books = existing_books(settings.current())
+        books = desk.books_if_any()
         found = differences(books) if books else []
     except CopsError:
         return  # the command has said why the books cannot be read

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 
 def report(
     period: Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")],
@@ -14,11 +16,7 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Write the close report of a month: one page to read, mail or print, and its tables as CSV."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.period import Period
     from cops_dagster.reports import close_report
 
-    files = close_report.write(require_books(settings.current()), Period.parse(period), out)
+    files = close_report.write(desk.books(), desk.month(period), out)
     output.told(json, {"files": [str(file) for file in files]}, *map(str, files))

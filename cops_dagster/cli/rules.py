@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -31,16 +34,11 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """List every problem of the rules, stored or as they would be after a load."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.errors import CopsError
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.inputs import rule_check
-    from cops_dagster.period import Period
 
-    month = Period.parse(period) if period else None
+    month = desk.month_if_given(period)
     try:
-        found = rule_check.check(require_books(settings.current()), [path] if path else (), month)
+        found = rule_check.check(desk.books(), [path] if path else (), month)
     except CopsError as refusal:
         if refusal.details.get("problems") and not json:
             _problems(refusal.details["problems"])
@@ -59,8 +57,6 @@ def check(
 
 
 def _problems(listed: list[dict[str, Any]]) -> None:
-    from cops_dagster.cli import output
-
     output.table(
         "",
         ["severity", "code", "rules", "expected", "found", "first on"],
@@ -87,14 +83,10 @@ def explain(
     from dataclasses import asdict
     from decimal import Decimal
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.inputs import rule_effects
     from cops_dagster.money import footing
-    from cops_dagster.period import Period
 
-    found = rule_effects.explain(require_books(settings.current()), Period.parse(period))
+    found = rule_effects.explain(desk.books(), desk.month(period))
     if json:
         output.as_json(asdict(found))
         return
@@ -156,14 +148,10 @@ def diff(
     """Show what other rules would change for each tenant; nothing is posted."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.inputs import rule_effects
-    from cops_dagster.period import Period
 
-    month, wanted = Period.parse(period), rule_effects.other_set(other)
-    found = rule_effects.diff(require_books(settings.current()), month, wanted)
+    month, wanted = desk.month(period), rule_effects.other_set(other)
+    found = rule_effects.diff(desk.books(), month, wanted)
     if json:
         output.as_json(asdict(found))
         return

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
 if TYPE_CHECKING:
     from cops_dagster.evidence.signers import Changed
 
@@ -31,12 +34,9 @@ def init(
     json: _Json = False,
 ) -> None:
     """Let every decision be signed from now on; there is no way back. Whoever begins is on the list."""
-    from cops_dagster import settings
-    from cops_dagster.errors import CopsError
     from cops_dagster.evidence import signers
-    from cops_dagster.evidence.home import require_books
 
-    books, keys = require_books(settings.current()), dict[str, str]()
+    books, keys = desk.books(), dict[str, str]()
     for given in signer:
         name, _, place = given.partition("=")
         if not name or not place or name in keys:
@@ -56,12 +56,9 @@ def show(json: _Json = False) -> None:
     """Show whether decisions are signed, by whom, and every signature (with --json)."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
     from cops_dagster.evidence import signatures, signer_list, signing
-    from cops_dagster.evidence.home import require_books
 
-    with require_books(settings.current()).admin.read() as con:
+    with desk.books().admin.read() as con:
         found, wrong = signer_list.read_list(con)
         signed = signatures.history(con)
     if json:
@@ -110,11 +107,9 @@ def add(
     json: _Json = False,
 ) -> None:
     """Let a person sign by a key; signed by somebody who is on the list."""
-    from cops_dagster import settings
     from cops_dagster.evidence import signers
-    from cops_dagster.evidence.home import require_books
 
-    books = require_books(settings.current())
+    books = desk.books()
     done = signers.add(
         books, name, _key(key), reason=reason, valid_from=valid_from, valid_before=valid_before
     )
@@ -128,17 +123,13 @@ def revoke(
     json: _Json = False,
 ) -> None:
     """Take a key off the list; what it signed before stays signed."""
-    from cops_dagster import settings
     from cops_dagster.evidence import signers
-    from cops_dagster.evidence.home import require_books
 
-    _show_changes([signers.revoke(require_books(settings.current()), fingerprint, reason=reason)], json)
+    _show_changes([signers.revoke(desk.books(), fingerprint, reason=reason)], json)
 
 
 def _key(place: str) -> str:
     """The text of a public key's file; the key itself is taken as well."""
-    from cops_dagster.errors import CopsError
-
     if place.startswith(("ssh-", "ecdsa-", "sk-")):
         return place
     try:
@@ -154,8 +145,6 @@ def _key(place: str) -> str:
 
 
 def _show_changes(done: list[Changed], json: bool) -> None:
-    from cops_dagster.cli import output
-
     if json:
         output.as_json([vars(one) for one in done])
         return

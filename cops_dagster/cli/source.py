@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 if TYPE_CHECKING:
-    from cops_dagster.ingestion.sources import Decided
+    from cops_dagster.ingestion.decisions import Decided
 
 app = typer.Typer(no_args_is_help=True, help="Where cost comes from, and which sources count.")
 
@@ -24,12 +26,9 @@ def _group() -> None:
 @app.command("list")
 def list_(json: _Json = False) -> None:
     """List every source: its place, payers, accounts, months, newest delivery, and whether it counts."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.ingestion import sources
 
-    found = sources.sources(require_books(settings.current()))
+    found = sources.sources(desk.books())
     if json:
         output.as_json([one.__dict__ for one in found])
         return
@@ -73,35 +72,28 @@ def retire(
     json: _Json = False,
 ) -> None:
     """Let a source no longer count: its open months are taken back by the next run, closed ones stay."""
-    from cops_dagster import settings
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.ingestion import sources
-    from cops_dagster.period import Period
+    from cops_dagster.ingestion import decisions
 
-    done = sources.retire(
-        require_books(settings.current()),
+    done = decisions.retire(
+        desk.books(),
         name,
         reason=reason,
-        first=Period.parse(first) if first else None,
-        last=Period.parse(last) if last else None,
+        first=desk.month_if_given(first),
+        last=desk.month_if_given(last),
     )
-    tell("retired", done, json)
+    tell_decision("retired", done, json)
 
 
 @app.command("restore")
 def restore(name: _Name, reason: _Reason, json: _Json = False) -> None:
     """Let a retired source count again: the next run takes what lies there, unless another bills it."""
-    from cops_dagster import settings
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.ingestion import sources
+    from cops_dagster.ingestion import decisions
 
-    tell("restored", sources.restore(require_books(settings.current()), name, reason=reason), json)
+    tell_decision("restored", decisions.restore(desk.books(), name, reason=reason), json)
 
 
-def tell(what: str, done: Decided, json: bool) -> None:
+def tell_decision(what: str, done: Decided, json: bool) -> None:
     """What a decision about a source means for its months."""
-    from cops_dagster.cli import output
-
     facts: dict[str, Any] = {
         "source": done.source_id, "event": what, "was_new": done.was_new,
         "open_months": [str(period) for period in done.open_months],

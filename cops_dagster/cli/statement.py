@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 
 class Format(StrEnum):
     """How a statement is printed."""
@@ -22,13 +24,9 @@ _As = Annotated[Format, typer.Option("--format", help="table, csv or json.")]
 
 def statement(period: _Period, as_: _As = Format.table) -> None:
     """Print what every tenant owes for a month, in whole minor units of their currency."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
-    from cops_dagster.period import Period
-    from cops_dagster.reconciliation import statement as act
+    from cops_dagster.reconciliation import statement
 
-    found = act.statement(require_books(settings.current()), Period.parse(period))
+    found = statement.statement(desk.books(), desk.month(period))
     if found.status in ("provisional", "failed"):
         output.say(f"{period} is {found.status}: these amounts may still change")
     if as_ is not Format.table:
@@ -64,14 +62,10 @@ def bridge(
     as_: _As = Format.table,
 ) -> None:
     """Print the steps from AWS's bill to our invoices."""
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import require_books
     from cops_dagster.money import footing
-    from cops_dagster.period import Period
-    from cops_dagster.reconciliation import statement as act
+    from cops_dagster.reconciliation import statement
 
-    rows = act.bridge(require_books(settings.current()), Period.parse(period), tenant)
+    rows = statement.bridge(desk.books(), desk.month(period), tenant)
     if as_ is not Format.table:
         _plain(rows, as_)
         return
@@ -94,7 +88,6 @@ def bridge(
 def _plain(rows: list[dict[str, object]], as_: Format) -> None:
     import sys
 
-    from cops_dagster.cli import output
     from cops_dagster.stores.csv_cells import write_records
 
     if as_ is Format.json:

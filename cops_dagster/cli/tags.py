@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cops_dagster.cli import desk, output
+
 app = typer.Typer(no_args_is_help=True, help="Tags of resources, and cost allocation tags of the payer.")
 
 _ROWS_MAX = 1000  # of a table; --json has all
@@ -26,15 +28,12 @@ def validate(
     """Check the tags of resources against [tags] and, where there is a home, tenants and plans."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import existing_books
     from cops_dagster.stores.admin import now
     from cops_dagster.tagging import files, policy
 
     resources = files.resources(file)
-    current, known = settings.current(), None
-    books = existing_books(current)
+    current, known = desk.settings(), None
+    books = desk.books_if_any()
     if books:
         with books.admin.read() as con:
             known = policy.registry(con)
@@ -74,18 +73,14 @@ def active(
     """Compare [tags] with the payer's active cost allocation tags, and keep the list."""
     from dataclasses import asdict
 
-    from cops_dagster import settings
-    from cops_dagster.cli import output
-    from cops_dagster.evidence.home import existing_books
-    from cops_dagster.tagging import active as active_tags
-    from cops_dagster.tagging import files
+    from cops_dagster.tagging import active, files
 
-    current = settings.current()
-    tags = files.cost_tags(file) if file else active_tags.listed()
-    books = existing_books(current)
+    current = desk.settings()
+    tags = files.cost_tags(file) if file else active.listed()
+    books = desk.books_if_any()
     if books:
-        active_tags.record(books, tags)
-    found = active_tags.compare(tags, books.policy.tags if books else current.tags)
+        active.record(books, tags)
+    found = active.compare(tags, books.policy.tags if books else current.tags)
     if json:
         output.as_json(
             {"listed": len(tags), "is_kept": bool(books), "findings": [asdict(one) for one in found]}

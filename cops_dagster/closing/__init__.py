@@ -1,4 +1,6 @@
 """What people decide about a month: readiness, states, approvals, the close and its proof.
 
-Start at `readiness.py`.
+Belongs here: what must hold before a month is final or closed, who says so, whether it has work, what is
+proved afterwards. Does not belong here: the states themselves (`ledger/states.py`), what changes about a
+closed month (`adjustments/`). Start at `readiness.py`, then `close.py` and `approve.py`.
 """

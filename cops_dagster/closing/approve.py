@@ -23,8 +23,6 @@ from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions, freeze
 from cops_dagster.stores import tables as t
 
-"""What an approval of a held delivery is about."""
-
 
 @dataclass(frozen=True)
 class Approved:

@@ -16,10 +16,11 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import consent, decisions, signatures
 from cops_dagster.evidence.consent import Asked
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import record
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -44,24 +45,10 @@ def subject(period: Period) -> str:
 
 def state_of(con: sa.Connection, period: Period) -> State:
     """The state of a period as it is now."""
-    period_head, journal, recons = t.period_head, t.publish_journal, t.recon_run
-    heads = con.execute(
-        sa.select(period_head.c.table_name, period_head.c.source_id, period_head.c.run_id)
-        .where(period_head.c.period_start == period.start)
-        .order_by(period_head.c.table_name, period_head.c.source_id)
-    ).all()
-    newest = con.execute(
-        sa.select(recons.c.recon_seq, recons.c.recon_id)
-        .where(recons.c.period_start == period.start)
-        .order_by(recons.c.recon_seq.desc())
-        .limit(1)
-    ).one_or_none()
-    seq = con.execute(
-        sa.select(sa.func.max(journal.c.journal_seq)).where(journal.c.period_start == period.start)
-    ).scalar()
+    stands, newest = month.read(con, period), record.newest(con, period)
     return State(
-        json.dumps([list(row) for row in heads]),
-        int(seq or 0),
+        json.dumps(stands.heads),
+        stands.journal_seq,
         newest.recon_seq if newest else 0,
         newest.recon_id if newest else "",
     )

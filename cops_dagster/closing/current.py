@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import late
 from cops_dagster.allocation import allocate
-from cops_dagster.closing import repair
+from cops_dagster.allocation.inputs import answers, gather
+from cops_dagster.closing import close_request, repair
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
@@ -23,7 +24,7 @@ from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import reconcile
+from cops_dagster.reconciliation import reconcile, record
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag
 
@@ -47,16 +48,11 @@ def nothing_to_do(books: Books, period: Period) -> bool:
             if tagged is None or tagged.inputs_id != tag.inputs_of(con, books.policy, period):
                 return False
             allocated = head(con, allocate.TABLE, period)
-            gathered = allocate.gather(con, books.policy, period)
-            if not allocate.answers(con, allocated, gathered.inputs_id):
+            gathered = gather(con, books.policy, period)
+            if not answers(con, allocated, gathered.inputs_id):
                 return False
-            newest = con.execute(
-                sa.select(t.recon_run.c.inputs_id)
-                .where(t.recon_run.c.period_start == period.start)
-                .order_by(t.recon_run.c.recon_seq.desc())
-                .limit(1)
-            ).scalar_one_or_none()
-            return newest == reconcile.inputs_of(con, books.policy, period)
+            made = record.newest(con, period)
+            return made is not None and made.inputs_id == reconcile.inputs_of(con, books.policy, period)
         except CopsError:
             return False  # the run itself will say what is wrong
 
@@ -72,18 +68,9 @@ class Made:
 
 def newest(books: Books, period: Period) -> tuple[int, int]:
     """The numbers of a month's newest journal row and reconciliation; 0 for none."""
-    journal, recons = t.publish_journal, t.recon_run
     with books.admin.read() as con:
-        return (
-            con.execute(
-                sa.select(sa.func.max(journal.c.journal_seq)).where(journal.c.period_start == period.start)
-            ).scalar()
-            or 0,
-            con.execute(
-                sa.select(sa.func.max(recons.c.recon_seq)).where(recons.c.period_start == period.start)
-            ).scalar()
-            or 0,
-        )
+        there = close_request.state_of(con, period)
+    return there.journal_seq, there.recon_seq
 
 
 def made_since(books: Books, period: Period, before: tuple[int, int], run_id: str) -> Made:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.closing import readiness as rules
+from cops_dagster.closing import readiness
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import claims, holds, refusals
@@ -23,7 +22,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import move, state_of
 from cops_dagster.ledger.states import AUTOMATIC, DELIVERED_AGAIN, IS_FINAL, MONTH_IS_OVER
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import invoicing, reconcile
+from cops_dagster.reconciliation import invoicing, reconcile, record
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -47,7 +46,7 @@ def mark(books: Books, period: Period, there: str, *, reason: str, evidence: str
     if there == "final":
         with books.admin.read() as con:
             facts = facts_of(books, con, period)
-        missing = rules.against_marking(facts, has_evidence=bool((evidence or "").strip()))
+        missing = readiness.against_marking(facts, has_evidence=bool((evidence or "").strip()))
         if missing:
             raise CopsError(
                 "E-NOT-FINAL",
@@ -57,11 +56,7 @@ def mark(books: Books, period: Period, there: str, *, reason: str, evidence: str
                 next_step=missing[0].next_step,
             )
     with books.admin.write() as con:
-        shown = t.cur_billing_head
-        known = con.execute(
-            sa.select(shown.c.source_id).where(shown.c.period_start == period.start).limit(1)
-        ).first()
-        if not known and there != "delayed":
+        if not month.shown(con, period) and there != "delayed":
             raise CopsError(
                 "E-PERIOD-UNKNOWN",
                 f"period {period}",
@@ -99,7 +94,7 @@ def advance(books: Books, period: Period) -> str:
             facts = replace(facts, is_delayed=False)
         if here != "provisional" and facts.now.date() >= period.end and facts.reconciled:
             move(con, books, period, "provisional", reason=MONTH_IS_OVER)
-        if state_of(con, period) == "provisional" and not rules.unmet(rules.finality(facts)):
+        if state_of(con, period) == "provisional" and not readiness.unmet(readiness.finality(facts)):
             move(con, books, period, "final", reason=IS_FINAL)
         return state_of(con, period)
 
@@ -121,7 +116,7 @@ def mark_late(books: Books, at: datetime) -> list[Period]:
             if known is not None
             and period.previous() <= Period.of(known)  # a feed that is alive, not an archive
             and state_of(con, period) == "open"
-            and rules.is_late(period, facts_of(books, con, period).deliveries, at, lag)
+            and readiness.is_late(period, facts_of(books, con, period).deliveries, at, lag)
         ]
     marked = []
     for period in late:
@@ -139,38 +134,25 @@ def mark_late(books: Books, at: datetime) -> list[Period]:
 _UNPROVABLE = ("E-EVIDENCE-MISSING", "E-EVIDENCE-STORE", "E-EVIDENCE-TAMPERED")
 
 
-def facts_of(books: Books, con: sa.Connection, period: Period) -> rules.Facts:
+def facts_of(books: Books, con: sa.Connection, period: Period) -> readiness.Facts:
     """What is known of a period, from the admin database alone."""
-    cur_billing_head, deliveries = t.cur_billing_head, t.cur_delivery
-    shown = con.execute(
-        sa.select(deliveries.c.cost_usd)
-        .join(cur_billing_head, cur_billing_head.c.delivery_id == deliveries.c.delivery_id)
-        .where(cur_billing_head.c.period_start == period.start)
-    ).scalars()
-    allocated = month.allocated_usd(con, period)
-    delivered = sum(shown, Decimal(0))
-    recon = t.recon_run
-    reconciled = con.execute(
-        sa.select(recon.c.status, recon.c.worst_tenant_status)
-        .where(recon.c.period_start == period.start)
-        .order_by(recon.c.recon_seq.desc())
-        .limit(1)
-    ).one_or_none()
-    return rules.Facts(
+    stands = month.read(con, period)
+    reconciled = record.newest(con, period)
+    return readiness.Facts(
         period,
         now(),
         [
-            rules.Delivered(
+            readiness.Delivered(
                 one.source_id, one.delivered_at, one.is_invoiced, one.names_invoices, one.ever_named
             )
             for one in invoicing.sources(con, period)
         ],
         _waiting(con, period),
-        month.quarantined(con, period)[0],
-        None if allocated is None else allocated - delivered,
+        stands.quarantined[0],
+        None if stands.posted_usd is None else stands.posted_usd - stands.delivered_usd,
         reconciled.status if reconciled else None,
         _marked_by(con, period),
-        state_of(con, period) == "delayed",
+        stands.state == "delayed",
         reconciled.worst_tenant_status if reconciled else None,
         _said_by(con, period),
     )
@@ -200,12 +182,7 @@ def _newest_event(con: sa.Connection, period: Period) -> Any:
 
 
 def _newest_seen(con: sa.Connection, period: Period) -> datetime | None:
-    deliveries, shown = t.cur_delivery, t.cur_billing_head
-    return con.execute(
-        sa.select(sa.func.max(deliveries.c.first_seen_at))
-        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
-        .where(shown.c.period_start == period.start)
-    ).scalar_one_or_none()
+    return max((row.first_seen_at for row in month.shown(con, period)), default=None)
 
 
 def _marked_by(con: sa.Connection, period: Period) -> str | None:

@@ -14,11 +14,10 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain as evidence
-from cops_dagster.evidence import conversions, month_proof, standing, traces
-from cops_dagster.evidence import verify as verify_chain
+from cops_dagster.evidence import chain, conversions, month_proof, standing, traces
 from cops_dagster.evidence.month_proof import NO_ROWS_TO_READ, Month
 from cops_dagster.evidence.standing import Finding
+from cops_dagster.evidence.verify import verify as verify_chain
 from cops_dagster.inputs import registers
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -90,17 +89,17 @@ def verify(books: Books, period: Period | None = None, *, objects_too: bool = Tr
     Args:
         objects_too: read every object of the evidence as well; of seals and bound rows always.
     """
-    chain = verify_chain.verify(books, period, objects_too=objects_too)
+    verified = verify_chain(books, period, objects_too=objects_too)
     months = closed_months(books, period)
-    told = {one.seq for one in chain.findings}  # of a document that is gone the chain says so already
+    told = {one.seq for one in verified.findings}  # of a document that is gone the chain says so already
     loaded = [one for one in loads(books) if not one.seq or one.seq not in told]
-    findings = [*chain.findings, *_of(months), *guard_findings(books), *decisions(books), *loaded]
-    warnings = [*chain.warnings, *(one for month in months for one in month.warnings)]
+    findings = [*verified.findings, *_of(months), *guard_findings(books), *decisions(books), *loaded]
+    warnings = [*verified.warnings, *(one for month in months for one in month.warnings)]
     warnings += _asked(books, "conversions", lambda con: conversions.unproved(con, books)[1])
     statuses = {one.status for one in findings}
     worst: Status = "mismatch" if "mismatch" in statuses else "incomplete" if statuses else "ok"
     binds = {str(month.period): month.binds for month in months if month.binds}
-    return Proof(worst, chain.entries, chain.objects, findings, warnings, anchors(books), binds)
+    return Proof(worst, verified.entries, verified.objects, findings, warnings, anchors(books), binds)
 
 
 def beside_the_chain(books: Books) -> list[Finding]:
@@ -190,7 +189,7 @@ def _read(books: Books, ask: Callable[[sa.Connection], list[Month]]) -> list[Mon
 
 def anchors(books: Books) -> Anchors:
     """How far the chain is written down outside the database; what cannot be read, `evidence.verify` says."""
-    at, entries = evidence.objects(books), t.evidence_index
+    at, entries = chain.objects(books), t.evidence_index
     unread = (CopsError, *NO_ROWS_TO_READ)
     try:
         with books.admin.read() as con:

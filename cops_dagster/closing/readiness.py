@@ -1,10 +1,7 @@
-"""The states of a billing period, and what must hold before it may be final and before it may close.
+"""What must hold before a billing period may be final, and before it may close. Pure.
 
-Belongs here: the state machine and the readiness list, pure. Does not belong here: reading the facts and
+Belongs here: the readiness list and which moves it allows. Does not belong here: reading the facts and
 writing the state (`closing/periods.py`, `closing/close.py`).
-
-    open ⇄ delayed → provisional ⇄ final → closing → closed          closing → final only when no seal could
-                                                                      be made; closed → nothing, ever
 """
 
 from __future__ import annotations
@@ -14,10 +11,27 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from cops_dagster.allocation.verdicts import (
+    ALLOCATED_EQUALS_POOL,
+    KEY_SHARES_STEADY,
+    UNALLOCATED_WITHIN_2_PCT,
+)
+from cops_dagster.ingestion.verdicts import (
+    DELIVERY_IS_COMPLETE,
+    EACH_PAYER_HAS_ONE_SOURCE,
+    EVERY_SOURCE_HAS_ITS_PLACE,
+)
 from cops_dagster.ledger.states import first_final_moment
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.verdict import Verdict
+from cops_dagster.reconciliation.verdicts import (
+    AWS_INVOICE_MATCHES_CUR,
+    EXCEPTIONS_EXPLAINED,
+    PLANS_HAVE_A_MARKUP,
+    VARIANCE_WITHIN_TOLERANCE,
+)
+from cops_dagster.tagging.verdicts import NEGATIONS_FOLLOW_USAGE, PLANS_ARE_KNOWN, TENANTS_ARE_KNOWN
+from cops_dagster.verdict import Check, Verdict
 
 UNCHANGED_FOR = timedelta(hours=72)
 """How long AWS must not have delivered other bytes."""
@@ -139,7 +153,7 @@ def finality(facts: Facts) -> list[Requirement]:
             f"wait until {first:%Y-%m-%d}",
         ),
         Requirement(
-            "delivery_is_complete", bool(facts.deliveries) and not facts.waiting,
+            DELIVERY_IS_COMPLETE.name, bool(facts.deliveries) and not facts.waiting,
             "; ".join(facts.waiting) or f"{len(facts.deliveries)} source(s) delivered", "data engineering",
             f"see `cops status {facts.period}`",
         ),
@@ -241,12 +255,12 @@ def readiness(facts: Facts, closing: ClosingFacts) -> list[Requirement]:
             "data engineering", f"run `cops materialize {period}`",
         ),
         Requirement(
-            "each_payer_has_one_source", not closing.booked_twice,
+            EACH_PAYER_HAS_ONE_SOURCE.name, not closing.booked_twice,
             "; ".join(closing.booked_twice) or "each has", "data engineering",
             f"`cops source list`, `cops source retire NAME --reason …`, then `cops materialize {period}`",
         ),
         Requirement(
-            "every_source_has_its_place", not closing.placeless,
+            EVERY_SOURCE_HAS_ITS_PLACE.name, not closing.placeless,
             f"in no report root: {', '.join(closing.placeless)}" if closing.placeless else "every one has",
             "data engineering",
             "name its root in COPS_CUR again, or `cops source retire NAME --reason …`",
@@ -255,7 +269,7 @@ def readiness(facts: Facts, closing: ClosingFacts) -> list[Requirement]:
         *(_no_error(closing, *check) for check in _ERRORS_BLOCK),
         *_to_look_at(closing, period),
         Requirement(
-            "variance_within_tolerance", not closing.unexplained,
+            VARIANCE_WITHIN_TOLERANCE.name, not closing.unexplained,
             "; ".join(closing.unexplained) or "within tolerance or explained", "finance",
             "correct rules or invoices, or explain the difference in recon_exceptions with evidence",
         ),
@@ -276,19 +290,19 @@ def readiness(facts: Facts, closing: ClosingFacts) -> list[Requirement]:
 
 
 _CHECKS = (
-    ("allocated_equals_pool", "data engineering", "stop: this must never happen; keep everything as it is"),
-    ("unallocated_within_2_pct", "billing operations", "see `cops docs allocation-rules`: keys, then rules"),
-    ("aws_invoice_matches_cur", "finance", "load the month's aws_invoices.csv, or ask AWS why they differ"),
-    ("exceptions_explained", "finance", "decide the open exceptions, with evidence"),
+    (ALLOCATED_EQUALS_POOL, "data engineering", "stop: this must never happen; keep everything as it is"),
+    (UNALLOCATED_WITHIN_2_PCT, "billing operations", "see `cops docs allocation-rules`: keys, then rules"),
+    (AWS_INVOICE_MATCHES_CUR, "finance", "load the month's aws_invoices.csv, or ask AWS why they differ"),
+    (EXCEPTIONS_EXPLAINED, "finance", "decide the open exceptions, with evidence"),
 )
 
 
 _ERRORS_BLOCK = (
-    ("tenants_are_known", "billing operations", "load tenants.csv or tag_aliases.csv, then materialise"),
-    ("plans_are_known", "finance", "load plans.csv or tag_aliases.csv for the plan tag, then materialise"),
-    ("plans_have_a_markup", "finance", "load plans.csv with a row in force on the month's first day"),
+    (TENANTS_ARE_KNOWN, "billing operations", "load tenants.csv or tag_aliases.csv, then materialise"),
+    (PLANS_ARE_KNOWN, "finance", "load plans.csv or tag_aliases.csv for the plan tag, then materialise"),
+    (PLANS_HAVE_A_MARKUP, "finance", "load plans.csv with a row in force on the month's first day"),
     (
-        "negations_follow_usage",
+        NEGATIONS_FOLLOW_USAGE,
         "data engineering",
         "find the usage that each negation takes back, or have it delivered: cops docs cur-ingestion",
     ),
@@ -296,18 +310,22 @@ _ERRORS_BLOCK = (
 """Checks whose warnings may stand at a close, and whose errors may not."""
 
 
-def _no_error(closing: ClosingFacts, check: str, owner: str, next_step: str) -> Requirement:
-    verdict = next((one for one in closing.verdicts if one.check == check), None)
+def _no_error(closing: ClosingFacts, check: Check, owner: str, next_step: str) -> Requirement:
+    verdict = next((one for one in closing.verdicts if one.of == check), None)
     if verdict is None:
-        return Requirement(check, True, "not asked: the month is not reconciled", owner, next_step)
+        return Requirement(check.name, True, "not asked: the month is not reconciled", owner, next_step)
     return Requirement(
-        check, verdict.passed is not False or verdict.severity != "ERROR", _figures(verdict), owner, next_step
+        check.name,
+        verdict.passed is not False or verdict.severity != "ERROR",
+        _figures(verdict),
+        owner,
+        next_step,
     )
 
 
 def _to_look_at(closing: ClosingFacts, period: Period) -> list[Requirement]:
     """What moved since last month is shown to who closes, and blocks nothing: usage may well have moved."""
-    verdict = next((one for one in closing.verdicts if one.check == "key_shares_steady"), None)
+    verdict = next((one for one in closing.verdicts if one.of == KEY_SHARES_STEADY), None)
     if verdict is None:
         return []
     told = {None: "no month before to compare with", True: "steady"}.get(
@@ -320,11 +338,11 @@ def _to_look_at(closing: ClosingFacts, period: Period) -> list[Requirement]:
     ]
 
 
-def _asked_again(closing: ClosingFacts, check: str, owner: str, next_step: str) -> Requirement:
+def _asked_again(closing: ClosingFacts, check: Check, owner: str, next_step: str) -> Requirement:
     """A check's verdict as a line of the list: at close nothing is only a warning."""
-    verdict = next(one for one in closing.verdicts if one.check == check)
-    judged = verdict.passed if verdict.passed is not None else check == "unallocated_within_2_pct"
-    return Requirement(check, judged, _figures(verdict), owner, next_step)
+    verdict = next(one for one in closing.verdicts if one.of == check)
+    judged = verdict.passed if verdict.passed is not None else check == UNALLOCATED_WITHIN_2_PCT
+    return Requirement(check.name, judged, _figures(verdict), owner, next_step)
 
 
 def _figures(verdict: Verdict) -> str:

@@ -18,7 +18,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.adjustments import proposals
-from cops_dagster.allocation import allocate
+from cops_dagster.allocation import allocate, post
+from cops_dagster.allocation.inputs import gather
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents
 from cops_dagster.evidence.adoption import recorded
@@ -28,7 +29,7 @@ from cops_dagster.lake.live import LiveFile
 from cops_dagster.lake.lost import lost_files, put_back
 from cops_dagster.lake.namespace import Namespace
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.run import attempt
 from cops_dagster.period import Period
@@ -152,12 +153,12 @@ def _allocation(
                 },
             )
         else:
-            inputs = allocate.gather(then, policy, period)
+            inputs = gather(then, policy, period)
             if inputs.inputs_id != run.inputs_id:
                 raise _other(file, wrong, "another version of COPS made it")
             names.provide(["fact_cost_tagged"])
-            allocate.post(engine, inputs, allocate.compute(engine, inputs, period), period)
-        allocate.write(engine, target, period, run.run_id, run.predecessor_run_id)
+            allocate.provide_entries(engine, inputs, allocate.compute(engine, inputs, period), period)
+        post.write(engine, target, period, run.run_id, run.predecessor_run_id)
 
 
 @contextmanager
@@ -173,18 +174,10 @@ def _before(
     ).mappings()
     heads = {(row["table_name"], row["source_id"]): dict(row) for row in earlier}
     # what was tagged from the same inputs is the same cost: the newer file may be there where this is not
-    newest = (
-        con.execute(
-            sa.select(journal)
-            .join(period_head, period_head.c.run_id == journal.c.run_id)
-            .where(period_head.c.table_name == "fact_cost_tagged", period_head.c.period_start == period.start)
-        )
-        .mappings()
-        .one_or_none()
-    )
+    newest = [run for run in month.runs(con, period) if run.table_name == "fact_cost_tagged"]
     tagged = heads.get(("fact_cost_tagged", ""))
-    if newest and tagged and newest["inputs_id"] == tagged["inputs_id"]:
-        heads["fact_cost_tagged", ""] = dict(newest)
+    if newest and tagged and newest[0].inputs_id == tagged["inputs_id"]:
+        heads["fact_cost_tagged", ""] = dict(newest[0]._mapping)
     runs = (
         con.execute(
             sa.select(journal).where(

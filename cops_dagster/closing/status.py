@@ -20,12 +20,12 @@ from cops_dagster.closing import close_request
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import signatures
 from cops_dagster.ingestion import claims, holds, refusals
-from cops_dagster.ledger import lock
+from cops_dagster.ingestion.record import newest_ingestion
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.month import allocated_usd, head, quarantined
 from cops_dagster.ledger.states import phase
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import invoicing
+from cops_dagster.reconciliation import invoicing, record
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -142,10 +142,7 @@ def statuses(books: Books, period: Period | None = None) -> list[PeriodStatus]:
 
 def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
     """Every delivery of a period that readers see or that waits, by source, the newest first."""
-    cur_delivery, cur_billing_head, profiles, breakdown, hold = (
-        t.cur_delivery, t.cur_billing_head, t.cur_delivery_profile, t.cur_delivery_breakdown,
-        t.cur_delivery_hold,
-    )  # fmt: skip
+    cur_delivery, profiles, breakdown = t.cur_delivery, t.cur_delivery_profile, t.cur_delivery_breakdown
     with books.admin.read() as con:
         waiting = {one.subject_id: one for one in holds.held(con, period) if not one.approved_by}
         refused = refusals.newest(con, period)
@@ -154,34 +151,25 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
                 cur_delivery,
                 profiles.c.file_format,
                 profiles.c.quarantined_rows,
-                cur_billing_head.c.delivery_id.label("shown"),
-                cur_billing_head.c.location_json,
-                hold.c.held_at,
             )
             .outerjoin(profiles, profiles.c.delivery_id == cur_delivery.c.delivery_id)
-            .outerjoin(cur_billing_head, cur_billing_head.c.delivery_id == cur_delivery.c.delivery_id)
-            .outerjoin(hold, hold.c.delivery_id == cur_delivery.c.delivery_id)
             .where(cur_delivery.c.period_start == period.start)
             .order_by(cur_delivery.c.source_id, cur_delivery.c.first_seen_at.desc())
         ).all()
-        shown = {one.source_id: one for one in invoicing.sources(con, period)}
+        invoicing_of = {one.source_id: one for one in invoicing.sources(con, period)}
+        places = {row.delivery_id: row.location_json for row in month.shown(con, period)}
         found = []
         listed: set[str] = set()
         for row in rows:
             held = waiting.get(row.delivery_id)
             waits = f"{held.code}: {held.found}" if held else None
-            twice = refused.get(row.source_id)
-            if (
-                row.source_id not in listed
-                and row.shown is None
-                and twice
-                and twice.error_code == claims.CODE
-            ):
+            twice, place = refused.get(row.source_id), places.get(row.delivery_id)
+            if row.source_id not in listed and place is None and twice and twice.error_code == claims.CODE:
                 waits = f"{twice.error_code}: {twice.error_detail}"
-            if row.shown and not lock.is_sealed(con, period) and not _below_a_root(books, row.location_json):
+            if place and not lock.is_sealed(con, period) and not _below_a_root(books, place):
                 waits = f"its report root is not in COPS_CUR: name it again, or retire {row.source_id}"
             listed.add(row.source_id)  # the newest of each source comes first
-            if row.shown is None and waits is None:
+            if place is None and waits is None:
                 continue
             invoices = {
                 one.value: one.cost_usd
@@ -203,9 +191,9 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
                     sum(1 for name in invoices if name),
                     invoices.get("", Decimal(0)),
                     row.quarantined_rows or 0,
-                    row.shown is not None,
+                    place is not None,
                     waits,
-                    _invoicing(shown.get(row.source_id), row),
+                    _invoicing(invoicing_of.get(row.source_id) if place else None, row),
                 )
             )
     return found
@@ -214,7 +202,7 @@ def deliveries(books: Books, period: Period) -> list[DeliveryStatus]:
 def _invoicing(source: invoicing.Invoicing | None, row: Any) -> str:
     if row.invoice_state == "final":
         return "issued"
-    pro_forma = source and row.shown and (source.is_pro_forma or source.looks_pro_forma)
+    pro_forma = source and (source.is_pro_forma or source.looks_pro_forma)
     return "pro forma" if pro_forma else "open"
 
 
@@ -230,41 +218,27 @@ def _below_a_root(books: Books, location_json: str) -> bool:
 
 def _status(con: sa.Connection, start: date) -> PeriodStatus:
     period = Period.of(start)
-    cur_billing_head, deliveries, profiles = t.cur_billing_head, t.cur_delivery, t.cur_delivery_profile
-    shown = con.execute(
-        sa.select(deliveries, profiles.c.file_format)
-        .join(cur_billing_head, cur_billing_head.c.delivery_id == deliveries.c.delivery_id)
-        .outerjoin(profiles, profiles.c.delivery_id == deliveries.c.delivery_id)
-        .where(cur_billing_head.c.period_start == start)
-    ).all()
-    recon = t.recon_run
-    newest = con.execute(
-        sa.select(recon).where(recon.c.period_start == start).order_by(recon.c.recon_seq.desc()).limit(1)
-    ).one_or_none()
+    stands, newest = month.read(con, period), record.newest(con, period)
     coverage = con.execute(
         sa.select(t.tag_coverage.c.tag_coverage_pct).where(t.tag_coverage.c.period_start == start)
     ).scalar_one_or_none()
-    last, refused = _last_ingestion(con, start), refusals.newest(con, period)
-    lock = con.execute(
-        sa.select(t.period_lock.c.state).where(t.period_lock.c.period_start == start)
-    ).scalar_one_or_none()
-    run = head(con, "fact_cost_allocated", period)
-    aws = sum((row.cost_usd for row in shown), Decimal(0))
-    allocated = allocated_usd(con, period)
-    invoiced = invoicing.is_final(con, period)
-    closed_by = _closed_by(con, start) if lock == "closed" else None
+    last, refused = newest_ingestion(con, period), refusals.newest(con, period)
+    run = month.head(con, month.ALLOCATED, period)
+    aws, allocated = stands.delivered_usd, stands.posted_usd
+    invoiced = invoicing.is_invoiced(con, period)
+    closed_by = _closed_by(con, start) if stands.state == "closed" else None
     return PeriodStatus(
         period=str(period),
         state=phase(
             period,
             now().date(),
-            lock or "open",
+            stands.state,
             waiting=bool(refused),
             invoiced=invoiced,
         ),
         is_final=invoiced,
-        sources=len(shown),
-        lines=sum(row.row_count for row in shown),
+        sources=len(stands.shown),
+        lines=sum(row.row_count for row in stands.shown),
         aws_usd=aws,
         allocated_usd=allocated,
         gap_usd=None if allocated is None else allocated - aws,
@@ -275,9 +249,9 @@ def _status(con: sa.Connection, start: date) -> PeriodStatus:
         recon_status=newest.status if newest else None,
         run_id=run.run_id if run else None,
         last_ingestion=next((row.error_code for row in refused.values()), last.status) if last else None,
-        delivered_at=max((row.delivered_at for row in shown), default=None),
-        quarantined_lines=quarantined(con, period)[0],
-        layouts=", ".join(sorted({f"{row.layout} {row.file_format or 'parquet'}" for row in shown})),
+        delivered_at=max((row.delivered_at for row in stands.shown), default=None),
+        quarantined_lines=stands.quarantined[0],
+        layouts=", ".join(sorted({f"{row.layout} {row.file_format or 'parquet'}" for row in stands.shown})),
         closed_by=closed_by,
         identity=signatures.told(con, "seal", ("period", str(period))) if closed_by else None,
         close_asked_by=asked.requested_by if (asked := close_request.waiting(con, period)) else None,
@@ -289,16 +263,6 @@ def _closed_by(con: sa.Connection, start: date) -> str | None:
     return con.execute(
         sa.select(moves.c.actor).where(moves.c.period_start == start, moves.c.to_state == "closed")
     ).scalar_one_or_none()
-
-
-def _last_ingestion(con: sa.Connection, start: date) -> Any:
-    log = t.cur_ingestion_log
-    return con.execute(
-        sa.select(log.c.status, log.c.error_code)
-        .where(log.c.period_start == start)
-        .order_by(log.c.log_seq.desc())
-        .limit(1)
-    ).one_or_none()
 
 
 def runs(books: Books, period: Period) -> list[dict[str, Any]]:

@@ -18,9 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cops_dagster.cur import manifest as manifests
 from cops_dagster.cur.files import Files, FileStat
-from cops_dagster.cur.manifest import Manifest
+from cops_dagster.cur.manifest import SIZE_LIMIT, Manifest, parse
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
 
@@ -195,7 +194,7 @@ def find(files: Files, month: ReportMonth) -> Found:
         return Found(None, _no_manifest(files, month))
     for folder, manifest_file in candidates:
         try:
-            body = files.read(manifest_file, manifests.SIZE_LIMIT)
+            body = files.read(manifest_file, SIZE_LIMIT)
             if body in refused:
                 continue  # the pointer and its assembly's own manifest are one delivery
             refused.add(body)
@@ -273,7 +272,7 @@ def _complete(
     files: Files, month: ReportMonth, folder: tuple[str, ...], manifest_file: FileStat, body: bytes
 ) -> Delivered:
     subject = f"manifest {'/'.join((*folder, manifest_file.name))}"
-    manifest = manifests.parse(body, subject=subject)
+    manifest = parse(body, subject=subject)
     if manifest.period is not None and manifest.period != month.period:
         raise CopsError(
             "E-MANIFEST-SCOPE",

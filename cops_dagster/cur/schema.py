@@ -208,9 +208,6 @@ SPANNED: frozenset[str] = frozenset(
 """Line item types that are about a span of time. A refund, credit, fee or tax is money on the bill and needs
 none: AWS writes some of them with one instant, or without any."""
 
-OWN: tuple[str, ...] = ("source_id", "delivery_id")
-"""Columns COPS adds to `cur_billing_master`; part of the expected schema, never delivered."""
-
 MADE = frozenset(
     [
         "source_id",
@@ -296,9 +293,7 @@ def require(found: Columns, *, subject: str) -> None:
     for column in EXPECTED:
         if column.required and column.name not in found:
             spelled = {name.lower(): name for name in found}
-            near = [
-                spelled[name] for name in difflib.get_close_matches(column.name, spelled, n=1, cutoff=0.6)
-            ]
+            near = [spelled[name] for name in difflib.get_close_matches(column.name, spelled, n=1)]
             raise CopsError(
                 "E-SCHEMA-MISSING",
                 f"{subject}, column {column.name}",
@@ -368,31 +363,6 @@ def untrusted_accounts(accounts: Iterable[str]) -> list[str]:
     known = set(accounts)
     bad = {account for account in known if not _ACCOUNT.fullmatch(account)}
     return sorted(bad) if bad != known else []
-
-
-def foreign_kind(names: Iterable[str]) -> str | None:
-    """Which other export a table with these columns is; `None` for a report, whole or broken.
-
-    A report is told by a cost of its line items, whatever else is missing: without any there is nothing to
-    book. What AWS exports besides (FOCUS, recommendations, carbon, a CUR 2.0 of chosen columns for another
-    purpose) has none.
-    """
-    known = [name.lower() for name in names]
-    plain = {name.replace("_", "") for name in known}
-    if any(name.startswith(("line_item_", "lineitem")) and "cost" in name for name in known):
-        return None
-    for kind, signs in _FOREIGN_SIGNS.items():
-        if any(sign in name for sign in signs for name in plain):
-            return kind
-    return f"{len(known)} columns and no cost of a line item among them: {', '.join(sorted(known)[:5])}"
-
-
-_FOREIGN_SIGNS: Mapping[str, tuple[str, ...]] = {
-    "a FOCUS export": ("billedcost", "effectivecost"),
-    "a carbon emissions export": ("emission",),
-    "an export of recommendations": ("recommend", "estimatedmonthlysavings"),
-}
-FOREIGN = "E-EXPORT-FOREIGN"
 
 
 def unexpected(found: Columns) -> list[str]:

@@ -1,5 +1,6 @@
 """Proof: the chain, what is sealed, who agreed and signed. Start at `chain.py`.
 
-Belongs here: what is kept so that a decision can be shown to others, and held against the books. No step of
-the month is known here.
+Belongs here: what is kept so that a decision can be shown to others, and held against the books; opening
+the books with their chain (`home.py`), the policy's adoption, the sweep. Does not belong here: any step of
+the month. Proof must not depend on what it proves.
 """

@@ -1,7 +1,7 @@
 """Adopting a policy with its proof: by the first run or by a person (ADR 26).
 
 Belongs here: the refusal of an act whose settings say something else, what adopting would change. Does not
-belong here: reading the policy in force (`ledger/policy.py`), its versions (`stores/policies.py`).
+belong here: asking again as a run is published (`ledger/policy.py`), versions (`stores/policies.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents, signatures, signed_decisions
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.policy import _refused, differences
 from cops_dagster.policy import NAMES, Difference, Policy, differing, nested
 from cops_dagster.stores import policies
 from cops_dagster.stores import tables as t
@@ -71,6 +70,34 @@ def require_policy(books: Books, *, is_run: bool = False) -> None:
     books.look_up_policy()
     if found := differences(books):  # another process was faster, with other settings
         raise _refused(found, books.adopted)
+
+
+def differences(books: Books) -> list[Difference]:
+    """What is set here and is not what is in force; empty in books that follow no policy yet."""
+    adopted = books.adopted
+    return differing(adopted.policy, books.settings.given_policy) if adopted else []
+
+
+def told(found: list[Difference]) -> str:
+    """Differences in one line."""
+    return "; ".join(f"{one.name} is {one.adopted}, {one.origin} says {one.given}" for one in found)
+
+
+def _refused(found: list[Difference], adopted: Adopted | None) -> CopsError:
+    since = (
+        f"policy version {adopted.version}, adopted by {adopted.adopted_by} "
+        f"{adopted.adopted_at:%Y-%m-%d %H:%M} UTC"
+        if adopted
+        else "what the newest run was made with"
+    )
+    return CopsError(
+        "E-POLICY",
+        "settings that decide numbers",
+        expected="; ".join(f"{one.name} = {one.adopted}" for one in found) + f" ({since})",
+        found="; ".join(f"{one.name} = {one.given} ({one.origin})" for one in found),
+        next_step="`cops policy diff`; correct the setting, or `cops policy adopt` if the change is meant",
+        details={"differences": [asdict(one) for one in found]},
+    )
 
 
 def compare(books: Books, given: Given) -> list[Difference]:

@@ -17,13 +17,11 @@ from cops_dagster.lake import statements
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Staged, as_json
 from cops_dagster.period import Period
-from cops_dagster.stores import files as stored
+from cops_dagster.stores import files
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 
 JSON = "application/json"
-RUN_KINDS = ("run_inputs", "run_sql", "run_certificate")
-"""Kinds of evidence that every published allocation run has (invariant I12)."""
 
 
 def of_run(
@@ -72,7 +70,7 @@ def of_run(
                 "run": dict(run),
                 "by_service_and_class": [_plain(row) for row in conservation],
                 "figures": _plain(figures),
-                "file": {"sha256": stored.sha256(staged.path), "rows": staged.rows},
+                "file": {"sha256": files.sha256(staged.path), "rows": staged.rows},
                 "verdicts": [as_json(verdict) for verdict in judged],
             },
         ),

@@ -22,7 +22,6 @@ from cops_dagster.evidence import chain, documents
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
-from cops_dagster.stores import tables as t
 
 KIND = "decision"
 SETTLED_BY = "cops"
@@ -32,11 +31,6 @@ NOT_DECIDED: Mapping[str, frozenset[str]] = {
     "recon_exceptions": frozenset({"withdrawn_at", "withdrawn_recon_seq"}),
 }
 """Columns that change without a person, so that a document does not bind them."""
-
-TABLES: tuple[sa.Table, ...] = (
-    t.approval, t.close_request, t.invoice_freeze, t.period_lock_event, t.recon_exceptions,
-)  # fmt: skip
-"""Tables whose rows are decisions; see `is_proved`."""
 
 
 def keep(con: sa.Connection, books: Books, table: sa.Table, *key: Any) -> int:
@@ -49,13 +43,6 @@ def keep(con: sa.Connection, books: Books, table: sa.Table, *key: Any) -> int:
     row = con.execute(sa.select(table).where(*(column == value for column, value in columns))).one()
     piece = Piece(KIND, table.name, subject_of(key), "application/json", data=document(table, row))
     return chain.keep(con, books, piece)
-
-
-def is_proved(table: sa.Table, row: Any) -> bool:
-    """Whether a row of these tables has an entry: of exceptions only notes and what a person decided."""
-    if table is not t.recon_exceptions:
-        return True
-    return row.stage is None or row.decided_by not in (None, SETTLED_BY)
 
 
 def subject_of(key: tuple[Any, ...]) -> str:

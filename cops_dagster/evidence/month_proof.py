@@ -23,7 +23,7 @@ from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.tables import LAKE_TABLES
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.month import ALLOCATED, head
+from cops_dagster.ledger.month import ALLOCATED, head, shown
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import Objects, key_of
@@ -307,22 +307,14 @@ def _files(books: Books, con: sa.Connection, month: Month) -> None:
 
 def _shown(books: Books, con: sa.Connection, month: Month) -> None:
     """What `cur_billing_master` reads of a closed month: the kept objects of its delivered files."""
-    at, cur_billing_head, deliveries, conversions = (
-        chain.objects(books),
-        t.cur_billing_head,
-        t.cur_delivery,
-        t.cur_read_file,
-    )
-    query = sa.select(cur_billing_head.c.location_json, deliveries).join(
-        deliveries, deliveries.c.delivery_id == cur_billing_head.c.delivery_id
-    )
-    for row in con.execute(query.where(cur_billing_head.c.period_start == month.period.start)).all():
+    at, conversions = chain.objects(books), t.cur_read_file
+    for row in shown(con, month.period):
         made = con.execute(sa.select(conversions).where(conversions.c.delivery_id == row.delivery_id)).all()
-        shown = DeliveredFiles.recorded(row, books.settings.home, made)
-        files = live.delivered_files(con, books.settings.home, shown)
+        delivered = DeliveredFiles.recorded(row, books.settings.home, made)
+        files = live.delivered_files(con, books.settings.home, delivered)
         what, unread = f"file shown of delivery {row.delivery_id[:16]}", files[: len(made)]
-        if shown.is_converted:
-            month.compare(f"conversions of delivery {row.delivery_id[:16]}", len(shown.paths), len(made))
+        if delivered.is_converted:
+            month.compare(f"conversions of delivery {row.delivery_id[:16]}", len(delivered.paths), len(made))
         for file in files[len(made) :]:
             kept = at.path(key_of(file.sha256))
             if kept is None or not kept.exists():

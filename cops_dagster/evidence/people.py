@@ -1,4 +1,4 @@
-"""Who is who among the people who decide: whether two names are one person.
+"""Who is who among the people who decide: whether two names are one person. Pure.
 
 Belongs here: the comparison behind every rule that asks for two people. Who may do what stands elsewhere.
 """

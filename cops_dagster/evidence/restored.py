@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, require_said
 from cops_dagster.evidence import chain, documents, seal, verify
 from cops_dagster.evidence.chain import Kept, Piece
 from cops_dagster.ledger import month
@@ -35,14 +35,12 @@ def accept(books: Books, reason: str) -> Restored:
         CopsError: `E-PARAM` without a reason; `E-EVIDENCE-TAMPERED` when the chain is not just shorter than
             its anchors, or a close was lost: that needs a backup made after it.
     """
-    if not reason.strip():
-        raise CopsError(
-            "E-PARAM",
-            "reason",
-            expected="which backup was restored, and why",
-            found="nothing",
-            next_step="add --reason '…'; it stands in the chain for ever",
-        )
+    require_said(
+        reason,
+        subject="reason",
+        expected="which backup was restored, and why",
+        next_step="add --reason '…'; it stands in the chain for ever",
+    )
     at = chain.objects(books)
     verified = verify.verify(books)
     ahead = [one for one in verified.findings if one.what == "anchor" and one.seq > verified.entries]

@@ -4,6 +4,20 @@ Belongs here: reading them off every table that holds one, as effects as well (a
 approved by somebody). Does not belong here: whether the signature is right (`evidence/signatures.py`).
 
 An act signs the same kind, subject and digest that this reads; a kind that is new is added to both.
+
+    approve     a second person's yes to what waits for one (`closing/approve.py`)
+    close       asking for the close of a month: over its state and its readiness list
+    seal        the seal of a month
+    load        a load, of any table
+    policy      a version of the policy
+    source      a source retired, restored or withdrawn
+    rule_date   which day's rules a month follows
+    decide      what is done about an exception
+    note        why a closed month differs
+    propose     an adjustment that a person proposes
+    request     asking for the release of a freeze
+    signer      a change of the list of signers
+    security    the beginning of signing
 """
 
 from __future__ import annotations
@@ -18,23 +32,6 @@ import sqlalchemy as sa
 
 from cops_dagster.money.digest import digest
 from cops_dagster.stores import tables as t
-
-KINDS = {
-    "approve": "a second person's yes to what waits for one (`closing/approve.py`)",
-    "close": "asking for the close of a month: over its state and its readiness list",
-    "seal": "the seal of a month",
-    "load": "a load, of any table",
-    "policy": "a version of the policy",
-    "source": "a source retired, restored or withdrawn",
-    "rule_date": "which day's rules a month follows",
-    "decide": "what is done about an exception",
-    "note": "why a closed month differs",
-    "propose": "an adjustment that a person proposes",
-    "request": "asking for the release of a freeze",
-    "signer": "a change of the list of signers",
-    "security": "the beginning of signing",
-}
-"""Every kind of decision that is signed, and what it is."""
 
 ONE_TIME = "one_time_rule"
 """The kind of adjustment that a person proposes; late changes are proposed by runs, which sign nothing."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, require_said
 from cops_dagster.evidence import (
     adoption,
     chain,
@@ -214,14 +214,12 @@ def _require_on(books: Books, con: sa.Connection) -> signer_list.Listed:
 
 
 def _require_reason(reason: str) -> None:
-    if not reason.strip():
-        raise CopsError(
-            "E-PARAM",
-            "reason",
-            expected="why, in words",
-            found="nothing",
-            next_step="add --reason '…'; it stands beside the decision for ever",
-        )
+    require_said(
+        reason,
+        subject="reason",
+        expected="why, in words",
+        next_step="add --reason '…'; it stands beside the decision for ever",
+    )
 
 
 def _event(

@@ -1,4 +1,4 @@
-"""What a signed decision says, who may sign it, and what is wrong with a signature.
+"""What a signed decision says, who may sign it, and what is wrong with a signature. Pure.
 
 Belongs here: the text that is signed, keys and signatures as OpenSSH writes them, the verdict over one
 signature. Does not belong here: the arithmetic of signatures (`evidence/ssh_keygen.py` asks OpenSSH), which

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
+from cops_dagster.evidence.attempts import LOGS
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES, TYPED
 from cops_dagster.ledger.books import Books
@@ -240,7 +241,7 @@ def _close_dead_attempts(books: Books) -> int:
             table: list(
                 con.execute(sa.select(table.c.attempt_id).where(table.c.status == "running")).scalars()
             )
-            for table in (t.cur_ingestion_log, t.allocation_run_log)
+            for table in LOGS
         }
     for table, attempts in running.items():
         dead = [attempt_id for attempt_id in attempts if is_dead(books, attempt_id)]

@@ -1,4 +1,8 @@
-"""The face: assets, checks, jobs and resources of the Dagster graph. Thin; the acts are in `ledger`."""
+"""The face that is Dagster: assets, checks, jobs, sensors and resources. Thin; the acts are in the steps.
+
+Belongs here: names and wiring of the graph, outcomes as metadata, the life of Dagster's runs. Does not belong
+here: a query, a decision. Start at `build.py`.
+"""
 
 import warnings
 

@@ -14,20 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.graph import assets, liveness, watching
+from cops_dagster.graph import listening, liveness
+from cops_dagster.graph.assets.sources import recorded_by
 from cops_dagster.graph.build import JOB, build_defs
-from cops_dagster.graph.checks import BLOCKING
-from cops_dagster.graph.figures import texts_of
+from cops_dagster.graph.outcome import texts_of
 from cops_dagster.graph.partitions import first_period
 from cops_dagster.graph.resources import BY_COMMAND
+from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import consequences
+from cops_dagster.operations.all_checks import BLOCKING
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import record
 from cops_dagster.stores import faults
-from cops_dagster.stores import tables as t
 
 _INSTANCE_FILE = "dagster.yaml"
 _STOPPED = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
@@ -83,7 +84,7 @@ def launch(
             )
             if _was_stopped(result):
                 raise KeyboardInterrupt
-        watching.observe(books, instance, run_id)
+        listening.observe(books, instance, run_id)
     asked = result.get_asset_check_evaluations()
     failed = [_failed(evaluation) for evaluation in asked if not evaluation.passed]
     if not result.success:
@@ -105,7 +106,7 @@ def _selection(
             continue
         expected = f"assets that a run makes: {', '.join(sorted(can))}"
         if name in there:
-            found, step = "one that it reads or leaves alone", assets.recorded_by(name, period)
+            found, step = "one that it reads or leaves alone", recorded_by(name, period)
         else:
             found, step = "no such asset", "name one of those, or leave --select out"
         raise CopsError("E-PARAM", f"--select {name!r}", expected=expected, found=found, next_step=step)
@@ -147,22 +148,12 @@ def report(books: Books, period: Period) -> None:
     """Tells Dagster of a run that it did not make: entries and reconciliation as they stand now."""
     home = dagster_home(books.settings.home)
     with dg.DagsterInstance.from_config(str(home)) as instance, books.admin.read() as con:
-        period_head, recons = t.period_head, t.recon_run
         heads = {
-            row.table_name: {"run_id": row.run_id}
-            for row in con.execute(
-                sa.select(period_head.c.table_name, period_head.c.run_id).where(
-                    period_head.c.period_start == period.start,
-                    period_head.c.table_name.in_(("fact_cost_allocated", "fact_cost_adjustment")),
-                )
-            )
+            name: {"run_id": row.run_id}
+            for name in ("fact_cost_allocated", "fact_cost_adjustment")
+            for row in publish.published(con, name, period)
         }
-        newest = con.execute(
-            sa.select(recons.c.recon_id, recons.c.status, recons.c.variance_usd)
-            .where(recons.c.period_start == period.start)
-            .order_by(recons.c.recon_seq.desc())
-            .limit(1)
-        ).one_or_none()
+        newest = record.newest(con, period)
         if newest:
             heads["recon_summary"] = {
                 "recon_id": newest.recon_id,

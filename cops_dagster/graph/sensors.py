@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 import dagster as dg
-import sqlalchemy as sa
 
 from cops_dagster import settings
 from cops_dagster.adjustments import late
-from cops_dagster.closing import current as work
+from cops_dagster.closing import current
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
@@ -27,15 +25,13 @@ from cops_dagster.graph import liveness
 from cops_dagster.graph.partitions import newest_partition
 from cops_dagster.graph.resources import no_home
 from cops_dagster.graph.schedules import standing_still
-from cops_dagster.ingestion import look as deliver
-from cops_dagster.ingestion import places
+from cops_dagster.ingestion import look, places
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.operations import consequences, crawl
 from cops_dagster.period import Period
 from cops_dagster.settings import Settings
-from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
 MONTHS_MAX = 120
@@ -81,7 +77,7 @@ def sensors(
         description="Deliveries for closed months become proposed adjustments, which a person approves.",
     )
     def late_deliveries(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        return _told(propose_late)
+        return _told(late.propose_all)
 
     @dg.sensor(
         name="publish_sweep",
@@ -298,42 +294,9 @@ def _no_work(books: Books, period: Period) -> str | None:
     with books.admin.read() as con:
         if lock.state_of(con, period) == "closed":
             return "closed: late_deliveries proposes adjustments"
-    if work.nothing_to_do(books, period):
+    if current.nothing_to_do(books, period):
         return "nothing to do, the ledger was made from these bytes"
     return None
-
-
-def propose_late(books: Books) -> str:
-    """Proposes what late deliveries of closed months changed; what came of it, in one line."""
-    require_policy(books)
-    locks = t.period_lock
-    with books.admin.read() as con:
-        closed = con.execute(sa.select(locks.c.period_start).where(locks.c.state == "closed")).scalars().all()
-    told = []
-    lying = {month.period for month in places.months(books.settings)}
-    for start in sorted(closed):
-        period = Period.of(start)
-        if period not in lying:
-            continue
-        try:
-            deliver.look(books, period)
-            made = late.propose(books, period)
-        except CopsError as problem:
-            told.append(f"{period}: {problem.code}")
-            continue
-        if made:
-            told.append(f"{period}: proposed {made[:16]}, cops adjust list")
-    return "; ".join(told) or f"{len(closed)} closed month(s), nothing late"
-
-
-def _months(books: Books) -> list[Period]:
-    """Every month on record or in a report root, oldest first; a root that does not answer adds none."""
-    shown = t.cur_billing_head
-    with books.admin.read() as con:
-        months = {Period.of(start) for start in con.execute(sa.select(shown.c.period_start)).scalars()}
-    with suppress(CopsError):  # cur_manifests says so at every tick; the months on record go on
-        months |= {month.period for month in places.months(books.settings)}
-    return sorted(months)
 
 
 def open_periods(
@@ -361,10 +324,10 @@ def open_periods(
             return still
         offered, newest = set(periods.get_partition_keys()), newest_partition(periods)
         day = f"{context.scheduled_execution_time:%Y-%m-%d}"
-        months = _months(books)
+        months = look.months(books)
         with books.admin.read() as con:
             open_ = [one for one in months if lock.state_of(con, one) in UNATTENDED]
-        wanted = [one for one in open_ if str(one) in offered and not work.nothing_to_do(books, one)]
+        wanted = [one for one in open_ if str(one) in offered and not current.nothing_to_do(books, one)]
         if not wanted:
             return dg.SkipReason(f"{len(open_)} open month(s) up to {newest}, nothing to do")
         return [

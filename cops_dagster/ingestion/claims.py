@@ -1,7 +1,7 @@
 """What each source's delivery of a month bills, as pairs of payer and usage account; and who is retired.
 
 Belongs here: reads of recorded deliveries and of `source_event`. Does not belong here: who gives way
-(`ingestion/source_rules.py`), what people decide (`ingestion/sources.py`).
+(`ingestion/source_rules.py`), what people decide (`ingestion/decisions.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import source_rules as rules
+from cops_dagster.ingestion import source_rules
 from cops_dagster.ingestion.source_rules import Claim, Clash, Pair, Span
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -76,20 +76,20 @@ def shown(con: sa.Connection, period: Period) -> dict[str, Claim]:
     return {claim.source_id: claim for claim in of(con, heads)}
 
 
-def standing(con: sa.Connection, source_id: str, period: Period) -> rules.Standing:
+def standing(con: sa.Connection, source_id: str, period: Period) -> source_rules.Standing:
     """What a source has in the books, seen from one month."""
     shown = t.cur_billing_head
     starts = (
         con.execute(sa.select(shown.c.period_start).where(shown.c.source_id == source_id)).scalars().all()
     )
     if period.start in starts:
-        return rules.Standing.BOOKED
-    return rules.Standing.KNOWN if starts else rules.Standing.NEW
+        return source_rules.Standing.BOOKED
+    return source_rules.Standing.KNOWN if starts else source_rules.Standing.NEW
 
 
 def booked_twice(con: sa.Connection, period: Period) -> list[Clash]:
     """Sources of a month whose shown deliveries bill the same cost."""
-    return rules.clashes(list(shown(con, period).values()))
+    return source_rules.clashes(list(shown(con, period).values()))
 
 
 def require_one(books: Books, period: Period) -> None:

@@ -1,7 +1,7 @@
-"""Reservations and savings plans: what of a discounted commitment was left unused, and halves of one.
+"""Reservations and savings plans: what of a discounted commitment was left unused, and halves of one. Pure.
 
 Belongs here: the arithmetic that SQL may not do, and when a commitment's other half lies in another report.
-Pure. Does not belong here: which line is which (sql/lens.sql).
+Does not belong here: which line is which (sql/lens.sql).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
 
+from cops_dagster.ingestion.verdicts import COMMITMENTS_ARE_DELIVERED_WHOLE
 from cops_dagster.verdict import Verdict
 
 
@@ -83,7 +84,7 @@ def halves(
 def commitments_are_delivered_whole(found: Sequence[Half]) -> Verdict:
     """Every commitment came with its fee and its usage; the cost views of a half do not add up."""
     return Verdict(
-        "commitments_are_delivered_whole",
+        COMMITMENTS_ARE_DELIVERED_WHOLE,
         not found,
         "WARN",
         {
@@ -94,35 +95,4 @@ def commitments_are_delivered_whole(found: Sequence[Half]) -> Verdict:
                 for half in sorted(found, key=lambda half: (-abs(half.residual), half.arn))[:50]
             ],
         },
-    )
-
-
-def negations_follow_usage(alone: Sequence[dict[str, object]], total: Decimal, *, decides: bool) -> Verdict:
-    """Every savings-plan negation takes back covered usage: what finds none is charged as if it were cost.
-
-    An ERROR above a ten-thousandth of the month, where tenants are charged on unblended cost.
-
-    Args:
-        alone: service, account and USD of negations that found no usage, or of what is left of them.
-        total: unblended cost of the month in USD.
-        decides: whether the charge basis is unblended.
-    """
-    usd = sum((abs(Decimal(str(row["unblended_usd"]))) for row in alone), Decimal(0))
-    grave = decides and usd > max(Decimal("0.01"), abs(total) * Decimal("1e-4"))
-    return Verdict(
-        "negations_follow_usage",
-        not alone,
-        "ERROR" if grave else "WARN",
-        {"unmatched_usd": usd, "unmatched": [dict(row) for row in alone[:50]]},
-    )
-
-
-def refunds_follow_what_they_name(alone: Sequence[dict[str, object]]) -> Verdict:
-    """Every refund or credit that names a resource belongs to that resource's tenant."""
-    usd = sum((abs(Decimal(str(row["unblended_usd"]))) for row in alone), Decimal(0))
-    return Verdict(
-        "refunds_follow_what_they_name",
-        not alone,
-        "WARN",
-        {"unmatched_usd": usd, "unmatched": [dict(row) for row in alone[:50]]},
     )

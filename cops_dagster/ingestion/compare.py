@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import not_one
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -61,7 +61,7 @@ def since(books: Books, period: Period, delivery: str) -> Comparison:
     Raises:
         CopsError: `E-DELIVERY-UNKNOWN`.
     """
-    deliveries, shown = t.cur_delivery, t.cur_billing_head
+    deliveries = t.cur_delivery
     with books.admin.read() as con:
         found = con.execute(
             sa.select(deliveries).where(
@@ -70,17 +70,16 @@ def since(books: Books, period: Period, delivery: str) -> Comparison:
             )
         ).all()
         if len(found) != 1 or not delivery:
-            raise CopsError(
+            raise not_one(
+                len(found),
                 "E-DELIVERY-UNKNOWN",
                 f"delivery {delivery!r} of {period}",
                 expected="one known delivery of that month",
-                found=f"{len(found)}",
                 next_step=f"take an id from `cops status {period}`",
             )
         before = found[0]
         newest = con.execute(
             sa.select(deliveries)
-            .outerjoin(shown, shown.c.delivery_id == deliveries.c.delivery_id)
             .where(deliveries.c.period_start == period.start, deliveries.c.source_id == before.source_id)
             .order_by(deliveries.c.first_seen_at.desc())
             .limit(1)

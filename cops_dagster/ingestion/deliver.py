@@ -26,7 +26,7 @@ from cops_dagster.lake.footers import parquet, survey
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.stores import files as stored
+from cops_dagster.stores import files
 
 MANUAL_SOURCE = "manual"
 """Source of deliveries made by `cops deliver`, unless another is named."""
@@ -67,7 +67,7 @@ def deliver(books: Books, paths: list[Path], period: Period, *, source_id: str =
     subject = f"delivery {source_id} {period}"
     kind = _format(paths, subject)
     _check_lines(books, paths, kind, period, subject)
-    digests = stored.sha256_all(paths)
+    digests = files.sha256_all(paths)
     assembly = digest(str(period), list(zip(names, digests, strict=True)))[:32]
     folder = books.settings.deliveries_root / source_id / f"{_day(period)}-{_day(period.next())}"
     _copy_in(paths, folder / assembly)
@@ -153,7 +153,7 @@ def _copy_in(paths: list[Path], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         target = folder / path.name
-        if not target.exists() or stored.sha256(target) != stored.sha256(path):
+        if not target.exists() or files.sha256(target) != files.sha256(path):
             partial = folder / f".{path.name}.partial"
             shutil.copyfile(path, partial)
             partial.replace(target)

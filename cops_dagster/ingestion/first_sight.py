@@ -2,7 +2,7 @@
 
 Belongs here: everything that is read of delivered files before they are believed, in a reader of its own
 (`lake/reader.py`), and the refusals of whole deliveries. Does not belong here: which delivery is the
-newest (`ingestion/look.py`), staging lines (`ingestion/ingest.py`).
+newest (`ingestion/look.py`), taking lines (`ingestion/ingest.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from cops_dagster.cur import formats, layout
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import foreign, formats, layout, schema
 from cops_dagster.cur.formats import Format
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
@@ -35,7 +34,7 @@ from cops_dagster.lake.views import view
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.stores import files as stored
+from cops_dagster.stores import files
 
 REPEATS_OF = 2_000_000
 """How many lines are looked at for repeats: all 10 M take 1.2 s, a sixth of them 0.2 s (measured)."""
@@ -102,7 +101,7 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
     """
     subject = f"delivery {delivered.source_id} {delivered.period}"
     paths = [Path(file.path) for file in delivered.files]
-    seen = [stored.identity(path) for path in paths]
+    seen = [files.identity(path) for path in paths]
     kind = _format(delivered, subject)
     readable = [*paths, *(Path(file.path) for file in delivered.status_files)]
     if kind != "parquet":
@@ -112,7 +111,7 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
         ThreadPoolExecutor(max_workers=1) as aside,
     ):
         # digests are taken here while the reader reads: they need no engine
-        digesting = aside.submit(stored.sha256_all, paths)
+        digesting = aside.submit(files.sha256_all, paths)
         made: list[Path] = []
         try:
             reading = paths
@@ -134,7 +133,7 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
     columns, counts, reading, totals, faults, breakdown = measured
     _discard([path for path in made if path not in reading])
     read_files = [
-        ReadFile(position, path, stored.sha256(path))
+        ReadFile(position, path, files.sha256(path))
         for position, (path, original) in enumerate(zip(reading, paths, strict=True))
         if path != original
     ]
@@ -155,10 +154,10 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
     )
 
 
-def _require_same(paths: Sequence[Path], seen: Sequence[stored.Identity], subject: str) -> None:
+def _require_same(paths: Sequence[Path], seen: Sequence[files.Identity], subject: str) -> None:
     """What was measured and what was digested are the same bytes: nobody put others there meanwhile."""
     for path, identity in zip(paths, seen, strict=True):
-        if not path.exists() or stored.identity(path) != identity:
+        if not path.exists() or files.identity(path) != identity:
             raise CopsError(
                 "E-DIGEST",
                 subject,
@@ -262,13 +261,13 @@ def require(columns: dict[str, Sent], subject: str) -> None:
             no Cost and Usage Report at all.
     """
     try:
-        cur_schema.require(columns, subject=subject)
+        schema.require(columns, subject=subject)
     except CopsError as problem:
-        kind = cur_schema.foreign_kind(columns) if problem.code == "E-SCHEMA-MISSING" else None
+        kind = foreign.foreign_kind(columns) if problem.code == "E-SCHEMA-MISSING" else None
         if kind is None:
             raise
         raise CopsError(
-            cur_schema.FOREIGN,
+            foreign.FOREIGN,
             subject,
             expected="a Cost and Usage Report, legacy or CUR 2.0",
             found=kind,
@@ -282,14 +281,14 @@ def _refuse_foreign(columns: dict[str, Sent], subject: str) -> None:
     try:
         require(columns, subject)
     except CopsError as problem:
-        if problem.code == cur_schema.FOREIGN:
+        if problem.code == foreign.FOREIGN:
             raise
 
 
 def header_columns(paths: Sequence[Path], kind: Format, *, subject: str) -> dict[str, Sent]:
     """The columns of CSV files by their headers alone, each with the type it will be converted to."""
     names = [name for path in paths for name in header_names(path, kind, subject=subject)]
-    known = {name: cur_schema.BY_NAME.get(name) for name in names}
+    known = {name: schema.BY_NAME.get(name) for name in names}
     return {
         name: Sent(column.data_type if column else "varchar", ((name, None),))
         for name, column in known.items()
@@ -301,10 +300,10 @@ def _as_read(delivered: layout.Delivered, columns: dict[str, Sent], reading: lis
 
 
 def measure(
-    engine: Engine, files: DeliveredFiles, period: Period
+    engine: Engine, delivered: DeliveredFiles, period: Period
 ) -> tuple[dict[str, Any], list[Fault], list[tuple[str, str, int, Decimal]]]:
     """Totals, faults and breakdown of one delivery: one scan of its lines, the rest over its groups."""
-    view(engine, "delivered_lines", lines_query(files))
+    view(engine, "delivered_lines", lines_query(delivered))
     engine.keep("delivered_groups", "measure_delivery")
     provide_bad_accounts(engine)
     span = {"period_start": period.start, "period_end": period.end}
@@ -319,7 +318,7 @@ def measure(
 def provide_bad_accounts(engine: Engine) -> bool:
     """Makes the table of account ids to set aside from `delivered_groups`; whether it has any."""
     accounts = engine.run("SELECT DISTINCT account FROM delivered_groups").rows
-    bad = cur_schema.untrusted_accounts(account for (account,) in accounts)
+    bad = schema.untrusted_accounts(account for (account,) in accounts)
     engine.table("bad_accounts", [("account", "VARCHAR")], [(account,) for account in bad])
     return bool(bad)
 

@@ -1,15 +1,15 @@
 """Exports that lie in a report root and are no Cost and Usage Report: remembered, told, never in the way.
 
 Belongs here: the table `foreign_export`. Does not belong here: what makes an export foreign
-(`cur/schema.py`), looking at it (`ingestion/first_sight.py`).
+(`cur/foreign.py`), looking at it (`ingestion/first_sight.py`).
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
+from cops_dagster.cur.foreign import FOREIGN as FOREIGN
 from cops_dagster.cur.layout import ReportMonth
-from cops_dagster.cur.schema import FOREIGN as FOREIGN
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period

@@ -1,4 +1,8 @@
-"""TODO."""
+"""Deliveries that wait for a second person's yes (design rule 5.14).
+
+Belongs here: `cur_delivery_hold`: what is held, and whether it was released. Does not belong here: why one is
+held back (`ingestion/plausible.py`); which one readers see (`ingestion/shown.py`).
+"""
 
 from __future__ import annotations
 

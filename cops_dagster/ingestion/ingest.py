@@ -1,46 +1,38 @@
 """Ingestion: one delivery of one source becomes `fact_cost_raw`, every line once, money exact.
 
-Belongs here: the verdicts that hold its lines against the delivery, the log row of the attempt, taking back
-the lines of a source that no longer counts. Does not belong here: keeping the bytes and measuring them
-(`ingestion/kept_bytes.py`).
+Belongs here: what is ingested already, and publishing a delivery's lines. Does not belong here: keeping the
+bytes (`ingestion/kept_bytes.py`), what they come to and how that is judged (`ingestion/measures.py`), the
+attempt's row (`ingestion/log.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster import verdict
 from cops_dagster.alerts.publish import publish
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import schema
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ingestion import commitments, kept_bytes, log, record
+from cops_dagster.ingestion import kept_bytes, log, measures, record, verdicts
 from cops_dagster.ingestion.kept_bytes import Kept
-from cops_dagster.ingestion.verdicts import cost_matches_delivery, cost_views_bridge, rows_match_delivery
-from cops_dagster.lake import keeping, live, pools
+from cops_dagster.ingestion.measures import QUARANTINE, Part
+from cops_dagster.lake import keeping, live
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged
-from cops_dagster.ledger.run import Attempt, Superseded, attempt, settle
+from cops_dagster.ledger.run import Attempt, Run, attempt, id_beside, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 
-TABLE = "fact_cost_raw"
-QUARANTINE = "cur_quarantine"
-VIEWS = (
-    "unblended", "amortized", "net_unblended", "net_amortized", "true_up", "upfront", "net_true_up",
-    "net_upfront",
-)  # fmt: skip
-"""The cost views of a line (FinOps formulas, see docs/cur-ingestion.md)."""
+TABLE = measures.TABLE
 ALGORITHM = "raw-3"
 """Raised when the same delivery would give other rows; it is part of every id made here."""
 
@@ -84,16 +76,17 @@ def ingest(books: Books, period: Period) -> list[Ingested]:
         ).all()
         shown = {row.source_id for row in heads}
         gone = [] if lock.is_sealed(con, period) else _gone(con, period, shown)
+    subject = f"ingestion of {period}"
     done: list[Ingested] = []
     broken: list[CopsError] = []
     for row in heads:
         try:
-            done.append(_source(books, period, row))
+            done.append(settle(subject, _source, books, period, row))
         except CopsError as problem:
             if problem.code not in BROKEN:
                 raise
             broken.append(problem)
-    done += [_take_back(books, period, source) for source in gone]
+    done += [settle(subject, _take_back, books, period, source) for source in gone]
     if broken and not done:
         raise broken[0]
     return done
@@ -146,105 +139,54 @@ def nothing_of(source_id: str, period: Period) -> str:
 def _take_back(books: Books, period: Period, source_id: str) -> Ingested:
     """An empty run supersedes the source's lines; allocation then reverses what was posted of them."""
     inputs_id = nothing_of(source_id, period)
-
-    def once() -> Ingested:
-        with books.admin.read() as con:
-            before = head(con, TABLE, period, source_id)
-        predecessor = before.run_id if before else None
-        if before is not None and before.inputs_id == inputs_id:
-            return Ingested(source_id, before.run_id, None, wrote=False)
-        run_id = digest(inputs_id, predecessor)
-        raw = Publication(
-            TABLE,
-            period,
-            source_id,
-            run_id,
-            inputs_id,
-            predecessor,
-            [],
-            raw_verdicts(kept_bytes.NO_LINES, 0, Decimal(0)),
-        )
-        publish(books, raw, *_aside(books, None, raw, None))
-        return Ingested(source_id, run_id, None, wrote=True)
-
-    return settle(f"ingestion of {period}", once)
+    with books.admin.read() as con:
+        before = head(con, TABLE, period, source_id)
+    if before is not None and before.inputs_id == inputs_id:
+        return Ingested(source_id, before.run_id, None, wrote=False)
+    run = Run(TABLE, period, source_id, inputs_id, before.run_id if before else None)
+    judged = measures.raw_verdicts(measures.NO_LINES, Part(), Part())
+    publish(books, Publication(run, [], judged), *_aside(books, run, []))
+    return Ingested(source_id, run.id, None, wrote=True)
 
 
 def inputs_of(delivery_id: str, source_id: str, period: Period) -> str:
     """The id of an ingestion's inputs: equal inputs, nothing to write."""
-    return digest(TABLE, ALGORITHM, cur_schema.REVISION, str(period), source_id, delivery_id)
+    return digest(TABLE, ALGORITHM, schema.REVISION, str(period), source_id, delivery_id)
 
 
 def _source(books: Books, period: Period, delivery: Any) -> Ingested:
-    inputs_id = inputs_of(delivery.delivery_id, delivery.source_id, period)
-
-    def once() -> Ingested:
-        with books.admin.read() as con:
-            before = head(con, TABLE, period, delivery.source_id)
-            if before is not None and lock.is_sealed(con, period):  # what stands answers any inputs
-                return Ingested(delivery.source_id, before.run_id, delivery.delivery_id, wrote=False)
-            current = (
-                before is not None
-                and before.inputs_id == inputs_id
-                and live.intact(con, books.lake, TABLE, period.start, before.run_id)
-                and live.intact(con, books.lake, QUARANTINE, period.start, digest(QUARANTINE, before.run_id))
-            )
-        predecessor = before.run_id if before else None
-        if predecessor and current:
-            return Ingested(delivery.source_id, predecessor, delivery.delivery_id, wrote=False)
-        run_id = digest(inputs_id, predecessor)
-        with attempt(books) as trying:
-            _run(books, trying, period, delivery, inputs_id, run_id, predecessor)
-        return Ingested(delivery.source_id, run_id, delivery.delivery_id, wrote=True)
-
-    return settle(f"ingestion of {period}", once)
-
-
-def _run(
-    books: Books,
-    trying: Attempt,
-    period: Period,
-    delivery: Any,
-    inputs_id: str,
-    run_id: str,
-    predecessor: str | None,
-) -> None:
-    log_seq = log.started(books, trying, run_id, delivery, period.start)
-    try:
-        kept = _kept(books, trying, delivery, period, run_id)
-        raw = Publication(
-            TABLE,
-            period,
-            delivery.source_id,
-            run_id,
-            inputs_id,
-            predecessor,
-            _staged(kept, is_aside=False),
-            raw_verdicts(
-                kept.measured.figures,
-                delivery.row_count,
-                delivery.cost_usd,
-                kept.measured.aside(),
-                halves=kept.measured.halves,
-            ),
-        )
-        aside = _aside(books, trying, raw, kept)
+    source_id, delivery_id = delivery.source_id, delivery.delivery_id
+    inputs_id = inputs_of(delivery_id, source_id, period)
+    with books.admin.read() as con:
+        before = head(con, TABLE, period, source_id)
+        if before is not None and (
+            lock.is_sealed(con, period)  # what stands answers any inputs
+            or (before.inputs_id == inputs_id and _intact(con, books, period, before.run_id))
+        ):
+            return Ingested(source_id, before.run_id, delivery_id, wrote=False)
+    run = Run(TABLE, period, source_id, inputs_id, before.run_id if before else None)
+    with attempt(books) as trying, log.logged(books, trying, run, delivery):
+        kept = _kept(books, trying, run, delivery)
+        measured = kept.measured
+        delivered = Part(delivery.row_count, delivery.cost_usd)
+        judged = measures.raw_verdicts(measured.figures, delivered, measured.aside, halves=measured.halves)
         publish(
             books,
-            raw,
-            *aside,
-            also=lambda con: log.finished(
-                con, log_seq, "succeeded", accepted=kept.measured.booked(), aside=kept.measured.aside()
-            ),
+            Publication(run, _staged(kept, is_aside=False), judged),
+            *_aside(books, run, _named_aside(trying, run, kept)),
+            also=lambda con: log.succeeded(con, trying, measured.booked, measured.aside),
         )
-    except BaseException as problem:
-        status = "skipped" if isinstance(problem, Superseded) else "failed"
-        with books.admin.write() as con:
-            log.finished(con, log_seq, status, problem=problem)
-        raise
+    return Ingested(source_id, run.id, delivery_id, wrote=True)
 
 
-def _kept(books: Books, trying: Attempt, delivery: Any, period: Period, run_id: str) -> Kept:
+def _intact(con: sa.Connection, books: Books, period: Period, run_id: str) -> bool:
+    return all(
+        live.intact(con, books.lake, table, period.start, one)
+        for table, one in ((TABLE, run_id), (QUARANTINE, id_beside(QUARANTINE, run_id)))
+    )
+
+
+def _kept(books: Books, trying: Attempt, run: Run, delivery: Any) -> Kept:
     """The delivery's bytes in the lake, under the run's path, and what they come to."""
     breakdown = t.cur_delivery_breakdown
     with books.admin.read() as con:
@@ -254,21 +196,21 @@ def _kept(books: Books, trying: Attempt, delivery: Any, period: Period, run_id: 
                 breakdown.c.delivery_id == delivery.delivery_id, breakdown.c.dimension == "account"
             )
         ).scalars()
-        bad = cur_schema.untrusted_accounts(accounts)
+        bad = schema.untrusted_accounts(accounts)
     files = DeliveredFiles.recorded(delivery, books.settings.home, converted)
-    return kept_bytes.keep(books, files, period, trying.target(TABLE, period, run_id), bad)
+    return kept_bytes.keep(books, files, run.period, trying.target(TABLE, run.period, run.id), bad)
 
 
 def _staged(kept: Kept, *, is_aside: bool) -> list[Staged]:
-    through, pool = kept.measured.lens.as_json(), [] if is_aside else pools.as_json(kept.measured.pool)
+    through = {"lens": kept.measured.lens.as_json()}
+    first = through if is_aside else through | kept.measured.as_json()
     return [
         Staged(
             path,
-            kept.files.source_id,
             kept.files.delivery_id,
             part.rows,
             part.cost,
-            {"lens": through, "pool": pool if number == 0 else []},  # the pool is the whole delivery's
+            through if number else first,
             is_kept=True,
             sha256=sha256,
         )
@@ -276,57 +218,24 @@ def _staged(kept: Kept, *, is_aside: bool) -> list[Staged]:
     ]
 
 
-def _aside(books: Books, trying: Attempt | None, raw: Publication, kept: Kept | None) -> list[Publication]:
-    """The publication of lines set aside: with `raw` or not at all, and empty when a re-run has none.
+def _named_aside(trying: Attempt, raw: Run, kept: Kept) -> list[Staged]:
+    """The kept files that hold lines set aside, under a name of their own: a run names its own files."""
+    named = []
+    for one in _staged(kept, is_aside=True):
+        if one.rows:
+            target = trying.target(QUARANTINE, raw.period, raw.id).with_name(one.path.name)
+            keeping.keep(one.path, target, is_ours=True)
+            named.append(replace(one, path=target))
+    return named
 
-    Its files are the kept ones that hold such lines, under a name of their own: the same bytes, read for what
-    the lines of `raw` leave out.
-    """
+
+def _aside(books: Books, raw: Run, staged: list[Staged]) -> list[Publication]:
+    """The publication of lines set aside: with `raw` or not at all, and empty when a re-run has none."""
     with books.admin.read() as con:
         before = head(con, QUARANTINE, raw.period, raw.source_id)
-    run_id = digest(QUARANTINE, raw.run_id)
-    staged = []
-    for one in _staged(kept, is_aside=True) if kept else ():
-        if one.rows and trying:
-            target = trying.target(QUARANTINE, raw.period, run_id).with_name(one.path.name)
-            keeping.keep(one.path, target, is_ours=True)
-            staged.append(replace(one, path=target))
     if not staged and before is None:
         return []
-    return [
-        Publication(
-            QUARANTINE,
-            raw.period,
-            raw.source_id,
-            run_id,
-            digest(QUARANTINE, raw.inputs_id),
-            before.run_id if before else None,
-            staged,
-            [],
-        )
-    ]
-
-
-def raw_verdicts(
-    figures: dict[str, Any],
-    rows: int,
-    cost: Decimal,
-    aside: tuple[int, Decimal] = (0, Decimal(0)),
-    *,
-    halves: Sequence[commitments.Half] = (),
-) -> list[verdict.Verdict]:
-    """The checks of `fact_cost_raw` over measured figures, what was delivered and what was set aside."""
-    return [
-        rows_match_delivery(rows, figures["row_count"], aside[0]),
-        cost_matches_delivery(cost, figures["cost_usd"], aside[1]),
-        cost_views_bridge(
-            {name: figures["cost_usd" if name == "unblended" else f"{name}_usd"] for name in VIEWS},
-            figures["absolute_usd"],
-            sum((half.residual for half in halves), Decimal(0)),
-            sum((half.net_residual for half in halves), Decimal(0)),
-        ),
-        commitments.commitments_are_delivered_whole(halves),
-    ]
+    return [Publication(raw.beside(QUARANTINE, before.run_id if before else None), staged, [])]
 
 
 def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
@@ -337,15 +246,15 @@ def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
     are left out.
     """
     heads, journal = t.period_head, t.publish_journal
-    totals = dict.fromkeys(VIEWS, Decimal(0))
+    totals = dict.fromkeys(measures.VIEWS, Decimal(0))
     rows = con.execute(
         sa.select(journal.c.verdicts_json)
         .join(heads, heads.c.run_id == journal.c.run_id)
         .where(heads.c.table_name == TABLE, heads.c.period_start == period.start)
     ).scalars()
     for text in rows:
-        (bridge,) = [one for one in json.loads(text) if one["check"] == "cost_views_bridge"]
-        for name in VIEWS:
+        (bridge,) = [one for one in json.loads(text) if one["check"] == verdicts.COST_VIEWS_BRIDGE.name]
+        for name in measures.VIEWS:
             if f"{name}_usd" not in bridge["figures"]:
                 totals.pop(name, None)
             elif name in totals:

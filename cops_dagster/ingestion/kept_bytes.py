@@ -1,92 +1,31 @@
-"""A delivery's bytes in the lake, and what its lines come to when they are read through the lens.
+"""A delivery's bytes in the lake: kept, proved to be those of first sight, and read once.
 
-Belongs here: keeping every file that is read, proving that it is the file of first sight, and the one scan by
-which the verdicts judge. Does not belong here: those verdicts and the publication (`ingestion/ingest.py`),
-the lens itself (`lake/lens.py`). The bytes are read in a reader of their own: nobody has vouched for them.
+Belongs here: bringing every file that is read to its place, its digest there, and the reader in which it is
+measured: nobody has vouched for these bytes. Does not belong here: what is measured
+(`ingestion/measures.py`), publishing (`ingestion/ingest.py`), the lens (`lake/lens.py`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from operator import add
 from pathlib import Path
-from typing import Any
-
-from sqlglot import exp
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import commitments, net_unused, record
+from cops_dagster.ingestion import record
 from cops_dagster.ingestion.first_sight import new_read_file
-from cops_dagster.lake import keeping, lens, live
-from cops_dagster.lake.delivered import FILE, DeliveredFiles
-from cops_dagster.lake.engine import Engine
+from cops_dagster.ingestion.measures import Measured, Part, measure
+from cops_dagster.lake import keeping, live
+from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.footers import truncated
-from cops_dagster.lake.functions import ROW_HASH
 from cops_dagster.lake.lens import Lens
 from cops_dagster.lake.live import LiveFile
 from cops_dagster.lake.mend import mend, needs_mending
-from cops_dagster.lake.tables import FACT_COST_RAW
-from cops_dagster.lake.views import empty, union_by_name, view
 from cops_dagster.ledger import revision
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.stores import files as stored
-
-NO_LINES: dict[str, Any] = {"row_count": 0} | dict.fromkeys(
-    (
-        "cost_usd", "amortized_usd", "net_unblended_usd", "net_amortized_usd", "true_up_usd", "upfront_usd",
-        "net_true_up_usd", "net_upfront_usd", "absolute_usd",
-    ),
-    Decimal(0),
-)  # fmt: skip
-"""What `sql/measure_lines.sql` measures where there are no lines."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one kept file adds: its lines that are booked, or those that stand aside."""
-
-    rows: int = 0
-    cost: Decimal = Decimal(0)
-
-    def plus(self, rows: int, cost: Decimal) -> Part:
-        """Both in sum."""
-        return Part(self.rows + rows, self.cost + cost)
-
-
-Costs = tuple[Decimal, ...]
-"""Unblended, amortized and net amortized cost in USD."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A delivery's lines in sum.
-
-    Attributes:
-        figures: of the lines that are booked, as `NO_LINES` names them.
-        by_file: of each file the lines that are booked (False) and those that stand aside (True).
-        pool: cost of the lines that are booked, by service and charge class.
-        halves: commitments of which another report holds the other half.
-    """
-
-    lens: Lens
-    figures: dict[str, Any]
-    by_file: Mapping[tuple[Path, bool], Part]
-    pool: dict[tuple[str, str], Costs]
-    halves: list[commitments.Half]
-
-    def booked(self) -> tuple[int, Decimal]:
-        """Rows and cost that are booked."""
-        return self.figures["row_count"], self.figures["cost_usd"]
-
-    def aside(self) -> tuple[int, Decimal]:
-        """Rows and cost that stand aside."""
-        found = [part for (_, is_aside), part in self.by_file.items() if is_aside]
-        return sum(part.rows for part in found), sum((part.cost for part in found), Decimal(0))
+from cops_dagster.stores.files import identity, sha256_all
 
 
 @dataclass(frozen=True)
@@ -170,13 +109,13 @@ def _brought(books: Books, known: Sequence[LiveFile], target: Path) -> list[Path
 
 def _digests(books: Books, known: Sequence[LiveFile], kept: DeliveredFiles) -> list[str]:
     """Of what lies in the lake: the digests of first sight, or the delivery is refused."""
-    seen = [stored.identity(path) for path in kept.reading]
-    digests = stored.sha256_all(kept.reading)
-    for file, path, identity, sha256 in zip(known, kept.reading, seen, digests, strict=True):
+    seen = [identity(path) for path in kept.reading]
+    digests = sha256_all(kept.reading)
+    for file, path, before, sha256 in zip(known, kept.reading, seen, digests, strict=True):
         if sha256 != file.sha256:
             record.drop_conversion(books, file.run_id)  # where it was that, the next look makes it anew
             raise live.other_bytes(file, f"sha256 {sha256[:12]}…")
-        live.remember(path, sha256, identity)
+        live.remember(path, sha256, before)
     return digests
 
 
@@ -186,43 +125,3 @@ def _mended(books: Books, files: DeliveredFiles, given: Lens, period: Period) ->
     made = [mend(path, new_read_file(books), subject=subject) for path in files.reading]
     record.record_mended(books, files.delivery_id, made)
     return replace(files, columns=given.columns_of(files.columns), read_paths=tuple(made))
-
-
-def measure(engine: Engine, files: DeliveredFiles, given: Lens, period: Period) -> Measured:
-    """Reads a delivery whole, once, and shows it as the engine's `fact_cost_raw`."""
-    found = replace(given, net_unused=net_unused.found(engine, files, given, period))
-    every = [exp.column(name, quoted=True) for name in _columns(files)]
-    view(
-        engine,
-        "measured_lines",
-        lens.judged(
-            files,
-            found,
-            period.start,
-            exp.alias_(exp.Anonymous(this=ROW_HASH, expressions=every), "line_hash"),
-            exp.alias_(exp.column(FILE), "file_name"),
-        ),
-    )
-    figures = dict(NO_LINES)
-    by_file: defaultdict[tuple[Path, bool], Part] = defaultdict(Part)
-    pool: defaultdict[tuple[str, str], Costs] = defaultdict(lambda: (Decimal(0),) * 3)
-    for row in engine.fetch("measure_lines").dicts():
-        place = Path(row["file_name"]), row["is_aside"]
-        by_file[place] = by_file[place].plus(row["row_count"], row["cost_usd"])
-        if not row["is_aside"]:
-            figures = {name: figures[name] + row[name] for name in figures}
-            service = row["service"], row["charge_class"]
-            more = row["cost_usd"], row["amortized_usd"], row["net_amortized_usd"]
-            pool[service] = tuple(map(add, pool[service], more))
-    found = replace(found, has_faults=any(is_aside for _, is_aside in by_file))
-    view(
-        engine,
-        "fact_cost_raw",
-        union_by_name([empty(FACT_COST_RAW), lens.booked(files, found, period.start)]),
-    )
-    return Measured(found, figures, by_file, dict(pool), net_unused.halves(engine, period))
-
-
-def _columns(files: DeliveredFiles) -> list[str]:
-    """The columns that lie in the files, as spelled there."""
-    return list(dict.fromkeys(column for sent in files.columns.values() for column, _ in sent.origins))

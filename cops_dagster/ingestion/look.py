@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from cops_dagster.ingestion import (
     plausible,
     record,
     refusals,
+    shown,
     source_rules,
 )
 from cops_dagster.ingestion.first_sight import UNPRICED, Sight, first_sight
@@ -117,8 +119,8 @@ def unchanged(books: Books, con: sa.Connection, period: Period) -> bool:
         place = json.dumps(record.location(books, newest.newest))
         if (
             place != recorded.get(month.source_id)
-            and not record.is_late(con, month.source_id, period, place)
-            and not record.is_sealed(con, month.source_id, period, place)
+            and not shown.is_late(con, month.source_id, period, place)
+            and not shown.is_sealed(con, month.source_id, period, place)
             and foreign.kind_at(con, month.source_id, period, place) is None
         ):
             return False
@@ -142,7 +144,7 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
     if log:
         require_policy(books, is_run=True)
     lying = places.lying(books.settings, period)
-    record.hide_retired(books, period)
+    shown.hide_retired(books, period)
     found = _candidates(books, period, lying)
     _give_way(books, period, found)
     for one in found:
@@ -163,6 +165,16 @@ def look(books: Books, period: Period, *, log: bool = True) -> list[Seen]:
     return seen
 
 
+def months(books: Books) -> list[Period]:
+    """Every month on record or in a report root, oldest first; a root that does not answer adds none."""
+    shown = t.cur_billing_head
+    with books.admin.read() as con:
+        found = {Period.of(start) for start in con.execute(sa.select(shown.c.period_start)).scalars()}
+    with suppress(CopsError):  # whoever looks there says so; the months on record go on
+        found |= {month.period for month in places.months(books.settings)}
+    return sorted(found)
+
+
 def take_as_given(books: Books, period: Period) -> None:
     """Shows every delivery that was handed over, whoever else bills the same: a sealed month made again.
 
@@ -179,17 +191,17 @@ def _candidates(books: Books, period: Period, lying: Lying) -> list[_Candidate]:
     with books.admin.read() as con:
         away = claims.retired_in(con, period)
         emptied = bool(away) or claims.withdrawn_in(con, period)
-    shown = [place for place in lying.places if place.month.source_id not in away]
-    here = [place for place in shown if not misplaced.is_no_delivery(books, place)]
+    counted = [place for place in lying.places if place.month.source_id not in away]
+    here = [place for place in counted if not misplaced.is_no_delivery(books, place)]
     if not here and not lying.unreachable and not emptied:
-        raise misplaced.unknown(books, period, shown)
+        raise misplaced.unknown(books, period, counted)
     found = []
     for place in here:
         source = place.month.source_id
         if source not in lying.clashes:
             found.append(_candidate(books, place))
         elif place is lying.clashes[source][0]:
-            booked = record.place_of(books, source, period)
+            booked = shown.place_of(books, source, period)
             refusal = places.clash(source, period, lying.clashes[source], booked)
             found.append(_Candidate(place.month, refusals=[refusal]))
     return found
@@ -223,18 +235,18 @@ def _give_way(books: Books, period: Period, found: Sequence[_Candidate]) -> None
     """Refuses the candidates whose cost another source bills already."""
     ready = {one.month.source_id: one for one in found if one.delivery_id is not None}
     with books.admin.read() as con:
-        shown = claims.shown(con, period)
+        claimed = claims.shown(con, period)
         away = set() if lock.is_sealed(con, period) else claims.retired_in(con, period)
-        shown = {source: claim for source, claim in shown.items() if source not in away}
+        claimed = {source: claim for source, claim in claimed.items() if source not in away}
         asked = {
             source: str(one.delivery_id)
             for source, one in ready.items()
-            if source not in shown or shown[source].delivery_id != one.delivery_id
+            if source not in claimed or claimed[source].delivery_id != one.delivery_id
         }
         candidates = [
             (claims.standing(con, claim.source_id, period), claim) for claim in claims.of(con, asked)
         ]
-    for source, clashes in source_rules.held(shown, candidates).items():
+    for source, clashes in source_rules.held(claimed, candidates).items():
         ready[source].refusals.append(claims.refusal(period, source, clashes))
         ready[source].delivered = None
 
@@ -243,26 +255,26 @@ def _show(books: Books, one: _Candidate) -> None:
     """Points readers at a candidate, unless a later delivery stands there already."""
     if one.delivered is None or one.delivery_id is None:
         return
-    if record.is_older(books, one.month, one.delivered, one.delivery_id):
-        record.record_late(books, one.month, one.delivery_id)
+    if shown.is_older(books, one.month, one.delivered, one.delivery_id):
+        shown.record_late(books, one.month, one.delivery_id)
         one.is_new = False
     else:
-        record.show(books, one.month, one.delivery_id, one.place)
+        shown.show(books, one.month, one.delivery_id, one.place)
 
 
 def _seen(books: Books, period: Period, one: _Candidate) -> Seen:
-    head = record.head_of(books, one.month.source_id, period)
+    head = shown.head_of(books, one.month.source_id, period)
     return Seen(
         one.month.source_id, period, head, one.is_new and head is not None, tuple(one.refusals), one.foreign
     )
 
 
 def _booked(books: Books, period: Period) -> bool:
-    shown = t.cur_billing_head
+    heads = t.cur_billing_head
     with books.admin.read() as con:
         return bool(
             con.execute(
-                sa.select(shown.c.source_id).where(shown.c.period_start == period.start).limit(1)
+                sa.select(heads.c.source_id).where(heads.c.period_start == period.start).limit(1)
             ).first()
         )
 
@@ -346,7 +358,7 @@ def _moved(books: Books, place: Place, location: str) -> bool:
 
 
 def _before(books: Books, month: layout.ReportMonth, delivery_id: str) -> plausible.Figures | None:
-    head = record.head_of(books, month.source_id, month.period)
+    head = shown.head_of(books, month.source_id, month.period)
     return record.figures_of(books, head) if head and head != delivery_id else None
 
 

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import schema
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import tag_mapping
 from cops_dagster.ingestion.tag_mapping import Mapped
 from cops_dagster.lake import tag_columns
+from cops_dagster.ledger import month
 from cops_dagster.period import Period
 from cops_dagster.policy import Tags
 from cops_dagster.stores import tables as t
@@ -42,16 +43,9 @@ def mapped(tags: Tags) -> list[Mapped]:
 
 def verdict(con: sa.Connection, tags: Tags, period: Period) -> Verdict:
     """`mapped_tags_are_delivered` of a month."""
-    shown, deliveries, accounts = t.cur_billing_head, t.cur_delivery, t.account_tenants
+    deliveries, accounts = t.cur_delivery, t.account_tenants
     names = mapped(tags)
-    sources = {
-        row.source_id: _columns([row.columns_json])
-        for row in con.execute(
-            sa.select(deliveries.c.source_id, deliveries.c.columns_json)
-            .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
-            .where(shown.c.period_start == period.start)
-        )
-    }
+    sources = {row.source_id: _columns([row.columns_json]) for row in month.shown(con, period)}
     ever = {column for columns in sources.values() for column in columns}
     if any(not ever.intersection(one.columns) for one in names if one.setting == "tenant_id"):
         ever |= _columns(con.execute(sa.select(deliveries.c.columns_json).distinct()).scalars())
@@ -87,4 +81,4 @@ def require(con: sa.Connection, tags: Tags, period: Period) -> None:
 
 
 def _columns(texts: Iterable[str]) -> set[str]:
-    return {name.lower() for text in texts for name in cur_schema.from_json(text)}
+    return {name.lower() for text in texts for name in schema.from_json(text)}

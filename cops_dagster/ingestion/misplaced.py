@@ -11,12 +11,12 @@ from pathlib import Path
 
 from cops_dagster.cur import layout
 from cops_dagster.cur.files import FileStat
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, unknown_month
 from cops_dagster.ingestion import places
 from cops_dagster.ingestion.places import Place, Root
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.stores import files as stored
+from cops_dagster.stores.files import Folder
 
 
 def is_no_delivery(books: Books, place: Place) -> bool:
@@ -36,7 +36,7 @@ def is_no_delivery(books: Books, place: Place) -> bool:
 def _handed_over(books: Books, period: Period) -> list[FileStat]:
     if not books.settings.deliveries_root.is_dir():
         return []
-    ours = stored.Folder(books.settings.deliveries_root)
+    ours = Folder(books.settings.deliveries_root)
     newest = [layout.find(ours, month).newest for month in layout.months(ours) if month.period == period]
     return [file for delivered in newest if delivered for file in delivered.files]
 
@@ -57,12 +57,8 @@ def unknown(books: Books, period: Period, empty: Iterable[Place]) -> CopsError:
         if said := misplaced(root):
             found, next_step = said
             break
-    return CopsError(
-        "E-PERIOD-UNKNOWN",
-        f"period {period}",
-        expected="a delivery of that month in a report root",
-        found=found,
-        next_step=next_step,
+    return unknown_month(
+        period, expected="a delivery of that month in a report root", found=found, next_step=next_step
     )
 
 

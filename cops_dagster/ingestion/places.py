@@ -14,8 +14,9 @@ from cops_dagster.cur import layout
 from cops_dagster.cur.layout import ReportMonth
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
-from cops_dagster.settings import Settings, s3_meant
-from cops_dagster.stores import files as stored
+from cops_dagster.settings import Settings
+from cops_dagster.settings_places import s3_meant
+from cops_dagster.stores import files
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Root:
     """One report root. `name` is what a person calls it, or ''; it begins the ids of its sources."""
 
     place: str
-    folder: stored.Folder
+    folder: files.Folder
     name: str = ""
 
     def months(self) -> list[ReportMonth]:
@@ -93,7 +94,7 @@ def roots(settings: Settings, period: Period | None = None) -> tuple[list[Root],
             found.append(root)
     own = settings.deliveries_root
     if own.is_dir() and own.resolve() not in seen:
-        found.append(Root(str(own), stored.Folder(own)))
+        found.append(Root(str(own), files.Folder(own)))
     return found, unreachable
 
 
@@ -103,7 +104,7 @@ def opened(settings: Settings, name: str, place: str, period: Period | None = No
     Raises:
         CopsError: `E-SOURCE-UNKNOWN` for another writing of a place in S3; what S3 answers.
     """
-    return Root(place, stored.Folder(_fetched(settings, place, period)), name)
+    return Root(place, files.Folder(_fetched(settings, place, period)), name)
 
 
 def _fetched(settings: Settings, place: str, period: Period | None) -> Path:
@@ -118,10 +119,10 @@ def _fetched(settings: Settings, place: str, period: Period | None) -> Path:
         )
     if not place.startswith("s3://"):
         return Path(place)
-    from cops_dagster.stores import s3_reports
+    from cops_dagster.stores.aws import reports
 
     fetched = settings.fetched_place(place)
-    s3_reports.fetch(place, fetched, period)
+    reports.fetch(place, fetched, period)
     return fetched
 
 

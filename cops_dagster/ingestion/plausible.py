@@ -1,6 +1,6 @@
-"""When a new delivery of a month is plausible enough to be taken without a person looking at it.
+"""When a new delivery of a month is plausible enough to be taken without a person looking at it. Pure.
 
-Belongs here: the comparison of two deliveries, as pure functions of their figures. Every delivery is
+Belongs here: the comparison of two deliveries by their figures. Every delivery is
 cumulative (CUR guide): a month may shrink a little (a credit, a negation), but a day long past does not
 lose or double its usage, and zero never replaces a month that had cost. Does not belong here: figures
 (`ingestion/first_sight.py`), approvals (`closing/approve.py`).

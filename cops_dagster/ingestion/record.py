@@ -1,7 +1,8 @@
-"""What the books know of deliveries: where each lay, what it held, which one readers see, which wait.
+"""What the books know of deliveries: where each lay, what it held, what was converted of it.
 
-Belongs here: reads and writes of the `cur_delivery*` tables and of `cur_billing_head`. Does not belong
-here: finding or reading files (`ingestion/look.py`, `ingestion/first_sight.py`).
+Belongs here: reads and writes of the `cur_delivery*` tables and of `cur_read_file`. Does not belong here:
+finding or reading files (`ingestion/look.py`, `ingestion/first_sight.py`); which delivery readers see
+(`ingestion/shown.py`); which waits (`ingestion/holds.py`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,10 @@ import sqlalchemy as sa
 from cops_dagster.cur import layout
 from cops_dagster.cur import schema as cur_schema
 from cops_dagster.evidence import conversions
-from cops_dagster.ingestion import claims
 from cops_dagster.ingestion.first_sight import Sight
 from cops_dagster.ingestion.plausible import Figures
 from cops_dagster.lake.kept import conversion
-from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.states import OTHER_BYTES
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
@@ -45,29 +43,6 @@ def location(books: Books, delivered: layout.Delivered) -> list[list[str | int]]
         ]
         for file in (delivered.manifest_file, *delivered.files)
     ]
-
-
-def head_of(books: Books, source_id: str, period: Period) -> str | None:
-    """The delivery that `cur_billing_master` shows of a source and period."""
-    shown = t.cur_billing_head
-    with books.admin.read() as con:
-        return con.execute(
-            sa.select(shown.c.delivery_id).where(
-                shown.c.source_id == source_id, shown.c.period_start == period.start
-            )
-        ).scalar_one_or_none()
-
-
-def place_of(books: Books, source_id: str, period: Period) -> Path | None:
-    """Where the manifest of the delivery lay that readers see of a source, if any."""
-    shown = t.cur_billing_head
-    with books.admin.read() as con:
-        found = con.execute(
-            sa.select(shown.c.location_json).where(
-                shown.c.source_id == source_id, shown.c.period_start == period.start
-            )
-        ).scalar_one_or_none()
-    return books.settings.home / json.loads(found)[0][0] if found else None
 
 
 def is_known(books: Books, source_id: str) -> bool:
@@ -220,7 +195,7 @@ def _insert(con: sa.Connection, delivered: layout.Delivered, sight: Sight) -> No
             row_count=totals["row_count"],
             cost_usd=Decimal(totals["cost_usd"]),
             invoice_state="open" if totals["rows_without_invoice"] else "final",
-            delivered_at=_utc(_version(delivered)),
+            delivered_at=utc(_version(delivered)),
             first_seen_at=now(),
         )
     )
@@ -285,6 +260,15 @@ def read_files(con: sa.Connection, delivery_id: str) -> list[Any]:
     )
 
 
+def newest_ingestion(con: sa.Connection, period: Period, source_id: str | None = None) -> Any:
+    """The newest row of `cur_ingestion_log` about a period, or about one source of it; `None` for none."""
+    log = t.cur_ingestion_log
+    query = sa.select(log).where(log.c.period_start == period.start).order_by(log.c.log_seq.desc()).limit(1)
+    if source_id is not None:
+        query = query.where(log.c.source_id == source_id)
+    return con.execute(query).one_or_none()
+
+
 def figures_of(books: Books, delivery_id: str) -> Figures:
     """A recorded delivery as `ingestion/plausible.py` compares it."""
     deliveries, breakdown = t.cur_delivery, t.cur_delivery_breakdown
@@ -329,187 +313,10 @@ def report_of(figures_json: str | None) -> str:
     return str(json.loads(figures_json or "{}").get("report", ""))
 
 
-# --- holds ----------------------------------------------------------------------------------------------
-
-
-# --- the delivery that readers see ----------------------------------------------------------------------
-
-
-def is_older(books: Books, month: layout.ReportMonth, delivered: layout.Delivered, delivery_id: str) -> bool:
-    """Readers see a later delivery already, or the sealed one of a closed month.
-
-    A delivery that was replaced before and whose files are older than the ones now shown came late.
-    """
-    cur_billing_head, deliveries = t.cur_billing_head, t.cur_delivery
-    with books.admin.read() as con:
-        shown = con.execute(
-            sa.select(cur_billing_head.c.delivery_id, cur_billing_head.c.location_json).where(
-                cur_billing_head.c.source_id == month.source_id,
-                cur_billing_head.c.period_start == month.period.start,
-            )
-        ).one_or_none()
-        if shown is not None and shown.delivery_id == delivery_id:
-            return False
-        if lock.is_sealed(con, month.period):
-            return True
-        if shown is None:
-            return False
-        log = t.cur_ingestion_log
-        was_shown = con.execute(
-            sa.select(log.c.log_seq)
-            .where(log.c.delivery_id == delivery_id, log.c.status == "succeeded")
-            .limit(1)
-        ).first()
-        delivered_at = con.execute(
-            sa.select(deliveries.c.delivered_at).where(deliveries.c.delivery_id == shown.delivery_id)
-        ).scalar_one()
-    newest_shown = max(int(version) for _, _, version in json.loads(shown.location_json)[1:])
-    newest_here = max(file.version for file in delivered.files)
-    return bool(was_shown) and newest_here < newest_shown and _utc(newest_here) <= delivered_at
-
-
-def is_late(con: sa.Connection, source_id: str, period: Period, place: str) -> bool:
-    """What lies at this place came late, and that is recorded already."""
-    places, log = t.cur_delivery_place, t.cur_ingestion_log
-    newest = con.execute(
-        sa.select(log.c.delivery_id, log.c.status)
-        .where(log.c.source_id == source_id, log.c.period_start == period.start)
-        .order_by(log.c.log_seq.desc())
-        .limit(1)
-    ).one_or_none()
-    if newest is None or newest.status != "skipped" or newest.delivery_id is None:
-        return False
-    return bool(
-        con.execute(
-            sa.select(places.c.delivery_id).where(
-                places.c.source_id == source_id,
-                places.c.period_start == period.start,
-                places.c.delivery_id == newest.delivery_id,
-                places.c.location_json == place,
-            )
-        ).first()
-    )
-
-
-def is_sealed(con: sa.Connection, source_id: str, period: Period, place: str) -> bool:
-    """What lies at this place is the delivery that a closed month was sealed with."""
-    places, shown = t.cur_delivery_place, t.cur_billing_head
-    if not lock.is_sealed(con, period):
-        return False
-    return bool(
-        con.execute(
-            sa.select(places.c.delivery_id)
-            .join(shown, shown.c.delivery_id == places.c.delivery_id)
-            .where(
-                places.c.source_id == source_id,
-                places.c.period_start == period.start,
-                places.c.location_json == place,
-            )
-        ).first()
-    )
-
-
-def record_late(books: Books, month: layout.ReportMonth, delivery_id: str) -> None:
-    """A delivery that changes nothing for readers is recorded once, as skipped."""
-    log = t.cur_ingestion_log
-    with books.admin.write() as con:
-        newest = con.execute(
-            sa.select(log.c.delivery_id, log.c.status)
-            .where(log.c.source_id == month.source_id, log.c.period_start == month.period.start)
-            .order_by(log.c.log_seq.desc())
-            .limit(1)
-        ).one_or_none()
-        if newest and (newest.delivery_id, newest.status) == (delivery_id, "skipped"):
-            return
-        con.execute(
-            sa.insert(log).values(
-                attempt_id="",
-                source_id=month.source_id,
-                delivery_id=delivery_id,
-                period_start=month.period.start,
-                status="skipped",
-                error_detail="an older delivery, or one of a closed period: kept aside",
-                actor=books.actor,
-                dagster_run_id=books.dagster_run_id,
-                started_at=now(),
-                finished_at=now(),
-            )
-        )
-
-
-def hide_retired(books: Books, period: Period) -> None:
-    """Takes away the pointers of retired sources that a close had kept when it was then given up."""
-    shown = t.cur_billing_head
-    with books.admin.read() as con:
-        away = claims.retired_in(con, period)
-    if not away:
-        return
-    with books.admin.write() as con:
-        if not lock.is_sealed(con, period):
-            con.execute(
-                sa.delete(shown).where(shown.c.period_start == period.start, shown.c.source_id.in_(away))
-            )
-
-
-def show(books: Books, month: layout.ReportMonth, delivery_id: str, place: str) -> None:
-    """Points `cur_billing_head` at a delivery; what COPS converted of replaced ones is thrown away."""
-    shown, conversions, deliveries = t.cur_billing_head, t.cur_read_file, t.cur_delivery
-    key = (shown.c.source_id == month.source_id, shown.c.period_start == month.period.start)
-    with books.admin.write() as con:
-        before = con.execute(sa.select(shown.c.delivery_id, shown.c.location_json).where(*key)).one_or_none()
-        if before and (before.delivery_id, before.location_json) == (delivery_id, place):
-            return
-        if month.source_id in claims.retired_in(con, month.period):
-            return  # decided while it was looked at
-        if lock.is_sealed(con, month.period):
-            return  # what is sealed is shown from the evidence store, wherever AWS' files lie
-        is_final = lock.state_of(con, month.period) == "final"
-        if is_final and before and before.delivery_id != delivery_id:
-            lock.move(
-                con,
-                books,
-                month.period,
-                "provisional",
-                reason=OTHER_BYTES,
-                evidence_id=f"delivery {delivery_id}",
-            )
-        con.execute(sa.delete(shown).where(*key))
-        con.execute(
-            sa.insert(shown).values(
-                source_id=month.source_id,
-                period_start=month.period.start,
-                delivery_id=delivery_id,
-                location_json=place,
-                seen_at=now(),
-            )
-        )
-        replaced = sa.select(deliveries.c.delivery_id).where(
-            deliveries.c.source_id == month.source_id,
-            deliveries.c.period_start == month.period.start,
-            deliveries.c.delivery_id != delivery_id,
-            deliveries.c.delivery_id.not_in(sa.select(t.cur_delivery_hold.c.delivery_id)),
-        )
-        unused = (
-            con.execute(sa.select(conversions.c.path).where(conversions.c.delivery_id.in_(replaced)))
-            .scalars()
-            .all()
-        )
-        con.execute(sa.delete(conversions).where(conversions.c.delivery_id.in_(replaced)))
-        places = t.cur_delivery_place
-        con.execute(
-            sa.delete(places).where(
-                places.c.source_id == month.source_id,
-                places.c.period_start == month.period.start,
-                places.c.delivery_id.in_(replaced),
-            )
-        )
-    for path in unused:
-        conversion(books.settings.home, path).unlink(missing_ok=True)
-
-
 def _version(delivered: layout.Delivered) -> int:
     return max(file.version for file in (delivered.manifest_file, *delivered.files))
 
 
-def _utc(version_ns: int) -> datetime:
+def utc(version_ns: int) -> datetime:
+    """The time of a file version as the books record it."""
     return datetime.fromtimestamp(version_ns // 1_000_000_000, UTC).replace(tzinfo=None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cops_dagster.ingestion.verdicts import MAPPED_TAGS_ARE_DELIVERED
 from cops_dagster.verdict import Severity, Verdict
 from cops_dagster.words import near
 
@@ -83,7 +84,7 @@ def mapped_tags_are_delivered(
         passed = not wrong and (accounts_name_tenants or not without)
     meant = list(dict.fromkeys(filter(None, (_near(one.name, names) for one in wrong))))
     return Verdict(
-        "mapped_tags_are_delivered",
+        MAPPED_TAGS_ARE_DELIVERED,
         passed,
         severity,
         {
@@ -93,7 +94,6 @@ def mapped_tags_are_delivered(
             "sources_without_tenant_tag": "" if accounts_name_tenants else ", ".join(without),
             "next_step": _next_step(meant) if is_lost and names else "",
         },
-        blocking=True,
     )
 
 

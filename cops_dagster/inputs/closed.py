@@ -14,8 +14,7 @@ from decimal import Decimal
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.inputs import closed_months as rules
-from cops_dagster.inputs import references
+from cops_dagster.inputs import closed_months, references
 from cops_dagster.inputs.files import Row
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -35,21 +34,21 @@ def judge(con: sa.Connection, rows: Iterable[Row], closed: Collection[date], act
     """
     taken = False
     for row in rows:
-        month = rules.closed_month(row.table, row.values, closed)
+        month = closed_months.closed_month(row.table, row.values, closed)
         if month is None:
             continue
-        if not rules.corrects(row.table, row.values):
+        if not closed_months.corrects(row.table, row.values):
             raise CopsError(
                 "E-PERIOD-CLOSED",
                 f"{row.where()} ({references.shown(row.table, row.values)})",
                 expected="input for open months",
                 found=f"a row about {Period.of(month)}, which is closed",
-                next_step=f"{rules.instead(row.table, closed)}; nothing was loaded",
+                next_step=f"{closed_months.instead(row.table, closed)}; nothing was loaded",
             )
-        _keep(con, row, rules.oldest_open(closed), actor)
+        _keep(con, row, closed_months.oldest_open(closed), actor)
         taken = True
     if taken:
-        exceptions.open_documents(con, rules.oldest_open(closed))
+        exceptions.open_documents(con, closed_months.oldest_open(closed))
 
 
 def _keep(con: sa.Connection, row: Row, bears: Period, actor: str) -> None:

@@ -1,7 +1,8 @@
 """What happens to a new input row that speaks of a closed month: the table of decisions. Pure.
 
 Belongs here: which days a row of each input table speaks of, and whether it may then be stored. Does not
-belong here: which months are closed, storing (`inputs/load.py`), changes of stored rows (the same file).
+belong here: which months are closed, storing (`inputs/load.py`), changes of stored rows
+(`inputs/conflicts.py`).
 
 A closed month takes no input: it would have no effect, and nobody would miss it. So the row is refused, and
 the refusal says where it goes instead. Only a document that corrects another one is taken, for it is written

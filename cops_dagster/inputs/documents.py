@@ -1,7 +1,7 @@
 """What a new document must be by itself: amounts that its currencies can have, the sign of its type.
 
 Belongs here: the refusals of one row of `invoice_detail` or `aws_invoices`, before it is stored. Does not
-belong here: its links and exchange rate (`inputs/references.py`), what one cell holds (`inputs/cells.py`).
+belong here: its links and exchange rate (`inputs/dollars.py`), what one cell holds (`inputs/cells.py`).
 """
 
 from __future__ import annotations

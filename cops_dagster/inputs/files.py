@@ -1,7 +1,7 @@
 """CSV files of admin tables, read as text and typed: which columns, and what one cell may hold.
 
-Belongs here: everything that can be said of a file without looking at any other row or table. Does
-not belong here: references, conflicts, writing (`inputs/load.py`).
+Belongs here: everything that can be said of a file without looking at any other row or table. Does not belong
+here: references (`inputs/references.py`), conflicts (`inputs/conflicts.py`), writing (`inputs/load.py`).
 
 The `csv` module splits the text, since pandas pads short lines and drops the end of long ones without
 a word, and cannot tell a record's line number. pandera then checks the text frame lazily, so that one

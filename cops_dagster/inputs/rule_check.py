@@ -20,7 +20,7 @@ from cops_dagster.allocation.in_force import RuleSet, newest_open, pools_of, rea
 from cops_dagster.allocation.rule_set import Problem
 from cops_dagster.allocation.rules import Pool, Rule
 from cops_dagster.errors import CopsError
-from cops_dagster.inputs import load as loading
+from cops_dagster.inputs import load
 from cops_dagster.inputs.files import Row
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -68,14 +68,14 @@ def check(books: Books, paths: Sequence[Path] = (), period: Period | None = None
         CopsError: what `load` raises for these files. Where the fault is in the rules,
             `details["problems"]` has every problem of the set that they would make.
     """
-    given = loading.read_files(paths) if paths else {}
+    given = load.read_files(paths) if paths else {}
     with rehearsal(books.admin) if given else books.admin.read() as con:
         month = period or newest_open(con)
         decided = rule_date.newest(con, month)
         since = decided.rules_as_of if decided else month.start
         before = read(con)
         try:
-            loading.store(con, given, tags=books.policy.tags)
+            load.store(con, given, tags=books.policy.tags)
         except CopsError as refusal:
             if given.get("allocation_rules"):
                 whole = _checked(_over(before, given), since, period is not None, None)

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import cast
 
 from cops_dagster.allocation import allocate, in_force, tenant_usage
-from cops_dagster.allocation.allocate import Inputs
+from cops_dagster.allocation.inputs import Inputs, gather
 from cops_dagster.allocation.rules import UNKNOWN_TENANT, Key, Plan, Pool, Rule
 from cops_dagster.errors import CopsError
-from cops_dagster.inputs import load as loading
-from cops_dagster.inputs import rule_check
+from cops_dagster.inputs import load, rule_check
 from cops_dagster.lake.engine import Engine, Row, Rows, Value
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
@@ -144,7 +143,7 @@ def explain(books: Books, period: Period) -> Explained:
         CopsError: `E-PERIOD-UNKNOWN` when nothing is tagged, or what is wrong with the rule set.
     """
     with books.engine() as engine, books.admin.read() as con:
-        inputs = allocate.gather(con, books.policy, period)
+        inputs = gather(con, books.policy, period)
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         rows = engine.fetch("fetch_pools", {"period_start": period.start})
         holds = inputs.has_registry and unknown_tags.outweigh(engine, inputs.basis, period)
@@ -285,16 +284,16 @@ def diff(books: Books, period: Period, other: Path | date) -> Difference:
 
 
 def _over(books: Books, period: Period, path: Path) -> tuple[Inputs, Inputs]:
-    given = loading.read_files([path])
+    given = load.read_files([path])
     with rule_check.rehearsal(books.admin) as con:
-        before = allocate.gather(con, books.policy, period)
-        loading.store(con, given, tags=books.policy.tags)
-        return before, allocate.gather(con, books.policy, period)
+        before = gather(con, books.policy, period)
+        load.store(con, given, tags=books.policy.tags)
+        return before, gather(con, books.policy, period)
 
 
 def _on(books: Books, period: Period, day: date) -> tuple[Inputs, Inputs]:
     with books.admin.read() as con:
-        before = allocate.gather(con, books.policy, period)
+        before = gather(con, books.policy, period)
         rules = in_force.in_force(con, day)
         names = {rule.key_name for rule in rules if rule.method == "usage_key" and rule.key_name}
         # usage stays that of the month: only who splits what comes from the other day

@@ -20,11 +20,10 @@ from pathlib import Path
 
 from sqlglot import exp
 
-from cops_dagster.cur import names
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import names, schema
 from cops_dagster.cur.formats import Format
 from cops_dagster.errors import CopsError
-from cops_dagster.lake import archives, shapes, spellings
+from cops_dagster.lake import archives, maps, shapes, spellings
 from cops_dagster.lake.engine import Engine, exact_name
 from cops_dagster.lake.footers import COLUMNS_MAX, truncated
 from cops_dagster.lake.functions import call, joined
@@ -106,7 +105,7 @@ def _columns(path: Path, kind: Format, subject: str) -> list[_Column]:
     """The header's columns: each under a name of its own to read it by, and the name that it gets."""
     header = _header(path, kind, subject)
     found: list[_Column] = []
-    for name in names.flat_names(header, cur_schema.BY_NAME):
+    for name in names.flat_names(header, schema.BY_NAME):
         number = sum(one.name == name for one in found)
         found.append(_Column(name, f"{name} spelling {number + 1}" if number else name))
     return found
@@ -218,11 +217,11 @@ def _typed(source: exp.Table, columns: Sequence[_Column], *, marked: bool = Fals
         given.setdefault(one.name, []).append(text)
     for name, texts in given.items():
         text = spellings.one_value(name, texts)
-        value = _value(name, cur_schema.BY_NAME.get(name), text)
+        value = _value(name, schema.BY_NAME.get(name), text)
         selected.append(exp.alias_(value, name, quoted=True))
         if len(texts) > 1 and not names.is_tag(name):
             two = spellings.contradict(texts), shapes.said(name, joined(" | ", texts))
-            if cur_schema.is_booked_by(name):
+            if schema.is_booked_by(name):
                 faults.append((two[0], exp.Literal.string(spellings.CLASH), two[1]))
             else:
                 lost.append(exp.Case().when(*two))
@@ -237,9 +236,9 @@ def _typed(source: exp.Table, columns: Sequence[_Column], *, marked: bool = Fals
     nothing = exp.cast(exp.null(), "VARCHAR")
     every = exp.func("NULLIF", joined("; ", lost), exp.Literal.string(""))
     selected += [
-        exp.alias_(code if faults else nothing, cur_schema.FAULT),
-        exp.alias_(reason if faults else nothing, cur_schema.FAULT_TEXT),
-        exp.alias_(every if lost else nothing, cur_schema.LOST),
+        exp.alias_(code if faults else nothing, schema.FAULT),
+        exp.alias_(reason if faults else nothing, schema.FAULT_TEXT),
+        exp.alias_(every if lost else nothing, schema.LOST),
     ]
     return exp.Select().from_(source).select(*selected, copy=False)
 
@@ -251,7 +250,7 @@ def billing_days(path: Path, kind: Format, *, subject: str) -> set[str]:
     """
     text = archives.head(path, kind, subject).decode("utf-8-sig", errors="replace")
     lines = list(csv.reader(io.StringIO(text.rpartition("\n")[0], newline="")))
-    columns = names.flat_names(lines[0], cur_schema.BY_NAME) if lines else []
+    columns = names.flat_names(lines[0], schema.BY_NAME) if lines else []
     if BILLING_PERIOD not in columns:
         return set()
     at = columns.index(BILLING_PERIOD)
@@ -265,11 +264,11 @@ def _unread(
     """What it means that a text gave no value: a fault of the line, or a value lost that no view needs."""
     unread = exp.and_(text.is_(exp.null()).not_(), value.copy().is_(exp.null()))
     said = shapes.said(name, text)
-    column = cur_schema.BY_NAME.get(name)
-    if name in cur_schema.VIEW_COSTS:
+    column = schema.BY_NAME.get(name)
+    if name in schema.VIEW_COSTS:
         return [(unread, call("TEXT_FAULT", text), said)], []
     if name in names.MAP_COLUMNS:
-        return [(shapes.is_unreadable(text), exp.Literal.string(shapes.UNREADABLE_MAP), said)], []
+        return [(maps.is_unreadable(text), exp.Literal.string(shapes.UNREADABLE_MAP), said)], []
     if column is None or column.data_type != "timestamp" or not column.required:
         return [], [exp.Case().when(unread, said)]
     late = exp.Literal.string("E-TIME")
@@ -281,9 +280,9 @@ def _unread(
     return [(exp.and_(unread, spanned), late, said.copy())], [lost]
 
 
-def _value(name: str, column: cur_schema.Column | None, text: exp.Expr) -> exp.Expr:
+def _value(name: str, column: schema.Column | None, text: exp.Expr) -> exp.Expr:
     if name in names.MAP_COLUMNS:
-        return shapes.map_of_json(text)
+        return maps.of_json(text)
     if column is None or column.data_type == "varchar":
         return text
     if column.exact:

@@ -14,8 +14,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from cops_dagster.cur import names
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import names, schema
 from cops_dagster.cur.schema import Column, Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import shapes, spellings
@@ -60,7 +59,7 @@ class DeliveredFiles:
         return cls(
             delivery_id=row.delivery_id,
             source_id=row.source_id,
-            columns=cur_schema.from_json(row.columns_json),
+            columns=schema.from_json(row.columns_json),
             paths=tuple(home / path for path, _, _ in location),
             sizes=tuple(size for _, size, _ in location),
             versions=tuple(version for _, _, version in location),
@@ -77,7 +76,7 @@ class DeliveredFiles:
     @property
     def is_converted(self) -> bool:
         """COPS converted the files, so money is exact already and faults stand beside it."""
-        return cur_schema.FAULT in self.columns
+        return schema.FAULT in self.columns
 
     def verify_unchanged(self) -> None:
         """Refuses delivered files whose size or time moved since they were digested (`E-DIGEST`)."""
@@ -100,7 +99,7 @@ def master_query(files: DeliveredFiles) -> exp.Query:
     """`cur_billing_master`: every delivered column under its name and one type, NULL where not sent."""
     spelled = _spelled(files.columns)
     selected: list[exp.Expr] = []
-    for column in cur_schema.EXPECTED:
+    for column in schema.EXPECTED:
         sent = spelled.get(column.name)
         value = _as_sent(column, sent, _delivered(column.name, sent)) if sent else exp.null()
         selected.append(_named(exp.cast(value, column.data_type), column.name))
@@ -119,7 +118,7 @@ def lines_query(files: DeliveredFiles, accounts: Sequence[str] = (), *more: exp.
     """
     spelled = _spelled(files.columns)
     selected: list[exp.Expr] = []
-    for column in cur_schema.EXPECTED:
+    for column in schema.EXPECTED:
         sent = spelled.get(column.name)
         kind = USD if column.exact else column.data_type
         value = exp.cast(_exact(column, spelled) if sent else exp.null(), kind)
@@ -148,7 +147,7 @@ def _over(
         value: exp.Expr = exp.cast(_delivered(name, spelled[name.lower()]), "varchar")
         if blank_tags_are_null and name.lower().startswith("resource_tags_"):
             value = _unblank(value)
-        selected.append(_named(value, cur_schema.kept_as(name)))
+        selected.append(_named(value, schema.kept_as(name)))
     # one call without copies: adding columns one by one copies the tree each time, 0.7 s for 150 of them
     source = parquet(files.reading, by_name=len(files.reading) > 1, file_column=FILE)
     return exp.Select().from_(source).select(*selected, copy=False)
@@ -160,16 +159,15 @@ def _named(value: exp.Expr, name: str) -> exp.Expr:
 
 def added_columns(columns: dict[str, Sent]) -> list[str]:
     """Delivered columns that the schema does not know, in order; COPS' own of a conversion left out."""
-    own = {cur_schema.FAULT, cur_schema.FAULT_TEXT, cur_schema.LOST}
-    return [name for name in cur_schema.unexpected(columns) if name not in own]
+    own = {schema.FAULT, schema.FAULT_TEXT, schema.LOST}
+    return [name for name in schema.unexpected(columns) if name not in own]
 
 
 def _spelled(columns: dict[str, Sent]) -> dict[str, Sent]:
     """The columns in lower case, as engines compare names; one of nothing is text of which none was given."""
     nothing = Sent("varchar", ())
     return {
-        name.lower(): nothing if sent.data_type == cur_schema.NOTHING else sent
-        for name, sent in columns.items()
+        name.lower(): nothing if sent.data_type == schema.NOTHING else sent for name, sent in columns.items()
     }
 
 
@@ -200,7 +198,7 @@ def _as_sent(column: Column, sent: Sent, value: exp.Expr) -> exp.Expr:
 
 
 def _instant(value: exp.Expr, sent: Sent) -> exp.Expr:
-    if sent.data_type in ("timestamp", "DATE", cur_schema.ZONED):
+    if sent.data_type in ("timestamp", "DATE", schema.ZONED):
         return value if sent.data_type == "timestamp" else shapes.in_utc(value, sent.data_type)
     return call("UTC_TIME", exp.cast(value, "varchar"))
 
@@ -214,7 +212,7 @@ def _exact(column: Column, spelled: dict[str, Sent]) -> exp.Expr:
     if not column.exact:
         return _as_sent(column, sent, value)
     if sent.data_type == "double":
-        value = call("CARRIED_USD" if column.name in cur_schema.VIEW_COSTS else "EXACT_USD", value)
+        value = call("CARRIED_USD" if column.name in schema.VIEW_COSTS else "EXACT_USD", value)
     elif sent.data_type != "decimal":
         value = call("EXACT_TEXT_USD", exp.cast(value, "varchar"))
     if column.name == "line_item_unblended_cost":
@@ -248,7 +246,7 @@ class _Judgement:
         """`E-…` of the first fault, NULL for a sound line."""
         case = exp.Case()
         if self._converted:
-            fault = exp.column(cur_schema.FAULT)
+            fault = exp.column(schema.FAULT)
             case = case.when(fault.copy().is_(exp.null()).not_(), fault)
         case = case.when(self._costs_nothing(), exp.Literal.string("E-COST-NULL"))
         for wrong, code, _ in self._bad_costs():
@@ -261,8 +259,8 @@ class _Judgement:
         """The value that was wrong, as text."""
         case = exp.Case()
         if self._converted:
-            fault = exp.column(cur_schema.FAULT)
-            case = case.when(fault.is_(exp.null()).not_(), exp.column(cur_schema.FAULT_TEXT))
+            fault = exp.column(schema.FAULT)
+            case = case.when(fault.is_(exp.null()).not_(), exp.column(schema.FAULT_TEXT))
         case = case.when(self._costs_nothing(), exp.Literal.string("line_item_unblended_cost is empty"))
         for wrong, _, value in self._bad_costs():
             case = case.when(wrong, value)
@@ -274,18 +272,18 @@ class _Judgement:
         """A value of a column that no cost view needs was rounded, could not be read, or was sent twice."""
         lost: list[exp.Expr] = [exp.false()]
         if self._converted:
-            lost.append(exp.column(cur_schema.LOST).is_(exp.null()).not_())
+            lost.append(exp.column(schema.LOST).is_(exp.null()).not_())
         for name, sent in self._spelled.items():
-            if len(sent.origins) > 1 and not names.is_tag(name) and not cur_schema.is_booked_by(name):
+            if len(sent.origins) > 1 and not names.is_tag(name) and not schema.is_booked_by(name):
                 lost.append(spellings.contradict(_values(sent)))
-        for column in cur_schema.EXPECTED:
+        for column in schema.EXPECTED:
             sent_as = self._spelled.get(column.name)
-            if sent_as is None or column.name in cur_schema.VIEW_COSTS or column.data_type == "varchar":
+            if sent_as is None or column.name in schema.VIEW_COSTS or column.data_type == "varchar":
                 continue
             value = _delivered(column.name, sent_as)
             if column.exact and sent_as.data_type == "double":
                 lost.append(call("IS_EXACT_USD", value).not_())
-            elif sent_as.data_type not in ("double", "decimal", "timestamp", "DATE", cur_schema.ZONED):
+            elif sent_as.data_type not in ("double", "decimal", "timestamp", "DATE", schema.ZONED):
                 text = exp.cast(value, "varchar")
                 read = _exact(column, self._spelled)
                 lost.append(exp.and_(_given(text), read.is_(exp.null())))
@@ -301,7 +299,7 @@ class _Judgement:
 
     def _bad_costs(self) -> list[tuple[exp.Expr, exp.Expr, exp.Expr]]:
         found: list[tuple[exp.Expr, exp.Expr, exp.Expr]] = []
-        for name in cur_schema.VIEW_COSTS:
+        for name in schema.VIEW_COSTS:
             sent = self._spelled.get(name)
             if sent is None or sent.data_type == "decimal":
                 continue
@@ -319,7 +317,7 @@ class _Judgement:
         found: list[tuple[exp.Expr, str, exp.Expr]] = []
         said: exp.Expr
         for name, sent in self._spelled.items():
-            if len(sent.origins) > 1 and cur_schema.is_booked_by(name):
+            if len(sent.origins) > 1 and schema.is_booked_by(name):
                 said = shapes.said(name, joined(" | ", _values(sent)))
                 found.append((spellings.contradict(_values(sent)), spellings.CLASH, said))
         begin = self._read("line_item_usage_start_date")
@@ -348,7 +346,7 @@ class _Judgement:
         return found
 
     def _read(self, name: str) -> exp.Expr:
-        return _exact(cur_schema.BY_NAME[name], self._spelled)
+        return _exact(schema.BY_NAME[name], self._spelled)
 
 
 def _given(value: exp.Expr) -> exp.Expr:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from sqlglot import exp
 
-from cops_dagster.cur import names
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import names, schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import shapes
@@ -125,7 +124,7 @@ def _flat(engine: Engine, paths: Sequence[Path], agreed: shapes.Agreement, subje
     found: dict[str, Sent] = {}
     maps = {name: kind for name, kind in agreed.kinds.items() if kind.startswith("map ")}
     for name, kind in agreed.kinds.items():
-        if name not in maps and not (shapes.is_map(name) and kind == cur_schema.NOTHING):
+        if name not in maps and not (shapes.is_map(name) and kind == schema.NOTHING):
             found[name] = Sent(kind, ((name, None),))
     spelled = {name.lower(): name for name in found}
     not_plain = {name for odd in agreed.odd for name in odd}
@@ -135,7 +134,7 @@ def _flat(engine: Engine, paths: Sequence[Path], agreed: shapes.Agreement, subje
             wanted = names.map_column(column.lower(), key)
             name = spelled.setdefault(wanted, wanted)
             before = found.get(name)
-            if before is None or before.data_type == cur_schema.NOTHING:
+            if before is None or before.data_type == schema.NOTHING:
                 found[name] = Sent(kind, ((column, key),))
                 continue
             same = kind if before.data_type == kind else "varchar"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES, Columns
 from cops_dagster.settings import Settings
-from cops_dagster.stores.aws import Call, calling
+from cops_dagster.stores.aws.call import Call, calling
 from cops_dagster.stores.places import open_volume
 from cops_dagster.stores.volume import Volume
 

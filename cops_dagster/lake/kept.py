@@ -1,4 +1,8 @@
-"""TODO."""
+"""Files that COPS made of delivered ones, and where they lie.
+
+Belongs here: the path of a conversion as it is recorded, and that no other path is taken for one. Does not
+belong here: making one (`lake/convert.py`), proof of its bytes (`evidence/conversions.py`).
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import USD, DeliveredFiles, added_columns, lines_query
@@ -24,10 +24,7 @@ from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
 
 NET_UNUSED = ("unused_usd", "gross_usd", "net_usd", "net_unused_usd")
 """Columns of what SQL may not compute of a discounted commitment, since it would divide money."""
-_MENDED = {
-    name: Sent("varchar", ((name, None),))
-    for name in (cur_schema.FAULT, cur_schema.FAULT_TEXT, cur_schema.LOST)
-}
+_MENDED = {name: Sent("varchar", ((name, None),)) for name in (schema.FAULT, schema.FAULT_TEXT, schema.LOST)}
 
 
 @dataclass(frozen=True)
@@ -142,8 +139,8 @@ def booked_columns(delivered: Mapping[str, Sent]) -> tuple[str, ...]:
     """Expected columns that AWS sent, COPS' own, what AWS added; every view supplies the rest as NULL."""
     sent = {name.lower() for name in delivered}
     made = sent | {"product_servicecode"}  # a service is never empty, even where AWS sent no such column
-    expected = [name for name, _ in FACT_COST_RAW if name not in cur_schema.BY_NAME or name in made]
-    return (*expected, *map(cur_schema.kept_as, added_columns(dict(delivered))))
+    expected = [name for name, _ in FACT_COST_RAW if name not in schema.BY_NAME or name in made]
+    return (*expected, *map(schema.kept_as, added_columns(dict(delivered))))
 
 
 def _written(name: str) -> exp.Expr:

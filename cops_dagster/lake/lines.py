@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import schema
 
 SPLIT_OPERATIONS = ("EKSPod-EC2", "ECSTask-EC2")
 """Operations of split cost allocation rows in reports without the column that names the parent."""
@@ -16,7 +16,7 @@ SPLIT_OPERATIONS = ("EKSPod-EC2", "ECSTask-EC2")
 
 def needs_span(line_type: exp.Expr) -> exp.Expr:
     """Whether a line of this type is about a span of time, and broken without one."""
-    spanned = [exp.Literal.string(name) for name in sorted(cur_schema.SPANNED)]
+    spanned = [exp.Literal.string(name) for name in sorted(schema.SPANNED)]
     return exp.In(this=exp.func("COALESCE", line_type.copy(), exp.Literal.string("")), expressions=spanned)
 
 

@@ -18,9 +18,8 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.kept import conversion
 from cops_dagster.lake.tables import APPEND_ONLY, KEPT
-from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.files import Identity
+from cops_dagster.stores.files import Identity, identity, sha256, sha256_all
 from cops_dagster.stores.volume import Volume
 
 if TYPE_CHECKING:  # its SQL brings the engine, which `cops status` does without
@@ -164,13 +163,13 @@ def verify(files: Sequence[LiveFile], *, digests: bool) -> Held:
         if (digests or identity[3] != file.mtime_ns) and key not in _verified:
             to_digest.append((file, key))
     try:
-        found = stored.sha256_all([file.path for file, _ in to_digest])
+        found = sha256_all([file.path for file, _ in to_digest])
     except OSError as problem:
         unread = next(file for file, _ in to_digest if str(file.path) == problem.filename)
         raise other_bytes(unread, str(problem.strerror)) from None
-    for (file, key), sha256 in zip(to_digest, found, strict=True):
-        if sha256 != file.sha256:
-            raise other_bytes(file, f"sha256 {sha256[:12]}…")
+    for (file, key), now in zip(to_digest, found, strict=True):
+        if now != file.sha256:
+            raise other_bytes(file, f"sha256 {now[:12]}…")
         if _identity(file) != key[1]:
             raise _exchanged(file)
         _verified.add(key)
@@ -190,7 +189,7 @@ def changed(files: Sequence[LiveFile]) -> list[tuple[LiveFile, str]]:
             there.append(file)
         else:
             found.append((file, f"{size} bytes"))
-    digests = stored.sha256_all([file.path for file in there])
+    digests = sha256_all([file.path for file in there])
     return found + [
         (file, f"sha256 {sha256[:12]}…")
         for file, sha256 in zip(there, digests, strict=True)
@@ -209,7 +208,7 @@ def require_same(held: Mapping[LiveFile, Identity]) -> None:
         now = _identity(file)
         if now == before:
             continue
-        if now[:4] != before[:4] or stored.sha256(file.path) != file.sha256:
+        if now[:4] != before[:4] or sha256(file.path) != file.sha256:
             raise _exchanged(file)
 
 
@@ -220,7 +219,7 @@ def remember(path: Path, sha256: str, seen: Identity) -> None:
 
 def _identity(file: LiveFile) -> Identity:
     try:
-        return stored.identity(file.path)
+        return identity(file.path)
     except OSError:
         raise other_bytes(file, "no such file") from None
 
@@ -269,8 +268,7 @@ def delivered_files(con: sa.Connection, home: Path, delivered: DeliveredFiles) -
 
 def files_read(con: sa.Connection, home: Path, delivered: DeliveredFiles) -> list[LiveFile]:
     """Of each of a delivery's files the one that is read: itself, or the Parquet made of it."""
-    every = delivered_files(con, home, delivered)
-    by_path = {file.path: file for file in every}
+    by_path = {file.path: file for file in delivered_files(con, home, delivered)}
     return [by_path[path] for path in delivered.reading]
 
 

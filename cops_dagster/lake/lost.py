@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
 from cops_dagster.lake.live import LiveFile
-from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.files import fsync_folder, sha256, sha256_all
 from cops_dagster.stores.volume import Volume
 
 
@@ -60,9 +60,9 @@ def _wrong(file: LiveFile, *, digests: bool) -> str | None:
     return None
 
 
-def _holds(target: Path, sha256: str) -> bool:
+def _holds(target: Path, expected: str) -> bool:
     try:
-        return stored.sha256(target) == sha256
+        return sha256(target) == expected
     except OSError:
         return False
 
@@ -70,7 +70,7 @@ def _holds(target: Path, sha256: str) -> bool:
 def are_again(con: sa.Connection, run_id: str, made: Sequence[Path]) -> bool:
     """Whether staged files have, byte for byte, what a run published."""
     recorded = con.execute(sa.select(t.lake_file.c.sha256).where(t.lake_file.c.run_id == run_id)).scalars()
-    return sorted(recorded) == sorted(stored.sha256_all(made))
+    return sorted(recorded) == sorted(sha256_all(made))
 
 
 def put_back(con: sa.Connection, lake: Volume, run_id: str, made: Sequence[Path]) -> bool:
@@ -87,15 +87,15 @@ def put_back(con: sa.Connection, lake: Volume, run_id: str, made: Sequence[Path]
     places = defaultdict(list)  # of a delivery two files may have the same bytes
     for row in con.execute(sa.select(files).where(files.c.run_id == run_id).order_by(files.c.path)):
         places[row.sha256].append(row)
-    for path, sha256 in zip(made, stored.sha256_all(made), strict=True):
-        row = places[sha256].pop(0)
+    for path, digest in zip(made, sha256_all(made), strict=True):
+        row = places[digest].pop(0)
         target = lake.root / row.path
-        if _holds(target, sha256):  # another process published it meanwhile: who reads it keeps its file
+        if _holds(target, digest):  # another process published it meanwhile: who reads it keeps its file
             continue
         os.utime(path, ns=(row.mtime_ns, row.mtime_ns))  # size and time are what later looks go by
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
-        stored.fsync_folder(target.parent)
+        fsync_folder(target.parent)
         live.forget([target])
-        lake.keep(row.path, sha256)
+        lake.keep(row.path, digest)
     return True

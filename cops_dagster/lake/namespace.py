@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlglot import exp
 
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import schema
 from cops_dagster.lake import lens, pools, statements
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.engine import Engine
@@ -119,8 +119,7 @@ class Namespace:
                 by_run.setdefault(file.run_id, []).append(file)
         for files in by_run.values():
             through = Lens.from_json(files[0].lens)
-            kept = self._kept(files, through)
-            queries.append(LENS[name](kept, through, files[0].period_start))
+            queries.append(LENS[name](self._kept(files, through), through, files[0].period_start))
         view(self.engine, name, union_by_name(queries))
 
     def _kept(self, files: Sequence[LiveFile], through: Lens) -> DeliveredFiles:
@@ -134,7 +133,7 @@ class Namespace:
         return DeliveredFiles(
             str(files[0].delivery_id),
             files[0].source_id,
-            through.columns_of(cur_schema.from_json(columns)),
+            through.columns_of(schema.from_json(columns)),
             tuple(file.path for file in files),
             tuple(file.size_bytes for file in files),
             tuple(file.mtime_ns for file in files),

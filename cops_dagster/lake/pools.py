@@ -31,7 +31,7 @@ def as_json(pool: Mapping[tuple[str, str], Sequence[Decimal]]) -> list[list[str]
 def provide(engine: Engine, files: Sequence[LiveFile]) -> None:
     """`line_pool`: the cost of the lines in these files of `fact_cost_raw`; no delivered byte is read."""
     rows: list[tuple[Any, ...]] = [
-        tuple(row) for file in files if file.lens for row in json.loads(file.lens)["pool"]
+        tuple(row) for file in files if file.lens for row in json.loads(file.lens).get("pool", [])
     ]
     engine.table("kept_pool", COLUMNS, rows)
     view(engine, "typed_lines", over_files(FACT_COST_RAW, [file.path for file in files if not file.lens]))

@@ -1,8 +1,8 @@
 """The shapes in which tools write a report as Parquet, and the plain one that COPS reads.
 
-Belongs here: which columns of several files agree, what counts as a column of nothing, and maps that came as
-JSON, lists or structs. A file whose shape is odd is written anew once, plainly, with its faults beside the
-line as those of a converted CSV. Does not belong here: reading footers (`lake/footers.py`), which columns a
+Belongs here: which columns of several files agree, and what counts as a column of nothing. A file whose shape
+is odd is written anew once, plainly, with its faults beside the line as those of a converted CSV. Does not
+belong here: reading footers (`lake/footers.py`), maps that came otherwise (`lake/maps.py`), which columns a
 delivery must have (`cur/schema.py`).
 """
 
@@ -13,19 +13,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import sqlglot
 from sqlglot import exp
 
-from cops_dagster.cur import names
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import names, schema
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.spellings import CLASH, CLASH_MAX
+from cops_dagster.lake.maps import is_unreadable, of_kind
 
 UNREADABLE_MAP = "E-MAP-PARSE"
 """A line whose map is text that is no JSON object: its tags or its product cannot be told."""
 MAP = "map varchar"
-OWN = (cur_schema.FAULT, cur_schema.FAULT_TEXT, cur_schema.LOST)
+OWN = (schema.FAULT, schema.FAULT_TEXT, schema.LOST)
 
 _NULL = '"NULL"'
 _NORMAL = {
@@ -35,10 +33,10 @@ _NORMAL = {
     "TIMESTAMP_NS": "timestamp",
     "TIMESTAMP_MS": "timestamp",
     "TIMESTAMP_S": "timestamp",
-    "TIMESTAMP WITH TIME ZONE": cur_schema.ZONED,
-    _NULL: cur_schema.NOTHING,
-    '"NULL"[]': cur_schema.NOTHING,
-    'MAP(VARCHAR, "NULL")': cur_schema.NOTHING,
+    "TIMESTAMP WITH TIME ZONE": schema.ZONED,
+    _NULL: schema.NOTHING,
+    '"NULL"[]': schema.NOTHING,
+    'MAP(VARCHAR, "NULL")': schema.NOTHING,
 }
 _PLAIN_MAP = re.compile(r"MAP\(VARCHAR, (VARCHAR|DOUBLE)\)")
 _PAIRS = re.compile(r'STRUCT\("?key"? .*, "?value"? .*\)\[\]', re.IGNORECASE)
@@ -47,46 +45,14 @@ _ENGINE_TYPE = {
     "varchar": "VARCHAR",
     "double": "DOUBLE",
     "timestamp": "TIMESTAMP",
-    cur_schema.ZONED: "TIMESTAMPTZ",
+    schema.ZONED: "TIMESTAMPTZ",
     "decimal": "DECIMAL(38, 18)",
     MAP: "MAP(VARCHAR, VARCHAR)",
     "map double": "MAP(VARCHAR, DOUBLE)",
 }
 _WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
-_TIMES = frozenset({"timestamp", cur_schema.ZONED, "DATE"})
+_TIMES = frozenset({"timestamp", schema.ZONED, "DATE"})
 _BLANK = ("", "{}", "[]", "nan")
-
-# Lists of keys and values as a map. A key that stands twice with two values shows both, as a tag does that
-# came in two columns; twice with the same value it is once.
-_MAP_OF = f"""
-CASE WHEN k IS NULL THEN NULL
-     WHEN LENGTH(LIST_DISTINCT(k)) = LENGTH(k) THEN MAP(k, v)
-     ELSE MAP_FROM_ENTRIES([
-         {{'key': one, 'value': CASE
-             WHEN LENGTH(LIST_DISTINCT([TRIM(p[2]) FOR p IN LIST_ZIP(k, v) IF p[1] = one AND TRIM(p[2]) <> ''])) > 1
-             THEN LEFT(CONCAT('{CLASH} ', ARRAY_TO_STRING(LIST_SORT(LIST_DISTINCT(
-                 [TRIM(p[2]) FOR p IN LIST_ZIP(k, v) IF p[1] = one AND TRIM(p[2]) <> ''])), ' | ')), {CLASH_MAX})
-             ELSE [p[2] FOR p IN LIST_ZIP(k, v) IF p[1] = one AND TRIM(p[2]) <> ''][1] END}}
-         FOR one IN LIST_DISTINCT(k)]) END
-"""  # noqa: E501
-_JSON = "TRY_CAST(NULLIF(TRIM(x), '') AS JSON)"
-# An object, or a list of objects with key and value, each having both.
-_JSON_KEYS = f"""
-CASE JSON_TYPE({_JSON})
-     WHEN 'OBJECT' THEN JSON_KEYS({_JSON})
-     WHEN 'ARRAY' THEN CASE
-         WHEN LENGTH(JSON_EXTRACT_STRING({_JSON}, '$[*].key')) = JSON_ARRAY_LENGTH({_JSON})
-              AND LENGTH(JSON_EXTRACT_STRING({_JSON}, '$[*].value')) = JSON_ARRAY_LENGTH({_JSON})
-         THEN JSON_EXTRACT_STRING({_JSON}, '$[*].key') END END
-"""
-_JSON_VALUES = f"""
-CASE JSON_TYPE({_JSON})
-     WHEN 'OBJECT' THEN JSON_EXTRACT_STRING({_JSON}, '$.*')
-     WHEN 'ARRAY' THEN JSON_EXTRACT_STRING({_JSON}, '$[*].value') END
-"""
-_PAIR_KEYS = "[CAST(e['key'] AS VARCHAR) FOR e IN x IF e['key'] IS NOT NULL]"
-_PAIR_VALUES = "[CAST(e['value'] AS VARCHAR) FOR e IN x IF e['key'] IS NOT NULL]"
-_MAP_VALUES = "[CAST(e AS VARCHAR) FOR e IN MAP_VALUES(x)]"
 
 
 @dataclass(frozen=True)
@@ -162,12 +128,12 @@ def _changed(
 ) -> exp.Expr | None:
     """How a column of one file is written anew to be of the settled kind; `None` for one that is."""
     column = exp.column(name, quoted=True)
-    if settled == cur_schema.NOTHING:
+    if settled == schema.NOTHING:
         return None
-    if kind == cur_schema.NOTHING:  # the null type fits as it is, another might not unify with the others
+    if kind == schema.NOTHING:  # the null type fits as it is, another might not unify with the others
         return None if engine_type == _NULL else exp.cast(exp.null(), _ENGINE_TYPE.get(settled, settled))
     if settled == MAP and kind != MAP:
-        return _as_map(kind, engine_type, column)
+        return of_kind(kind, engine_type, column)
     if settled == "timestamp" and kind != "timestamp":
         return in_utc(column, kind)
     if kind in _WHOLE and settled in ("double", "decimal"):
@@ -204,25 +170,9 @@ def plain(engine: Engine, files: Sequence[Seen], agreed: Agreement, targets: Ite
 
 def in_utc(value: exp.Expr, kind: str) -> exp.Expr:
     """A delivered time without zone, in UTC. The engine's cast would follow the machine's zone."""
-    if kind == cur_schema.ZONED:
+    if kind == schema.ZONED:
         return exp.func("make_timestamp", exp.func("epoch_us", value))
     return exp.cast(value, "TIMESTAMP")
-
-
-def map_of_json(text: exp.Expr) -> exp.Expr:
-    """JSON text as a map of text; NULL where it is no object."""
-    return _map_of(_filled(_JSON_KEYS, x=text), _filled(_JSON_VALUES, x=text))
-
-
-def is_unreadable(text: exp.Expr) -> exp.Expr:
-    """Whether a text is given that says no map. `null` says none on purpose."""
-    given = exp.NEQ(
-        this=exp.func("COALESCE", exp.func("TRIM", text.copy()), exp.Literal.string("")),
-        expression=exp.Literal.string(""),
-    )
-    kind = _filled(f"COALESCE(JSON_TYPE({_JSON}), '')", x=text)
-    no_keys = _filled(_JSON_KEYS, x=text).is_(exp.null())
-    return exp.and_(given, exp.NEQ(this=kind, expression=exp.Literal.string("NULL")), no_keys)
 
 
 def _written(one: Seen, odd: dict[str, exp.Expr], faults: list[str], *, judged: bool) -> exp.Select:
@@ -232,22 +182,22 @@ def _written(one: Seen, odd: dict[str, exp.Expr], faults: list[str], *, judged: 
             value = odd.get(name, exp.column(name, quoted=True))
             selected.append(exp.alias_(value.copy(), name, quoted=True))
     nothing: exp.Expr = exp.cast(exp.null(), "VARCHAR")
-    if judged or cur_schema.FAULT in one.types:
+    if judged or schema.FAULT in one.types:
         code, reason = exp.Case(), exp.Case()
-        if cur_schema.FAULT in one.types:
-            before = exp.column(cur_schema.FAULT)
+        if schema.FAULT in one.types:
+            before = exp.column(schema.FAULT)
             code = code.when(before.is_(exp.null()).not_(), before.copy())
-            reason = reason.when(before.is_(exp.null()).not_(), exp.column(cur_schema.FAULT_TEXT))
+            reason = reason.when(before.is_(exp.null()).not_(), exp.column(schema.FAULT_TEXT))
         for name in faults:
             wrong = is_unreadable(exp.column(name, quoted=True))
             code = code.when(wrong, exp.Literal.string(UNREADABLE_MAP))
             reason = reason.when(wrong.copy(), said(name, exp.column(name, quoted=True)))
-        lost = exp.column(cur_schema.LOST) if cur_schema.LOST in one.types else nothing
+        lost = exp.column(schema.LOST) if schema.LOST in one.types else nothing
         some = bool(code.args.get("ifs"))
         selected += [
-            exp.alias_(code if some else nothing.copy(), cur_schema.FAULT),
-            exp.alias_(reason if some else nothing.copy(), cur_schema.FAULT_TEXT),
-            exp.alias_(lost.copy(), cur_schema.LOST),
+            exp.alias_(code if some else nothing.copy(), schema.FAULT),
+            exp.alias_(reason if some else nothing.copy(), schema.FAULT_TEXT),
+            exp.alias_(lost.copy(), schema.LOST),
         ]
     return exp.Select().from_(one.source.copy()).select(*selected, copy=False)
 
@@ -273,14 +223,14 @@ def _check_names(full: Sequence[Seen], subject: str) -> None:
 
 def _settled(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path, str], subject: str) -> str:
     """The one type of a column; `by_file` is changed where a file turns out to hold nothing in it."""
-    given = set(by_file.values()) - {cur_schema.NOTHING}
+    given = set(by_file.values()) - {schema.NOTHING}
     if is_map(name):
         return _settled_map(engine, full, name, by_file, subject)
-    if len(given) > 1 or any(not cur_schema.takes(name, kind) for kind in given):
+    if len(given) > 1 or any(not schema.takes(name, kind) for kind in given):
         _drop_empty(engine, full, name, by_file)
-        given = set(by_file.values()) - {cur_schema.NOTHING}
+        given = set(by_file.values()) - {schema.NOTHING}
     if not given:
-        return cur_schema.NOTHING
+        return schema.NOTHING
     if len(given) > 1 and given <= _TIMES:
         return "timestamp"
     fractional = given - _WHOLE
@@ -297,18 +247,18 @@ def _settled(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path
 def _settled_map(
     engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path, str], subject: str
 ) -> str:
-    given = set(by_file.values()) - {cur_schema.NOTHING}
+    given = set(by_file.values()) - {schema.NOTHING}
     if len(given) > 1 or not given <= {MAP, "map double"}:
         _drop_empty(engine, full, name, by_file)
-        given = set(by_file.values()) - {cur_schema.NOTHING}
+        given = set(by_file.values()) - {schema.NOTHING}
     for one in full:
         kind = by_file[one.path]
         if kind == "json" and not _any_json(engine, one, name):
             raise _no_map(name, "text that is no JSON object", one, subject)
-        if kind not in (MAP, "map double", "json", "pairs", "struct", "other map", cur_schema.NOTHING):
+        if kind not in (MAP, "map double", "json", "pairs", "struct", "other map", schema.NOTHING):
             raise _no_map(name, f"type {one.types[name]}", one, subject)
     if not given:
-        return cur_schema.NOTHING
+        return schema.NOTHING
     return given.pop() if len(given) == 1 and given <= {MAP, "map double"} else MAP
 
 
@@ -319,10 +269,10 @@ def _drop_empty(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[P
     )
     value = exp.func("COUNT_IF", exp.func("COALESCE", blank.not_(), exp.false()), dialect="duckdb")
     for one in full:
-        if by_file[one.path] == cur_schema.NOTHING:
+        if by_file[one.path] == schema.NOTHING:
             continue
         if engine.fetch(exp.select(value.copy()).from_(one.source.copy())).rows[0][0] == 0:
-            by_file[one.path] = cur_schema.NOTHING
+            by_file[one.path] = schema.NOTHING
 
 
 def _any_json(engine: Engine, one: Seen, name: str) -> bool:
@@ -330,23 +280,6 @@ def _any_json(engine: Engine, one: Seen, name: str) -> bool:
     readable = exp.and_(column.is_(exp.null()).not_(), is_unreadable(column).not_())
     found = exp.select(exp.Literal.number(1)).from_(one.source.copy()).where(readable).limit(1)
     return bool(engine.fetch(found).rows)
-
-
-def _as_map(kind: str, engine_type: str, column: exp.Expr) -> exp.Expr:
-    if kind == "json":
-        return map_of_json(exp.cast(column, "VARCHAR"))
-    if kind == "pairs":
-        return _map_of(_filled(_PAIR_KEYS, x=column), _filled(_PAIR_VALUES, x=column))
-    if kind == "struct":
-        fields = _fields(engine_type)
-        values: list[exp.Expr] = [
-            exp.cast(exp.func("STRUCT_EXTRACT", column.copy(), exp.Literal.string(field)), "VARCHAR")
-            for field in fields
-        ]
-        keys = exp.Array(expressions=[exp.Literal.string(field) for field in fields])
-        given = exp.Case().when(column.is_(exp.null()).not_(), keys)
-        return _map_of(given, exp.Array(expressions=values))
-    return _map_of(exp.func("MAP_KEYS", column.copy()), _filled(_MAP_VALUES, x=column))
 
 
 def _kind(name: str, engine_type: str) -> str:
@@ -365,23 +298,6 @@ def _kind(name: str, engine_type: str) -> str:
         if engine_type.startswith("MAP(VARCHAR, ") and engine_type not in _NORMAL:
             return "other map"
     return _NORMAL.get(engine_type, engine_type)
-
-
-def _fields(engine_type: str) -> list[str]:
-    """The names of a struct's fields, read as the engine prints them."""
-    built = exp.DataType.build(engine_type, dialect="duckdb")
-    return [str(field.this.name if field.this else "") for field in built.expressions]
-
-
-def _map_of(keys: exp.Expr, values: exp.Expr) -> exp.Expr:
-    return _filled(_MAP_OF, k=keys, v=values)
-
-
-def _filled(text: str, **parts: exp.Expr) -> exp.Expr:
-    """The expression with its one-letter columns replaced."""
-    by_column = {exp.column(name): part for name, part in parts.items()}
-    tree = sqlglot.parse_one(text, read="duckdb")
-    return exp.Paren(this=tree.transform(lambda node: by_column[node].copy() if node in by_column else node))
 
 
 def _mixed(first: Seen, other: Seen, found: str, subject: str) -> CopsError:

@@ -6,7 +6,7 @@ stand behind these in the files that have them.
 
 from __future__ import annotations
 
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import schema
 
 USD = "DECIMAL(38,18)"
 Columns = tuple[tuple[str, str], ...]
@@ -22,11 +22,11 @@ def _typed(kind: str, names: str) -> Columns:
 
 
 CUR_BILLING_MASTER: Columns = tuple(
-    (column.name, _DUCKDB[column.data_type]) for column in cur_schema.EXPECTED
+    (column.name, _DUCKDB[column.data_type]) for column in schema.EXPECTED
 ) + _typed("VARCHAR", "source_id delivery_id")
 
 FACT_COST_RAW: Columns = (
-    *((column.name, USD if column.exact else _DUCKDB[column.data_type]) for column in cur_schema.EXPECTED),
+    *((column.name, USD if column.exact else _DUCKDB[column.data_type]) for column in schema.EXPECTED),
     *_typed("VARCHAR", "source_id delivery_id"),
     ("period_start", "DATE"),
     ("charge_class", "VARCHAR"),
@@ -39,7 +39,7 @@ FACT_COST_RAW: Columns = (
 )
 
 CUR_QUARANTINE: Columns = (
-    *FACT_COST_RAW[: len(cur_schema.EXPECTED) + 3],
+    *FACT_COST_RAW[: len(schema.EXPECTED) + 3],
     *_typed("VARCHAR", "quarantine_code quarantine_reason"),
 )
 
@@ -103,12 +103,3 @@ LAKE_TABLES: dict[str, Columns] = {
 
 APPEND_ONLY = frozenset({"fact_cost_allocated", "fact_cost_adjustment"})
 """Tables whose files all stay live; of the others only the head run's files are."""
-
-COST_COLUMN = {
-    "fact_cost_raw": "line_item_unblended_cost",
-    "fact_cost_tagged": "unblended_cost",
-    "fact_cost_allocated": "allocated_cost_usd",
-    "fact_cost_adjustment": "allocated_cost_usd",
-    "cur_quarantine": "line_item_unblended_cost",
-}
-"""The column whose sum `lake_file.cost_usd` records."""

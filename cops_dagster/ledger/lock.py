@@ -33,6 +33,13 @@ def is_sealed(con: sa.Connection, period: Period) -> bool:
     return state_of(con, period) in ("closing", "closed")
 
 
+def closed(con: sa.Connection) -> list[Period]:
+    """The closed months, the oldest first."""
+    lock = t.period_lock
+    starts = con.execute(sa.select(lock.c.period_start).where(lock.c.state == "closed")).scalars()
+    return [Period.of(start) for start in sorted(starts)]
+
+
 def hold(con: sa.Connection, books: Books, period: Period) -> str:
     """The period's state, its row locked until the transaction ends; made open when it has none.
 

@@ -1,23 +1,27 @@
-"""What stands in a month: its runs that readers see, what was posted and set aside.
+"""What stands in a month: its state, the deliveries and runs that readers see, what was posted and set aside.
 
-Belongs here: every join of a month with its heads and shown deliveries, once; months that the books know.
-Does not belong here: writing (`ledger/publish.py`, `ledger/lock.py`), judging.
+Belongs here: the joins of a month's pointers with its deliveries and with the journal, which nobody else
+writes; months that the books know. Does not belong here: writing (`ledger/publish.py`, `ledger/lock.py`),
+judging, the newest reconciliation (`reconciliation/record.py`) or ingestion (`ingestion/record.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger.books import Books
+from cops_dagster.ledger import lock
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 
 ALLOCATED = "fact_cost_allocated"
 """The entries: what a month is about."""
+QUARANTINE = "cur_quarantine"
 
 
 @dataclass(frozen=True)
@@ -42,58 +46,81 @@ def head(con: sa.Connection, table_name: str, period: Period, source_id: str = "
     return Head(row.run_id, row.inputs_id, row.journal_seq) if row else None
 
 
-def allocated_usd(con: sa.Connection, period: Period) -> Decimal | None:
-    """Everything posted for a period; `None` when nothing ever was."""
-    journal = t.publish_journal
-    costs = (
-        con.execute(
-            sa.select(journal.c.cost_usd).where(
-                journal.c.table_name == ALLOCATED, journal.c.period_start == period.start
-            )
-        )
-        .scalars()
-        .all()
-    )
-    return sum(costs, Decimal(0)) if costs else None  # each row holds its run's net, reversal included
+@dataclass(frozen=True)
+class Month:
+    """What stands in a period, as one transaction sees it. Costs in USD.
 
-
-def quarantined(con: sa.Connection, period: Period) -> tuple[int, Decimal]:
-    """Lines of a period that are set aside, and their cost in USD."""
-    heads, journal = t.period_head, t.publish_journal
-    rows = con.execute(
-        sa.select(journal.c.row_count, journal.c.cost_usd)
-        .join(heads, heads.c.run_id == journal.c.run_id)
-        .where(heads.c.table_name == "cur_quarantine", heads.c.period_start == period.start)
-    ).all()
-    return sum(row.row_count for row in rows), sum((row.cost_usd for row in rows), Decimal(0))
-
-
-def journal_seq_of(books: Books, run_prefix: str) -> int:
-    """The journal number of a run, named by its id or an unambiguous beginning of it.
-
-    Raises:
-        CopsError: `E-RUN-UNKNOWN`.
+    Attributes:
+        shown: the deliveries that readers see (`shown`).
+        runs: the runs that readers see (`runs`).
+        posted_usd: everything posted; `None` when nothing ever was.
+        journal_seq: the newest journal row; 0 when nothing was published.
     """
+
+    period: Period
+    state: str
+    shown: Sequence[Any]
+    runs: Sequence[Any]
+    posted_usd: Decimal | None
+    journal_seq: int
+
+    @property
+    def delivered_usd(self) -> Decimal:
+        """Cost of the deliveries that readers see."""
+        return sum((row.cost_usd for row in self.shown), Decimal(0))
+
+    @property
+    def quarantined(self) -> tuple[int, Decimal]:
+        """Lines that are set aside, and their cost."""
+        aside = [row for row in self.runs if row.table_name == QUARANTINE]
+        return sum(row.row_count for row in aside), sum((row.cost_usd for row in aside), Decimal(0))
+
+    @property
+    def heads(self) -> list[tuple[str, str, str]]:
+        """Table, source and run of every head."""
+        return [(row.table_name, row.source_id, row.run_id) for row in self.runs]
+
+
+def read(con: sa.Connection, period: Period) -> Month:
+    """What stands in a period, read once."""
     journal = t.publish_journal
-    with books.admin.read() as con:
-        found = (
-            con.execute(
-                sa.select(journal.c.journal_seq).where(
-                    journal.c.run_id.startswith(run_prefix, autoescape=True)
-                )
-            )
-            .scalars()
-            .all()
+    rows = con.execute(
+        sa.select(journal.c.journal_seq, journal.c.table_name, journal.c.cost_usd).where(
+            journal.c.period_start == period.start
         )
-    if len(found) != 1:
-        raise CopsError(
-            "E-RUN-UNKNOWN",
-            f"run {run_prefix!r}",
-            expected="one published run",
-            found=f"{len(found)} runs",
-            next_step="take a run id from `cops runs PERIOD`",
-        )
-    return int(found[0])
+    ).all()
+    costs = [row.cost_usd for row in rows if row.table_name == ALLOCATED]
+    return Month(
+        period,
+        lock.state_of(con, period),
+        shown(con, period),
+        runs(con, period),
+        sum(costs, Decimal(0)) if costs else None,  # each row holds its run's net, reversal included
+        max((row.journal_seq for row in rows), default=0),
+    )
+
+
+def shown(con: sa.Connection, period: Period | None = None) -> Sequence[Any]:
+    """The deliveries that readers see, by month and source: `cur_delivery`, location and profile."""
+    heads, deliveries, profiles = t.cur_billing_head, t.cur_delivery, t.cur_delivery_profile
+    query = (
+        sa.select(deliveries, heads.c.location_json, profiles.c.file_format, profiles.c.figures_json)
+        .join(heads, heads.c.delivery_id == deliveries.c.delivery_id)
+        .outerjoin(profiles, profiles.c.delivery_id == deliveries.c.delivery_id)
+        .order_by(heads.c.period_start, heads.c.source_id)
+    )
+    return con.execute(query if period is None else query.where(heads.c.period_start == period.start)).all()
+
+
+def runs(con: sa.Connection, period: Period) -> Sequence[Any]:
+    """The runs that readers see of a period, by table and source: rows of `publish_journal`."""
+    heads, journal = t.period_head, t.publish_journal
+    return con.execute(
+        sa.select(journal)
+        .join(heads, heads.c.run_id == journal.c.run_id)
+        .where(heads.c.period_start == period.start)
+        .order_by(heads.c.table_name, heads.c.source_id)
+    ).all()
 
 
 def known(con: sa.Connection) -> list[Period]:

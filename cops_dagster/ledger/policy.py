@@ -1,20 +1,15 @@
-"""Which policy the books follow: adopted by the first run or by a person, asked by every act (ADR 26).
+"""Which policy the books follow, asked again in the transaction that publishes (ADR 26).
 
-Belongs here: refusing an act whose settings say something else, adopting, the difference. Does not belong
-here: what a policy holds (`policy.py`), its versions (`stores/policies.py`).
+Does not belong here: refusing and adopting (`evidence/adoption.py`), what a policy holds (`policy.py`).
 """
 
 from __future__ import annotations
-
-from dataclasses import asdict
 
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
-from cops_dagster.policy import Difference, differing
 from cops_dagster.stores import policies
-from cops_dagster.stores.policies import Adopted
 
 
 def require_same_policy(con: sa.Connection, books: Books) -> None:
@@ -33,31 +28,3 @@ def require_same_policy(con: sa.Connection, books: Books) -> None:
             found=f"version {newest}, adopted meanwhile",
             next_step="run again; nothing was published",
         )
-
-
-def differences(books: Books) -> list[Difference]:
-    """What is set here and is not what is in force; empty in books that follow no policy yet."""
-    adopted = books.adopted
-    return differing(adopted.policy, books.settings.given_policy) if adopted else []
-
-
-def told(found: list[Difference]) -> str:
-    """Differences in one line."""
-    return "; ".join(f"{one.name} is {one.adopted}, {one.origin} says {one.given}" for one in found)
-
-
-def _refused(found: list[Difference], adopted: Adopted | None) -> CopsError:
-    since = (
-        f"policy version {adopted.version}, adopted by {adopted.adopted_by} "
-        f"{adopted.adopted_at:%Y-%m-%d %H:%M} UTC"
-        if adopted
-        else "what the newest run was made with"
-    )
-    return CopsError(
-        "E-POLICY",
-        "settings that decide numbers",
-        expected="; ".join(f"{one.name} = {one.adopted}" for one in found) + f" ({since})",
-        found="; ".join(f"{one.name} = {one.given} ({one.origin})" for one in found),
-        next_step="`cops policy diff`; correct the setting, or `cops policy adopt` if the change is meant",
-        details={"differences": [asdict(one) for one in found]},
-    )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -23,11 +24,11 @@ from cops_dagster.ledger import lock, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
 from cops_dagster.ledger.policy import require_same_policy
-from cops_dagster.ledger.run import Superseded
+from cops_dagster.ledger.run import Run, Superseded
 from cops_dagster.period import Period
-from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.stores.files import fsync_folder, identity, sha256_all
 from cops_dagster.verdict import Verdict
 
 
@@ -42,7 +43,6 @@ class Staged:
     """
 
     path: Path
-    source_id: str
     delivery_id: str | None
     rows: int
     cost: Decimal
@@ -53,14 +53,9 @@ class Staged:
 
 @dataclass(frozen=True)
 class Publication:
-    """A run ready to be published: what it is, what it replaces, what it staged, what was judged."""
+    """A run ready to be published: what it is, what it staged, what was judged."""
 
-    table_name: str
-    period: Period
-    source_id: str
-    run_id: str
-    inputs_id: str
-    predecessor_run_id: str | None
+    run: Run
     staged: Sequence[Staged]
     verdicts: Sequence[Verdict]
     reverses_run_id: str | None = None
@@ -80,11 +75,11 @@ def publish(
         Superseded: the head is not the predecessor a run was planned over, or it stands again: its lost
             files were made from the same inputs with the same bytes, and are back in their place.
     """
-    first = publications[0]
+    first = publications[0].run
     for publication in publications:
-        refuse(publication.verdicts, f"{publication.table_name} of {publication.period}")
+        refuse(publication.verdicts, f"{publication.run.table_name} of {publication.run.period}")
     if _stands_again(books, publications):
-        raise Superseded(first.run_id)
+        raise Superseded(first.id)
     recorded = [_recorded(books, publication) for publication in publications]
     with books.admin.write() as con:
         _require_writable(con, books, first.period)
@@ -101,44 +96,57 @@ def publish(
 def _stands_again(books: Books, publications: Sequence[Publication]) -> bool:
     pairs = []
     with books.admin.read() as con:
-        if lock.is_sealed(con, publications[0].period):
+        if lock.is_sealed(con, publications[0].run.period):
             return False  # a closed month is restored, not made again
         for one in publications:
-            before = head(con, one.table_name, one.period, one.source_id)
-            if before is None or one.table_name in APPEND_ONLY or before.inputs_id != one.inputs_id:
+            before = _head_of(con, one.run)
+            if before is None or one.run.table_name in APPEND_ONLY or before.inputs_id != one.run.inputs_id:
                 return False
             pairs.append((before.run_id, [staged.path for staged in one.staged]))
-        if not all(lost.are_again(con, run_id, made) for run_id, made in pairs):
-            return False
-        return all(lost.put_back(con, books.lake, run_id, made) for run_id, made in pairs)
+        there = all(lost.are_again(con, run_id, made) for run_id, made in pairs)
+        return there and all(lost.put_back(con, books.lake, run_id, made) for run_id, made in pairs)
 
 
 def _publish_one(
     con: sa.Connection, books: Books, publication: Publication, files: list[dict[str, object]]
 ) -> int:
-    found = head(con, publication.table_name, publication.period, publication.source_id)
-    if (found.run_id if found else None) != publication.predecessor_run_id:
-        raise Superseded(publication.run_id)
+    run = publication.run
+    found = _head_of(con, run)
+    if (found.run_id if found else None) != run.predecessor:
+        raise Superseded(run.id)
     # the journal row closes the run: the database takes no file of it afterwards (ADR 35)
-    _require_no_file(con, publication)
+    _require_no_file(con, run)
     if files:
         con.execute(sa.insert(t.lake_file), files)
     seq = _journal(con, books, publication)
-    _move_head(con, publication, seq, found)
+    _move_head(con, run, seq, found)
     con.execute(sa.insert(t.outbox).values(topic="iceberg", journal_seq=seq, created_at=now(), attempts=0))
     return seq
 
 
-def _require_no_file(con: sa.Connection, publication: Publication) -> None:
+def published(con: sa.Connection, table_name: str, period: Period) -> Sequence[Any]:
+    """What stands of a table in a month: the journal rows of its heads, in journal order."""
+    heads, journal = t.period_head, t.publish_journal
+    return con.execute(
+        sa.select(journal)
+        .join(heads, heads.c.run_id == journal.c.run_id)
+        .where(heads.c.table_name == table_name, heads.c.period_start == period.start)
+        .order_by(journal.c.journal_seq)
+    ).all()
+
+
+def _head_of(con: sa.Connection, run: Run) -> Head | None:
+    return head(con, run.table_name, run.period, run.source_id)
+
+
+def _require_no_file(con: sa.Connection, run: Run) -> None:
     """Files come with their journal row; one that is there before was put there by another program."""
     files = t.lake_file
-    planted = (
-        con.execute(sa.select(files.c.path).where(files.c.run_id == publication.run_id)).scalars().first()
-    )
+    planted = con.execute(sa.select(files.c.path).where(files.c.run_id == run.id)).scalars().first()
     if planted is not None:
         raise CopsError(
             "E-UNPUBLISHED",
-            f"{publication.table_name} of {publication.period}",
+            f"{run.table_name} of {run.period}",
             expected="no file of a run that is not published",
             found=planted,
             next_step="nothing was published; find out who wrote to `lake_file`: COPS did not",
@@ -161,24 +169,25 @@ def refuse(verdicts: Sequence[Verdict], subject: str) -> None:
 
 
 def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]:
+    run = publication.run
     paths = [staged.path for staged in publication.staged]
-    seen = [stored.identity(path) for path in paths]
-    digests = iter(stored.sha256_all([staged.path for staged in publication.staged if not staged.sha256]))
+    seen = [identity(path) for path in paths]
+    digests = iter(sha256_all([staged.path for staged in publication.staged if not staged.sha256]))
     lake = books.lake
     rows: list[dict[str, object]] = []
-    for staged, identity in zip(publication.staged, seen, strict=True):
+    for staged, before in zip(publication.staged, seen, strict=True):
         sha256 = staged.sha256 or next(digests)
         info = staged.path.stat()
-        stored.fsync_folder(staged.path.parent)
-        live.remember(staged.path, sha256, identity)
+        fsync_folder(staged.path.parent)
+        live.remember(staged.path, sha256, before)
         lake.keep(books.lake_path(staged.path), sha256)  # before a row speaks of it
         rows.append(
             {
                 "path": books.lake_path(staged.path),
-                "table_name": publication.table_name,
-                "period_start": publication.period.start,
-                "source_id": staged.source_id,
-                "run_id": publication.run_id,
+                "table_name": run.table_name,
+                "period_start": run.period.start,
+                "source_id": run.source_id,
+                "run_id": run.id,
                 "delivery_id": staged.delivery_id,
                 "schema_version": KEPT if staged.is_kept else TYPED,
                 "columns_json": json.dumps(staged.columns),
@@ -207,15 +216,16 @@ def _require_writable(con: sa.Connection, books: Books, period: Period) -> None:
 
 
 def _journal(con: sa.Connection, books: Books, publication: Publication) -> int:
+    run = publication.run
     inserted = con.execute(
         sa.insert(t.publish_journal)
         .values(
-            run_id=publication.run_id,
-            table_name=publication.table_name,
-            period_start=publication.period.start,
-            source_id=publication.source_id,
-            inputs_id=publication.inputs_id,
-            predecessor_run_id=publication.predecessor_run_id,
+            run_id=run.id,
+            table_name=run.table_name,
+            period_start=run.period.start,
+            source_id=run.source_id,
+            inputs_id=run.inputs_id,
+            predecessor_run_id=run.predecessor,
             reverses_run_id=publication.reverses_run_id,
             row_count=sum(staged.rows for staged in publication.staged),
             cost_usd=sum((staged.cost for staged in publication.staged), Decimal(0)),
@@ -232,28 +242,14 @@ def _journal(con: sa.Connection, books: Books, publication: Publication) -> int:
     return int(inserted.scalar_one())
 
 
-def _move_head(con: sa.Connection, publication: Publication, seq: int, found: Head | None) -> None:
+def _move_head(con: sa.Connection, run: Run, seq: int, found: Head | None) -> None:
     heads = t.period_head
-    values = {"run_id": publication.run_id, "inputs_id": publication.inputs_id, "journal_seq": seq}
+    place = {"table_name": run.table_name, "period_start": run.period.start, "source_id": run.source_id}
+    values = {"run_id": run.id, "inputs_id": run.inputs_id, "journal_seq": seq}
     if found is None:
-        con.execute(
-            sa.insert(heads).values(
-                table_name=publication.table_name,
-                period_start=publication.period.start,
-                source_id=publication.source_id,
-                **values,
-            )
-        )
-        return
-    con.execute(
-        sa.update(heads)
-        .where(
-            heads.c.table_name == publication.table_name,
-            heads.c.period_start == publication.period.start,
-            heads.c.source_id == publication.source_id,
-        )
-        .values(**values)
-    )
+        con.execute(sa.insert(heads).values(**place, **values))
+    else:
+        con.execute(sa.update(heads).filter_by(**place).values(**values))
 
 
 def as_json(verdict: Verdict) -> dict[str, object]:

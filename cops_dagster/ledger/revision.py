@@ -1,4 +1,4 @@
-"""Revisions of the accounting rules: a month that was closed under one is made again under the same one.
+"""Revisions of the accounting rules: a month that closed under one is made again under the same one. Pure.
 
 Belongs here: which revision a run's document names, and what the first did otherwise. Does not belong here:
 the rules themselves; ids of runs (each step's own `ALGORITHM`).

@@ -1,8 +1,10 @@
-"""One try at an act: its id, the files it stages where no reader looks, and its sign of life.
+"""A run and the tries at it: its id, where a try stages its files, its sign of life.
 
-Belongs here: the attempt's folder name and its lock. A staged file lies at its final path but no reader
-knows it until `lake_file` names it, so publishing moves no bytes. The lock is an OS file lock: it
-ends with the process however the process ends, so the sweep can tell dead attempts from live ones.
+Belongs here: what makes a run's id, and planning again when another run was faster. A staged file lies at
+its final path but no reader knows it until `lake_file` names it, so publishing moves no bytes. The lock of
+an attempt is an OS file lock: it ends with the process however the process ends, so the sweep can tell dead
+attempts from live ones. Does not belong here: the log of attempts (`evidence/attempts.py`), publishing
+(`ledger/publish.py`).
 """
 
 from __future__ import annotations
@@ -13,12 +15,47 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
+from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result of an act. The same inputs over the same run have the same id, whoever makes it.
+
+    Attributes:
+        source_id: empty where a table has one run for all sources.
+        predecessor: id of the run that readers saw when this one was planned.
+        made_of: what the id is made of, where it is not the inputs and the predecessor.
+    """
+
+    table_name: str
+    period: Period
+    source_id: str
+    inputs_id: str
+    predecessor: str | None
+    made_of: tuple[str | None, ...] = ()
+
+    @cached_property
+    def id(self) -> str:
+        """The run's id, computed here only."""
+        return digest(*(self.made_of or (self.inputs_id, self.predecessor)))
+
+    def beside(self, table_name: str, predecessor: str | None) -> Run:
+        """The run of another table that readers see with this one or not at all."""
+        inputs_id = id_beside(table_name, self.inputs_id)
+        return Run(table_name, self.period, self.source_id, inputs_id, predecessor, (table_name, self.id))
+
+
+def id_beside(table_name: str, run_id: str) -> str:
+    """The id of the run of another table that was made with this one."""
+    return digest(table_name, run_id)
 
 
 @dataclass(frozen=True)
@@ -73,6 +110,7 @@ def _locks(books: Books) -> Path:
 
 
 Outcome = TypeVar("Outcome")
+Given = ParamSpec("Given")
 
 
 class Superseded(Exception):
@@ -83,7 +121,7 @@ PLANS_MAX = 3
 """How often a run is planned anew when others move the head meanwhile."""
 
 
-def settle(subject: str, once: Callable[[], Outcome]) -> Outcome:
+def settle(subject: str, act: Callable[Given, Outcome], *args: Given.args, **named: Given.kwargs) -> Outcome:
     """Runs an act that plans over a head and publishes; plans again when it was superseded.
 
     Raises:
@@ -91,7 +129,7 @@ def settle(subject: str, once: Callable[[], Outcome]) -> Outcome:
     """
     for _ in range(PLANS_MAX):
         try:
-            return once()
+            return act(*args, **named)
         except Superseded:
             continue
     raise CopsError(

@@ -2,7 +2,10 @@
 
 Belongs here: which state may follow which, which take writes, what COPS gives as its reason for a move, and
 the eighth day before which nothing is final. Does not belong here: the row that holds the state
-(`ledger/lock.py`), what a month must fulfil (the readiness list).
+(`ledger/lock.py`), what a month must fulfil (`closing/readiness.py`).
+
+    open ⇄ delayed → provisional ⇄ final → closing → closed          closing → final only when no seal could
+                                                                      be made; closed → nothing, ever
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where each currency ends: the minor units of ISO 4217, by which every amount of money is rounded.
 
 Belongs here: which codes there are, how many decimals each has, the unit in atto-units. Does not belong
-here: exchange rates (`reconciliation/sides.py`), rounding a list of amounts (`money/footing.py`).
+here: exchange rates (`reconciliation/documents.py`), rounding a list of amounts (`money/footing.py`).
 
 Source: ISO 4217:2015, list one of its maintenance agency (SIX), with its amendments up to 180; the codes
 that were withdrawn since AWS bills at all stand apart, since documents of their time stay what they are.

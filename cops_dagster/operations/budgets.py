@@ -82,7 +82,7 @@ def _ask_aws(books: Books) -> tuple[list[dict[str, Any]] | None, str | None]:
     account = books.settings.budgets.aws_account_id
     if not account:
         return None, None
-    from cops_dagster.stores.aws_budgets import describe_budgets
+    from cops_dagster.stores.aws.budgets import describe_budgets
 
     try:
         return describe_budgets(account), None
@@ -253,6 +253,18 @@ def known_scopes(books: Books, con: sa.Connection, period: Period) -> dict[str, 
         ).scalars()
     )
     return known
+
+
+def standing(con: sa.Connection) -> list[dict[str, Any]]:
+    """Every budget as last refreshed, by its id."""
+    master = t.budget_master
+    return [dict(row) for row in con.execute(sa.select(master).order_by(master.c.budget_id)).mappings()]
+
+
+def of_aws(con: sa.Connection) -> list[dict[str, Any]]:
+    """AWS Budgets as last read, by name."""
+    theirs = t.aws_budget
+    return [dict(row) for row in con.execute(sa.select(theirs).order_by(theirs.c.budget_name)).mappings()]
 
 
 def without_budget(con: sa.Connection) -> list[str]:

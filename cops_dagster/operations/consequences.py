@@ -18,32 +18,32 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation
-from cops_dagster.allocation import checks as judge
+from cops_dagster.alerts.lifecycle import Alert
+from cops_dagster.allocation.checks import allocated, keys
 from cops_dagster.closing import current, periods
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import checks
-from cops_dagster.ledger import lock
+from cops_dagster.ingestion.checks import delivery, quarantined, raw
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
-from cops_dagster.operations import budgets
-from cops_dagster.operations import checks as judge_budgets
+from cops_dagster.operations import all_checks, budgets, checks
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import checks as judge_recon
-from cops_dagster.reconciliation import record as recon_log
+from cops_dagster.reconciliation.checks import of_newest, reconciled
+from cops_dagster.reconciliation.record import newest
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.tagging import checks as judge_tagged
-from cops_dagster.verdict import Verdict
+from cops_dagster.tagging.checks import tagged
+from cops_dagster.verdict import Check, Verdict
 
 JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
-    "cur_billing_master": checks.delivery,
-    "fact_cost_raw": checks.raw,
-    "cur_quarantine": checks.quarantined,
-    "fact_cost_tagged": judge_tagged.tagged,
-    "allocation_key_snapshot": judge.keys,
-    "fact_cost_allocated": judge.allocated,
-    "recon_summary": judge_recon.reconciled,
-    "budget_master": lambda books, _: judge_budgets.budgets(books),
+    "cur_billing_master": delivery,
+    "fact_cost_raw": raw,
+    "cur_quarantine": quarantined,
+    "fact_cost_tagged": tagged,
+    "allocation_key_snapshot": keys,
+    "fact_cost_allocated": allocated,
+    "recon_summary": reconciled,
+    "budget_master": lambda books, _: checks.budgets(books),
 }
 """Asset → who asks its checks, in the order of the month."""
 
@@ -71,7 +71,7 @@ def record(books: Books, period: Period, asset: str) -> Sequence[Verdict]:
         topic = _topics(con, books, period).get(asset)
     verdicts = JUDGES[asset](books, period)
     with books.admin.write() as con:
-        board.judged(con, books, period, asset, verdicts, at=at)
+        board.judged(con, books, period, verdicts, at=at)
         _asked(con, topic, at)
     return verdicts
 
@@ -89,7 +89,7 @@ def _asked(con: sa.Connection, topic: str | None, at: datetime) -> None:
 
 def _topics(con: sa.Connection, books: Books, period: Period) -> dict[str, str]:
     """Per asset that can be judged what its checks are about: a name that changes with it."""
-    period_head, cur_billing_head, before = t.period_head, t.cur_billing_head, period.previous()
+    period_head, before = t.period_head, period.previous()
     heads: dict[tuple[Period, str], list[tuple[str, str]]] = {}
     for row in con.execute(
         sa.select(
@@ -109,16 +109,11 @@ def _topics(con: sa.Connection, books: Books, period: Period) -> dict[str, str]:
         for asset, (own, earlier) in _MADE_OF.items()
         if all((period, name) in heads for name in own)
     }
-    shown = con.execute(
-        sa.select(cur_billing_head.c.source_id, cur_billing_head.c.delivery_id)
-        .where(cur_billing_head.c.period_start == period.start)
-        .order_by(cur_billing_head.c.source_id)
-    ).all()
-    if shown:
-        about["cur_billing_master"] = [tuple(row) for row in shown]
-    newest = recon_log.newest(con, period)
-    if newest is not None:
-        about["recon_summary"] = newest.recon_id
+    if shown := [(row.source_id, row.delivery_id) for row in month.shown(con, period)]:
+        about["cur_billing_master"] = shown
+    recon = newest(con, period)
+    if recon is not None:
+        about["recon_summary"] = recon.recon_id
     version = books.adopted.version if books.adopted else 0
     return {
         asset: f"{_TOPIC} {asset} {period} {digest(_TOPIC, asset, str(period), version, about[asset])[:32]}"
@@ -146,7 +141,7 @@ def settle(books: Books, period: Period) -> list[str]:
     """
     with books.admin.read() as con:
         left = unasked(con, books, period)
-        made = judge_recon.of(con, period)
+        made = of_newest(con, period)
     for asset in left:
         if asset == "budget_master":
             budgets.refresh(books)  # whoever allocated may have died before it measured them
@@ -157,7 +152,7 @@ def settle(books: Books, period: Period) -> list[str]:
                 raise
     if _is_news(books, period, made):  # people decided on exceptions since
         with books.admin.write() as con:
-            board.judged(con, books, period, "recon_summary", judge_recon.of(con, period))
+            board.judged(con, books, period, of_newest(con, period))
     return left
 
 
@@ -171,7 +166,7 @@ def _is_news(books: Books, period: Period, made: Iterable[Verdict]) -> bool:
 
 
 def _alerts(verdict: Verdict) -> bool:
-    return verdict.check != "variance_within_tolerance" or verdict.severity != "ERROR"
+    return verdict.of.level(verdict.severity) is not None
 
 
 def complete(books: Books, period: Period) -> list[dict[str, str]]:
@@ -201,14 +196,14 @@ def failing(books: Books, period: Period) -> list[dict[str, str]]:
         if lock.is_sealed(con, period):
             return []
         alerts = board.of_period(con, period)
-        live = {one.check: one for one in judge_recon.of(con, period)}
+        live = {one.check: one for one in of_newest(con, period)}
     below = any(one.rule == escalation.COVERAGE and escalation.does_not_hold(one) for one in alerts)
     found = [
         _told(one.scope, one.rule, is_error, one.detail)
         for one in alerts
         if one.rule not in (*escalation.NO_CHECKS, escalation.COVERAGE, *live)
         and escalation.does_not_hold(one)
-        for is_error in [escalation.is_error(one, below_floor=below)]
+        for is_error in [_is_error(one, below_floor=below)]
     ]
     found += [
         _told("recon_summary", one.check, one.severity == "ERROR", _figures(one))
@@ -217,6 +212,11 @@ def failing(books: Books, period: Period) -> list[dict[str, str]]:
     ]
     order = list(JUDGES)
     return sorted(found, key=lambda one: (order.index(one["asset"]), one["check"]))
+
+
+def _is_error(alert: Alert, *, below_floor: bool) -> bool:
+    unknown = Check(alert.rule, "a check of another version", alert.scope, gravest="ERROR")
+    return escalation.is_error(alert, all_checks.NAMED.get(alert.rule, unknown), below_floor=below_floor)
 
 
 def _figures(verdict: Verdict) -> str:

@@ -19,17 +19,18 @@ from cops_dagster.alerts.board import judged_at
 from cops_dagster.allocation import checks
 from cops_dagster.closing import periods, proof
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence import verify
 from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.evidence.chain import anchor_news
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.ingestion import claims
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import APART, is_within
-from cops_dagster.operations import checks as judge_budgets
+from cops_dagster.operations.checks import budgets
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.tagging import tag
 
 Status = Literal["ok", "warning", "failed", "unknown"]
 
@@ -110,7 +111,7 @@ def _crawler(books: Books, at: datetime) -> Control:
             None,
             "set it if Athena reads a crawled table; COPS itself reads manifests",
         )
-    from cops_dagster.stores import glue
+    from cops_dagster.stores.aws import glue
 
     restart = "cops crawler start"
     try:
@@ -160,21 +161,14 @@ def _delivery(books: Books, at: datetime) -> Control:
 
 
 def _coverage(books: Books, at: datetime) -> Control:
-    limits = books.policy.coverage
-    made = _made("tag_coverage_at_100", f"{limits.target_pct:f} %", "platform")
+    made = _made("tag_coverage_at_100", f"{books.policy.coverage.target_pct:f} %", "platform")
     coverage = t.tag_coverage
     with books.admin.read() as con:
         row = con.execute(sa.select(coverage).order_by(coverage.c.period_start.desc()).limit(1)).one_or_none()
     if row is None or row.coverable_usd == 0:
         return made("unknown", "nothing to cover yet", "tag_coverage", None, "cops status")
-    share = 100 * row.covered_usd
-    status: Status = (
-        "ok"
-        if share >= limits.target_pct * row.coverable_usd
-        else "warning"
-        if share >= limits.floor_pct * row.coverable_usd
-        else "failed"
-    )
+    judged = tag.covered(books.policy, tag.coverage_of(row))
+    status: Status = "ok" if judged.passed else "warning" if judged.severity == "WARN" else "failed"
     return made(
         status,
         f"{row.tag_coverage_pct.normalize():f} % of {row.period_start:%Y-%m}",
@@ -216,7 +210,7 @@ def _keys(books: Books, at: datetime) -> Control:
 
 def _budgets(books: Books, at: datetime) -> Control:
     made = _made("budgets_refreshed_and_alerts_delivered", "daily 04:00 UTC, messages accepted", "finance")
-    verdict = judge_budgets.budgets(books)[0]
+    verdict = budgets(books)[0]
     with books.admin.read() as con:
         oldest = con.execute(sa.select(sa.func.min(t.budget_master.c.last_refreshed_at))).scalar_one_or_none()
         accepted, refused = _messages(con, at)
@@ -324,7 +318,7 @@ def _seals(books: Books, at: datetime) -> Control:
 def _anchored(books: Books) -> list[Finding]:
     """The chain's head is written down outside the database by now; why not, if it cannot be."""
     try:
-        evidence.anchor_news(books)
+        anchor_news(books)
     except CopsError as problem:
         return [Finding(0, problem.subject, problem.expected, f"{problem.code}: {problem.found}")]
     return []

@@ -1,7 +1,7 @@
 """The crawled copy of the report: is every delivered month a partition of the table that Athena reads?
 
 Belongs here: comparing, and deciding when the crawler is to run. COPS reads manifests and needs no crawler;
-people who ask Athena do. Does not belong here: Glue's API (`stores/glue.py`).
+people who ask Athena do. Does not belong here: Glue's API (`stores/aws/glue.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations.controls import CRAWL_WITHIN
 from cops_dagster.period import Period
-from cops_dagster.stores import glue
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.aws import glue
 
 _MONTH = re.compile(r"(\d{4})(?:-?(\d{2})(?:01)?(?:-\d{6,8})?|/(\d{1,2}))")
 """`2025-09` (CUR 2.0), `20250901-20251001`, or year and month as two keys (legacy, without leading zero)."""

@@ -1,50 +1,42 @@
 """The quick diagnostic path: six questions about a month, each answered with figure, query and next step.
 
 Belongs here: asking, in the playbook's order, and recording the reconciliation snapshot before anybody
-changes anything. Does not belong here: what to do about a finding (`operations/diagnosis.py`).
+changes anything. Does not belong here: what to do about a finding (`operations/diagnosis.py`), whether the
+home itself is well (`operations/home_health.py`).
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from itertools import pairwise
 
 import sqlalchemy as sa
 
 from cops_dagster.alerts import board
 from cops_dagster.allocation import allocate
-from cops_dagster.allocation import checks as judge
-from cops_dagster.closing import proof, repair, status
+from cops_dagster.allocation.checks import allocated, keys
+from cops_dagster.closing import status
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain, consent, standing
+from cops_dagster.evidence import adoption, consent
 from cops_dagster.ingestion import checks, mapped_tags, places
-from cops_dagster.ingestion import look as deliver
-from cops_dagster.ledger import lock, policy
+from cops_dagster.ingestion.look import look
+from cops_dagster.ingestion.record import newest_ingestion
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.clocks import is_within
 from cops_dagster.ledger.month import head, known
 from cops_dagster.money import amount
-from cops_dagster.operations import checks as judge_budgets
-from cops_dagster.operations import controls
+from cops_dagster.operations.checks import budgets
 from cops_dagster.operations.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
+from cops_dagster.operations.home_health import findings, refused
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import checks as judge_recon
 from cops_dagster.reconciliation import exceptions, freeze, invoicing, reconcile, record
-from cops_dagster.settings import Settings
+from cops_dagster.reconciliation.checks import reconciled
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.stores.places import open_objects
-from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster.tagging import tag
+from cops_dagster.tagging.checks import tagged
 from cops_dagster.verdict import Verdict
-
-HOME_IS_ILL = frozenset(
-    {"E-DB-CORRUPT", "E-DB-IO", "E-DB-READONLY", "E-DB-UNREACHABLE", "E-DISK", "E-DISK-IO", "E-DISK-READONLY",
-     "E-HOME-TORN"}
-)  # fmt: skip
-"""Refusals of books that cannot be opened, though there is a home: what does not need them is asked."""
 
 
 def newest_open(books: Books) -> Period:
@@ -67,38 +59,6 @@ def newest_open(books: Books) -> Period:
     return max(open_ or there)
 
 
-def without_books(settings: Settings, problem: CopsError) -> list[Finding]:
-    """What can be found out about a home whose admin database cannot be opened; nothing is written."""
-    found = [_refused("home", problem)]
-    home = settings.home if settings.home.is_dir() else settings.home.parent
-    free = shutil.disk_usage(home)
-    is_full = free.free < _LEAST_FREE
-    found.append(
-        Finding(
-            "home",
-            "red" if is_full else "green",
-            "the disk is full" if is_full else "the disk has room",
-            f"{free.free:,} of {free.total:,} bytes are free",
-            f"df {home}",
-            "free disk" if is_full else "",
-        )
-    )
-    files = sum(1 for _ in settings.lake_root.glob("*/*/*/*.parquet"))
-    found.append(Finding("home", "green" if files else "unknown", "lake", f"{files} file(s) in the home"))
-    try:
-        anchors = len(open_objects(settings.evidence_uri).anchors())
-        there = f"{settings.evidence_uri}: {anchors} anchor(s)"
-        found.append(Finding("home", "green" if anchors else "unknown", "evidence", there))
-    except CopsError as other:
-        found.append(_refused("home", other))
-    return found
-
-
-_GUARDS_TOLD = 3
-"""Whoever drops all of them drops hundreds; `cops evidence verify` names each."""
-_LEAST_FREE = 1 << 20
-
-
 def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[Finding]:
     """The six steps of a month, or those that find the cause of a symptom.
 
@@ -115,13 +75,13 @@ def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[F
         )
     found = _settings(books)
     if books.admin.only_reads:
-        found.insert(0, _refused("home", books.admin.only_reads))
-    found += _home(books, period)
+        found.insert(0, refused("home", books.admin.only_reads))
+    found += findings(books, period)
     for step in SYMPTOMS[symptom] if symptom else STEPS:
         try:
             found += _STEPS[step](books, period)
         except CopsError as problem:
-            found.append(_refused(step, problem))
+            found.append(refused(step, problem))
             if step == "scope":  # of a month that nobody knows there is nothing more to ask
                 break
     with books.admin.read() as con:
@@ -145,120 +105,6 @@ def _late_documents(con: sa.Connection) -> list[Finding]:
     ]
 
 
-def _home(books: Books, period: Period) -> list[Finding]:
-    """What is wrong with the stores that every answer rests on; said only when something is."""
-    with books.admin.read() as con:
-        found = [
-            Finding(
-                "home",
-                "red",
-                f"a published file is lost: {file.table_name} {file.path.name}",
-                wrong,
-                f"cops runs {period}",
-                repair.way_out(books, con, file),
-            )
-            for file, wrong in repair.lost(books, con, period)
-        ]
-    with books.admin.read() as con:  # anew: anchors are listed before the chain is read
-        found += [
-            Finding(
-                "home",
-                "red",
-                f"evidence: {one.what}",
-                f"expected {one.expected}, found {one.found}",
-                "cops evidence verify",
-                standing.OTHER_CHAIN if one.status == "mismatch" else standing.RESTORE,
-            )
-            for one in standing.look(con, chain.objects(books), books.settings.evidence_uri)
-        ]
-        found += _clock(con, period)
-    return found + _proof(books, period)
-
-
-def _proof(books: Books, period: Period) -> list[Finding]:
-    """The month against its seal if it is closed, guards and decisions; said only when something is wrong."""
-    with books.admin.read() as con:
-        last = next((row for row in controls.newest(con) if row.control == controls.SEALS), None)
-    guards = proof.guard_findings(books, thorough=False)
-    wrong = [
-        *(one for month in proof.closed_months(books, period) for one in month.findings),
-        *guards[:_GUARDS_TOLD],
-        *proof.decisions(books),
-    ]
-    found = [
-        Finding(
-            "home",
-            "red",
-            one.what,
-            f"expected {one.expected}, found {one.found}",
-            f"cops evidence verify {period}",
-            one.next_step,
-        )
-        for one in wrong
-    ]
-    if len(guards) > _GUARDS_TOLD:
-        more = f"{len(guards) - _GUARDS_TOLD} more guards"
-        found.append(
-            Finding(
-                "home",
-                "red",
-                more,
-                "not as migrations made them",
-                "cops evidence verify",
-                guards[0].next_step,
-            )
-        )
-    if last is not None and last.status == "failed" and not wrong:
-        found.append(
-            Finding(
-                "home",
-                "red",
-                "closed months are not as sealed",
-                last.measured,
-                "cops evidence verify",
-                last.next_step,
-            )
-        )
-    return found
-
-
-def _clock(con: sa.Connection, period: Period) -> list[Finding]:
-    journal = t.publish_journal
-    rows = con.execute(
-        sa.select(journal.c.journal_seq, journal.c.period_start, journal.c.published_at).order_by(
-            journal.c.journal_seq
-        )
-    ).all()
-    back = [
-        (before, row)
-        for before, row in pairwise(rows)
-        if row.published_at < before.published_at and period.start in (row.period_start, before.period_start)
-    ]
-    return [
-        Finding(
-            "home",
-            "amber",
-            "the clock went back",
-            f"journal row {row.journal_seq} of {row.published_at:%Y-%m-%d %H:%M} comes after row"
-            f" {before.journal_seq} of {before.published_at:%Y-%m-%d %H:%M}",
-            "cops sql -q 'SELECT journal_seq, published_at FROM publish_journal ORDER BY 1'",
-            "check the machine's clock; the ledger goes by journal numbers, its amounts are right",
-        )
-        for before, row in back[-1:]
-    ]
-
-
-def _refused(step: Step, problem: CopsError) -> Finding:
-    return Finding(
-        step,
-        "red",
-        f"{problem.code}: {problem.subject}",
-        f"expected {problem.expected}, found {problem.found}",
-        "cops docs troubleshooting",
-        problem.next_step,
-    )
-
-
 def _judged(step: Step, verdicts: Sequence[Verdict], period: Period) -> list[Finding]:
     """What does not hold, or one line that says how much does."""
     found = [of_verdict(step, verdict, str(period)) for verdict in verdicts]
@@ -274,11 +120,11 @@ def _settings(books: Books) -> list[Finding]:
             "scope",
             "red",
             "settings here are not the policy of the books",
-            policy.told([one]),
+            adoption.told([one]),
             "cops policy diff",
             "correct the setting, or cops policy adopt",
         )
-        for one in policy.differences(books)
+        for one in adoption.differences(books)
     ]
 
 
@@ -303,14 +149,11 @@ def _scope(books: Books, period: Period) -> list[Finding]:
 
 def _freshness(books: Books, period: Period) -> list[Finding]:
     if not any(month.period == period for month in places.months(books.settings)):
-        deliver.look(books, period, log=False)  # refuses with what is there instead
+        look(books, period, log=False)  # refuses with what is there instead
     found = _judged("freshness", checks.delivery(books, period), period)
     with books.admin.read() as con:
         here = status.statuses(books, period)[0]
-        log = t.cur_ingestion_log
-        last = con.execute(
-            sa.select(log).where(log.c.period_start == period.start).order_by(log.c.log_seq.desc()).limit(1)
-        ).one_or_none()
+        last = newest_ingestion(con, period)
     if last is not None and last.status == "failed":
         found.append(
             Finding(
@@ -341,7 +184,7 @@ def _tags(books: Books, period: Period) -> list[Finding]:
         mapping = mapped_tags.verdict(con, books.policy.tags, period)
         is_tagged = head(con, tag.TABLE, period) is not None
     # by a mapping that names nothing the month was never tagged, and there is no more to ask
-    return _judged("tags", [mapping, *(judge_tagged.tagged(books, period) if is_tagged else [])], period)
+    return _judged("tags", [mapping, *(tagged(books, period) if is_tagged else [])], period)
 
 
 def _allocation(books: Books, period: Period) -> list[Finding]:
@@ -353,7 +196,7 @@ def _allocation(books: Books, period: Period) -> list[Finding]:
             .order_by(log.c.started_at.desc())
             .limit(1)
         ).one_or_none()
-        allocated = head(con, allocate.TABLE, period)
+        entries = head(con, allocate.TABLE, period)
     found: list[Finding] = []
     if last is not None and last.status in ("refused", "failed"):
         found.append(
@@ -366,7 +209,7 @@ def _allocation(books: Books, period: Period) -> list[Finding]:
                 f"correct keys or rules, then: cops materialize {period}",
             )
         )
-    if allocated is None:
+    if entries is None:
         found.append(
             Finding(
                 "allocation",
@@ -377,9 +220,9 @@ def _allocation(books: Books, period: Period) -> list[Finding]:
                 f"cops materialize {period}",
             )
         )
-    verdicts = judge.keys(books, period)
-    if allocated is not None:
-        verdicts += judge.allocated(books, period)
+    verdicts = keys(books, period)
+    if entries is not None:
+        verdicts += allocated(books, period)
     return found + [
         one for one in _judged("allocation", verdicts, period) if not found or one.light != "green"
     ]
@@ -401,7 +244,7 @@ def _invoices(books: Books, period: Period) -> list[Finding]:
                 f"cops materialize {period}",
             )
         ]
-    found = _judged("invoices", judge_recon.reconciled(books, period), period)
+    found = _judged("invoices", reconciled(books, period), period)
     found += [
         Finding(
             "invoices",
@@ -433,18 +276,18 @@ def _snapshot(books: Books, period: Period) -> list[Finding]:
     with books.admin.read() as con:
         sealed = lock.is_sealed(con, period)
         before = record.newest(con, period)
-    if before and (sealed or books.adopted is None or policy.differences(books)):
+    if before and (sealed or books.adopted is None or adoption.differences(books)):
         done = before.recon_id
         told = "the month is sealed" if sealed else "as it was; no act is possible with these settings"
     else:
         made = reconcile.reconcile(books, period, note="snapshot by cops doctor")
         done, told = made.recon_id, "recorded now" if made.wrote else "on record already"
-    look = f"cops sql -q \"SELECT * FROM recon_run WHERE recon_id = '{done}'\""
-    return [Finding("snapshot", "green", "the reconciliation is on record", f"{done[:16]}, {told}", look)]
+    query = f"cops sql -q \"SELECT * FROM recon_run WHERE recon_id = '{done}'\""
+    return [Finding("snapshot", "green", "the reconciliation is on record", f"{done[:16]}, {told}", query)]
 
 
 def _alerts(books: Books, period: Period) -> list[Finding]:
-    found = _judged("alerts", judge_budgets.budgets(books), period)
+    found = _judged("alerts", budgets(books), period)
     receivers = books.settings.notify.receivers
     if not receivers:
         found.append(

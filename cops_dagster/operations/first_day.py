@@ -1,7 +1,7 @@
 """The first day: the files that a new user starts from, and whether everything that is set can be reached.
 
 Belongs here: writing what is not there yet, asking each store once. Does not belong here: asking people
-(`cli/setup.py`) and what the files mean (`settings.py`, `inputs/load.py`).
+(`cli/init.py`) and what the files mean (`settings.py`, `inputs/load.py`).
 """
 
 from __future__ import annotations

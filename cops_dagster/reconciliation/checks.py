@@ -12,18 +12,19 @@ import sqlalchemy as sa
 
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import aws_documents, checks, exceptions, invoicing, record, sides
+from cops_dagster.reconciliation import aws_documents, exceptions, invoicing, record, sides
 from cops_dagster.reconciliation.verdicts import (
     aws_invoice_matches_cur,
     exceptions_explained,
+    plans_have_a_markup,
     variance_within_tolerance,
 )
 from cops_dagster.stores import tables as t
-from cops_dagster.tagging import lookups, tag
+from cops_dagster.tagging import tag
 from cops_dagster.verdict import Verdict
 
 
-def of(con: sa.Connection, period: Period) -> list[Verdict]:
+def of_newest(con: sa.Connection, period: Period) -> list[Verdict]:
     """The verdicts on a month's newest reconciliation; none before the first."""
     newest = record.newest(con, period)
     if newest is None:
@@ -62,4 +63,4 @@ def reconciled(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `recon_summary`: markups, variance, exceptions, AWS's own invoices."""
     with books.admin.read() as con:
         unpriced, begins = sides.unpriced(books, con, period), tag.plans_begin(con)
-        return [lookups.plans_have_a_markup(unpriced, begins, period), *checks.of(con, period)]
+        return [plans_have_a_markup(unpriced, begins, period), *of_newest(con, period)]

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, not_one, require_said
 from cops_dagster.evidence import consent, decisions, signatures
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.consent import Asked
@@ -209,11 +209,6 @@ def _seen(row: Any) -> Exceptional:
     )
 
 
-def unresolved(con: sa.Connection, period: Period) -> list[Exceptional]:
-    """Current exceptions that still wait for a decision or for its approval."""
-    return [one for one in current(con, period) if one.status in ("open", "decided")]
-
-
 def late_documents(con: sa.Connection) -> list[Exceptional]:
     """Documents that correct closed months and wait for a decision, in whatever month."""
     exceptions = t.recon_exceptions
@@ -234,14 +229,13 @@ def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> 
             open exception; `E-EXCEPTION-RESOLVED` for one that is resolved or withdrawn.
     """
     require_policy(books)
-    if not decision.strip() or not evidence.strip():
-        raise CopsError(
-            "E-PARAM",
-            "decision",
-            expected="what was decided, and evidence (a link or a ticket)",
-            found="nothing",
-            next_step="add --decision '…' and --evidence LINK",
-        )
+    require_said(
+        decision,
+        evidence,
+        subject="decision",
+        expected="what was decided, and evidence (a link or a ticket)",
+        next_step="add --decision '…' and --evidence LINK",
+    )
     exceptions = t.recon_exceptions
     with books.admin.write() as con:
         rows = (
@@ -255,11 +249,11 @@ def decide(books: Books, exception_id: str, *, decision: str, evidence: str) -> 
             else []
         )
         if len(rows) != 1:
-            raise CopsError(
+            raise not_one(
+                len(rows),
                 "E-APPROVAL-UNKNOWN",
                 f"id {exception_id!r}",
                 expected="one exception",
-                found=f"{len(rows)}",
                 next_step="take the id from `cops exceptions list PERIOD`",
             )
         row = rows[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, require_said
 from cops_dagster.evidence import consent, decisions, signatures
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.evidence.consent import Asked, name_of
@@ -92,14 +92,7 @@ def request_release(books: Books, period: Period, *, reason: str, evidence: str)
         CopsError: `E-PARAM`; `E-FREEZE-CAUSE` while the newest reconciliation does not pass.
     """
     require_policy(books)
-    if not reason.strip() or not evidence.strip():
-        raise CopsError(
-            "E-PARAM",
-            "release",
-            expected="a reason and evidence (a link or a ticket)",
-            found="nothing",
-            next_step="add --reason '…' and --evidence LINK",
-        )
+    require_said(reason, evidence, subject="release")
     freezes = t.invoice_freeze
     with books.admin.write() as con:
         mine = [row for row in in_force(con, period) if row.period_start == period.start]

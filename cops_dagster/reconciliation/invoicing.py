@@ -16,6 +16,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from cops_dagster.ledger import month
 from cops_dagster.ledger.lock import state_of
 from cops_dagster.ledger.states import first_final_moment
 from cops_dagster.period import Period
@@ -48,19 +49,7 @@ class Invoicing:
 
 def sources(con: sa.Connection, period: Period) -> list[Invoicing]:
     """Every source of a period whose delivery readers see, by name."""
-    cur_billing_head, deliveries, breakdown = t.cur_billing_head, t.cur_delivery, t.cur_delivery_breakdown
-    shown = con.execute(
-        sa.select(
-            deliveries.c.source_id,
-            deliveries.c.delivery_id,
-            deliveries.c.delivered_at,
-            deliveries.c.first_seen_at,
-            deliveries.c.invoice_state,
-        )
-        .join(cur_billing_head, cur_billing_head.c.delivery_id == deliveries.c.delivery_id)
-        .where(cur_billing_head.c.period_start == period.start)
-        .order_by(deliveries.c.source_id)
-    ).all()
+    deliveries, breakdown, shown = t.cur_delivery, t.cur_delivery_breakdown, month.shown(con, period)
     named = con.execute(
         sa.select(deliveries.c.source_id, deliveries.c.delivery_id)
         .join(breakdown, breakdown.c.delivery_id == deliveries.c.delivery_id)
@@ -85,7 +74,12 @@ def sources(con: sa.Connection, period: Period) -> list[Invoicing]:
     ]
 
 
-def is_final(con: sa.Connection, period: Period) -> bool:
+def is_invoiced(con: sa.Connection, period: Period) -> bool:
     """Every AWS invoice of the period is issued, or a person said that none will come."""
     found = sources(con, period)
     return bool(found) and all(one.is_invoiced or one.is_pro_forma for one in found)
+
+
+def is_final(con: sa.Connection, period: Period) -> bool:
+    """The period is invoiced, and no line of it is set aside."""
+    return is_invoiced(con, period) and not month.read(con, period).quarantined[0]

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, require_said
 from cops_dagster.evidence import consent, decisions, signatures
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger import lock
@@ -30,14 +30,7 @@ def note(
         CopsError: `E-PERIOD-OPEN`, `E-PARAM` without reason or evidence, `E-TENANT-UNKNOWN`.
     """
     require_policy(books)
-    if not reason.strip() or not evidence.strip():
-        raise CopsError(
-            "E-PARAM",
-            "variance note",
-            expected="a reason and evidence (a link or a ticket)",
-            found="nothing",
-            next_step="add --reason '…' and --evidence LINK",
-        )
+    require_said(reason, evidence, subject="variance note")
     exception_id = digest("variance-note-1", str(period), tenant_id, amount_usd, reason, evidence)
     exceptions = t.recon_exceptions
     with books.admin.write() as con:

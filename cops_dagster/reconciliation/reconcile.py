@@ -13,18 +13,28 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.board import observe
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import unknown_month
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.policy import require_same_policy
+from cops_dagster.ledger.run import Run
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
-from cops_dagster.reconciliation import checks, differences, exceptions, freeze, record, variance
-from cops_dagster.reconciliation import sides as counterparts
+from cops_dagster.reconciliation import (
+    checks,
+    differences,
+    documents,
+    exceptions,
+    freeze,
+    invoicing,
+    record,
+    variance,
+)
+from cops_dagster.reconciliation.sides import read
 from cops_dagster.reconciliation.variance import Tolerance
 from cops_dagster.stores import tables as t
 
@@ -55,7 +65,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
         if before and (before.inputs_id == inputs_id or lock.is_sealed(con, period)):
             return Reconciled(before.recon_id, before.status, wrote=False)
         run = head(con, "fact_cost_allocated", period)
-        sides = counterparts.read(books, con, period)
+        sides = read(books, con, period)
     gone = differences.missing_entities(sides.issued_before, sides.issued) if sides.is_final else []
     made = variance.reconcile(
         sides.costs,
@@ -72,7 +82,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
         *differences.of_ledger(sides.ledger, is_final=sides.is_final),
         *differences.against_tenants(made.lines, sides.facts(), is_final=sides.is_final),
     ]
-    recon_id = digest(inputs_id, before.recon_id if before else None)
+    recon_id = Run("recon_run", period, "", inputs_id, before.recon_id if before else None).id
     ids = {
         "recon_id": recon_id, "run_id": run.run_id if run else None, "inputs_id": inputs_id, "note": note,
     }  # fmt: skip
@@ -85,7 +95,7 @@ def reconcile(books: Books, period: Period, *, note: str | None = None) -> Recon
         seq = record.append(con, books, period, made, sides, ids)
         exceptions.replace(con, period, seq, found)
         reconciled(con, books, period, made.status)
-        board.judged(con, books, period, "recon_summary", checks.of(con, period))
+        board.judged(con, books, period, checks.of_newest(con, period))
     return Reconciled(recon_id, made.status, wrote=True)
 
 
@@ -139,28 +149,16 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
         CopsError: `E-PERIOD-UNKNOWN` when nothing is allocated.
     """
     if head(con, "fact_cost_allocated", period) is None:
-        raise CopsError(
-            "E-PERIOD-UNKNOWN",
-            f"period {period}",
-            expected="an allocated month",
-            found="nothing allocated",
-            next_step=f"run `cops materialize {period}`",
-        )
-    period_head = t.period_head
-    heads = con.execute(
-        sa.select(period_head.c.table_name, period_head.c.source_id, period_head.c.run_id)
-        .where(period_head.c.period_start == period.start)
-        .order_by(period_head.c.table_name, period_head.c.source_id)
-    ).all()
+        raise unknown_month(period, expected="an allocated month", found="nothing allocated")
     recon = policy.recon
     return digest(
         ALGORITHM,
         str(period),
-        [tuple(row) for row in heads],
-        counterparts.loaded(con, period),
+        month.read(con, period).heads,
+        documents.loaded(con, period),
         [recon.warning_usd, recon.warning_bps, recon.failure_usd, recon.failure_bps],
         policy.charge.basis,
-        counterparts.is_final(con, period),
+        invoicing.is_final(con, period),
     )
 
 

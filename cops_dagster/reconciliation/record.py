@@ -7,6 +7,7 @@ Belongs here: the rows that one reconciliation writes, all in one transaction; `
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
-from cops_dagster.money import currency as currencies
+from cops_dagster.money.currency import is_known, unit
 from cops_dagster.period import Period
 from cops_dagster.reconciliation.bridge import bridges
 from cops_dagster.reconciliation.cents import Parts, present
@@ -36,6 +37,24 @@ def newest(con: sa.Connection, period: Period) -> Any:
         .order_by(recons.c.recon_seq.desc())
         .limit(1)
     ).one_or_none()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A reconciliation as it was written: its number, its amounts by column, a row for each tenant."""
+
+    seq: int
+    amounts: dict[str, Decimal | None]
+    tenants: Sequence[Any]
+
+
+def of(con: sa.Connection, recon_id: str) -> Recorded:
+    """A reconciliation by its id."""
+    recons, tenants = t.recon_run, t.recon_run_tenant
+    row = con.execute(sa.select(recons).where(recons.c.recon_id == recon_id)).one()._mapping
+    amounts = {column.name: row[column.name] for column in recons.c if isinstance(column.type, t.Money)}
+    seq = int(row["recon_seq"])
+    return Recorded(seq, amounts, con.execute(sa.select(tenants).where(tenants.c.recon_seq == seq)).all())
 
 
 def append(
@@ -124,10 +143,10 @@ def _statement(lines: Sequence[TenantLine], sides: Counterparts) -> list[dict[st
         usd = Parts(line.direct, line.shared, line.adjustments, line.markup)
         currency = sides.currencies.get(line.tenant_id, "USD")
         # a code that ISO 4217 does not know has no unit to round to: as without a rate, nothing is stated
-        rate = sides.rates.get(currency) if currencies.is_known(currency) else None
+        rate = sides.rates.get(currency) if is_known(currency) else None
         shown: dict[str, object] = dict.fromkeys((*_NAMES, "rounding", "total"))
         if rate is not None and line.is_priced:  # what nobody can price, nobody is shown in cents
-            presented = present(usd, rate, currencies.unit(currency))
+            presented = present(usd, rate, unit(currency))
             rounded = zip(_NAMES, presented.parts.each(), strict=True)
             shown |= {name: amount.to_decimal(part) for name, part in rounded}
             shown["rounding"] = amount.to_decimal(presented.rounding)

@@ -1,28 +1,38 @@
 """What a reconciliation compares: the ledger, AWS's invoices, and the tenants' documents.
 
 Belongs here: reading the three sides of one period, in atto-dollars, in one snapshot. Does not belong here:
-comparing them (`reconciliation/variance.py`, `reconciliation/differences.py`), recording it
-(`reconciliation/record.py`).
+reading what people loaded (`reconciliation/documents.py`), comparing (`reconciliation/variance.py`,
+`reconciliation/differences.py`), recording it (`reconciliation/record.py`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
-from cops_dagster.money import amount, currency, footing
+from cops_dagster.money import amount, currency
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import aws_documents, exceptions, invoicing
+from cops_dagster.reconciliation import invoicing
 from cops_dagster.reconciliation.differences import AwsInvoice, Billed, Ledger, TenantFacts
-from cops_dagster.reconciliation.variance import HALF_CENT, Invoiced, TenantCost, half_unit
+from cops_dagster.reconciliation.documents import (
+    at_other_rates,
+    atto,
+    aws_invoices,
+    conflicts,
+    currencies,
+    fx_rates,
+    invoices,
+    markups,
+    rounding,
+)
+from cops_dagster.reconciliation.variance import Invoiced, TenantCost, half_unit
+from cops_dagster.reconciliation.verdicts import Unpriced
 from cops_dagster.stores import tables as t
-from cops_dagster.tagging.lookups import Unpriced
 from cops_dagster.tagging.tag import plans_begin
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
@@ -100,7 +110,7 @@ def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
     issued = aws_invoices(con, period)
     rates = fx_rates(con, period)
     documents = [
-        (row.invoice_id, Invoiced(row.tenant_id, _atto(row.amount_usd), _rounding(row, rates)))
+        (row.invoice_id, Invoiced(row.tenant_id, atto(row.amount_usd), rounding(row, rates)))
         for row in invoices(con, period)
     ]
     return Counterparts(
@@ -112,11 +122,11 @@ def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
         issued,
         aws_invoices(con, period.previous()),
         _ledger(con, period, costs, unclaimed, pools),
-        is_final(con, period),
+        invoicing.is_final(con, period),
         len(conflicts(con, period)),
         rates,
-        _currencies(con, period),
-        _at_other_rates(con, period, rates),
+        currencies(con),
+        at_other_rates(con, period, rates),
     )
 
 
@@ -130,29 +140,13 @@ def _billed(rows: list[dict[str, Any]], pro_forma: set[str]) -> list[Billed]:
         other = found.get(name, Billed(name, 0, 0, row["payer_account_id"], 0, 0))
         found[name] = Billed(
             name,
-            other.before_tax + _atto(row["before_tax_usd"]),
-            other.tax + _atto(row["tax_usd"]),
+            other.before_tax + atto(row["before_tax_usd"]),
+            other.tax + atto(row["tax_usd"]),
             other.payer_account_id,
             other.amounts_before_tax + row["amounts_before_tax"],
             other.amounts_tax + row["amounts_tax"],
         )
     return [found[name] for name in sorted(found)]
-
-
-def _rounding(row: Any, rates: dict[str, int]) -> int:
-    """How far rounding may have moved a document's amount, in atto-USD at the rate that it was booked at."""
-    if row.currency == "USD":
-        return HALF_CENT
-    if not currency.is_known(row.currency):
-        return 0  # loaded before codes were judged: of an unknown unit nothing is allowed for
-    units, usd = abs(_atto(row.amount)), abs(_atto(row.amount_usd))
-    if not units:
-        return half_unit(row.currency, rates[row.currency]) if row.currency in rates else 0
-    return -(-currency.unit(row.currency) * usd // (2 * units))
-
-
-def _atto(value: Decimal | None) -> int:
-    return amount.from_decimal(value or Decimal(0))
 
 
 def _costs(
@@ -173,13 +167,13 @@ def _costs(
     sums: defaultdict[tuple[str, str | None], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in allocated:
         one = sums[row["tenant_id"], row["plan_id"]]
-        on_basis = _atto(row[f"{basis}_usd"])
-        one["unblended"] += _atto(row["unblended_usd"])
-        one["amortized"] += _atto(row["amortized_usd"])
+        on_basis = atto(row[f"{basis}_usd"])
+        one["unblended"] += atto(row["unblended_usd"])
+        one["amortized"] += atto(row["amortized_usd"])
         one["basis"] += on_basis
         one["direct"] += on_basis if row["allocation_method"] == "direct" else 0
     for row in booked:  # also a tenant, or a plan of one, that this month has nothing else of
-        sums[row["tenant_id"], row["plan_id"]]["adjustments"] += _atto(row[f"{basis}_usd"])
+        sums[row["tenant_id"], row["plan_id"]]["adjustments"] += atto(row[f"{basis}_usd"])
     return [
         TenantCost(
             tenant,
@@ -239,7 +233,7 @@ def unpriced(books: Books, con: sa.Connection, period: Period) -> list[Unpriced]
     sums: defaultdict[tuple[str, str | None], int] = defaultdict(int)
     for row in rows:
         if row["tenant_id"] not in (OPERATOR, UNALLOCATED):
-            sums[row["tenant_id"], row["plan_id"]] += _atto(row[f"{basis}_usd"])
+            sums[row["tenant_id"], row["plan_id"]] += atto(row[f"{basis}_usd"])
     by_tag_only = {tenant for (tenant, plan), usd in sums.items() if plan is not None and usd}
     found = [
         Unpriced(tenant, plan, usd)
@@ -247,126 +241,6 @@ def unpriced(books: Books, con: sa.Connection, period: Period) -> list[Unpriced]
         if usd and (tenant in by_tag_only | mistagged if plan is None else plan not in bps)
     ]
     return sorted(found, key=lambda one: (-abs(one.usd), one.tenant_id))
-
-
-def markups(con: sa.Connection, period: Period) -> dict[str, int]:
-    """Basis points of each plan, as in force on the first day of the period."""
-    rows = con.execute(
-        sa.select(t.plans).where(t.plans.c.effective_from <= period.start).order_by(t.plans.c.effective_from)
-    )
-    return {row.plan_id: row.markup_bps for row in rows}
-
-
-def invoices(con: sa.Connection, period: Period) -> list[Any]:
-    """Issued tenant documents of a period, credit notes negative."""
-    invoice_detail = t.invoice_detail
-    return list(
-        con.execute(
-            sa.select(invoice_detail)
-            .where(invoice_detail.c.period_start == period.start)
-            .order_by(invoice_detail.c.invoice_id, invoice_detail.c.tenant_id)
-        )
-    )
-
-
-def aws_invoices(con: sa.Connection, period: Period) -> list[AwsInvoice]:
-    """AWS's invoices and memos of a period; amounts in USD, or `None` where AWS gave no rate to it.
-
-    Receipts and other papers about an invoice are none (`reconciliation/aws_documents.py`).
-    """
-    invoices = t.aws_invoices
-    made = []
-    for row in con.execute(
-        sa.select(invoices).where(invoices.c.period_start == period.start).order_by(invoices.c.invoice_id)
-    ):
-        if not aws_documents.is_invoice(row.invoice_type):
-            continue
-        before_tax, tax, half = _in_usd(row)
-        made.append(
-            AwsInvoice(
-                row.invoice_id,
-                row.billing_entity or "AWS",
-                before_tax,
-                tax,
-                row.payer_account_id,
-                row.base_currency,
-                row.corrects_invoice_id,
-                half,
-            )
-        )
-    return made
-
-
-def _in_usd(row: Any) -> tuple[int | None, int | None, int]:
-    """Amount before tax, tax, and half a minor unit of the document's currency, in atto-USD."""
-    if row.base_currency == "USD":
-        return _atto(row.amount_before_tax), _atto(row.tax), HALF_CENT
-    if row.payment_currency == "USD" and row.exchange_rate:  # AWS's own rate, base → payment currency
-        rate = _atto(row.exchange_rate)
-        half = half_unit(row.base_currency, rate) if currency.is_known(row.base_currency) else 0
-        return _converted(_atto(row.amount_before_tax), rate), _converted(_atto(row.tax), rate), half
-    return None, None, 0
-
-
-def _converted(units: int, rate: int) -> int:
-    return footing.nearest(units * rate, amount.ATTO)
-
-
-def fx_rates(con: sa.Connection, period: Period) -> dict[str, int]:
-    """atto-USD for one unit of each currency, as frozen for the documents of the month."""
-    rates = t.fx_rates
-    rows = con.execute(sa.select(rates).where(rates.c.quote == "USD", rates.c.period_start == period.start))
-    return {"USD": amount.ATTO, **{row.base: _atto(row.rate) for row in rows}}
-
-
-def _at_other_rates(con: sa.Connection, period: Period, rates: dict[str, int]) -> dict[str, list[int]]:
-    """What each tenant's foreign documents would be in USD at another month's rate of their currency."""
-    fx_rates = t.fx_rates
-    others: defaultdict[str, list[int]] = defaultdict(list)
-    for row in con.execute(
-        sa.select(fx_rates)
-        .where(fx_rates.c.quote == "USD", fx_rates.c.period_start != period.start)
-        .order_by(fx_rates.c.period_start)
-    ):
-        others[row.base].append(_atto(row.rate))
-    sums: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for row in invoices(con, period):
-        if row.currency != "USD":
-            sums[row.tenant_id, row.currency] += _atto(row.amount)
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for (tenant, code), units in sums.items():
-        found[tenant] += [_converted(units, rate) for rate in others[code] if rate != rates.get(code)]
-    return dict(found)
-
-
-def _currencies(con: sa.Connection, period: Period) -> dict[str, str]:
-    return {row.tenant_id: row.currency or "USD" for row in con.execute(sa.select(t.tenants))}
-
-
-def conflicts(con: sa.Connection, period: Period) -> list[Any]:
-    """Documents of a period that came twice with other content and that nobody has decided on."""
-    return [row for row in _waiting(con, period) if row.stored_json != exceptions.NO_OTHER]
-
-
-def _waiting(con: sa.Connection, period: Period) -> list[Any]:
-    """These, and the corrections of closed months that wait in this one: those stop no invoice."""
-    conflicts, exceptions = t.document_conflict, t.recon_exceptions
-    decided = sa.select(exceptions.c.subject_id).where(
-        exceptions.c.period_start == period.start,
-        exceptions.c.stage == "document",
-        exceptions.c.resolved_at.is_not(None),
-    )
-    rows = con.execute(
-        sa.select(conflicts).where(
-            conflicts.c.period_start == period.start, conflicts.c.conflict_id.not_in(decided)
-        )
-    )
-    return list(rows)
-
-
-def is_final(con: sa.Connection, period: Period) -> bool:
-    """Every AWS invoice of the period is issued or none is to come, and no line is set aside."""
-    return invoicing.is_final(con, period) and not month.quarantined(con, period)[0]
 
 
 def _ledger(
@@ -377,56 +251,16 @@ def _ledger(
     pools: list[dict[str, Any]],
 ) -> Ledger:
     aside = sum(cost.unblended for cost in costs if cost.tenant_id == UNALLOCATED)
-    claimed_by_nobody = sum(_atto(row["unclaimed_usd"]) for row in unclaimed)
-    fault = sum(abs(_atto(row["unclaimed_usd"])) for row in unclaimed)
-    pool = sum(abs(_atto(row["unblended_usd"])) for row in pools)
-    set_aside = _atto(month.quarantined(con, period)[1])
-    booked = _atto(month.allocated_usd(con, period)) + set_aside
+    claimed_by_nobody = sum(atto(row["unclaimed_usd"]) for row in unclaimed)
+    fault = sum(abs(atto(row["unclaimed_usd"])) for row in unclaimed)
+    pool = sum(abs(atto(row["unblended_usd"])) for row in pools)
+    stands = month.read(con, period)
+    set_aside = atto(stands.quarantined[1])
+    booked = atto(stands.posted_usd) + set_aside
     return Ledger(
-        newer=_atto(delivered_usd(con, period)) - booked,
+        newer=atto(stands.delivered_usd) - booked,
         quarantined=set_aside,
         unclaimed=claimed_by_nobody,
         held=aside - claimed_by_nobody,
         is_within_limit=100 * fault <= 2 * pool,
     )
-
-
-def delivered_usd(con: sa.Connection, period: Period) -> Decimal:
-    """Cost of the newest delivery of every source."""
-    deliveries, shown = t.cur_delivery, t.cur_billing_head
-    rows = con.execute(
-        sa.select(deliveries.c.cost_usd)
-        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
-        .where(shown.c.period_start == period.start)
-    ).scalars()
-    return sum(rows, Decimal(0))
-
-
-def loaded(con: sa.Connection, period: Period) -> list[Any]:
-    """Every loaded row that a reconciliation reads, for its id: documents, rates, plans, currencies."""
-    aws_invoices, rates, shown = t.aws_invoices, t.fx_rates, t.cur_billing_head
-    aws = aws_invoices.c.period_start.in_((period.start, period.previous().start))
-    return [
-        [
-            (row.invoice_id, row.tenant_id, row.amount_usd, row.amount, row.currency)
-            for row in invoices(con, period)
-        ],
-        [
-            tuple(row)
-            for row in con.execute(sa.select(aws_invoices).where(aws).order_by(aws_invoices.c.invoice_id))
-        ],
-        [
-            tuple(row)
-            for row in con.execute(
-                sa.select(rates)
-                .where(rates.c.period_start == period.start)
-                .order_by(rates.c.base, rates.c.quote)
-            )
-        ],
-        [tuple(row) for row in con.execute(sa.select(t.plans).order_by(*t.plans.primary_key))],
-        sorted(_currencies(con, period).items()),
-        sorted(row.conflict_id for row in _waiting(con, period)),
-        sorted(
-            con.execute(sa.select(shown.c.delivery_id).where(shown.c.period_start == period.start)).scalars()
-        ),
-    ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, unknown_month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import currency
 from cops_dagster.period import Period
@@ -125,11 +125,5 @@ def bridge(books: Books, period: Period, tenant_id: str = "") -> list[dict[str, 
 def _reconciled(con: sa.Connection, period: Period) -> Any:
     newest = record.newest(con, period)
     if newest is None:
-        raise CopsError(
-            "E-PERIOD-UNKNOWN",
-            f"period {period}",
-            expected="a reconciled month",
-            found="none",
-            next_step=f"run `cops materialize {period}`",
-        )
+        raise unknown_month(period, expected="a reconciled month", found="none")
     return newest

@@ -1,6 +1,6 @@
-"""The reconciliation of rule 5.6: expected against invoiced, per tenant, every term kept.
+"""The reconciliation of rule 5.6: expected against invoiced, per tenant, every term kept. Pure.
 
-Belongs here: the arithmetic on atto-dollars, tolerances and the status. Pure.
+Belongs here: the arithmetic on atto-dollars, tolerances and the status.
 
     expected = allocated − operator − unallocated + adjustments + (charge basis − unblended) + markup
     variance = invoiced − expected          (positive = tenants over-billed)

@@ -1,15 +1,89 @@
-"""When a reconciliation is within tolerance, explained and in line with AWS's own invoices. Pure.
+"""The checks of a reconciliation, and when each holds. Pure.
 
-Belongs here: a check as a function of exact figures. Does not belong here: which figures
+Belongs here: a check as a constant, and as a function of exact figures. Does not belong here: which figures
 (`reconciliation/sides.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
-from cops_dagster.verdict import Figure, Verdict
+from cops_dagster.money import amount
+from cops_dagster.period import Period
+from cops_dagster.tagging.lookups import near_plan
+from cops_dagster.verdict import OF_FINANCE, Check, Figure, Verdict
+
+_RECON = "recon_summary"
+
+# fmt: off
+PLANS_HAVE_A_MARKUP = Check(
+    "plans_have_a_markup", "Every plan that cost is billed by has a markup in force.", _RECON,
+    gravest="ERROR", look="cops sql -q 'SELECT * FROM plans'",
+    mend="cops admin load plans.csv with the plan in force on {P}-01; cops materialize {P}", whose=OF_FINANCE,
+    headline="without_markup",
+)
+VARIANCE_WITHIN_TOLERANCE = Check(
+    "variance_within_tolerance", "Invoiced = expected within tolerance, for the worst tenant.", _RECON,
+    gravest="ERROR", look="cops sql @tenant_drill --param start={P} --param end={P}",
+    mend="timing: wait; allocation: cops materialize {P}; invoice: credit note and reissue", whose=OF_FINANCE,
+    levels=(None, "P4"), headline="variance_usd",
+)
+EXCEPTIONS_EXPLAINED = Check(
+    "exceptions_explained", "Every exception has a decision.", _RECON, look="cops exceptions list {P}",
+    mend="cops exceptions decide ID --decision '…' --evidence LINK", whose=OF_FINANCE,
+    headline="undecided_exceptions",
+)
+AWS_INVOICE_MATCHES_CUR = Check(
+    "aws_invoice_matches_cur", "AWS's invoices tie to the CUR by invoice id.", _RECON,
+    look="cops exceptions list {P}", mend="cops admin load aws_invoices.csv; cops materialize {P}",
+    whose=OF_FINANCE, headline="differing",
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Unpriced:
+    """Cost of a tenant that no markup could be found for, in atto-USD on the charge basis.
+
+    Attributes:
+        plan_id: the plan that has no markup in force; `None` for cost of a tenant that has plans by tags
+            only, so that its shared cost has none.
+    """
+
+    tenant_id: str
+    plan_id: str | None
+    usd: int
+
+
+def plans_have_a_markup(unpriced: Sequence[Unpriced], begins: Mapping[str, date], period: Period) -> Verdict:
+    """Every plan that cost is billed by has a markup in force on the month's first day.
+
+    Without one it is not 0 but unknown: the month is `incomplete` and has no statement. A tenant whose plan
+    comes from tags alone is a warning: its shared cost carries no tag, so it is billed without a markup.
+    """
+    missing = [one for one in unpriced if one.plan_id is not None]
+    shown: list[Mapping[str, object]] = [
+        {
+            "tenant_id": one.tenant_id,
+            "plan_id": one.plan_id or "none of its own",
+            "usd": amount.to_decimal(one.usd),
+            "near": "" if one.plan_id is None else near_plan(one.plan_id, begins, period),
+        }
+        for one in unpriced
+    ]
+    return Verdict(
+        PLANS_HAVE_A_MARKUP,
+        not unpriced,
+        "ERROR" if missing else "WARN",
+        {
+            "without_markup": shown[:20],
+            "without_markup_usd": amount.to_decimal(sum(abs(one.usd) for one in unpriced)),
+            "plans_in_force": sum(day <= period.start for day in begins.values()),
+        },
+    )
 
 
 def variance_within_tolerance(
@@ -17,7 +91,7 @@ def variance_within_tolerance(
 ) -> Verdict:
     """Invoiced − expected stays within tolerance for the worst tenant, never only for the net."""
     return Verdict(
-        "variance_within_tolerance",
+        VARIANCE_WITHIN_TOLERANCE,
         status == "ok",
         "ERROR" if status == "failed" else "WARN",
         {
@@ -41,7 +115,7 @@ def exceptions_explained(count: int, waiting: Sequence[tuple[str, str, Decimal, 
         for kind, subject, usd, status in waiting
     ]
     return Verdict(
-        "exceptions_explained",
+        EXCEPTIONS_EXPLAINED,
         not waiting,
         "WARN",
         {"exceptions": count, "undecided_exceptions": len(waiting), "waiting": shown},
@@ -74,4 +148,4 @@ def aws_invoice_matches_cur(
     if pro_forma:
         figures["pro_forma_sources"] = ", ".join(pro_forma)
     judged = not differing if invoices or not awaited else None
-    return Verdict("aws_invoice_matches_cur", judged, "WARN", figures)
+    return Verdict(AWS_INVOICE_MATCHES_CUR, judged, "WARN", figures)

@@ -22,9 +22,10 @@ from sqlglot import exp
 
 from cops_dagster.adjustments import proposals
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence import seal, signatures, verify
+from cops_dagster.evidence.chain import entry_bytes, read
 from cops_dagster.lake.tables import LAKE_TABLES
+from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reports import audit_controls, sampling
@@ -81,7 +82,7 @@ def sample(books: Books, period: Period, *, n: int, seed: str, out: Path) -> Sam
                 found="no such entry",
                 next_step=f"run `cops evidence verify {period}`",
             )
-        seal_document = evidence.read(books, sealing["evidence_seq"])
+        seal_document = read(books, sealing["evidence_seq"])
         tables = _of_entries(books, con, period, n, seed)
         tables |= _of_books(con, period)
         tables["chain"] = chain
@@ -217,7 +218,7 @@ def _of_books(con: sa.Connection, period: Period) -> dict[str, list[dict[str, An
         table = t.metadata.tables[name]
         query = sa.select(table).where(table.c.period_start == start)
         found[name] = _dicts(con, query.order_by(*table.primary_key.columns))
-    deliveries, delivered, shown = t.cur_delivery, t.cur_delivery_file, t.cur_billing_head
+    deliveries, delivered = t.cur_delivery, t.cur_delivery_file
     found["delivered_files"] = _dicts(
         con,
         sa.select(
@@ -229,8 +230,7 @@ def _of_books(con: sa.Connection, period: Period) -> dict[str, list[dict[str, An
             delivered.c.size_bytes,
         )
         .join(delivered, delivered.c.delivery_id == deliveries.c.delivery_id)
-        .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
-        .where(deliveries.c.period_start == start)
+        .where(deliveries.c.delivery_id.in_([row.delivery_id for row in month.shown(con, period)]))
         .order_by(deliveries.c.source_id, delivered.c.position),
     )
     found["approval"] = audit_controls.approvals(con, period)
@@ -266,9 +266,9 @@ def _objects(books: Books, folder: Path, entries: Rows) -> None:
     (folder / "objects").mkdir()
     (folder / "entries").mkdir()
     for row in entries:
-        (folder / "entries" / f"{row['evidence_seq']:08d}").write_bytes(evidence.entry_bytes(row))
+        (folder / "entries" / f"{row['evidence_seq']:08d}").write_bytes(entry_bytes(row))
         if row["kind"] in _WHOLE:
-            (folder / "objects" / row["sha256"]).write_bytes(evidence.read(books, row["evidence_seq"]))
+            (folder / "objects" / row["sha256"]).write_bytes(read(books, row["evidence_seq"]))
 
 
 def _signatures(books: Books, folder: Path, period: Period) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.evidence import chain as evidence
 from cops_dagster.evidence import verify
+from cops_dagster.evidence.chain import read
 from cops_dagster.evidence.consent import name_of
 from cops_dagster.evidence.people import is_same_person
+from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -32,7 +33,7 @@ def matrix(books: Books, period: Period, chain: Sequence[Mapping[str, Any]]) -> 
         found = [*_checks(con, period), *_two_people(approvals(con, period))]
     ready = [row for row in chain if (row["kind"], row["subject_id"]) == ("readiness", str(period))]
     for row in ready[-1:]:
-        document = json.loads(evidence.read(books, row["evidence_seq"]))
+        document = json.loads(read(books, row["evidence_seq"]))
         found += [
             {
                 "control": one["name"].replace("_", " "),
@@ -61,13 +62,6 @@ def matrix(books: Books, period: Period, chain: Sequence[Mapping[str, Any]]) -> 
 
 
 def _checks(con: sa.Connection, period: Period) -> list[Row]:
-    journal, heads = t.publish_journal, t.period_head
-    rows = con.execute(
-        sa.select(journal)
-        .join(heads, heads.c.run_id == journal.c.run_id)
-        .where(journal.c.period_start == period.start, heads.c.table_name == journal.c.table_name)
-        .order_by(journal.c.journal_seq)
-    ).all()
     return [
         {
             "control": one["check"].replace("_", " "),
@@ -78,7 +72,7 @@ def _checks(con: sa.Connection, period: Period) -> list[Row]:
             "at": row.published_at,
             "evidence": f"publish_journal {row.journal_seq}, run {row.run_id}",
         }
-        for row in rows
+        for row in sorted(month.runs(con, period), key=lambda run: run.journal_seq)
         for one in json.loads(row.verdicts_json)
     ]
 

@@ -1,14 +1,15 @@
 """The close report: one self-contained page per period, stored as evidence.
 
-Belongs here: which figures stand in it, gathered from the books, rendered with the template beside, kept.
+Belongs here: gathering the figures, rendering them with the template beside, keeping the page. Does not
+belong here: what stands in its tables (`reports/close_tables.py`), how a chart is drawn
+(`reports/charts.py`).
+
 The same books give the same bytes, so making it again stores nothing; no clock stands in it. Amounts are
 exact in its CSV; on the page they are rounded to cents such that what stands beside each other adds up.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,78 +18,26 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import unknown_month
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, footing
-from cops_dagster.money.footing import Kind
-from cops_dagster.operations import controls
 from cops_dagster.period import Period
 from cops_dagster.policy import Coverage
-from cops_dagster.reconciliation import exceptions, reconcile, record
-from cops_dagster.reconciliation.bridge import WHOLE_MONTH
-from cops_dagster.stores import csv_cells, faults
-from cops_dagster.stores import tables as t
+from cops_dagster.reconciliation import record
+from cops_dagster.reports.close_tables import Table, bridge, coverage, tables
+from cops_dagster.stores import faults
 
 if TYPE_CHECKING:
     from cops_dagster.reports.charts import Chart
 
 KIND = "close_report"
-TREND_MONTHS = 12
-MOVERS = 10
 
 _COUNTS = ("rows", "journal", "number", "months_off", "change_pct")
 _PROSE = ("what", "decision", "target", "measured", "note")
-_VARIANCE: Sequence[tuple[Kind, str]] = (
-    ("level", "expected_usd"),
-    ("change", "variance_usd"),
-    ("level", "invoiced_usd"),
-)
 _TEMPLATE = Path(__file__).with_name("close_report.html.j2")
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the report: columns as on the page; `rows` hold exact values.
-
-    `foots` names columns that add up along a row, in the order of the sum: levels, and changes between.
-    """
-
-    name: str
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[object]]
-    note: str = ""
-    foots: Sequence[tuple[Kind, str]] = ()
-
-    @property
-    def shown(self) -> Sequence[Sequence[object]]:
-        """The rows as the page shows them."""
-        if self.name == "bridge":
-            amounts = footing.told([(kind, usd) for _, kind, usd in self.rows])  # type: ignore[misc]
-            return [(*row[:2], usd) for row, usd in zip(self.rows, amounts, strict=True)]
-        at = [self.columns.index(column) for _, column in self.foots]
-        made = []
-        for row in self.rows:
-            cells = list(row)
-            steps = [(kind, row[place]) for (kind, _), place in zip(self.foots, at, strict=True)]
-            for place, usd in zip(at, footing.told(steps), strict=True):  # type: ignore[arg-type]
-                cells[place] = usd
-            made.append(cells)
-        return made
-
-    def csv(self) -> str:
-        """The table as CSV that a spreadsheet may open."""
-        made = io.StringIO()
-        csv_cells.write(made, self.columns, self.rows)
-        return made.getvalue()
-
-    @property
-    def href(self) -> str:
-        """The CSV as a link that needs no server."""
-        return "data:text/csv;base64," + base64.b64encode(self.csv().encode()).decode()
 
 
 @dataclass(frozen=True)
@@ -123,15 +72,10 @@ def gather(books: Books, period: Period) -> Report:
     with books.admin.read() as con:
         recon = record.newest(con, period)
         if recon is None:
-            raise CopsError(
-                "E-PERIOD-UNKNOWN",
-                f"close report of {period}",
-                expected="a reconciled month",
-                found="none",
-                next_step=f"run `cops materialize {period}`",
+            raise unknown_month(
+                period, expected="a reconciled month", found="none", subject=f"close report of {period}"
             )
-        bridge = _bridge(con, recon.recon_seq)
-        months = _coverage(con, period)
+        months = coverage(con, period)
         return Report(
             period,
             lock.state_of(con, period),
@@ -139,21 +83,7 @@ def gather(books: Books, period: Period) -> Report:
             _facts(recon, months),
             bridge_chart(con, recon.recon_seq).svg(),
             coverage_chart(con, books.policy.coverage, period).svg(),
-            [
-                _tenants(con, recon, period),
-                Table(
-                    "bridge",
-                    "From AWS's bill to our invoices",
-                    ("step", "kind", "amount_usd"),
-                    [(name, kind, usd) for name, kind, usd, _ in bridge],
-                ),
-                _movers(con, recon, period),
-                _exceptions(con, period),
-                _reconciliations(con, period),
-                _controls(con),
-                _runs(con, period),
-                _proof(con, period),
-            ],
+            tables(con, recon, period),
         )
 
 
@@ -161,14 +91,14 @@ def bridge_chart(con: sa.Connection, recon_seq: int) -> Chart:
     """From AWS's bill to our invoices, as one reconciliation saw it."""
     from cops_dagster.reports import charts
 
-    return charts.waterfall(_bridge(con, recon_seq))
+    return charts.waterfall(bridge(con, recon_seq))
 
 
 def coverage_chart(con: sa.Connection, limits: Coverage, period: Period) -> Chart:
     """Tag coverage over the months up to this one."""
     from cops_dagster.reports import charts
 
-    return charts.trend(_coverage(con, period), limits.target_pct, limits.floor_pct)
+    return charts.trend(coverage(con, period), limits.target_pct, limits.floor_pct)
 
 
 def render(report: Report) -> bytes:
@@ -235,197 +165,3 @@ def _facts(recon: Any, months: Sequence[tuple[str, Decimal | None]]) -> list[tup
         ("variance %", "" if recon.variance_pct is None else f"{recon.variance_pct.normalize():f}"),
         ("tag coverage %", "" if coverage is None else f"{coverage:.2f}"),
     ]
-
-
-def _bridge(con: sa.Connection, seq: int) -> list[tuple[str, Kind, Decimal, Decimal]]:
-    bridge = t.recon_run_bridge
-    rows = con.execute(
-        sa.select(bridge)
-        .where(bridge.c.recon_seq == seq, bridge.c.tenant_id == WHOLE_MONTH)
-        .order_by(bridge.c.position)
-    )
-    return [(row.step, row.kind, row.amount_usd, row.cumulative_usd) for row in rows]
-
-
-def _coverage(con: sa.Connection, period: Period) -> list[tuple[str, Decimal | None]]:
-    coverage = t.tag_coverage
-    rows = con.execute(
-        sa.select(coverage.c.period_start, coverage.c.tag_coverage_pct)
-        .where(coverage.c.period_start <= period.start)
-        .order_by(coverage.c.period_start.desc())
-        .limit(TREND_MONTHS)
-    ).all()
-    return [(f"{row.period_start:%Y-%m}", row.tag_coverage_pct) for row in reversed(rows)]
-
-
-def _tenants(con: sa.Connection, recon: Any, period: Period) -> Table:
-    tenants, statements = t.recon_run_tenant, t.recon_run_statement
-    stated = {
-        row.tenant_id: row
-        for row in con.execute(sa.select(statements).where(statements.c.recon_seq == recon.recon_seq))
-    }
-    off = reconcile.months_off(con, period)
-    rows = []
-    for row in con.execute(
-        sa.select(tenants).where(tenants.c.recon_seq == recon.recon_seq).order_by(tenants.c.tenant_id)
-    ):
-        one = stated.get(row.tenant_id)
-        rows.append(
-            (
-                row.tenant_id,
-                one.direct_usd if one else row.allocated_usd,
-                one.shared_usd if one else None,
-                row.adjustments_usd,
-                row.markup_usd,
-                row.expected_usd,
-                row.invoiced_usd,
-                row.variance_usd,
-                row.status,
-                off.get(row.tenant_id, 0) or None,
-            )
-        )
-    return Table(
-        "tenants", "Tenants: allocation and reconciliation",
-        ("tenant", "direct_usd", "shared_usd", "adjustments_usd", "markup_usd", "expected_usd",
-         "invoiced_usd", "variance_usd", "status", "months_off"),
-        rows, "months off: how many reconciled months in a row the tenant was off tolerance",
-        (("change", "direct_usd"), ("change", "shared_usd"), ("change", "adjustments_usd"),
-         ("change", "markup_usd"), *_VARIANCE),
-    )  # fmt: skip
-
-
-def _movers(con: sa.Connection, recon: Any, period: Period) -> Table:
-    """Tenants whose expected charge moved most since the month before."""
-    tenants = t.recon_run_tenant
-    before = record.newest(con, period.previous())
-    sides: list[dict[str, Decimal]] = []
-    for one in (before, recon):
-        rows = con.execute(sa.select(tenants).where(tenants.c.recon_seq == (one.recon_seq if one else None)))
-        sides.append({row.tenant_id: row.expected_usd for row in rows})
-    moved = []
-    for name in {*sides[0], *sides[1]}:
-        was, now = (side.get(name, Decimal(0)) for side in sides)
-        pct = amount.percent(amount.from_decimal(now - was), amount.from_decimal(abs(was)), 2)
-        moved.append((name, was, now, now - was, "" if pct is None else f"{pct:f}"))
-    moved.sort(key=lambda row: (-abs(row[3]), row[0]))
-    return Table(
-        "movers", f"Top movers since {period.previous()}",
-        ("tenant", "before_usd", "now_usd", "change_usd", "change_pct"),
-        [row for row in moved if row[3]][:MOVERS] if before else [],
-        "" if before else f"{period.previous()} was never reconciled here",
-        (("level", "before_usd"), ("change", "change_usd"), ("level", "now_usd")),
-    )  # fmt: skip
-
-
-def _exceptions(con: sa.Connection, period: Period) -> Table:
-    rows = [
-        (
-            one.exception_id[:16],
-            one.status,
-            one.stage,
-            one.subject_id or one.tenant_id,
-            one.kind,
-            one.amount_usd,
-            one.owner,
-            one.note,
-            one.decision,
-            one.evidence,
-            one.decided_by,
-            one.resolved_by,
-        )
-        for one in exceptions.current(con, period)
-        if one.kind != "rounding"
-    ]
-    return Table(
-        "exceptions", "Exceptions",
-        ("id", "status", "stage", "subject", "class", "amount_usd", "owner", "what", "decision", "evidence",
-         "decided_by", "approved_by"),
-        rows, "rounding of cents is left out here",
-    )  # fmt: skip
-
-
-def _reconciliations(con: sa.Connection, period: Period) -> Table:
-    recons = t.recon_run
-    rows = con.execute(
-        sa.select(recons).where(recons.c.period_start == period.start).order_by(recons.c.recon_seq)
-    ).all()
-    return Table(
-        "reconciliations", "Reconciliations of this month, oldest first",
-        ("number", "at_utc", "by", "expected_usd", "invoiced_usd", "variance_usd", "status", "worst_tenant",
-         "note"),
-        [
-            (
-                row.recon_seq, f"{row.reconciled_at:%Y-%m-%d %H:%M}", row.actor, row.expected_usd,
-                row.invoiced_total_usd, row.variance_usd, row.status, row.worst_tenant_id, row.note,
-            )
-            for row in rows
-        ],
-        foots=_VARIANCE,
-    )  # fmt: skip
-
-
-def _controls(con: sa.Connection) -> Table:
-    return Table(
-        "controls", "Preventive controls, as last judged",
-        ("control", "status", "target", "measured", "owner"),
-        [
-            (row.control.replace("_", " "), row.status, row.target, row.measured, row.owner)
-            for row in controls.newest(con)
-        ],
-    )  # fmt: skip
-
-
-def _runs(con: sa.Connection, period: Period) -> Table:
-    heads, journal = t.period_head, t.publish_journal
-    rows = con.execute(
-        sa.select(
-            heads.c.table_name,
-            heads.c.source_id,
-            journal.c.run_id,
-            journal.c.row_count,
-            journal.c.cost_usd,
-            journal.c.journal_seq,
-        )
-        .join(journal, journal.c.run_id == heads.c.run_id)
-        .where(heads.c.period_start == period.start)
-        .order_by(journal.c.journal_seq)
-    ).all()
-    return Table(
-        "runs", "Runs that this month consists of",
-        ("table", "source", "run_id", "rows", "cost_usd", "journal"),
-        [tuple(row) for row in rows],
-    )  # fmt: skip
-
-
-def _proof(con: sa.Connection, period: Period) -> Table:
-    """Deliveries, the certificate of the head run, the seal: with the digests that evidence is found by."""
-    deliveries, shown, entries, period_head = (
-        t.cur_delivery,
-        t.cur_billing_head,
-        t.evidence_index,
-        t.period_head,
-    )
-    rows: list[tuple[object, ...]] = [
-        ("delivery", row.source_id, row.delivery_id)
-        for row in con.execute(
-            sa.select(deliveries.c.source_id, deliveries.c.delivery_id)
-            .join(shown, shown.c.delivery_id == deliveries.c.delivery_id)
-            .where(shown.c.period_start == period.start)
-            .order_by(deliveries.c.source_id)
-        )
-    ]
-    heads = sa.select(period_head.c.run_id).where(period_head.c.period_start == period.start)
-    subjects = sa.or_(
-        sa.and_(entries.c.subject_type == "run", entries.c.subject_id.in_(heads)),
-        sa.and_(
-            entries.c.subject_type == "period", entries.c.subject_id == str(period), entries.c.kind == "seal"
-        ),
-    )
-    rows += [
-        (row.kind.replace("_", " "), f"entry {row.evidence_seq}", row.sha256)
-        for row in con.execute(sa.select(entries).where(subjects).order_by(entries.c.evidence_seq))
-    ]
-    return Table(
-        "proof", "Proof", ("what", "of", "sha256"), rows,
-        "the run certificate holds pool, posted and difference 0 per service and charge class",
-    )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.allocation import allocate
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import CopsError, unknown_month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
@@ -118,13 +118,7 @@ def _entries(
     with books.admin.read() as con, books.engine() as engine:
         run = head(con, allocate.TABLE, period)
         if run is None:
-            raise CopsError(
-                "E-PERIOD-UNKNOWN",
-                f"period {period}",
-                expected="an allocated month",
-                found="nothing allocated",
-                next_step=f"run `cops materialize {period}`",
-            )
+            raise unknown_month(period, expected="an allocated month", found="nothing allocated")
         books.namespace(engine, con, period).provide([allocate.TABLE])
         return engine.fetch(
             "fetch_entries",

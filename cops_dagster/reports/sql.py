@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 
+import sqlalchemy as sa
 from sqlglot import exp
 
 from cops_dagster.errors import CopsError
@@ -20,8 +21,8 @@ from cops_dagster.lake.engine import Rows, Value
 from cops_dagster.lake.namespace import LINES, Namespace
 from cops_dagster.lake.question import Question, question
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.month import journal_seq_of
 from cops_dagster.period import Period
+from cops_dagster.stores import tables as t
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MONTH = re.compile(r"\d{4}-\d{2}", re.ASCII)
@@ -82,15 +83,15 @@ def ask(
         CopsError: `E-SQL` (not exactly one SELECT, or the engine cannot run it), `E-PARAM` (a parameter
             is missing), `E-RUN-UNKNOWN`, `E-DIGEST`.
     """
-    seq = journal_seq_of(books, as_of) if as_of else None
-    with ExitStack() as open_, books.admin.read() as con:
-        engine = open_.enter_context(books.engine())
+    seq = _journal_seq_of(books, as_of) if as_of else None
+    with ExitStack() as opened, books.admin.read() as con:
+        engine = opened.enter_context(books.engine())
         asked = question(engine, sql)
         _check_parameters(asked, params)
         names = Namespace(engine, con, books.settings, books.policy.tags, as_of_seq=seq, digests=verify)
         wanted = _wanted(asked, names)
         if LINES.intersection(wanted):  # delivered bytes: they are read in a process of their own
-            names.engine = engine = open_.enter_context(books.apart())
+            names.engine = engine = opened.enter_context(books.apart())
         names.provide(wanted)
         engine.lock_down([path for paths in names.paths.values() for path in paths])
         rows = engine.run(asked.text, params)
@@ -151,3 +152,31 @@ def _hint(tree: exp.Expr) -> str | None:
         elif first == "pool" and joins.get("alloc") == "LEFT":
             found = "a service that only one side has is lost by the left join", "pool_vs_allocated"
     return f"note: {found[0]}; see cops sql @{found[1]}" if found else None
+
+
+def _journal_seq_of(books: Books, run_prefix: str) -> int:
+    """The journal number of a run, named by its id or an unambiguous beginning of it.
+
+    Raises:
+        CopsError: `E-RUN-UNKNOWN`.
+    """
+    journal = t.publish_journal
+    with books.admin.read() as con:
+        found = (
+            con.execute(
+                sa.select(journal.c.journal_seq).where(
+                    journal.c.run_id.startswith(run_prefix, autoescape=True)
+                )
+            )
+            .scalars()
+            .all()
+        )
+    if len(found) != 1:
+        raise CopsError(
+            "E-RUN-UNKNOWN",
+            f"run {run_prefix!r}",
+            expected="one published run",
+            found=f"{len(found)} runs",
+            next_step="take a run id from `cops runs PERIOD`",
+        )
+    return int(found[0])

@@ -1,6 +1,6 @@
 """The evidence store: objects named by their own digest, written once; anchors and names beside them.
 
-Belongs here: the port, `Objects`, and a folder behind it (S3: `stores/s3_objects.py`). Does not belong
+Belongs here: the port, `Objects`, and a folder behind it (S3: `stores/aws/objects.py`). Does not belong
 here: what is proof of what (`evidence/chain.py`). Nothing is ever overwritten: the same bytes again change
 nothing, other bytes under the same name are refused. Layout: `objects/<2 hex>/<sha256>`, `names/<name>`,
 `anchors/<seq>-<hash>`. Keys come out of a database that may have been tampered with: they are not trusted.

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from cops_dagster.errors import CopsError
-from cops_dagster.settings import s3_meant
+from cops_dagster.settings_places import s3_meant
+from cops_dagster.stores.aws.s3 import S3Place
 from cops_dagster.stores.objects import FolderObjects, Objects
-from cops_dagster.stores.s3_place import S3Place
 from cops_dagster.stores.volume import Volume, _missing, unusable
 
 
@@ -21,7 +21,7 @@ def open_objects(uri: str) -> Objects:
     scheme = re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE)
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if uri.startswith("s3://") and bucket:
-        from cops_dagster.stores.s3_objects import S3Objects
+        from cops_dagster.stores.aws.objects import S3Objects
 
         return S3Objects(bucket, prefix.strip("/"))
     if (scheme and scheme[0] != "file:") or uri in ("", "file:", "file://"):

@@ -1,8 +1,10 @@
 """The tables of the admin database: inputs, state and logs. Names and columns are a public contract.
 
-Belongs here: columns, keys and constraints, once, for both dialects. Does not belong here: any
-query; migrations (they are written from this, see `stores/migrations`). Money is `Money`, exact on
-every dialect; times are UTC without zone; ids and account numbers are text.
+Belongs here: columns, keys and constraints, once, for both dialects. This is the one door to all tables: the
+tables that people fill are written in `stores/input_tables.py`, those of deliveries in
+`stores/delivery_tables.py`, of alerts in `stores/alert_tables.py`, of decisions in `stores/decisions.py`.
+Does not belong here: any query; migrations (they are written from this, see `stores/migrations`). Money is
+`Money`, exact on every dialect; times are UTC without zone; ids and account numbers are text.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from cops_dagster.stores.alert_tables import alert_state as alert_state
 from cops_dagster.stores.alert_tables import notification_log as notification_log
 from cops_dagster.stores.columns import Money as Money
 from cops_dagster.stores.columns import date_column as _date
-from cops_dagster.stores.columns import flag_column as _flag
 from cops_dagster.stores.columns import int_column as _int
 from cops_dagster.stores.columns import key_column as _key
 from cops_dagster.stores.columns import metadata as metadata
@@ -27,163 +28,33 @@ from cops_dagster.stores.columns import time_column as _time
 from cops_dagster.stores.decisions import allowed_signers as allowed_signers
 from cops_dagster.stores.decisions import load_log as load_log
 from cops_dagster.stores.decisions import signature as signature
+from cops_dagster.stores.delivery_tables import active_cost_allocation_tag as active_cost_allocation_tag
+from cops_dagster.stores.delivery_tables import approval as approval
+from cops_dagster.stores.delivery_tables import cur_billing_head as cur_billing_head
+from cops_dagster.stores.delivery_tables import cur_delivery as cur_delivery
+from cops_dagster.stores.delivery_tables import cur_delivery_breakdown as cur_delivery_breakdown
+from cops_dagster.stores.delivery_tables import cur_delivery_file as cur_delivery_file
+from cops_dagster.stores.delivery_tables import cur_delivery_hold as cur_delivery_hold
+from cops_dagster.stores.delivery_tables import cur_delivery_place as cur_delivery_place
+from cops_dagster.stores.delivery_tables import cur_delivery_profile as cur_delivery_profile
+from cops_dagster.stores.delivery_tables import cur_ingestion_log as cur_ingestion_log
+from cops_dagster.stores.delivery_tables import cur_read_file as cur_read_file
+from cops_dagster.stores.delivery_tables import expected_cur_schema as expected_cur_schema
+from cops_dagster.stores.delivery_tables import foreign_export as foreign_export
+from cops_dagster.stores.delivery_tables import source_event as source_event
+from cops_dagster.stores.input_tables import account_tenants as account_tenants
+from cops_dagster.stores.input_tables import allocation_keys as allocation_keys
+from cops_dagster.stores.input_tables import allocation_rules as allocation_rules
+from cops_dagster.stores.input_tables import aws_invoices as aws_invoices
+from cops_dagster.stores.input_tables import budgets as budgets
+from cops_dagster.stores.input_tables import fx_rates as fx_rates
+from cops_dagster.stores.input_tables import invoice_detail as invoice_detail
+from cops_dagster.stores.input_tables import plans as plans
+from cops_dagster.stores.input_tables import tag_aliases as tag_aliases
+from cops_dagster.stores.input_tables import tenant_usage as tenant_usage
+from cops_dagster.stores.input_tables import tenants as tenants
 
 # fmt: off
-# --- inputs: loaded by `cops admin load`, never overwritten (rule 5.11) --------------------------
-
-tenants = sa.Table(
-    "tenants", metadata,
-    _key("tenant_id"), _text("name", null=False), _text("plan_id"),
-    _date("active_from", null=False), _date("active_to"), _text("currency", null=False),
-)
-plans = sa.Table(
-    "plans", metadata,
-    _key("plan_id"), _key("effective_from", sa.Date), _int("markup_bps", null=False),
-)
-tag_aliases = sa.Table(
-    "tag_aliases", metadata,
-    _key("tag_name"), _key("alias"), _key("effective_from", sa.Date), _date("effective_to"),
-    _text("canonical", null=False),
-)  # tag_name: tenant_id | plan_id | service_component; in force over [effective_from, effective_to)
-account_tenants = sa.Table(
-    "account_tenants", metadata,
-    _key("usage_account_id"), _key("effective_from", sa.Date), _date("effective_to"),
-    _text("tenant_id", null=False),
-)
-allocation_rules = sa.Table(
-    "allocation_rules", metadata,
-    _key("rule_id"), _key("version", sa.BigInteger),
-    _date("effective_from", null=False), _date("effective_to"), _int("priority", null=False),
-    _text("match_service"), _text("match_service_component"), _text("match_charge_class"),
-    _text("match_usage_account_id"), _text("match_plan_id"),
-    _text("method", null=False), _text("key_name"), _text("shares"),
-    _text("on_zero_key", null=False), _text("approved_by", null=False), _text("note"),
-)
-allocation_keys = sa.Table(
-    "allocation_keys", metadata,
-    _key("key_name"), _text("measure", null=False), _int("max_age_hours", null=False),
-)
-tenant_usage = sa.Table(
-    "tenant_usage", metadata,
-    _key("period_start", sa.Date), _key("tenant_id"), _key("measure"),
-    _money("value", null=False), _time("refreshed_at", null=False),
-)
-invoice_detail = sa.Table(
-    "invoice_detail", metadata,
-    _key("invoice_id"), _key("tenant_id"), _key("period_start", sa.Date),
-    _money("amount", null=False), _text("currency", null=False), _money("amount_usd", null=False),
-    _text("status", null=False), _text("document_type", null=False), _text("corrects_invoice_id"),
-)
-fx_rates = sa.Table(
-    "fx_rates", metadata,
-    _key("base"), _key("quote"), _key("period_start", sa.Date), _money("rate", null=False),
-)
-aws_invoices = sa.Table(
-    "aws_invoices", metadata,
-    _key("invoice_id"), _date("period_start", null=False), _text("payer_account_id", null=False),
-    _text("invoicing_entity"), _text("billing_entity"), _text("bill_type"), _text("invoice_type", null=False),
-    _text("base_currency", null=False), _money("amount_before_tax", null=False),
-    _money("tax", null=False), _text("payment_currency"), _money("payment_amount"),
-    _money("exchange_rate"), _text("corrects_invoice_id"),
-)
-budgets = sa.Table(
-    "budgets", metadata,
-    _key("budget_id"), _key("version", sa.BigInteger), _text("scope_type", null=False),
-    _text("scope_value"), _date("effective_from", null=False), _date("effective_to"),
-    _text("basis", null=False), _money("target_usd", null=False),
-)
-
-# --- deliveries and ingestion ---------------------------------------------------------------------
-
-cur_delivery = sa.Table(
-    "cur_delivery", metadata,
-    _key("delivery_id"), _text("source_id", null=False), _date("period_start", null=False),
-    _text("layout", null=False), _text("manifest_path", null=False), _text("assembly_id"),
-    _text("schema_digest", null=False), _text("columns_json", null=False),
-    _int("row_count", null=False), _money("cost_usd", null=False),
-    _text("invoice_state", null=False),  # final | open: do all Anniversary rows carry an invoice id?
-    _time("delivered_at", null=False), _time("first_seen_at", null=False),
-)
-cur_delivery_file = sa.Table(
-    "cur_delivery_file", metadata,
-    _key("delivery_id"), _key("position", sa.BigInteger), _text("name", null=False),
-    _int("size_bytes", null=False), _text("sha256", null=False), _int("row_count", null=False),
-)
-cur_delivery_profile = sa.Table(  # what was measured of a delivery at first sight
-    "cur_delivery_profile", metadata,
-    _key("delivery_id"), _text("file_format", null=False), _time("newest_usage_at"),
-    _int("quarantined_rows", null=False), _money("quarantined_usd", null=False),
-    _text("figures_json", null=False),
-)
-cur_delivery_breakdown = sa.Table(  # rows and cost by one dimension at a time, for delivery diffs
-    "cur_delivery_breakdown", metadata,
-    _key("delivery_id"), _key("dimension"), _key("value"),
-    _int("row_count", null=False), _money("cost_usd", null=False),
-)  # dimension: account | service | invoice | line_type | payer | payer_account (payer/account) | usage_day
-cur_delivery_place = sa.Table(  # where a delivery was last seen lying; equal means no byte is read again
-    "cur_delivery_place", metadata,
-    _key("source_id"), _key("period_start", sa.Date), _key("delivery_id"),
-    _text("location_json", null=False), _time("seen_at", null=False),
-)
-cur_delivery_hold = sa.Table(  # deliveries that wait for a person; released by an approval
-    "cur_delivery_hold", metadata,
-    _key("delivery_id"), _text("source_id", null=False), _date("period_start", null=False),
-    _text("error_code", null=False), _text("found", null=False), _text("requested_by", null=False),
-    _time("held_at", null=False), _text("requested_login"),
-)  # requested_login: who was logged in to PostgreSQL when it was asked for; NULL on SQLite
-approval = sa.Table(  # a second person's yes, bound to the digest of what was approved (rule 5.14)
-    "approval", metadata,
-    _key("subject_type"), _key("subject_id"), _text("subject_digest", null=False),
-    _text("requested_by", null=False), _text("approved_by", null=False), _text("reason", null=False),
-    _time("approved_at", null=False), _text("claimed_by"),
-)  # claimed_by: who COPS_ACTOR said it was; approved_by is the login where PostgreSQL's roles are in use
-cur_read_file = sa.Table(  # the Parquet that is read for a delivered file which is none
-    "cur_read_file", metadata,
-    _key("delivery_id"), _key("position", sa.BigInteger), _text("path", null=False),
-    _text("sha256", null=False), _int("size_bytes", null=False), _int("mtime_ns", null=False),
-)
-cur_billing_head = sa.Table(  # which delivery `cur_billing_master` shows, and where its files lie now
-    "cur_billing_head", metadata,
-    _key("source_id"), _key("period_start", sa.Date), _text("delivery_id", null=False),
-    _text("location_json", null=False),  # [[path, size_bytes, mtime_ns], …], the manifest first
-    _time("seen_at", null=False),
-)
-foreign_export = sa.Table(  # what lies beside a CUR and is none, and where it lay when it was looked at
-    "foreign_export", metadata,
-    _key("source_id"), _key("period_start", sa.Date), _text("kind", null=False),
-    _text("location_json", null=False), _time("seen_at", null=False),
-)
-source_event = sa.Table(  # what people decided about a source; in force: `retired` since the last `restored`
-    "source_event", metadata,
-    _seq("event_seq"), _text("source_id", null=False), _text("event", null=False),
-    _date("first_period"), _date("last_period"), _text("delivery_id"), _text("reason", null=False),
-    _text("evidence_id", null=False), _text("actor", null=False), _time("occurred_at", null=False),
-    sa.CheckConstraint("event IN ('retired','restored','withdrawn')", name="event"),
-)  # first_period, last_period: the months it is about, both inclusive; NULL is without end
-cur_ingestion_log = sa.Table(
-    "cur_ingestion_log", metadata,
-    _seq("log_seq"), _text("run_id"), _text("attempt_id", null=False), _text("source_id", null=False),
-    _text("delivery_id"), _date("period_start", null=False), _text("status", null=False),
-    _int("rows_in"), _int("rows_accepted"), _int("rows_quarantined"),
-    _money("cost_in_usd"), _money("cost_accepted_usd"), _money("cost_quarantined_usd"),
-    _text("digest_list"), _text("error_code"), _text("error_detail"), _text("actor", null=False),
-    _text("dagster_run_id"), _time("started_at", null=False), _time("finished_at"),
-    sa.CheckConstraint(
-        "status IN ('running','succeeded','failed','delayed','skipped')", name="status"
-    ),
-)
-expected_cur_schema = sa.Table(  # revisions; the views expected_cur_schema_v1 and _vN read it
-    "expected_cur_schema", metadata,
-    _key("revision", sa.BigInteger), _key("column_name"), _int("position", null=False),
-    _text("data_type", null=False), _flag("required"),
-)
-
-active_cost_allocation_tag = sa.Table(  # the payer's cost allocation tags as last listed from AWS
-    "active_cost_allocation_tag", metadata,
-    _key("tag_key"), _key("tag_type"), _text("status", null=False), _text("last_updated_at"),
-    _text("last_used_on"), _time("fetched_at", null=False),
-)
-
 # --- runs, the commit point and its projection ------------------------------------------------------
 
 allocation_key_snapshot = sa.Table(

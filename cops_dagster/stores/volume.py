@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import files
-from cops_dagster.stores.s3_place import S3Place
+from cops_dagster.stores.aws.s3 import S3Place
 
 
 @dataclass(frozen=True)

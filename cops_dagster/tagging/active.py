@@ -1,7 +1,7 @@
 """Cost allocation tags: those that `[tags]` maps against those that the payer has activated.
 
-Belongs here: the comparison, its verdict, and the snapshot in the admin database. Does not belong here:
-the call to AWS (`stores/cost_explorer.py`) and files (`tagging/files.py`).
+Belongs here: the comparison, and the snapshot in the admin database. Does not belong here: the call to AWS
+(`stores/aws/cost_explorer.py`), files (`tagging/files.py`), when the check holds (`tagging/verdicts.py`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import sqlalchemy as sa
 
 from cops_dagster.ledger.books import Books
 from cops_dagster.policy import Tags
-from cops_dagster.stores import cost_explorer
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.stores.aws import cost_explorer
 from cops_dagster.tagging.files import CostTag, column_of, parse_cost_tags
+from cops_dagster.tagging.verdicts import mapped_tags_are_active
 from cops_dagster.verdict import Verdict
 
 SETTINGS = ("tenant_id", "plan_id", "service_component")
@@ -97,25 +98,17 @@ def compare(tags: Sequence[CostTag], mapping: Tags) -> list[ActiveFinding]:
 
 
 def verdict(snapshot: Snapshot | None, mapping: Tags) -> Verdict:
-    """`mapped_tags_are_active`: every tag of `[tags]` is active in the payer, in one spelling.
-
-    Nothing to judge before the first `cops tags active`.
-    """
+    """Every tag of `[tags]` is active in the payer, in one spelling."""
     found = compare(snapshot.tags, mapping) if snapshot else []
 
-    def columns(finding: str) -> str:
-        return ", ".join(one.column for one in found if one.finding == finding and one.mapped_to)
+    def columns(finding: str) -> list[str]:
+        return [one.column for one in found if one.finding == finding and one.mapped_to]
 
-    return Verdict(
-        "mapped_tags_are_active",
-        all(one.severity != "error" for one in found) if snapshot else None,
-        "WARN",
-        {
-            "mapped_tags": len(mapped_columns(mapping)),
-            "not_active": columns("not-active"),
-            "merged_by_aws": columns("E-TAG-CLASH"),
-            "listed_at": snapshot.listed_at.isoformat() if snapshot else None,
-        },
+    return mapped_tags_are_active(
+        len(mapped_columns(mapping)),
+        columns("not-active"),
+        columns("E-TAG-CLASH"),
+        snapshot.listed_at if snapshot else None,
     )
 
 

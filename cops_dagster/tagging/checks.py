@@ -10,13 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.ingestion import commitments, ingest, verdicts
+from cops_dagster.ingestion import ingest
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
-from cops_dagster.tagging import active as active_tags
-from cops_dagster.tagging import lookups, tag, unknown_tags
+from cops_dagster.tagging import active, lookups, tag, unknown_tags, verdicts
 from cops_dagster.verdict import Verdict
 
 
@@ -37,21 +36,19 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         ).all()
         before = _direct_before(books, con, period)
         variants = tag.spelling_variants(books, engine, con, period)
-        active = active_tags.recorded(con)
+        listed = active.recorded(con)
         accounts = _mapped_accounts(con, period)
     idle = sorted({row.tenant_id for row in using if row.value > 0} - set(direct))
     return [
         preserved,
         _negations(books, alone, totals),
-        commitments.refunds_follow_what_they_name([row for row in alone if row["takes_back"] == "resource"]),
+        verdicts.refunds_follow_what_they_name([row for row in alone if row["takes_back"] == "resource"]),
         tag.covered(books.policy, coverage),
         *named,
-        Verdict(
-            "tenants_with_usage_have_direct_cost", not idle, "WARN", {"tenants_without_cost": ", ".join(idle)}
-        ),
-        _no_spikes(direct, before),
+        verdicts.tenants_with_usage_have_direct_cost(idle),
+        verdicts.no_tenant_spikes(direct, before),
         verdicts.tags_are_spelled_alike(variants),
-        active_tags.verdict(active, books.policy.tags),
+        active.verdict(listed, books.policy.tags),
         accounts,
     ]
 
@@ -67,7 +64,7 @@ def named(books: Books, period: Period) -> list[Verdict]:
 
 
 def _negations(books: Books, alone: list[dict[str, Any]], totals: dict[str, Any]) -> Verdict:
-    return commitments.negations_follow_usage(
+    return verdicts.negations_follow_usage(
         [row for row in alone if row["takes_back"] == "usage"],
         totals["unblended_usd"],
         decides=books.policy.charge.basis == "unblended",
@@ -120,13 +117,3 @@ def _direct_before(books: Books, con: sa.Connection, period: Period) -> dict[str
     with books.engine() as engine:
         books.namespace(engine, con, previous).provide(["fact_cost_tagged"])
         return _by_tenant(engine.fetch("fetch_direct_cost", {"period_start": previous.start}).dicts())
-
-
-def _no_spikes(direct: dict[str, Decimal], before: dict[str, Decimal]) -> Verdict:
-    """A spike is more than twice last month's direct cost and at least 100 USD more."""
-    spikes: list[dict[str, object]] = [
-        {"tenant_id": tenant, "usd": cost, "previous_usd": before[tenant]}
-        for tenant, cost in sorted(direct.items())
-        if tenant in before and cost > 2 * before[tenant] and cost - before[tenant] >= 100
-    ]
-    return Verdict("no_tenant_spikes", not spikes, "WARN", {"spikes": spikes})

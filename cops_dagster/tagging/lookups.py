@@ -1,19 +1,18 @@
 """Names that should name something: what a lookup found, what it did not, and the money behind it. Pure.
 
-Belongs here: the verdicts on delivered tags, plans, budgets and rules that name nothing, each with the name
-that was likely meant. Does not belong here: looking names up (`sql/stage_fact_cost_tagged.sql`,
-`ledger/`). A lookup that finds nothing is never 0 (docs/adr/0030).
+Belongs here: the verdicts on delivered tags, plans and accounts that name nothing, each with the name that
+was likely meant. Does not belong here: looking names up (`sql/stage_fact_cost_tagged.sql`). A lookup that
+finds nothing is never 0 (docs/adr/0030).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.tagging.verdicts import MAPPED_ACCOUNTS_ARE_DELIVERED, PLANS_ARE_KNOWN, TENANTS_ARE_KNOWN
 from cops_dagster.verdict import Severity, Verdict
 from cops_dagster.words import near
 
@@ -49,7 +48,7 @@ def tenants_are_known(
     shown = [{**row, "near": near(str(row["tenant_tag"]), tenants) or "none"} for row in unknown[:_SHOWN]]
     held = bool(tenants) and outweighs(pooled, month)
     return Verdict(
-        "tenants_are_known",
+        TENANTS_ARE_KNOWN,
         not unknown and bool(tenants),
         "ERROR" if held else "WARN",
         {
@@ -93,13 +92,13 @@ def plans_are_known(
             "tenant_id": tenant or "none",
             "billed_as": plan or "no plan",
             "usd": cost,
-            "near": _near_plan(str(tag), begins, period),
+            "near": near_plan(str(tag), begins, period),
         }
         for tenant, plan, tag, cost in sorted(wrong, key=lambda row: (-abs(row[3]), str(row)))
     ]
     severity: Severity = "ERROR" if begins and outweighs(usd, month) else "WARN"
     return Verdict(
-        "plans_are_known",
+        PLANS_ARE_KNOWN,
         not wrong,
         severity,
         {
@@ -111,53 +110,12 @@ def plans_are_known(
     )
 
 
-def _near_plan(tag: str, begins: Mapping[str, date], period: Period) -> str:
+def near_plan(tag: str, begins: Mapping[str, date], period: Period) -> str:
+    """The plan that was likely meant, and whether it is in force yet."""
     named = near(tag, begins)
     if named is None:
         return "none"
     return named if begins[named] <= period.start else f"{named}, which begins {begins[named]}"
-
-
-@dataclass(frozen=True)
-class Unpriced:
-    """Cost of a tenant that no markup could be found for, in atto-USD on the charge basis.
-
-    Attributes:
-        plan_id: the plan that has no markup in force; `None` for cost of a tenant that has plans by tags
-            only, so that its shared cost has none.
-    """
-
-    tenant_id: str
-    plan_id: str | None
-    usd: int
-
-
-def plans_have_a_markup(unpriced: Sequence[Unpriced], begins: Mapping[str, date], period: Period) -> Verdict:
-    """Every plan that cost is billed by has a markup in force on the month's first day.
-
-    Without one it is not 0 but unknown: the month is `incomplete` and has no statement. A tenant whose plan
-    comes from tags alone is a warning: its shared cost carries no tag, so it is billed without a markup.
-    """
-    missing = [one for one in unpriced if one.plan_id is not None]
-    shown: list[Mapping[str, object]] = [
-        {
-            "tenant_id": one.tenant_id,
-            "plan_id": one.plan_id or "none of its own",
-            "usd": amount.to_decimal(one.usd),
-            "near": "" if one.plan_id is None else _near_plan(one.plan_id, begins, period),
-        }
-        for one in unpriced
-    ]
-    return Verdict(
-        "plans_have_a_markup",
-        not unpriced,
-        "ERROR" if missing else "WARN",
-        {
-            "without_markup": shown[:_SHOWN],
-            "without_markup_usd": amount.to_decimal(sum(abs(one.usd) for one in unpriced)),
-            "plans_in_force": sum(day <= period.start for day in begins.values()),
-        },
-    )
 
 
 def mapped_accounts_are_delivered(mapped: Mapping[str, str], delivered: Collection[str]) -> Verdict:
@@ -177,65 +135,8 @@ def mapped_accounts_are_delivered(mapped: Mapping[str, str], delivered: Collecti
         if account not in delivered
     ]
     return Verdict(
-        "mapped_accounts_are_delivered",
+        MAPPED_ACCOUNTS_ARE_DELIVERED,
         not wrong if mapped else None,
         "WARN",
         {"mapped_accounts": len(mapped), "never_delivered": wrong[:_SHOWN]},
-    )
-
-
-# --- budgets and rules --------------------------------------------------------------------------------
-
-
-def budget_scopes_are_known(
-    silent: Sequence[tuple[str, str, str | None]], known: Mapping[str, Collection[str]], budgets: int
-) -> Verdict:
-    """Every budget is about something that exists; one about nothing would stay at 0 and never warn.
-
-    Args:
-        silent: budgets whose actual is 0: id, scope type and value.
-        known: by scope type, the values that are registered or have cost in the month.
-        budgets: how many there are.
-    """
-    wrong: list[Mapping[str, object]] = [
-        {
-            "budget_id": budget,
-            "scope_type": kind,
-            "scope_value": value or "none",
-            "near": near(value or "", known[kind]) or "none",
-        }
-        for budget, kind, value in silent
-        if kind in known and value not in known[kind]
-    ]
-    return Verdict(
-        "budget_scopes_are_known",
-        not wrong if budgets else None,
-        "WARN",
-        {"budgets": budgets, "about_nothing": wrong[:_SHOWN]},
-    )
-
-
-def rules_match_something(
-    idle: Sequence[tuple[str, str, str]], known: Mapping[str, Collection[str]], rules: int
-) -> Verdict:
-    """Every service, component, account or plan that a rule names has cost, or had the month before.
-
-    Args:
-        idle: rule, column and value that no cost has.
-        known: by column, the values that do.
-    """
-    shown: list[Mapping[str, object]] = [
-        {
-            "rule_id": rule,
-            "column": f"match_{column}",
-            "value": value,
-            "near": near(value, known[column]) or "none",
-        }
-        for rule, column, value in idle
-    ]
-    return Verdict(
-        "rules_match_something",
-        not idle if rules else None,
-        "WARN",
-        {"rules": rules, "match_nothing": shown[:_SHOWN]},
     )

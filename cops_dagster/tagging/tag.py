@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from cops_dagster import verdict
 from cops_dagster.alerts.publish import publish
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import unknown_month
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import ingest, mapped_tags
 from cops_dagster.lake import live, tag_columns
@@ -27,7 +27,7 @@ from cops_dagster.ledger import lock, revision
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged
-from cops_dagster.ledger.run import Attempt, attempt, settle
+from cops_dagster.ledger.run import Attempt, Run, attempt, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
@@ -58,28 +58,27 @@ def tag(books: Books, period: Period) -> Tagged:
             of those that name the tenant.
     """
     require_policy(books, is_run=True)
+    return settle(f"tagging of {period}", _planned, books, period)
 
-    def once() -> Tagged:
-        # one snapshot from the plan to the last line read, as in allocation
-        with attempt(books) as trying, books.admin.read() as con:
-            before = head(con, TABLE, period)
-            if before is not None and lock.is_sealed(con, period):
-                return Tagged(before.run_id, wrote=False)
-            inputs_id = inputs_of(con, books.policy, period)
-            if (
-                before is not None
-                and before.inputs_id == inputs_id
-                and live.intact(con, books.lake, TABLE, period.start, before.run_id)
-            ):
-                return Tagged(before.run_id, wrote=False)
-            if books.revision > revision.FIRST:
-                mapped_tags.require(con, books.policy.tags, period)
-            predecessor = before.run_id if before else None
-            run_id = digest(inputs_id, predecessor)
-            _run(books, con, trying, period, inputs_id, run_id, predecessor)
-        return Tagged(run_id, wrote=True)
 
-    return settle(f"tagging of {period}", once)
+def _planned(books: Books, period: Period) -> Tagged:
+    # one snapshot from the plan to the last line read, as in allocation
+    with attempt(books) as trying, books.admin.read() as con:
+        before = head(con, TABLE, period)
+        if before is not None and lock.is_sealed(con, period):
+            return Tagged(before.run_id, wrote=False)
+        inputs_id = inputs_of(con, books.policy, period)
+        if (
+            before is not None
+            and before.inputs_id == inputs_id
+            and live.intact(con, books.lake, TABLE, period.start, before.run_id)
+        ):
+            return Tagged(before.run_id, wrote=False)
+        if books.revision > revision.FIRST:
+            mapped_tags.require(con, books.policy.tags, period)
+        run = Run(TABLE, period, "", inputs_id, before.run_id if before else None)
+        _publish(books, con, trying, run)
+    return Tagged(run.id, wrote=True)
 
 
 def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
@@ -91,13 +90,7 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
         .order_by(heads.c.source_id)
     ).all()
     if not raw:
-        raise CopsError(
-            "E-PERIOD-UNKNOWN",
-            f"period {period}",
-            expected="an ingested delivery",
-            found="nothing ingested",
-            next_step=f"run `cops materialize {period}`",
-        )
+        raise unknown_month(period, expected="an ingested delivery", found="nothing ingested")
     tags = policy.tags
     return digest(
         TABLE,
@@ -140,15 +133,8 @@ def _content(con: sa.Connection, *columns: sa.Column[Any]) -> list[tuple[Any, ..
     return [tuple(row) for row in con.execute(sa.select(*columns).order_by(*columns))]
 
 
-def _run(
-    books: Books,
-    con: sa.Connection,
-    trying: Attempt,
-    period: Period,
-    inputs_id: str,
-    run_id: str,
-    predecessor: str | None,
-) -> None:
+def _publish(books: Books, con: sa.Connection, trying: Attempt, run: Run) -> None:
+    period = run.period
     start = {"period_start": period.start}
     with books.lines(period) as engine:
         names = books.namespace(engine, con, period)
@@ -162,7 +148,7 @@ def _run(
         tag_columns.provide_registry(engine, tags, period.start)
         tag_columns.provide_spelled_groups(engine, tags)
         registered = con.execute(sa.select(sa.func.count()).select_from(t.tenants)).scalar_one()
-        target = trying.target(TABLE, period, run_id)
+        target = trying.target(TABLE, period, run.id)
         engine.stage(
             TABLE_STATEMENT,
             target,
@@ -179,7 +165,6 @@ def _run(
         coverage = measure_coverage(engine, books.policy, period)
         staged = Staged(
             target,
-            "",
             None,
             figures["group_count"],
             figures["unblended_usd"],
@@ -187,17 +172,8 @@ def _run(
         )
     publish(
         books,
-        Publication(
-            TABLE,
-            period,
-            "",
-            run_id,
-            inputs_id,
-            predecessor,
-            [staged],
-            [preserved(raw, figures), covered(books.policy, coverage)],
-        ),
-        also=lambda con: _record_coverage(con, books.policy, period, run_id, coverage),
+        Publication(run, [staged], [preserved(raw, figures), covered(books.policy, coverage)]),
+        also=lambda con: _record_coverage(con, books.policy, run, coverage),
     )
 
 
@@ -235,13 +211,14 @@ def measure_coverage(engine: Engine, policy: Policy, period: Period) -> Coverage
     )
 
 
-def recorded_coverage(con: sa.Connection, period: Period) -> Coverage | None:
-    """The coverage published with the tagged month."""
-    row = con.execute(
-        sa.select(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start)
-    ).one_or_none()
-    if row is None:
-        return None
+def coverage_row(con: sa.Connection, period: Period) -> dict[str, Any]:
+    """The coverage published with the tagged month, as it is recorded."""
+    row = con.execute(sa.select(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start)).one()
+    return {**row._mapping}
+
+
+def coverage_of(row: Any) -> Coverage:
+    """The coverage that a row of `tag_coverage` records: what was published with the tagged month."""
     propagated = (row.propagated_coverage_pct or Decimal(0)) * row.coverable_usd / 100
     return Coverage(
         row.covered_usd,
@@ -254,14 +231,13 @@ def recorded_coverage(con: sa.Connection, period: Period) -> Coverage | None:
     )
 
 
-def _record_coverage(
-    con: sa.Connection, policy: Policy, period: Period, run_id: str, coverage: Coverage
-) -> None:
-    con.execute(sa.delete(t.tag_coverage).where(t.tag_coverage.c.period_start == period.start))
+def _record_coverage(con: sa.Connection, policy: Policy, run: Run, coverage: Coverage) -> None:
+    start = run.period.start
+    con.execute(sa.delete(t.tag_coverage).where(t.tag_coverage.c.period_start == start))
     con.execute(
         sa.insert(t.tag_coverage).values(
-            period_start=period.start,
-            run_id=run_id,
+            period_start=start,
+            run_id=run.id,
             tag_coverage_pct=coverage.percent,
             covered_usd=coverage.covered,
             coverable_usd=coverage.coverable,

@@ -20,14 +20,13 @@ import sqlalchemy as sa
 
 from cops_dagster import settings
 from cops_dagster.alerts import board
-from cops_dagster.alerts.receivers import open_receivers
-from cops_dagster.alerts.tick import tick
 from cops_dagster.closing import approve
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.launch import launch
+from cops_dagster.ingestion import decisions
 from cops_dagster.ingestion import deliver as handover
-from cops_dagster.ingestion import sources
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations.messages import send
 from cops_dagster.reconciliation import exceptions, freeze, reconcile
 from cops_dagster.reports import close_report
 from cops_dagster.stores import tables as t
@@ -96,11 +95,11 @@ class Story:
     def tick(self, minutes: int) -> None:
         from cops_dagster.stores.admin import now
 
-        tick(self.books, open_receivers(self.books.settings), at=now() + timedelta(minutes=minutes))
+        send(self.books, at=now() + timedelta(minutes=minutes))
 
     def status(self) -> str:
         with self.books.admin.read() as con:
-            return str(reconcile.recon_log.newest(con, SEPTEMBER).status)
+            return str(reconcile.record.newest(con, SEPTEMBER).status)
 
     def state(self) -> str:
         with self.books.admin.read() as con:
@@ -241,7 +240,7 @@ def _the_payer_twice(story: Story) -> None:
     failed = story.materialise()
     assert {"every_source_is_taken", "each_payer_has_one_source"} & set(failed)
     assert by_tenant(story.books) == before
-    sources.withdraw(story.books, "by-hand", SEPTEMBER, reason="the report has it already")
+    decisions.withdraw(story.books, "by-hand", SEPTEMBER, reason="the report has it already")
     failed = story.materialise()
     assert not {"every_source_is_taken", "each_payer_has_one_source"} & set(failed)
     assert by_tenant(story.books) == before

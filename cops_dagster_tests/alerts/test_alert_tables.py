@@ -20,9 +20,12 @@ from decimal import Decimal
 
 import pytest
 
-from cops_dagster.alerts import escalation, lifecycle
-from cops_dagster.alerts.lifecycle import Alert, Observation, Sent, Silence
+from cops_dagster.alerts import escalation, lifecycle, telling
+from cops_dagster.alerts.lifecycle import Alert, Observation
+from cops_dagster.alerts.telling import Sent, Silence
 from cops_dagster.period import Period
+from cops_dagster.tagging.verdicts import TAG_COVERAGE_AT_TARGET
+from cops_dagster.verdict import Severity, Verdict
 
 SEPTEMBER = Period(2025, 9)
 BEGIN = datetime(2025, 10, 1)
@@ -216,7 +219,7 @@ class Timeline:
     def tick(self, at: datetime) -> str:
         if self.alert is None:
             return "-"
-        due = lifecycle.decide(self.alert, self.log, self.silences, inhibited=self.inhibited, now=at)
+        due = telling.decide(self.alert, self.log, self.silences, inhibited=self.inhibited, now=at)
         if due is None:
             return "-"
         alert = self.alert
@@ -240,12 +243,12 @@ def test_a_receiver_is_told(name: str) -> None:
         assert timeline.tick(at) == expected.strip(), row
 
 
-def coverage(hours: float, *, severity: str = "ERROR", final_at: datetime | None = None) -> Observation:
+def coverage(hours: float, *, severity: Severity = "ERROR", final_at: datetime | None = None) -> Observation:
     """What coverage below its target says of the floor, on data that is `hours` newer than the first."""
     figures = {"tag_coverage_pct": "97"}
     at = final_at or BEGIN + timedelta(hours=hours)
-    target, floor = escalation.of_check(
-        "fact_cost_tagged", "tag_coverage_at_target", SEPTEMBER, False, severity, figures,
+    target, floor = escalation.of_verdict(
+        Verdict(TAG_COVERAGE_AT_TARGET, False, severity, figures), SEPTEMBER,
         data_at=BEGIN + timedelta(hours=hours), at=at, run_id=None,
     )  # fmt: skip
     assert (target.severity, target.holds, target.held_for) == ("P4", True, timedelta(0))
@@ -275,9 +278,8 @@ def test_without_newer_data_the_24_hours_do_not_run() -> None:
 
 
 def test_a_check_without_a_denominator_says_nothing_either_way() -> None:
-    found = escalation.of_check(
-        "fact_cost_tagged", "tag_coverage_at_target", SEPTEMBER, True, "WARN",
-        {"coverable_usd": "0", "verdict": "nothing to judge in this period"},
+    found = escalation.of_verdict(
+        Verdict(TAG_COVERAGE_AT_TARGET, None, "WARN", {"coverable_usd": "0"}), SEPTEMBER,
         data_at=BEGIN, at=BEGIN, run_id=None,
     )  # fmt: skip
     assert [seen.holds for seen in found] == [None, None]

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts import lifecycle as rules
-from cops_dagster.alerts.lifecycle import ACK_FOR, REPEAT, Observation
+from cops_dagster.alerts.lifecycle import ACK_FOR, Observation
+from cops_dagster.alerts.telling import REPEAT
 from cops_dagster.alerts.tick import tick
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import controls
@@ -74,7 +75,7 @@ class World:
 
     def tick(self) -> None:
         self.box.minute = self.minute
-        tick(self.books, {"all": self.box}, at=self.clock)  # type: ignore[dict-item]
+        tick(self.books, {"all": self.box}, {}, at=self.clock)  # type: ignore[dict-item]
 
     def told(self, scope: str) -> list[tuple[int, str]]:
         return [(at, why) for at, who, why, _ in self.box.taken if who == scope]

@@ -79,7 +79,7 @@ def test_those_that_starve_are_given_up_and_cut_off_while_another_is_told(
         good = servers.enter_context(web(told))
         books = opened(tmp_path, **set_to, z={"kind": "webhook", "url": good})
         fire(books)
-        done = tick(books, open_receivers(books.settings), at=at(0))
+        done = tick(books, open_receivers(books.settings), {}, at=at(0))
         for name, seen in starved.items():
             assert not seen.calls or seen.ended.wait(10), name
     assert (done.accepted, done.failed) == (1, len(STARVING))
@@ -107,7 +107,7 @@ def test_a_name_that_is_never_found_keeps_nobody_and_is_connected_to_by_nobody(
             b={"kind": "webhook", "url": good},
         )  # fmt: skip
         fire(books)
-        done = tick(books, open_receivers(books.settings), at=at(0))
+        done = tick(books, open_receivers(books.settings), {}, at=at(0))
         assert (done.accepted, done.failed) == (1, 1)
         waiting = [one for one in threading.enumerate() if one.name == "receiver a"]
         assert waiting
@@ -125,10 +125,10 @@ def test_an_answer_after_the_deadline_is_sent_again_with_the_same_key(tmp_path: 
     with web(seen) as address:
         books = opened(tmp_path, a={"kind": "webhook", "url": address})
         fire(books)
-        tick(books, open_receivers(books.settings), at=at(0))
+        tick(books, open_receivers(books.settings), {}, at=at(0))
         seen.mode = "ok"
         for minute in (1, 2):
-            tick(books, open_receivers(books.settings), at=at(minute))
+            tick(books, open_receivers(books.settings), {}, at=at(minute))
     first, second = (headers["Idempotency-Key"] for headers, _ in seen.taken)
     assert first == second
     assert logged(books) == [("a", "FIRST", "failed"), ("a", "RETRY", "accepted")]
@@ -170,7 +170,7 @@ def test_p1_of_all_receivers_goes_before_anything_else(tmp_path: Path) -> None:
     observed(books, "P2", 8)
     observed(books, "P1", 9)
     observed(books, "P3", 10)
-    tick(books, receivers, at=at(20))
+    tick(books, receivers, {}, at=at(20))
     assert said[:2] == ["P1", "P1"]
     assert sorted(said[2:]) == ["P2", "P2", "P3", "P3"]
 
@@ -178,7 +178,7 @@ def test_p1_of_all_receivers_goes_before_anything_else(tmp_path: Path) -> None:
 def test_a_p1_that_fires_while_others_are_told_is_told_in_the_same_tick(tmp_path: Path) -> None:
     books, receivers = boxes(tmp_path, a=Box(lambda m: m.severity == "P2" and observed(books, "P1")))
     observed(books, "P2", 8)
-    tick(books, receivers, at=at(20))
+    tick(books, receivers, {}, at=at(20))
     assert receivers["a"].taken == ["P2 2025-08", "P1 2025-09"]
 
 
@@ -188,10 +188,10 @@ def test_what_there_is_no_time_for_is_neither_lost_nor_logged(
     books, receivers = boxes(tmp_path, a=Box())
     observed(books, "P2")
     monkeypatch.setattr(ticking, "SECONDS", -1.0)
-    tick(books, receivers, at=at(20))
+    tick(books, receivers, {}, at=at(20))
     assert (receivers["a"].taken, logged(books)) == ([], [])
     monkeypatch.setattr(ticking, "SECONDS", 30.0)
-    tick(books, receivers, at=at(21))
+    tick(books, receivers, {}, at=at(21))
     assert receivers["a"].taken == ["P2 2025-09"]
 
 
@@ -200,7 +200,7 @@ def test_a_receiver_that_starves_is_asked_once_in_a_tick_and_owes_the_rest(tmp_p
     books, receivers = boxes(tmp_path, a=Box(lambda _: never.wait(30)), b=Box())
     for month in (8, 9, 10):
         observed(books, "P1", month)
-    done = tick(books, receivers, at=at(0))
+    done = tick(books, receivers, {}, at=at(0))
     never.set()
     assert (done.accepted, done.failed) == (3, 3)
     assert len(receivers["b"].taken) == 3

@@ -20,7 +20,7 @@ from cops_dagster.alerts.tick import tick
 from cops_dagster.cli.main import app
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.settings import Receiver
+from cops_dagster.settings_sections import Receiver
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import home
@@ -73,13 +73,13 @@ def observe(books: Books, *seen: tuple[str, Any], minutes: float = 0, month: int
 def looked(books: Books, minutes: float, receivers: Any = None) -> list[str]:
     """What a tick would look at."""
     with books.admin.read() as con:
-        found = due.read(con, receivers or TO_ALL, EVERY, at(minutes))
+        found = due.read(con, receivers or TO_ALL, EVERY, at(minutes), whose={})
     return sorted(alert.scope for alert, _ in found.looked)
 
 
 def ticked(books: Books, minutes: float) -> list[str]:
     box = Box()
-    tick(books, {"all": box}, at=at(minutes))
+    tick(books, {"all": box}, {}, at=at(minutes))
     return box.taken
 
 
@@ -145,7 +145,7 @@ def test_what_changes_while_a_tick_runs_is_looked_at_by_the_next_one(books: Book
             return super().send(message)
 
     observe(books, ("a", "P3"))
-    tick(books, {"all": Meddling()}, at=at(15))
+    tick(books, {"all": Meddling()}, {}, at=at(15))
     assert ticked(books, 16) == ["REFIRED a"]
 
 
@@ -176,7 +176,7 @@ def test_of_a_long_history_each_kind_is_read_once(books: Books) -> None:
     for hour in range(6):
         ticked(books, 60 * hour)
     with books.admin.read() as con:
-        log = due.read(con, TO_ALL, EVERY, at(360)).log
+        log = due.read(con, TO_ALL, EVERY, at(360), whose={}).log
     (rows,) = log.values()
     assert [(row.meant, row.times, row.sent_at) for row in rows] == [
         ("FIRST", 1, at(0)), ("REPEAT", 5, at(300)),

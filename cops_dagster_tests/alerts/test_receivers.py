@@ -22,7 +22,7 @@ from cops_dagster.alerts.tick import tick
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.settings import Receiver
+from cops_dagster.settings_sections import Receiver
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
 from cops_dagster_tests.alerts.servers import Seen, smtp, sns, web
@@ -101,17 +101,17 @@ def test_what_fails_and_recovers_gets_each_message_once(
     with listening(kind, seen, monkeypatch) as receiver:
         books = opened(tmp_path, finance=receiver)
         fire(books)
-        done = tick(books, open_receivers(books.settings), at=at(0))
+        done = tick(books, open_receivers(books.settings), {}, at=at(0))
         assert (done.accepted, done.failed, seen.taken) == (0, 1, [])
         seen.mode = "ok"
-        tick(books, open_receivers(books.settings), at=at(0.5))
+        tick(books, open_receivers(books.settings), {}, at=at(0.5))
         assert seen.taken == []  # not before the pause is over
         for minute in (1, 2, 3):
-            tick(books, open_receivers(books.settings), at=at(minute))
+            tick(books, open_receivers(books.settings), {}, at=at(minute))
         assert len(seen.taken) == 1
         fire(books, holds=False, at=at(4))
         for minute in (4, 5):
-            tick(books, open_receivers(books.settings), at=at(minute))
+            tick(books, open_receivers(books.settings), {}, at=at(minute))
     assert len(seen.taken) == 2
     assert logged(books) == [
         ("finance", "FIRST", "failed"), ("finance", "RETRY", "accepted"), ("finance", "RESOLVED", "accepted"),
@@ -126,9 +126,9 @@ def test_one_receiver_that_is_down_keeps_no_other_from_its_message(
         books = opened(tmp_path, a={"kind": "webhook", "url": one}, b={"kind": "webhook", "url": other})
         fire(books)
         for minute in range(5):
-            tick(books, open_receivers(books.settings), at=at(minute))
+            tick(books, open_receivers(books.settings), {}, at=at(minute))
         down.mode = "ok"
-        tick(books, open_receivers(books.settings), at=at(7))
+        tick(books, open_receivers(books.settings), {}, at=at(7))
     assert (len(down.taken), len(up.taken)) == (1, 1)
 
 
@@ -139,10 +139,10 @@ def test_a_receiver_that_answers_too_late_gets_one_duplicate_with_the_same_key(
     with web(seen) as address:
         books = opened(tmp_path, a={"kind": "webhook", "url": address})
         fire(books)
-        tick(books, open_receivers(books.settings), at=at(0))
+        tick(books, open_receivers(books.settings), {}, at=at(0))
         seen.mode = "ok"
         for minute in (1, 2):
-            tick(books, open_receivers(books.settings), at=at(minute))
+            tick(books, open_receivers(books.settings), {}, at=at(minute))
     assert len(seen.taken) == 2
     first, second = (headers["Idempotency-Key"] for headers, _ in seen.taken)
     assert first == second
@@ -153,7 +153,7 @@ def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
     with web(seen) as address:
         books = opened(tmp_path, a={"kind": "webhook", "url": address})
         fire(books)
-        assert tick(books, open_receivers(books.settings), at=at(0)).failed == 1
+        assert tick(books, open_receivers(books.settings), {}, at=at(0)).failed == 1
     assert seen.calls == 1
 
 
@@ -162,7 +162,7 @@ def test_a_mail_that_some_addresses_refuse_went_out(tmp_path: Path, monkeypatch:
     with listening("smtp", seen, monkeypatch) as receiver:
         books = opened(tmp_path, finance=receiver)
         fire(books)
-        assert tick(books, open_receivers(books.settings), at=at(0)).accepted == 1
+        assert tick(books, open_receivers(books.settings), {}, at=at(0)).accepted == 1
     with books.admin.read() as con:
         assert (
             con.execute(sa.select(t.notification_log.c.detail)).scalar_one()
@@ -193,7 +193,7 @@ def test_text_from_data_is_text_in_every_channel(
     with listening(kind, seen, monkeypatch) as receiver:
         books = opened(tmp_path, finance=receiver)
         fire(books, title=HOSTILE, detail=HOSTILE, next_step="docs/reconciliation.md", dagster_run_id="run-1")
-        tick(books, open_receivers(books.settings), at=at(0))
+        tick(books, open_receivers(books.settings), {}, at=at(0))
     subject, text = READERS[kind](seen.taken[0])
     assert "\n" not in subject
     assert "\x00" not in subject + text
@@ -220,8 +220,8 @@ def test_a_thousand_alerts_are_one_bounded_message_that_says_how_many(tmp_path: 
     with web(seen) as address:
         books = opened(tmp_path, a={"kind": "webhook", "url": address})
         fire(books, count=1000, detail="x" * 1_000_000)
-        tick(books, open_receivers(books.settings), at=at(0))
-        tick(books, open_receivers(books.settings), at=at(1))
+        tick(books, open_receivers(books.settings), {}, at=at(0))
+        tick(books, open_receivers(books.settings), {}, at=at(1))
     ((_, body),) = seen.taken
     assert f"and {1000 - ENTRIES_MAX} more of 1000" in body["text"]
     assert len(body["text"]) < ENTRIES_MAX * (DETAIL_MAX + 400) + 500
@@ -233,9 +233,9 @@ def test_another_alert_of_the_month_names_what_fires_already(tmp_path: Path) -> 
     with web(seen) as address:
         books = opened(tmp_path, a={"kind": "webhook", "url": address})
         fire(books)
-        tick(books, open_receivers(books.settings), at=at(0))
+        tick(books, open_receivers(books.settings), {}, at=at(0))
         fire(books, count=2, at=at(1))
-        tick(books, open_receivers(books.settings), at=at(1))
+        tick(books, open_receivers(books.settings), {}, at=at(1))
     assert len(seen.taken) == 2
     assert "also firing here: 1" in seen.taken[1][1]["text"]
 
@@ -265,10 +265,10 @@ def test_receivers_get_what_is_for_them(tmp_path: Path) -> None:
         ]  # fmt: skip
         with books.admin.write() as con:
             board.observe(con, seen[1:], actor="kim")
-        tick(books, open_receivers(books.settings), at=at(6))
+        tick(books, open_receivers(books.settings), {}, at=at(6))
         with books.admin.write() as con:
             board.observe(con, seen[:1], actor="kim")
-        tick(books, open_receivers(books.settings), at=at(7))
+        tick(books, open_receivers(books.settings), {}, at=at(7))
     told = {
         name: sorted(one["rule"] + " " + one["scope"] for _, body in box.taken for one in body["alerts"])
         for name, box in boxes.items()
@@ -307,7 +307,7 @@ def test_a_refused_topic_tells_no_secret(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_address_is_a_secret_in_every_output(tmp_path: Path) -> None:
     books = opened(tmp_path, a={"kind": "webhook", "url": "http://127.0.0.1:9/hook/s3cret"})
     fire(books)
-    tick(books, open_receivers(books.settings), at=at(0))
+    tick(books, open_receivers(books.settings), {}, at=at(0))
     with books.admin.read() as con:
         said = str(con.execute(sa.select(t.notification_log)).all())
     assert "s3cret" not in said + repr(books.settings) + books.settings.model_dump_json()
@@ -337,7 +337,7 @@ def test_over_postgresql_two_ticks_at_once_send_one_message(tmp_path: Path) -> N
         fire(one)
         with ticking._alone(one) as alone:
             assert alone
-            assert tick(other, open_receivers(other.settings), at=at(0)).busy
-        assert tick(other, open_receivers(other.settings), at=at(0)).accepted == 1
-        assert tick(one, open_receivers(one.settings), at=at(0)).accepted == 0
+            assert tick(other, open_receivers(other.settings), {}, at=at(0)).busy
+        assert tick(other, open_receivers(other.settings), {}, at=at(0)).accepted == 1
+        assert tick(one, open_receivers(one.settings), {}, at=at(0)).accepted == 0
     assert len(seen.taken) == 1

@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.alerts import board, due
+from cops_dagster.alerts import board, due, telling
 from cops_dagster.alerts import lifecycle as rules
 from cops_dagster.alerts import tick as ticking
-from cops_dagster.alerts.lifecycle import Observation, Sent
+from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.alerts.message import Message
 from cops_dagster.alerts.receivers import NotAccepted
+from cops_dagster.alerts.telling import Sent
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -257,7 +258,7 @@ class Run:
         at = BEGIN + timedelta(minutes=minute)
         self.check_the_filter(at)
         try:
-            ticking.tick(self.books, dict(sorted(self.boxes.items())), at=at)
+            ticking.tick(self.books, dict(sorted(self.boxes.items())), {}, at=at)
         except Killed:
             self.crashes += 1
             for thread in threading.enumerate():
@@ -292,7 +293,7 @@ class Run:
         """What a tick looks at, and the part of the log that it reads, decide as everything would."""
         set_to = self.books.settings.notify.receivers
         with self.books.admin.read() as con:
-            looked = due.read(con, set_to, ("P1", "P2", "P3", "P4"), at)
+            looked = due.read(con, set_to, ("P1", "P2", "P3", "P4"), at, whose={})
             every = [board.alert_of(row) for row in con.execute(sa.select(t.alert_state))]
             log = everything_logged(con)
         found = {
@@ -304,7 +305,7 @@ class Run:
         for name, configured in set_to.items():
             for one in every:
                 rows = log.get((name, one.fingerprint), [])
-                decision = rules.decide(
+                decision = telling.decide(
                     one, rows, looked.silences or silences(self.books, at), now=at,
                     inhibited=one.severity != "P1" and one.period in p1,
                 )  # fmt: skip
@@ -315,7 +316,7 @@ class Run:
         self.probes["left out"] += len(every) - len(looked.looked)
 
 
-def silences(books: Books, at: datetime) -> list[rules.Silence]:
+def silences(books: Books, at: datetime) -> list[telling.Silence]:
     with books.admin.read() as con:
         return board.silences(con, at)
 

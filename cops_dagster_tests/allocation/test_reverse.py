@@ -14,7 +14,6 @@ from cops_dagster.allocation import allocate, reverse, rule_date
 from cops_dagster.closing import current
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep, verify
-from cops_dagster.evidence.certificate import RUN_KINDS
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import reconcile
@@ -27,6 +26,9 @@ LATER_RULE = (
     "on_zero_key,approved_by\n"
     "rest,2,2025-09-15,30,,usage,even,,,fail,kim\n"
 )
+
+RUN_KINDS = ("run_inputs", "run_sql", "run_certificate")
+"""Kinds of evidence that every published allocation run has (invariant I12)."""
 
 
 @pytest.fixture

@@ -19,11 +19,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cops_dagster.allocation import rule_set
-from cops_dagster.allocation import rules as allocation
 from cops_dagster.allocation.rule_set import Problem, problems, require
-from cops_dagster.allocation.rules import MATCHED, Costs, Keys, Pool, Rule, plan
+from cops_dagster.allocation.rules import MATCHED, Costs, Key, Keys, Pool, Rule, in_force, plan
 from cops_dagster.errors import CopsError
-from cops_dagster.inputs import references
+from cops_dagster.inputs import versions
 from cops_dagster.inputs.files import Row
 from cops_dagster.money import amount
 from cops_dagster.policy import Tags
@@ -280,16 +279,9 @@ def test_the_order_of_rules_changes_nothing(rules: list[Rule], chance: random.Ra
 def test_a_set_without_errors_rules_the_month_as_a_run_takes_it(rules: list[Rule]) -> None:
     codes = {one.code for one in problems(rules, {"gb"}, TENANTS, START) if one.severity == "error"}
     if not codes:
-        assert allocation.in_force(rules, START) == rule_set.in_force(rules, START)
         pools = [Pool("EC2", None, "usage", "1", None, "d", Costs(1, 1, 1))]
         zeros = Keys({}, frozenset(), {})  # every key is empty: every fallback is followed to its end
-        assert (
-            sum(entry.costs.unblended for entry in plan(pools, rule_set.in_force(rules, START), zeros).splits)
-            == 1
-        )
-    elif "E-RULE-DATES" not in codes and "E-RULE-OVERLAP" in codes:
-        with pytest.raises(CopsError, match="E-RULE-OVERLAP"):
-            allocation.in_force(rules, START)
+        assert sum(entry.costs.unblended for entry in plan(pools, in_force(rules, START), zeros).splits) == 1
 
 
 EVERY_POOL = [
@@ -306,7 +298,7 @@ def test_a_rule_that_is_said_to_be_hidden_claims_no_pool_and_a_class_without_gap
     rules: list[Rule],
 ) -> None:
     listed = problems(rules, {"gb"}, TENANTS, START, EVERY_POOL)
-    standing = rule_set.in_force(rules, START)
+    standing = in_force(rules, START)
     claimers = [next((rule for rule in standing if rule.claims(pool)), None) for pool in EVERY_POOL]
     hidden = {one.rule_ids[1] for one in listed if (one.code, one.severity) == ("E-RULE-OVERLAP", "warning")}
     assert not hidden & {rule.rule_id for rule in claimers if rule}
@@ -330,7 +322,7 @@ def test_what_a_load_refuses_is_found_and_what_it_takes_is_not_an_error(rules: l
     }
     refused = None
     try:
-        references.check_versions("allocation_rules", rows, Tags())
+        versions.check_versions("allocation_rules", rows, Tags())
     except CopsError as refusal:
         refused = refusal.code
     assert (refused in codes) if refused else not codes
@@ -372,7 +364,7 @@ def test_r14_a_hundred_thousand_tenants_of_weights_1_to_10_18_add_up_in_seconds(
     pool = read_pool(["EC2", "usage", "123456789.000000000000000007"])
     rules = [read_rule(["r", "1", "usage_key:gb"])]
     begin = time.process_time()
-    made = plan([pool], rules, Keys({"gb": allocation.Key("gb", "network", weights)}, frozenset(), {}))
+    made = plan([pool], rules, Keys({"gb": Key("gb", "network", weights)}, frozenset(), {}))
     assert time.process_time() - begin < 20  # 0.6 s where it was written
     for column, total in enumerate(pool.costs):
         assert sum(one.costs[column] for one in made.splits) == total

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.allocation import allocate, checks, in_force, rule_date
+from cops_dagster.allocation import checks, in_force, rule_date
+from cops_dagster.allocation.inputs import gather
 from cops_dagster.errors import CopsError
 from cops_dagster.inputs import rule_check, rule_effects
 from cops_dagster.inputs.load import load
@@ -267,10 +268,7 @@ def test_a_stored_set_that_no_load_would_take_is_found_whole_and_given_to_no_run
 
 def test_a_set_that_is_good_is_given_to_a_run_as_it_was(books: Books) -> None:
     with books.admin.read() as con:
-        assert (
-            tuple(in_force.in_force(con, SEPTEMBER.start))
-            == allocate.gather(con, books.settings, SEPTEMBER).rules
-        )
+        assert tuple(in_force.in_force(con, SEPTEMBER.start)) == gather(con, books.settings, SEPTEMBER).rules
 
 
 def test_a_rehearsal_is_rolled_back_whether_or_not_it_fails(books: Books) -> None:

@@ -15,7 +15,7 @@ from cops_dagster import shipped
 from cops_dagster.alerts import escalation
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.operations import diagnosis
+from cops_dagster.operations import all_checks
 from cops_dagster_tests.docs import pages
 
 PACKAGE = Path(shipped.__file__).parent
@@ -63,7 +63,7 @@ def test_no_text_names_a_file_that_only_a_checkout_has() -> None:
 
 
 def test_every_diagnostic_and_topic_that_a_text_names_is_shipped() -> None:
-    texts = [text for _, text in said()] + [recovery.look for recovery in diagnosis.RECOVERY.values()]
+    texts = [text for _, text in said()] + [check.look for check in all_checks.CHECKS]
     texts += [*escalation._PAGE.values(), pages.everything()]
     found = {name for text in texts for name in named(text)} - {"@NAME"}
     assert len(found) > 10

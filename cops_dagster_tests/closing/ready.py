@@ -7,11 +7,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from cops_dagster.closing import approve, close
 from cops_dagster.closing.close import Closed
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import exceptions
+from cops_dagster.reconciliation.exceptions import Exceptional
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, home, lines, run, write
 
 DOCUMENTS = {
@@ -63,3 +67,8 @@ def close_by_two(books: Books, period: Period = SEPTEMBER) -> Closed:
             raise
     done = approve.approve(another(books), f"close-{period}", reason="looked at the list")
     return replace(close.close(books, period), wrote=done.was_new)
+
+
+def unresolved(con: sa.Connection, period: Period) -> list[Exceptional]:
+    """Current exceptions that still wait for a decision or for its approval."""
+    return [one for one in exceptions.current(con, period) if one.status in ("open", "decided")]

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import restate
 from cops_dagster.allocation import allocate, reverse, rule_date
-from cops_dagster.closing import approve, close, current, periods
+from cops_dagster.closing import approve, checklist, current, periods, sealing
 from cops_dagster.closing.readiness import UNCHANGED_FOR
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, seal, sweep, verify
@@ -28,7 +28,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.places import open_objects
 from cops_dagster.tagging import tag
-from cops_dagster_tests.closing.ready import aged, close_by_two, month, ready
+from cops_dagster_tests.closing.ready import aged, close_by_two, month, ready, unresolved
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
 from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
 
@@ -41,7 +41,7 @@ def books(tmp_path: Path) -> Books:
 
 
 def blocking(books: Books, period: Period = SEPTEMBER) -> list[str]:
-    return [one.name for one in close.readiness(books, period) if not one.holds]
+    return [one.name for one in checklist.requirements(books, period) if not one.holds]
 
 
 def state(books: Books, period: Period = SEPTEMBER) -> str:
@@ -213,7 +213,7 @@ def test_what_is_missing_blocks_the_close_by_name_and_changes_nothing(
 def test_a_difference_that_was_explained_with_evidence_does_not_block(books: Books, tmp_path: Path) -> None:
     slightly_overbilled(books, tmp_path)
     with books.admin.read() as con:
-        (waiting,) = exceptions.unresolved(con, SEPTEMBER)
+        (waiting,) = unresolved(con, SEPTEMBER)
     exceptions.decide(books, waiting.exception_id, decision="agreed", evidence="TICKET-1")
     assert {"exceptions_explained", "variance_within_tolerance"} <= set(blocking(books))
     lee = replace(books, settings=books.settings.model_copy(update={"actor": "lee"}))
@@ -359,7 +359,7 @@ def test_a_damaged_entry_file_is_never_sealed(books: Books, tmp_path: Path) -> N
 def test_a_run_published_after_the_readiness_list_stops_the_close(
     books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = close.readiness
+    real = checklist.requirements
 
     def and_then_a_run(opened: Books, period: Period) -> object:
         made = real(opened, period)
@@ -368,7 +368,7 @@ def test_a_run_published_after_the_readiness_list_stops_the_close(
         allocate.allocate(opened, period)
         return made
 
-    monkeypatch.setattr(close, "readiness", and_then_a_run)
+    monkeypatch.setattr(checklist, "requirements", and_then_a_run)
     with pytest.raises(CopsError, match="E-CONTENTION"):
         close_by_two(books, SEPTEMBER)
     assert state(books) == "open"
@@ -469,7 +469,7 @@ def test_a_close_that_was_cut_short_is_finished_by_the_next(
     def dies(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(close, "_finish", dies)
+    monkeypatch.setattr(sealing, "finish", dies)
     with pytest.raises(KeyboardInterrupt):
         close_by_two(books, SEPTEMBER)
     assert state(books) == "closing"

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board
 from cops_dagster.alerts.lifecycle import Observation
-from cops_dagster.closing import approve, close
+from cops_dagster.closing import approve, close, sealing
 from cops_dagster.evidence import adoption
 from cops_dagster.ledger import policy
 from cops_dagster.ledger.books import Books
@@ -116,11 +116,11 @@ def test_of_two_who_close_the_second_is_told_who_closed(
 ) -> None:
     books = ready(tmp_path)
     won: list[close.Closed] = []
-    first_of_all(monkeypatch, close, "_finish", interrupted)
+    first_of_all(monkeypatch, sealing, "finish", interrupted)
     with pytest.raises(KeyboardInterrupt):
         close_by_two(books)
     first_of_all(
-        monkeypatch, close, "_finish",
+        monkeypatch, sealing, "finish",
         lambda: won.append(close.close(acting_as(books, "kim"), SEPTEMBER)),
     )  # fmt: skip
     lost = close.close(acting_as(books, "lee"), SEPTEMBER)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cops_dagster.allocation.verdicts import ALLOCATED_EQUALS_POOL, UNALLOCATED_WITHIN_2_PCT
 from cops_dagster.closing.readiness import (
     UNCHANGED_FOR,
     ClosingFacts,
@@ -25,6 +26,7 @@ from cops_dagster.closing.readiness import (
 )
 from cops_dagster.ledger.states import MOVES, WRITABLE, may_move, order
 from cops_dagster.period import Period
+from cops_dagster.reconciliation.verdicts import AWS_INVOICE_MATCHES_CUR, EXCEPTIONS_EXPLAINED
 from cops_dagster.verdict import Verdict
 
 SEPTEMBER = Period(2025, 9)
@@ -43,10 +45,9 @@ GOOD = Facts(
     marked_by=None,
 )
 HOLD = [
-    Verdict(name, True, "ERROR")
-    for name in (
-        "allocated_equals_pool", "unallocated_within_2_pct", "aws_invoice_matches_cur",
-        "exceptions_explained",
+    Verdict(check, True, "ERROR")
+    for check in (
+        ALLOCATED_EQUALS_POOL, UNALLOCATED_WITHIN_2_PCT, AWS_INVOICE_MATCHES_CUR, EXCEPTIONS_EXPLAINED,
     )
 ]  # fmt: skip
 READY = ClosingFacts(
@@ -185,10 +186,10 @@ def test_a_reconciliation_that_did_not_fail_lets_a_month_be_final(status: str) -
         ({"evidence": "incomplete"}, "evidence_is_intact"),
         ({"unproven": ["lake_file of 2025-08"]}, "closed_months_match_their_seals"),
         *(
-            ({"verdicts": [Verdict(v.check, v.check != name, "WARN") for v in HOLD]}, name)
+            ({"verdicts": [Verdict(v.of, v.check != name, "WARN") for v in HOLD]}, name)
             for name in (one.check for one in HOLD)
         ),
-        ({"verdicts": [Verdict(v.check, None, "WARN") for v in HOLD]}, "aws_invoice_matches_cur"),
+        ({"verdicts": [Verdict(v.of, None, "WARN") for v in HOLD]}, "aws_invoice_matches_cur"),
     ],
 )
 def test_what_a_close_needs_beyond_is_missed_by_name(change: dict[str, object], name: str) -> None:
@@ -198,7 +199,7 @@ def test_what_a_close_needs_beyond_is_missed_by_name(change: dict[str, object], 
 
 
 def test_a_month_without_a_pool_has_no_share_to_judge_and_may_close() -> None:
-    none = [Verdict(v.check, None if v.check.startswith("unallocated") else True, "ERROR") for v in HOLD]
+    none = [Verdict(v.of, None if v.of == UNALLOCATED_WITHIN_2_PCT else True, "ERROR") for v in HOLD]
     assert unmet(readiness(GOOD, replace(READY, verdicts=none))) == []
 
 

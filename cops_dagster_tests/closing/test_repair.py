@@ -12,12 +12,13 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.adjustments import proposals
-from cops_dagster.allocation import allocate, reverse
+from cops_dagster.allocation import allocate, inputs, post, reverse
 from cops_dagster.closing import approve, current, repair
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.lake import live
 from cops_dagster.lake.tables import LAKE_TABLES
+from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import doctor
 from cops_dagster.period import Period
@@ -52,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     give(books, folder, replace=True, tenant_network_usage=keys)
     run(books)
     with books.admin.read() as con:
-        head = allocate.head(con, allocate.TABLE, SEPTEMBER)
+        head = month.head(con, allocate.TABLE, SEPTEMBER)
     assert head is not None
     reverse.reverse(books, head.run_id, reason="wrong keys")
     sweep.sweep(books)
@@ -180,14 +181,14 @@ def test_entries_that_come_out_as_other_bytes_are_not_put_in_their_place(
     """As after an upgrade of the engine: the file stays lost, and restoring it is said."""
     path = next(iter(published(books, allocate.TABLE)))
     path.unlink()
-    as_it_is = allocate.write
+    as_it_is = post.write
 
     def another(engine, target, *given):  # type: ignore[no-untyped-def]
         params = as_it_is(engine, target, *given)
         target.write_bytes(target.read_bytes() + b" ")
         return params
 
-    monkeypatch.setattr(allocate, "write", another)
+    monkeypatch.setattr(post, "write", another)
     with pytest.raises(CopsError) as refusal:
         repair.mend(books, SEPTEMBER)
     assert refusal.value.code == "E-DIGEST"
@@ -199,7 +200,7 @@ def test_an_allocation_of_another_version_is_not_made_again(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     next(iter(published(books, allocate.TABLE))).unlink()
-    monkeypatch.setattr(allocate, "ALGORITHM", "allocated-of-tomorrow")
+    monkeypatch.setattr(inputs, "ALGORITHM", "allocated-of-tomorrow")
     with pytest.raises(CopsError, match="another version") as refusal:
         repair.mend(books, SEPTEMBER)
     assert "restore" in refusal.value.next_step

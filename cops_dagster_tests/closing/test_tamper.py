@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from cops_dagster import settings
 from cops_dagster.alerts import board, escalation
 from cops_dagster.cli.main import app
-from cops_dagster.closing import approve, close, proof
+from cops_dagster.closing import approve, checklist, proof
 from cops_dagster.closing import status as state
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import binding, chain, month_proof, restored, sweep, verify
@@ -36,7 +36,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now, open_admin
 from cops_dagster_tests import postgres
 from cops_dagster_tests.closing import tampering
-from cops_dagster_tests.closing.ready import close_by_two, month, ready
+from cops_dagster_tests.closing.ready import close_by_two, month, ready, unresolved
 from cops_dagster_tests.closing.tampering import CASES
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, run
 from cops_dagster_tests.evidence.test_evidence import add
@@ -71,7 +71,7 @@ def lived_in(folder: Path) -> Books:
     freeze.request_release(books, SEPTEMBER, reason="found", evidence="TICKET-2")
     approve.approve(somebody_else(books), "freeze-1", reason="seen")
     with books.admin.read() as con:
-        waiting = exceptions.unresolved(con, SEPTEMBER)
+        waiting = unresolved(con, SEPTEMBER)
     for one in waiting:
         exceptions.decide(books, one.exception_id, decision="agreed", evidence="TICKET-1")
         approve.approve(somebody_else(books), one.exception_id, reason="read the ticket")
@@ -145,7 +145,7 @@ def test_a_home_that_nobody_touched_is_proved_by_everyone(books: Books) -> None:
 
 def unproven(books: Books) -> list[str]:
     try:
-        listed = close.readiness(books, OCTOBER)
+        listed = checklist.requirements(books, OCTOBER)
     except CopsError as refusal:  # what the list is made of cannot be read: no close either
         return [refusal.code]
     names = ("closed_months_match_their_seals", "evidence_is_intact")

@@ -122,7 +122,7 @@ def test_an_equal_value_written_differently_and_a_place_are_no_difference(
 ) -> None:
     books = reopened(made, **given)
     adoption.require_policy(books)
-    assert policy.differences(books) == []
+    assert adoption.differences(books) == []
 
 
 OTHER: dict[str, dict[str, Any]] = {

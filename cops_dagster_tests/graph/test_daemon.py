@@ -24,7 +24,7 @@ from cops_dagster_tests.graph.instance import Dagster, running, until
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
 from cops_dagster_tests.stores.glue_server import serving as glue_serving
 from cops_dagster_tests.stores.s3_server import Bucket, serving
-from cops_dagster_tests.stores.test_s3_reports import put
+from cops_dagster_tests.stores.test_aws_reports import put
 
 PERIOD = {"dagster/partition": "2025-09"}
 

@@ -25,7 +25,7 @@ def drawn() -> str:
         deps = ", ".join(sorted(dep.asset_key.to_user_string() for dep in spec.deps)) or "-"
         found.append(f"{spec.group_name} / {name} <- {deps} ({', '.join(sorted(spec.owners))})")
         found += [
-            f"    {check}{' [blocking]' if blocks else ''}" for check, _, blocks in CHECKS.get(name, ())
+            f"    {check.name}{' [blocking]' if check.blocks else ''}" for check in CHECKS.get(name, ())
         ]
     return "\n".join(found) + "\n"
 
@@ -76,7 +76,7 @@ def test_a_run_reports_each_check_for_its_period_with_exact_figures(month: Path)
         for data in [event.dagster_event.event_specific_data]
     }
     assert run.status == dg.DagsterRunStatus.SUCCESS
-    assert set(evaluations) == {check for checks in CHECKS.values() for check, _, _ in checks}
+    assert set(evaluations) == {check.name for checks in CHECKS.values() for check in checks}
     assert {data.partition for data in evaluations.values()} == {"2025-09"}
     cost = evaluations["cost_matches_delivery"]
     assert cost.passed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cops_dagster.graph.assets import _columns
+from cops_dagster.graph.assets.about import columns_of
 from cops_dagster.graph.lineage import column_lineage, parents
 
 TABLES = ("fact_cost_raw", "cur_quarantine", "fact_cost_tagged", "fact_cost_allocated", "tag_coverage",
@@ -15,12 +15,12 @@ TABLES = ("fact_cost_raw", "cur_quarantine", "fact_cost_tagged", "fact_cost_allo
 def test_every_column_that_lineage_names_exists(table: str) -> None:
     named = [(table, column) for column in parents(table)]
     named += [tuple(one.split(".")) for made_of in parents(table).values() for one in made_of]  # type: ignore[misc]
-    assert [(name, column) for name, column in named if column not in dict(_columns(name))] == []
+    assert [(name, column) for name, column in named if column not in dict(columns_of(name))] == []
 
 
 def test_every_cost_view_is_read_off_the_sql_that_computes_it() -> None:
     found = parents("fact_cost_raw")
-    assert set(found) == {name for name, _ in _columns("fact_cost_raw")}
+    assert set(found) == {name for name, _ in columns_of("fact_cost_raw")}
     assert "cur_billing_master.savings_plan_savings_plan_effective_cost" in found["amortized_cost"]
     assert "cur_billing_master.reservation_net_effective_cost" in found["net_amortized_cost"]
     assert "cur_billing_master.reservation_net_effective_cost" not in found["amortized_cost"]

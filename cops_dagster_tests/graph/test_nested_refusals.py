@@ -11,6 +11,7 @@ from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.graph import resources, sensors
 from cops_dagster.graph.launch import launch
+from cops_dagster.ingestion.verdicts import NO_DELIVERY_WAITS_FOR_APPROVAL
 from cops_dagster.operations.diagnosis import of_verdict
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
@@ -45,7 +46,7 @@ def test_a_step_that_is_refused_carries_the_five_facts() -> None:
 
 
 def test_doctor_gives_the_next_step_of_the_refusal_itself() -> None:
-    verdict = Verdict("no_delivery_waits_for_approval", False, "ERROR", {**REFUSAL.as_figures()})
+    verdict = Verdict(NO_DELIVERY_WAITS_FOR_APPROVAL, False, "ERROR", {**REFUSAL.as_figures()})
     finding = of_verdict("freshness", verdict, "2025-09")
     assert finding.next_step == "cops approve abc --reason '…'"
     assert "half of it" in finding.found

@@ -9,9 +9,10 @@ import dagster as dg
 import pytest
 
 from cops_dagster.errors import CopsError
-from cops_dagster.graph import assets, resources
+from cops_dagster.graph import resources
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.resources import BY_COMMAND, TRANSIENT
+from cops_dagster.ingestion import look
 from cops_dagster.period import Period
 from cops_dagster_tests.graph.test_graph import month
 
@@ -23,16 +24,16 @@ def run(
 ) -> tuple[bool, int, Any]:
     """An act refused `times` times: whether its asset is made, how often it was refused, its failure."""
     refusals = 0
-    look = assets.deliver.look
+    asked = look.look
 
     def refused(*args: Any, **kwargs: Any) -> Any:
         nonlocal refusals
         if refusals < times:
             refusals += 1
             raise CopsError(code, "test", expected="an answer", found="none", next_step="wait")
-        return look(*args, **kwargs)
+        return asked(*args, **kwargs)
 
-    monkeypatch.setattr(assets.deliver, "look", refused)
+    monkeypatch.setattr(look, "look", refused)
     monkeypatch.setattr(resources, "WAIT_SECONDS", 0)
     with dg.instance_for_test() as instance:
         done = build_defs(first=Period(2025, 9)).resolve_job_def(JOB).execute_in_process(

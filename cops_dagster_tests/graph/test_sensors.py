@@ -23,7 +23,7 @@ from cops_dagster_tests.closing.ready import aged, close_by_two, ready
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.graph.test_graph import month
 from cops_dagster_tests.stores.s3_server import serving
-from cops_dagster_tests.stores.test_s3_reports import put
+from cops_dagster_tests.stores.test_aws_reports import put
 
 __all__ = ["month"]  # the fixture
 FIRST = Period(2025, 7)

@@ -12,9 +12,10 @@ import pytest
 
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.build import JOB, build_defs
-from cops_dagster.graph.checks import BLOCKING, CHECKS
+from cops_dagster.graph.checks import CHECKS
 from cops_dagster.graph.launch import launch
 from cops_dagster.lake.tables import LAKE_TABLES
+from cops_dagster.operations.all_checks import BLOCKING
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home
@@ -75,9 +76,7 @@ def test_the_checks_are_the_listed_ones_and_those_that_block_are_marked(defs: dg
         (key.asset_key.to_user_string(), key.name, graph.get_check_spec(key).blocking)
         for key in graph.asset_check_keys
     }
-    assert real == {
-        (asset, name, blocking) for asset, checks in CHECKS.items() for name, _, blocking in checks
-    }
+    assert real == {(asset, check.name, check.blocks) for asset, checks in CHECKS.items() for check in checks}
     assert {
         "delivery_is_complete", "schema_has_required_columns", "one_currency", "rows_match_delivery",
         "cost_matches_delivery", "tagging_preserves_cost", "key_totals_positive", "allocated_equals_pool",

@@ -10,6 +10,7 @@ import pytest
 from cops_dagster.allocation.rules import Costs, Pool, Rule
 from cops_dagster.ingestion import commitments
 from cops_dagster.ingestion.commitments import Commitment
+from cops_dagster.tagging.verdicts import negations_follow_usage
 
 PAYER, OWN, OTHER = "111122223333", "444455556666", "777788889999"
 
@@ -80,7 +81,7 @@ def test_a_negation_without_usage_is_grave_where_tenants_are_charged_on_it(
     usd: str | None, decides: bool, passed: bool, severity: str
 ) -> None:
     alone: list[dict[str, object]] = [{"service": "EC2", "unblended_usd": Decimal(usd)}] if usd else []
-    verdict = commitments.negations_follow_usage(alone, Decimal(1000), decides=decides)
+    verdict = negations_follow_usage(alone, Decimal(1000), decides=decides)
     assert (verdict.passed, verdict.severity) == (passed, severity)
 
 

@@ -89,7 +89,7 @@ def test_a_cost_nobody_knows_is_set_aside_once_approved_and_the_month_stays_prov
     assert aside == [("E-COST-NAN", "line_item_unblended_cost = nan", None)]
     assert answer(books, "SELECT COUNT(*) FROM fact_cost_raw") == [(5,)]
     with books.admin.read() as con:
-        assert month.quarantined(con, SEPTEMBER)[0] == 1
+        assert month.read(con, SEPTEMBER).quarantined[0] == 1
         newest = sa.select(t.recon_run.c.aws_total_usd).order_by(t.recon_run.c.recon_seq.desc()).limit(1)
         assert con.execute(newest).scalar_one() == Decimal("37.870000001")
     write(tmp_path / "cur", [lines(MONTH)], assembly="a3")

@@ -15,8 +15,10 @@ from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest, look
+from cops_dagster.ingestion.verdicts import ROWS_MATCH_DELIVERY
 from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
+from cops_dagster.ledger.run import Run
 from cops_dagster.operations import budgets
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.tagging import tag
@@ -99,14 +101,14 @@ def test_a_refused_publication_leaves_its_file_to_the_sweep_and_a_good_one_is_ke
     books = home(tmp_path)
     run(books)
     files = lake(books)
-    bad = Verdict("rows_match_delivery", False, "ERROR", {"delivered_rows": 7}, blocking=True)
+    bad = Verdict(ROWS_MATCH_DELIVERY, False, "ERROR", {"delivered_rows": 7})
     orphan = books.settings.lake_root / "fact_cost_raw" / "2025-09" / "feed" / "x.parquet"
     orphan.parent.mkdir()
     orphan.write_bytes(b"PAR1")
-    staged = publish.Staged(orphan, "report", None, 1, Decimal(1), ())
+    staged = publish.Staged(orphan, None, 1, Decimal(1), ())
     with pytest.raises(CopsError, match="E-VERDICT") as refusal:
         publish.publish(
-            books, publish.Publication("fact_cost_raw", SEPTEMBER, "report", "r", "i", None, [staged], [bad])
+            books, publish.Publication(Run("fact_cost_raw", SEPTEMBER, "report", "i", None), [staged], [bad])
         )
     assert "delivered_rows 7" in refusal.value.found
     assert sweep.sweep(books).folders_removed == 1

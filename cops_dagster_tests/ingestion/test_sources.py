@@ -16,11 +16,11 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import late
 from cops_dagster.allocation import allocate
-from cops_dagster.closing import close, current, periods, status
+from cops_dagster.closing import checklist, current, periods, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep, verify
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ingestion import checks, claims, deliver, ingest, look, sources
+from cops_dagster.ingestion import checks, claims, decisions, deliver, ingest, look, sources
 from cops_dagster.lake import live
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -217,12 +217,12 @@ def test_a_home_that_booked_twice_is_red_and_publishes_nothing_over_it(twice: Bo
     with pytest.raises(CopsError, match=claims.CODE) as refusal:
         claims.require_one(twice, SEPTEMBER)
     assert "cops source retire" in refusal.value.next_step
-    needs = {one.name: one.holds for one in close.readiness(twice, SEPTEMBER)}
+    needs = {one.name: one.holds for one in checklist.requirements(twice, SEPTEMBER)}
     assert not needs["each_payer_has_one_source"]
 
 
 def test_retiring_a_source_takes_its_lines_back_by_reversal(twice: Books) -> None:
-    done = sources.retire(twice, "two/report", reason="the payer's report has it")
+    done = decisions.retire(twice, "two/report", reason="the payer's report has it")
     assert (done.open_months, done.closed_months) == ([SEPTEMBER], [])
     assert not current.nothing_to_do(twice, SEPTEMBER)
     assert go(twice) == Decimal("21.0")
@@ -233,14 +233,14 @@ def test_retiring_a_source_takes_its_lines_back_by_reversal(twice: Books) -> Non
     assert net == Decimal("-31.5")
     assert current.nothing_to_do(twice, SEPTEMBER)
     assert verify.verify(twice).status == "ok"
-    again = sources.retire(twice, "two/report", reason="the payer's report has it")
+    again = decisions.retire(twice, "two/report", reason="the payer's report has it")
     assert not again.was_new
 
 
 def test_a_final_month_is_provisional_again_and_nobody_holds_it(twice: Books) -> None:
     with twice.admin.write() as con:
         force_state(con, "final", SEPTEMBER)
-    sources.retire(twice, "two/report", reason="the payer's report has it")
+    decisions.retire(twice, "two/report", reason="the payer's report has it")
     with twice.admin.read() as con:
         facts = periods.facts_of(twice, con, SEPTEMBER)
         assert (lock.state_of(con, SEPTEMBER), facts.marked_by) == ("provisional", None)
@@ -249,7 +249,7 @@ def test_a_final_month_is_provisional_again_and_nobody_holds_it(twice: Books) ->
 def test_a_close_that_was_given_up_does_not_keep_a_retired_source(twice: Books) -> None:
     with twice.admin.write() as con:
         force_state(con, "closing", SEPTEMBER)
-    sources.retire(twice, "two/report", reason="the payer's report has it")
+    decisions.retire(twice, "two/report", reason="the payer's report has it")
     with twice.admin.write() as con:
         force_state(con, "provisional", SEPTEMBER)
     assert not current.nothing_to_do(twice, SEPTEMBER)
@@ -257,7 +257,7 @@ def test_a_close_that_was_given_up_does_not_keep_a_retired_source(twice: Books) 
 
 
 def test_a_decision_about_a_source_is_kept_with_actor_reason_and_proof(twice: Books) -> None:
-    sources.retire(twice, "two/report", reason="migrated", first=SEPTEMBER)
+    decisions.retire(twice, "two/report", reason="migrated", first=SEPTEMBER)
     with twice.admin.read() as con:
         row = con.execute(sa.select(t.source_event)).one()
     assert (row.event, row.actor, row.reason, row.first_period) == (
@@ -270,17 +270,17 @@ def test_a_decision_about_a_source_is_kept_with_actor_reason_and_proof(twice: Bo
 
 
 def test_a_retired_source_that_is_restored_is_judged_anew(twice: Books) -> None:
-    sources.retire(twice, "two/report", reason="wrong")
+    decisions.retire(twice, "two/report", reason="wrong")
     go(twice)
-    sources.restore(twice, "two/report", reason="was right")
+    decisions.restore(twice, "two/report", reason="was right")
     assert codes(twice) == {"one/report": [], "two/report": [claims.CODE]}
-    sources.retire(twice, "one/report", reason="wrong one")
+    decisions.retire(twice, "one/report", reason="wrong one")
     assert go(twice) == Decimal("10.5")
 
 
 def test_every_source_of_a_month_may_be_retired(twice: Books) -> None:
     for name in ("one/report", "two/report"):
-        sources.retire(twice, name, reason="not our payer")
+        decisions.retire(twice, name, reason="not our payer")
     assert go(twice) == Decimal(0)
     assert [one.lines for one in status.statuses(twice)] == [0]
 
@@ -288,7 +288,7 @@ def test_every_source_of_a_month_may_be_retired(twice: Books) -> None:
 def test_a_closed_month_keeps_a_source_that_is_retired(twice: Books) -> None:
     with twice.admin.write() as con:
         force_state(con, "closed", SEPTEMBER)
-    done = sources.retire(twice, "two/report", reason="late")
+    done = decisions.retire(twice, "two/report", reason="late")
     assert (done.open_months, done.closed_months) == ([], [SEPTEMBER])
     with twice.admin.read() as con:
         assert set(claims.shown(con, SEPTEMBER)) == {"one/report", "two/report"}
@@ -310,13 +310,13 @@ def test_a_second_source_of_a_closed_month_is_refused_and_not_proposed_as_late(t
 @pytest.mark.parametrize(
     ("act", "code"),
     [
-        (lambda books: sources.retire(books, "two/report", reason=" "), "E-PARAM"),
-        (lambda books: sources.retire(books, "two/reprot", reason="x"), "E-SOURCE-NAME.*two/report"),
-        (lambda books: sources.restore(books, "two/report", reason="x"), "E-SOURCE-NAME"),
-        (lambda books: sources.retire(books, "two/report", reason="x", first=OCTOBER, last=SEPTEMBER),
+        (lambda books: decisions.retire(books, "two/report", reason=" "), "E-PARAM"),
+        (lambda books: decisions.retire(books, "two/reprot", reason="x"), "E-SOURCE-NAME.*two/report"),
+        (lambda books: decisions.restore(books, "two/report", reason="x"), "E-SOURCE-NAME"),
+        (lambda books: decisions.retire(books, "two/report", reason="x", first=OCTOBER, last=SEPTEMBER),
          "E-PARAM"),
-        (lambda books: sources.withdraw(books, "two/report", SEPTEMBER, reason="x"), "E-DELIVERY-UNKNOWN"),
-        (lambda books: sources.withdraw(books, "manual", SEPTEMBER, reason=""), "E-PARAM"),
+        (lambda books: decisions.withdraw(books, "two/report", SEPTEMBER, reason="x"), "E-DELIVERY-UNKNOWN"),
+        (lambda books: decisions.withdraw(books, "manual", SEPTEMBER, reason=""), "E-PARAM"),
     ],
 )  # fmt: skip
 def test_a_decision_about_nothing_or_without_a_reason_is_refused(
@@ -347,7 +347,7 @@ def test_what_is_handed_over_beside_a_root_is_held_and_can_be_withdrawn(tmp_path
     deliver.deliver(books, given(tmp_path, A), SEPTEMBER)
     assert codes(books) == {"one/report": [], "manual": [claims.CODE]}
     assert go(books) == Decimal("10.5")
-    sources.withdraw(books, "manual", SEPTEMBER, reason="by mistake")
+    decisions.withdraw(books, "manual", SEPTEMBER, reason="by mistake")
     assert codes(books) == {"one/report": []}
     assert go(books) == Decimal("10.5")
     assert len(list((tmp_path / "home" / "withdrawn").rglob("handed.parquet"))) == 1
@@ -361,15 +361,15 @@ def test_a_root_beside_what_was_handed_over_is_held_until_that_is_withdrawn(tmp_
     assert go(books) == Decimal("21.0")
     at(tmp_path / "cur", "one", month(A, cost="7.25"))
     assert codes(books) == {"one/report": [claims.CODE], "manual": []}
-    sources.withdraw(books, "manual", SEPTEMBER, reason="the root has it")
+    decisions.withdraw(books, "manual", SEPTEMBER, reason="the root has it")
     assert go(books) == Decimal("7.25")
-    sources.retire(books, "one/report", reason="no, it was right")
+    decisions.retire(books, "one/report", reason="no, it was right")
     deliver.deliver(books, files, SEPTEMBER)  # the same files may be handed over again
     assert go(books) == Decimal("21.0")
     with books.admin.write() as con:
         force_state(con, "closed", SEPTEMBER)
     with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):
-        sources.withdraw(books, "manual", SEPTEMBER, reason="too late")
+        decisions.withdraw(books, "manual", SEPTEMBER, reason="too late")
     assert total(books) == Decimal("21.0")
 
 
@@ -407,7 +407,7 @@ def test_a_source_whose_root_is_gone_stays_booked_and_is_named(tmp_path: Path) -
     told = {one.source_id: one.waits_for or "" for one in status.deliveries(books, SEPTEMBER)}
     assert told["report"] == ""
     assert "retire us/report" in told["us/report"]
-    sources.retire(books, "us/report", reason="sold")
+    decisions.retire(books, "us/report", reason="sold")
     assert go(books) == Decimal("10.5")
     assert verdict(books, "every_source_has_its_place").passed
 
@@ -439,7 +439,7 @@ def test_a_broken_report_stops_itself_and_keeps_the_month_red(
     assert not any(one.refuses for one in checks.delivery(books, SEPTEMBER))
     red = verdict(books, "every_source_is_taken")
     assert (red.passed, red.severity, red.figures["refused_sources"]) == (False, "ERROR", 1)
-    needs = {one.name: one.holds for one in close.readiness(books, SEPTEMBER)}
+    needs = {one.name: one.holds for one in checklist.requirements(books, SEPTEMBER)}
     assert not needs["delivery_is_complete"]
     at(tmp_path / "cur", "bad", month(B))
     assert go(books) == Decimal("21.0")
@@ -451,10 +451,10 @@ def test_a_broken_report_that_is_retired_is_waited_for_no_longer(tmp_path: Path)
     without_a_chunk(tmp_path / "cur")
     books = home(tmp_path)
     go(books)
-    sources.retire(books, "bad/report", reason="given up")
+    decisions.retire(books, "bad/report", reason="given up")
     assert go(books) == Decimal("10.5")
     assert current.nothing_to_do(books, SEPTEMBER)
-    needs = {one.name: one.holds for one in close.readiness(books, SEPTEMBER)}
+    needs = {one.name: one.holds for one in checklist.requirements(books, SEPTEMBER)}
     assert needs["delivery_is_complete"]
 
 

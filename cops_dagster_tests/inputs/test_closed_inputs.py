@@ -15,7 +15,7 @@ from cops_dagster.operations import doctor
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import exceptions
 from cops_dagster.stores import tables as t
-from cops_dagster_tests.closing.ready import DOCUMENTS
+from cops_dagster_tests.closing.ready import DOCUMENTS, unresolved
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, force_state, give, home
 
 OCTOBER = Period(2025, 10)
@@ -112,8 +112,8 @@ def test_a_correction_of_a_closed_month_is_taken_and_waits_in_the_oldest_open_on
     table, rows = CORRECTIONS[what]
     give(books, tmp_path, **{table: rows})
     with books.admin.read() as con:
-        (found,) = exceptions.unresolved(con, OCTOBER)
-        assert exceptions.unresolved(con, SEPTEMBER) == []
+        (found,) = unresolved(con, OCTOBER)
+        assert unresolved(con, SEPTEMBER) == []
     assert (found.stage, found.kind, found.status) == ("document", "late_change", "open")
     assert "corrects 2025-09, which is closed" in found.note
 
@@ -133,7 +133,7 @@ def test_a_correction_loaded_again_opens_no_second_exception(tmp_path: Path, boo
     give(books, tmp_path, **{table: rows})
     give(books, tmp_path, **{table: rows})
     with books.admin.read() as con:
-        assert len(exceptions.unresolved(con, OCTOBER)) == 1
+        assert len(unresolved(con, OCTOBER)) == 1
 
 
 def test_the_exception_of_a_correction_stays_when_its_month_is_reconciled(
@@ -142,9 +142,9 @@ def test_the_exception_of_a_correction_stays_when_its_month_is_reconciled(
     table, rows = CORRECTIONS["a credit note"]
     give(books, tmp_path, **{table: rows})
     with books.admin.write() as con:
-        (before,) = exceptions.unresolved(con, OCTOBER)
+        (before,) = unresolved(con, OCTOBER)
         exceptions.replace(con, OCTOBER, 1, [])
-        assert exceptions.unresolved(con, OCTOBER) == [before]
+        assert unresolved(con, OCTOBER) == [before]
 
 
 def test_the_table_of_decisions_names_every_input() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence import decisions
 from cops_dagster.inputs import files as frames
 from cops_dagster.inputs.load import LoadReport, load
 from cops_dagster.inputs.load import read_files as load_files
@@ -98,7 +99,7 @@ class Desk:
 
     @property
     def books(self) -> Books:
-        return replace(self, settings=settings_of(home=self.home, actor="ann"))
+        return Books(self.admin, settings_of(home=self.home, actor="ann"), decisions.keep)
 
     def load(self, files: Files, *, replace: bool = False) -> LoadReport:
         self.count += 1
@@ -121,7 +122,7 @@ class Desk:
 
 def spelled(desk: Desk, tags: Tags) -> Books:
     """The desk's books under a policy that spells tags so."""
-    return replace(desk, settings=settings_of(home=desk.home, actor="ann", tags=tags))
+    return Books(desk.admin, settings_of(home=desk.home, actor="ann", tags=tags), decisions.keep)
 
 
 def dump(admin: Admin) -> dict[str, list[tuple[Any, ...]]]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import kept_bytes
+from cops_dagster.ingestion import measures
 from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
@@ -192,5 +192,5 @@ def _stage(folder: Path, table: Any) -> dict[str, Any]:
     with Engine() as engine:
         columns, _ = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
-        kept_bytes.measure(engine, files, Lens(), SEPTEMBER)
+        measures.measure(engine, files, Lens(), SEPTEMBER)
         return engine.run("SELECT * FROM fact_cost_raw").one()

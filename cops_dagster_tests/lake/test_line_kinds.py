@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cops_dagster.cur.schema import BY_NAME
-from cops_dagster.ingestion import ingest, kept_bytes
+from cops_dagster.ingestion import measures
 from cops_dagster.ingestion.verdicts import cost_views_bridge
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
@@ -96,8 +96,8 @@ def staged(folder: Path, given_lines: Sequence[Line], *, every_column: bool = Fa
     with Engine() as engine:
         columns, (rows,) = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
-        made = kept_bytes.measure(engine, files, Lens(), SEPTEMBER)
-        assert made.booked()[0] == rows == len(given_lines)
+        made = measures.measure(engine, files, Lens(), SEPTEMBER)
+        assert made.booked.rows == rows == len(given_lines)
         return engine.run("SELECT * FROM fact_cost_raw ORDER BY CAST(identity_line_item_id AS INT)").dicts()
 
 
@@ -338,7 +338,7 @@ def test_unblended_is_amortized_and_true_up_and_upfront_in_any_consistent_month(
     ]
     found = staged(tmp_path, doubles)
     columns = {name: "line_item_unblended_cost" if name == "unblended" else f"{name}_cost"
-               for name in ingest.VIEWS}  # fmt: skip
+               for name in measures.VIEWS}  # fmt: skip
     totals = {name: sum((one[column] for one in found), Decimal(0)) for name, column in columns.items()}
     assert totals["unblended"] == sum((one["line_item_unblended_cost"] for one in month), Decimal(0))
     bridge = cost_views_bridge(totals, Decimal(0))

@@ -27,7 +27,7 @@ from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, 
 from cops_dagster_tests.ledger.test_month import answer
 from cops_dagster_tests.stores.glue_server import serving as glue_serving
 from cops_dagster_tests.stores.s3_server import SECRET, Bucket
-from cops_dagster_tests.stores.test_s3_reports import bucket, put
+from cops_dagster_tests.stores.test_aws_reports import bucket, put
 
 __all__ = ["bucket"]  # the fixture
 TOTAL = "SELECT CAST(SUM(allocated_cost_usd) AS VARCHAR), COUNT(*) FROM fact_cost_allocated"

@@ -12,13 +12,15 @@ import sqlalchemy as sa
 
 from cops_dagster.adjustments import late
 from cops_dagster.allocation import allocate
+from cops_dagster.allocation.verdicts import ALLOCATED_EQUALS_POOL
 from cops_dagster.closing import current, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.ingestion import ingest
+from cops_dagster.ingestion.verdicts import ROWS_MATCH_DELIVERY
 from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.run import Superseded
+from cops_dagster.ledger.run import Run, Superseded
 from cops_dagster.reports import sql as ask
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
@@ -235,18 +237,18 @@ def test_a_delivery_for_a_closed_period_is_kept_aside_and_for_an_open_one_taken(
 
 
 def test_a_blocking_verdict_that_fails_refuses_before_anything_is_written(books: Books) -> None:
-    bad = Verdict("allocated_equals_pool", False, "ERROR", {"allocated_usd": 1}, blocking=True)
-    warned = Verdict("rows_not_falling", False, "WARN", {}, blocking=True)
+    bad = Verdict(ALLOCATED_EQUALS_POOL, False, "ERROR", {"allocated_usd": 1})
+    warned = Verdict(ROWS_MATCH_DELIVERY, False, "WARN")
     publish.refuse([warned], "a warning refuses nothing")
     before = dump(books)
     with pytest.raises(CopsError, match="E-VERDICT"):
-        publish.publish(books, publish.Publication(allocate.TABLE, SEPTEMBER, "", "r", "i", None, [], [bad]))
+        publish.publish(books, publish.Publication(Run(allocate.TABLE, SEPTEMBER, "", "i", None), [], [bad]))
     assert dump(books) == before
 
 
 def test_a_run_planned_over_another_head_loses(books: Books) -> None:
     with pytest.raises(Superseded):
-        publish.publish(books, publish.Publication(allocate.TABLE, SEPTEMBER, "", "r", "i", "x", [], []))
+        publish.publish(books, publish.Publication(Run(allocate.TABLE, SEPTEMBER, "", "i", "x"), [], []))
 
 
 def test_a_flipped_bit_is_found_and_the_month_staged_anew(books: Books) -> None:

@@ -30,6 +30,7 @@ from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication
+from cops_dagster.ledger.run import Run
 from cops_dagster.period import Period
 from cops_dagster.settings import load as settings_of
 from cops_dagster.stores import admin as admin_module
@@ -217,7 +218,7 @@ def test_publishing_races_a_close_and_one_of_them_is_told(tmp_path: Path, dialec
     from cops_dagster.ledger import lock
 
     def publishes(period: Period, go: threading.Barrier) -> str:
-        publication = Publication("fact_cost_raw", period, "", f"run-{period}", "i", None, [], [])
+        publication = Publication(Run("fact_cost_raw", period, "", "i", None, (str(period),)), [], [])
         go.wait()
         try:
             publish.publish(books, publication)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.allocation import allocate
+from cops_dagster.allocation import allocate, post
 from cops_dagster.closing import status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
@@ -111,7 +111,7 @@ class Meanwhile:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *steps: object) -> None:
         self.steps = list(steps)
-        real = allocate.publish
+        real = post.publish
 
         def late(books: Books, publication: publish.Publication, **how: object) -> int:
             if self.steps:
@@ -120,7 +120,7 @@ class Meanwhile:
                 step()
             return real(books, publication, **how)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(allocate, "publish", late)
+        monkeypatch.setattr(post, "publish", late)
 
 
 def usage(value: int) -> str:

@@ -16,8 +16,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import budgets
 from cops_dagster.period import Period
-from cops_dagster.stores import aws_budgets
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.aws import budgets as aws_budgets
 from cops_dagster_tests.aws_server import Aws, aws, failure
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 

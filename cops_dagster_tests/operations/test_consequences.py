@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts import board, escalation, publish
 from cops_dagster.closing import current
-from cops_dagster.graph.checks import CHECKS
+from cops_dagster.ingestion.verdicts import COMMITMENTS_ARE_DELIVERED_WHOLE, COST_VIEWS_BRIDGE
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.publish import Publication
+from cops_dagster.ledger.run import Run
 from cops_dagster.operations import consequences
+from cops_dagster.operations.all_checks import CHECKS
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.verdict import Verdict
@@ -70,10 +72,10 @@ def test_a_run_and_the_alerts_of_its_verdicts_are_one_commit(month: Seen) -> Non
 
 
 def test_an_alert_of_a_publication_is_that_of_the_check_that_asks_again(month: Seen) -> None:
-    known = {(check, asset) for asset, checks in CHECKS.items() for check, _, _ in checks}
+    known = {(check.name, check.table) for check in CHECKS}
     known.add((escalation.COVERAGE, "fact_cost_tagged"))
     assert set(month.committed) <= known
-    assert set(CHECKS) == set(consequences.JUDGES)
+    assert {check.table for check in CHECKS} == {*consequences.JUDGES, "fact_cost_adjustment"}
 
 
 def test_what_nobody_asked_about_a_month_is_asked_by_the_sweep_and_once(month: Seen) -> None:
@@ -134,7 +136,7 @@ def test_a_month_whose_run_may_still_come_to_ask_is_left_to_it_and_a_closed_one_
 def test_one_source_that_is_well_does_not_end_the_alert_of_another(month: Seen) -> None:
     """Checks of `fact_cost_raw` are about all sources; each is published by itself."""
     verdicts = [
-        Verdict("cost_views_bridge", True, "WARN"), Verdict("commitments_are_delivered_whole", False, "WARN"),
+        Verdict(COST_VIEWS_BRIDGE, True, "WARN"), Verdict(COMMITMENTS_ARE_DELIVERED_WHOLE, False, "WARN"),
     ]  # fmt: skip
     with month.books.admin.read() as con:
         own = con.execute(
@@ -142,7 +144,7 @@ def test_one_source_that_is_well_does_not_end_the_alert_of_another(month: Seen) 
         ).scalar_one()
 
         def told(source: str) -> list[Verdict]:
-            one = Publication("fact_cost_raw", SEPTEMBER, source, "r", "i", None, [], verdicts)
+            one = Publication(Run("fact_cost_raw", SEPTEMBER, source, "i", None), [], verdicts)
             return list(publish._told(con, one))
 
         assert told(own) == verdicts

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import ingest, look
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import controls, doctor
-from cops_dagster.operations.diagnosis import RANK, STEPS, SYMPTOMS, Finding
+from cops_dagster.operations.diagnosis import STEPS, SYMPTOMS, Finding, Light
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -206,7 +207,7 @@ def test_each_thing_that_keeps_a_message_back_is_named(tmp_path: Path) -> None:
 def test_a_symptom_asks_only_what_may_cause_it(tmp_path: Path, symptom: str) -> None:
     found = doctor.diagnose(untouched(tmp_path), SEPTEMBER, symptom)
     assert {one.step for one in found} <= set(SYMPTOMS[symptom])
-    assert all(one.light in RANK for one in found)
+    assert all(one.light in get_args(Light) for one in found)
 
 
 def test_a_symptom_that_nobody_knows_is_refused_with_those_that_are_known(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from cops_dagster.closing import close, periods, status
+from cops_dagster.closing import checklist, periods, status
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.lock import state_of
@@ -47,7 +47,7 @@ def pro_forma(tmp_path_factory: pytest.TempPathFactory) -> tuple[Books, dict[str
         "invoicing": [one.invoicing for one in status.deliveries(books, SEPTEMBER)],
         "doctor": [one.what for one in doctor.diagnose(books, SEPTEMBER, None) if "pro forma" in one.what],
         "next": next(
-            one.next_step for one in close.readiness(books, SEPTEMBER)
+            one.next_step for one in checklist.requirements(books, SEPTEMBER)
             if one.name == "every_cost_line_has_an_invoice"
         ),
     }  # fmt: skip
@@ -57,7 +57,7 @@ def pro_forma(tmp_path_factory: pytest.TempPathFactory) -> tuple[Books, dict[str
     seen["verdict"] = next(
         one for one in checks.reconciled(books, SEPTEMBER) if one.check == "aws_invoice_matches_cur"
     )
-    seen["unmet"] = [one.name for one in close.readiness(books, SEPTEMBER) if not one.holds]
+    seen["unmet"] = [one.name for one in checklist.requirements(books, SEPTEMBER) if not one.holds]
     return books, seen
 
 

@@ -17,10 +17,10 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, verify
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import controls
-from cops_dagster.reconciliation import reconcile
-from cops_dagster.reports import charts, close_report
+from cops_dagster.reports import charts, close_report, close_tables
 from cops_dagster.stores import csv_cells
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import now
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write
 
@@ -109,7 +109,7 @@ def test_text_from_data_is_text_on_the_page_and_in_a_spreadsheet(tmp_path: Path)
                 {
                     "exception_id": "x", "period_start": SEPTEMBER.start, "class": "variance_note",
                     "amount_usd": Decimal("-12.5"), "opened_by": "@kim", "note": HOSTILE,
-                    "opened_at": reconcile.recon_log.now(),
+                    "opened_at": now(),
                 }
             )
         )  # fmt: skip
@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(books: Books, tmp_path: P
 
 def test_rows_and_bridge_of_the_page_add_up_as_displayed() -> None:
     """All three bridges of the demo were a cent off, and so were the cards."""
-    movers = close_report.Table(
+    movers = close_tables.Table(
         "movers", "", ("tenant", "before_usd", "now_usd", "change_usd"),
         [("acme", Decimal("1.005"), Decimal("2.0104"), Decimal("1.0054"))],
         foots=(("level", "before_usd"), ("change", "change_usd"), ("level", "now_usd")),
@@ -211,7 +211,7 @@ def test_rows_and_bridge_of_the_page_add_up_as_displayed() -> None:
     assert "1.0054" in movers.csv()
     steps = [("aws_billed", "level", Decimal("51516.0541")), ("amortisation", "change", Decimal("-121.9149")),
              ("amortised", "level", Decimal("51394.1392"))]  # fmt: skip
-    bridge = close_report.Table("bridge", "", ("step", "kind", "amount_usd"), steps)
+    bridge = close_tables.Table("bridge", "", ("step", "kind", "amount_usd"), steps)
     assert [row[2] for row in bridge.shown] == ["51,516.05", "-121.91", "51,394.14"]
 
 

@@ -15,9 +15,10 @@ from botocore.exceptions import ClientError
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import places
-from cops_dagster.settings import s3_meant
-from cops_dagster.stores import network, s3_reports
-from cops_dagster.stores.aws import meaning
+from cops_dagster.settings_places import s3_meant
+from cops_dagster.stores import network
+from cops_dagster.stores.aws import reports
+from cops_dagster.stores.aws.call import meaning
 from cops_dagster.stores.places import open_objects, open_volume
 from cops_dagster_tests.deliveries import SEPTEMBER, home
 from cops_dagster_tests.stores.s3_server import SECRET, Bucket, serving
@@ -48,7 +49,7 @@ def test_each_answer_has_its_words_and_its_way_out(bucket: Bucket, tmp_path: Pat
     status, code, found, next_step = ANSWERS[said]
     bucket.always = (status, said)
     with pytest.raises(CopsError) as refusal:
-        s3_reports.fetch("s3://billing/exports", tmp_path, SEPTEMBER)
+        reports.fetch("s3://billing/exports", tmp_path, SEPTEMBER)
     assert (refusal.value.code, found in refusal.value.found) == (code, True), refusal.value
     assert next_step in refusal.value.next_step
     assert SECRET not in str(refusal.value.as_dict())
@@ -88,7 +89,7 @@ def test_without_credentials_nothing_is_called_unreachable(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(CopsError) as refusal:
-        s3_reports.fetch("s3://billing/exports", tmp_path, SEPTEMBER)
+        reports.fetch("s3://billing/exports", tmp_path, SEPTEMBER)
     assert (refusal.value.code, "no usable credentials" in refusal.value.found) == ("E-AWS-DENIED", True)
 
 
@@ -98,7 +99,7 @@ def test_an_endpoint_where_nobody_listens_is_said_in_words(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
     with pytest.raises(CopsError) as refusal:
-        s3_reports.fetch("s3://billing/exports", tmp_path, SEPTEMBER)
+        reports.fetch("s3://billing/exports", tmp_path, SEPTEMBER)
     assert (refusal.value.code, refusal.value.found) == ("E-AWS-UNREACHABLE", "nobody listens there")
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from cops_dagster.errors import CopsError
+from cops_dagster.stores import files
 from cops_dagster.stores import objects as module
-from cops_dagster.stores import s3_objects, s3_place
+from cops_dagster.stores.aws.objects import S3Objects
+from cops_dagster.stores.aws.s3 import ATTEMPTS
 from cops_dagster.stores.objects import FolderObjects, Objects, Stored, key_of
 from cops_dagster.stores.places import open_objects
-from cops_dagster.stores.s3_objects import S3Objects
 from cops_dagster_tests.stores.s3_server import SECRET, Bucket, serving
 
 HASH = "ab" * 32
@@ -339,7 +340,7 @@ def test_a_refusal_is_a_coded_error_without_the_words_of_aws(
 def test_a_store_that_does_not_answer_is_a_coded_error(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_place, "ATTEMPTS", 1)
+    monkeypatch.setattr("cops_dagster.stores.aws.s3.ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     with pytest.raises(CopsError) as problem:
         open_objects("s3://proof").put(b"x")
@@ -361,7 +362,7 @@ def test_a_conflict_without_end_is_given_up(s3: S3Objects, bucket: Bucket) -> No
     with pytest.raises(CopsError) as problem:
         s3.put(b"proof")
     assert code_of(problem) == "E-EVIDENCE-STORE"
-    assert len(bucket.calls) == s3_place.ATTEMPTS
+    assert len(bucket.calls) == ATTEMPTS
 
 
 def test_a_write_whose_answer_was_lost_is_found_done(s3: S3Objects, bucket: Bucket) -> None:
@@ -375,17 +376,16 @@ def test_bytes_that_change_on_the_way_are_refused(
     s3: S3Objects, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(b"as delivered")
-    digested = s3_objects.digested
 
     def then_it_changes(blocks: Iterator[bytes]) -> tuple[str, int]:
-        found = digested(blocks)
+        found = files.digested(blocks)
         (tmp_path / "file").write_bytes(b"OVERWRITTEN!")
         return found
 
-    monkeypatch.setattr(s3_objects, "digested", then_it_changes)
+    monkeypatch.setattr("cops_dagster.stores.aws.objects.digested", then_it_changes)
     for largest in (1 << 30, 1):
         (tmp_path / "file").write_bytes(b"as delivered")
-        monkeypatch.setattr(s3_place, "WHOLE_MAX", largest)
+        monkeypatch.setattr("cops_dagster.stores.aws.s3.WHOLE_MAX", largest)
         with pytest.raises(CopsError) as problem:
             s3.put_file(tmp_path / "file")
         assert code_of(problem) == "E-EVIDENCE-STORE"
@@ -395,8 +395,8 @@ def test_bytes_that_change_on_the_way_are_refused(
 def test_a_large_file_goes_in_parts_and_once(
     s3: S3Objects, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(s3_place, "WHOLE_MAX", 1000)
-    monkeypatch.setattr(s3_place, "PART", 700)
+    monkeypatch.setattr("cops_dagster.stores.aws.s3.WHOLE_MAX", 1000)
+    monkeypatch.setattr("cops_dagster.stores.aws.s3.PART", 700)
     (tmp_path / "file").write_bytes(data := os.urandom(2000))
     stored = s3.put_file(tmp_path / "file")
     assert sum("POST" in call for call in bucket.calls) == 2

@@ -11,7 +11,7 @@ import pytest
 from cops_dagster import settings
 from cops_dagster.alerts.trial import try_out
 from cops_dagster.errors import CopsError
-from cops_dagster.stores import athena, aws_budgets, cost_explorer, glue
+from cops_dagster.stores.aws import athena, budgets, cost_explorer, glue
 from cops_dagster.stores.places import open_objects
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:cops-alerts"
@@ -80,7 +80,7 @@ READERS: dict[str, tuple[Callable[[], object], tuple[bytes, ...]]] = {
 }
 EMPTY_IS_AN_ANSWER: dict[str, tuple[Callable[[], object], tuple[bytes, ...]]] = {
     "budgets": (
-        lambda: aws_budgets.describe_budgets("123456789012"),
+        lambda: budgets.describe_budgets("123456789012"),
         (b'{"Budgets": [{}]}', b'{"Budgets": 7}', b'{"Budgets": [{"BudgetName": "a", "BudgetType": "COST", '
          b'"TimeUnit": "MONTHLY", "BudgetLimit": {"Amount": "much", "Unit": "USD"}}]}'),
     ),

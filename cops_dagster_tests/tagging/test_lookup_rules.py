@@ -11,12 +11,14 @@ import pytest
 
 from cops_dagster import words
 from cops_dagster.allocation.key_shares import KeyMonths, key_shares_steady
+from cops_dagster.allocation.verdicts import rules_match_something
 from cops_dagster.ingestion.tag_mapping import Mapped, mapped_tags_are_delivered, tag_names
 from cops_dagster.money.amount import ATTO
+from cops_dagster.operations.verdicts import budget_scopes_are_known
 from cops_dagster.period import Period
 from cops_dagster.reconciliation.variance import Invoiced, TenantCost, Tolerance, reconcile
+from cops_dagster.reconciliation.verdicts import Unpriced, plans_have_a_markup
 from cops_dagster.tagging import lookups
-from cops_dagster.tagging.lookups import Unpriced
 from cops_dagster.verdict import Verdict
 
 JUNE = Period(2025, 6)
@@ -130,9 +132,9 @@ def test_plan_tags_without_any_registered_plan_are_a_warning_with_their_money() 
 def test_a_plan_without_a_markup_is_an_error_and_one_by_tag_only_a_warning(
     plan: str | None, expected: str
 ) -> None:
-    verdict = lookups.plans_have_a_markup([Unpriced("acme", plan, 7 * ATTO)], BEGINS, JUNE)
+    verdict = plans_have_a_markup([Unpriced("acme", plan, 7 * ATTO)], BEGINS, JUNE)
     assert (said(verdict), verdict.figures["without_markup_usd"]) == (expected, D(7))
-    assert said(lookups.plans_have_a_markup([], BEGINS, JUNE)) == "ok"
+    assert said(plans_have_a_markup([], BEGINS, JUNE)) == "ok"
 
 
 @pytest.mark.parametrize(
@@ -155,16 +157,16 @@ def test_a_month_with_an_unknown_markup_is_incomplete_and_a_markup_of_zero_is_no
 
 def test_a_budget_about_nothing_is_named_and_one_about_a_quiet_tenant_is_not() -> None:
     known = {"tenant": ["acme"], "service": ["AmazonEC2"]}
-    wrong = lookups.budget_scopes_are_known([("b", "service", "AmazonEC3")], known, 2)
+    wrong = budget_scopes_are_known([("b", "service", "AmazonEC3")], known, 2)
     assert (said(wrong), first(wrong, "about_nothing")["near"]) == ("WARN", "AmazonEC2")
-    assert said(lookups.budget_scopes_are_known([("b", "tenant", "acme")], known, 1)) == "ok"
-    assert said(lookups.budget_scopes_are_known([], {}, 0)) == "none"
+    assert said(budget_scopes_are_known([("b", "tenant", "acme")], known, 1)) == "ok"
+    assert said(budget_scopes_are_known([], {}, 0)) == "none"
 
 
 def test_a_rule_that_names_a_service_nobody_has_is_named_with_the_near_one() -> None:
-    verdict = lookups.rules_match_something([("r", "service", "AmazonEC3")], {"service": ["AmazonEC2"]}, 1)
+    verdict = rules_match_something([("r", "service", "AmazonEC3")], {"service": ["AmazonEC2"]}, 1)
     assert (said(verdict), first(verdict, "match_nothing")["near"]) == ("WARN", "AmazonEC2")
-    assert said(lookups.rules_match_something([], {}, 1)) == "ok"
+    assert said(rules_match_something([], {}, 1)) == "ok"
 
 
 def test_an_account_that_no_delivery_ever_had_is_named_with_the_near_one() -> None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from cops_dagster.allocation import allocate, rule_date
 from cops_dagster.allocation import checks as judge
-from cops_dagster.closing import close
+from cops_dagster.closing import checklist
 from cops_dagster.errors import CopsError
 from cops_dagster.inputs import rule_effects
 from cops_dagster.ledger.books import Books
@@ -200,7 +200,9 @@ def test_rules_explain_shows_what_is_held_before_any_rule(renamed: tuple[Books, 
 
 
 def test_the_readiness_list_names_held_cost(renamed: tuple[Books, Path]) -> None:
-    held = next(one for one in close.readiness(renamed[0], SEPTEMBER) if one.name == "tenants_are_known")
+    held = next(
+        one for one in checklist.requirements(renamed[0], SEPTEMBER) if one.name == "tenants_are_known"
+    )
     assert not held.holds
     assert "globx" in held.found
 
@@ -316,7 +318,9 @@ def test_the_first_month_of_a_key_has_no_verdict(two_months: tuple[Books, Path])
 
 
 def test_the_readiness_list_shows_a_jump_and_is_not_blocked_by_it(two_months: tuple[Books, Path]) -> None:
-    listed = next(one for one in close.readiness(two_months[0], SEPTEMBER) if one.name == "key_shares_steady")
+    listed = next(
+        one for one in checklist.requirements(two_months[0], SEPTEMBER) if one.name == "key_shares_steady"
+    )
     assert listed.holds
     assert "look before you close" in listed.found
 

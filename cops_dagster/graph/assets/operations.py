@@ -1,0 +1,68 @@
+"""What is watched by the clock: budgets and controls."""
+
+from typing import Any
+
+import dagster as dg
+
+from cops_dagster.graph import outcome
+from cops_dagster.graph.assets.about import FINANCE, OWNERS, about, schema
+from cops_dagster.graph.resources import Ledger, act
+from cops_dagster.operations import budgets, controls, messages
+
+LEVEL = (
+    "budget_id",
+    "scope_type",
+    "scope_value",
+    "target_usd",
+    "actual_usd",
+    "forecast_usd",
+    "forecast_error_usd",
+    "level",
+)
+"""What is shown of a budget."""
+CONTROL = ("control", "status", "target", "measured", "next_step")
+"""What is shown of a control."""
+
+
+def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """Budgets and controls."""
+
+    @dg.asset(
+        **about("budget_master", periods, "reconciliation", ["fact_cost_allocated", "budgets"], FINANCE)
+    )
+    def budget_master(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """Budgets against the newest allocated month: actual, level, when refreshed."""
+        books = ledger.books(context)
+        done = act(lambda: budgets.refresh(books))
+        with books.admin.read() as con:
+            rows = budgets.standing(con)
+        figures: dict[str, Any] = {
+            "budgets": len(rows),
+            "levels": [outcome.shown(row, *LEVEL) for row in rows],
+            "aws_budgets": done.aws_budgets,
+            "aws_refusal": done.aws_refusal,
+        }
+        return dg.MaterializeResult(metadata=outcome.metadata(figures))
+
+    @dg.asset(
+        name="control_status",
+        group_name="operations",
+        owners=OWNERS,
+        kinds={"sql"},
+        metadata=schema("control_status"),
+    )
+    def control_status(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """The preventive controls, judged hourly; then whoever must be told is told."""
+        books = ledger.books(context)
+        found = act(lambda: controls.evaluate(books))
+        sent = messages.send(books)
+        figures: dict[str, Any] = {
+            "failed": sum(one.status == "failed" for one in found),
+            "unknown": sum(one.status == "unknown" for one in found),
+            "controls": [outcome.shown(vars(one), *CONTROL) for one in found],
+            "messages_accepted": sent.accepted,
+            "messages_not_accepted": sent.failed,
+        }
+        return dg.MaterializeResult(metadata=outcome.metadata(figures))
+
+    return [budget_master, control_status]

@@ -1,0 +1,79 @@
+"""The month against invoices, and its report."""
+
+from typing import Any
+
+import dagster as dg
+
+from cops_dagster.closing.periods import advance
+from cops_dagster.graph import outcome
+from cops_dagster.graph.assets.about import FINANCE, about
+from cops_dagster.graph.partitions import period_of
+from cops_dagster.graph.resources import Ledger, act
+from cops_dagster.money import amount, footing
+from cops_dagster.reconciliation import reconcile, record
+from cops_dagster.reports.close_report import bridge_chart, keep
+
+
+def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The month against invoices and budgets."""
+
+    @dg.asset(
+        **about(
+            "recon_summary",
+            periods,
+            "reconciliation",
+            ["fact_cost_allocated", "fact_cost_adjustment", "invoice_detail"],
+            FINANCE,
+        )
+    )
+    def recon_summary(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """AWS ↔ allocated ↔ invoiced in USD, every term of the expectation a column."""
+        books, period = ledger.books(context), period_of(context)
+        done = act(lambda: reconcile.reconcile(books, period))
+        moved_to = act(lambda: advance(books, period))
+        with books.admin.read() as con:
+            made = record.of(con, done.recon_id)
+            chart = outcome.picture(bridge_chart(con, made.seq))
+        tenants = [_tenant(one) for one in made.tenants]
+        told = {"status": done.status, "period_state": moved_to, **made.amounts, "tenants": tenants}
+        return outcome.materialized("recon_summary", told, done.recon_id, bridge=chart)
+
+    @dg.asset(
+        name="close_report",
+        group_name="reconciliation",
+        deps=["recon_summary", "tag_coverage"],
+        partitions_def=periods,
+        owners=FINANCE,
+        kinds={"html"},
+        pool="ledger",
+    )
+    def close_report(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """One page a month for finance: totals, bridge, coverage, tenants, exceptions, proof."""
+        books, period = ledger.books(context), period_of(context)
+        kept = act(lambda: keep(books, period))
+        return dg.MaterializeResult(
+            metadata=outcome.metadata(
+                {"evidence": kept.evidence_seq, "sha256": kept.sha256, "size_bytes": kept.size_bytes}
+            )
+            | {
+                "page": dg.MetadataValue.path(kept.url.removeprefix("file://")),
+                "to_open": dg.MetadataValue.md(f"`cops report {period} --out FOLDER`"),
+            },
+            data_version=dg.DataVersion(kept.sha256),
+        )
+
+    return [recon_summary, close_report]
+
+
+def _tenant(one: Any) -> dict[str, object]:
+    expected, variance, invoiced = footing.told(
+        [("level", one.expected_usd), ("change", one.variance_usd), ("level", one.invoiced_usd)]
+    )
+    return {
+        "tenant_id": one.tenant_id,
+        "allocated_usd": amount.shown(one.allocated_usd),
+        "expected_usd": expected,
+        "invoiced_usd": invoiced,
+        "variance_usd": variance,
+        "status": one.status,
+    }

@@ -1,0 +1,55 @@
+"""What a run reads and does not make, and what a person does to have it recorded."""
+
+import dagster as dg
+
+from cops_dagster.graph.assets import about
+from cops_dagster.period import Period
+
+
+def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
+    """What a run reads and does not make."""
+    described = {
+        "cur_delivery": (
+            "delivery",
+            "AWS's Cost and Usage Report as it lies in the report roots.",
+            ["aws", "parquet"],
+        ),
+        "tenants": ("inputs", "Tenant registry: who may be charged, from when, on which plan.", ["table"]),
+        "tag_aliases": ("inputs", "Declared spellings of tag values.", ["table"]),
+        "allocation_rules": ("inputs", "Versioned rules that split pooled cost.", ["table"]),
+        "tenant_network_usage": ("inputs", "Network usage per tenant: a usage key.", ["table"]),
+        "tenant_compute_usage": ("inputs", "Compute usage per tenant: a usage key.", ["table"]),
+        "tenant_storage_usage": ("inputs", "Storage usage per tenant: a usage key.", ["table"]),
+        "invoice_detail": ("inputs", "Issued tenant documents.", ["table"]),
+        "budgets": ("inputs", "Budget targets, versioned.", ["table"]),
+    }
+    adjustment = dg.AssetSpec(
+        "fact_cost_adjustment",
+        group_name="allocation",
+        description="Corrections of closed months, booked in the open one by `cops approve`.",
+        kinds={"duckdb", "parquet"},
+        owners=about.FINANCE,
+        partitions_def=periods,
+        metadata=about.schema("fact_cost_adjustment"),
+    )
+    return [adjustment] + [
+        dg.AssetSpec(
+            name,
+            group_name=group,
+            description=text,
+            kinds=set(kinds),
+            owners=about.OWNERS,
+            partitions_def=periods if name == "cur_delivery" else None,
+        )
+        for name, (group, text, kinds) in described.items()
+    ]
+
+
+def recorded_by(name: str, period: Period) -> str:
+    """What a person does to have an asset recorded that no run of a month makes."""
+    return {
+        "cur_delivery": "cur_billing_master observes and records it:"
+        f" cops materialize {period} --select cur_billing_master",
+        "fact_cost_adjustment": "cops approve books it: see cops adjust list",
+        "control_status": "it is judged every hour, for all months: cops controls",
+    }.get(name, f"cops admin load records it: cops admin load {name}.csv")

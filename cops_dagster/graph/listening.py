@@ -1,0 +1,107 @@
+"""Outcomes of runs become alerts, however the runs were launched.
+
+Belongs here: reading how a finished run ended. Run-status sensors do so for every run of the instance, on
+SQLite and PostgreSQL alike; `cops` does it for its own run at once. Observing a run twice changes nothing.
+Does not belong here: what checks said, which is recorded where they are asked (`operations/consequences.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from cops_dagster import settings
+from cops_dagster.alerts import board, escalation
+from cops_dagster.alerts.lifecycle import Observation
+from cops_dagster.evidence.home import existing_books
+from cops_dagster.graph.resources import no_home
+from cops_dagster.ledger.books import Books
+from cops_dagster.operations import messages
+from cops_dagster.period import Period
+
+_PARTITION = "dagster/partition"
+_ERROR_MAX = 1_000
+
+
+def observe(books: Books, instance: dg.DagsterInstance, run_id: str) -> int:
+    """Applies the outcome of a finished run to its alert; how many changed."""
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        return 0
+    period = Period.parse(run.tags[_PARTITION]) if _PARTITION in run.tags else None
+    with books.admin.write() as con:
+        return len(board.observe(con, [_outcome(instance, run, period)], actor="cops"))
+
+
+def _outcome(instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | None) -> Observation | None:
+    failed = run.status == dg.DagsterRunStatus.FAILURE
+    if not failed and run.status != dg.DagsterRunStatus.SUCCESS:
+        return None
+    record = instance.get_run_record_by_id(run.run_id)
+    ended = record.end_time if record and record.end_time else None
+    at = datetime.fromtimestamp(ended, UTC) if ended else datetime.now(UTC)
+    return escalation.of_run(
+        run.job_name.removeprefix("__"),
+        period,
+        failed,
+        at.replace(tzinfo=None),
+        run.run_id,
+        _why(instance, run) if failed else "",
+    )
+
+
+def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        data: Any = entry.dagster_event and entry.dagster_event.event_specific_data
+        given = data.user_failure_data
+        return str(given.description if given else data.error_display_string)[:_ERROR_MAX]
+    return "no step said why; the process may have died"
+
+
+def sensors() -> list[dg.SensorDefinition]:
+    """Two that hear of every finished run (`monitored_jobs` unset, so ad-hoc ones too), one that sends."""
+
+    @dg.run_status_sensor(
+        name="check_alerts",
+        run_status=dg.DagsterRunStatus.SUCCESS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="A run that succeeded ends the alert of the one that failed; sends what is due.",
+    )
+    def check_alerts(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
+        return _hear(context)
+
+    @dg.run_failure_sensor(
+        name="failed_run_alerts",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Failed runs become alerts; sends what is due.",
+    )
+    def failed_run_alerts(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
+        return _hear(context)
+
+    @dg.sensor(
+        name="send_alerts",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Sends what is due every minute: first messages, repeats, and what was refused before.",
+    )
+    def send_alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        books = existing_books(settings.current())
+        if books is None:
+            return no_home()
+        done = messages.send(books)
+        if done.busy:
+            return dg.SkipReason("another tick is running")
+        return dg.SkipReason(f"{done.accepted} message(s) accepted, {done.failed} not accepted")
+
+    return [check_alerts, failed_run_alerts, send_alerts]
+
+
+def _hear(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
+    books = existing_books(settings.current())
+    if books is None:
+        return no_home()
+    observe(books, context.instance, context.dagster_run.run_id)
+    messages.send(books)
+    return None

@@ -1,0 +1,151 @@
+"""What a run shows: figures as Dagster metadata, exact.
+
+Belongs here: text for money, numbers only for plotted trends, tables for lists. Does not belong here: the
+figures themselves (the steps).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+
+from cops_dagster.evidence import sweep
+from cops_dagster.graph.lineage import column_lineage
+from cops_dagster.graph.resources import act
+from cops_dagster.ledger import publish
+from cops_dagster.ledger.books import Books
+from cops_dagster.money import amount
+from cops_dagster.period import Period
+from cops_dagster.reports.charts import Chart
+from cops_dagster.verdict import Figure, Verdict
+
+ROWS_MAX = 50
+"""Rows of a table in metadata: it goes into the event log, which is no place for volume."""
+TRENDS = (
+    "delivered_usd",
+    "cost_usd",
+    "quarantined_usd",
+    "missing_usd",
+    "unclaimed_usd",
+    "aws_total_usd",
+    "invoiced_total_usd",
+    "variance_usd",
+)
+"""Amounts that Dagster plots over the months."""
+
+
+def metadata(figures: Mapping[str, Figure], *, trends: Sequence[str] = ()) -> dict[str, dg.MetadataValue]:
+    """Amounts as exact text, percentages as numbers, which Dagster plots over periods.
+
+    Args:
+        trends: amounts that stand there as a number too, to be plotted beside the percentages.
+    """
+    made: dict[str, dg.MetadataValue] = {}
+    for name, value in figures.items():
+        if value is None:
+            continue
+        if isinstance(value, Decimal):
+            if name.endswith("_pct"):
+                made[name] = dg.MetadataValue.float(float(value))
+            else:
+                made[name] = dg.MetadataValue.text(amount.plain(value))
+                if name in trends:
+                    made[f"{name} (trend)"] = dg.MetadataValue.float(float(value))
+        elif isinstance(value, int):
+            made[name] = dg.MetadataValue.int(value)
+        elif isinstance(value, str):
+            made[name] = dg.MetadataValue.text(value)
+        elif value:
+            made[name] = table(value)
+    return made
+
+
+def picture(chart: Chart) -> dg.MetadataValue:
+    """A chart within the page: Dagster shows Markdown, and Markdown shows pictures that it carries itself."""
+    encoded = base64.b64encode(chart.png()).decode()
+    return dg.MetadataValue.md(f"![{chart.title}](data:image/png;base64,{encoded})")
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:
+    """A small table; amounts keep their digits as text."""
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord(
+                {
+                    name: value
+                    if isinstance(value, (int, str))
+                    else amount.plain(value)
+                    if isinstance(value, Decimal)
+                    else ""
+                    if value is None
+                    else f"{value}"
+                    for name, value in row.items()
+                }
+            )
+            for row in rows[:ROWS_MAX]
+        ]
+    )
+
+
+def materialized(
+    name: str, figures: dict[str, Any], version: str, **pictures: dg.MetadataValue
+) -> dg.MaterializeResult[Any]:
+    """An asset as it was made: its figures, its lineage, and the version of its data."""
+    return dg.MaterializeResult(
+        metadata={**metadata(figures, trends=TRENDS), **pictures, **column_lineage(name)},
+        data_version=dg.DataVersion(version[:60]),
+    )
+
+
+def published(
+    books: Books, period: Period, name: str, wrote: bool, reversed_run_id: str | None = None
+) -> dg.MaterializeResult[Any]:
+    """A table of the ledger as its heads have it, once the lake shows them too."""
+    act(lambda: sweep.project(books))
+    with books.admin.read() as con:
+        rows = publish.published(con, name, period)
+    return materialized(
+        name,
+        {
+            "dagster/partition_row_count": sum(row.row_count for row in rows),
+            "cost_usd": sum((row.cost_usd for row in rows), Decimal(0)),
+            "run_id": ", ".join(row.run_id for row in rows),
+            "outcome": "published" if wrote else "unchanged: the head was made from the same inputs",
+            "reversed_run_id": reversed_run_id,
+        },
+        ",".join(row.inputs_id for row in rows),
+    )
+
+
+def shown(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Some columns of a row, amounts rounded for people."""
+    return {name: amount.shown(row[name]) if isinstance(row[name], Decimal) else row[name] for name in names}
+
+
+def result(verdict: Verdict) -> dg.AssetCheckResult:
+    """A verdict as Dagster shows it. Nothing to judge is no failure, and says so."""
+    figures = metadata(verdict.figures)
+    if verdict.passed is None:
+        figures["verdict"] = dg.MetadataValue.text("nothing to judge in this period")
+    return dg.AssetCheckResult(
+        check_name=verdict.check,
+        passed=verdict.passed is not False,
+        severity=dg.AssetCheckSeverity[verdict.severity],
+        metadata=figures,
+    )
+
+
+def texts_of(evaluation: dg.AssetCheckEvaluation) -> dict[str, str]:
+    """The figures of an evaluation as short texts; of a list its length and first row."""
+    figures = {}
+    for name, value in evaluation.metadata.items():
+        if isinstance(value, dg.TableMetadataValue):
+            first = ", ".join(str(cell) for cell in value.records[0].data.values())
+            figures[name] = f"{len(value.records)} ({first}{', …' if len(value.records) > 1 else ''})"
+        elif not name.endswith("(trend)") and isinstance(value.value, (str, int, float)):
+            figures[name] = str(value.value)
+    return figures

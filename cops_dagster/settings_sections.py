@@ -1,0 +1,92 @@
+"""The sections of the settings: budgets, controls, the watch, receivers, security; each typed and validated.
+
+Belongs here: names, defaults and limits of what stands under one heading of `cops.toml`. Does not belong
+here: the sections that decide numbers (`policy.py`), what stands under no heading (`settings.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    Field,
+    SecretStr,
+    model_validator,
+)
+
+from cops_dagster.policy import (
+    BudgetLevels,
+    Lateness,
+    Section,
+)
+
+
+class Budgets(BudgetLevels):
+    """Budget levels (policy); and the account whose AWS Budgets are read beside, if any."""
+
+    aws_account_id: str | None = Field(None, pattern=r"^\d{12}$")
+
+
+class Controls(Lateness):
+    """When a source is late (policy); Glue's crawler and its table `database.table`, if there are."""
+
+    crawler: str | None = None
+    catalog_table: str | None = Field(None, pattern=r"^[\w-]+\.[\w-]+$")
+
+
+class Watch(Section):
+    """How often the report roots are looked at for new deliveries."""
+
+    every_seconds: int = Field(300, ge=1)
+
+
+class Receiver(Section):
+    """One place that alerts go to. What it needs depends on its kind; secrets come from the environment.
+
+    `priorities` and `teams` choose what it gets (no team: of every team), `scopes` are patterns on
+    `rule/scope/period` such as `budget_level/tenant-*/*`.
+    """
+
+    kind: Literal["sns", "smtp", "slack", "webhook", "console"]
+    priorities: tuple[Literal["P1", "P2", "P3", "P4"], ...] = ("P1", "P2", "P3")
+    teams: tuple[Literal["finance", "platform", "billing-ops", "data-engineering"], ...] = ()
+    scopes: tuple[str, ...] = ()
+    topic_arn: str | None = Field(None, pattern=r"^arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]+(\.fifo)?$")
+    url: SecretStr | None = None
+    host: str | None = None
+    port: int = Field(25, ge=1, le=65535)
+    tls: Literal["none", "starttls", "tls"] = "starttls"
+    username: str | None = None
+    password: SecretStr | None = None
+    sender: str | None = None
+    to: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Receiver:
+        needed = {
+            "sns": ("topic_arn",),
+            "smtp": ("host", "sender", "to"),
+            "slack": ("url",),
+            "webhook": ("url",),
+        }.get(self.kind, ())
+        missing = [name for name in needed if not getattr(self, name)]
+        if missing:
+            raise ValueError(f"a receiver of kind {self.kind} needs {', '.join(missing)}")
+        if self.url and urlsplit(self.url.get_secret_value()).scheme not in ("http", "https"):
+            raise ValueError("url is no http or https address")
+        if any(set("\r\n") & set(text) for text in (self.sender or "", *self.to)):
+            raise ValueError("an address is one line")
+        return self
+
+
+class Notify(Section):
+    """Who is told of alerts: receivers by name."""
+
+    receivers: dict[str, Receiver] = Field(default_factory=dict)
+
+
+class Security(Section):
+    """Whether decisions are signed, as a person expects it; whether they are is in the books (ADR 38)."""
+
+    signed: bool | None = None
