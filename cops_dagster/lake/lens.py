@@ -70,9 +70,7 @@ class Lens:
 def booked(files: DeliveredFiles, lens: Lens, period_start: date) -> exp.Query:
     """`fact_cost_raw` of one delivery: the lines that can be booked."""
     columns = [_written(name) for name in booked_columns(files.columns)]
-    query = (
-        exp.Select().from_(judged(files, lens, period_start).subquery("lines")).select(*columns, copy=False)
-    )
+    query = _over(files, lens, period_start, columns)
     if lens.has_faults:
         query = query.where(exp.column("quarantine_code").is_(exp.null()), copy=False)
     return query
@@ -83,9 +81,7 @@ def set_aside(files: DeliveredFiles, lens: Lens, period_start: date) -> exp.Quer
     wanted = {name for name, _ in CUR_QUARANTINE}
     names = [name for name in booked_columns(files.columns) if name in wanted]
     columns = [exp.column(name, quoted=True) for name in (*names, "quarantine_code", "quarantine_reason")]
-    query = (
-        exp.Select().from_(judged(files, lens, period_start).subquery("lines")).select(*columns, copy=False)
-    )
+    query = _over(files, lens, period_start, columns)
     return query.where(exp.column("quarantine_code").is_(exp.null()).not_(), copy=False)
 
 

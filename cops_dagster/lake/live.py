@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -90,6 +90,8 @@ def live_files(
     ).all()
     for row in rows if bring else ():
         lake.bring(row.path, row.sha256, row.mtime_ns)
+        if as_of_seq is not None:
+            _require_kept(con, lake, row)
     return [
         LiveFile(
             row.table_name,
@@ -105,6 +107,26 @@ def live_files(
         )
         for row in rows
     ]
+
+
+def _require_kept(con: sa.Connection, lake: Volume, row: Any) -> None:
+    """Refuses to read as of a delivery that was replaced and whose bytes are gone (`lake/retention.py`)."""
+    later, month = t.publish_journal, f"{row.period_start:%Y-%m}"
+    if row.schema_version != KEPT or (lake.root / row.path).exists():
+        return
+    replaced = con.execute(
+        sa.select(later.c.run_id).where(
+            later.c.predecessor_run_id == row.run_id, later.c.table_name == row.table_name
+        )
+    ).scalar()
+    if replaced is not None:
+        raise CopsError(
+            "E-RETIRED",
+            f"{row.table_name} of {month} as of run {row.run_id[:16]}",
+            expected="the bytes of a delivery that a later one replaced",
+            found="dropped: replaced ones are kept for [retention] keep_superseded_days",
+            next_step=f"ask as of run {replaced[:16]} or later; `cops runs {month}` lists them",
+        )
 
 
 def kept(con: sa.Connection, lake: Volume, period_start: date | None = None) -> dict[str, list[LiveFile]]:

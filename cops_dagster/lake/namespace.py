@@ -111,33 +111,15 @@ class Namespace:
     def lake_view(self, name: str, found: Sequence[LiveFile]) -> None:
         """A lake table over the given files, digests checked first."""
         self._hold(verify(found, digests=self.digests))
+        if any(file.lens for file in found):
+            self._require_apart()
         self.paths[name] = [file.path for file in found]
-        queries = [over_files(LAKE_TABLES[name], [file.path for file in found if not file.lens])]
-        by_run: dict[str, list[LiveFile]] = {}
-        for file in found:
-            if file.lens:
-                by_run.setdefault(file.run_id, []).append(file)
-        for files in by_run.values():
-            through = Lens.from_json(files[0].lens)
-            queries.append(LENS[name](self._kept(files, through), through, files[0].period_start))
-        view(self.engine, name, union_by_name(queries))
+        view(self.engine, name, lake_query(self.con, name, found))
 
-    def _kept(self, files: Sequence[LiveFile], through: Lens) -> DeliveredFiles:
-        """One delivery's kept bytes, which only an engine of its own process may read."""
+    def _require_apart(self) -> None:
+        """Delivered bytes are read by an engine in a process of its own, and by no other."""
         if not self.engine.is_apart:
             raise AssertionError("delivered bytes are read by `Books.lines`")
-        delivery = t.cur_delivery
-        columns = self.con.execute(
-            sa.select(delivery.c.columns_json).where(delivery.c.delivery_id == files[0].delivery_id)
-        ).scalar_one()
-        return DeliveredFiles(
-            str(files[0].delivery_id),
-            files[0].source_id,
-            through.columns_of(schema.from_json(columns)),
-            tuple(file.path for file in files),
-            tuple(file.size_bytes for file in files),
-            tuple(file.mtime_ns for file in files),
-        )
 
     def _line_pool(self) -> None:
         found = self._live("fact_cost_raw")
@@ -171,10 +153,11 @@ class Namespace:
         queries: list[exp.Query] = [empty(CUR_BILLING_MASTER)]
         held = kept(self.con, open_volume(self.settings.lake_root, self.settings.lake), self.period_start)
         for row in self.con.execute(query):
+            self._require_apart()
             if files := held.get(row.delivery_id):
                 self._hold(verify(files, digests=self.digests))
                 self.paths.setdefault(name, []).extend(file.path for file in files)
-                queries.append(master_query(self._kept(files, Lens.from_json(files[0].lens))))
+                queries.append(master_query(_kept(self.con, files, Lens.from_json(files[0].lens))))
                 continue
             conversions = t.cur_read_file
             converted = self.con.execute(
@@ -183,8 +166,6 @@ class Namespace:
             found = DeliveredFiles.recorded(row, self.settings.home, converted)
             found.verify_unchanged()
             self._hold(verify(delivered_files(self.con, self.settings.home, found), digests=self.digests))
-            if not self.engine.is_apart:
-                raise AssertionError("delivered bytes are read by `Books.lines`")
             self.paths.setdefault(name, []).extend(found.reading)
             queries.append(master_query(found))
         view(self.engine, name, union_by_name(queries))
@@ -218,6 +199,35 @@ class Namespace:
 
     def _measures(self) -> list[str]:
         return list(self.con.execute(sa.select(t.tenant_usage.c.measure).distinct()).scalars())
+
+
+def lake_query(con: sa.Connection, name: str, found: Sequence[LiveFile]) -> exp.Query:
+    """A lake table over exactly these files: rows that COPS wrote, and delivered bytes through the lens."""
+    queries = [over_files(LAKE_TABLES[name], [file.path for file in found if not file.lens])]
+    by_run: dict[str, list[LiveFile]] = {}
+    for file in found:
+        if file.lens:
+            by_run.setdefault(file.run_id, []).append(file)
+    for files in by_run.values():
+        through = Lens.from_json(files[0].lens)
+        queries.append(LENS[name](_kept(con, files, through), through, files[0].period_start))
+    return union_by_name(queries)
+
+
+def _kept(con: sa.Connection, files: Sequence[LiveFile], through: Lens) -> DeliveredFiles:
+    """One delivery's kept bytes with the columns that they have."""
+    delivery = t.cur_delivery
+    columns = con.execute(
+        sa.select(delivery.c.columns_json).where(delivery.c.delivery_id == files[0].delivery_id)
+    ).scalar_one()
+    return DeliveredFiles(
+        str(files[0].delivery_id),
+        files[0].source_id,
+        through.columns_of(schema.from_json(columns)),
+        tuple(file.path for file in files),
+        tuple(file.size_bytes for file in files),
+        tuple(file.mtime_ns for file in files),
+    )
 
 
 def _in_view(spelled: str, column: sa.Column[Any]) -> bool:
