@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PORT ?= 3000
 LINES ?= 10000000
+MINUTES ?= 15
 CODE := cops_dagster cops_dagster_tests $(wildcard benchmarks deploy/aws) setup.py
 
 # pip asks nothing and does not look for newer versions of itself.
@@ -17,7 +18,7 @@ export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: help install demo ui test test-long check fix bench lock clean
+.PHONY: help install demo ui test test-long test-boxed check fix bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,11 +61,14 @@ ui: $(STAMP) ## Dagster on what `make demo` made (PORT=3000)
 	[ -f "$$DAGSTER_HOME/dagster.yaml" ] || cp dagster.yaml "$$DAGSTER_HOME/"; \
 	exec $(BIN)/dagster dev -w workspace.yaml -p $(PORT)
 
-test: $(STAMP) ## every test but the long ones
+test: $(STAMP) ## a sample of every kind of test: minutes
 	@$(BIN)/python -m pytest -m "not long" -n logical --dist loadfile --no-loadscope-reorder
 
-test-long: $(STAMP) ## every test
+test-long: $(STAMP) ## every test, every case, four times the random examples
 	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
+
+test-boxed: $(STAMP) ## of the long tests those that fit into MINUTES, the ones worth most first
+	@COPS_TEST_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m long -n logical --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) ## lint, format, types, import layers, SQL style
 	@$(BIN)/ruff check $(CODE)

@@ -22,7 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 REPORT = "cops-demo"
-COPS = (sys.executable, "-m", "cops_dagster.cli.main")
+COPS = (sys.executable, "-m", "cops_dagster.cli.start")
 CONTROL_FAILED = 1  # exit code of cops when a check does not hold: the month is there all the same
 PARTS = ("floor", "pandas", "cops")
 

@@ -1,7 +1,7 @@
 """What decides numbers and verdicts: the policy, typed, in one canonical form, and how two differ.
 
 Belongs here: the sections that are kept in the books (ADR 26), their limits, equality. Does not belong
-here: places, limits and secrets (`settings.py`), which policy is in force (`ledger/policy.py`).
+here: places, limits and secrets (`settings.py`), which policy is in force (`ledger/books.py`).
 A field that is new gets its default in policies that were stored before it.
 """
 

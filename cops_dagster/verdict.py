@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from decimal import Decimal
-from types import ModuleType
 from typing import Literal
 
 from cops_dagster.money import amount
@@ -61,12 +60,6 @@ class Check:
     def level(self, severity: Severity) -> Level | None:
         """How urgent its alert is when it does not hold."""
         return self.levels[0] if severity == "ERROR" else self.levels[1]
-
-
-def checks_in(*modules: ModuleType) -> tuple[Check, ...]:
-    """The checks that modules define, in the order of their lines: a constant is all that it takes."""
-    found = (one for module in modules for one in vars(module).values() if isinstance(one, Check))
-    return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,10 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +33,7 @@ from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now, open_admin
 from cops_dagster.tagging import tag
-from cops_dagster_tests import remembered
+from cops_dagster_tests import remembered, shared
 
 SEPTEMBER = Period(2025, 9)
 SHORT = {
@@ -150,7 +147,7 @@ def home(folder: Path, *, inputs: Mapping[str, str] | None = INPUTS, **overrides
     """Open books over `folder/home` and `folder/cur`, with the usual inputs loaded."""
     (folder / "home").mkdir(parents=True, exist_ok=True)
     if not (folder / "home" / "admin.db").exists():
-        shutil.copyfile(_migrated(), folder / "home" / "admin.db")
+        shutil.copyfile(shared.once("admin.db", _migrated), folder / "home" / "admin.db")
     books = open_books(
         settings.load(home=folder / "home", cur=str(folder / "cur"), actor="test", **overrides)
     )
@@ -159,16 +156,12 @@ def home(folder: Path, *, inputs: Mapping[str, str] | None = INPUTS, **overrides
     return books
 
 
-@cache
-def _migrated() -> Path:
+def _migrated(file: Path) -> None:
     """An empty, migrated admin database: migrating takes 1.5 s, copying nothing."""
-    folder = Path(tempfile.mkdtemp(prefix="cops-tests-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    admin = open_admin(f"sqlite:///{folder / 'admin.db'}")
+    admin = open_admin(f"sqlite:///{file}")
     with admin.engine.connect() as con:
         con.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     admin.close()
-    return folder / "admin.db"
 
 
 def give(books: Books, folder: Path, *, replace: bool = False, **tables: str) -> None:

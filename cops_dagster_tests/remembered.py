@@ -2,36 +2,38 @@
 
 Half of the tests begin with the same month: 3.3 s of processor time each, 0.06 s when it is copied. Belongs
 here: knowing that a state is the same, and the copy. Remembered are first runs alone: of a home in which
-nothing was ever published, from the second meeting with it in one file of tests. What is remembered was made
-from delivered files of its own, so a test may do to its delivery what it likes.
+nothing was ever published, by code that the test did not patch. What was run in one process is copied in all
+of the session's: they share a folder.
 """
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-import os
 import re
 import shutil
 import sqlite3
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 
-from cops_dagster.evidence.home import open_books
+import pytest
+
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores.admin import now
+from cops_dagster_tests import shared
 
 Acts = Callable[[Books, Period], None]
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(\+00:00)?")
 _RECENT = timedelta(hours=3)
-_met: Counter[str] = Counter()
-_kept: dict[str, Path] = {}
+_by_test: list[pytest.MonkeyPatch] = []
+
+
+def under(patches: pytest.MonkeyPatch) -> None:
+    """Tells what the test that runs now may patch: what other code made is another test's."""
+    _by_test[:] = [patches]
 
 
 def run(books: Books, period: Period, acts: Acts) -> None:
@@ -40,53 +42,52 @@ def run(books: Books, period: Period, acts: Acts) -> None:
     if key is None:
         acts(books, period)
         return
-    _met[key] += 1
-    if _met[key] == 1:  # most states are met once
-        acts(books, period)
+    home, kept = books.settings.home, shared.folder() / "months" / key
+    if not kept.exists():
+        acts(books, period)  # what it refuses is not remembered
+        _keep(books, kept)
         return
-    if key not in _kept:
-        _kept[key] = _made(books, period, acts, _folder() / key[:16])
-    home = books.settings.home
     books.admin.engine.dispose()
     for name in ("admin.db-wal", "admin.db-shm"):
         (home / name).unlink(missing_ok=True)
-    shutil.copytree(_kept[key] / "home", home, dirs_exist_ok=True)
-    _belong_here(home, _kept[key] / "cur", Path(books.settings.cur))
+    shutil.rmtree(home / "evidence", ignore_errors=True)
+    shutil.copytree(kept / "home", home, dirs_exist_ok=True)
+    _belong_here(home, kept, Path(books.settings.cur))
     books.look_up_policy()
 
 
-def _made(books: Books, period: Period, acts: Acts, place: Path) -> Path:
-    """The month run in a folder of its own. What it refuses, it refuses as it would in the test's home."""
-    shutil.copytree(books.settings.cur, place / "cur")
-    (place / "home").mkdir()
+def _keep(books: Books, kept: Path) -> None:
+    """A copy of the home, whole or not at all, whoever else makes the same one meanwhile."""
+    home, cur = books.settings.home, Path(books.settings.cur)
+    if not cur.is_dir() or any(
+        one.is_symlink() or not (one.is_dir() or one.is_file()) for one in cur.rglob("*")
+    ):
+        return
+    kept.parent.mkdir(exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=kept.parent))
+    shutil.copytree(home, place / "home", ignore=lambda _, names: _DATABASE & set(names))
     with (
-        closing(sqlite3.connect(books.settings.home / "admin.db")) as source,
+        closing(sqlite3.connect(home / "admin.db")) as source,
         closing(sqlite3.connect(place / "home" / "admin.db")) as target,
     ):
         source.backup(target)
-    given = {"home": place / "home", "cur": str(place / "cur")}
-    own = open_books(books.settings.model_copy(update=given))
+    (place / "home" / "admin.db").chmod((home / "admin.db").stat().st_mode)
+    shutil.copytree(cur, place / "cur")
+    (place / "delivered").write_text(str(cur), encoding="utf-8")
     try:
-        acts(own, period)
-    except BaseException:
-        own.admin.close()
+        place.rename(kept)
+    except OSError:  # another process was first
         shutil.rmtree(place)
-        raise
-    with own.admin.engine.connect() as con:
-        con.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    own.admin.close()
-    return place
 
 
-def _belong_here(home: Path, from_: Path, to: Path) -> None:
+def _belong_here(home: Path, kept: Path, to: Path) -> None:
     """The delivered files lie where the test wrote them, as old as those that were read."""
-    for path in from_.rglob("*"):
-        shutil.copystat(path, to / path.relative_to(from_))
+    for path in (kept / "cur").rglob("*"):
+        shutil.copystat(path, to / path.relative_to(kept / "cur"))
+    from_ = (kept / "delivered").read_text(encoding="utf-8")
     with closing(sqlite3.connect(home / "admin.db")) as con, con:
         for table in ("cur_billing_head", "cur_delivery_place"):
-            con.execute(
-                f"UPDATE {table} SET location_json = replace(location_json, ?, ?)", (str(from_), str(to))
-            )
+            con.execute(f"UPDATE {table} SET location_json = replace(location_json, ?, ?)", (from_, str(to)))
 
 
 def _key(books: Books, period: Period) -> str | None:
@@ -96,15 +97,15 @@ def _key(books: Books, period: Period) -> str | None:
     is_usual = (
         given.cur == str(folder / "cur") and not given.admin_db and not given.lake and not given.evidence
     )
-    if not is_usual or {one.name for one in given.home.iterdir()} - _DATABASE:
+    if not is_usual or {one.name for one in given.home.iterdir()} - _DATABASE - {"evidence"}:
         return None
     if abs(now() - datetime.now(UTC).replace(tzinfo=None)) > timedelta(minutes=1):
         return None  # a test's own clock
-    # of one file of tests: which others ran in this process before is chance
-    file = os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[0]
-    state = hashlib.sha256(f"{file} {period} {books.revision} {books.dagster_run_id}".encode())
+    if any(patches._setattr for patches in _by_test):  # pytest has no public word for it
+        return None
+    state = hashlib.sha256(f"{period} {books.revision} {books.dagster_run_id}".encode())
     state.update(given.model_dump_json(exclude={"home", "cur"}).encode())
-    for part in (*_files(Path(given.cur)), *_rows(given.home / "admin.db")):
+    for part in (*_files(Path(given.cur)), *_rows(given.home / "admin.db"), *_kept(given.home / "evidence")):
         state.update(_plain(part, folder).encode())
     return state.hexdigest()
 
@@ -124,7 +125,17 @@ def _files(cur: Path) -> Iterator[str]:
 
 def _rows(database: Path) -> Iterator[str]:
     with closing(sqlite3.connect(database)) as con:
-        yield from con.iterdump()
+        for row in con.iterdump():
+            yield _DIGEST.sub("digest", row) if row.startswith(_TIMED) else row
+
+
+_TIMED = tuple(f'INSERT INTO "{table}"' for table in ("evidence_head", "evidence_index", "load_log"))
+_DIGEST = re.compile(r"'(objects/../)?[0-9a-f]{64}'")
+"""Of what was loaded and when: the first differs from test to test only with the second."""
+
+
+def _kept(evidence: Path) -> Iterator[str]:
+    yield from sorted(str(path.stat().st_size) for path in evidence.rglob("*") if path.is_file())
 
 
 def _plain(text: str, folder: Path) -> str:
@@ -135,10 +146,3 @@ def _plain(text: str, folder: Path) -> str:
         return "now" if abs(datetime.now(UTC) - moment) < _RECENT else found[0]
 
     return _TIME.sub(recent, text.replace(str(folder), "here"))
-
-
-@cache
-def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="cops-remembered-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder

@@ -4,7 +4,7 @@
 -- added among them; `service` is never empty and becomes product_servicecode.
 -- A commitment's purchase and its refund are cash, so they stand in upfront_cost and the bridge holds. They
 -- are known by the reservation or savings plan that they name; AWS's sentence is asked where they name none.
--- A month that was closed under the first revision of the rules is made again by those (ledger/revision.py).
+-- A month that was closed under the first revision of the rules is made again by those (revision.py).
 -- The caller gives net_unused_commitments: what of a discounted fee's net commitment was left unused.
 -- Split cost allocation rows repeat their parent's cost: only what they cost themselves (nothing) counts.
 WITH typed AS (

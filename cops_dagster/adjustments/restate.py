@@ -16,13 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cops_dagster import settings
+from cops_dagster import revision, settings
 from cops_dagster.allocation import allocate
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import documents, seal
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
-from cops_dagster.ledger import revision
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period

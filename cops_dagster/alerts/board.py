@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from cops_dagster.alerts import escalation, lifecycle, telling
 from cops_dagster.alerts.lifecycle import Alert, Event, Observation, Severity
 from cops_dagster.alerts.telling import Silence
+from cops_dagster.clocks import APART
 from cops_dagster.errors import CopsError, not_one
 from cops_dagster.evidence.people import is_same_person
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.clocks import APART
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

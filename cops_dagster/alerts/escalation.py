@@ -16,8 +16,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from cops_dagster import clocks
 from cops_dagster.alerts.lifecycle import DEAD_AFTER, Alert, Observation, Severity
-from cops_dagster.ledger import clocks
 from cops_dagster.period import Period
 from cops_dagster.verdict import OF_DATA, OF_FINANCE, OF_TAGGING, Check, Teams, Verdict
 

@@ -11,19 +11,19 @@ import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.allocation import in_force, key_snapshot, post, rule_date, rules, run_log
+from cops_dagster import revision
+from cops_dagster.allocation import entries, in_force, key_snapshot, post, rule_date, rules, run_log
 from cops_dagster.allocation.inputs import ALGORITHM, Inputs, answers, gather
 from cops_dagster.allocation.rules import Costs, Keys, Plan
 from cops_dagster.allocation.run_log import Recipe
-from cops_dagster.allocation.verdicts import key_totals_positive, rules_cover_every_pool
+from cops_dagster.allocation.verdicts import of_plan
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.lake.engine import Engine
-from cops_dagster.ledger import lock, month, revision
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import refuse
@@ -31,21 +31,11 @@ from cops_dagster.ledger.run import Attempt, Run, attempt, settle
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.tagging import unknown_tags
-from cops_dagster.verdict import Verdict
 
 TABLE = month.ALLOCATED
 
 SORT_MEMORY = "320MiB"
 """What numbering the entries may take; more than 150,000 of them are sorted on disk (300,000: measured)."""
-
-_SPLIT_COLUMNS = (
-    ("service", "VARCHAR"), ("service_component", "VARCHAR"), ("charge_class", "VARCHAR"),
-    ("tenant_id", "VARCHAR"), ("plan_id", "VARCHAR"), ("rule_id", "VARCHAR"), ("rule_version", "BIGINT"),
-    ("key_name", "VARCHAR"), ("key_value", "DECIMAL(38,18)"), ("key_total", "DECIMAL(38,18)"),
-    ("pool_cost_usd", "DECIMAL(38,18)"), ("allocated_cost_usd", "DECIMAL(38,18)"),
-    ("allocated_amortized_cost_usd", "DECIMAL(38,18)"),
-    ("allocated_net_amortized_cost_usd", "DECIMAL(38,18)"), ("delivery_id", "VARCHAR"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,28 +85,6 @@ def snapshot_keys(books: Books, period: Period) -> tuple[Inputs, Plan]:
     return inputs, made
 
 
-def plan_verdicts(made: Plan, inputs: Inputs) -> list[Verdict]:
-    """`key_totals_positive` and `rules_cover_every_pool` over a plan."""
-    zero = [
-        {"rule_id": rule.rule_id, "key_name": key.key_name, "pool_usd": amount.to_text(costs.unblended)}
-        for rule, key, costs in made.zero_keys
-    ]
-    unclaimed: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for pool in made.unclaimed:
-        unclaimed[pool.service, pool.charge_class] += pool.costs.unblended
-    return [
-        key_totals_positive(zero, len(made.keys)),
-        rules_cover_every_pool(
-            [
-                {"service": service, "charge_class": charge_class, "unblended_usd": amount.to_text(cost)}
-                for (service, charge_class), cost in sorted(unclaimed.items(), key=lambda i: -abs(i[1]))
-                if cost
-            ],
-            len(inputs.rules),
-        ),
-    ]
-
-
 def allocate(books: Books, period: Period) -> Allocated:
     """Allocates the tagged month. With the head's own inputs, or once it is closed, nothing is written.
 
@@ -163,10 +131,10 @@ def _post(books: Books, con: sa.Connection, trying: Attempt, run: Run, inputs: I
             plan = compute(engine, inputs, period)
             key_snapshot.freeze(books, period, inputs, plan)
             _refuse_zero_keys(period, plan)
-            provide_entries(engine, inputs, plan, period)
+            entries.provide(engine, plan, inputs.plans, period)
             target = trying.target(TABLE, period, run.id)
             posted = post.stage(engine, target, names.paths[TABLE], recipe)
-            judged = [*posted.judged, *plan_verdicts(plan, inputs)]
+            judged = [*posted.judged, *of_plan(plan, len(inputs.rules))]
             refuse(judged, f"{TABLE} of {period}")
         post.publish_run(books, con, trying, recipe, posted, judged, sql=_SQL)
 
@@ -192,18 +160,3 @@ def _refuse_zero_keys(period: Period, made: Plan) -> None:
             " the rule with on_zero_key hold, even or rule:ID",
             details={"zero_keys": [rule.rule_id for rule, _, _ in made.zero_keys]},
         )
-
-
-def provide_entries(engine: Engine, inputs: Inputs, made: Plan, period: Period) -> None:
-    """What a plan posts, as the engine's `posted_entries`: direct cost and what the rules split."""
-    engine.table("split_entries", _SPLIT_COLUMNS, (_row(split, inputs.plans) for split in made.splits))
-    engine.keep("posted_entries", "gather_entries", {"period_start": period.start})
-
-
-def _row(split: rules.Split, plans: Mapping[str, str | None]) -> tuple[Any, ...]:
-    figures = (split.key_value, split.key_total, split.pool_cost, *split.costs)
-    return (
-        split.service, split.service_component, split.charge_class, split.tenant_id,
-        plans.get(split.tenant_id), split.rule_id, split.rule_version, split.key_name,
-        *(None if one is None else amount.to_decimal(one) for one in figures), split.delivery_id,
-    )  # fmt: skip

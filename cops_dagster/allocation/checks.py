@@ -17,9 +17,9 @@ from cops_dagster.allocation import allocate, mismatch, post, rule_date, tenant_
 from cops_dagster.allocation.inputs import Inputs, gather
 from cops_dagster.allocation.key_shares import KeyMonths, key_shares_steady
 from cops_dagster.allocation.rules import MATCHED, Plan
+from cops_dagster.clocks import APART, is_within
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.clocks import APART, is_within
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
 from cops_dagster.period import Period
@@ -47,7 +47,7 @@ def keys(books: Books, period: Period) -> list[Verdict]:
         steady = _steady(con, period, inputs, made)
         matched = _matched(books, engine, con, period, inputs)
     return [
-        *allocate.plan_verdicts(made, inputs),
+        *verdicts.of_plan(made, len(inputs.rules)),
         matched,
         verdicts.rules_unchanged_in_period(
             [f"{row.rule_id} v{row.version}" for row in changed],

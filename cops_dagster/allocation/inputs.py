@@ -13,10 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster import revision
 from cops_dagster.allocation import in_force, rule_date, tenant_usage
 from cops_dagster.allocation.rules import Key, Rule
-from cops_dagster.errors import CopsError
-from cops_dagster.ledger import revision
+from cops_dagster.errors import unknown_month
 from cops_dagster.ledger.month import ALLOCATED, Head, head
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
@@ -56,13 +56,7 @@ def gather(con: sa.Connection, policy: Policy, period: Period, *, of: int = revi
     """
     tagged = head(con, "fact_cost_tagged", period)
     if tagged is None:
-        raise CopsError(
-            "E-PERIOD-UNKNOWN",
-            f"period {period}",
-            expected="a tagged month",
-            found="nothing tagged",
-            next_step=f"run `cops materialize {period}`",
-        )
+        raise unknown_month(period, expected="a tagged month", found="nothing tagged")
     decided = rule_date.newest(con, period)
     rules_as_of = decided.rules_as_of if decided else period.start
     rules = in_force.in_force(con, rules_as_of)

@@ -6,10 +6,13 @@ Belongs here: a check as a constant, and as a function of exact figures. Does no
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
+from cops_dagster.allocation.rules import Plan
+from cops_dagster.money import amount
 from cops_dagster.verdict import OF_FINANCE, OF_MONTH, Check, Verdict, percent
 from cops_dagster.words import near
 
@@ -67,6 +70,23 @@ OPERATOR_SHARE_STEADY = Check(
     "operator_share_steady", "Our own share moved by at most 5 points since last month.", _ALLOCATED,
 )
 # fmt: on
+
+
+def of_plan(made: Plan, rules: int) -> list[Verdict]:
+    """`key_totals_positive` and `rules_cover_every_pool` over the plan that so many rules made."""
+    zero = [
+        {"rule_id": rule.rule_id, "key_name": key.key_name, "pool_usd": amount.to_text(costs.unblended)}
+        for rule, key, costs in made.zero_keys
+    ]
+    unclaimed: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for pool in made.unclaimed:
+        unclaimed[pool.service, pool.charge_class] += pool.costs.unblended
+    rows = [
+        {"service": service, "charge_class": charge_class, "unblended_usd": amount.to_text(cost)}
+        for (service, charge_class), cost in sorted(unclaimed.items(), key=lambda one: -abs(one[1]))
+        if cost
+    ]
+    return [key_totals_positive(zero, len(made.keys)), rules_cover_every_pool(rows, rules)]
 
 
 def key_totals_positive(zero: Sequence[Mapping[str, object]], keys: int) -> Verdict:

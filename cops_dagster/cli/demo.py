@@ -57,7 +57,7 @@ def demo(
     sweep.sweep(books)
     failed = []
     for period in months:
-        if not current.nothing_to_do(books, period):
+        if not current.is_current(books, period):
             output.say(f"materialising {period}")
             failed += [{"period": str(period), **check} for check in materialize.run(books, period, None)]
     if failed:

@@ -36,7 +36,7 @@ def materialize(
     require_policy(books, is_run=True)
     sweep.sweep(books)
     repair.require_mendable(books, wanted)
-    if not select and current.nothing_to_do(books, wanted):
+    if not select and current.is_current(books, wanted):
         failed = consequences.complete(books, wanted)
         gone = [one.source_id for one in sources.placeless(books, wanted)]
         if json:

@@ -16,7 +16,7 @@ from cops_dagster.allocation import allocate
 from cops_dagster.allocation.checks import allocated, keys
 from cops_dagster.allocation.inputs import gather
 from cops_dagster.closing import current, periods, proof, readiness
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import unknown_month
 from cops_dagster.evidence import consent, verify
 from cops_dagster.ingestion import claims, sources
 from cops_dagster.ledger.books import Books
@@ -37,13 +37,7 @@ def requirements(books: Books, period: Period) -> list[readiness.Requirement]:
     """
     with books.admin.read() as con:
         if head(con, allocate.TABLE, period) is None:
-            raise CopsError(
-                "E-PERIOD-UNKNOWN",
-                f"period {period}",
-                expected="an allocated month",
-                found="nothing allocated",
-                next_step=f"run `cops materialize {period}`",
-            )
+            raise unknown_month(period, expected="an allocated month", found="nothing allocated")
         facts = periods.facts_of(books, con, period)
         exceptions, table, approvals = t.recon_exceptions, t.period_lock, t.approval
         closed = con.execute(sa.select(table.c.period_start).where(table.c.state == "closed")).scalars().all()
@@ -76,7 +70,7 @@ def requirements(books: Books, period: Period) -> list[readiness.Requirement]:
     return readiness.readiness(
         facts,
         readiness.ClosingFacts(
-            is_current=current.nothing_to_do(books, period) and _head_is_plain(books, period),
+            is_current=current.is_current(books, period) and _head_is_plain(books, period),
             earlier_open=readiness.open_before(period, closed, known),
             verdicts=verdicts,
             unexplained=_unexplained(tenants, explained),

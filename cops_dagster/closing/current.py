@@ -29,7 +29,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag
 
 
-def nothing_to_do(books: Books, period: Period) -> bool:
+def is_current(books: Books, period: Period) -> bool:
     """Every layer's inputs are those of its head: decided on size, time and ids alone."""
     with books.admin.read() as con:
         if sweep.pending(con) or not look.unchanged(books, con, period):

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.adjustments import proposals
-from cops_dagster.allocation import allocate, post
+from cops_dagster.allocation import allocate, entries, post
 from cops_dagster.allocation.inputs import gather
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents
@@ -157,7 +157,7 @@ def _allocation(
             if inputs.inputs_id != run.inputs_id:
                 raise _other(file, wrong, "another version of COPS made it")
             names.provide(["fact_cost_tagged"])
-            allocate.provide_entries(engine, inputs, allocate.compute(engine, inputs, period), period)
+            entries.provide(engine, allocate.compute(engine, inputs, period), inputs.plans, period)
         post.write(engine, target, period, run.run_id, run.predecessor_run_id)
 
 

@@ -1,7 +1,7 @@
 """Adopting a policy with its proof: by the first run or by a person (ADR 26).
 
 Belongs here: the refusal of an act whose settings say something else, what adopting would change. Does not
-belong here: asking again as a run is published (`ledger/policy.py`), versions (`stores/policies.py`).
+belong here: asking again as a run is published (`ledger/publish.py`), versions (`stores/policies.py`).
 """
 
 from __future__ import annotations

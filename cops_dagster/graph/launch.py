@@ -22,7 +22,7 @@ from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.outcome import texts_of
 from cops_dagster.graph.partitions import first_period
 from cops_dagster.graph.resources import BY_COMMAND
-from cops_dagster.ledger import publish
+from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import consequences
 from cops_dagster.operations.all_checks import BLOCKING
@@ -151,7 +151,7 @@ def report(books: Books, period: Period) -> None:
         heads = {
             name: {"run_id": row.run_id}
             for name in ("fact_cost_allocated", "fact_cost_adjustment")
-            for row in publish.published(con, name, period)
+            for row in month.runs(con, period, name)
         }
         newest = record.newest(con, period)
         if newest:

@@ -16,7 +16,7 @@ import dagster as dg
 from cops_dagster.evidence import sweep
 from cops_dagster.graph.lineage import column_lineage
 from cops_dagster.graph.resources import act
-from cops_dagster.ledger import publish
+from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
@@ -107,7 +107,7 @@ def published(
     """A table of the ledger as its heads have it, once the lake shows them too."""
     act(lambda: sweep.project(books))
     with books.admin.read() as con:
-        rows = publish.published(con, name, period)
+        rows = month.runs(con, period, name)
     return materialized(
         name,
         {

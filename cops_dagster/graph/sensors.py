@@ -294,7 +294,7 @@ def _no_work(books: Books, period: Period) -> str | None:
     with books.admin.read() as con:
         if lock.state_of(con, period) == "closed":
             return "closed: late_deliveries proposes adjustments"
-    if current.nothing_to_do(books, period):
+    if current.is_current(books, period):
         return "nothing to do, the ledger was made from these bytes"
     return None
 
@@ -327,7 +327,7 @@ def open_periods(
         months = look.months(books)
         with books.admin.read() as con:
             open_ = [one for one in months if lock.state_of(con, one) in UNATTENDED]
-        wanted = [one for one in open_ if str(one) in offered and not current.nothing_to_do(books, one)]
+        wanted = [one for one in open_ if str(one) in offered and not current.is_current(books, one)]
         if not wanted:
             return dg.SkipReason(f"{len(open_)} open month(s) up to {newest}, nothing to do")
         return [

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.clocks import is_within
 from cops_dagster.cur import schema
 from cops_dagster.ingestion import (
     claims,
@@ -28,12 +29,11 @@ from cops_dagster.ingestion import (
     verdicts,
 )
 from cops_dagster.ingestion.measures import Part
-from cops_dagster.ingestion.verdicts import Profile
+from cops_dagster.ingestion.profile import Profile
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import added_columns
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.clocks import is_within
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now

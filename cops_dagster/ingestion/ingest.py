@@ -23,7 +23,7 @@ from cops_dagster.ingestion.kept_bytes import Kept
 from cops_dagster.ingestion.measures import QUARANTINE, Part
 from cops_dagster.lake import keeping, live
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.ledger import lock
+from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged
@@ -68,18 +68,12 @@ def ingest(books: Books, period: Period) -> list[Ingested]:
     """
     require_policy(books, is_run=True)
     with books.admin.read() as con:
-        heads = con.execute(
-            sa.select(t.cur_billing_head.c.location_json, t.cur_delivery)
-            .join(t.cur_delivery, t.cur_delivery.c.delivery_id == t.cur_billing_head.c.delivery_id)
-            .where(t.cur_billing_head.c.period_start == period.start)
-            .order_by(t.cur_billing_head.c.source_id)
-        ).all()
-        shown = {row.source_id for row in heads}
-        gone = [] if lock.is_sealed(con, period) else _gone(con, period, shown)
+        shown = month.shown(con, period)
+        gone = [] if lock.is_sealed(con, period) else _gone(con, period, {row.source_id for row in shown})
     subject = f"ingestion of {period}"
     done: list[Ingested] = []
     broken: list[CopsError] = []
-    for row in heads:
+    for row in shown:
         try:
             done.append(settle(subject, _source, books, period, row))
         except CopsError as problem:
@@ -96,11 +90,8 @@ def not_ingested(con: sa.Connection, period: Period) -> list[str]:
     """The sources whose shown delivery is not the ingested one; of a closed month what stands is."""
     if lock.is_sealed(con, period):
         return []
-    shown = t.cur_billing_head
     found = []
-    for row in con.execute(
-        sa.select(shown).where(shown.c.period_start == period.start).order_by(shown.c.source_id)
-    ):
+    for row in month.shown(con, period):
         raw = head(con, TABLE, period, row.source_id)
         if raw is None or raw.inputs_id != inputs_of(row.delivery_id, row.source_id, period):
             found.append(str(row.source_id))
@@ -109,11 +100,8 @@ def not_ingested(con: sa.Connection, period: Period) -> list[str]:
 
 def is_current(con: sa.Connection, period: Period) -> bool:
     """What is ingested is what readers see of each source, and nothing of a source that no longer counts."""
-    cur_billing_head = t.cur_billing_head
-    shown = con.execute(
-        sa.select(cur_billing_head.c.source_id).where(cur_billing_head.c.period_start == period.start)
-    ).scalars()
-    return not not_ingested(con, period) and not _gone(con, period, set(shown))
+    shown = {row.source_id for row in month.shown(con, period)}
+    return not not_ingested(con, period) and not _gone(con, period, shown)
 
 
 def _gone(con: sa.Connection, period: Period, shown: set[str]) -> list[str]:
@@ -245,15 +233,10 @@ def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
     of 10 M lines would take 1.5 s to find the same digits. Views that came later than the publication
     are left out.
     """
-    heads, journal = t.period_head, t.publish_journal
     totals = dict.fromkeys(measures.VIEWS, Decimal(0))
-    rows = con.execute(
-        sa.select(journal.c.verdicts_json)
-        .join(heads, heads.c.run_id == journal.c.run_id)
-        .where(heads.c.table_name == TABLE, heads.c.period_start == period.start)
-    ).scalars()
-    for text in rows:
-        (bridge,) = [one for one in json.loads(text) if one["check"] == verdicts.COST_VIEWS_BRIDGE.name]
+    for run in month.runs(con, period, TABLE):
+        judged = json.loads(run.verdicts_json)
+        (bridge,) = [one for one in judged if one["check"] == verdicts.COST_VIEWS_BRIDGE.name]
         for name in measures.VIEWS:
             if f"{name}_usd" not in bridge["figures"]:
                 totals.pop(name, None)

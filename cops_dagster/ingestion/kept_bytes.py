@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cops_dagster import revision
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import record
 from cops_dagster.ingestion.first_sight import new_read_file
@@ -22,7 +23,6 @@ from cops_dagster.lake.footers import truncated
 from cops_dagster.lake.lens import Lens
 from cops_dagster.lake.live import LiveFile
 from cops_dagster.lake.mend import mend, needs_mending
-from cops_dagster.ledger import revision
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores.files import identity, sha256_all

@@ -11,22 +11,23 @@ import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from cops_dagster.cur import layout
-from cops_dagster.cur import schema as cur_schema
+from cops_dagster.cur import layout, schema
 from cops_dagster.evidence import conversions
-from cops_dagster.ingestion.first_sight import Sight
 from cops_dagster.ingestion.plausible import Figures
 from cops_dagster.lake.kept import conversion
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+from cops_dagster.stores.files import sha256_all
+
+if TYPE_CHECKING:
+    from cops_dagster.ingestion.first_sight import Sight  # which loads the engine
 
 
 def location(books: Books, delivered: layout.Delivered) -> list[list[str | int]]:
@@ -191,7 +192,7 @@ def _insert(con: sa.Connection, delivered: layout.Delivered, sight: Sight) -> No
             manifest_path=delivered.manifest_file.path,
             assembly_id=delivered.assembly_id,
             schema_digest=digest(sorted((name, sent.data_type) for name, sent in sight.columns.items())),
-            columns_json=cur_schema.to_json(sight.columns),
+            columns_json=schema.to_json(sight.columns),
             row_count=totals["row_count"],
             cost_usd=Decimal(totals["cost_usd"]),
             invoice_state="open" if totals["rows_without_invoice"] else "final",
@@ -230,7 +231,7 @@ def _record_read_files(books: Books, con: sa.Connection, sight: Sight) -> None:
 def record_mended(books: Books, delivery_id: str, made: list[Path]) -> None:
     """Files that stand for delivered ones whose text is no UTF-8."""
     cur_read_file = t.cur_read_file
-    digests = stored.sha256_all(made)
+    digests = sha256_all(made)
     with books.admin.write() as con:
         con.execute(sa.delete(cur_read_file).where(cur_read_file.c.delivery_id == delivery_id))
         for position, (path, sha256) in enumerate(zip(made, digests, strict=True)):

@@ -8,11 +8,11 @@ it (`ingestion/checks.py`), what refuses a delivery (`ingestion/first_sight.py`)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
 from cops_dagster.errors import CopsError
+from cops_dagster.ingestion.profile import Profile
 from cops_dagster.ingestion.source_rules import Clash
 from cops_dagster.verdict import OF_TAGGING, Check, Figure, Severity, Verdict, equal
 
@@ -108,26 +108,6 @@ NO_LINES_QUARANTINED = Check(
     look="cops sql -q 'SELECT * FROM cur_quarantine'", mend="AWS must deliver these lines again",
 )
 # fmt: on
-
-
-@dataclass(frozen=True)
-class Profile:
-    """What is known of one shown delivery. Dimensions hold (rows, cost in USD) by value."""
-
-    source_id: str
-    rows: int
-    cost_usd: Decimal
-    strays: Sequence[str] = ()
-    same_bytes: int = 0
-    outside_rows: int = 0
-    negative_usage_rows: int = 0
-    negative_usage_usd: Decimal = Decimal(0)
-    lost_rows: int = 0
-    repeated_rows: int = 0
-    repeated_usd: Decimal = Decimal(0)
-    line_types: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
-    days: Mapping[str, tuple[int, Decimal]] = field(default_factory=dict)
-    columns: frozenset[str] = frozenset()
 
 
 def warnings(

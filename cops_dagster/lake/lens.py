@@ -8,7 +8,7 @@ delivered columns under their names and with exact money (`lake/delivered.py`), 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -34,7 +34,7 @@ class Lens:
     Attributes:
         has_faults: some lines stand aside.
         is_mended: text that is no UTF-8 was marked in the kept bytes, with its fault beside the line.
-        is_first: the month is read by the first revision of the rules (`ledger/revision.py`).
+        is_first: the month is read by the first revision of the rules (`revision.py`).
         accounts: account ids whose lines stand aside.
         net_unused: rows of `NET_UNUSED`.
     """
@@ -85,7 +85,7 @@ def set_aside(files: DeliveredFiles, lens: Lens, period_start: date) -> exp.Quer
     return query.where(exp.column("quarantine_code").is_(exp.null()).not_(), copy=False)
 
 
-def _over(files: DeliveredFiles, lens: Lens, period_start: date, columns: list[exp.Expr]) -> exp.Select:
+def _over(files: DeliveredFiles, lens: Lens, period_start: date, columns: Sequence[exp.Expr]) -> exp.Select:
     lines = judged(files, lens, period_start).subquery("lines")
     return exp.Select().from_(lines).select(*columns, copy=False)
 

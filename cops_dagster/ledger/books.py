@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 
-from cops_dagster.ledger import revision
+from cops_dagster import revision
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
 from cops_dagster.settings import Settings

@@ -22,10 +22,7 @@ from cops_dagster.stores.admin import now
 def state_of(con: sa.Connection, period: Period) -> str:
     """The period's state; `open` before anything was written to it."""
     lock = t.period_lock
-    found = con.execute(
-        sa.select(lock.c.state).where(lock.c.period_start == period.start)
-    ).scalar_one_or_none()
-    return found or "open"
+    return con.scalar(sa.select(lock.c.state).where(lock.c.period_start == period.start)) or "open"
 
 
 def is_sealed(con: sa.Connection, period: Period) -> bool:
@@ -47,10 +44,8 @@ def hold(con: sa.Connection, books: Books, period: Period) -> str:
         CopsError: `E-EVIDENCE-…` where its first move cannot be proved.
     """
     table = t.period_lock
-    found = con.execute(
-        sa.select(table.c.state).where(table.c.period_start == period.start).with_for_update()
-    ).scalar_one_or_none()
-    if found is not None:
+    mine = sa.select(table.c.state).where(table.c.period_start == period.start)
+    if (found := con.scalar(mine.with_for_update())) is not None:
         return str(found)
     at = now()
     con.execute(  # the event first: the database lets no period begin or move without one

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import CopsError
+from cops_dagster.errors import unknown_month
 from cops_dagster.ledger import lock
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -112,15 +112,16 @@ def shown(con: sa.Connection, period: Period | None = None) -> Sequence[Any]:
     return con.execute(query if period is None else query.where(heads.c.period_start == period.start)).all()
 
 
-def runs(con: sa.Connection, period: Period) -> Sequence[Any]:
+def runs(con: sa.Connection, period: Period, table_name: str | None = None) -> Sequence[Any]:
     """The runs that readers see of a period, by table and source: rows of `publish_journal`."""
     heads, journal = t.period_head, t.publish_journal
-    return con.execute(
+    query = (
         sa.select(journal)
         .join(heads, heads.c.run_id == journal.c.run_id)
         .where(heads.c.period_start == period.start)
         .order_by(heads.c.table_name, heads.c.source_id)
-    ).all()
+    )
+    return con.execute(query if table_name is None else query.where(heads.c.table_name == table_name)).all()
 
 
 def known(con: sa.Connection) -> list[Period]:
@@ -142,9 +143,8 @@ def require_known(con: sa.Connection, period: Period) -> None:
     there = known(con)
     if period in there:
         return
-    raise CopsError(
-        "E-PERIOD-UNKNOWN",
-        f"period {period}",
+    raise unknown_month(
+        period,
         expected="a month with a delivery, a state or a freeze",
         found=f"months from {there[0]} to {there[-1]}, not this one" if there else "no month at all",
         next_step=f"correct the month or COPS_HOME; a new month comes with `cops materialize {period}`",

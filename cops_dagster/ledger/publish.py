@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -23,9 +22,9 @@ from cops_dagster.lake.tables import APPEND_ONLY, KEPT, TYPED
 from cops_dagster.ledger import lock, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
-from cops_dagster.ledger.policy import require_same_policy
 from cops_dagster.ledger.run import Run, Superseded
 from cops_dagster.period import Period
+from cops_dagster.stores import policies
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.files import fsync_folder, identity, sha256_all
@@ -99,7 +98,7 @@ def _stands_again(books: Books, publications: Sequence[Publication]) -> bool:
         if lock.is_sealed(con, publications[0].run.period):
             return False  # a closed month is restored, not made again
         for one in publications:
-            before = _head_of(con, one.run)
+            before = head(con, one.run.table_name, one.run.period, one.run.source_id)
             if before is None or one.run.table_name in APPEND_ONLY or before.inputs_id != one.run.inputs_id:
                 return False
             pairs.append((before.run_id, [staged.path for staged in one.staged]))
@@ -111,7 +110,7 @@ def _publish_one(
     con: sa.Connection, books: Books, publication: Publication, files: list[dict[str, object]]
 ) -> int:
     run = publication.run
-    found = _head_of(con, run)
+    found = head(con, run.table_name, run.period, run.source_id)
     if (found.run_id if found else None) != run.predecessor:
         raise Superseded(run.id)
     # the journal row closes the run: the database takes no file of it afterwards (ADR 35)
@@ -122,21 +121,6 @@ def _publish_one(
     _move_head(con, run, seq, found)
     con.execute(sa.insert(t.outbox).values(topic="iceberg", journal_seq=seq, created_at=now(), attempts=0))
     return seq
-
-
-def published(con: sa.Connection, table_name: str, period: Period) -> Sequence[Any]:
-    """What stands of a table in a month: the journal rows of its heads, in journal order."""
-    heads, journal = t.period_head, t.publish_journal
-    return con.execute(
-        sa.select(journal)
-        .join(heads, heads.c.run_id == journal.c.run_id)
-        .where(heads.c.table_name == table_name, heads.c.period_start == period.start)
-        .order_by(journal.c.journal_seq)
-    ).all()
-
-
-def _head_of(con: sa.Connection, run: Run) -> Head | None:
-    return head(con, run.table_name, run.period, run.source_id)
 
 
 def _require_no_file(con: sa.Connection, run: Run) -> None:
@@ -259,3 +243,21 @@ def as_json(verdict: Verdict) -> dict[str, object]:
         "passed": verdict.passed,
         "figures": json.loads(json.dumps(dict(verdict.figures), default=str)),
     }
+
+
+def require_same_policy(con: sa.Connection, books: Books) -> None:
+    """Within the transaction that publishes: the policy is still the one that the run was planned under.
+
+    Raises:
+        CopsError: `E-POLICY`.
+    """
+    planned = books.adopted.version if books.adopted else None
+    newest = policies.newest_version(con)
+    if newest != planned:
+        raise CopsError(
+            "E-POLICY",
+            "policy",
+            expected=f"version {planned or 'none'}, under which this run was planned",
+            found=f"version {newest}, adopted meanwhile",
+            next_step="run again; nothing was published",
+        )

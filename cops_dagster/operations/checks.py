@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+from cops_dagster.clocks import APART
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.clocks import APART
 from cops_dagster.operations import verdicts
 from cops_dagster.operations.budgets import known_scopes
 from cops_dagster.period import Period

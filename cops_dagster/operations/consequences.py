@@ -256,7 +256,7 @@ def _end_runs(books: Books, period: Period) -> None:
         firing = any(
             one.rule == escalation.RUN and one.state == "firing" for one in board.of_period(con, period)
         )
-    if firing and current.nothing_to_do(books, period):
+    if firing and current.is_current(books, period):
         with books.admin.write() as con:
             board.end_failed_runs(con, period, because="the month is complete: nothing is left to do")
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.board import judged_at
 from cops_dagster.allocation import checks
+from cops_dagster.clocks import APART, is_within
 from cops_dagster.closing import periods, proof
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import verify
@@ -25,7 +26,6 @@ from cops_dagster.evidence.chain import anchor_news
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.ingestion import claims
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.clocks import APART, is_within
 from cops_dagster.operations.checks import budgets
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board
 from cops_dagster.allocation import allocate
 from cops_dagster.allocation.checks import allocated, keys
+from cops_dagster.clocks import is_within
 from cops_dagster.closing import status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import adoption, consent
@@ -23,7 +24,6 @@ from cops_dagster.ingestion.look import look
 from cops_dagster.ingestion.record import newest_ingestion
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.clocks import is_within
 from cops_dagster.ledger.month import head, known
 from cops_dagster.money import amount
 from cops_dagster.operations.checks import budgets

@@ -20,7 +20,7 @@ from cops_dagster.reconciliation.verdicts import (
     variance_within_tolerance,
 )
 from cops_dagster.stores import tables as t
-from cops_dagster.tagging import tag
+from cops_dagster.tagging import plans
 from cops_dagster.verdict import Verdict
 
 
@@ -62,5 +62,5 @@ def of_newest(con: sa.Connection, period: Period) -> list[Verdict]:
 def reconciled(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `recon_summary`: markups, variance, exceptions, AWS's own invoices."""
     with books.admin.read() as con:
-        unpriced, begins = sides.unpriced(books, con, period), tag.plans_begin(con)
+        unpriced, begins = sides.unpriced(books, con, period), plans.plans_begin(con)
         return [plans_have_a_markup(unpriced, begins, period), *of_newest(con, period)]

@@ -18,7 +18,7 @@ from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
-from cops_dagster.ledger.policy import require_same_policy
+from cops_dagster.ledger.publish import require_same_policy
 from cops_dagster.ledger.run import Run
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest

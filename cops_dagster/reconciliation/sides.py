@@ -33,7 +33,7 @@ from cops_dagster.reconciliation.documents import (
 from cops_dagster.reconciliation.variance import Invoiced, TenantCost, half_unit
 from cops_dagster.reconciliation.verdicts import Unpriced
 from cops_dagster.stores import tables as t
-from cops_dagster.tagging.tag import plans_begin
+from cops_dagster.tagging.plans import plans_begin
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The policies that were ever adopted, kept in versions; the newest is in force.
 
 Belongs here: reading and appending versions. Does not belong here: what a policy holds (`policy.py`), who may
-change it and when (`ledger/policy.py`).
+change it and when (`evidence/adoption.py`).
 """
 
 from __future__ import annotations

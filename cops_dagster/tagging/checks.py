@@ -15,7 +15,7 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
-from cops_dagster.tagging import active, lookups, tag, unknown_tags, verdicts
+from cops_dagster.tagging import active, lookups, plans, tag, unknown_tags, verdicts
 from cops_dagster.verdict import Verdict
 
 
@@ -85,7 +85,7 @@ def _names(books: Books, engine: Engine, con: sa.Connection, period: Period) -> 
     ]
     return [
         lookups.tenants_are_known(unknown if tenants else [], tenants, pooled, month),
-        lookups.plans_are_known(costs, tag.plans_begin(con), period),
+        lookups.plans_are_known(costs, plans.plans_begin(con), period),
     ]
 
 

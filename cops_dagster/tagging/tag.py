@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlglot import exp
 
-from cops_dagster import verdict
+from cops_dagster import revision, verdict
 from cops_dagster.alerts.publish import publish
 from cops_dagster.errors import unknown_month
 from cops_dagster.evidence.adoption import require_policy
@@ -23,7 +23,7 @@ from cops_dagster.lake import live, tag_columns
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.tables import FACT_COST_TAGGED
 from cops_dagster.lake.views import over_files, view
-from cops_dagster.ledger import lock, revision
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.publish import Publication, Staged
@@ -271,10 +271,3 @@ def spelling_variants(
                     spelled = unicodedata.normalize("NFC", value).strip().casefold()
                     variants.setdefault(spelled, set()).add(value)
     return variants
-
-
-def plans_begin(con: sa.Connection) -> dict[str, date]:
-    """Each registered plan with the first day it is in force."""
-    plans = t.plans
-    first = sa.func.min(plans.c.effective_from)
-    return dict(con.execute(sa.select(plans.c.plan_id, first).group_by(plans.c.plan_id)).all())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,14 +17,13 @@ from cops_dagster.evidence import verify
 from cops_dagster.evidence.seal import of_period
 from cops_dagster.ingestion import deliver
 from cops_dagster.ledger.books import Books
-from cops_dagster.period import Period
 from cops_dagster.reconciliation import notes, reconcile
 from cops_dagster.stores import tables as t
+from cops_dagster_tests.adjustments.late_deliveries import OCTOBER, late_delivery, somebody_else
 from cops_dagster_tests.closing.ready import close_by_two, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
+from cops_dagster_tests.shown import answer, by_tenant, dump
 
-OCTOBER = Period(2025, 10)
 RESTATED = "SELECT SUM(allocated_cost_usd) FROM cost_restated WHERE usage_period_start = DATE '2025-09-01'"
 
 
@@ -34,19 +32,6 @@ def closed(tmp_path: Path) -> Books:
     books = ready(tmp_path)
     close_by_two(books, SEPTEMBER)
     return books
-
-
-def somebody_else(books: Books) -> Books:
-    return replace(books, settings=books.settings.model_copy(update={"actor": "second"}))
-
-
-def late_delivery(books: Books, folder: Path, text: str, assembly: str = "late") -> str:
-    """Delivers September once more and proposes what changed; the adjustment's id."""
-    month(folder, text, assembly=assembly)
-    run(books)
-    made = late.propose(books, SEPTEMBER)
-    assert made is not None
-    return made
 
 
 def effects(books: Books, adjustment_id: str) -> dict[str, dict[str, Decimal]]:
@@ -58,6 +43,7 @@ def effects(books: Books, adjustment_id: str) -> dict[str, dict[str, Decimal]]:
     return found
 
 
+@pytest.mark.long
 def test_a_late_delivery_is_proposed_and_changes_nothing(closed: Books, tmp_path: Path) -> None:
     with closed.admin.read() as con:
         head = con.execute(sa.select(t.period_head.c.run_id).where(
@@ -69,6 +55,7 @@ def test_a_late_delivery_is_proposed_and_changes_nothing(closed: Books, tmp_path
     assert answer(closed, RESTATED) == [(Decimal("40.880000001"),)]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -110,6 +97,7 @@ def test_classes_of_change_are_told_apart_by_what_moved() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_an_approved_change_is_booked_in_the_open_month_and_restates_the_closed_one(
     closed: Books, tmp_path: Path
 ) -> None:
@@ -127,6 +115,7 @@ def test_an_approved_change_is_booked_in_the_open_month_and_restates_the_closed_
     assert verify.verify(closed).status == "ok"
 
 
+@pytest.mark.long
 def test_approved_twice_it_is_booked_once(closed: Books, tmp_path: Path) -> None:
     made = late_delivery(closed, tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 5\n")
     approve.approve(somebody_else(closed), made, reason="checked")
@@ -135,6 +124,7 @@ def test_approved_twice_it_is_booked_once(closed: Books, tmp_path: Path) -> None
     assert dump(closed) == before
 
 
+@pytest.mark.long
 def test_who_proposed_it_cannot_approve_it(closed: Books, tmp_path: Path) -> None:
     made = late_delivery(closed, tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 5\n")
     before = dump(closed)
@@ -143,6 +133,7 @@ def test_who_proposed_it_cannot_approve_it(closed: Books, tmp_path: Path) -> Non
     assert dump(closed) == before
 
 
+@pytest.mark.long
 def test_a_proposal_over_books_that_changed_since_is_stale(closed: Books, tmp_path: Path) -> None:
     first = late_delivery(closed, tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 5\n", "l1")
     second = late_delivery(closed, tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 6\n", "l2")
@@ -154,6 +145,7 @@ def test_a_proposal_over_books_that_changed_since_is_stale(closed: Books, tmp_pa
     assert answer(closed, RESTATED) == [(Decimal("46.880000001"),)]
 
 
+@pytest.mark.long
 def test_late_deliveries_one_after_the_other_add_up_to_the_newest(closed: Books, tmp_path: Path) -> None:
     for number, cost in enumerate(("5", "7.5", "2"), start=1):
         made = late_delivery(
@@ -163,6 +155,7 @@ def test_late_deliveries_one_after_the_other_add_up_to_the_newest(closed: Books,
     assert answer(closed, RESTATED) == [(Decimal("42.880000001"),)]
 
 
+@pytest.mark.long
 def test_a_source_that_begins_to_deliver_after_the_close_is_late_too(closed: Books, tmp_path: Path) -> None:
     deliver.deliver(closed, sorted(_aside(tmp_path)), SEPTEMBER, source_id="second")
     run(closed)
@@ -177,6 +170,7 @@ def _aside(folder: Path) -> list[Path]:
     return list(made.glob("*.parquet"))
 
 
+@pytest.mark.long
 def test_the_same_cost_in_other_bytes_needs_no_approval(closed: Books, tmp_path: Path) -> None:
     month(
         tmp_path,
@@ -191,6 +185,7 @@ def test_the_same_cost_in_other_bytes_needs_no_approval(closed: Books, tmp_path:
         approve.approve(somebody_else(closed), str(made), reason="nothing")
 
 
+@pytest.mark.long
 def test_the_open_month_is_reconciled_with_what_was_booked_in_it(closed: Books, tmp_path: Path) -> None:
     month(tmp_path, MONTH, period=OCTOBER, assembly="october")
     give(
@@ -238,12 +233,14 @@ def test_a_one_time_rule_moves_cost_of_a_closed_month_to_difference_0(closed: Bo
     assert answer(closed, RESTATED) == [(Decimal("40.880000001"),)]
 
 
+@pytest.mark.long
 def test_a_later_delivery_does_not_take_a_one_time_rule_back(closed: Books, tmp_path: Path) -> None:
     approve.approve(somebody_else(closed), one_time_rule(closed), reason="agreed")
     made = late_delivery(closed, tmp_path, MONTH.replace("0.07", "0.09"))
     assert effects(closed, made) == {"tax": {"__unallocated__": Decimal("0.02")}}
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     ("given", "code"),
     [
@@ -277,6 +274,7 @@ def test_an_open_month_takes_no_adjustment_and_no_note(tmp_path: Path) -> None:
     assert late.propose(books, SEPTEMBER) is None
 
 
+@pytest.mark.long
 def test_a_variance_note_is_opened_by_one_and_decided_by_another(closed: Books) -> None:
     before = by_tenant(closed)
     made = notes.note(

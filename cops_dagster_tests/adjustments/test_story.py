@@ -33,7 +33,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster_tests.alerts.servers import Seen, web
 from cops_dagster_tests.closing.ready import aged, close_by_two
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, write
-from cops_dagster_tests.ledger.test_month import by_tenant
+from cops_dagster_tests.shown import by_tenant
 
 HEADER = [
     "type", "service", "account", "tenant", "plan", "component", "cost", "invoice",

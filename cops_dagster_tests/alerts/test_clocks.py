@@ -27,8 +27,9 @@ from cops_dagster.operations import controls
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.alerts.acknowledged import acknowledge
-from cops_dagster_tests.alerts.test_timelines import BEGIN, Inbox
+from cops_dagster_tests.alerts.receiving import BEGIN, Inbox
 from cops_dagster_tests.deliveries import home
+from cops_dagster_tests.examples import examples
 
 YEAR = 525_600
 MONTH = Period(2025, 9)
@@ -235,7 +236,7 @@ def play(world: World, steps: list[Any], clocks: list[int]) -> None:
         world.tick()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(STEP, AHEAD), min_size=3, max_size=8))
 def test_once_the_clock_is_right_whatever_fires_is_told_within_its_interval(
     tmp_path_factory: pytest.TempPathFactory, timeline: list[Any]
@@ -258,7 +259,7 @@ def test_once_the_clock_is_right_whatever_fires_is_told_within_its_interval(
         assert [at for at, _ in world.told(scope) if right <= at <= right + limit], (scope, severity)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(STEP, AHEAD), min_size=3, max_size=8))
 def test_a_clock_that_only_goes_back_repeats_nothing_early(
     tmp_path_factory: pytest.TempPathFactory, timeline: list[Any]

@@ -21,8 +21,8 @@ from cops_dagster.alerts.tick import tick
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
+from cops_dagster_tests.alerts.receiving import ARN, BEGIN, at, fire, logged, opened
 from cops_dagster_tests.alerts.servers import Seen, starving, web
-from cops_dagster_tests.alerts.test_receivers import ARN, BEGIN, at, fire, logged, opened
 
 HEADERS = b"HTTP/1.1 200 OK\r\nX-Slow: "
 STARVING: dict[str, tuple[str, bytes]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from email import message_from_string, policy
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,13 @@ from cops_dagster.alerts.message import DETAIL_MAX, ENTRIES_MAX, Entry, Message
 from cops_dagster.alerts.receivers import open_receivers
 from cops_dagster.alerts.tick import tick
 from cops_dagster.errors import CopsError
-from cops_dagster.ledger.books import Books
-from cops_dagster.period import Period
 from cops_dagster.settings_sections import Receiver
 from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
+from cops_dagster_tests.alerts.receiving import ARN, BEGIN, at, fire, logged, opened
 from cops_dagster_tests.alerts.servers import Seen, smtp, sns, web
-from cops_dagster_tests.deliveries import home
+from cops_dagster_tests.deliveries import SEPTEMBER, home
 
-BEGIN = datetime(2025, 10, 1)
-SEPTEMBER = Period(2025, 9)
-ARN = "arn:aws:sns:eu-west-1:111111111111:cops-alerts"
 HOSTILE = "acme <!channel> <script>alert(1)</script> @here\r\nBcc: all@example.com\x00 & more"
 
 
@@ -54,36 +49,6 @@ def listening(kind: str, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Iterato
             yield {"kind": kind, "url": address}
 
 
-def fire(books: Books, *, at: datetime = BEGIN, holds: bool = True, count: int = 1, **more: Any) -> None:
-    """One or many P1 alerts begin or end."""
-    values = {"title": "Reconciliation of 2025-09 failed", "detail": "variance 120 USD"} | more
-    seen = [
-        Observation("reconciliation_failed", str(number), SEPTEMBER, "P1", holds, at, at, **values)
-        for number in range(count)
-    ]
-    with books.admin.write() as con:
-        board.observe(con, seen, actor="kim")
-
-
-def opened(folder: Path, **set_to: dict[str, Any]) -> Books:
-    return home(folder, inputs=None, notify={"receivers": set_to})
-
-
-def logged(books: Books) -> list[tuple[str, str, str]]:
-    notifications = t.notification_log
-    with books.admin.read() as con:
-        rows = con.execute(
-            sa.select(notifications.c.receiver, notifications.c.reason, notifications.c.status).order_by(
-                notifications.c.notification_seq
-            )
-        )
-        return [tuple(row) for row in rows]
-
-
-def at(minutes: float) -> datetime:
-    return BEGIN + timedelta(minutes=minutes)
-
-
 KINDS = ("smtp", "sns", "slack", "webhook")
 
 
@@ -92,6 +57,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receivers, "SECONDS", 0.5)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("trouble", ["fail", "hang", "refuse"])
 def test_what_fails_and_recovers_gets_each_message_once(

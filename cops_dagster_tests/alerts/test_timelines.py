@@ -23,47 +23,19 @@ from cops_dagster.alerts import board, due, telling
 from cops_dagster.alerts import lifecycle as rules
 from cops_dagster.alerts import tick as ticking
 from cops_dagster.alerts.lifecycle import Observation
-from cops_dagster.alerts.message import Message
-from cops_dagster.alerts.receivers import NotAccepted
 from cops_dagster.alerts.telling import Sent
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.alerts.acknowledged import acknowledge
+from cops_dagster_tests.alerts.receiving import BEGIN, Inbox, Killed
 from cops_dagster_tests.deliveries import home
 
-BEGIN = datetime(2025, 10, 1)
 SCOPES = {"a": "2025-09", "b": "2025-09", "c": "2025-10"}
 RECEIVERS = {"all": ("P1", "P2", "P3", "P4"), "pager": ("P1", "P2")}
 RANK = {"P1": 1, "P2": 2, "P3": 3, "P4": 4}
 REPEAT = {"P1": 60, "P2": 720, "P3": 1440, "P4": 1440}
 WAIT = {"P1": 0, "P2": 5, "P3": 15, "P4": 15}
-
-
-class Killed(BaseException):
-    """The process died."""
-
-
-@dataclass
-class Inbox:
-    """A receiver under the test's control; `taken` holds what it took: minute, scope, reason, key."""
-
-    taken: list[tuple[int, str, str, str]] = field(default_factory=list)
-    mood: str = "up"
-    minute: int = 0
-
-    def send(self, message: Message) -> str:
-        if self.mood == "kill before":
-            raise Killed
-        if self.mood == "down":
-            raise NotAccepted("down")
-        self.taken += [(self.minute, one.alert.scope, one.meant, one.key) for one in message.entries]
-        if self.mood == "kill after":
-            raise Killed
-        return "ok"
-
-    def inspect(self) -> list[str]:
-        return []
 
 
 # --- the model --------------------------------------------------------------------------------------------
@@ -401,6 +373,7 @@ def campaign(folder: Path, timelines: int, steps: int, first_seed: int = 0) -> C
 REASONS = ("FIRST", "ESCALATED", "REFIRED", "REPEAT", "RESOLVED")
 
 
+@pytest.mark.long
 def test_random_timelines_with_crashes_lose_nothing_and_repeat_nothing_early(tmp_path: Path) -> None:
     probes = campaign(tmp_path, timelines=8, steps=45)
     assert all(probes[name] >= 5 for name in (*REASONS, "crashes", "acked", "silenced", "left out")), probes

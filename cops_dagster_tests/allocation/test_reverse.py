@@ -19,7 +19,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
+from cops_dagster_tests.shown import answer, by_tenant, dump
 
 LATER_RULE = (
     "rule_id,version,effective_from,priority,match_service,match_charge_class,method,key_name,shares,"
@@ -53,6 +53,7 @@ def other_key(books: Books, folder: Path, value: int = 8) -> None:
     run(books)
 
 
+@pytest.mark.long
 def test_a_run_taken_back_leaves_the_lines_of_the_run_before_it(books: Books, tmp_path: Path) -> None:
     before, first = by_tenant(books), head_of(books)
     other_key(books, tmp_path)
@@ -86,6 +87,7 @@ def test_every_reversed_line_is_the_opposite_of_one_line(books: Books, tmp_path:
     assert pairs[0][0] == pairs[0][1] > 0
 
 
+@pytest.mark.long
 def test_the_first_run_taken_back_leaves_its_cost_unallocated(books: Books) -> None:
     total = sum(by_tenant(books).values())
     done = reverse.reverse(books, head_of(books), reason="nobody approved the rules")
@@ -93,6 +95,7 @@ def test_the_first_run_taken_back_leaves_its_cost_unallocated(books: Books) -> N
     assert by_tenant(books) == {"__unallocated__": total}
 
 
+@pytest.mark.long
 def test_a_run_over_another_delivery_leaves_its_cost_unallocated(books: Books, tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 111111111111 acme team api 1\n")], assembly="a2")
     run(books)
@@ -107,13 +110,14 @@ def test_what_was_taken_back_does_not_come_back_by_itself(books: Books, tmp_path
     reconcile.reconcile(books, SEPTEMBER)
     sweep.sweep(books)
     before = dump(books)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     run(books)
     assert {name: rows for name, rows in dump(books).items() if name != "allocation_key_snapshot"} == {
         name: rows for name, rows in before.items() if name != "allocation_key_snapshot"
     }
 
 
+@pytest.mark.long
 def test_it_comes_back_with_other_inputs_or_a_decision_of_its_own(books: Books, tmp_path: Path) -> None:
     other_key(books, tmp_path)
     reverse.reverse(books, head_of(books), reason="the key was wrong")
@@ -132,6 +136,7 @@ def test_it_comes_back_with_other_inputs_or_a_decision_of_its_own(books: Books, 
         )
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("which", ["unknown", "replaced", "reversal", "twice", "empty"])
 def test_what_cannot_be_taken_back_is_refused_and_nothing_is_written(
     books: Books, tmp_path: Path, which: str
@@ -155,6 +160,7 @@ def test_a_reversal_without_a_reason_is_refused(books: Books) -> None:
         reverse.reverse(books, head_of(books), reason="  ")
 
 
+@pytest.mark.long
 def test_every_published_run_has_its_inputs_its_sql_and_its_certificate(books: Books, tmp_path: Path) -> None:
     other_key(books, tmp_path)
     reverse.reverse(books, head_of(books), reason="the key was wrong")
@@ -179,6 +185,7 @@ def test_every_published_run_has_its_inputs_its_sql_and_its_certificate(books: B
 # --- rules of another day ---------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_rule_of_mid_month_rules_the_next_month(books: Books, tmp_path: Path) -> None:
     before = by_tenant(books)
     give(books, tmp_path, allocation_rules=LATER_RULE)
@@ -186,6 +193,7 @@ def test_a_rule_of_mid_month_rules_the_next_month(books: Books, tmp_path: Path) 
     assert by_tenant(books) == before
 
 
+@pytest.mark.long
 def test_a_run_note_lets_a_rule_of_mid_month_rule_this_one_and_it_stays_so(
     books: Books, tmp_path: Path
 ) -> None:
@@ -202,6 +210,7 @@ def test_a_run_note_lets_a_rule_of_mid_month_rule_this_one_and_it_stays_so(
     assert head_of(books) == head
 
 
+@pytest.mark.long
 def test_the_earlier_rules_come_back_by_naming_an_earlier_day(books: Books, tmp_path: Path) -> None:
     before = by_tenant(books)
     give(books, tmp_path, allocation_rules=LATER_RULE)
@@ -218,6 +227,7 @@ def test_the_earlier_rules_come_back_by_naming_an_earlier_day(books: Books, tmp_
     assert found == "TICKET-7"
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("day", "note", "code"),
     [

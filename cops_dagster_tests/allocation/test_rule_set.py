@@ -27,7 +27,8 @@ from cops_dagster.inputs.files import Row
 from cops_dagster.money import amount
 from cops_dagster.policy import Tags
 from cops_dagster.words import CHARGE_CLASSES
-from cops_dagster_tests.allocation.test_rule_tables import KEYS, START, read_pool, read_rule
+from cops_dagster_tests.allocation.rule_words import KEYS, START, read_pool, read_rule
+from cops_dagster_tests.examples import examples
 
 TENANTS = {"acme", "beta"}
 REST = "rule rest 99 proportional_cost\n"
@@ -267,14 +268,16 @@ def test_findings_that_differ_in_what_they_expect_stand_in_one_order() -> None:
     assert one.rank < other.rank
 
 
-@settings(max_examples=300)
+@pytest.mark.long
+@settings(max_examples=examples(300))
 @given(rules_of_any_kind(), st.randoms(use_true_random=False))
 def test_the_order_of_rules_changes_nothing(rules: list[Rule], chance: random.Random) -> None:
     shuffled = chance.sample(rules, len(rules))
     assert problems(shuffled, {"gb"}, TENANTS, START) == problems(rules, {"gb"}, TENANTS, START)
 
 
-@settings(max_examples=300)
+@pytest.mark.long
+@settings(max_examples=examples(300))
 @given(rules_of_any_kind())
 def test_a_set_without_errors_rules_the_month_as_a_run_takes_it(rules: list[Rule]) -> None:
     codes = {one.code for one in problems(rules, {"gb"}, TENANTS, START) if one.severity == "error"}
@@ -292,7 +295,7 @@ EVERY_POOL = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(rules_of_any_kind())
 def test_a_rule_that_is_said_to_be_hidden_claims_no_pool_and_a_class_without_gap_is_claimed_whole(
     rules: list[Rule],
@@ -307,7 +310,8 @@ def test_a_rule_that_is_said_to_be_hidden_claims_no_pool_and_a_class_without_gap
     assert open_classes <= gaps
 
 
-@settings(max_examples=500)
+@pytest.mark.long
+@settings(max_examples=examples(500))
 @given(rules_of_any_kind())
 @example([])
 def test_what_a_load_refuses_is_found_and_what_it_takes_is_not_an_error(rules: list[Rule]) -> None:
@@ -359,6 +363,7 @@ def test_r14_one_tenant_bears_every_pool_whole() -> None:
     ]
 
 
+@pytest.mark.long
 def test_r14_a_hundred_thousand_tenants_of_weights_1_to_10_18_add_up_in_seconds() -> None:
     weights = {f"t{n:06}": 10**18 if n == 0 else 1 for n in range(100_000)}
     pool = read_pool(["EC2", "usage", "123456789.000000000000000007"])

@@ -25,7 +25,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import by_tenant
+from cops_dagster_tests.shown import by_tenant
 
 HEADER = (
     "rule_id,version,effective_from,effective_to,priority,match_service,match_charge_class,method,key_name,"
@@ -140,6 +140,7 @@ CASES: dict[str, tuple[str, str, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("case", CASES)
 def test_a_rule_that_cannot_be_is_refused_and_its_twin_is_taken(case: str, tmp_path: Path) -> None:
     code, bad, good = CASES[case]
@@ -172,6 +173,7 @@ def test_r11_names_that_look_like_numbers_or_booleans_stay_the_text_they_are(tmp
     assert stored == {name: {"service": name} for name in names}
 
 
+@pytest.mark.long
 def test_r12_sql_in_a_text_that_rules_match_on_is_compared_as_text(books: Books, tmp_path: Path) -> None:
     row = """sql,1,2025-01-01,,5,"x' OR 1=1; DROP TABLE tenants; --",,fixed,,"{""acme"": 100}",fail,kim"""
     before = by_tenant(books)
@@ -182,6 +184,7 @@ def test_r12_sql_in_a_text_that_rules_match_on_is_compared_as_text(books: Books,
     assert (sql.pools, sql.claimed_usd) == (0, 0)
 
 
+@pytest.mark.long
 def test_r13_a_month_without_usage_is_refused_and_last_month_s_values_are_never_taken(
     tmp_path: Path,
 ) -> None:
@@ -199,18 +202,21 @@ def test_r13_a_month_without_usage_is_refused_and_last_month_s_values_are_never_
 # --- check --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_good_set_has_the_gaps_of_its_month_and_no_error(books: Books) -> None:
     checked = rule_check.check(books)
     assert codes(checked) == [("warning", "E-RULE-GAP")]  # the month has tax, and no rule for it
     assert checked.days == (SEPTEMBER.start,)
 
 
+@pytest.mark.long
 def test_a_set_with_a_rule_for_everything_has_no_problem(books: Books, tmp_path: Path) -> None:
     place = rules(tmp_path, "all,1,2025-01-01,,90,,,proportional_cost,,,even,kim")
     assert codes(rule_check.check(books, [place])) == []
     assert codes(rule_check.check(books)) == [("warning", "E-RULE-GAP")]  # nothing was loaded
 
 
+@pytest.mark.long
 def test_a_file_is_checked_for_every_day_it_changes_the_set(books: Books, tmp_path: Path) -> None:
     place = rules(
         tmp_path,
@@ -227,12 +233,14 @@ def test_a_file_is_checked_for_every_day_it_changes_the_set(books: Books, tmp_pa
     assert codes(rule_check.check(books, [place], Period(2026, 1))) == [("warning", "E-RULE-OVERLAP")]
 
 
+@pytest.mark.long
 def test_a_month_that_follows_another_day_s_rules_is_checked_on_that_day(books: Books) -> None:
     rule_date.decide(books, SEPTEMBER, date(2025, 9, 15), note="agreed with finance")
     assert rule_check.check(books, period=SEPTEMBER).days == (date(2025, 9, 15),)
     assert rule_check.check(books, period=Period(2025, 10)).days == (date(2025, 10, 1),)
 
 
+@pytest.mark.long
 def test_a_refused_file_shows_every_problem_of_the_set_it_would_make(books: Books, tmp_path: Path) -> None:
     place = rules(
         tmp_path,
@@ -248,6 +256,7 @@ def test_a_refused_file_shows_every_problem_of_the_set_it_would_make(books: Book
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_stored_set_that_no_load_would_take_is_found_whole_and_given_to_no_run(books: Books) -> None:
     """Written past the load, as an older COPS or a person with the database open might have."""
     with books.admin.write() as con:
@@ -266,11 +275,13 @@ def test_a_stored_set_that_no_load_would_take_is_found_whole_and_given_to_no_run
     assert len(refusal.value.details["problems"]) == checked.errors == 4
 
 
+@pytest.mark.long
 def test_a_set_that_is_good_is_given_to_a_run_as_it_was(books: Books) -> None:
     with books.admin.read() as con:
         assert tuple(in_force.in_force(con, SEPTEMBER.start)) == gather(con, books.settings, SEPTEMBER).rules
 
 
+@pytest.mark.long
 def test_a_rehearsal_is_rolled_back_whether_or_not_it_fails(books: Books) -> None:
     before = dump(books)
 
@@ -309,6 +320,7 @@ def test_every_rule_shows_what_it_claims_and_where_that_ends_up_exactly(books: B
     assert (found.pools, found.pooled_usd) == (4, Decimal("10.580000001"))
 
 
+@pytest.mark.long
 def test_every_rule_shows_its_key_with_total_and_tenants(books: Books) -> None:
     keys = {
         one.rule_id: [(key.key_name, key.measure, key.total, key.tenants) for key in one.keys]
@@ -321,6 +333,7 @@ def test_every_rule_shows_its_key_with_total_and_tenants(books: Books) -> None:
     }
 
 
+@pytest.mark.long
 def test_cost_that_a_fallback_splits_stays_on_the_line_of_the_rule_that_claimed_it(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     changed = INPUTS | {
@@ -337,6 +350,7 @@ def test_cost_that_a_fallback_splits_stays_on_the_line_of_the_rule_that_claimed_
     assert found["rest"].claimed_usd == Decimal("3.01")
 
 
+@pytest.mark.long
 def test_the_lines_of_an_explanation_add_up_to_what_the_run_posted(books: Books) -> None:
     found = rule_effects.explain(books, SEPTEMBER)
     posted = by_tenant(books)
@@ -366,6 +380,7 @@ def test_a_month_that_is_not_tagged_has_nothing_to_explain_or_compare(books: Boo
 # --- diff ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_other_rules_show_their_effect_on_each_tenant_and_write_nothing_at_all(
     books: Books, tmp_path: Path
 ) -> None:
@@ -385,6 +400,7 @@ def test_other_rules_show_their_effect_on_each_tenant_and_write_nothing_at_all(
     assert {name: usd - posted[name] for name, usd in by_tenant(books).items()} == changed
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("basis", ["unblended", "amortized", "net_amortized"])
 def test_differences_sum_to_exactly_nothing_on_both_bases(tmp_path: Path, basis: str) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
@@ -406,6 +422,7 @@ def test_differences_sum_to_exactly_nothing_on_both_bases(tmp_path: Path, basis:
         assert one.basis_after_usd - one.basis_before_usd == one.basis_difference_usd
 
 
+@pytest.mark.long
 def test_the_rules_of_another_day_are_compared_over_the_same_month(books: Books, tmp_path: Path) -> None:
     give(books, tmp_path, allocation_rules=HEADER + "rest,2,2025-09-15,,30,,usage,even,,,fail,kim\n")
     before = dump(books)
@@ -424,6 +441,7 @@ def test_the_rules_of_another_day_are_compared_over_the_same_month(books: Books,
     assert dump(books) == before
 
 
+@pytest.mark.long
 def test_keys_and_usage_in_the_folder_are_used_too(books: Books, tmp_path: Path) -> None:
     usage = "period_start,tenant_id,value,refreshed_at\n2025-09,acme,1,2025-10-01T03:00:00Z\n"
     place = rules(
@@ -450,6 +468,7 @@ def test_what_is_compared_with_is_a_day_that_exists_or_a_path() -> None:
         rule_effects.other_set("2025-09-31")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("usage", "wrong"),
     [

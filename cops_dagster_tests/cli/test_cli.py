@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from cops_dagster_tests.cli.started import cops, refusal
 from cops_dagster_tests.deliveries import MONTH, home, lines, write
-
-
-def cops(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cops_dagster.cli.start", *arguments],
-        env={**os.environ, "COPS_HOME": str(folder / "home"), "COPS_CUR": str(folder / "cur")},
-        cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-def refusal(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    assert done.returncode == 2, done.stderr
-    said: dict[str, str] = json.loads(done.stderr.strip().splitlines()[-1])
-    return said
 
 
 @pytest.fixture
@@ -38,6 +23,7 @@ def checks(done: subprocess.CompletedProcess[str]) -> list[tuple[str, str]]:
     return sorted((one["check"], one["severity"]) for one in json.loads(done.stdout)["failed_checks"])
 
 
+@pytest.mark.long
 def test_a_month_runs_and_runs_again_with_nothing_to_do(folder: Path) -> None:
     first = cops(folder, "materialize", "2025-09", "--json")
     assert first.returncode == 1, first.stderr  # coverage is below 98 %: a check failed, and it says so
@@ -54,12 +40,14 @@ def test_a_month_runs_and_runs_again_with_nothing_to_do(folder: Path) -> None:
     assert [run["table_name"] for run in runs] == ["fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated"]
 
 
+@pytest.mark.long
 def test_an_incomplete_delivery_ends_with_two_and_its_code(folder: Path) -> None:
     next((folder / "cur").rglob("*.parquet")).unlink()
     said = refusal(cops(folder, "materialize", "2025-09"))
     assert said["code"] == "E-CHUNK-MISSING"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("period", ["2025-13", "../2025-09", "2031-01"])
 def test_a_period_that_is_none_ends_with_two(folder: Path, period: str) -> None:
     assert refusal(cops(folder, "materialize", period))["code"] in ("E-PERIOD", "E-PERIOD-UNKNOWN")
@@ -71,6 +59,7 @@ def test_a_wrong_setting_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert (said["code"], "charge.basis" in said["subject"]) == ("E-SETTING", True)
 
 
+@pytest.mark.long
 def test_a_question_without_its_parameter_is_refused_and_with_it_answered(folder: Path) -> None:
     sql = "SELECT COUNT(*) AS n FROM fact_cost_raw WHERE period_start = :start"
     assert refusal(cops(folder, "sql", "-q", sql))["code"] == "E-PARAM"

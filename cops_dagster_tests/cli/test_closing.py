@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
+from cops_dagster_tests.cli.called import cops, cops_json, ran
 from cops_dagster_tests.closing.ready import close_by_two, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, run
 
@@ -32,25 +31,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def ran(*arguments: str, code: int = 0) -> Result:
-    done = CliRunner().invoke(app, arguments)
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == code, done.output
-    return done
-
-
-def cops(*arguments: str, code: int = 0) -> str:
-    return ran(*arguments, code=code).stdout
-
-
 def said(*arguments: str, code: int = 0) -> str:
     """What people are told beside the output."""
     return ran(*arguments, code=code).stderr
-
-
-def cops_json(*arguments: str, code: int = 0) -> Any:
-    return json.loads(cops(*arguments, "--json", code=code))
 
 
 def as_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +51,7 @@ def close_month() -> Any:
     return told
 
 
+@pytest.mark.long
 def test_a_dry_run_lists_what_a_close_needs_and_changes_nothing(folder: Path) -> None:
     found = cops_json("close", "2025-09", "--dry-run")
     assert found["ready"]
@@ -76,6 +60,7 @@ def test_a_dry_run_lists_what_a_close_needs_and_changes_nothing(folder: Path) ->
     assert [one["to_state"] for one in cops_json("period", "show", "2025-09")] == ["open"]
 
 
+@pytest.mark.long
 def test_what_blocks_is_printed_and_ends_with_1(folder: Path) -> None:
     books = ready(folder / "blocked")
     give(
@@ -93,6 +78,7 @@ def test_what_blocks_is_printed_and_ends_with_1(folder: Path) -> None:
         cops("close", "2025-09", code=1)
 
 
+@pytest.mark.long
 def test_a_month_is_closed_once_and_answers_with_its_seal(folder: Path) -> None:
     asked = cops_json("close", "2025-09", code=1)
     assert (asked["code"], asked["waits_for"]) == ("E-SECOND-PERSON", "close-2025-09")
@@ -110,6 +96,7 @@ def test_a_month_is_closed_once_and_answers_with_its_seal(folder: Path) -> None:
     assert cops_json("status", "2025-09")[0]["state"] == "closed"
 
 
+@pytest.mark.long
 def test_a_late_change_goes_from_proposal_to_booking(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     close_month()
     month(folder, MONTH + "Refund AmazonS3 111111111111 acme team api -5\n", assembly="late")
@@ -125,6 +112,7 @@ def test_a_late_change_goes_from_proposal_to_booking(folder: Path, monkeypatch: 
     assert "refund" in cops("adjust", "list")
 
 
+@pytest.mark.long
 def test_cost_is_moved_once_and_a_difference_is_noted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     close_month()
     why = ("--reason", "tax is theirs", "--evidence", "TICKET-1")
@@ -140,6 +128,7 @@ def test_cost_is_moved_once_and_a_difference_is_noted(folder: Path, monkeypatch:
             cops("adjust", "move", "2025-09", "--from", "acme", "--to", wrong, *why)
 
 
+@pytest.mark.long
 def test_what_was_proposed_stands_in_the_list_that_its_answer_names(folder: Path) -> None:
     """A note sent its reader to `cops adjust list`, which was empty: it is among the exceptions."""
     close_month()
@@ -153,6 +142,7 @@ def test_what_was_proposed_stands_in_the_list_that_its_answer_names(folder: Path
         assert listed[2] in done.stdout, (made, done.stdout)
 
 
+@pytest.mark.long
 def test_who_decided_is_told_with_what_proves_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`cops approve` named a person without saying that the name is a claim."""
     close_month()
@@ -186,6 +176,7 @@ def test_an_amount_is_explained_down_to_the_delivered_file(folder: Path) -> None
             cops("explain", *wrong)
 
 
+@pytest.mark.long
 def test_runs_by_command_end_in_a_reconciliation_before_and_after(folder: Path) -> None:
     # 1: the month's coverage is below its floor, whatever these two did
     done = cops_json("allocate", "2025-09", "--rules-as-of", "2025-09-10", "--note", "agreed", code=1)
@@ -214,6 +205,7 @@ def test_people_mark_months_with_a_reason(folder: Path) -> None:
     assert moves[-1]["actor"] == "kim"
 
 
+@pytest.mark.long
 def test_a_closed_month_materialised_again_is_left_as_it_is(folder: Path) -> None:
     close_month()
     assert cops_json("materialize", "2025-09")["outcome"] == "nothing to do"
@@ -221,6 +213,7 @@ def test_a_closed_month_materialised_again_is_left_as_it_is(folder: Path) -> Non
         cops("allocate", "2025-09", "--note", "again")
 
 
+@pytest.mark.long
 def test_acts_and_commands_agree_on_what_is_closed(folder: Path) -> None:
     close_month()
     books = ready(folder / "acts")

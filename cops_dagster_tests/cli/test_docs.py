@@ -57,6 +57,7 @@ def there() -> set[str]:
     return {f"@{name}" for name in shipped.diagnostics()} | set(shipped.topics())
 
 
+@pytest.mark.long
 def test_no_text_names_a_file_that_only_a_checkout_has() -> None:
     """`cops sql sql/diagnostics/…` and "see docs/…" led nowhere from one's own folder."""
     assert [(module, text) for module, text in said() if UNSAID.search(text)] == []

@@ -79,6 +79,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", sorted(set(leaves()) - MAKE - NEED_NONE))
 def test_a_command_without_a_home_says_so_and_makes_nothing(name: str, nowhere: Path) -> None:
     refusal = refused(*name.split(), *arguments(name, leaves()[name]))
@@ -207,6 +208,7 @@ ASKED = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ASKED)
 def test_a_month_that_the_books_do_not_know_is_not_all_good(name: str, september: Path) -> None:
     reason = ["--reason", "r", "--evidence", "e"] if name == "freeze release" else []

@@ -65,6 +65,7 @@ def cops_json(*arguments: str, code: int = 0) -> Any:
     return json.loads(cops(*arguments, "--json", code=code).stdout)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "command",
     [("status",), ("runs", "2025-09"), ("statement", "2025-09"), ("period", "show", "2025-09"),

@@ -54,6 +54,7 @@ def rules(folder: Path, *rows: str) -> str:
     return str(path)
 
 
+@pytest.mark.long
 def test_warnings_end_with_nought_and_are_listed(folder: Path) -> None:
     found = said("check", "--period", "2025-09")
     assert (found["errors"], found["warnings"], found["days"]) == (0, 1, ["2025-09-01"])
@@ -66,6 +67,7 @@ def test_warnings_end_with_nought_and_are_listed(folder: Path) -> None:
     assert "E-RULE-GAP" in done.stdout
 
 
+@pytest.mark.long
 def test_errors_in_the_stored_rules_end_with_one(folder: Path) -> None:
     books = open_books(settings.current())
     with books.admin.write() as con:
@@ -81,12 +83,14 @@ def test_errors_in_the_stored_rules_end_with_one(folder: Path) -> None:
     assert cops("check").exit_code == 1
 
 
+@pytest.mark.long
 def test_a_file_is_checked_over_the_stored_rules_and_not_loaded(folder: Path) -> None:
     rest = "all,1,2025-01-01,90,,,proportional_cost,,,even,kim\n"
     assert said("check", rules(folder, rest))["problems"] == []
     assert [one["code"] for one in said("check")["problems"]] == ["E-RULE-GAP"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("row", "code"),
     [
@@ -105,6 +109,7 @@ def test_a_file_that_no_load_would_take_is_refused_with_the_code_of_the_load(
         assert refusal.value.code == code
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -124,6 +129,7 @@ def test_what_cannot_be_done_is_refused_with_its_code(folder: Path, arguments: l
     assert refusal.value.code == code
 
 
+@pytest.mark.long
 def test_an_explanation_has_exact_amounts_and_a_line_for_what_no_rule_claimed(folder: Path) -> None:
     found = said("explain", "2025-09")
     transfer = found["rules"][0]
@@ -144,6 +150,7 @@ def test_an_explanation_has_exact_amounts_and_a_line_for_what_no_rule_claimed(fo
         assert sum(Decimal(one[name]) for name in columns) == Decimal(one["claimed_usd"])
 
 
+@pytest.mark.long
 def test_a_difference_has_exact_amounts_that_sum_to_nothing(folder: Path) -> None:
     path = rules(folder, EVEN)
     found = said("diff", "2025-09", "--with", path)

@@ -27,6 +27,7 @@ def cops(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_init_asks_and_leads_to_a_first_allocation(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     ours, theirs = pty.openpty()
@@ -58,6 +59,7 @@ def told(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     return {one["what"]: one["found"] for one in json.loads(done.stdout)["reached"]}
 
 
+@pytest.mark.long
 def test_init_adds_what_an_existing_file_lacks_and_changes_nothing_in_it(tmp_path: Path) -> None:
     """`--cur` and `--actor` were ignored without a word when there was a cops.toml."""
     (tmp_path / "cops.toml").write_text("# mine\n\n[tags]\nplan_id = []\n")
@@ -82,6 +84,7 @@ def test_init_refuses_an_option_that_what_is_set_contradicts(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cops.toml"]
 
 
+@pytest.mark.long
 def test_init_without_a_terminal_and_an_address_writes_a_file_to_fill_in(tmp_path: Path) -> None:
     done = cops(tmp_path, "init", "--json")
     assert done.returncode == 0, done.stderr
@@ -109,6 +112,7 @@ def test_init_before_the_first_delivery_gives_every_month_a_rule_and_a_place(tmp
     assert "by_direct_cost" in json.dumps(claimed)
 
 
+@pytest.mark.long
 def test_init_where_nothing_can_be_written_is_refused_by_code(tmp_path: Path) -> None:
     """It was an internal error about `.cops.toml.partial`."""
     write(tmp_path / "cur", [lines(MONTH)])
@@ -118,6 +122,7 @@ def test_init_where_nothing_can_be_written_is_refused_by_code(tmp_path: Path) ->
     assert "cd FOLDER" in refused["next_step"]
 
 
+@pytest.mark.long
 def test_init_says_what_cannot_be_reached(tmp_path: Path) -> None:
     done = cops(tmp_path, "init", "--cur", "not-there", "--json")
     assert done.returncode == 1
@@ -128,6 +133,7 @@ def test_init_says_what_cannot_be_reached(tmp_path: Path) -> None:
     assert bad["next_step"]
 
 
+@pytest.mark.long
 def test_init_reads_a_file_as_a_run_does(tmp_path: Path) -> None:
     folder = write(tmp_path / "cur", [lines(MONTH)])
     for file in folder.glob("*.parquet"):
@@ -137,6 +143,7 @@ def test_init_reads_a_file_as_a_run_does(tmp_path: Path) -> None:
     assert "E-FILE-TRUNC" in told(done)["report root"] or "E-FORMAT" in told(done)["report root"]
 
 
+@pytest.mark.long
 def test_init_names_the_folder_above_a_month(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     done = cops(tmp_path, "init", "--cur", "cur/report/20250901-20251001", "--json")
@@ -148,6 +155,7 @@ def test_init_names_the_folder_above_a_month(tmp_path: Path) -> None:
     assert above.returncode == 0, above.stderr
 
 
+@pytest.mark.long
 def test_init_shows_the_delivered_tags_when_none_of_them_is_mapped(tmp_path: Path) -> None:
     table = lines(MONTH).rename_columns(
         [name.replace("user_tenant_id", "user_tenantid") for name in lines(MONTH).column_names]
@@ -172,6 +180,7 @@ def test_every_command_speaks_to_scripts(name: str, options: set[str]) -> None:
     assert options & {"--json", "--format", "--as"}, name
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     ("args", "says"),
     [

@@ -88,6 +88,7 @@ def left(folder: Path) -> set[str]:
     return found
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("point", "name", "code"),
     [

@@ -16,7 +16,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence.home import existing_books
 from cops_dagster.tagging import active
 from cops_dagster_tests.aws_server import SECRET, TOKEN, Aws, aws, failure
-from cops_dagster_tests.cli.test_cli import cops, refusal
+from cops_dagster_tests.cli.started import cops, refusal
 from cops_dagster_tests.deliveries import give, home
 
 __all__ = ["aws"]  # the fixture
@@ -117,6 +117,7 @@ def test_text_of_the_file_cannot_play_with_the_terminal(nowhere: Path) -> None:
     assert not any(line.startswith("::") for line in done.output.splitlines())
 
 
+@pytest.mark.long
 def test_a_bad_file_ends_with_two_and_its_code(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_bytes(b"\xff")
     for name in ("bad.json", "nowhere.json"):
@@ -235,6 +236,7 @@ def test_throttling_without_end_is_refused_and_the_list_kept_before_stays(regist
     assert kept() == {(key, "Active") for key in GOOD}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "code", ["AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException",
              "ExpiredTokenException"],
@@ -253,6 +255,7 @@ def test_no_credentials_are_a_denied_call(
     assert aws.asked == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "answer",
     [

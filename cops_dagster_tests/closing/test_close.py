@@ -30,7 +30,7 @@ from cops_dagster.stores.places import open_objects
 from cops_dagster.tagging import tag
 from cops_dagster_tests.closing.ready import aged, close_by_two, month, ready, unresolved
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
+from cops_dagster_tests.shown import answer, by_tenant, dump
 
 OCTOBER = Period(2025, 10)
 
@@ -70,6 +70,7 @@ def test_a_month_of_which_everything_holds_closes_and_is_sealed(books: Books) ->
     assert verify.verify(books).status == "ok"
 
 
+@pytest.mark.long
 def test_a_month_closed_twice_has_one_seal(books: Books) -> None:
     first = close_by_two(books, SEPTEMBER)
     before = dump(books)
@@ -178,6 +179,7 @@ def held_provisional(books: Books, folder: Path) -> None:
     periods.mark(books, SEPTEMBER, "provisional", reason="the invoices wait for the next delivery")
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize(
     ("change", "names"),
     [
@@ -210,6 +212,7 @@ def test_what_is_missing_blocks_the_close_by_name_and_changes_nothing(
     assert dump(books) == before
 
 
+@pytest.mark.long
 def test_a_difference_that_was_explained_with_evidence_does_not_block(books: Books, tmp_path: Path) -> None:
     slightly_overbilled(books, tmp_path)
     with books.admin.read() as con:
@@ -221,6 +224,7 @@ def test_a_difference_that_was_explained_with_evidence_does_not_block(books: Boo
     assert blocking(books) == []
 
 
+@pytest.mark.long
 def test_a_month_that_is_not_over_is_not_closed(tmp_path: Path) -> None:
     today = Period.of(datetime.now(UTC).date())
     write(tmp_path / "cur", [lines(MONTH, today)], period=today)
@@ -268,6 +272,7 @@ def test_a_closed_month_takes_no_entry_by_any_act(closed: Books, tmp_path: Path)
     assert by_tenant(closed) == before
 
 
+@pytest.mark.long
 def test_new_rules_and_tenants_are_refused_for_a_closed_month_and_change_nothing_of_it_from_the_next(
     closed: Books, tmp_path: Path
 ) -> None:
@@ -281,10 +286,11 @@ def test_new_rules_and_tenants_are_refused_for_a_closed_month_and_change_nothing
     ingest.ingest(closed, SEPTEMBER)
     assert not tag.tag(closed, SEPTEMBER).wrote
     assert not allocate.allocate(closed, SEPTEMBER).wrote
-    assert current.nothing_to_do(closed, SEPTEMBER)
+    assert current.is_current(closed, SEPTEMBER)
     assert by_tenant(closed) == before
 
 
+@pytest.mark.long
 def test_a_sealed_month_reads_its_kept_bytes_when_aws_overwrites_its_own(
     closed: Books, tmp_path: Path
 ) -> None:
@@ -294,10 +300,12 @@ def test_a_sealed_month_reads_its_kept_bytes_when_aws_overwrites_its_own(
     assert answer(closed, sums, verify=True) == before
 
 
+@pytest.mark.long
 def test_a_closed_month_has_nothing_to_do(closed: Books) -> None:
-    assert current.nothing_to_do(closed, SEPTEMBER)
+    assert current.is_current(closed, SEPTEMBER)
 
 
+@pytest.mark.long
 def test_the_next_month_is_open_while_this_one_is_closed(closed: Books, tmp_path: Path) -> None:
     month(tmp_path, MONTH, period=OCTOBER, assembly="october")
     give(
@@ -311,6 +319,7 @@ def test_the_next_month_is_open_while_this_one_is_closed(closed: Books, tmp_path
 # --- the seal ------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_seal_names_everything_the_month_rests_on(closed: Books) -> None:
     with closed.admin.read() as con:
         row = chain.find(con, "seal", "period", "2025-09")
@@ -335,6 +344,7 @@ def test_a_sealed_month_is_made_again_from_evidence_alone_in_an_empty_home(
     assert done.entry_count == 8
 
 
+@pytest.mark.long
 def test_two_different_digests_refuse_the_seal_and_leave_the_month_final(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +356,7 @@ def test_two_different_digests_refuse_the_seal_and_leave_the_month_final(
     assert close_by_two(books, SEPTEMBER).wrote
 
 
+@pytest.mark.long
 def test_a_damaged_entry_file_is_never_sealed(books: Books, tmp_path: Path) -> None:
     path = next((tmp_path / "home" / "lake" / allocate.TABLE).rglob("*.parquet"))
     damaged = bytearray(path.read_bytes())
@@ -393,6 +404,7 @@ def test_a_month_over_and_complete_becomes_final_by_itself_and_then_takes_no_run
     assert state(books) == "final"
 
 
+@pytest.mark.long
 def test_other_bytes_from_aws_make_a_final_month_provisional_again(books: Books, tmp_path: Path) -> None:
     periods.advance(books, SEPTEMBER)
     month(tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 1\n", assembly="other")
@@ -405,6 +417,7 @@ def test_other_bytes_from_aws_make_a_final_month_provisional_again(books: Books,
     assert event.evidence_id.startswith("delivery ")
 
 
+@pytest.mark.long
 def test_a_delayed_month_goes_on_with_the_next_delivery(books: Books, tmp_path: Path) -> None:
     periods.mark(books, SEPTEMBER, "delayed", reason="AWS is late")
     assert periods.advance(books, SEPTEMBER) == "delayed"
@@ -414,6 +427,7 @@ def test_a_delayed_month_goes_on_with_the_next_delivery(books: Books, tmp_path: 
     assert periods.advance(books, SEPTEMBER) == "provisional"
 
 
+@pytest.mark.long
 def test_a_month_that_aws_stops_delivering_is_delayed_reconciled_and_not_closed(
     books: Books, tmp_path: Path
 ) -> None:
@@ -432,6 +446,7 @@ def test_a_month_that_aws_stops_delivering_is_delayed_reconciled_and_not_closed(
     assert periods.advance(books, SEPTEMBER) == "provisional"
 
 
+@pytest.mark.long
 def test_a_delayed_month_of_which_all_else_holds_is_not_closed(books: Books) -> None:
     periods.mark(books, SEPTEMBER, "delayed", reason="AWS announced a correction")
     assert blocking(books) == ["no_delivery_is_waited_for"]
@@ -443,17 +458,20 @@ def test_a_delayed_month_of_which_all_else_holds_is_not_closed(books: Books) -> 
     assert close_by_two(books, SEPTEMBER).wrote
 
 
+@pytest.mark.long
 def test_an_archive_is_not_waited_for(books: Books) -> None:
     assert periods.mark_late(books, datetime(2026, 11, 24)) == []
     assert state(books) == "open"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("there", ["delayed", "provisional", "final"])
 def test_a_mark_without_a_reason_is_refused(books: Books, there: str) -> None:
     with pytest.raises(CopsError, match="E-PARAM"):
         periods.mark(books, SEPTEMBER, there, reason=" ")
 
 
+@pytest.mark.long
 def test_final_is_refused_while_something_that_makes_a_month_final_is_missing(
     books: Books, tmp_path: Path
 ) -> None:
@@ -463,6 +481,7 @@ def test_final_is_refused_while_something_that_makes_a_month_final_is_missing(
     assert state(books) == "open"
 
 
+@pytest.mark.long
 def test_a_close_that_was_cut_short_is_finished_by_the_next(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board
 from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.closing import approve, close, sealing
-from cops_dagster.evidence import adoption
-from cops_dagster.ledger import policy
+from cops_dagster.evidence import adoption, chain
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import freeze
 from cops_dagster.stores import tables as t
@@ -63,7 +62,7 @@ def test_of_two_who_adopt_the_same_policy_the_second_is_told_who_did(
     books = home(tmp_path, inputs=None, recon={"failure_usd": 5})
     given = books.settings.given_policy
     other = replace(acting_as(home(tmp_path, inputs=None, recon={"failure_usd": 5}), "kim"), _read=[])
-    first_of_all(monkeypatch, policy.evidence, "store", lambda: adoption.adopt(other, given, origin="there"))
+    first_of_all(monkeypatch, chain, "store", lambda: adoption.adopt(other, given, origin="there"))
     done = adoption.adopt(books, given, origin="here")
     assert (done.wrote, done.adopted_by, done.changes) == (False, "kim", [])
     again = adoption.adopt(books, given, origin="here")
@@ -111,6 +110,7 @@ def interrupted() -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_of_two_who_close_the_second_is_told_who_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

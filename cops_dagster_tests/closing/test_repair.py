@@ -24,10 +24,10 @@ from cops_dagster.operations import doctor
 from cops_dagster.period import Period
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
-from cops_dagster_tests.adjustments.test_late_changes import OCTOBER, late_delivery, somebody_else
+from cops_dagster_tests.adjustments.late_deliveries import OCTOBER, late_delivery, somebody_else
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 ODD = MONTH + "Usage AmazonS3 nonsense acme team api 1\n"
 """With a line that is set aside."""
@@ -110,6 +110,7 @@ def flipped(path: Path) -> None:
     live.forget([path])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("harm", [gone, cut, flipped], ids=lambda one: one.__name__)
 def test_the_entries_of_every_run_are_made_again_with_the_same_bytes(
     books: Books, harm: Callable[[Path], None]
@@ -122,10 +123,11 @@ def test_the_entries_of_every_run_are_made_again_with_the_same_bytes(
     assert {path: stored.sha256(path) for path in files} == files
     assert recorded(books) == before
     assert answer(books, SUMS) == sums
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert steps(books) == []
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("table", ["fact_cost_raw", "cur_quarantine", "fact_cost_tagged"])
 @pytest.mark.parametrize("harm", [gone, cut], ids=lambda one: one.__name__)
 def test_lines_and_tagged_cost_go_back_to_their_place_and_nothing_is_published(
@@ -136,13 +138,14 @@ def test_lines_and_tagged_cost_go_back_to_their_place_and_nothing_is_published(
     for path in files:
         harm(path)
     assert lost_of(books, table)
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     steps(books)
     assert {path: stored.sha256(path) for path in files} == files
     assert recorded(books) == before
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
+@pytest.mark.long
 def test_a_month_that_lost_its_whole_lake_is_as_it_was_after_the_next_run(books: Books) -> None:
     before, sums = recorded(books), answer(books, SUMS)
     files = {path: sha for table in LAKE_TABLES for path, sha in published(books, table).items()}
@@ -171,7 +174,7 @@ def test_a_file_that_was_only_touched_is_whole(books: Books) -> None:
     for table in LAKE_TABLES:
         for path in published(books, table):
             os.utime(path)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert repair.mend(books, SEPTEMBER) == []
 
 
@@ -206,6 +209,7 @@ def test_an_allocation_of_another_version_is_not_made_again(
     assert "restore" in refusal.value.next_step
 
 
+@pytest.mark.long
 def test_lines_that_come_out_as_other_bytes_are_a_new_run_over_the_same_inputs(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +238,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("table", ["fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated"])
 def test_a_closed_month_is_restored_and_never_made_again(sealed: Path, tmp_path: Path, table: str) -> None:
     """`cops materialize` said that there was nothing to do."""
@@ -242,7 +247,7 @@ def test_a_closed_month_is_restored_and_never_made_again(sealed: Path, tmp_path:
     (path,) = published(books, table)
     whole = path.read_bytes()
     path.unlink()
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     for act in (repair.require_mendable, repair.mend):
         with pytest.raises(CopsError) as refusal:
             act(books, SEPTEMBER)
@@ -253,10 +258,11 @@ def test_a_closed_month_is_restored_and_never_made_again(sealed: Path, tmp_path:
     assert (said.light, said.next_step) == ("red", refusal.value.next_step)
     assert {one.light for one in proof} == {"red"}  # the seal misses the file too
     path.write_bytes(whole)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert not [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
 
 
+@pytest.mark.long
 def test_the_doctor_names_each_lost_file_and_its_command(books: Books) -> None:
     paths = [path for table in ("fact_cost_raw", allocate.TABLE) for path in published(books, table)]
     for path in paths:
@@ -268,6 +274,7 @@ def test_the_doctor_names_each_lost_file_and_its_command(books: Books) -> None:
     assert not [one for one in doctor.diagnose(books, SEPTEMBER) if one.step == "home"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("table", ["fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated"])
 def test_the_iceberg_tables_are_not_rebuilt_without_a_file_and_stay_as_they_were(
     books: Books, table: str
@@ -290,6 +297,7 @@ def test_the_iceberg_tables_are_not_rebuilt_without_a_file_and_stay_as_they_were
     assert sweep.rebuild(books)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("harm", ["catalog", "metadata"])
 def test_a_catalog_that_cannot_be_read_is_made_anew_by_the_rebuild(books: Books, harm: str) -> None:
     from cops_dagster.lake import iceberg
@@ -321,6 +329,7 @@ def test_an_adjustment_is_made_again_from_its_document_alone(sealed: Path, tmp_p
     assert repair.mend(books, OCTOBER) == []
 
 
+@pytest.mark.long
 def test_the_doctor_s_advice_is_followed_by_command(
     books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,4 +351,4 @@ def test_the_doctor_s_advice_is_followed_by_command(
     assert not isinstance(done.exception, CopsError), done.exception
     assert "UserWarning" not in done.output
     assert answer(books, SUMS) == sums
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)

@@ -39,7 +39,7 @@ from cops_dagster_tests.closing import tampering
 from cops_dagster_tests.closing.ready import close_by_two, month, ready, unresolved
 from cops_dagster_tests.closing.tampering import CASES
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, run
-from cops_dagster_tests.evidence.test_evidence import add
+from cops_dagster_tests.evidence.pieces import add
 
 OCTOBER = Period(2025, 10)
 
@@ -132,6 +132,7 @@ def told(books: Books) -> list[str]:
     return [one.what for one in found]
 
 
+@pytest.mark.long
 def test_a_home_that_nobody_touched_is_proved_by_everyone(books: Books) -> None:
     verified = proof.verify(books)
     assert (verified.status, verified.findings, verified.warnings) == ("ok", [], [])
@@ -152,6 +153,7 @@ def unproven(books: Books) -> list[str]:
     return [one.name for one in listed if one.name in names and not one.holds]
 
 
+@pytest.mark.sampled(15)
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_done_to_a_closed_month_is_found_by_its_name(books: Books, case: str) -> None:
     found = told(attacked(case, books)) + (files(books) if case in OF_FILES else [])
@@ -165,6 +167,7 @@ def files(books: Books) -> list[str]:
     return [one.what for month in proof.closed_months(books) for one in month.findings]
 
 
+@pytest.mark.long
 def test_entries_exchanged_with_their_row_are_found_by_each_way_of_counting(books: Books) -> None:
     found = files(attacked("lake file and its row exchanged", books))
     assert {
@@ -297,6 +300,7 @@ def test_a_row_of_a_file_is_looked_at_each_hour(books: Books) -> None:
     assert seals(attacked("row of a lake file deleted", books))[0] == "failed"
 
 
+@pytest.mark.long
 def test_what_was_not_as_sealed_is_computed_anew_each_hour_until_it_is(books: Books) -> None:
     home = books.settings.home
     kept = tampering.entries(home).read_bytes()
@@ -363,6 +367,7 @@ def everyone_notices(books: Books) -> None:
     assert unproven(books)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", OF_EACH_KIND)
 def test_controls_doctor_and_the_next_close_notice_it_too(books: Books, case: str) -> None:
     everyone_notices(attacked(case, books))

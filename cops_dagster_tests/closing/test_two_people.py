@@ -96,6 +96,7 @@ def test_one_asks_another_agrees_and_everybody_is_told_the_truth(tmp_path: Path)
     assert verify.verify(books).status == "ok"
 
 
+@pytest.mark.long
 def test_a_yes_to_what_changed_since_is_refused_and_asked_anew(tmp_path: Path) -> None:
     books = ready(tmp_path)
     assert code(lambda: close.close(books, SEPTEMBER)) == "E-SECOND-PERSON"
@@ -127,6 +128,7 @@ def test_of_those_who_agree_at_once_one_is_told_that_it_was_news(tmp_path: Path)
     assert verify.verify(books).status == "ok"
 
 
+@pytest.mark.long
 def test_a_close_that_was_cut_short_is_finished_by_anybody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from cops_dagster.adjustments import late, restate
 from cops_dagster.closing import current
 from cops_dagster.evidence import sweep, verify
@@ -14,7 +16,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.stores.places import open_objects
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import SEPTEMBER, home
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 DIGESTS = """SELECT l.table_name, l.sha256, l.cost_usd, e.entry_hash FROM lake_file AS l
 CROSS JOIN (SELECT MAX(entry_hash) AS entry_hash FROM evidence_index) AS e ORDER BY 1, 2"""
@@ -34,6 +36,7 @@ def copied(books: Books, target: Path) -> None:
         shutil.copytree(books.settings.home / name, target / name)
 
 
+@pytest.mark.long
 def test_a_restored_home_is_the_one_that_was_copied(tmp_path: Path) -> None:
     books = ready(tmp_path)
     close_by_two(books, SEPTEMBER)
@@ -55,7 +58,7 @@ def test_a_restored_home_is_the_one_that_was_copied(tmp_path: Path) -> None:
     # the deliveries are found anew, are what the sealed month was made of, and change nothing
     look.look(here, SEPTEMBER)
     assert late.propose(here, SEPTEMBER) is None
-    assert current.nothing_to_do(here, SEPTEMBER)
+    assert current.is_current(here, SEPTEMBER)
     assert answer(here, TOTALS) == totals
 
 

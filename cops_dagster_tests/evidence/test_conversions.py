@@ -36,6 +36,7 @@ def made(books: Books) -> list[sa.Row]:
         return list(con.execute(sa.select(t.cur_read_file)).all())
 
 
+@pytest.mark.long
 def test_a_converted_month_is_proved_from_its_first_sight_to_its_close(converted: Books) -> None:
     (row,) = made(converted)
     with converted.admin.read() as con:
@@ -99,6 +100,7 @@ def delivered(tmp_path: Path) -> Books:
     return books
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("path", [f"converted/{'ab' * 16}.parquet", "/etc/passwd", "converted/../admin.db"])
 def test_the_database_takes_no_conversion_that_the_chain_does_not_know(delivered: Books, path: str) -> None:
     """One such row exchanged what was read, tenant for tenant, and nothing noticed."""
@@ -126,6 +128,7 @@ def test_a_conversion_elsewhere_is_neither_read_nor_deleted(delivered: Books, tm
     assert any("file read for delivery" in one.what for one in proof.decisions(delivered))
 
 
+@pytest.mark.long
 def test_a_converted_delivery_from_before_conversions_were_proved_is_a_warning(converted: Books) -> None:
     with converted.admin.write() as con:
         con.exec_driver_sql("DROP TRIGGER evidence_index_no_update")

@@ -27,28 +27,18 @@ from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import key_of
 from cops_dagster_tests.deliveries import SEPTEMBER, home
+from cops_dagster_tests.evidence.pieces import TEXT, add, piece, rebuild, repair_head, rows, tamper
 from cops_dagster_tests.stores.consented import agree_to_close
 from cops_dagster_tests.stores.guarded import begin, moved, told
 from cops_dagster_tests.stores.s3_server import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 5
-TEXT = "text/plain"
 BOUND = (
     "hash_version", "evidence_seq", "prev_hash", "entry_hash", "kind", "subject_type", "subject_id",
     "object_key", "object_version_id", "sha256", "size_bytes", "content_type", "run_id", "actor",
     "recorded_at",
 )  # fmt: skip
-
-
-def piece(number: int, subject: str = "2025-09") -> Piece:
-    return Piece("note", "period", subject, TEXT, data=f"proof {number}".encode())
-
-
-def add(books: Books, *pieces: Piece, run_id: str | None = None) -> list[int]:
-    kept = chain.store(books, pieces)
-    with books.admin.write() as con:
-        return chain.index(con, books, kept, run_id=run_id)
 
 
 @pytest.fixture
@@ -60,48 +50,6 @@ def books(tmp_path: Path) -> Books:
         if number in (3, ROWS):
             chain.anchor(made)
     return made
-
-
-def tamper(books: Books, *statements: str | tuple[str, tuple[Any, ...]]) -> None:
-    """What somebody with the file does: the guards are triggers, and go first."""
-    books.admin.close()
-    with books.admin.engine.connect() as con:
-        con.exec_driver_sql("PRAGMA query_only = OFF")
-        for (name,) in con.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").all():
-            con.exec_driver_sql(f"DROP TRIGGER {name}")
-        for statement in statements:
-            text, values = statement if isinstance(statement, tuple) else (statement, ())
-            con.exec_driver_sql(text, values)
-        con.exec_driver_sql("COMMIT")
-    books.admin.close()
-
-
-def rows(books: Books) -> list[dict[str, Any]]:
-    with books.admin.read() as con:
-        found = con.execute(sa.select(t.evidence_index).order_by(t.evidence_index.c.evidence_seq))
-        return [dict(row) for row in found.mappings()]
-
-
-def repair_head(books: Books) -> None:
-    tamper(
-        books,
-        "UPDATE evidence_head SET (evidence_seq, entry_hash) = "
-        "(SELECT evidence_seq, entry_hash FROM evidence_index ORDER BY evidence_seq DESC LIMIT 1)",
-    )
-
-
-def rebuild(books: Books, change: Callable[[list[dict[str, Any]]], Any]) -> None:
-    """Changes the entries, then makes every number, every hash and the head right again."""
-    made = rows(books)
-    change(made)
-    prev = None
-    for number, row in enumerate(made, start=1):
-        row |= {"evidence_seq": number, "prev_hash": prev}
-        prev = row["entry_hash"] = chain.entry_hash(row)
-    tamper(books, "DELETE FROM evidence_index")
-    with books.admin.write() as con:
-        con.execute(sa.insert(t.evidence_index), made)
-    repair_head(books)
 
 
 def found_by(books: Books) -> set[tuple[int, str]]:
@@ -194,10 +142,11 @@ def test_a_transaction_that_fails_takes_its_entries_and_its_head_with_it(books: 
     assert verify.verify(books) == Verification("ok", ROWS, ROWS, [])
 
 
+@pytest.mark.long
 def test_processes_that_index_at_once_make_one_chain(books: Books) -> None:
     script = (
         "import sys; from cops_dagster import settings; from cops_dagster.evidence.home import open_books\n"
-        "from cops_dagster_tests.evidence.test_evidence import add, piece\n"
+        "from cops_dagster_tests.evidence.pieces import add, piece\n"
         "books = open_books(settings.load(home=sys.argv[1], actor='test'))\n"
         "for number in range(12): add(books, piece(100 + number), piece(int(sys.argv[2]) + number))"
     )
@@ -244,6 +193,7 @@ def changed(name: str, value: Any) -> Any:
     return value[:-1] + ("0" if value[-1] != "0" else "1") if value else "x"
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("field", BOUND)
 @pytest.mark.parametrize("how", ["changed", "emptied", "of another type"])
 def test_a_changed_field_of_any_entry_is_found(books: Books, field: str, how: str) -> None:
@@ -597,6 +547,7 @@ def verify_command(home_of: Path, *arguments: str) -> subprocess.CompletedProces
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_command_says_ok_mismatch_or_incomplete_and_ends_with_one_unless_ok(books: Books) -> None:
     at = books.settings.home
     with books.admin.write() as con:

@@ -23,7 +23,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import adoption, chain, verify
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
-from cops_dagster.ledger import policy
+from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import budgets, controls, doctor
 from cops_dagster.policy import Policy, differing
@@ -70,6 +70,7 @@ def versions(books: Books) -> list[policies.Adopted]:
         return policies.history(con)
 
 
+@pytest.mark.long
 def test_the_first_run_adopts_what_is_set_and_every_run_names_it(made: Path) -> None:
     books = reopened(made)
     (one,) = versions(books)
@@ -100,7 +101,7 @@ def test_what_is_not_set_takes_the_adopted_value(made: Path) -> None:
     books = reopened(made)
     before = dump(books)
     assert books.policy.tags.plan_id == ()
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     adoption.require_policy(books, is_run=True)
     assert dump(books) == before
 
@@ -198,6 +199,7 @@ def test_doctor_says_that_settings_differ_and_writes_nothing(made: Path) -> None
     assert dump(books) == before
 
 
+@pytest.mark.long
 def test_what_a_person_adopts_is_in_force_and_the_rest_stays(folder: Path) -> None:
     other = reopened(folder, charge={"basis": "amortized"})
     done = adoption.adopt(other, other.settings.given_policy, origin="cops.toml", note="as agreed")
@@ -225,12 +227,13 @@ def test_a_run_that_was_planned_under_another_policy_publishes_nothing(folder: P
     assert books.policy.charge.basis == "unblended"
     adopt(reopened(folder, charge={"basis": "amortized"}))
     with pytest.raises(CopsError, match=r"E-POLICY.*version 1"), books.admin.write() as con:
-        policy.require_same_policy(con, books)
+        publish.require_same_policy(con, books)
     adoption.require_policy(books)  # an act begins by looking again
     with books.admin.write() as con:
-        policy.require_same_policy(con, books)
+        publish.require_same_policy(con, books)
 
 
+@pytest.mark.long
 def test_until_a_month_is_tagged_runs_follow_the_settings(tmp_path: Path) -> None:
     """Who corrects a wrong tag name after a first run that was refused decides nothing anew."""
     write(tmp_path / "cur", [lines(MONTH)])

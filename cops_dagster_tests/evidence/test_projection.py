@@ -16,7 +16,7 @@ from cops_dagster.evidence import sweep
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import INPUTS, MONTH, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 NOTEBOOK = """
 import json, sys
@@ -84,6 +84,7 @@ def test_another_program_reads_the_same_rows_sums_and_runs(books: Books, tmp_pat
     assert found["raw"][0] == 7
 
 
+@pytest.mark.long
 def test_a_catalog_that_was_lost_is_made_anew_from_the_same_files(books: Books, tmp_path: Path) -> None:
     before = elsewhere(books, tmp_path)
     files = {path: path.stat().st_mtime_ns for path in books.settings.lake_root.glob("fact_*/**/*.parquet")}
@@ -95,6 +96,7 @@ def test_a_catalog_that_was_lost_is_made_anew_from_the_same_files(books: Books, 
     }
 
 
+@pytest.mark.long
 def test_a_home_that_was_moved_answers_at_once_and_projects_again_after_a_rebuild(
     books: Books, tmp_path: Path
 ) -> None:
@@ -114,6 +116,7 @@ def test_a_home_that_was_moved_answers_at_once_and_projects_again_after_a_rebuil
     assert sum(by_tenant(moved).values()) == sum(sums.values())
 
 
+@pytest.mark.long
 def test_a_copy_of_a_home_never_writes_into_the_home_it_was_copied_from(books: Books, tmp_path: Path) -> None:
     """A restored backup or a staging copy: the catalog in the copy still names the original's tables."""
     books.admin.close()

@@ -213,6 +213,7 @@ def smuggle(books: Books, given: Given) -> None:
         con.execute(sa.insert(t.signature).values(signature_id=name, **values, evidence_id=str(number)))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CASES)
 def test_a_wrong_signature_that_was_written_by_sql_is_found_by_verify(
     signed: Path, case: str, tmp_path: Path

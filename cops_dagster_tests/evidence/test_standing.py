@@ -22,7 +22,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.objects import FolderObjects
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.evidence.test_evidence import tamper
+from cops_dagster_tests.evidence.pieces import tamper
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,7 @@ HARMS: list[tuple[Callable[[Books], None], str]] = [
 ]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("harm", "code"), HARMS, ids=[harm.__name__ for harm, _ in HARMS])
 def test_a_store_that_is_not_this_chain_s_is_seen_and_nothing_is_written_into_it(
     books: Books, harm: Callable[[Books], None], code: str
@@ -140,6 +141,7 @@ def test_a_close_that_was_cut_short_before_its_anchor_is_finished(books: Books) 
     assert verify.verify(books).status == "ok"
 
 
+@pytest.mark.long
 def test_a_new_home_with_an_empty_store_is_right_as_it_is(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     new = home(tmp_path)
@@ -174,6 +176,7 @@ def test_materialize_and_verify_say_what_is_to_be_done(
     assert "next: correct COPS_EVIDENCE" in done.output
 
 
+@pytest.mark.long
 def test_a_clock_that_went_back_is_said_and_the_chain_stays_right(books: Books) -> None:
     assert verify.verify(books).warnings == []
     with books.admin.read() as con:
@@ -198,7 +201,7 @@ def test_a_clock_that_went_back_is_said_and_the_chain_stays_right(books: Books) 
 
 
 def test_an_entry_of_the_evidence_that_is_older_than_the_one_before_is_a_warning(tmp_path: Path) -> None:
-    from cops_dagster_tests.evidence.test_evidence import add, piece, rebuild
+    from cops_dagster_tests.evidence.pieces import add, piece, rebuild
 
     made = home(tmp_path, inputs=None)
     for number in (1, 2, 3):

@@ -26,7 +26,7 @@ from cops_dagster.evidence.home import open_books
 from cops_dagster.period import Period
 from cops_dagster.stores.admin import HEAD, VERSION_TABLE
 from cops_dagster.stores.tables import evidence_index
-from cops_dagster_tests.cli.test_closing import cops, cops_json
+from cops_dagster_tests.cli.called import cops, cops_json
 from cops_dagster_tests.deliveries import run
 from cops_dagster_tests.golden import stored
 from cops_dagster_tests.golden.make import ANSWERS
@@ -64,7 +64,15 @@ def work_in(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> Golden:
     return golden
 
 
-@pytest.fixture(scope="module", params=stored.kept(), ids="-".join)
+def quick_at_the_ends(params: list[tuple[str, str]]) -> list[Any]:
+    """The oldest and the newest home on SQLite are opened by `make test`, the others by the long run."""
+    quick = [one for one in stored.kept() if one[1] == "sqlite"]
+    return [
+        pytest.param(one, marks=() if one in (quick[0], quick[-1]) else pytest.mark.long) for one in params
+    ]
+
+
+@pytest.fixture(scope="module", params=quick_at_the_ends(stored.kept()), ids="-".join)
 def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Golden:
     return restored(request.param, tmp_path_factory.mktemp("golden") / "home")
 
@@ -76,9 +84,7 @@ def golden(opened: Golden, monkeypatch: pytest.MonkeyPatch) -> Golden:
 
 
 @pytest.fixture(
-    params=[
-        pytest.param(one, marks=pytest.mark.long if one[1] == "postgresql" else ()) for one in stored.kept()
-    ],
+    params=quick_at_the_ends(stored.kept()),
     ids="-".join,
 )
 def own(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Golden:

@@ -18,7 +18,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import INPUTS, MONTH, home, lines, write
 from cops_dagster_tests.graph.instance import Dagster, running, until
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
@@ -122,7 +122,7 @@ def consistent(books: Books, periods: list[Period]) -> None:
     """Every month is there once, ties out, has nothing left to do; nothing is left of what was killed."""
     sweep.sweep(books)
     for period in periods:
-        assert current.nothing_to_do(books, period), period
+        assert current.is_current(books, period), period
     rows = answer(
         books,
         "SELECT period_start, COUNT(DISTINCT run_id), CAST(SUM(allocated_cost_usd) AS VARCHAR)"

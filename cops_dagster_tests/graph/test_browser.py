@@ -15,7 +15,7 @@ from cops_dagster.settings import load
 from cops_dagster_tests.closing.ready import DOCUMENTS
 from cops_dagster_tests.deliveries import INPUTS, MONTH, home, lines, write
 from cops_dagster_tests.graph.instance import Dagster, running
-from cops_dagster_tests.ledger.test_month import by_tenant
+from cops_dagster_tests.shown import by_tenant
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_MS = 60_000

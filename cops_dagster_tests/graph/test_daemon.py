@@ -21,10 +21,10 @@ from cops_dagster_tests.alerts.servers import Seen, web
 from cops_dagster_tests.closing.ready import DOCUMENTS, close_by_two
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, write
 from cops_dagster_tests.graph.instance import Dagster, running, until
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
+from cops_dagster_tests.stores.buckets import put
 from cops_dagster_tests.stores.glue_server import serving as glue_serving
 from cops_dagster_tests.stores.s3_server import Bucket, serving
-from cops_dagster_tests.stores.test_aws_reports import put
 
 PERIOD = {"dagster/partition": "2025-09"}
 

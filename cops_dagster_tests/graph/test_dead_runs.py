@@ -15,7 +15,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import MONTH, home, lines, run, write
 from cops_dagster_tests.graph import instance
 from cops_dagster_tests.graph.instance import running, until
-from cops_dagster_tests.ledger.test_month import by_tenant
+from cops_dagster_tests.shown import by_tenant
 
 PERIOD = {"dagster/partition": "2025-09"}
 

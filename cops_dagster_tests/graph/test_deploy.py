@@ -24,6 +24,7 @@ def loaded(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.long
 def test_the_deployed_instance_differs_from_the_tested_one_in_its_storage_alone() -> None:
     deployed, tested = loaded(DEPLOY / "dagster.yaml"), loaded(ROOT / "dagster.yaml")
     assert set(deployed.pop("storage")) == {"postgres"}

@@ -10,9 +10,12 @@ import pytest
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.build import build_defs
 from cops_dagster.graph.checks import CHECKS
-from cops_dagster.graph.launch import dagster_home, launch
+from cops_dagster.graph.launch import launch
 from cops_dagster.period import Period
-from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, write
+from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home
+from cops_dagster_tests.graph.homes import last_run, month
+
+__all__ = ["month"]  # the fixture
 
 SNAPSHOT = Path(__file__).with_name("graph.txt")
 
@@ -47,24 +50,7 @@ def test_the_definitions_load_and_every_asset_says_what_it_is() -> None:
     assert periods.get_partition_keys()[0] == "2025-07"
 
 
-@pytest.fixture
-def month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A month in the home and report root that this process's settings name."""
-    from cops_dagster import settings
-
-    write(tmp_path / "cur", [lines(MONTH)])
-    monkeypatch.setenv("COPS_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COPS_CUR", str(tmp_path / "cur"))
-    settings.current.cache_clear()
-    return tmp_path
-
-
-def last_run(folder: Path) -> tuple[dg.DagsterRun, list[dg.EventLogEntry]]:
-    with dg.DagsterInstance.from_config(str(dagster_home(folder / "home"))) as instance:
-        run = instance.get_runs(limit=1)[0]
-        return run, list(instance.all_logs(run.run_id))
-
-
+@pytest.mark.long
 def test_a_run_reports_each_check_for_its_period_with_exact_figures(month: Path) -> None:
     failed = launch(home(month), SEPTEMBER, None)
     assert "tag_coverage_at_target" in {check["check"] for check in failed}
@@ -84,6 +70,7 @@ def test_a_run_reports_each_check_for_its_period_with_exact_figures(month: Path)
     assert cost.metadata["difference_usd"].value == "0.000000000000000000"
 
 
+@pytest.mark.long
 def test_an_empty_key_is_a_red_check_and_nothing_after_it_runs(month: Path) -> None:
     books = home(month)
     give(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import subprocess
@@ -13,22 +12,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 
 import pytest
 
 from cops_dagster.graph.launch import dagster_home
 from cops_dagster_tests.deliveries import MONTH, home, lines, write
 from cops_dagster_tests.docs.pages import ROOT
-
-
-def handlers() -> Any:
-    spec = importlib.util.spec_from_file_location("handlers", ROOT / "deploy" / "aws" / "handlers.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from cops_dagster_tests.graph.homes import handlers
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +54,7 @@ def webserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             server.kill()
 
 
+@pytest.mark.long
 def test_the_playbooks_payload_starts_a_run(webserver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_URL", webserver)
     lambdas = handlers()

@@ -26,7 +26,7 @@ from cops_dagster.stores.admin import now
 from cops_dagster_tests import postgres
 from cops_dagster_tests.alerts.servers import Seen, web
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, run
-from cops_dagster_tests.graph.test_graph import month
+from cops_dagster_tests.graph.homes import month
 
 __all__ = ["month"]  # the fixture
 EMPTY_KEY = INPUTS["tenant_network_usage"].replace(",1,", ",0,").replace(",2,", ",0,")
@@ -53,6 +53,7 @@ def storage(request: pytest.FixtureRequest, month: Path) -> Path:
     return month
 
 
+@pytest.mark.long
 def test_checks_that_do_not_hold_become_alerts_and_end_when_they_hold(storage: Path) -> None:
     books = home(storage)
     launch(books, SEPTEMBER, None)
@@ -72,6 +73,7 @@ def test_checks_that_do_not_hold_become_alerts_and_end_when_they_hold(storage: P
     assert found["run_failed"] == ("P3", "resolved", 1)
 
 
+@pytest.mark.long
 def test_a_run_brings_its_alerts_with_it_and_hearing_of_it_changes_nothing(storage: Path) -> None:
     books = home(storage)
     place = dagster_home(books.settings.home)
@@ -119,6 +121,7 @@ def test_a_run_in_dagster_and_the_acts_alone_give_the_same_alerts_once(month: Pa
     assert told(books) == told(alone)
 
 
+@pytest.mark.long
 def test_the_failure_sensor_hears_of_a_run_that_failed(month: Path) -> None:
     books = home(month, inputs=INPUTS | {"tenant_network_usage": EMPTY_KEY})
     with dg.DagsterInstance.from_config(str(dagster_home(books.settings.home))) as instance:

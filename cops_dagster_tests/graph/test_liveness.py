@@ -75,6 +75,7 @@ def held_by_another(place: Path, run_id: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.long
 def test_a_run_that_lives_is_left_alone_and_once_killed_it_is_reported(
     instance: dg.DagsterInstance, place: Path
 ) -> None:

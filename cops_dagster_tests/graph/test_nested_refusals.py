@@ -67,6 +67,7 @@ def test_a_sensor_in_an_unknown_home_says_so_and_makes_none(
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.long
 def test_a_month_that_shrank_is_refused_with_the_command_that_lets_it_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

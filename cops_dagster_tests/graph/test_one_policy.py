@@ -24,8 +24,8 @@ from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, adopt, home, lines, run, write
 from cops_dagster_tests.docs.pages import ROOT
+from cops_dagster_tests.graph.homes import handlers
 from cops_dagster_tests.graph.instance import running, until
-from cops_dagster_tests.graph.test_handlers import handlers
 
 MAPPED = (
     '[tags]\ntenant_id = ["user_customer", "user_tenant_id"]\nplan_id = []\n[charge]\nbasis = "amortized"\n'

@@ -14,7 +14,7 @@ from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.resources import BY_COMMAND, TRANSIENT
 from cops_dagster.ingestion import look
 from cops_dagster.period import Period
-from cops_dagster_tests.graph.test_graph import month
+from cops_dagster_tests.graph.homes import month
 
 __all__ = ["month"]  # the fixture
 
@@ -44,6 +44,7 @@ def run(
     return not failed, refusals, failed and failed[0].step_failure_data.user_failure_data
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("code", ["E-DB-BUSY", "E-AWS-THROTTLED"])
 def test_what_time_may_mend_is_tried_again(month: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     assert code in TRANSIENT
@@ -58,6 +59,7 @@ def test_it_is_not_tried_for_ever_and_the_last_refusal_says_why(
     assert said.metadata["error_code"].value == "E-DB-BUSY"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("code", "tags"), [("E-CCY", {}), ("E-DB-BUSY", BY_COMMAND)])
 def test_a_refusal_and_what_a_person_waits_for_are_told_at_once(
     month: Path, monkeypatch: pytest.MonkeyPatch, code: str, tags: dict[str, str]

@@ -21,9 +21,9 @@ from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.closing.ready import aged, close_by_two, ready
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.graph.test_graph import month
+from cops_dagster_tests.graph.homes import month
+from cops_dagster_tests.stores.buckets import put
 from cops_dagster_tests.stores.s3_server import serving
-from cops_dagster_tests.stores.test_aws_reports import put
 
 __all__ = ["month"]  # the fixture
 FIRST = Period(2025, 7)
@@ -35,6 +35,7 @@ def tick(name: str, cursor: str | None = None) -> Any:
     return found[0](dg.build_sensor_context(cursor=cursor))
 
 
+@pytest.mark.long
 def test_a_new_delivery_is_a_run_once_and_a_restated_one_is_another(month: Path) -> None:
     books = home(month)
     first = tick("cur_manifests")
@@ -77,6 +78,7 @@ def test_in_s3_too_a_delivery_is_a_run_once_and_a_restated_one_is_another(
         assert asked == [1, 0, 0, 1, 0, 0]
 
 
+@pytest.mark.long
 def test_what_the_ledger_was_made_from_needs_no_run(month: Path) -> None:
     run(home(month))
     seen = tick("cur_manifests", "not a cursor {")
@@ -159,6 +161,7 @@ def test_a_crawl_is_not_held_back_by_a_cursor_that_is_none(cursor: str) -> None:
     assert sensors._started_at("2025-09-30T23:00:00", datetime(2025, 10, 1)) == datetime(2025, 9, 30, 23)
 
 
+@pytest.mark.long
 def test_a_closed_month_gets_no_run_but_a_proposal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cops_dagster import settings
 
@@ -189,6 +192,7 @@ def test_a_root_that_is_not_there_is_said_and_forgets_nothing(month: Path) -> No
     assert seen.skip_message.startswith("E-SOURCE-UNKNOWN")
 
 
+@pytest.mark.long
 def test_the_sweep_says_what_it_did(month: Path) -> None:
     assert tick("publish_sweep").skip_message.startswith("there is no home yet")
     run(home(month))
@@ -203,6 +207,7 @@ def scheduled() -> Any:
     )
 
 
+@pytest.mark.long
 def test_open_months_with_work_get_a_run_every_day(month: Path) -> None:
     assert scheduled().skip_message.startswith("there is no home yet")
     books: Books = home(month)  # its first run never came as far as recording the delivery

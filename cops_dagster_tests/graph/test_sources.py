@@ -12,7 +12,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.graph import sensors
 from cops_dagster.graph.launch import launch
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
-from cops_dagster_tests.graph.test_graph import month
+from cops_dagster_tests.graph.homes import month
 
 __all__ = ["month"]  # the fixture
 

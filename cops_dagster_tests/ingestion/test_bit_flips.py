@@ -57,6 +57,7 @@ def code(act: Callable[[], object], path: Path) -> str | None:
     return None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "layout",
     [

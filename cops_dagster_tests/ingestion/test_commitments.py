@@ -15,7 +15,7 @@ from cops_dagster.reports import explain
 from cops_dagster.tagging import checks as judge_tagged
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 D = Decimal
 PLAN = "arn:aws:savingsplans::999999999999:savingsplan/x"
@@ -67,6 +67,7 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Books:
     return month(tmp_path_factory.mktemp("whole"), WHOLE)
 
 
+@pytest.mark.long
 def test_each_tenant_gets_back_what_it_had_and_the_operator_what_it_bore(books: Books) -> None:
     """The covered usage and its negation are acme's, purchase and refunds of commitments the operator's."""
     assert by_tenant(books) == {"acme": -3, "globex": 80, "__operator__": 58}
@@ -98,7 +99,7 @@ def test_the_raw_lines_stay_as_aws_sent_them_and_explain_shows_them(books: Books
     assert {(row["line_type"], row["unblended_usd"]) for row in shown} >= {
         ("SavingsPlanCoveredUsage", 80), ("SavingsPlanNegation", -80),
     }  # fmt: skip
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
 # a member account's own report: usage of its payer's plan and reservation, and not their fees

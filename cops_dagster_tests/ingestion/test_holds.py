@@ -18,7 +18,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
 from cops_dagster_tests.ingestion.catalogue import put
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ def held(books: Books) -> holds.Waiting:
     return waiting
 
 
+@pytest.mark.long
 def test_a_month_that_shrank_waits_until_a_second_person_approves(books: Books, tmp_path: Path) -> None:
     before = by_tenant(books)
     write(tmp_path / "cur", [lines(MONTH).slice(0, 2)], assembly="a2")
@@ -63,16 +64,17 @@ def test_a_month_that_shrank_waits_until_a_second_person_approves(books: Books, 
         approve.approve(somebody_else(books), waiting.subject_id, reason=" ")
     with pytest.raises(CopsError, match="E-APPROVAL-UNKNOWN"):
         approve.approve(somebody_else(books), "zz", reason="looks right")
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     assert approve.approve(
         somebody_else(books), waiting.subject_id[:12], reason="test account closed"
     ).was_new
     assert not approve.approve(somebody_else(books), waiting.subject_id, reason="again").was_new
     run(books)
     assert sum(by_tenant(books).values()) == Decimal("30.3")
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
+@pytest.mark.long
 def test_a_cost_nobody_knows_is_set_aside_once_approved_and_the_month_stays_provisional(
     books: Books, tmp_path: Path
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_delivery_diff_adds_up_in_every_dimension(books: Books, tmp_path: Path
             compare.since(books, SEPTEMBER, wrong)
 
 
+@pytest.mark.long
 def test_a_moved_report_is_refused_and_two_reports_side_by_side_are_allowed(
     books: Books, tmp_path: Path
 ) -> None:
@@ -129,6 +132,7 @@ def test_a_moved_report_is_refused_and_two_reports_side_by_side_are_allowed(
     assert answer(books, "SELECT COUNT(DISTINCT source_id) FROM fact_cost_raw") == [(2,)]
 
 
+@pytest.mark.long
 def test_one_source_in_two_report_roots_is_refused(books: Books, tmp_path: Path) -> None:
     write(tmp_path / "cur2", [lines(MONTH)])
     both = books.settings.model_copy(update={"cur": f"{tmp_path / 'cur'},{tmp_path / 'cur2'}"})

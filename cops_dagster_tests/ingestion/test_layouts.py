@@ -18,7 +18,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import SEPTEMBER, home, lines, run
 from cops_dagster_tests.ingestion.catalogue import flip
 from cops_dagster_tests.layouts import LAYOUTS, athena, csv_header, legacy
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 MONTH = """
 type                    service   account      tenant plan component cost              product region     id ri    sp   amount
@@ -57,6 +57,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...
     return answer(ingested(tmp_path_factory.mktemp("first"), "legacy parquet, create new version"), COSTS)
 
 
+@pytest.mark.long
 def test_the_first_layout_has_the_lines_that_were_written(expected: list[tuple[object, ...]]) -> None:
     costs = [row[9] for row in expected]
     written = ("10.1", "1E-10", "123456789.1234567", "0", "5.5", "-5.5", "1.91", "-2.000000000001")
@@ -64,6 +65,7 @@ def test_the_first_layout_has_the_lines_that_were_written(expected: list[tuple[o
     assert [row[10] for row in expected][3:6] == [Decimal("0.013"), Decimal("3.25"), 0]
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_lines_and_costs(
     layout: str, tmp_path: Path, expected: list[tuple[object, ...]]
@@ -81,6 +83,7 @@ def test_every_expected_column_has_a_csv_header_that_comes_back_as_its_name() ->
         assert athena_name(csv_header(column.name)) == column.name
 
 
+@pytest.mark.long
 def test_two_payers_side_by_side_are_one_ledger(tmp_path: Path) -> None:
     for payer, account in (("one", "111111111111"), ("two", "222222222222")):
         delivered = [lines(MONTH.replace("111111111111", account))]
@@ -104,21 +107,23 @@ def test_a_report_with_athena_integration_is_one_source_with_its_range_folder(tm
     assert answer(books, "SELECT COUNT(*) FROM fact_cost_raw") == [(8,)]
 
 
+@pytest.mark.long
 def test_a_lost_or_damaged_conversion_is_made_anew_from_the_delivered_file(
     tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
     books = ingested(tmp_path, "legacy csv gzip, overwrite")
     first = sorted((tmp_path / "home" / "converted").iterdir())
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     first[0].unlink()
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     second = sorted((tmp_path / "home" / "converted").iterdir())
     assert len(second) == len(first)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert answer(books, "SELECT COUNT(*) FROM cur_billing_master") == [(len(expected),)]
 
 
+@pytest.mark.long
 def test_a_conversion_damaged_before_it_is_ingested_is_found_and_made_anew(
     tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:

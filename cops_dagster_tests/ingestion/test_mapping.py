@@ -14,7 +14,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 TEXT = """
 type  service   account      tenant          cost
@@ -40,6 +40,7 @@ def books(tmp_path: Path) -> Books:
     return opened
 
 
+@pytest.mark.long
 def test_without_rules_what_no_tag_names_stays_unallocated_and_our_own_names_are_no_tenants(
     books: Books,
 ) -> None:
@@ -48,25 +49,28 @@ def test_without_rules_what_no_tag_names_stays_unallocated_and_our_own_names_are
     assert tagged == []
 
 
+@pytest.mark.long
 def test_an_alias_that_is_loaded_later_makes_one_new_run_of_the_layers_below_it(
     books: Books, tmp_path: Path
 ) -> None:
     raw = months_of(books, "fact_cost_raw")
     give(books, tmp_path, tag_aliases="tag_name,alias,canonical\ntenant_id,ACME-Corp,acme\n")
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     assert by_tenant(books) == {"acme": 15, "__unallocated__": 6}
     assert months_of(books, "fact_cost_raw") == raw
     assert len(months_of(books, tag.TABLE)) == len(months_of(books, allocate.TABLE)) == 2
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
+@pytest.mark.long
 def test_a_tenant_that_is_registered_later_gets_its_own_lines(books: Books, tmp_path: Path) -> None:
     give(books, tmp_path, tenants=f"{TENANTS}\nACME-Corp,Other,team,2025-01-01\n")
     run(books)
     assert by_tenant(books) == {"acme": 10, "ACME-Corp": 5, "__unallocated__": 6}
 
 
+@pytest.mark.long
 def test_an_account_names_the_tenant_of_lines_without_a_tag_from_its_first_month_on(
     books: Books, tmp_path: Path
 ) -> None:
@@ -83,6 +87,7 @@ def test_an_account_names_the_tenant_of_lines_without_a_tag_from_its_first_month
     assert sources == [("acme", "resource"), ("globex", "mapping")]
 
 
+@pytest.mark.long
 def test_another_tag_name_in_the_settings_takes_its_place_and_the_first_non_empty_wins(
     tmp_path: Path,
 ) -> None:
@@ -101,6 +106,7 @@ def test_another_tag_name_in_the_settings_takes_its_place_and_the_first_non_empt
     assert delivered == [("acme",)]  # a mapping never rewrites what was delivered
 
 
+@pytest.mark.long
 def test_a_mapping_to_a_tag_that_was_not_delivered_is_refused_and_none_at_all_loses_nothing(
     tmp_path: Path,
 ) -> None:
@@ -132,6 +138,7 @@ def test_what_a_rule_gives_to_the_operator_is_no_fault_and_what_it_holds_shows_i
     assert sorted(parked) == [("__unknown_tenant__",), ("parked",)]  # the second tag names nobody
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", ["tenant_tag", "charge_class", "commitment_line", "account_id"])
 def test_a_delivered_column_that_is_called_like_one_of_ours_moves_no_cost(tmp_path: Path, name: str) -> None:
     """Refused or kept aside, never read in place of the column that COPS makes."""
@@ -147,6 +154,7 @@ def test_a_delivered_column_that_is_called_like_one_of_ours_moves_no_cost(tmp_pa
         assert answer(books, "SELECT DISTINCT charge_class FROM fact_cost_tagged") == [("usage",)]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", ["delivery_id", "source_id", "amortized_cost", "net_unblended_cost"])
 def test_a_delivered_column_that_ours_would_collide_with_is_refused_when_it_is_seen(
     tmp_path: Path, name: str

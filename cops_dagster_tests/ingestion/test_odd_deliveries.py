@@ -16,7 +16,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import deliver
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 NO_RULES = {name: text for name, text in INPUTS.items() if name in ("plans", "tenants")}
 TEXT = """
@@ -48,6 +48,7 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
     opened.admin.close()
 
 
+@pytest.mark.long
 def test_an_odd_month_is_whole_and_tagged(books: Books) -> None:
     assert by_tenant(books) == {"acme": 10, "globex": 5, "__unallocated__": 17}
     assert answer(books, "SELECT COUNT(*), SUM(line_item_unblended_cost) FROM fact_cost_raw") == [(8, 32)]
@@ -56,7 +57,7 @@ def test_an_odd_month_is_whole_and_tagged(books: Books) -> None:
 
 def test_what_was_written_anew_is_kept_below_the_home_and_a_second_look_writes_nothing(books: Books) -> None:
     assert len(list((books.settings.home / "converted").iterdir())) == 1
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
 def test_a_tag_with_two_values_names_nobody_and_an_alias_says_whose_it_is(
@@ -71,6 +72,7 @@ def test_a_tag_with_two_values_names_nobody_and_an_alias_says_whose_it_is(
     assert by_tenant(books) == {"acme": 13, "globex": 5, "__unallocated__": 14}
 
 
+@pytest.mark.long
 def test_without_a_registry_a_tag_with_two_values_is_no_tenant_either(tmp_path: Path) -> None:
     tagged = lines(TEXT).append_column("resource_tags", pa.array([json.dumps(tags) for tags in TAGS]))
     write(tmp_path / "cur", [tagged])
@@ -79,6 +81,7 @@ def test_without_a_registry_a_tag_with_two_values_is_no_tenant_either(tmp_path: 
     assert by_tenant(books) == {"acme": 10, "globex": 5, "__unallocated__": 1}
 
 
+@pytest.mark.long
 def test_a_line_with_unreadable_tags_stands_aside_and_its_money_is_shown(tmp_path: Path) -> None:
     tags = [json.dumps(one) for one in TAGS]
     table = lines(TEXT).append_column("resource_tags", pa.array([*tags[:2], "{broken", tags[3]]))
@@ -101,6 +104,7 @@ def test_a_month_of_which_no_tag_can_be_read_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("converted/*")) == []
 
 
+@pytest.mark.long
 def test_a_map_that_holds_a_key_twice_is_read_as_one_that_does_not(tmp_path: Path) -> None:
     """The engine reads no such map; a tool that joined two lists of tags wrote it."""
     twice = [

@@ -24,8 +24,8 @@ from cops_dagster.reconciliation import reconcile
 from cops_dagster.tagging import tag
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
-from cops_dagster_tests.ingestion.test_bad_input import CASES, refused
-from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump, lake
+from cops_dagster_tests.ingestion.bad_inputs import CASES, refused
+from cops_dagster_tests.shown import answer, by_tenant, dump, lake
 
 LOGS = {
     "cur_ingestion_log", "allocation_run_log",
@@ -58,6 +58,7 @@ def zero(inputs: dict[str, str]) -> str:
     return inputs["tenant_network_usage"].replace(",1,", ",0,").replace(",2,", ",0,")
 
 
+@pytest.mark.long
 def test_no_bad_delivery_changes_a_table_or_a_file_even_when_the_later_acts_are_run(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     books = home(tmp_path)
@@ -79,6 +80,7 @@ def test_no_bad_delivery_changes_a_table_or_a_file_even_when_the_later_acts_are_
     assert sum(by_tenant(books).values()) == sum(sums.values()) + 1
 
 
+@pytest.mark.long
 def test_an_empty_key_leaves_a_refused_row_and_the_frozen_zero_and_nothing_else(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     books = home(tmp_path)
@@ -115,6 +117,7 @@ def test_a_refused_publication_leaves_its_file_to_the_sweep_and_a_good_one_is_ke
     assert lake(books) == files
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("state", ["final", "closing", "closed"])
 def test_a_period_that_is_being_closed_takes_nothing_and_an_open_one_does(tmp_path: Path, state: str) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
@@ -141,6 +144,7 @@ def test_a_period_that_is_being_closed_takes_nothing_and_an_open_one_does(tmp_pa
     assert allocate.allocate(books, SEPTEMBER).wrote
 
 
+@pytest.mark.long
 def test_a_new_delivery_for_a_closed_period_is_kept_aside_and_changes_no_entry(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     books = home(tmp_path)
@@ -155,6 +159,7 @@ def test_a_new_delivery_for_a_closed_period_is_kept_aside_and_changes_no_entry(t
     assert answer(books, "SELECT COUNT(*) FROM fact_cost_raw") == [(6,)]
 
 
+@pytest.mark.long
 def test_a_file_that_vanishes_between_the_look_and_the_ingestion_is_refused_and_found_again(
     tmp_path: Path,
 ) -> None:
@@ -173,6 +178,7 @@ def test_a_file_that_vanishes_between_the_look_and_the_ingestion_is_refused_and_
     assert answer(books, "SELECT COUNT(*) FROM fact_cost_raw") == [(6,)]
 
 
+@pytest.mark.long
 def test_an_added_column_that_changes_its_type_reaches_the_ledger_and_the_projection(tmp_path: Path) -> None:
     """AWS retyped a column that COPS does not know: recorded and warned about, never a dead end."""
     write(tmp_path / "cur", [lines(MONTH).append_column("product_x", pa.array(["a"] * 6))])
@@ -187,6 +193,7 @@ def test_an_added_column_that_changes_its_type_reaches_the_ledger_and_the_projec
         assert sweep.pending(con) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "values", [pa.array([datetime(2025, 9, 1)] * 6, pa.timestamp("ns")), pa.nulls(6)], ids=["ns", "null"]
 )

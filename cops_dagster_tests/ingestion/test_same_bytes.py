@@ -17,7 +17,7 @@ from cops_dagster.lake import live
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 SWAPPED = MONTH.replace("acme  ", "other ").replace("globex", "acme  ").replace("other ", "globex")
 TENANTS = (
@@ -86,6 +86,7 @@ def during(monkeypatch: pytest.MonkeyPatch, module: Any, act: str, exchange: Cal
     monkeypatch.setattr(module, act, then)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("exchange", EXCHANGES)
 @pytest.mark.parametrize("process", ["the same process", "another process"])
 def test_a_file_exchanged_after_first_sight_is_refused(
@@ -101,6 +102,7 @@ def test_a_file_exchanged_after_first_sight_is_refused(
     assert answer(books, TENANTS) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("exchange", [renamed, rewritten])
 def test_a_file_exchanged_while_it_is_staged_is_refused(
     exchange: Callable[[Path, Path], None], tmp_path: Path, books: Books, monkeypatch: pytest.MonkeyPatch
@@ -172,6 +174,7 @@ def test_the_same_bytes_delivered_again_are_taken(tmp_path: Path, books: Books) 
     assert done.wrote
 
 
+@pytest.mark.long
 def test_a_file_exchanged_while_its_month_is_sealed_stops_the_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

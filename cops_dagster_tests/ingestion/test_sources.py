@@ -32,7 +32,7 @@ from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import SEPTEMBER, force_state, home, lines, write
 from cops_dagster_tests.ingestion.catalogue import flip
 from cops_dagster_tests.layouts import csv_text, exports, legacy
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 PAYER, OTHER = "999999999999", "888888888888"
 A, B = "111111111111", "222222222222"
@@ -106,6 +106,7 @@ def same_bytes(cur: Path) -> None:
     shutil.copytree(cur / "one", cur / "two")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("deliver_both", [csv_and_cur2, payer_and_member, same_bytes])
 def test_a_fresh_month_that_two_sources_bill_books_nothing(
     deliver_both: Callable[[Path], None], tmp_path: Path
@@ -120,6 +121,7 @@ def test_a_fresh_month_that_two_sources_bill_books_nothing(
     assert {one.state for one in sources.sources(books)} == {"held"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("order", [("", "acme-report"), ("acme-report", "")])
 def test_roots_that_hold_one_another_book_nothing_twice(tmp_path: Path, order: tuple[str, str]) -> None:
     """N2: `COPS_CUR="$R,$R/acme-report"` doubled every line, and removing one had no effect."""
@@ -136,7 +138,7 @@ def test_roots_that_hold_one_another_book_nothing_twice(tmp_path: Path, order: t
     books = over(books, root)  # the newcomer's root is taken out again: nothing is waited for
     assert go(books) == Decimal("10.5")
     assert verdict(books, "every_source_is_taken").passed
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert [one.state for one in status.statuses(books)] != ["delayed"]
 
 
@@ -148,6 +150,7 @@ def test_a_root_that_is_named_twice_is_one_root(tmp_path: Path) -> None:
     assert codes(books) == {"report": []}
 
 
+@pytest.mark.long
 def test_what_shares_no_payer_and_account_needs_nobody(tmp_path: Path) -> None:
     cur = tmp_path / "cur"
     at(cur, "one", month(A))  # per-account reports of one payer
@@ -212,6 +215,7 @@ def twice(tmp_path: Path) -> Books:
     return books
 
 
+@pytest.mark.long
 def test_a_home_that_booked_twice_is_red_and_publishes_nothing_over_it(twice: Books) -> None:
     assert verdict(twice, "each_payer_has_one_source").refuses
     with pytest.raises(CopsError, match=claims.CODE) as refusal:
@@ -221,17 +225,18 @@ def test_a_home_that_booked_twice_is_red_and_publishes_nothing_over_it(twice: Bo
     assert not needs["each_payer_has_one_source"]
 
 
+@pytest.mark.long
 def test_retiring_a_source_takes_its_lines_back_by_reversal(twice: Books) -> None:
     done = decisions.retire(twice, "two/report", reason="the payer's report has it")
     assert (done.open_months, done.closed_months) == ([SEPTEMBER], [])
-    assert not current.nothing_to_do(twice, SEPTEMBER)
+    assert not current.is_current(twice, SEPTEMBER)
     assert go(twice) == Decimal("21.0")
     assert verdict(twice, "each_payer_has_one_source").passed
     (net,) = answer(
         twice, "SELECT SUM(allocated_cost_usd) FROM fact_cost_allocated WHERE entry_type = 'reversal'"
     )[0]
     assert net == Decimal("-31.5")
-    assert current.nothing_to_do(twice, SEPTEMBER)
+    assert current.is_current(twice, SEPTEMBER)
     assert verify.verify(twice).status == "ok"
     again = decisions.retire(twice, "two/report", reason="the payer's report has it")
     assert not again.was_new
@@ -246,16 +251,18 @@ def test_a_final_month_is_provisional_again_and_nobody_holds_it(twice: Books) ->
         assert (lock.state_of(con, SEPTEMBER), facts.marked_by) == ("provisional", None)
 
 
+@pytest.mark.long
 def test_a_close_that_was_given_up_does_not_keep_a_retired_source(twice: Books) -> None:
     with twice.admin.write() as con:
         force_state(con, "closing", SEPTEMBER)
     decisions.retire(twice, "two/report", reason="the payer's report has it")
     with twice.admin.write() as con:
         force_state(con, "provisional", SEPTEMBER)
-    assert not current.nothing_to_do(twice, SEPTEMBER)
+    assert not current.is_current(twice, SEPTEMBER)
     assert go(twice) == Decimal("21.0")
 
 
+@pytest.mark.long
 def test_a_decision_about_a_source_is_kept_with_actor_reason_and_proof(twice: Books) -> None:
     decisions.retire(twice, "two/report", reason="migrated", first=SEPTEMBER)
     with twice.admin.read() as con:
@@ -269,6 +276,7 @@ def test_a_decision_about_a_source_is_kept_with_actor_reason_and_proof(twice: Bo
     assert b"migrated" in chain.read(twice, int(row.evidence_id))
 
 
+@pytest.mark.long
 def test_a_retired_source_that_is_restored_is_judged_anew(twice: Books) -> None:
     decisions.retire(twice, "two/report", reason="wrong")
     go(twice)
@@ -278,6 +286,7 @@ def test_a_retired_source_that_is_restored_is_judged_anew(twice: Books) -> None:
     assert go(twice) == Decimal("10.5")
 
 
+@pytest.mark.long
 def test_every_source_of_a_month_may_be_retired(twice: Books) -> None:
     for name in ("one/report", "two/report"):
         decisions.retire(twice, name, reason="not our payer")
@@ -285,6 +294,7 @@ def test_every_source_of_a_month_may_be_retired(twice: Books) -> None:
     assert [one.lines for one in status.statuses(twice)] == [0]
 
 
+@pytest.mark.long
 def test_a_closed_month_keeps_a_source_that_is_retired(twice: Books) -> None:
     with twice.admin.write() as con:
         force_state(con, "closed", SEPTEMBER)
@@ -295,6 +305,7 @@ def test_a_closed_month_keeps_a_source_that_is_retired(twice: Books) -> None:
     assert total(twice) == Decimal("31.5")
 
 
+@pytest.mark.long
 def test_a_second_source_of_a_closed_month_is_refused_and_not_proposed_as_late(tmp_path: Path) -> None:
     at(tmp_path / "cur", "one", month(A))
     books = home(tmp_path)
@@ -307,6 +318,7 @@ def test_a_second_source_of_a_closed_month_is_refused_and_not_proposed_as_late(t
         assert late.waiting(con, SEPTEMBER) is None
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("act", "code"),
     [
@@ -340,6 +352,7 @@ def given(folder: Path, *accounts: str) -> list[Path]:
     return [path]
 
 
+@pytest.mark.long
 def test_what_is_handed_over_beside_a_root_is_held_and_can_be_withdrawn(tmp_path: Path) -> None:
     at(tmp_path / "cur", "one", month(A))
     books = home(tmp_path)
@@ -353,6 +366,7 @@ def test_what_is_handed_over_beside_a_root_is_held_and_can_be_withdrawn(tmp_path
     assert len(list((tmp_path / "home" / "withdrawn").rglob("handed.parquet"))) == 1
 
 
+@pytest.mark.long
 def test_a_root_beside_what_was_handed_over_is_held_until_that_is_withdrawn(tmp_path: Path) -> None:
     books = home(tmp_path)
     (tmp_path / "cur").mkdir()
@@ -376,6 +390,7 @@ def test_a_root_beside_what_was_handed_over_is_held_until_that_is_withdrawn(tmp_
 # --- places ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_two_roots_alike_are_told_apart_by_a_name(tmp_path: Path) -> None:
     write(tmp_path / "cur", [month(A)])
     books = home(tmp_path)
@@ -391,13 +406,14 @@ def test_two_roots_alike_are_told_apart_by_a_name(tmp_path: Path) -> None:
     assert [one.source_id for one in sources.sources(books)] == ["other/report", "report"]
 
 
+@pytest.mark.long
 def test_a_source_whose_root_is_gone_stays_booked_and_is_named(tmp_path: Path) -> None:
     write(tmp_path / "cur", [month(A)])
     write(tmp_path / "us", [month(B)])
     books = over(home(tmp_path), tmp_path / "cur", f"us={tmp_path / 'us'}")
     go(books)
     books = over(books, tmp_path / "cur")
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     gone = verdict(books, "every_source_has_its_place")
     assert (gone.passed, gone.severity) == (False, "WARN")
     assert [(one.source_id, one.state) for one in sources.sources(books)] == [
@@ -428,6 +444,7 @@ def without_a_column(cur: Path) -> None:
     at(cur, "bad", month(B).drop_columns(["line_item_usage_account_id"]))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("break_it", [truncated, without_a_chunk, without_a_column])
 def test_a_broken_report_stops_itself_and_keeps_the_month_red(
     tmp_path: Path, break_it: Callable[[Path], None]
@@ -446,6 +463,7 @@ def test_a_broken_report_stops_itself_and_keeps_the_month_red(
     assert verdict(books, "every_source_is_taken").passed
 
 
+@pytest.mark.long
 def test_a_broken_report_that_is_retired_is_waited_for_no_longer(tmp_path: Path) -> None:
     at(tmp_path / "cur", "good", month(A))
     without_a_chunk(tmp_path / "cur")
@@ -453,11 +471,12 @@ def test_a_broken_report_that_is_retired_is_waited_for_no_longer(tmp_path: Path)
     go(books)
     decisions.retire(books, "bad/report", reason="given up")
     assert go(books) == Decimal("10.5")
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     needs = {one.name: one.holds for one in checklist.requirements(books, SEPTEMBER)}
     assert needs["delivery_is_complete"]
 
 
+@pytest.mark.long
 def test_files_that_change_after_first_sight_stop_their_own_source(tmp_path: Path) -> None:
     at(tmp_path / "cur", "good", month(A))
     path = at(tmp_path / "cur", "bad", month(B)) / "report-00001.snappy.parquet"
@@ -472,15 +491,16 @@ def test_files_that_change_after_first_sight_stop_their_own_source(tmp_path: Pat
     assert not any(one.refuses for one in checks.raw(books, SEPTEMBER))
 
 
+@pytest.mark.long
 def test_a_root_out_of_reach_stops_itself(tmp_path: Path) -> None:
     write(tmp_path / "cur", [month(A)])
     books = over(home(tmp_path), tmp_path / "cur", tmp_path / "missing")
     assert go(books) == Decimal("10.5")
     assert codes(books) == {"report": [], f"root {tmp_path / 'missing'}": ["E-SOURCE-UNKNOWN"]}
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     (tmp_path / "missing").mkdir()
     go(books)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
 FOREIGN = {
@@ -493,6 +513,7 @@ FOREIGN = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("kind", FOREIGN)
 @pytest.mark.parametrize("form", ["parquet", "gzip"])
 def test_another_export_beside_the_report_is_named_and_left_alone(
@@ -508,7 +529,7 @@ def test_another_export_beside_the_report_is_named_and_left_alone(
     assert (found.passed, found.severity) == (False, "WARN")
     assert found.figures["foreign_exports"] == [{"export": "odd/report", "kind": kind}]
     assert verdict(books, "every_source_is_taken").passed
-    assert current.nothing_to_do(books, SEPTEMBER)  # it was looked at once
+    assert current.is_current(books, SEPTEMBER)  # it was looked at once
 
 
 def test_a_root_with_nothing_but_another_export_is_refused_in_words_of_its_own(tmp_path: Path) -> None:

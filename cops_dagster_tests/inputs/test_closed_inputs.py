@@ -65,6 +65,7 @@ def refusal(books: Books, folder: Path, **tables: str) -> CopsError:
     return found.value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_about_a_closed_month_is_refused_and_says_where_it_goes(
     what: str, tmp_path: Path, books: Books

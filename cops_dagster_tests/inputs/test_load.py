@@ -27,6 +27,7 @@ from cops_dagster.settings import load as settings_of
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, now, open_admin
 from cops_dagster_tests.deliveries import force_state
+from cops_dagster_tests.examples import examples
 
 Files = Mapping[str, str | bytes]
 
@@ -467,6 +468,7 @@ REFUSED: list[tuple[str, Files, str, Files]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled(21)
 @pytest.mark.parametrize(
     ("code", "files", "subject", "allowed"), REFUSED, ids=[f"{n}-{case[0]}" for n, case in enumerate(REFUSED)]
 )
@@ -511,6 +513,7 @@ def test_a_path_that_names_no_csv_is_refused(desk: Desk, name: str) -> None:
         load(desk.books, [desk.home / name])
 
 
+@pytest.mark.long
 def test_a_mistake_in_the_last_file_leaves_the_database_as_it_was(stocked: Desk) -> None:
     files = {
         "plans": GOOD["plans"] + "gold,2025-01-01,1\n",
@@ -525,6 +528,7 @@ def test_a_mistake_in_the_last_file_leaves_the_database_as_it_was(stocked: Desk)
 # --- what is stored already ---------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "old", "new", "code"),
     [
@@ -551,6 +555,7 @@ def test_a_stored_row_is_never_overwritten(stocked: Desk, name: str, old: str, n
     assert values["given"] in refusal.found
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "old", "new", "before", "after"),
     [
@@ -578,6 +583,7 @@ def test_a_descriptive_column_is_replaced_on_request_and_both_values_are_reporte
     assert stocked.load({name: changed(name, old, new)[name]}).tables.popitem()[1].replaced == ()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
@@ -614,6 +620,7 @@ def lock(desk: Desk, month: date, state: str) -> None:
         force_state(con, state, Period.of(month))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
@@ -741,8 +748,9 @@ def test_a_new_rule_version_is_checked_against_the_stored_ones(stocked: Desk) ->
 # --- order does not matter ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @given(st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_rows_in_any_order_and_any_split_into_files_and_loads_give_the_same_tables(
     tmp_path_factory: pytest.TempPathFactory, empty_database: bytes, data: st.DataObject
 ) -> None:

@@ -189,6 +189,7 @@ def test_a_row_inserted_by_sql_is_found_with_what_stands_there(books: Books, tab
     assert found.found not in ("", "no row")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("table", INSERTED)
 def test_a_row_inserted_by_sql_is_proved_by_whoever_loads_it_as_it_stands(
     books: Books, tmp_path: Path, table: str
@@ -229,6 +230,7 @@ def test_a_value_written_by_sql_and_then_loaded_is_proved(books: Books, tmp_path
     assert told(books) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("table", UNGUARDED_UPDATES)
 def test_a_row_updated_past_its_guards_is_found(books: Books, table: str) -> None:
     past_guards(books, f"UPDATE {table} SET {UNGUARDED_UPDATES[table]}")
@@ -236,6 +238,7 @@ def test_a_row_updated_past_its_guards_is_found(books: Books, table: str) -> Non
     assert told(books)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("table", FIELDS)
 def test_a_row_deleted_past_its_guards_is_found_and_loaded_again_is_not(
     books: Books, tmp_path: Path, table: str

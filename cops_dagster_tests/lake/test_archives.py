@@ -14,8 +14,8 @@ import pytest
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import archives
 from cops_dagster.lake.engine import Engine
+from cops_dagster_tests.lake.csv_lines import SPAN_HEADER, USAGE, csv_lines
 from cops_dagster_tests.lake.odd import Odd
-from cops_dagster_tests.lake.test_odd_lines import SPAN_HEADER, USAGE, csv_lines
 
 REPORT = csv_lines(SPAN_HEADER, USAGE, USAGE)
 HEADER, ONE, TWO = REPORT.split("\n")
@@ -58,6 +58,7 @@ READ: dict[str, dict[str, str | bytes]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", READ)
 def test_the_report_in_a_zip_is_read_whatever_lies_beside_it(case: str, odd: Odd) -> None:
     found = odd.take_csv(zipped(READ[case]), "csv.zip").lines()

@@ -60,6 +60,7 @@ def test_any_double_becomes_its_shortest_decimal_or_is_refused(value: float) -> 
     assert not is_exact or usd == Decimal(repr(value))
 
 
+@pytest.mark.long
 @given(st.integers(-(10**15), 10**15))
 def test_what_aws_writes_with_ten_decimals_comes_back_as_written(units: int) -> None:
     written = Decimal(units).scaleb(-10)
@@ -86,6 +87,7 @@ SomethingNew            4       4         0       0       usage           .
 """  # noqa: E501
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("row", KINDS.strip().splitlines()[1:], ids=lambda row: "-".join(row.split()[:2]))
 def test_each_kind_of_line_has_its_cost_views_and_class(row: str, tmp_path: Path) -> None:
     kind, cost, amortized, true_up, upfront, charge_class, more = row.split()
@@ -113,6 +115,7 @@ def test_net_columns_replace_gross_ones_term_by_term_and_fall_back_where_null(tm
     assert (found["net_unblended_cost"], found["net_amortized_cost"]) == (Decimal(10), Decimal("6.5"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("entity", "product", "code", "service"),
     [

@@ -179,6 +179,7 @@ with Engine() as engine:
 """
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
 @pytest.mark.parametrize("marked", [False, True], ids=["without a zone", "marked as UTC"])
 def test_a_time_is_the_same_in_every_time_zone_of_the_machine(

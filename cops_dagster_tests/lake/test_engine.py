@@ -75,6 +75,7 @@ def test_one_select_in_any_form_is_allowed(sql: str, shared: Engine) -> None:
     assert question(shared, sql).text == sql
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "sql",
     [

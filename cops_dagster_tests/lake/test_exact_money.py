@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cops_dagster.lake import statements
 from cops_dagster.lake.engine import Engine
+from cops_dagster_tests.examples import examples
 
 SQL = """
 SELECT IS_EXACT_USD(x) AS is_exact, CASE WHEN IS_EXACT_USD(x) THEN EXACT_USD(x) END AS usd,
@@ -95,13 +96,14 @@ NEAR = st.builds(math.nextafter, WRITTEN, st.sampled_from([-math.inf, math.inf])
 SUMS = st.builds(lambda one, two: one + two, WRITTEN, WRITTEN)
 
 
-@settings(max_examples=120)
+@pytest.mark.long
+@settings(max_examples=examples(120))
 @given(st.lists(st.one_of(WRITTEN, NEAR, SUMS, BITS, st.floats()), min_size=1, max_size=60))
 def test_a_double_is_exact_when_18_decimals_hold_it_and_then_to_the_last_digit(values: list[float]) -> None:
     agrees(values)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     st.lists(st.tuples(st.integers(-(10**15) + 1, 10**15 - 1), st.integers(0, 18)), min_size=1, max_size=60)
 )

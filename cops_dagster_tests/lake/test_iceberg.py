@@ -178,6 +178,7 @@ def test_a_projection_that_was_dropped_is_made_anew_from_the_same_files(lake: La
     assert lake.costs() == usd("1")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["a/b/c", "prä fix/é", "x" * 200], ids=lambda name: f"{len(name)}")
 def test_any_source_id_is_a_partition(source: str, lake: Lake) -> None:
     """A source id is a bucket prefix with the report's name: up to 1,024 bytes."""
@@ -186,6 +187,7 @@ def test_any_source_id_is_a_partition(source: str, lake: Lake) -> None:
     assert lake.costs() == usd("3")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["with space", "ü", "a#b"])
 def test_a_lake_may_lie_in_any_folder(name: str, tmp_path: Path) -> None:
     lake = Lake(tmp_path / name / "lake")

@@ -22,6 +22,7 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect
 from cops_dagster.lake.lens import Lens
 from cops_dagster_tests.deliveries import SEPTEMBER, TYPES
+from cops_dagster_tests.examples import examples
 
 SHORT = {
     "entity": "bill_billing_entity",
@@ -222,6 +223,7 @@ def test_a_service_is_the_first_name_that_is_not_blank(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("delivered", "kept"),
     [
@@ -267,6 +269,7 @@ def test_a_service_is_never_empty_even_where_aws_sent_no_such_column(tmp_path: P
     assert found["product_servicecode"] == "AmazonEC2"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", ["charge_class", "amortized_cost", "source_id", "delivery_id", "period_start"]
 )
@@ -327,7 +330,11 @@ def commitment_months(draw: st.DrawFn) -> list[Line]:
     return lines or [line("Usage", Decimal(0))]
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@pytest.mark.long
+@settings(
+    max_examples=examples(15),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(commitment_months())
 def test_unblended_is_amortized_and_true_up_and_upfront_in_any_consistent_month(
     tmp_path: Path, month: list[Line]

@@ -18,6 +18,7 @@ from cops_dagster.lake.views import view
 from cops_dagster.policy import Tags
 from cops_dagster.tagging import negations
 from cops_dagster_tests.deliveries import SEPTEMBER
+from cops_dagster_tests.examples import examples
 
 Rows = list[dict[str, Any]]
 D = Decimal
@@ -122,6 +123,7 @@ CASES: dict[str, tuple[Rows, dict[str | None, str], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", CASES)
 def test_a_negation_follows_the_usage_it_takes_back(name: str) -> None:
     given_lines, wanted, alone = CASES[name]
@@ -180,7 +182,7 @@ def months(draw: st.DrawFn) -> tuple[Rows, bool]:
     return draw(st.permutations(rows)), whole
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(months())
 def test_whatever_is_negated_every_view_keeps_its_sum_and_what_is_negated_whole_costs_nothing(
     month: tuple[Rows, bool],

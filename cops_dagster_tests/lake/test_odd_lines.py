@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cops_dagster.lake.engine import Engine
+from cops_dagster_tests.lake.csv_lines import SPAN_HEADER, USAGE, csv_lines
 from cops_dagster_tests.lake.odd import Odd, table
 
 TENANT = "resource_tags_user_tenant_id"
@@ -56,18 +57,6 @@ SomethingNew            .
 
 def csv_time(value: datetime | None) -> str:
     return f"{value:%Y-%m-%dT%H:%M:%SZ}" if value else ""
-
-
-def csv_lines(header: str, *lines: str) -> str:
-    """A CSV of lines of 1.5 USD each in the usual columns, behind them those of `header`."""
-    usual = "identity/LineItemId,bill/InvoiceId,bill/BillingPeriodStartDate,lineItem/UsageAccountId," \
-            "lineItem/CurrencyCode,lineItem/ProductCode,lineItem/UnblendedCost"  # fmt: skip
-    rows = [f"{n:02d},I-1,2025-09-01T00:00:00Z,000000000042,USD,AmazonEC2,1.5" for n in range(len(lines))]
-    return "\n".join([f"{usual},{header}", *(f"{row},{line}" for row, line in zip(rows, lines, strict=True))])
-
-
-SPAN_HEADER = "lineItem/LineItemType,lineItem/UsageStartDate,lineItem/UsageEndDate"
-USAGE = "Usage,2025-09-01T00:00:00Z,2025-09-02T00:00:00Z"
 
 
 @pytest.mark.parametrize("packed", ["Parquet", "CSV"])

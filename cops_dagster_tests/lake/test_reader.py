@@ -19,6 +19,7 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.functions import call, expanded
 from cops_dagster.lake.reader import Reader
 from cops_dagster.lake.reader_child import decode, encode
+from cops_dagster_tests.examples import examples
 
 
 @pytest.fixture
@@ -95,13 +96,13 @@ def exact(engine: Engine, text: str, function: str = "EXACT_TEXT_USD") -> Decima
     return engine.run(tree.sql("duckdb")).rows[0][0]  # type: ignore[no-any-return]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.decimals(-(10**20) + 1, 10**20 - 1, allow_nan=False, places=18))
 def test_any_text_of_18_decimals_is_that_amount(engine: Engine, amount: Decimal) -> None:
     assert exact(engine, format(amount, "f")) == amount
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.integers(-(10**15), 10**15), st.integers(-25, 10))
 def test_an_exponent_is_taken_exactly_or_not_at_all(engine: Engine, digits: int, exponent: int) -> None:
     found = exact(engine, f"{digits}e{exponent}")

@@ -24,10 +24,10 @@ from cops_dagster.stores import files
 from cops_dagster.stores.places import open_volume
 from cops_dagster_tests.closing.ready import DOCUMENTS, close_by_two
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
+from cops_dagster_tests.stores.buckets import bucket, put
 from cops_dagster_tests.stores.glue_server import serving as glue_serving
 from cops_dagster_tests.stores.s3_server import SECRET, Bucket
-from cops_dagster_tests.stores.test_aws_reports import bucket, put
 
 __all__ = ["bucket"]  # the fixture
 TOTAL = "SELECT CAST(SUM(allocated_cost_usd) AS VARCHAR), COUNT(*) FROM fact_cost_allocated"
@@ -121,6 +121,7 @@ def test_the_iceberg_tables_name_the_files_in_s3_also_after_their_catalog_was_lo
     assert answer(books, TOTAL)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("answer_of_s3", [(403, "ExpiredToken"), (403, "AccessDenied"), (503, "SlowDown")])
 def test_what_s3_refuses_leaves_the_month_as_it_was(
     bucket: Bucket, tmp_path: Path, answer_of_s3: tuple[int, str]

@@ -51,6 +51,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("nothing", NOTHING)
 def test_a_column_without_any_value_fits_whatever_its_type(nothing: str, odd: Odd) -> None:
     """A month that is not invoiced yet has no invoice id, and some tools then write the null type."""
@@ -66,6 +67,7 @@ def test_a_column_without_any_value_fits_whatever_its_type(nothing: str, odd: Od
         assert [(row["quarantine_code"], row["lost_values"]) for row in found] == [(None, False)] * 2, name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("nothing", NOTHING)
 @pytest.mark.parametrize("first", [True, False], ids=["before", "behind"])
 def test_a_chunk_without_a_value_agrees_with_one_that_has_some(nothing: str, first: bool, odd: Odd) -> None:
@@ -185,6 +187,7 @@ TIMES: dict[str, pa.Array] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("one", TIMES)
 @pytest.mark.parametrize("other", ["us", "ns", "UTC"])
 def test_times_of_any_unit_and_zone_are_the_same_instant_alone_and_together(
@@ -263,6 +266,7 @@ def test_chunks_may_hold_the_map_in_two_types(one: str, odd: Odd) -> None:
     assert sorted(filter(None, odd.take(*chunks).column(TENANT))) == ["acme"] * 2 + ["globex"] * 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("column", "key", "flat"),
     [

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from cops_dagster.cur.schema import LINE_TYPES
 from cops_dagster.ingestion import ingest, look
 from cops_dagster_tests.deliveries import SEPTEMBER, home, lines
+from cops_dagster_tests.examples import examples
 from cops_dagster_tests.layouts import LAYOUTS
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 COSTS = (
     "line_item_unblended_cost", "line_item_net_unblended_cost", "reservation_effective_cost",
@@ -79,7 +80,7 @@ def sums(layout: str, tables: list[pa.Table]) -> list[tuple[object, ...]]:
         shutil.rmtree(folder)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(months(), st.integers(0, 12), st.randoms(use_true_random=False), st.sampled_from(sorted(LAYOUTS)))
 @pytest.mark.long
 def test_sums_are_the_same_to_the_last_digit_in_any_files_order_and_layout(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from cops_dagster.alerts import escalation
-from cops_dagster.ledger.clocks import is_within
+from cops_dagster.clocks import is_within
 
 NOW = datetime(2025, 10, 1)
 

@@ -24,7 +24,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster_tests.closing.ready import aged, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, give, home, lines, run, write
 from cops_dagster_tests.ledger import kill_points
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = Path(kill_points.__file__)
@@ -171,6 +171,7 @@ def recovered(act: str, folder: Path) -> dict[str, Any]:
         shutil.rmtree(folder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("prepared", ["run"], indirect=True)
 def test_the_same_month_run_by_three_processes_at_once_is_published_once(prepared: Path) -> None:
     _, alone = undisturbed("run", prepared)
@@ -185,21 +186,23 @@ def test_the_same_month_run_by_three_processes_at_once_is_published_once(prepare
 @pytest.mark.parametrize(
     ("prepared", "least", "share"),
     [
-        ("run", 60, 4),
+        ("run", 60, 1),
+        pytest.param("run", 60, 4, marks=pytest.mark.long),
         pytest.param("run", 60, 12, marks=pytest.mark.long),
         pytest.param("reverse", 30, 4, marks=pytest.mark.long),
-        ("close", 40, 3),
+        ("close", 40, 1),
+        pytest.param("close", 40, 3, marks=pytest.mark.long),
         pytest.param("close", 40, 8, marks=pytest.mark.long),
         pytest.param("book", 30, 5, marks=pytest.mark.long),
         pytest.param("deliver", 10, 3, marks=pytest.mark.long),
     ],
     indirect=["prepared"],
-    ids=["run", "run more", "reverse", "close", "close more", "book", "deliver"],
+    ids=["run once", "run", "run more", "reverse", "close once", "close", "close more", "book", "deliver"],
 )
 def test_an_act_killed_at_any_side_effect_ends_as_the_undisturbed_one(
     prepared: Path, least: int, share: int, request: pytest.FixtureRequest
 ) -> None:
-    act = str(request.node.callspec.id).removesuffix(" more")
+    act = str(request.node.callspec.id).split()[0]
     points, expected = undisturbed(act, prepared)
     assert points >= least
     every = 1 if EVERY else max(points // share, 1)
@@ -210,6 +213,7 @@ def test_an_act_killed_at_any_side_effect_ends_as_the_undisturbed_one(
         assert recovered(act, folder) == expected, f"killed at side effect {fatal} of {points}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("prepared", ["run", "close"], indirect=True, ids=["run", "close"])
 def test_an_act_killed_again_while_it_recovers_ends_as_the_undisturbed_one(
     prepared: Path, request: pytest.FixtureRequest

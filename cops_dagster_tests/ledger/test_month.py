@@ -5,7 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -21,35 +20,10 @@ from cops_dagster.ingestion.verdicts import ROWS_MATCH_DELIVERY
 from cops_dagster.ledger import publish
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.run import Run, Superseded
-from cops_dagster.reports import sql as ask
 from cops_dagster.stores import tables as t
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
-
-
-def answer(books: Books, sql: str, **how: Any) -> list[tuple[Any, ...]]:
-    return ask.ask(books, sql, {}, **how).rows.rows
-
-
-def by_tenant(books: Books, **how: Any) -> dict[str, Decimal]:
-    rows = answer(
-        books, "SELECT tenant_id, SUM(allocated_cost_usd) FROM fact_cost_allocated GROUP BY 1", **how
-    )
-    return {tenant: usd for tenant, usd in rows if usd}
-
-
-def dump(books: Books) -> dict[str, list[tuple[Any, ...]]]:
-    """Every admin table but the budgets' refresh time."""
-    with books.admin.read() as con:
-        return {
-            name: [tuple(row) for row in con.execute(sa.select(table).order_by(*table.primary_key))]
-            for name, table in t.metadata.tables.items()
-            if name != "budget_master"
-        }
-
-
-def lake(books: Books) -> list[str]:
-    return sorted(str(path) for path in books.settings.lake_root.rglob("*.parquet"))
+from cops_dagster_tests.shown import answer, by_tenant, dump, lake
 
 
 @pytest.fixture
@@ -83,7 +57,7 @@ def test_raw_tagged_and_allocated_agree_per_service_and_class(books: Books) -> N
 
 def test_a_second_run_writes_nothing(books: Books) -> None:
     before, files = dump(books), lake(books)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     run(books)
     assert dump(books) == before
     assert lake(books) == files
@@ -96,7 +70,7 @@ def test_another_key_reverses_the_run_and_posts_a_new_one(books: Books, tmp_path
         books, tmp_path, replace=True,
         tenant_network_usage=INPUTS["tenant_network_usage"].replace("globex,2,", "globex,8,"),
     )  # fmt: skip
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     both = [one for one in status.runs(books, SEPTEMBER) if one["table_name"] == allocate.TABLE]
     assert [one["run_id"] for one in both][:1] == [first[0]["run_id"]]
@@ -113,6 +87,7 @@ def test_another_key_reverses_the_run_and_posts_a_new_one(books: Books, tmp_path
     assert reversed_lines[0][:2] == (0, 0)
 
 
+@pytest.mark.long
 def test_inputs_that_come_back_make_a_third_run(books: Books, tmp_path: Path) -> None:
     """A → B → A: the predecessor is part of a run's id, so the third run is not 'already applied'."""
     before = by_tenant(books)
@@ -126,9 +101,10 @@ def test_inputs_that_come_back_make_a_third_run(books: Books, tmp_path: Path) ->
     assert by_tenant(books) == before
 
 
+@pytest.mark.long
 def test_a_newer_delivery_replaces_the_lines_and_reverses_the_entries(books: Books, tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH + "Usage AmazonS3 111111111111 acme team api 1\n")], assembly="a2")
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     assert answer(books, "SELECT COUNT(*), SUM(line_item_unblended_cost) FROM fact_cost_raw") == [
         (7, Decimal("41.880000001"))
@@ -136,6 +112,7 @@ def test_a_newer_delivery_replaces_the_lines_and_reverses_the_entries(books: Boo
     assert sum(by_tenant(books).values()) == Decimal("41.880000001")
 
 
+@pytest.mark.long
 def test_a_column_that_aws_adds_is_kept_and_one_it_leaves_out_is_null(tmp_path: Path) -> None:
     header, *rows = MONTH.strip().splitlines()
     more = "\n".join([f"{header} product_new_thing", *(f"{row} seen" for row in rows)])
@@ -149,6 +126,7 @@ def test_a_column_that_aws_adds_is_kept_and_one_it_leaves_out_is_null(tmp_path: 
     assert rows == [("seen", None, False)]
 
 
+@pytest.mark.long
 def test_an_unknown_tag_names_no_tenant_and_an_empty_registry_takes_every_tag(tmp_path: Path) -> None:
     text = """
     type  service   account      tenant cost
@@ -167,6 +145,7 @@ def test_an_unknown_tag_names_no_tenant_and_an_empty_registry_takes_every_tag(tm
     assert by_tenant(empty) == {"acme": 10, "acmee": 5}
 
 
+@pytest.mark.long
 def test_an_empty_key_refuses_the_run_and_leaves_the_month(books: Books, tmp_path: Path) -> None:
     before = by_tenant(books)
     give(
@@ -187,6 +166,7 @@ def test_an_empty_key_refuses_the_run_and_leaves_the_month(books: Books, tmp_pat
     assert refused == [None, "E-KEY-ZERO"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("policy", ["hold", "even", "rule:rest"])
 def test_an_empty_key_does_what_its_rule_says(tmp_path: Path, policy: str) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
@@ -215,6 +195,7 @@ def test_a_closed_period_takes_no_run_and_an_open_one_does(books: Books, tmp_pat
     assert by_tenant(books) != before
 
 
+@pytest.mark.long
 def test_a_delivery_for_a_closed_period_is_kept_aside_and_for_an_open_one_taken(
     books: Books, tmp_path: Path
 ) -> None:
@@ -226,7 +207,7 @@ def test_a_delivery_for_a_closed_period_is_kept_aside_and_for_an_open_one_taken(
         run(books)
         assert by_tenant(books) == before
         late.propose(books, SEPTEMBER)
-        assert current.nothing_to_do(books, SEPTEMBER)
+        assert current.is_current(books, SEPTEMBER)
     assert answer(books, "SELECT status FROM cur_ingestion_log ORDER BY log_seq DESC LIMIT 1") == [
         ("skipped",)
     ]
@@ -251,6 +232,7 @@ def test_a_run_planned_over_another_head_loses(books: Books) -> None:
         publish.publish(books, publish.Publication(Run(allocate.TABLE, SEPTEMBER, "", "i", "x"), [], []))
 
 
+@pytest.mark.long
 def test_a_flipped_bit_is_found_and_the_month_staged_anew(books: Books) -> None:
     (path,) = (books.settings.lake_root / ingest.TABLE).rglob("*.parquet")
     before, good = by_tenant(books), path.read_bytes()
@@ -259,12 +241,13 @@ def test_a_flipped_bit_is_found_and_the_month_staged_anew(books: Books) -> None:
     path.write_bytes(broken)
     with pytest.raises(CopsError, match="E-DIGEST"):
         answer(books, "SELECT SUM(line_item_unblended_cost) FROM fact_cost_raw", verify=True)
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     assert answer(books, "SELECT COUNT(*) FROM fact_cost_raw", verify=True) == [(6,)]
     assert by_tenant(books) == before
 
 
+@pytest.mark.long
 def test_sweeping_removes_what_was_staged_and_never_published(books: Books) -> None:
     orphan = books.settings.lake_root / "fact_cost_raw" / "2025-09" / "0123456789abcdef" / "x.parquet"
     orphan.parent.mkdir()
@@ -274,6 +257,7 @@ def test_sweeping_removes_what_was_staged_and_never_published(books: Books) -> N
     assert lake(books) == [path for path in files if path != str(orphan)]
 
 
+@pytest.mark.long
 def test_the_iceberg_tables_hold_the_same_numbers_and_can_be_made_anew(books: Books, tmp_path: Path) -> None:
     from pyiceberg.catalog.sql import SqlCatalog  # what a notebook would do, without COPS
 

@@ -39,7 +39,7 @@ from cops_dagster.stores.admin import HEAD, VERSION_TABLE, open_admin
 from cops_dagster_tests import postgres
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant, dump
+from cops_dagster_tests.shown import answer, by_tenant, dump
 from cops_dagster_tests.stores import guarded
 from cops_dagster_tests.stores.consented import agree_to_close
 
@@ -66,6 +66,7 @@ def books(tmp_path: Path) -> Iterator[Books]:
     opened.admin.close()
 
 
+@pytest.mark.long
 def test_a_month_on_postgresql_has_the_ids_and_digits_of_one_on_sqlite(books: Books, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = ready(tmp_path / "other")
@@ -73,10 +74,11 @@ def test_a_month_on_postgresql_has_the_ids_and_digits_of_one_on_sqlite(books: Bo
     assert answer(books, entries) == answer(other, entries)
     recon = "SELECT * EXCLUDE (reconciled_at) FROM recon_summary"
     assert answer(books, recon) == answer(other, recon)
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert [one.state for one in status.statuses(books)] == ["final candidate"]
 
 
+@pytest.mark.long
 def test_a_second_run_writes_nothing_and_another_key_reverses(books: Books, tmp_path: Path) -> None:
     before = dump(books)
     run(books)
@@ -111,6 +113,7 @@ def test_a_month_closes_on_postgresql_and_takes_nothing_after(books: Books, tmp_
     }
 
 
+@pytest.mark.long
 def test_twenty_processes_that_start_the_same_run_at_once_publish_it_once(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     url = postgres.database()
@@ -210,6 +213,7 @@ def test_writers_racing_a_close_200_times_leave_no_row_after_the_seal() -> None:
     assert 0 < won < 200  # both outcomes were seen, or the race was none
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_publishing_races_a_close_and_one_of_them_is_told(tmp_path: Path, dialect: str) -> None:
     (tmp_path / "home").mkdir()

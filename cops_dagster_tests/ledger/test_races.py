@@ -24,7 +24,7 @@ from cops_dagster.ledger.run import Attempt
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, force_state, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 4
@@ -83,6 +83,7 @@ def left_over(books: Books) -> list[object]:
         return [*running, *sweep.pending(con), *(lying ^ known)]
 
 
+@pytest.mark.long
 def test_processes_that_take_the_same_month_at_once_make_one_set_of_runs(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     books = home(tmp_path)
@@ -93,6 +94,7 @@ def test_processes_that_take_the_same_month_at_once_make_one_set_of_runs(tmp_pat
     assert left_over(books) == []
 
 
+@pytest.mark.long
 def test_processes_that_replace_the_same_month_at_once_reverse_it_once(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     books = home(tmp_path)
@@ -151,6 +153,7 @@ def test_a_run_that_another_one_overtook_is_planned_again_over_the_new_head(
     assert left_over(books) == []
 
 
+@pytest.mark.long
 def test_a_run_that_another_one_made_meanwhile_is_not_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +166,7 @@ def test_a_run_that_another_one_made_meanwhile_is_not_made_again(
     assert journal(books).count(allocate.TABLE) == 2
 
 
+@pytest.mark.long
 def test_a_run_that_another_one_finishes_before_it_reads_its_files_is_not_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +189,7 @@ def test_a_run_that_another_one_finishes_before_it_reads_its_files_is_not_refuse
     assert left_over(books) == []
 
 
+@pytest.mark.long
 def test_a_run_that_is_overtaken_every_time_gives_up_with_a_code_and_the_last_one_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +235,7 @@ def test_a_period_that_is_closed_after_a_run_was_planned_refuses_it(
     assert left_over(books) == []
 
 
+@pytest.mark.long
 def test_a_run_id_always_names_the_same_entries_whatever_happened_while_it_was_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

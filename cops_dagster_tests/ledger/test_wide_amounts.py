@@ -16,7 +16,7 @@ from cops_dagster.money import amount
 from cops_dagster.reconciliation import reconcile, record, statement
 from cops_dagster_tests.closing.ready import aged, close_by_two
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer
+from cops_dagster_tests.shown import answer
 
 TENANTS = ("acme", "globex")
 
@@ -83,6 +83,7 @@ def tenants_total(books: Books) -> Decimal:
     return sum((row["total_usd"] for row in statement.statement(books, SEPTEMBER).rows), Decimal(0))
 
 
+@pytest.mark.long
 def test_the_month_is_ingested_tagged_and_allocated_to_difference_0(books: Books) -> None:
     queries = (
         "SELECT SUM(line_item_unblended_cost) FROM fact_cost_raw",

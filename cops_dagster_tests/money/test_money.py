@@ -14,6 +14,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.money.split import split
+from cops_dagster_tests.examples import examples
 
 AMOUNTS = st.integers(min_value=-(10**30), max_value=10**30)
 WEIGHTS = st.dictionaries(st.text(min_size=1, max_size=4), st.integers(0, 10**24), min_size=1, max_size=30)
@@ -72,7 +73,7 @@ def keeps_its_promises(pool: int, weights: dict[str, int]) -> bool:
     )
 
 
-@settings(max_examples=3000)
+@settings(max_examples=examples(3000))
 @given(AMOUNTS, WEIGHTS)
 def test_shares_add_up_to_the_amount_exactly(pool: int, weights: dict[str, int]) -> None:
     if sum(weights.values()) == 0:

@@ -9,10 +9,10 @@ import pytest
 
 from cops_dagster.alerts import escalation
 from cops_dagster.ingestion import verdicts as any_step
-from cops_dagster.operations.all_checks import CHECKS, WHOSE, of_table
+from cops_dagster.operations.all_checks import CHECKS, WHOSE, checks_in, of_table
 from cops_dagster.operations.diagnosis import of_verdict
 from cops_dagster.period import Period
-from cops_dagster.verdict import OF_FINANCE, Check, Verdict, checks_in
+from cops_dagster.verdict import OF_FINANCE, Check, Verdict
 from cops_dagster_tests.docs.make_checks import PAGE, row, written
 
 SEPTEMBER, AT = Period(2025, 9), datetime(2025, 10, 1)

@@ -54,6 +54,7 @@ def firing(books: Books) -> dict[str, tuple[str, int]]:
         }
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("scope", "value", "actual"),
     [
@@ -72,6 +73,7 @@ def test_a_budget_of_every_scope_has_its_actual(tmp_path: Path, scope: str, valu
     assert found["forecast_method"] == "the month is over"
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("target", "level", "alert"),
     [
@@ -101,6 +103,7 @@ def test_a_target_of_nothing_is_refused(tmp_path: Path, target: str) -> None:
         books_with(tmp_path, budget("b", "total", "", target))
 
 
+@pytest.mark.long
 def test_two_versions_of_a_budget_do_not_overlap_and_the_newest_is_measured(tmp_path: Path) -> None:
     first = "b,1,total,,2025-01-01,2025-09-01,unblended,10\n"
     books = books_with(tmp_path, first, budget("b", "total", "", "100", 2, "2025-09-01"))
@@ -115,6 +118,7 @@ def test_tenants_without_a_budget_are_named(tmp_path: Path) -> None:
         assert budgets.without_budget(con) == ["globex"]
 
 
+@pytest.mark.long
 def test_a_threshold_crossed_again_after_a_credit_fires_again(tmp_path: Path) -> None:
     books = books_with(
         tmp_path, budget("b", "total", "", "43.5"), delivery={"shrink_pct": "90", "growth_pct": "900"}
@@ -128,6 +132,7 @@ def test_a_threshold_crossed_again_after_a_credit_fires_again(tmp_path: Path) ->
         assert (alert.state, alert.episode) == (("firing", expected) if expected else ("resolved", 1))
 
 
+@pytest.mark.long
 def test_alerts_of_the_month_before_end_with_the_new_month(tmp_path: Path) -> None:
     books = books_with(tmp_path, budget("b", "total", "", "41"))
     assert firing(books)
@@ -147,6 +152,7 @@ def test_alerts_of_the_month_before_end_with_the_new_month(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.long
 def test_a_running_month_is_forecast_by_its_complete_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,12 +220,14 @@ def test_aws_budgets_stand_beside_ours(watched: Books, aws: Aws) -> None:
     assert [asked.get("NextToken") for asked in aws.asked] == [None, "more"]
 
 
+@pytest.mark.long
 def test_throttling_is_waited_out(watched: Books, aws: Aws) -> None:
     aws.answers = [(400, failure("ThrottlingException")), (400, failure("ThrottlingException")), said("a")]
     assert budgets.refresh(watched).aws_budgets == 1
     assert len(aws.asked) == 3
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException", "InternalErrorException"])
 def test_without_aws_our_own_budgets_are_refreshed_and_what_was_read_stays(
     watched: Books, aws: Aws, code: str
@@ -236,6 +244,7 @@ def test_without_aws_our_own_budgets_are_refreshed_and_what_was_read_stays(
     assert row(watched, "b")["last_refreshed_at"] > before
 
 
+@pytest.mark.long
 def test_without_an_account_aws_is_not_asked(tmp_path: Path, aws: Aws) -> None:
     budgets.refresh(books_with(tmp_path, budget("b", "total", "", "100")))
     assert aws.asked == []

@@ -70,6 +70,7 @@ def crawler(status: str, hours: float) -> tuple[int, dict[str, Any]]:
     return 200, {"Crawler": {"Name": "commercial-ops-cur-crawler", "State": "READY", "LastCrawl": last}}
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("answer", "status"),
     [
@@ -97,6 +98,7 @@ def later(books: Books, **more: float) -> Callable[[], datetime]:
     return lambda: moment
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("hours", "status"), [(47, "ok"), (49, "failed")])
 def test_a_delivery_is_not_older_than_48_hours(
     books: Books, monkeypatch: pytest.MonkeyPatch, hours: int, status: str
@@ -105,6 +107,7 @@ def test_a_delivery_is_not_older_than_48_hours(
     assert judged(books)["cur_delivered_within_48h"].status == status
 
 
+@pytest.mark.long
 def test_a_control_that_holds_again_ends_its_alert(
     books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +124,7 @@ def test_a_control_that_holds_again_ends_its_alert(
     assert alerts(books) == set()
 
 
+@pytest.mark.long
 def test_messages_that_nobody_takes_for_an_hour_fail_the_control(books: Books) -> None:
     row = {
         "fingerprint": "f", "episode": 1, "receiver": "finance", "reason": "FIRST", "severity": "P1",
@@ -140,11 +144,13 @@ def test_messages_that_nobody_takes_for_an_hour_fail_the_control(books: Books) -
     assert judged(books)["budgets_refreshed_and_alerts_delivered"].status == "ok"
 
 
+@pytest.mark.long
 def test_low_coverage_fails_the_control_and_leaves_the_alert_to_the_check(books: Books) -> None:
     assert judged(books)["tag_coverage_at_100"].status == "failed"
     assert "tag_coverage_at_100" not in alerts(books)
 
 
+@pytest.mark.long
 def test_keys_of_an_ended_month_are_fresh_when_refreshed_after_its_end(books: Books) -> None:
     assert judged(books)["allocation_keys_fresh_24h"].status == "ok"
     with books.admin.write() as con:
@@ -153,6 +159,7 @@ def test_keys_of_an_ended_month_are_fresh_when_refreshed_after_its_end(books: Bo
     assert (found.status, "stale: network" in found.measured) == ("failed", True)
 
 
+@pytest.mark.long
 def test_a_final_month_that_nobody_closes_is_a_warning_and_a_closed_one_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_a_good_crawl_needs_no_other(books: Books, glue: Glue) -> None:
     assert "StartCrawler" not in glue.asked
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("last", "partitions", "reason"),
     [
@@ -112,6 +113,7 @@ def test_without_a_crawler_nothing_is_asked(tmp_path: Path, glue: Glue) -> None:
     assert glue.asked == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", ["AccessDeniedException", "EntityNotFoundException"])
 def test_what_glue_refuses_is_a_coded_error(books: Books, glue: Glue, code: str) -> None:
     glue.refuse = code

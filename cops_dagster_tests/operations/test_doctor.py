@@ -137,6 +137,7 @@ BROKEN: list[tuple[Callable[[Path], Books], str, str, str, str]] = [
 ]
 
 
+@pytest.mark.sampled(13)
 @pytest.mark.parametrize(
     ("broken", "step", "light", "cause", "mended_by"),
     BROKEN,
@@ -153,12 +154,14 @@ def test_the_cause_is_named_with_what_mends_it(
     assert named[0].look
 
 
+@pytest.mark.long
 def test_a_healthy_month_is_asked_six_questions_and_only_its_tags_are_amber(tmp_path: Path) -> None:
     found = doctor.diagnose(untouched(tmp_path), SEPTEMBER)
     assert {one.step for one in found} == set(STEPS)
     assert {one.step for one in found if one.light == "red"} <= {"tags"}
 
 
+@pytest.mark.long
 def test_a_snapshot_is_on_record_before_anything_is_changed(tmp_path: Path) -> None:
     books = slightly_overbilled(tmp_path)
     with books.admin.read() as con:
@@ -176,12 +179,14 @@ def alerting(books: Books) -> list[Finding]:
     return doctor.diagnose(books, SEPTEMBER, "no-alerts")
 
 
+@pytest.mark.long
 def test_without_receivers_and_judgements_no_alert_comes(tmp_path: Path) -> None:
     said = {one.what: one.next_step for one in alerting(untouched(tmp_path))}
     assert "cops alerts test" in said["nobody is told"]
     assert "cops controls --evaluate" in said["nothing is being judged"]
 
 
+@pytest.mark.long
 def test_each_thing_that_keeps_a_message_back_is_named(tmp_path: Path) -> None:
     books = untouched(tmp_path)
     notify = {"receivers": {"ops": {"kind": "console"}}}
@@ -203,6 +208,7 @@ def test_each_thing_that_keeps_a_message_back_is_named(tmp_path: Path) -> None:
     assert "ops does not accept messages" in {one.what for one in alerting(books)}
 
 
+@pytest.mark.sampled(11)
 @pytest.mark.parametrize("symptom", SYMPTOMS)
 def test_a_symptom_asks_only_what_may_cause_it(tmp_path: Path, symptom: str) -> None:
     found = doctor.diagnose(untouched(tmp_path), SEPTEMBER, symptom)
@@ -216,6 +222,7 @@ def test_a_symptom_that_nobody_knows_is_refused_with_those_that_are_known(tmp_pa
     assert refusal.value.code == "E-PARAM"
 
 
+@pytest.mark.long
 def test_a_diagnosis_can_be_read_by_a_program(tmp_path: Path) -> None:
     from dataclasses import asdict
 

@@ -12,6 +12,7 @@ from cops_dagster.allocation.verdicts import (
     rules_cover_every_pool,
     unallocated_within_2_pct,
 )
+from cops_dagster.ingestion import profile
 from cops_dagster.ingestion import verdicts as deliveries
 from cops_dagster.ingestion.verdicts import cost_views_bridge, no_unexpected_columns, rows_match_delivery
 from cops_dagster.reconciliation.verdicts import (
@@ -162,8 +163,8 @@ def test_an_empty_key_refuses_and_a_gap_in_the_rules_only_warns() -> None:
 
 def test_rows_may_grow_or_stay_but_not_fall() -> None:
     def falling(rows: int, before: int | None) -> str:
-        old = None if before is None else deliveries.Profile("s", before, Decimal(0))
-        warned = deliveries.warnings([deliveries.Profile("s", rows, Decimal(0))], [old], frozenset())
+        old = None if before is None else profile.Profile("s", before, Decimal(0))
+        warned = deliveries.warnings([profile.Profile("s", rows, Decimal(0))], [old], frozenset())
         return said(next(verdict for verdict in warned if verdict.check == "rows_not_falling"))
 
     assert [falling(rows, 5) for rows in (4, 5, 6)] == ["WARN", "ok", "ok"]

@@ -61,6 +61,7 @@ def pro_forma(tmp_path_factory: pytest.TempPathFactory) -> tuple[Books, dict[str
     return books, seen
 
 
+@pytest.mark.long
 def test_a_pro_forma_report_is_recognised_and_said(pro_forma: tuple[Books, dict[str, object]]) -> None:
     _, seen = pro_forma
     assert (seen["status"], seen["invoicing"]) == (False, ["pro forma"])
@@ -94,6 +95,7 @@ def test_a_pro_forma_month_closes(pro_forma: tuple[Books, dict[str, object]]) ->
         assert record.newest(con, SEPTEMBER).status == "ok"
 
 
+@pytest.mark.long
 def test_a_later_delivery_with_invoices_takes_the_word_back(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(NOT_INVOICED)])
     aged(tmp_path / "cur")
@@ -109,6 +111,7 @@ def test_a_later_delivery_with_invoices_takes_the_word_back(tmp_path: Path) -> N
     assert not set(of_aws(books).values()) - {("rounding", "resolved")}
 
 
+@pytest.mark.long
 def test_a_month_that_aws_has_begun_to_invoice_cannot_be_said_final(tmp_path: Path) -> None:
     begun = NOT_INVOICED.replace("20.20  .", "20.20  I-1")
     write(tmp_path / "cur", [lines(begun)])
@@ -128,6 +131,7 @@ def invoiced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Books, Path]:
     return ready(folder), folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["PAYMENT_RECEIPT", "Payment receipt", "PRO_FORMA", "TAX_INVOICE"])
 def test_a_receipt_is_no_invoice_and_doubles_nothing(invoiced: tuple[Books, Path], kind: str) -> None:
     """Its own number or the invoice's: it is left out, and the load says so."""
@@ -173,6 +177,7 @@ def test_a_document_that_cannot_be_is_refused(
         assert not con.execute(sa.select(t.fx_rates)).all()
 
 
+@pytest.mark.long
 def test_documents_in_yen_and_dinar_are_taken_stated_and_tied(tmp_path: Path) -> None:
     """10 USD were stated as 1459.85 JPY, which nobody can pay."""
     write(tmp_path / "cur", [lines("""

@@ -63,6 +63,7 @@ def check(books: Books, name: str) -> Any:
     return next(one for one in checks.reconciled(books, SEPTEMBER) if one.check == name)
 
 
+@pytest.mark.long
 def test_N01_the_same_invoice_again_is_nothing_new(tmp_path: Path) -> None:
     books = ready(tmp_path)
     before = reconcile.reconcile(books, SEPTEMBER)
@@ -71,6 +72,7 @@ def test_N01_the_same_invoice_again_is_nothing_new(tmp_path: Path) -> None:
     assert (again.wrote, again.recon_id) == (False, before.recon_id)
 
 
+@pytest.mark.long
 def test_N02_the_same_invoice_with_other_content_fails_the_month_until_two_people_agree(
     tmp_path: Path,
 ) -> None:
@@ -90,6 +92,7 @@ def test_N02_the_same_invoice_with_other_content_fails_the_month_until_two_peopl
     assert status(books) == "ok"
 
 
+@pytest.mark.long
 def test_N02_a_refused_load_keeps_one_conflict_however_often_it_comes(tmp_path: Path) -> None:
     books = ready(tmp_path)
     for _ in range(3):
@@ -99,6 +102,7 @@ def test_N02_a_refused_load_keeps_one_conflict_however_often_it_comes(tmp_path: 
         assert len(con.execute(sa.select(t.document_conflict)).all()) == 1
 
 
+@pytest.mark.long
 def test_N03_an_entity_that_did_not_invoice_leaves_the_month_incomplete(tmp_path: Path) -> None:
     books = ready(tmp_path)
     give(books, tmp_path, aws_invoices=AWS + "I-0,2025-08,111111111111,AWS Marketplace,INVOICE,USD,5,0\n")
@@ -111,6 +115,7 @@ def test_N03_an_entity_that_did_not_invoice_leaves_the_month_incomplete(tmp_path
     assert "entity AWS Marketplace" not in current(books)
 
 
+@pytest.mark.long
 def test_N04_a_credit_note_counts_in_its_own_period_and_names_what_it_corrects(tmp_path: Path) -> None:
     books = ready(tmp_path)
     load(books, tmp_path, "CN-1,acme,2025-09,-3,USD,issued,credit_note,T-1")
@@ -120,6 +125,7 @@ def test_N04_a_credit_note_counts_in_its_own_period_and_names_what_it_corrects(t
         load(books, tmp_path, "CN-2,acme,2025-09,-3,USD,issued,credit_note,")
 
 
+@pytest.mark.long
 def test_N07_an_aws_invoice_in_another_currency_ties_at_awss_own_rate_or_is_an_exception(
     tmp_path: Path,
 ) -> None:
@@ -134,6 +140,7 @@ def test_N07_an_aws_invoice_in_another_currency_ties_at_awss_own_rate_or_is_an_e
     assert "I-10 before tax" not in current(books)  # no line, no amount in USD: nothing differs
 
 
+@pytest.mark.long
 def test_N08_a_missing_rate_blocks_documents_and_not_the_ledger(tmp_path: Path) -> None:
     books = ready(tmp_path)
     with pytest.raises(CopsError, match="E-FX"):
@@ -166,12 +173,14 @@ def test_N10_two_aws_invoices_whose_differences_cancel_are_two_exceptions(tmp_pa
     assert check(books, "aws_invoice_matches_cur").passed is False
 
 
+@pytest.mark.long
 def test_N11_an_invoice_over_nothing_divides_by_nothing(tmp_path: Path) -> None:
     books = ready(tmp_path)
     load(books, tmp_path, "T-0,acme,2025-09,0,USD,issued,invoice,")
     assert status(books) == "ok"
 
 
+@pytest.mark.long
 def test_N12_an_invoice_of_another_payer_is_an_exception(tmp_path: Path) -> None:
     rows = MONTH.strip().splitlines()
     text = "\n".join([f"{rows[0]} bill_payer_account_id", *(f"{row} 222222222222" for row in rows[1:])])
@@ -204,6 +213,7 @@ def test_N14_an_exception_needs_evidence_and_two_people(tmp_path: Path) -> None:
     assert close_by_two(books, SEPTEMBER).wrote
 
 
+@pytest.mark.long
 def test_an_approval_is_of_the_decision_that_was_looked_at(tmp_path: Path) -> None:
     books = ready(tmp_path)
     load(books, tmp_path, "T-3,acme,2025-09,2,USD,issued,invoice,")
@@ -251,6 +261,7 @@ def test_only_one_firing_alert_can_be_taken_and_its_taker_is_recorded(tmp_path: 
             board.acknowledge(books, name)
 
 
+@pytest.mark.long
 def test_a_decision_is_about_one_amount(tmp_path: Path) -> None:
     books = ready(tmp_path)
     load(books, tmp_path, "T-3,acme,2025-09,2,USD,issued,invoice,")
@@ -268,6 +279,7 @@ def test_a_decision_is_about_one_amount(tmp_path: Path) -> None:
     assert kept.status == "withdrawn"
 
 
+@pytest.mark.long
 def test_what_went_away_and_came_back_after_a_decision_is_decided_anew(tmp_path: Path) -> None:
     books = ready(tmp_path)
     load(books, tmp_path, "T-3,acme,2025-09,2,USD,issued,invoice,")
@@ -283,6 +295,7 @@ def test_what_went_away_and_came_back_after_a_decision_is_decided_anew(tmp_path:
     assert current(books)["acme"][2] == "open"
 
 
+@pytest.mark.long
 def test_every_stage_leaves_no_residual(tmp_path: Path) -> None:
     books = ready(tmp_path)
     load(books, tmp_path, "T-3,acme,2025-09,2,USD,issued,invoice,")
@@ -323,6 +336,7 @@ def frozen(books: Books) -> list[str]:
         return [consent.name_of(row) for row in freeze.in_force(con, SEPTEMBER)]
 
 
+@pytest.mark.long
 def test_a_failed_month_freezes_invoices_in_the_transaction_that_fails_it(tmp_path: Path) -> None:
     books = failed(tmp_path)
     with books.admin.read() as con:
@@ -331,6 +345,7 @@ def test_a_failed_month_freezes_invoices_in_the_transaction_that_fails_it(tmp_pa
     assert (alert.severity, alert.state, row.cause) == ("P1", "firing", f"{alert.fingerprint[:16]}:1")
 
 
+@pytest.mark.long
 def test_a_failure_that_cannot_be_recorded_freezes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +361,7 @@ def test_a_failure_that_cannot_be_recorded_freezes_nothing(
     assert frozen(books) == ["freeze-1"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "row", ["T-8,acme,2025-09,1,USD,issued,invoice,", "T-8,acme,2025-10,1,USD,issued,invoice,"]
 )
@@ -355,6 +371,7 @@ def test_a_new_invoice_of_a_frozen_month_or_later_is_refused(tmp_path: Path, row
         load(books, tmp_path, row)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "row",
     [
@@ -423,6 +440,7 @@ def test_a_freeze_ends_with_a_passing_month_evidence_and_two_people(tmp_path: Pa
     assert (again.was_new, again.approved_by) == (False, "lee")
 
 
+@pytest.mark.long
 def test_a_release_is_not_approved_when_the_month_failed_again(tmp_path: Path) -> None:
     books = failed(tmp_path)
     load(books, tmp_path, "CN-3,acme,2025-09,-50,USD,issued,credit_note,T-3")
@@ -444,6 +462,7 @@ def test_a_frozen_month_is_not_closed(tmp_path: Path) -> None:
     assert "invoices are not frozen" in refusal.value.expected
 
 
+@pytest.mark.long
 def test_a_close_ends_what_still_fires_about_the_month(tmp_path: Path) -> None:
     from datetime import timedelta
 
@@ -461,6 +480,7 @@ def test_a_close_ends_what_still_fires_about_the_month(tmp_path: Path) -> None:
     assert {(one.state, one.resolved_because) for one in found} == {("resolved", "the period is closed")}
 
 
+@pytest.mark.long
 def test_a_tenant_that_is_off_month_after_month_stands_out(tmp_path: Path) -> None:
     books = ready(tmp_path)
     load(books, tmp_path, "T-3,acme,2025-09,2,USD,issued,invoice,")

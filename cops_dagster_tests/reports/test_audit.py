@@ -47,6 +47,7 @@ def redone(pack: Path, *more: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_script_agrees_with_what_was_written(books: Books, pack: Path) -> None:
     done = redone(pack, books.settings.evidence_uri.removeprefix("file:"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -177,6 +178,7 @@ def test_a_sample_without_size_or_plain_seed_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", ["0012", "1e5", "1.50", "0x10", "A_b.c-9", "a" * 64])
 def test_the_script_takes_a_plain_seed_as_it_is_written(seed: str, books: Books, tmp_path: Path) -> None:
     done = redone(audit.sample(books, SEPTEMBER, n=3, seed=seed, out=tmp_path).folder)

@@ -58,6 +58,7 @@ def books(tmp_path: Path) -> Books:
     return ready(tmp_path)
 
 
+@pytest.mark.long
 def test_the_page_says_everything_a_close_is_about(books: Books) -> None:
     controls.evaluate(books)
     text = page(books).text
@@ -70,12 +71,14 @@ def test_the_page_says_everything_a_close_is_about(books: Books) -> None:
         assert needed in text, needed
 
 
+@pytest.mark.long
 def test_the_page_needs_nothing_but_itself(books: Books) -> None:
     made = page(books)
     assert not {"script", "link", "iframe", "img", "object"} & set(made.tags)
     assert all(link.startswith(("data:text/csv;base64,", "#")) for link in made.links)
 
 
+@pytest.mark.long
 def test_the_same_books_give_the_same_bytes_and_keep_one_copy(books: Books) -> None:
     first, second = close_report.keep(books, SEPTEMBER), close_report.keep(books, SEPTEMBER)
     assert first == second
@@ -87,6 +90,7 @@ def test_the_same_books_give_the_same_bytes_and_keep_one_copy(books: Books) -> N
     assert Path(first.url.removeprefix("file://")).read_bytes() == chain.read(books, first.evidence_seq)
 
 
+@pytest.mark.long
 def test_a_closed_months_report_holds_its_seal_and_the_evidence_verifies(books: Books) -> None:
     sealed = close_by_two(books, SEPTEMBER)
     close_report.keep(books, SEPTEMBER)
@@ -148,6 +152,7 @@ def test_numbers_and_plain_text_stay_as_they_are(value: object, cell: str) -> No
     assert csv_cells.cell(value) == cell
 
 
+@pytest.mark.long
 def test_the_csv_inside_the_page_is_the_table_to_the_last_digit(books: Books) -> None:
     report = close_report.gather(books, SEPTEMBER)
     made = Page(close_report.render(report).decode())
@@ -166,6 +171,7 @@ def test_files_are_written_for_people(books: Books, tmp_path: Path) -> None:
     assert all(file.is_file() for file in files)
 
 
+@pytest.mark.long
 def test_a_month_of_500_tenants_is_a_page_below_two_megabytes(tmp_path: Path) -> None:
     names = [f"tenant-with-a-long-name-{number:03d}" for number in range(500)]
     rows = "\n".join(
@@ -194,6 +200,7 @@ def test_a_month_of_500_tenants_is_a_page_below_two_megabytes(tmp_path: Path) ->
     )  # tenants and exceptions
 
 
+@pytest.mark.long
 def test_a_folder_that_cannot_be_written_to_is_refused(books: Books, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(CopsError, match="E-PARAM"):

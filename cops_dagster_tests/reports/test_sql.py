@@ -14,7 +14,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.reports import sql as ask
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, dump, lake
+from cops_dagster_tests.shown import answer, dump, lake
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +213,7 @@ def test_asking_changes_nothing(ran: Books) -> None:
     assert lake(ran) == files
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("table", [ingest.TABLE, tag.TABLE, "fact_cost_allocated"])
 def test_a_flipped_bit_is_never_summed_by_an_act(tmp_path: Path, table: str) -> None:
     """With size and time as they were: only the digest can tell. The acts read every byte they use."""

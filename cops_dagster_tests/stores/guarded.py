@@ -15,6 +15,9 @@ import sqlalchemy as sa
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.stores.consented import agree, agree_to_close, are_agreed
 
+REFUSED = (sa.exc.IntegrityError, sa.exc.InternalError, sa.exc.ProgrammingError, sa.exc.OperationalError)
+"""What a guard raises, by the dialect."""
+
 AUGUST, SEPTEMBER = date(2025, 8, 1), date(2025, 9, 1)
 SEAL = "5ea1"
 

@@ -185,6 +185,7 @@ def schema_of(url: str) -> list[tuple[str, ...]]:
     return there
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -44,6 +44,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("said", ANSWERS)
 def test_each_answer_has_its_words_and_its_way_out(bucket: Bucket, tmp_path: Path, said: str) -> None:
     status, code, found, next_step = ANSWERS[said]
@@ -55,6 +56,7 @@ def test_each_answer_has_its_words_and_its_way_out(bucket: Bucket, tmp_path: Pat
     assert SECRET not in str(refusal.value.as_dict())
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("said", ANSWERS)
 def test_lake_and_evidence_keep_their_code_and_say_the_same(
     bucket: Bucket, tmp_path: Path, said: str

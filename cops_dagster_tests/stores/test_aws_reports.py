@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,23 +16,12 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores.aws import reports
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
-from cops_dagster_tests.stores.s3_server import SECRET, Bucket, serving
+from cops_dagster_tests.stores.buckets import bucket, put
+from cops_dagster_tests.stores.s3_server import SECRET, Bucket
+
+__all__ = ["bucket"]  # the fixture
 
 ROOT = "s3://billing/exports"
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    with serving(monkeypatch) as held:
-        monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
-        yield held
-
-
-def put(bucket: Bucket, folder: Path) -> None:
-    """What lies in a folder, as objects below the root."""
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            bucket.on_top(f"exports/{file.relative_to(folder)}", file.read_bytes())
 
 
 def month(
@@ -52,6 +40,7 @@ def got(bucket: Bucket) -> list[str]:
     return [call for call in bucket.calls if call.startswith("GET exports/")]
 
 
+@pytest.mark.long
 def test_a_month_is_taken_from_s3_and_a_second_time_nothing_is_fetched(
     bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -65,7 +54,7 @@ def test_a_month_is_taken_from_s3_and_a_second_time_nothing_is_fetched(
     assert here.delivered_at is not None
     assert f"{here.delivered_at:%Y-%m-%d}" == "2025-10-09"  # S3's own time
     bucket.calls.clear()
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
     assert got(bucket) == []
     assert not any("20250801" in call and call.endswith(".parquet") for call in bucket.calls)
 
@@ -75,7 +64,7 @@ def test_another_assembly_is_another_delivery(bucket: Bucket, tmp_path: Path) ->
     books = opened(tmp_path)
     run(books)
     month(bucket, tmp_path / "made", MONTH.replace("10.10", "11.10"), assembly="a2")
-    assert not current.nothing_to_do(books, SEPTEMBER)
+    assert not current.is_current(books, SEPTEMBER)
     run(books)
     assert state.statuses(books, SEPTEMBER)[0].aws_usd == Decimal("41.880000001")
 
@@ -130,6 +119,7 @@ def test_what_aws_removed_of_the_month_is_removed_here(bucket: Bucket, tmp_path:
     assert left == ["report/20250801-20250901/x.parquet", "report/20250901-20251001/y.parquet"]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "key", ["../../evil", "a/../../evil", "a//b", "./x", ".lock", "a/.fetched.json", "a/b\0c"]
 )
@@ -161,6 +151,7 @@ def test_an_empty_address_is_refused_and_takes_nothing_away(bucket: Bucket, tmp_
     assert sorted((tmp_path / "place").rglob("*")) == before
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("status", "said", "code"),
     [

@@ -13,10 +13,21 @@ import sqlalchemy as sa
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, open_admin
 from cops_dagster_tests import postgres
+from cops_dagster_tests.docs.pages import ROOT
 from cops_dagster_tests.stores.consented import AT, agree, agree_to_close, approval, ask_to_close
+from cops_dagster_tests.stores.guarded import (
+    REFUSED,
+    begin,
+    insert,
+    moved,
+    publish,
+    put,
+    reconcile,
+    row,
+    sealed,
+    told,
+)
 from cops_dagster_tests.stores.guarded import SEPTEMBER as MONTH
-from cops_dagster_tests.stores.guarded import begin, insert, moved, publish, put, reconcile, row, sealed, told
-from cops_dagster_tests.stores.test_guards import REFUSED, ROOT
 
 AUGUST, OCTOBER = date(2025, 8, 1), date(2025, 10, 1)
 

@@ -28,6 +28,7 @@ from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin, find_admin, now, open_admin
 from cops_dagster_tests import postgres
 from cops_dagster_tests.deliveries import home
+from cops_dagster_tests.stores.filled import fill
 
 
 @pytest.fixture
@@ -51,14 +52,6 @@ def refused_by(file: Path) -> CopsError:
     with pytest.raises(CopsError) as refusal:
         read_all()
     return refusal.value
-
-
-def fill(admin: Admin) -> None:
-    """Writes until something gives."""
-    with admin.write() as con:
-        con.exec_driver_sql("CREATE TABLE filler (x)")
-        for _ in range(4000):
-            con.exec_driver_sql("INSERT INTO filler VALUES (zeroblob(100000))")
 
 
 # --- damaged --------------------------------------------------------------------------------------------
@@ -111,7 +104,8 @@ def test_a_disk_that_takes_no_more_of_a_file_is_told_apart_from_a_database_that_
     code = (
         "import resource, signal, sys\n"
         "from cops_dagster.errors import CopsError\n"
-        "from cops_dagster_tests.stores.test_faults import fill, open_admin\n"
+        "from cops_dagster.stores.admin import open_admin\n"
+        "from cops_dagster_tests.stores.filled import fill\n"
         "admin = open_admin(sys.argv[1])\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))\n"

@@ -20,6 +20,7 @@ from cops_dagster.stores.admin import Admin, open_admin
 from cops_dagster_tests import postgres
 from cops_dagster_tests.stores.consented import agree, agree_to_close
 from cops_dagster_tests.stores.guarded import (
+    REFUSED,
     begin,
     fill,
     insert,
@@ -57,8 +58,6 @@ CHANGED_BY_CODE = tuple(sorted(set(t.metadata.tables) - set(NEVER_CHANGED) - set
 
 IN_ORDER = (t.adjustment, t.approval, *t.metadata.sorted_tables)
 """What is approved before its approval, and that before what was approved is done."""
-
-REFUSED = (sa.exc.IntegrityError, sa.exc.InternalError, sa.exc.ProgrammingError, sa.exc.OperationalError)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +156,7 @@ def test_a_table_that_is_looked_up_anew_takes_deletes(filled: Admin, name: str) 
         insert(con, table, **given)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("table", "ended"),
     [
@@ -247,6 +247,7 @@ def test_a_period_that_nobody_opened_takes_no_journal_row(admin: Admin) -> None:
         insert(con, t.publish_journal, predecessor_run_id=None, row_count=0, cost_usd=Decimal(0))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("here", STATES)
 @pytest.mark.parametrize("there", STATES)
 def test_a_period_moves_as_the_state_machine_says_and_no_other_way(
@@ -375,6 +376,7 @@ def tried(engine: sa.Engine, change: Any) -> str:
     return "done"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", sorted(t.metadata.tables))
 @pytest.mark.parametrize("role", ["reader", "writer", "closer"])
 def test_a_role_does_what_it_is_for_and_no_more(

@@ -57,6 +57,7 @@ def code_of(problem: pytest.ExceptionInfo[CopsError]) -> str:
 # --- what both promise ----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("data", [b"", b"proof", os.urandom(3 << 20)], ids=["empty", "small", "large"])
 def test_bytes_and_files_are_stored_under_their_digest(store: Objects, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "source").write_bytes(data)
@@ -72,6 +73,7 @@ def test_bytes_and_files_are_stored_under_their_digest(store: Objects, tmp_path:
     assert store.verify(stored) == ("ok", f"{len(data)} bytes")
 
 
+@pytest.mark.long
 def test_a_file_that_changes_later_does_not_reach_the_object(store: Objects, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"as delivered")
     stored = store.put_file(tmp_path / "source")
@@ -94,6 +96,7 @@ def test_what_is_not_there_is_missing_and_incomplete(store: Objects, tmp_path: P
     assert store.verify(Stored(key, HASH, 1))[0] == "incomplete"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "key", ["/etc/passwd", "objects/../../etc/passwd", f"objects/cd/{HASH}", f"objects/ab/{HASH}\n", ""]
 )
@@ -285,6 +288,7 @@ def test_a_second_write_is_answered_by_412_and_compared(s3: S3Objects, bucket: B
     assert code_of(problem) == "E-EVIDENCE-TAMPERED"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("on_top", [b"other bytes", None], ids=["newer version", "delete marker"])
 def test_what_lies_on_top_of_a_version_does_not_matter(
     s3: S3Objects, bucket: Bucket, on_top: bytes | None
@@ -318,6 +322,7 @@ def test_a_version_that_is_gone_or_other_bytes_is_found(s3: S3Objects, bucket: B
     assert s3.verify(stored) == ("incomplete", "NoSuchVersion")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", ["AccessDenied", "ExpiredToken", "NoSuchBucket"])
 def test_a_refusal_is_a_coded_error_without_the_words_of_aws(
     s3: S3Objects, bucket: Bucket, tmp_path: Path, code: str

@@ -88,6 +88,7 @@ EMPTY_IS_AN_ANSWER: dict[str, tuple[Callable[[], object], tuple[bytes, ...]]] = 
 }  # fmt: skip
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("reader", READERS)
 def test_an_answer_without_what_was_asked_for_is_refused(said: Said, reader: str) -> None:
     read, others = READERS[reader]
@@ -120,6 +121,7 @@ def test_a_store_that_answers_a_listing_with_something_else_is_refused(said: Sai
     assert refusal.value.code == "E-EVIDENCE-STORE"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"<html>", b"<PublishResponse/>"])
 def test_a_topic_that_answers_oddly_did_not_take_the_message(said: Said, body: bytes) -> None:
     said.body = body

@@ -247,6 +247,7 @@ def inserting(table: sa.Table, schema: str, values: dict[str, Any], verb: str = 
     return f"{verb} INTO {statement_of(table, schema)} ({names}) VALUES ({marks})", bounds
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("actor", ACTORS)
 def test_of_a_closed_month_no_row_is_added_but_what_changes_nothing_of_it(
     actors: Callable[[str], Tried], actor: str
@@ -258,6 +259,7 @@ def test_of_a_closed_month_no_row_is_added_but_what_changes_nothing_of_it(
     assert set(found) == (set() if actor == "reader" else set(ADDED))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("actor", ACTORS)
 def test_of_a_row_only_what_has_a_state_changes(actors: Callable[[str], Tried], actor: str) -> None:
     tried, schema = actors(actor), "" if actor == "sqlite" else "public"

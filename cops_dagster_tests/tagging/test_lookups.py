@@ -84,6 +84,7 @@ def markup_of(books: Books, tenant: str) -> Decimal:
         return D(con.execute(found).scalar_one())
 
 
+@pytest.mark.long
 def test_a_plan_tag_that_names_no_plan_is_billed_as_the_tenants_own_plan(planned: Books) -> None:
     """`Team` counted as a plan without a markup: 10.00 instead of 20.00, and nobody was told."""
     assert markup_of(planned, "acme") == 20
@@ -122,6 +123,7 @@ def test_a_plan_without_a_markup_in_force_is_no_zero_it_has_no_statement(planned
         statement(planned, SEPTEMBER)
 
 
+@pytest.mark.long
 def test_the_markup_that_was_missing_is_loaded_and_the_statement_is_there(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(PLANNED)])
     books = home(tmp_path, inputs={**INPUTS, "plans": PLANS, "tenants": TENANTS})
@@ -228,6 +230,7 @@ def test_an_alias_brings_held_cost_to_its_tenant(tmp_path: Path) -> None:
     assert of(checks.tagged(books, SEPTEMBER), "tenants_are_known").passed
 
 
+@pytest.mark.long
 def test_up_to_two_per_cent_the_rules_spread_it_with_a_warning(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(NAMED.replace("  15\n", "  2\n").replace(" 15", " 2"))])
     books = home(tmp_path)
@@ -248,6 +251,7 @@ def mapped(folder: Path, names: list[str], inputs: Mapping[str, str] | None = IN
     return home(folder, inputs=inputs, tags=Tags(tenant_id=tuple(names)))
 
 
+@pytest.mark.long
 def test_a_misspelt_mapping_tags_nothing_and_its_advice_works(tmp_path: Path) -> None:
     """Coverage was 0 %, everything was pooled, and the advice was to correct tags at the source."""
     books = mapped(tmp_path, ["user_tenantid"])
@@ -261,6 +265,7 @@ def test_a_misspelt_mapping_tags_nothing_and_its_advice_works(tmp_path: Path) ->
     tag.tag(adopt(mapped(tmp_path, [], None)), SEPTEMBER)  # the other way that it names
 
 
+@pytest.mark.long
 def test_a_misspelt_mapping_is_a_warning_where_accounts_name_tenants(tmp_path: Path) -> None:
     accounts = "usage_account_id,effective_from,tenant_id\n111111111111,2025-01-01,acme\n"
     books = mapped(tmp_path, ["user_tenantid"], {**INPUTS, "account_tenants": accounts})
@@ -304,6 +309,7 @@ def two_months(tmp_path_factory: pytest.TempPathFactory) -> tuple[Books, Path]:
     return books, folder
 
 
+@pytest.mark.long
 def test_a_usage_figure_times_a_thousand_is_red_with_its_money(two_months: tuple[Books, Path]) -> None:
     """It was invoiced to the cent, and reconciled `ok`."""
     verdict = of(judge.keys(two_months[0], SEPTEMBER), "key_shares_steady")

@@ -11,7 +11,7 @@ from cops_dagster.closing import current
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.deliveries import INPUTS, SEPTEMBER, give, home, lines, run, write
-from cops_dagster_tests.ledger.test_month import answer, by_tenant
+from cops_dagster_tests.shown import answer, by_tenant
 
 ONLY = {name: text for name, text in INPUTS.items() if name in ("plans", "tenants")}
 HEADER = "usage_account_id,effective_from,effective_to,tenant_id\n"
@@ -52,6 +52,7 @@ def test_the_strongest_kind_that_names_a_tenant_wins_and_says_so(tmp_path: Path)
     assert sum(by_tenant(books).values()) == 127
 
 
+@pytest.mark.long
 def test_coverage_counts_what_was_delivered_on_resource_or_account_and_the_rest_beside_it(
     tmp_path: Path,
 ) -> None:
@@ -63,11 +64,13 @@ def test_coverage_counts_what_was_delivered_on_resource_or_account_and_the_rest_
     assert row == (1 + 2 + 64, 127, 4, 4 + 8 + 16 + 32)
 
 
+@pytest.mark.long
 def test_without_inheritance_a_line_stays_with_its_account(tmp_path: Path) -> None:
     books = ran(tmp_path, KINDS, tags={"inherit": False})
     assert sources(books)["D"] == (None, "none")
 
 
+@pytest.mark.long
 def test_a_resource_that_carried_two_tenants_is_inherited_by_none(tmp_path: Path) -> None:
     books = ran(
         tmp_path,
@@ -81,6 +84,7 @@ def test_a_resource_that_carried_two_tenants_is_inherited_by_none(tmp_path: Path
     assert sources(books)["C"] == (None, "none")
 
 
+@pytest.mark.long
 def test_what_to_fix_first_is_ranked_by_money_per_resource(tmp_path: Path) -> None:
     books = ran(tmp_path, KINDS)
     found = answer(
@@ -115,6 +119,7 @@ def dated(folder: Path, inputs: dict[str, str]) -> Books:
     return books
 
 
+@pytest.mark.long
 def test_a_tenant_is_named_only_while_it_is_active(tmp_path: Path) -> None:
     tenants = "tenant_id,name,plan_id,active_from,active_to\nacme,Acme,team,2025-09-10,2025-09-20\n"
     books = dated(tmp_path, {"tenants": tenants})
@@ -124,6 +129,7 @@ def test_a_tenant_is_named_only_while_it_is_active(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_tenant_renamed_within_the_month_keeps_its_old_name_before_that_day(tmp_path: Path) -> None:
     inputs = {
         "tenants": ONLY["tenants"] + "acme-group,Acme Group,team,2025-09-10\n",
@@ -140,6 +146,7 @@ def test_a_tenant_renamed_within_the_month_keeps_its_old_name_before_that_day(tm
     assert by_tenant(dated(tmp_path / "again", inputs)) == {"acme": 1, "acme-group": 6}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("folded", "acme"), [(False, 1), (True, 7)])
 def test_case_counts_unless_it_is_declared_not_to(folded: bool, acme: int, tmp_path: Path) -> None:
     text = """
@@ -150,7 +157,7 @@ def test_case_counts_unless_it_is_declared_not_to(folded: bool, acme: int, tmp_p
     """
     books = ran(tmp_path, text, tags={"fold_case": folded})
     assert by_tenant(books)["acme"] == acme
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
 def test_one_unicode_form_is_one_alias_whichever_was_sent(tmp_path: Path) -> None:
@@ -162,6 +169,7 @@ def test_one_unicode_form_is_one_alias_whichever_was_sent(tmp_path: Path) -> Non
     assert by_tenant(books) == {"acme": 3}
 
 
+@pytest.mark.long
 def test_a_mapping_that_begins_within_the_month_counts_from_that_day(tmp_path: Path) -> None:
     books = dated(tmp_path, {"account_tenants": f"{HEADER}111111111111,2025-09-10,,globex\n"})
     assert by_tenant(books) == {"acme": 7}  # the tag is stronger

@@ -7,5 +7,10 @@ from cops_dagster.graph.assets import allocation, ingestion, operations, reconci
 
 def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     """The assets of the month, from delivery to reconciled, and what is watched beside it."""
-    steps = (ingestion, tagging, allocation, reconciliation, operations)
-    return [asset for step in steps for asset in step.assets(periods)]
+    return [
+        *ingestion.assets(periods),
+        *tagging.assets(periods),
+        *allocation.assets(periods),
+        *reconciliation.assets(periods),
+        *operations.assets(periods),
+    ]
