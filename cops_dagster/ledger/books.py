@@ -103,49 +103,44 @@ class Books:
         return own if at_most is None else min(own, at_most, key=_mebibytes)
 
     @contextmanager
-    def lines(self, period: Period | None = None, *, at_most: str | None = None) -> Iterator[Engine]:
+    def lines(self, period: Period | None = None) -> Iterator[Engine]:
         """An engine for whatever reads lines: they are delivered bytes, so it works in a process of its own.
 
-        It may read and write below the lake's folder and nowhere else. `at_most` as in `engine`.
+        It may read and write below the lake's folder and nowhere else.
         """
-        root = self.settings.lake_root
-        with self.apart(period, at_most=at_most) as engine:
-            root.mkdir(parents=True, exist_ok=True)
-            engine.lock_down((), root)
+        with self.apart(period) as engine:
+            engine.lock_down((), self.settings.lake_root)
             yield engine
 
     @contextmanager
-    def apart(self, period: Period | None = None, *, at_most: str | None = None) -> Iterator[Engine]:
+    def apart(self, period: Period | None = None) -> Iterator[Engine]:
         """An engine in a process of its own; who asks it locks it down before a person's statement runs."""
-        from cops_dagster.lake.reader import Reader
-
         files = t.lake_file
         size = sa.select(sa.func.coalesce(sa.func.sum(files.c.size_bytes), 0))
         if period is not None:
             size = size.where(files.c.period_start == period.start)
         with self.admin.read() as con:
             known = int(con.execute(size).scalar_one())
-        subject = f"lines of {period}" if period else "lines"
-        limit = self._memory(at_most)
-        with (
-            scratch.folder(self.settings.home) as spill,
-            Reader(subject=subject, delivered_bytes=known, memory_limit=limit, spill=spill) as engine,
-        ):
+        with self._reader(f"lines of {period}" if period else "lines", known) as engine:
             yield engine
 
     @contextmanager
     def reader(self, subject: str, paths: Sequence[Path], writable: Path) -> Iterator[Engine]:
         """An engine in a process of its own that sees these delivered files and one folder of ours."""
+        writable.mkdir(parents=True, exist_ok=True)
+        with self._reader(subject, sum(path.stat().st_size for path in paths)) as engine:
+            engine.lock_down(paths, writable)
+            yield engine
+
+    @contextmanager
+    def _reader(self, subject: str, size: int) -> Iterator[Engine]:
         from cops_dagster.lake.reader import Reader
 
-        size = sum(path.stat().st_size for path in paths)
-        writable.mkdir(parents=True, exist_ok=True)
         limit = self.settings.memory_limit
         with (
             scratch.folder(self.settings.home) as spill,
             Reader(subject=subject, delivered_bytes=size, memory_limit=limit, spill=spill) as engine,
         ):
-            engine.lock_down(paths, writable)
             yield engine
 
     def namespace(self, engine: Engine, con: sa.Connection, period: Period | None = None) -> Namespace:
