@@ -27,6 +27,7 @@ from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, wr
 from cops_dagster_tests.ledger.test_month import answer, by_tenant
 
 TWO = [lines(MONTH), lines(MONTH.replace("10.10", "7"))]
+LATER = [lines(MONTH.replace("10.10", "48"))]
 
 
 @pytest.fixture
@@ -195,7 +196,7 @@ def test_a_page_that_nobody_asks_for_is_read_before_the_delivery_is_taken(tmp_pa
 def test_a_replaced_delivery_is_kept_for_a_time(books: Books, tmp_path: Path) -> None:
     (first,) = {row.run_id for row in files(books)}
     asked = "SELECT COUNT(*) FROM fact_cost_raw"
-    write(tmp_path / "cur", TWO[:1], assembly="a2")
+    write(tmp_path / "cur", LATER, assembly="a2")
     run(books)
     assert answer(books, asked, as_of=first) == [(11,)]
     with books.admin.read() as con:
@@ -215,7 +216,7 @@ def test_a_replaced_delivery_is_kept_for_a_time(books: Books, tmp_path: Path) ->
 def test_the_sweep_drops_what_the_setting_says(books: Books, tmp_path: Path) -> None:
     from cops_dagster.evidence import sweep
 
-    write(tmp_path / "cur", TWO[:1], assembly="a2")
+    write(tmp_path / "cur", LATER, assembly="a2")
     run(books)
     settings = books.settings.model_copy(
         update={"retention": books.settings.retention.model_copy(update={"keep_superseded_days": 0})}
