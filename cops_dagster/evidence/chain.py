@@ -165,8 +165,8 @@ def _end(con: sa.Connection) -> tuple[int, str | None]:
         raise CopsError(
             "E-EVIDENCE-TAMPERED",
             "the chain of evidence",
-            expected=_end_as_text(*recorded),
-            found=_end_as_text(*there),
+            expected=end_as_text(*recorded),
+            found=end_as_text(*there),
             next_step="stop: run `cops evidence verify`",
         )
     return there
@@ -183,10 +183,10 @@ def entry_bytes(values: Mapping[Any, Any]) -> bytes:
 
 
 def _hashed(values: Mapping[Any, Any]) -> list[Any]:
-    return ["evidence", *(values[name] for name in _BOUND), _as_text(values["recorded_at"])]
+    return ["evidence", *(values[name] for name in _BOUND), as_text(values["recorded_at"])]
 
 
-def _as_text(moment: Any) -> Any:
+def as_text(moment: Any) -> Any:
     """A time to the microsecond. SQLite gives `verify` the text that it holds, which may be none."""
     try:
         given = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
@@ -248,23 +248,25 @@ def read(books: Books, seq: int) -> bytes:
     """
     entries = t.evidence_index
     with books.admin.read() as con:
-        row = con.execute(_entries().where(entries.c.evidence_seq == seq)).mappings().one_or_none()
+        row = con.execute(every_entry().where(entries.c.evidence_seq == seq)).mappings().one_or_none()
     if row is None:
         raise missing(f"entry {seq}", "no such entry")
-    if row["entry_hash"] != _right_hash(row) or row["object_key"] != key_of(row["sha256"]):
+    if row["entry_hash"] != right_hash(row) or row["object_key"] != key_of(row["sha256"]):
         raise tampered(f"entry {seq}", "an entry that is not as it was recorded")
     return objects(books).get(row["object_key"], row["object_version_id"])
 
 
-def _end_as_text(seq: int, entry: str | None) -> str:
-    return f"{seq} entries, {_short(entry)}"
+def end_as_text(seq: int, entry: str | None) -> str:
+    """How long the chain is, and its last entry."""
+    return f"{seq} entries, {shortened(entry)}"
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """The beginning of a digest, for people."""
     return f"{str(value)[:16]}…" if value else "none"
 
 
-def _entries() -> sa.Select[Any]:
+def every_entry() -> sa.Select[Any]:
     """Entries with their time as it is held: a type would refuse to read what is no time."""
     entries = t.evidence_index
     return sa.select(
@@ -275,7 +277,8 @@ def _entries() -> sa.Select[Any]:
     )
 
 
-def _right_hash(row: Any) -> str | None:
+def right_hash(row: Any) -> str | None:
+    """What an entry's hash must be; `None` where its row cannot be hashed."""
     try:
         return entry_hash(row)
     except TypeError:  # a float, which SQLite lets any column hold and `digest` refuses

@@ -10,15 +10,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import standing
+from cops_dagster.evidence import chain, standing
 from cops_dagster.evidence.chain import (
-    VERSIONS,
-    _as_text,
-    _end_as_text,
-    _entries,
-    _right_hash,
-    _short,
+    as_text,
+    end_as_text,
+    every_entry,
     objects,
+    right_hash,
+    shortened,
 )
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.ledger.books import Books
@@ -121,7 +120,7 @@ def _stored(row: Any) -> Stored:
 
 def _clock(rows: Sequence[Any]) -> list[Finding]:
     """Entries recorded earlier than the one before: a clock that was put back, or a time made up."""
-    times = [str(_as_text(row["recorded_at"])) for row in rows]
+    times = [str(as_text(row["recorded_at"])) for row in rows]
     return [
         Finding(row["evidence_seq"], "time", f"{before} or later, as entry {row['evidence_seq'] - 1}", time)
         for row, before, time in zip(rows[1:], times, times[1:], strict=False)
@@ -172,7 +171,7 @@ def _recorded(con: sa.Connection, period: Period | None, at: Objects) -> _Record
         sa.select(locks.c.period_start, locks.c.seal_digest).where(locks.c.state == "closed")
     )
     return _Recorded(
-        rows=con.execute(_entries().order_by(t.evidence_index.c.evidence_seq)).mappings().all(),
+        rows=con.execute(every_entry().order_by(t.evidence_index.c.evidence_seq)).mappings().all(),
         heads=con.execute(sa.select(t.evidence_head)).all(),
         seals=[(f"{row.period_start:%Y-%m}", row.seal_digest) for row in closed],
         about=None if period is None else _about(con, period),
@@ -198,15 +197,15 @@ def _about(con: sa.Connection, period: Period) -> _About:
 
 def _chain(rows: Sequence[Any], heads: Sequence[Any]) -> list[Finding]:
     found: list[Finding] = []
-    seq, prev, version = 0, None, VERSIONS[0]
+    seq, prev, version = 0, None, chain.VERSIONS[0]
     for row in rows:
         found += _entry(row, seq + 1, prev, version)
         seq, prev = row["evidence_seq"], row["entry_hash"]
-        version = row["hash_version"] if row["hash_version"] in VERSIONS else version
+        version = row["hash_version"] if row["hash_version"] in chain.VERSIONS else version
     recorded = [(head.head_id, head.evidence_seq, head.entry_hash) for head in heads]
     if recorded != ([(1, len(rows), prev)] if rows else []):
-        expected = "; ".join(_end_as_text(*head[1:]) for head in recorded) or _end_as_text(0, None)
-        found.append(Finding(0, "recorded length and head", expected, _end_as_text(len(rows), prev)))
+        expected = "; ".join(end_as_text(*head[1:]) for head in recorded) or end_as_text(0, None)
+        found.append(Finding(0, "recorded length and head", expected, end_as_text(len(rows), prev)))
     return found
 
 
@@ -215,13 +214,13 @@ def _entry(row: Any, number: int, prev: str | None, version: int) -> list[Findin
     seq, found = row["evidence_seq"], []
     if seq != number:
         found.append(Finding(seq, "number", str(number), str(seq)))
-    if row["hash_version"] not in VERSIONS or row["hash_version"] < version:
+    if row["hash_version"] not in chain.VERSIONS or row["hash_version"] < version:
         found.append(Finding(seq, "hash version", f"{version} or a newer one", str(row["hash_version"])))
     if row["prev_hash"] != prev:
-        found.append(Finding(seq, "hash of the entry before", _short(prev), _short(row["prev_hash"])))
-    right = _right_hash(row)
+        found.append(Finding(seq, "hash of the entry before", shortened(prev), shortened(row["prev_hash"])))
+    right = right_hash(row)
     if right is None or row["entry_hash"] != right:
-        found.append(Finding(seq, "hash of the entry", _short(right), _short(row["entry_hash"])))
+        found.append(Finding(seq, "hash of the entry", shortened(right), shortened(row["entry_hash"])))
     return found
 
 
@@ -246,7 +245,7 @@ def _sealed(recorded: _Recorded, at: Objects) -> list[Finding]:
     for period, seal in recorded.seals:
         row = entries.get(("seal", period, seal))
         if row is None:
-            found.append(Finding(0, f"seal of {period}", _short(seal), "no entry"))
+            found.append(Finding(0, f"seal of {period}", shortened(seal), "no entry"))
         elif row["evidence_seq"] > reach:
             seq, cut_short = row["evidence_seq"], standing.was_cut_short(at, period, _stored(row))
             found.append(
