@@ -23,6 +23,7 @@ from cops_dagster.ingestion.kept_bytes import Kept
 from cops_dagster.ingestion.measures import QUARANTINE, Part
 from cops_dagster.lake import keeping, live
 from cops_dagster.lake.delivered import DeliveredFiles
+from cops_dagster.lake.tables import KEPT
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
@@ -199,10 +200,9 @@ def _staged(kept: Kept, *, is_aside: bool) -> list[Staged]:
             part.rows,
             part.cost,
             through if number else first,
-            is_kept=True,
-            sha256=sha256,
+            KEPT,
         )
-        for number, (path, sha256, part) in enumerate(kept.parts(is_aside=is_aside))
+        for number, (path, part) in enumerate(kept.parts(is_aside=is_aside))
     ]
 
 

@@ -25,7 +25,7 @@ from cops_dagster.lake.live import LiveFile
 from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.stores.files import identity, sha256_all
+from cops_dagster.stores.files import identity
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,11 @@ class Kept:
     """A delivery in the lake, measured."""
 
     files: DeliveredFiles
-    digests: tuple[str, ...]
     measured: Measured
 
-    def parts(self, *, is_aside: bool) -> list[tuple[Path, str, Part]]:
-        """Every file with its digest, and what it adds to the lines that are booked, or that stand aside."""
-        return [
-            (path, sha256, self.measured.by_file.get((path, is_aside), Part()))
-            for path, sha256 in zip(self.files.reading, self.digests, strict=True)
-        ]
+    def parts(self, *, is_aside: bool) -> list[tuple[Path, Part]]:
+        """Every file with what it adds to the lines that are booked, or that stand aside."""
+        return [(path, self.measured.by_file.get((path, is_aside), Part())) for path in self.files.reading]
 
 
 def keep(
@@ -77,9 +73,11 @@ def _kept(books: Books, files: DeliveredFiles, given: Lens, period: Period, targ
     with books.admin.read() as con:
         known = live.files_read(con, books.settings.home, files)
     kept = replace(files, read_paths=tuple(_brought(books, known, target)))
+    lying = [replace(file, path=path) for file, path in zip(known, kept.reading, strict=True)]
+    held = {file: identity(file.path) for file in lying}
     with ThreadPoolExecutor(max_workers=1) as aside:
         # digests are taken here while the reader reads: they need no engine
-        digesting = aside.submit(_digests, books, known, kept)
+        digesting = aside.submit(_require_same, books, known, kept)
         try:
             with books.reader(subject, kept.reading, books.settings.lake_root) as engine:
                 measured = measure(engine, kept, given, period)
@@ -88,7 +86,9 @@ def _kept(books: Books, files: DeliveredFiles, given: Lens, period: Period, targ
             if problem.code != "E-SQL" or (needs_mending(problem) and not files.is_converted):
                 raise
             raise truncated(files.reading[0], subject, problem.found) from None
-        return Kept(kept, tuple(digesting.result()), measured)
+        digesting.result()
+    live.require_same(held)  # what was measured is what was digested
+    return Kept(kept, measured)
 
 
 def _brought(books: Books, known: Sequence[LiveFile], target: Path) -> list[Path]:
@@ -107,16 +107,12 @@ def _brought(books: Books, known: Sequence[LiveFile], target: Path) -> list[Path
     return places
 
 
-def _digests(books: Books, known: Sequence[LiveFile], kept: DeliveredFiles) -> list[str]:
-    """Of what lies in the lake: the digests of first sight, or the delivery is refused."""
-    seen = [identity(path) for path in kept.reading]
-    digests = sha256_all(kept.reading)
-    for file, path, before, sha256 in zip(known, kept.reading, seen, digests, strict=True):
+def _require_same(books: Books, known: Sequence[LiveFile], kept: DeliveredFiles) -> None:
+    """What lies in the lake has the digests of first sight, or the delivery is refused."""
+    for file, sha256 in zip(known, live.digests(kept.reading), strict=True):
         if sha256 != file.sha256:
             record.drop_conversion(books, file.run_id)  # where it was that, the next look makes it anew
             raise live.other_bytes(file, f"sha256 {sha256[:12]}…")
-        live.remember(path, sha256, before)
-    return digests
 
 
 def _mended(books: Books, files: DeliveredFiles, given: Lens, period: Period) -> DeliveredFiles:

@@ -234,6 +234,16 @@ def require_same(held: Mapping[LiveFile, Identity]) -> None:
             raise _exchanged(file)
 
 
+def digests(paths: Sequence[Path]) -> list[str]:
+    """Digests of files; one that this process has digested, and that is the same since, is not read again."""
+    seen = [(str(path), identity(path)) for path in paths]
+    known = {(path, then): digest for path, then, digest in _verified}
+    unread = [path for path, one in zip(paths, seen, strict=True) if one not in known]
+    known |= dict(zip((one for one in seen if one not in known), sha256_all(unread), strict=True))
+    _verified.update((*one, known[one]) for one in seen)
+    return [known[one] for one in seen]
+
+
 def remember(path: Path, sha256: str, seen: Identity) -> None:
     """A file that this process has digested needs no second digest. `seen`: its identity before that."""
     _verified.add((str(path), seen, sha256))

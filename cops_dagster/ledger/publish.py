@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live, lost
-from cops_dagster.lake.tables import APPEND_ONLY, KEPT, TYPED
+from cops_dagster.lake.tables import APPEND_ONLY, TYPED
 from cops_dagster.ledger import lock, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
@@ -27,27 +27,20 @@ from cops_dagster.period import Period
 from cops_dagster.stores import policies
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.stores.files import fsync_folder, identity, sha256_all
+from cops_dagster.stores.files import fsync_folder
 from cops_dagster.verdict import Verdict
 
 
 @dataclass(frozen=True)
 class Staged:
-    """One staged file with what was measured of it.
-
-    Attributes:
-        columns: its columns, or how kept bytes are read and what they come to.
-        is_kept: it is delivered bytes.
-        sha256: its digest, where that was just taken.
-    """
+    """One staged file with what was measured of it, and its columns or how delivered bytes are read."""
 
     path: Path
     delivery_id: str | None
     rows: int
     cost: Decimal
     columns: object
-    is_kept: bool = False
-    sha256: str = ""
+    schema_version: int = TYPED
 
 
 @dataclass(frozen=True)
@@ -154,16 +147,12 @@ def refuse(verdicts: Sequence[Verdict], subject: str) -> None:
 
 def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]:
     run = publication.run
-    paths = [staged.path for staged in publication.staged]
-    seen = [identity(path) for path in paths]
-    digests = iter(sha256_all([staged.path for staged in publication.staged if not staged.sha256]))
+    digests = live.digests([staged.path for staged in publication.staged])
     lake = books.lake
     rows: list[dict[str, object]] = []
-    for staged, before in zip(publication.staged, seen, strict=True):
-        sha256 = staged.sha256 or next(digests)
+    for staged, sha256 in zip(publication.staged, digests, strict=True):
         info = staged.path.stat()
         fsync_folder(staged.path.parent)
-        live.remember(staged.path, sha256, before)
         lake.keep(books.lake_path(staged.path), sha256)  # before a row speaks of it
         rows.append(
             {
@@ -173,7 +162,7 @@ def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]
                 "source_id": run.source_id,
                 "run_id": run.id,
                 "delivery_id": staged.delivery_id,
-                "schema_version": KEPT if staged.is_kept else TYPED,
+                "schema_version": staged.schema_version,
                 "columns_json": json.dumps(staged.columns),
                 "sha256": sha256,
                 "size_bytes": info.st_size,
