@@ -1,7 +1,7 @@
 """Places as people write them, made absolute: folders, addresses in S3, report roots, databases, keys.
 
-Belongs here: how each is read. Does not belong here: which setting names a place (`settings.py`),
-what lies there (`stores/places.py`).
+Belongs here: how each is read, and which is one in S3. Does not belong here: which setting names a place
+(`settings.py`), what lies there (`stores/places.py`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,14 @@ _S3_WRITINGS = (
 ROOT_NAME = re.compile(r"(?:(?P<name>[A-Za-z0-9][A-Za-z0-9_-]*)=)?(?P<place>.+)", re.DOTALL)
 
 
+def is_s3(place: str) -> bool:
+    """A place in S3, as COPS writes it; every other one is a folder."""
+    return place.startswith("s3://")
+
+
 def s3_meant(text: str) -> str | None:
     """How COPS writes what is another writing of a place in S3; `None` for what is none, or is right."""
-    if text.startswith("s3://") and text[5:6] not in ("", "/"):
+    if is_s3(text) and text[5:6] not in ("", "/"):
         return None
     for pattern in _S3_WRITINGS:
         found = re.fullmatch(pattern, text.strip(), re.IGNORECASE)

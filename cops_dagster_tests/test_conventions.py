@@ -116,11 +116,12 @@ def test_what_decides_numbers_is_read_from_the_books_alone() -> None:
 NO_DECISION = {
     "adjustments/restate.remade", "alerts/board.acknowledge", "alerts/board.silence",
     "allocation/key_snapshot.freeze", "closing/sealing.finish", "evidence/attempts.logged_in",
-    "evidence/restored.accept", "ingestion/foreign.record",
-    "ingestion/holds.hold", "ingestion/record.record", "ingestion/record.record_mended",
-    "ingestion/shown.hide_retired", "ingestion/shown.record_late", "ingestion/shown.show",
+    "evidence/restored.accept", "ingestion/foreign.record", "ingestion/holds.hold",
+    "ingestion/log.record_late", "ingestion/record.record", "ingestion/record.record_mended",
+    "ingestion/shown.hide_retired", "ingestion/shown.show",
     "ingestion/refusals.end", "ingestion/refusals.record", "ledger/publish.publish",
     "operations/consequences.complete", "operations/consequences.record", "operations/consequences.settle",
+    "operations/messages.observe",
     "tagging/active.record",
 }  # fmt: skip
 """Writers that record, clear up, tell or stop; they decide no amount, and must work when acts do not.
@@ -149,6 +150,33 @@ def test_every_act_of_a_step_asks_for_the_policy_first() -> None:
     found = {one for path in modules(*DECIDING) for one in unasked(path, tree(path))}
     assert found - NO_DECISION == set()
     assert NO_DECISION - found == set(), "these ask, or are gone"
+
+
+ASKS = re.compile(r"\bsa\.select\(|\.execute\(|\.admin\.write\(\)")
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [
+        ("con.execute(query)", True),
+        ("sa.select(t.outbox)", True),
+        ("with books.admin.write() as con: pass", True),
+        ("with books.admin.read() as con: month.known(con, period)", False),
+        ("job.execute_in_process()", False),
+    ],
+)
+def test_the_scan_for_queries_knows_one(source: str, verdict: bool) -> None:
+    assert asks_the_books(ast.parse(source)) is verdict
+
+
+def asks_the_books(source: ast.Module) -> bool:
+    """Whether a module asks the admin database itself, or writes to it."""
+    return bool(ASKS.search(ast.unparse(source)))
+
+
+def test_the_faces_hold_no_query_and_no_write() -> None:
+    """They open a connection to read with a step's function; what is asked and written is the step's."""
+    assert [module_of(path) for path in modules("cli", "graph") if asks_the_books(tree(path))] == []
 
 
 def sql_made_from_pieces(node: ast.AST) -> bool:
@@ -186,11 +214,17 @@ def test_sql_is_put_together_in_lake_and_demo_alone() -> None:
     assert found(elsewhere, sql_made_from_pieces) == []
 
 
+def says_something(docstring: str) -> bool:
+    """A sentence or more; faces say no more than that."""
+    return len(docstring.split()) > 3 and "TODO" not in docstring
+
+
 def test_every_module_says_what_belongs_in_it() -> None:
     silent = [
         str(path.relative_to(ROOT))
         for path in modules()
-        if not ast.get_docstring(tree(path)) and not (path.name == "__init__.py" and not tree(path).body)
+        if not says_something(ast.get_docstring(tree(path)) or "")
+        and not (path.name == "__init__.py" and not tree(path).body)
     ]
     assert silent == []
 

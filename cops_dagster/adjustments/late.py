@@ -1,8 +1,8 @@
 """Late deliveries: what AWS changed about a closed month, as proposed adjustments (never a mutation).
 
-A late delivery passes four stations: it is kept aside and logged as skipped (`ingestion/shown.py`); it is
-waiting here while it differs from what was sealed; what it changed is proposed (`adjustments/proposals.py`);
-a second person agrees (`closing/approve.py`), and the difference is booked in an open month.
+A late delivery passes four stations: it is kept aside and logged as skipped (`ingestion/look.py`); what it
+changes is proposed, here; a second person agrees (`closing/approve.py`); it is booked in the oldest open
+month (`adjustments/proposals.py`).
 
 Belongs here: restating the closed month from the late delivery with the sealed run's own rules, keys and
 settings, and the differences to what the books hold. Whole lines are compared, no pool is split anew: the
@@ -26,7 +26,7 @@ from cops_dagster.allocation.rules import Costs
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ingestion import claims, look, places
+from cops_dagster.ingestion import claims, log, look, places
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.ledger import lock, month
@@ -55,20 +55,11 @@ def waiting(con: sa.Connection, period: Period) -> Late | None:
     """What came late and is not proposed yet over the books as they are; `None` when nothing is."""
     if lock.state_of(con, period) != "closed":
         return None
-    log = t.cur_ingestion_log
     sealed = {row.source_id: row.delivery_id for row in month.shown(con, period)}
-    newest = {
-        row.source_id: row.delivery_id
-        for row in con.execute(
-            sa.select(log.c.source_id, log.c.delivery_id)
-            .where(log.c.period_start == period.start, log.c.status == "skipped")
-            .order_by(log.c.log_seq)
-        )
-    }
     away = claims.retired_in(con, period)
     late = {
         source: one
-        for source, one in newest.items()
+        for source, one in log.skipped(con, period).items()
         if one and one != sealed.get(source) and source not in away
     }
     if not late:

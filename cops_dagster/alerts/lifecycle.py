@@ -1,7 +1,7 @@
 """The alert state machine: what an observation makes of an alert. Pure.
 
-Belongs here: the states, the decision `observe` and its intervals. Does not belong here: which facts are
-alerts (`alerts/escalation.py`), keeping states (`alerts/board.py`), who is told of them
+Belongs here: the states, the decision `observe`. Does not belong here: which facts are alerts
+(`alerts/escalation.py`), keeping states (`alerts/board.py`), who is told of them and how often
 (`alerts/telling.py`).
 
     inactive → pending → firing → resolved → firing (next episode)         pending → inactive
@@ -115,8 +115,7 @@ def observe(
 
     Args:
         now: the time it is. What was seen later than now is seen now; what is on record as later is not
-            known,
-            so that a clock that was ahead once makes nothing look old. By default nothing is later.
+            known, so that a clock that was ahead once makes nothing look old. By default nothing is later.
     """
     if seen.holds is None:
         return alert, []

@@ -95,24 +95,11 @@ def reverse(
 
 
 def settle(books: Books, period: Period) -> list[dict[str, str]]:
-    """After a run outside the graph: projects it, reconciles and judges its month, and tells Dagster.
-
-    The checks of the month that do not hold.
-    """
-    from cops_dagster.evidence import sweep
+    """What follows a run outside the graph; the checks of the month that do not hold."""
     from cops_dagster.graph.launch import report
-    from cops_dagster.operations import consequences
-    from cops_dagster.reconciliation import reconcile
+    from cops_dagster.operations import month_run
 
-    sweep.project(books)
-    try:
-        reconcile.reconcile(books, period)
-    except CopsError as problem:
-        if problem.code != "E-PERIOD-UNKNOWN":  # an adjustment may be booked before the month's own cost
-            raise
-    report(books, period)
-    consequences.settle(books, period)
-    return consequences.failing(books, period)
+    return month_run.settle(books, period, report)
 
 
 def _variances(books: Books, period: Period, *, as_json: bool, outcome: dict[str, object]) -> None:

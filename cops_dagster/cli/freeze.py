@@ -59,7 +59,6 @@ def release(
 ) -> None:
     """Ask for the end of a month's freeze, once it reconciles again; a second person approves it."""
     from cops_dagster.evidence import consent, signatures
-    from cops_dagster.evidence.people import is_same_person
     from cops_dagster.reconciliation import freeze
 
     wanted = desk.known_month(period)
@@ -68,12 +67,11 @@ def release(
     with books.admin.read() as con:
         ever = {consent.name_of(row): row for row in freeze.of(con, wanted)}
         identity = {name: signatures.told(con, "request", (consent.FREEZE, name)) for name in names}
-    theirs = [name for name in names if not is_same_person(ever[name].release_requested_by, books.actor)]
     lines = [f"{wanted}: no freeze of this month is in force"] if not names else []
     for name, row in ever.items() if not names else ():
         lines.append(f"{name} was released by {row.released_by}, {row.released_at:%Y-%m-%d %H:%M} UTC")
-    for name in names:
-        by = f"{' already' * (name in theirs)} by {ever[name].release_requested_by} ({identity[name]})"
+    for name, was_new in names.items():
+        by = f"{' already' * (not was_new)} by {ever[name].release_requested_by} ({identity[name]})"
         lines.append(f"{wanted}: release of {name} was asked for{by}; now a second person:")
         lines.append(f"cops approve {name} --reason '…'")
     asked = {name: ever[name].release_requested_by for name in names}
@@ -84,7 +82,7 @@ def release(
             "to_approve": list(names),
             "requested_by": asked,
             "identity": identity,
-            "was_new": bool(names) and len(theirs) < len(names),
+            "was_new": any(names.values()),
         },
         *lines,
     )

@@ -12,6 +12,7 @@ from cops_dagster.errors import CopsError
 
 if TYPE_CHECKING:
     from cops_dagster.ledger.books import Books
+    from cops_dagster.operations.month_run import Done
     from cops_dagster.period import Period
 
 
@@ -23,62 +24,54 @@ def materialize(
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Take one month from delivery to reconciled; exit 1 while a check of it does not hold (ERROR)."""
-    import uuid
-
-    from cops_dagster.closing import current, repair
-    from cops_dagster.evidence import sweep
-    from cops_dagster.evidence.adoption import require_policy
-    from cops_dagster.ingestion import look, places, sources
-    from cops_dagster.operations import consequences
+    from cops_dagster.operations import month_run
 
     wanted = desk.month(period)
     books = desk.new_books()
-    require_policy(books, is_run=True)
-    sweep.sweep(books)
-    repair.require_mendable(books, wanted)
-    if not select and current.is_current(books, wanted):
-        failed = consequences.complete(books, wanted)
-        gone = [one.source_id for one in sources.placeless(books, wanted)]
-        if json:
-            output.as_json(
-                {
-                    "period": str(wanted),
-                    "outcome": "nothing to do",
-                    "failed_checks": failed,
-                    "wrote": False,
-                    "sources_without_a_place": gone,
-                }
-            )
-        else:
-            output.say(f"{wanted}: nothing to do, the ledger was made from these inputs")
-            tell(failed)
-        for name in gone if not json else ():
-            output.say(
-                f"source {name} is booked and lies in no report root: name its root in COPS_CUR again,"
-                f" or cops source retire {name} --reason '…'"
-            )
-        exit_by(failed)
-        return
-    if not any(month.period == wanted for month in places.months(books.settings)):
-        look.look(books, wanted)  # refuses with what is there instead
-    before, run_id = current.newest(books, wanted), str(uuid.uuid4())
-    failed = run(books, wanted, select, run_id=run_id)
-    made = current.made_since(books, wanted, before, run_id)
-    if json:
+    done = month_run.materialise(
+        books, wanted, lambda run_id: run(books, wanted, select, run_id=run_id), whole=not select
+    )
+    if done.made is None:
+        _tell_complete(wanted, done, json)
+    elif json:
         output.as_json(
             {
                 "period": str(wanted),
                 "outcome": "materialised",
-                "failed_checks": failed,
-                "wrote": made.wrote,
-                **({"written_by": made.by, "written_at": made.at} if made.by else {}),
+                "failed_checks": done.failed,
+                "wrote": done.made.wrote,
+                **({"written_by": done.made.by, "written_at": done.made.at} if done.made.by else {}),
             }
         )
     else:
-        report(books, wanted, failed)
-        if made.by:
-            output.say(f"another run was first: published by {made.by}, {made.at:%Y-%m-%d %H:%M} UTC")
-    exit_by(failed)
+        report(books, wanted, done.failed)
+        if done.made.by:
+            output.say(
+                f"another run was first: published by {done.made.by}, {done.made.at:%Y-%m-%d %H:%M} UTC"
+            )
+    exit_by(done.failed)
+
+
+def _tell_complete(period: Period, done: Done, json: bool) -> None:
+    """A month that needed no run, and its booked sources that are gone."""
+    if json:
+        output.as_json(
+            {
+                "period": str(period),
+                "outcome": "nothing to do",
+                "failed_checks": done.failed,
+                "wrote": False,
+                "sources_without_a_place": done.placeless,
+            }
+        )
+        return
+    output.say(f"{period}: nothing to do, the ledger was made from these inputs")
+    tell(done.failed)
+    for name in done.placeless:
+        output.say(
+            f"source {name} is booked and lies in no report root: name its root in COPS_CUR again,"
+            f" or cops source retire {name} --reason '…'"
+        )
 
 
 def exit_by(failed: list[dict[str, str]]) -> None:
@@ -138,14 +131,7 @@ def deliver(
     from cops_dagster.ingestion import deliver
 
     wanted = desk.month(period)
-    if not source.replace("-", "").replace("_", "").isalnum() or not source.isascii():
-        raise CopsError(
-            "E-PARAM",
-            f"source {source!r}",
-            expected="letters, digits, - and _",
-            found=repr(source),
-            next_step="name the source with those",
-        )
+    deliver.require_name(source)
     if bool(files) == withdraw:
         raise CopsError(
             "E-PARAM",
@@ -156,9 +142,9 @@ def deliver(
         )
     if withdraw:
         from cops_dagster.cli.source import tell_decision
-        from cops_dagster.ingestion import decisions
+        from cops_dagster.ingestion import source_decisions
 
-        done = decisions.withdraw(desk.books(), source, wanted, reason=reason)
+        done = source_decisions.withdraw(desk.books(), source, wanted, reason=reason)
         tell_decision("withdrawn", done, json)
         return
     assert files is not None

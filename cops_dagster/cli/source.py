@@ -9,7 +9,7 @@ import typer
 from cops_dagster.cli import desk, output
 
 if TYPE_CHECKING:
-    from cops_dagster.ingestion.decisions import Decided
+    from cops_dagster.ingestion.source_decisions import Decided
 
 app = typer.Typer(no_args_is_help=True, help="Where cost comes from, and which sources count.")
 
@@ -72,9 +72,9 @@ def retire(
     json: _Json = False,
 ) -> None:
     """Let a source no longer count: its open months are taken back by the next run, closed ones stay."""
-    from cops_dagster.ingestion import decisions
+    from cops_dagster.ingestion import source_decisions
 
-    done = decisions.retire(
+    done = source_decisions.retire(
         desk.books(),
         name,
         reason=reason,
@@ -87,9 +87,9 @@ def retire(
 @app.command("restore")
 def restore(name: _Name, reason: _Reason, json: _Json = False) -> None:
     """Let a retired source count again: the next run takes what lies there, unless another bills it."""
-    from cops_dagster.ingestion import decisions
+    from cops_dagster.ingestion import source_decisions
 
-    tell_decision("restored", decisions.restore(desk.books(), name, reason=reason), json)
+    tell_decision("restored", source_decisions.restore(desk.books(), name, reason=reason), json)
 
 
 def tell_decision(what: str, done: Decided, json: bool) -> None:

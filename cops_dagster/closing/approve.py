@@ -158,7 +158,7 @@ def _release(books: Books, row: Any, reason: str) -> Approved:
 
 
 def _close(books: Books, row: Any, reason: str) -> Approved:
-    from cops_dagster.closing import close  # which asks whether something waits, and so reads this module
+    from cops_dagster.closing import close  # the engine, which reading the books does not need
 
     period, asked = Period.of(row.period_start), close_request.asked_of(row)
     is_new = close.close_approved(books, period, reason=reason)

@@ -1,7 +1,7 @@
 """Whether a period has work: each layer's inputs against those its head was made from; and who did it.
 
-Belongs here: the decision "nothing to do", on sizes, times and ids alone, before Dagster is imported; whether
-a run wrote anything, or came second.
+Belongs here: the decision "nothing to do", on sizes, times and ids alone, before Dagster is imported; which
+months a run may start for by itself; whether a run wrote anything, or came second.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from cops_dagster.lake.tables import LAKE_TABLES
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
+from cops_dagster.ledger.states import UNATTENDED
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import reconcile, record
 from cops_dagster.stores import tables as t
@@ -55,6 +56,30 @@ def is_current(books: Books, period: Period) -> bool:
             return made is not None and made.inputs_id == reconcile.inputs_of(con, books.policy, period)
         except CopsError:
             return False  # the run itself will say what is wrong
+
+
+def waits(books: Books, period: Period) -> str | None:
+    """Why a month with another delivery can get no run for now, or `None`. Nothing is decided about it."""
+    with books.admin.read() as con:
+        here = lock.state_of(con, period)
+    return None if here in (*UNATTENDED, "final", "closed") else f"it is {here}"
+
+
+def needs_none(books: Books, period: Period) -> str | None:
+    """Why a month needs no run, ever, for the bytes that lie there; or `None`."""
+    with books.admin.read() as con:
+        if lock.state_of(con, period) == "closed":
+            return "closed: late_deliveries proposes adjustments"
+    if is_current(books, period):
+        return "nothing to do, the ledger was made from these bytes"
+    return None
+
+
+def unattended(books: Books) -> list[Period]:
+    """The months, on record or in a report root, whose run may start by itself."""
+    months = look.months(books)
+    with books.admin.read() as con:
+        return [one for one in months if lock.state_of(con, one) in UNATTENDED]
 
 
 @dataclass(frozen=True)

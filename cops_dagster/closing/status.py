@@ -20,12 +20,13 @@ from cops_dagster.closing import close_request
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import signatures
 from cops_dagster.ingestion import claims, holds, refusals
-from cops_dagster.ingestion.record import newest_ingestion
+from cops_dagster.ingestion.log import newest_ingestion
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.states import phase
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import invoicing, record
+from cops_dagster.settings_places import is_s3
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
@@ -209,9 +210,7 @@ def _invoicing(source: invoicing.Invoicing | None, row: Any) -> str:
 def _below_a_root(books: Books, location_json: str) -> bool:
     """Whether a delivery was read from a report root that is still one; nothing is listed."""
     chosen = books.settings
-    folders = [
-        chosen.fetched_place(root) if root.startswith("s3://") else Path(root) for root in chosen.report_roots
-    ]
+    folders = [chosen.fetched_place(root) if is_s3(root) else Path(root) for root in chosen.report_roots]
     manifest = (chosen.home / json.loads(location_json)[0][0]).resolve()
     return any(manifest.is_relative_to(folder.resolve()) for folder in (*folders, chosen.deliveries_root))
 

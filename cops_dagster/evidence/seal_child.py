@@ -1,7 +1,8 @@
 """The second opinion on a seal: reads published Parquet with Arrow and digests it with code of its own.
 
 Run as a process by `evidence/seal.py`, with file names on standard input. It shares no encoder and no reader
-with the first path on purpose: a fault in either shows as two different digests.
+with the first path on purpose: a fault in either shows as two different digests. No import of ours
+belongs here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""TODO."""
+"""The whole chain of evidence held against itself, its anchors, its objects and its signatures.
+
+Belongs here: reading every entry anew, and what does not fit. Does not belong here: adding entries
+(`evidence/chain.py`), what a finding means and what to do about it (`evidence/standing.py`), the month
+behind a seal (`evidence/month_proof.py`). What an attacker may have written is read here: no type is trusted.
+"""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ import dagster as dg
 from cops_dagster import settings
 from cops_dagster.graph import checks, listening, schedules, sensors
 from cops_dagster.graph.assets import month, sources
-from cops_dagster.graph.partitions import billing_periods, first_period
+from cops_dagster.graph.partitions import billing_periods
 from cops_dagster.graph.resources import Ledger
+from cops_dagster.ingestion import places
 from cops_dagster.period import Period
 
 JOB = "materialise_period"
@@ -25,7 +26,7 @@ def build_defs(
         first: first billing period; by default from the settings or the oldest delivery.
         resources: replacements by name, for tests and special builds.
     """
-    periods = billing_periods(first or first_period(settings.current()))
+    periods = billing_periods(first or places.first_period(settings.current()))
     made = month.assets(periods)
     job = dg.define_asset_job(
         JOB,

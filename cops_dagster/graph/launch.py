@@ -20,8 +20,8 @@ from cops_dagster.graph import listening, liveness
 from cops_dagster.graph.assets.sources import recorded_by
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.outcome import texts_of
-from cops_dagster.graph.partitions import first_period
 from cops_dagster.graph.resources import BY_COMMAND
+from cops_dagster.ingestion import places
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import consequences
@@ -65,7 +65,7 @@ def launch(
     """
     home = dagster_home(books.settings.home)
     os.environ["DAGSTER_HOME"] = str(home)
-    first = min(first_period(books.settings), period)
+    first = min(places.first_period(books.settings), period)
     definitions = build_defs(first=first)
     job = definitions.resolve_job_def(JOB)
     selection = _selection(definitions, job, select, period) if select else None

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster import settings
-from cops_dagster.alerts import board, escalation
+from cops_dagster.alerts import escalation
 from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.evidence.home import existing_books
 from cops_dagster.graph.resources import no_home
@@ -31,8 +31,7 @@ def observe(books: Books, instance: dg.DagsterInstance, run_id: str) -> int:
     if run is None:
         return 0
     period = Period.parse(run.tags[_PARTITION]) if _PARTITION in run.tags else None
-    with books.admin.write() as con:
-        return len(board.observe(con, [_outcome(instance, run, period)], actor="cops"))
+    return messages.observe(books, _outcome(instance, run, period))
 
 
 def _outcome(instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | None) -> Observation | None:

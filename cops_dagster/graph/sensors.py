@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import dagster as dg
 
 from cops_dagster import settings
 from cops_dagster.adjustments import late
 from cops_dagster.closing import current
-from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.evidence.adoption import require_policy
@@ -25,23 +24,18 @@ from cops_dagster.graph import liveness
 from cops_dagster.graph.partitions import newest_partition
 from cops_dagster.graph.resources import no_home
 from cops_dagster.graph.schedules import standing_still
-from cops_dagster.ingestion import look, places
-from cops_dagster.ledger import lock
+from cops_dagster.ingestion import places
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.operations import consequences, crawl
 from cops_dagster.period import Period
-from cops_dagster.settings import Settings
+from cops_dagster.settings_places import is_s3
 from cops_dagster.stores.admin import now
 
 MONTHS_MAX = 120
 """Months that a cursor remembers: ten years."""
 RUNS_MAX = 6
 """Runs asked for at once: a new home with five years of reports takes them in turns."""
-CRAWL_AGAIN_AFTER = timedelta(hours=6)
-"""A crawl that does not help is not repeated at every tick: crawls are paid for."""
-UNATTENDED = ("open", "delayed", "provisional")
-"""States in which a run may start by itself; a final month waits for its close, a closed one for people."""
 
 
 def sensors(
@@ -63,9 +57,9 @@ def sensors(
             books = existing_books(current)
             if books is not None:
                 require_policy(books)
-            elif any(root.startswith("s3://") for root in current.report_roots):
+            elif any(is_s3(root) for root in current.report_roots):
                 return no_home()  # what lies in S3 is seen by what was fetched into the home
-            lying = fingerprints(current, known)
+            lying = places.fingerprints(current, known)
         except CopsError as problem:
             return _refused(problem)
         return _requests(books, periods, lying, known)
@@ -136,30 +130,16 @@ def _crawler_watch() -> dg.SensorDefinition:
     def crawler_watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         cursor = context.cursor
 
-        def look(books: Books) -> str:
+        def watch(books: Books) -> str:
             nonlocal cursor
-            reason, cursor = watch_crawler(books, now(), context.cursor)
-            return reason
+            at = now()
+            told, was_started = crawl.watch(books, at, _started_at(cursor, at))
+            cursor = at.isoformat() if was_started else cursor
+            return told
 
-        return dg.SensorResult(skip_reason=_told(look), cursor=cursor)
+        return dg.SensorResult(skip_reason=_told(watch), cursor=cursor)
 
     return crawler_watch
-
-
-def watch_crawler(books: Books, at: datetime, cursor: str | None) -> tuple[str, str | None]:
-    """Starts the crawler if it should run; what was found, and when it was last started by us."""
-    seen = crawl.look(books, at)
-    if seen is None:
-        return "no crawler is set in [controls]", cursor
-    if seen.is_running:
-        return f"{seen.crawler.name} is {seen.crawler.state}", cursor
-    if seen.reason is None:
-        return f"{seen.crawler.name} succeeded {seen.crawler.last_started_at:%Y-%m-%d %H:%M} UTC", cursor
-    started = _started_at(cursor, at)
-    if started and at - started < CRAWL_AGAIN_AFTER:
-        return f"{seen.reason}; started {started:%Y-%m-%d %H:%M} UTC and not again before 6 hours", cursor
-    crawl.start(books)
-    return f"{seen.reason}: started {seen.crawler.name}", at.isoformat()
 
 
 def _started_at(cursor: str | None, at: datetime) -> datetime | None:
@@ -169,58 +149,6 @@ def _started_at(cursor: str | None, at: datetime) -> datetime | None:
         return started if started <= at else None
     except (ValueError, TypeError):
         return None
-
-
-def fingerprints(chosen: Settings, known: Mapping[str, str] | None = None) -> dict[Period, str]:
-    """What lies in the report roots: per month and root a digest over the manifests of its sources.
-
-    Of a month in S3 only manifests are here before its first run, so they alone count: AWS writes them last.
-    In a folder it also counts which delivery is complete, since people copy files in any order.
-
-    Args:
-        known: fingerprints by month, as remembered: a root that cannot be reached is as it was seen last, and
-            the others go on.
-
-    Raises:
-        CopsError: why no root could be reached.
-    """
-    found: dict[Period, dict[str, list[str]]] = {}
-    fetched = chosen.fetched_place("s3://")
-    lying = places.lying(chosen)
-    for place in lying.places:
-        folder, month = place.root.folder, place.month
-        try:
-            marks = sorted(
-                f"{file.name} {file.version} {file.size}" for file in layout.manifest_files(folder, month)
-            )
-            if not marks:
-                continue  # AWS writes its manifest last: there is no delivery yet
-            if not folder.root.is_relative_to(fetched):
-                newest = layout.find(folder, month).newest
-                marks.append(f"complete {newest.manifest_file.version if newest else 'none'}")
-        except OSError as problem:  # one folder that may not be read; its run will say so
-            marks = [f"unreadable {problem.strerror}"]
-        by_root = found.setdefault(month.period, {})
-        by_root.setdefault(_mark_of(place.root.place), []).append(digest(month.source_id, *marks))
-    seen = {
-        period: {root: digest(sorted(marks))[:32] for root, marks in by_root.items()}
-        for period, by_root in found.items()
-    }
-    away = {_mark_of(place) for place in lying.unreachable}
-    for period, parts in seen.items():
-        for part in (known or {}).get(str(period), "").split(" "):
-            root, _, mark = part.partition("=")
-            if root in away:
-                parts[root] = mark
-    return {
-        period: " ".join(f"{root}={mark}" for root, mark in sorted(parts.items()))
-        for period, parts in seen.items()
-    }
-
-
-def _mark_of(root: str) -> str:
-    """A report root, short enough for a cursor."""
-    return digest(root)[:8]
 
 
 def known_of(cursor: str | None) -> dict[str, str]:
@@ -247,11 +175,11 @@ def _requests(
         if len(requests) == RUNS_MAX:
             told.append(f"{len(changed) - changed.index(period)} more month(s) at the next tick")
             break
-        waits = _waits(books, period, offered)
+        waits = _not_offered(period, offered) or (current.waits(books, period) if books else None)
         if waits:
             told.append(f"{period}: {waits}")
             continue  # not remembered: it is asked for once it can be
-        why = _no_work(books, period) if books else None
+        why = current.needs_none(books, period) if books else None
         if why is None:
             requests.append(
                 dg.RunRequest(
@@ -270,33 +198,19 @@ def _requests(
     return dg.SensorResult(run_requests=requests, cursor=cursor)
 
 
-def _waits(books: Books | None, period: Period, offered: set[str]) -> str | None:
-    """Why a changed month can get no run for now, or `None`. Nothing is decided about it."""
-    if str(period) not in offered:
-        first = min(offered, default=str(period))
-        if str(period) < first:
-            return f"before {first}, the first month that Dagster offers: reload the code location{_also()}"
-        return "later than this month by this machine's clock"
-    if books is None:
+def _not_offered(period: Period, offered: set[str]) -> str | None:
+    """Why Dagster has no partition of a month, or `None`."""
+    if str(period) in offered:
         return None
-    with books.admin.read() as con:
-        here = lock.state_of(con, period)
-    return None if here in (*UNATTENDED, "final", "closed") else f"it is {here}"
+    first = min(offered, default=str(period))
+    if str(period) < first:
+        return f"before {first}, the first month that Dagster offers: reload the code location{_also()}"
+    return "later than this month by this machine's clock"
 
 
 def _also() -> str:
     given = settings.current().first_period
     return f" with COPS_FIRST_PERIOD earlier than {given}, or unset" if given else ""
-
-
-def _no_work(books: Books, period: Period) -> str | None:
-    """Why a changed month needs no run, ever, for these bytes; or `None`."""
-    with books.admin.read() as con:
-        if lock.state_of(con, period) == "closed":
-            return "closed: late_deliveries proposes adjustments"
-    if current.is_current(books, period):
-        return "nothing to do, the ledger was made from these bytes"
-    return None
 
 
 def open_periods(
@@ -324,9 +238,7 @@ def open_periods(
             return still
         offered, newest = set(periods.get_partition_keys()), newest_partition(periods)
         day = f"{context.scheduled_execution_time:%Y-%m-%d}"
-        months = look.months(books)
-        with books.admin.read() as con:
-            open_ = [one for one in months if lock.state_of(con, one) in UNATTENDED]
+        open_ = current.unattended(books)
         wanted = [one for one in open_ if str(one) in offered and not current.is_current(books, one)]
         if not wanted:
             return dg.SkipReason(f"{len(open_)} open month(s) up to {newest}, nothing to do")

@@ -1,7 +1,7 @@
 """What each source's delivery of a month bills, as pairs of payer and usage account; and who is retired.
 
 Belongs here: reads of recorded deliveries and of `source_event`. Does not belong here: who gives way
-(`ingestion/source_rules.py`), what people decide (`ingestion/decisions.py`).
+(`ingestion/source_rules.py`), what people decide (`ingestion/source_decisions.py`).
 """
 
 from __future__ import annotations

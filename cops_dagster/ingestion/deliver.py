@@ -34,6 +34,22 @@ MANUAL_SOURCE = "manual"
 _COMPRESSION = {"parquet": "Parquet", "csv.gz": "GZIP", "csv.zip": "ZIP", "csv": "CSV"}
 
 
+def require_name(source_id: str) -> None:
+    """Refuses a name that is no plain name of a folder.
+
+    Raises:
+        CopsError: `E-PARAM`.
+    """
+    if not source_id.replace("-", "").replace("_", "").isalnum() or not source_id.isascii():
+        raise CopsError(
+            "E-PARAM",
+            f"source {source_id!r}",
+            expected="letters, digits, - and _",
+            found=repr(source_id),
+            next_step="name the source with those",
+        )
+
+
 def deliver(books: Books, paths: list[Path], period: Period, *, source_id: str = MANUAL_SOURCE) -> Path:
     """Makes a delivery of files that came without a manifest; the manifest's path.
 
@@ -41,10 +57,11 @@ def deliver(books: Books, paths: list[Path], period: Period, *, source_id: str =
     written, last: a crash in between leaves no delivery. The same files again are the same delivery.
 
     Raises:
-        CopsError: `E-FILE` for what is no regular file, `E-CHUNK-DUP`, `E-FORMAT`, `E-SCHEMA-MISSING`,
-            `E-MANIFEST-SCOPE` for lines of another month (of CSV the first lines are looked at); what else
-            the lines hold is judged when the period is materialised.
+        CopsError: as `require_name`; `E-FILE` for what is no regular file, `E-CHUNK-DUP`, `E-FORMAT`,
+            `E-SCHEMA-MISSING`, `E-MANIFEST-SCOPE` for lines of another month (of CSV the first lines are
+            looked at); what else the lines hold is judged when the period is materialised.
     """
+    require_name(source_id)
     require_policy(books)
     for path in paths:
         if not path.is_file() or path.is_symlink():

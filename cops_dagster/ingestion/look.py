@@ -31,6 +31,7 @@ from cops_dagster.ingestion import (
     source_rules,
 )
 from cops_dagster.ingestion.first_sight import UNPRICED, Sight, first_sight
+from cops_dagster.ingestion.log import record_late
 from cops_dagster.ingestion.places import Lying, Place
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -256,7 +257,7 @@ def _show(books: Books, one: _Candidate) -> None:
     if one.delivered is None or one.delivery_id is None:
         return
     if shown.is_older(books, one.month, one.delivered, one.delivery_id):
-        shown.record_late(books, one.month, one.delivery_id)
+        record_late(books, one.month, one.delivery_id)
         one.is_new = False
     else:
         shown.show(books, one.month, one.delivery_id, one.place)

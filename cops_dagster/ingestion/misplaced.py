@@ -16,6 +16,7 @@ from cops_dagster.ingestion import places
 from cops_dagster.ingestion.places import Place, Root
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.settings_places import is_s3
 from cops_dagster.stores.files import Folder
 
 
@@ -73,12 +74,12 @@ def misplaced(root: Root) -> tuple[str, str] | None:
     """
     if root.months():
         return None
-    is_s3 = root.place.startswith("s3://")
+    in_s3 = is_s3(root.place)
     shown = root.place.removeprefix("s3://").strip("/").split("/")
-    parts = shown if is_s3 else Path(root.place).absolute().parts
+    parts = shown if in_s3 else Path(root.place).absolute().parts
     above = layout.above_month(parts)
     if above:
-        name = f"s3://{'/'.join(above)}" if is_s3 else str(Path(*above))
+        name = f"s3://{'/'.join(above)}" if in_s3 else str(Path(*above))
         return (
             f"{root.place} is a month's folder, or lies in one",
             f"name the folder above it in COPS_CUR: {name}",

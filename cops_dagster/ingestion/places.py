@@ -1,21 +1,25 @@
 """Where deliveries lie: the report roots, each reached by itself, and the months of reports below them.
 
-Belongs here: from `COPS_CUR` to places, and what cannot be reached. Does not belong here: which delivery of
-a place is taken (`ingestion/look.py`), how AWS lays out a month (`cur/layout.py`).
+Belongs here: from `COPS_CUR` to places, what cannot be reached, and by which marks a place has changed. Does
+not belong here: which delivery of a place is taken (`ingestion/look.py`), how AWS lays out a month
+(`cur/layout.py`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cops_dagster.cur import layout
 from cops_dagster.cur.layout import ReportMonth
 from cops_dagster.errors import CopsError
+from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.settings import Settings
-from cops_dagster.settings_places import s3_meant
+from cops_dagster.settings_places import is_s3, s3_meant
 from cops_dagster.stores import files
 
 
@@ -117,7 +121,7 @@ def _fetched(settings: Settings, place: str, period: Period | None) -> Path:
             found="another writing of a place in S3",
             next_step=f"correct COPS_CUR: write {right}",
         )
-    if not place.startswith("s3://"):
+    if not is_s3(place):
         return Path(place)
     from cops_dagster.stores.aws import reports
 
@@ -175,3 +179,70 @@ def clash(source_id: str, period: Period, found: tuple[Place, ...], booked: Path
         next_step=f"name a root in COPS_CUR, such as other={named}: its sources are then called"
         f" other/{source_id}, and a root without a name keeps its names; or remove one",
     )
+
+
+def fingerprints(settings: Settings, known: Mapping[str, str] | None = None) -> dict[Period, str]:
+    """What lies in the report roots: per month and root a digest over the manifests of its sources.
+
+    Of a month in S3 only manifests are here before its first run, so they alone count: AWS writes them last.
+    In a folder it also counts which delivery is complete, since people copy files in any order.
+
+    Args:
+        known: fingerprints by month, as remembered: a root that cannot be reached is as it was seen last, and
+            the others go on.
+
+    Raises:
+        CopsError: why no root could be reached.
+    """
+    found: dict[Period, dict[str, list[str]]] = {}
+    fetched = settings.fetched_place("s3://")
+    there = lying(settings)
+    for place in there.places:
+        folder, month = place.root.folder, place.month
+        try:
+            marks = sorted(
+                f"{file.name} {file.version} {file.size}" for file in layout.manifest_files(folder, month)
+            )
+            if not marks:
+                continue  # AWS writes its manifest last: there is no delivery yet
+            if not folder.root.is_relative_to(fetched):
+                newest = layout.find(folder, month).newest
+                marks.append(f"complete {newest.manifest_file.version if newest else 'none'}")
+        except OSError as problem:  # one folder that may not be read; its run will say so
+            marks = [f"unreadable {problem.strerror}"]
+        by_root = found.setdefault(month.period, {})
+        by_root.setdefault(_mark_of(place.root.place), []).append(digest(month.source_id, *marks))
+    seen = {
+        period: {root: digest(sorted(marks))[:32] for root, marks in by_root.items()}
+        for period, by_root in found.items()
+    }
+    away = {_mark_of(place) for place in there.unreachable}
+    for period, parts in seen.items():
+        for part in (known or {}).get(str(period), "").split(" "):
+            root, _, mark = part.partition("=")
+            if root in away:
+                parts[root] = mark
+    return {
+        period: " ".join(f"{root}={mark}" for root, mark in sorted(parts.items()))
+        for period, parts in seen.items()
+    }
+
+
+def _mark_of(root: str) -> str:
+    """A report root, short enough for a cursor."""
+    return digest(root)[:8]
+
+
+def first_period(settings: Settings) -> Period:
+    """`COPS_FIRST_PERIOD`, else the oldest delivery found, else this month."""
+    if settings.first_period:
+        return Period.parse(settings.first_period)
+    found = []
+    for root in (*settings.report_roots, str(settings.deliveries_root)):
+        # definitions load in seconds and without AWS: of a root in S3, what was fetched so far counts
+        place = settings.fetched_place(root) if is_s3(root) else Path(root)
+        try:
+            found += [month.period for month in layout.months(files.Folder(place))]
+        except (CopsError, OSError):
+            continue  # a root that does not exist yet holds no period
+    return min(found, default=Period.of(datetime.now(UTC).date()))

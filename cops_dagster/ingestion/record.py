@@ -21,7 +21,6 @@ from cops_dagster.ingestion.plausible import Figures
 from cops_dagster.lake.kept import conversion
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
-from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.stores.files import sha256_all
@@ -259,15 +258,6 @@ def read_files(con: sa.Connection, delivery_id: str) -> list[Any]:
             .order_by(conversions.c.position)
         )
     )
-
-
-def newest_ingestion(con: sa.Connection, period: Period, source_id: str | None = None) -> Any:
-    """The newest row of `cur_ingestion_log` about a period, or about one source of it; `None` for none."""
-    log = t.cur_ingestion_log
-    query = sa.select(log).where(log.c.period_start == period.start).order_by(log.c.log_seq.desc()).limit(1)
-    if source_id is not None:
-        query = query.where(log.c.source_id == source_id)
-    return con.execute(query).one_or_none()
 
 
 def figures_of(books: Books, delivery_id: str) -> Figures:

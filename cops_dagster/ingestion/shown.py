@@ -1,8 +1,9 @@
 """Which delivery readers see of a source and month, and which came too late for that.
 
-Belongs here: `cur_billing_head`, which this module and a person's decision (`ingestion/decisions.py`) write,
-and a close moves to the kept bytes (`closing/sealing.py`). Does not belong here: what waits for approval
-(`ingestion/holds.py`); reading whole months of them (`ledger/month.py`).
+Belongs here: `cur_billing_head`, which this module and a person's decision
+(`ingestion/source_decisions.py`) write, and a close moves to the kept bytes (`closing/sealing.py`). Does not
+belong here: what waits for approval (`ingestion/holds.py`); what becomes of one that came late
+(`adjustments/late.py`); reading whole months of them (`ledger/month.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import sqlalchemy as sa
 
 from cops_dagster.cur import layout
 from cops_dagster.ingestion import claims
-from cops_dagster.ingestion.record import newest_ingestion, utc
+from cops_dagster.ingestion.log import newest_ingestion
+from cops_dagster.ingestion.record import utc
 from cops_dagster.lake.kept import conversion
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -113,28 +115,6 @@ def is_sealed(con: sa.Connection, source_id: str, period: Period, place: str) ->
             )
         ).first()
     )
-
-
-def record_late(books: Books, month: layout.ReportMonth, delivery_id: str) -> None:
-    """A delivery that changes nothing for readers is recorded once, as skipped."""
-    with books.admin.write() as con:
-        newest = newest_ingestion(con, month.period, month.source_id)
-        if newest and (newest.delivery_id, newest.status) == (delivery_id, "skipped"):
-            return
-        con.execute(
-            sa.insert(t.cur_ingestion_log).values(
-                attempt_id="",
-                source_id=month.source_id,
-                delivery_id=delivery_id,
-                period_start=month.period.start,
-                status="skipped",
-                error_detail="an older delivery, or one of a closed period: kept aside",
-                actor=books.actor,
-                dagster_run_id=books.dagster_run_id,
-                started_at=now(),
-                finished_at=now(),
-            )
-        )
 
 
 def hide_retired(books: Books, period: Period) -> None:

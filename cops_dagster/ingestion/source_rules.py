@@ -1,7 +1,7 @@
 """One cost, one source: which deliveries of a month would book the same cost twice, and who gives way. Pure.
 
 Belongs here: the comparison of what sources deliver. Does not belong here: reading what they deliver
-(`ingestion/claims.py`), retiring a source (`ingestion/decisions.py`).
+(`ingestion/claims.py`), retiring a source (`ingestion/source_decisions.py`).
 
 A payer's usage account is billed once a month. Two sources that deliver the same pair deliver the same
 cost, whatever their formats and places. Per-account reports of one payer share no pair; nor do two payers

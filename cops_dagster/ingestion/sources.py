@@ -1,7 +1,7 @@
 """Sources as they stand: what of each is shown, refused, retired, or lies in no report root any more.
 
 Belongs here: `cops source list`, and the booked sources without a place. Does not belong here: what people
-decide about them (`ingestion/decisions.py`), who bills what (`ingestion/claims.py`).
+decide about them (`ingestion/source_decisions.py`), who bills what (`ingestion/claims.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from cops_dagster.ingestion.source_rules import Span
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.settings_places import is_s3
 from cops_dagster.stores import tables as t
 
 
@@ -176,8 +177,5 @@ def placeless(
 
 def _below(books: Books, manifest: Path | None, unreachable: set[str]) -> bool:
     """Whether a manifest was read from a root that cannot be reached now: that is said already."""
-    folders = [
-        books.settings.fetched_place(place) if place.startswith("s3://") else Path(place)
-        for place in unreachable
-    ]
+    folders = [books.settings.fetched_place(place) if is_s3(place) else Path(place) for place in unreachable]
     return manifest is not None and any(manifest.is_relative_to(folder) for folder in folders)

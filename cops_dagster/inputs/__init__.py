@@ -2,4 +2,6 @@
 
 Belongs here: cells, files, references between registers, documents, versions; what other rules would do to a
 month. Does not belong here: what the loaded decides (the steps).
+
+`closed_months.py` decides which row may come for a closed month; `closed.py` does so within a load.
 """

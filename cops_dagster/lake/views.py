@@ -1,4 +1,8 @@
-"""TODO."""
+"""Views made of pieces: over files, over nothing, one after the other by name.
+
+Belongs here: queries that any table is shown by, and an admin table's types in the engine. Does not belong
+here: which tables there are and which files they show (`lake/namespace.py`), questions (`sql/`).
+"""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ Phase = Literal["open", "delayed", "provisional", "final candidate", "final", "c
 
 WRITABLE: tuple[State, ...] = ("open", "delayed", "provisional")
 """States in which runs are published."""
+UNATTENDED = WRITABLE  # a run may start by itself; a final month waits for its close, a closed one for people
 
 MOVES: frozenset[tuple[State, State]] = frozenset(
     {

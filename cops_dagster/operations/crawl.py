@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import sqlalchemy as sa
@@ -19,6 +19,9 @@ from cops_dagster.operations.controls import CRAWL_WITHIN
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.aws import glue
+
+CRAWL_AGAIN_AFTER = timedelta(hours=6)
+"""A crawl that does not help is not repeated at every tick: crawls are paid for."""
 
 _MONTH = re.compile(r"(\d{4})(?:-?(\d{2})(?:01)?(?:-\d{6,8})?|/(\d{1,2}))")
 """`2025-09` (CUR 2.0), `20250901-20251001`, or year and month as two keys (legacy, without leading zero)."""
@@ -83,6 +86,25 @@ def start(books: Books) -> bool:
             next_step="set COPS_CONTROLS__CRAWLER, such as commercial-ops-cur-crawler",
         )
     return glue.start_crawler(name)
+
+
+def watch(books: Books, at: datetime, started: datetime | None) -> tuple[str, bool]:
+    """Starts the crawler if it should run; what was found, and whether it was started now.
+
+    Args:
+        started: when it was last started by this watch, if it was.
+    """
+    seen = look(books, at)
+    if seen is None:
+        return "no crawler is set in [controls]", False
+    if seen.is_running:
+        return f"{seen.crawler.name} is {seen.crawler.state}", False
+    if seen.reason is None:
+        return f"{seen.crawler.name} succeeded {seen.crawler.last_started_at:%Y-%m-%d %H:%M} UTC", False
+    if started and at - started < CRAWL_AGAIN_AFTER:
+        return f"{seen.reason}; started {started:%Y-%m-%d %H:%M} UTC and not again before 6 hours", False
+    start(books)
+    return f"{seen.reason}: started {seen.crawler.name}", True
 
 
 def period_of(values: tuple[str, ...]) -> Period | None:

@@ -20,8 +20,8 @@ from cops_dagster.closing import status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import adoption, consent
 from cops_dagster.ingestion import checks, mapped_tags, places
+from cops_dagster.ingestion.log import newest_ingestion
 from cops_dagster.ingestion.look import look
-from cops_dagster.ingestion.record import newest_ingestion
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head, known

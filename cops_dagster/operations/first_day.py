@@ -24,6 +24,7 @@ from cops_dagster.ingestion.places import Root
 from cops_dagster.lake.convert import header_names
 from cops_dagster.lake.footers import inspect
 from cops_dagster.ledger.books import Books
+from cops_dagster.settings_places import is_s3
 from cops_dagster.stores import csv_cells
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.places import open_objects
@@ -181,7 +182,7 @@ def delivered_tags(books: Books) -> list[str]:
 
     Of a report in S3 nothing is known before its first run: its files are not fetched for a question.
     """
-    folders = [one for one in books.settings.named_roots if not one[1].startswith("s3://")]
+    folders = [one for one in books.settings.named_roots if not is_s3(one[1])]
     newest = [_newest(places.opened(books.settings, name, place)) for name, place in folders]
     found = max((one for one in newest if one), key=lambda one: one.period, default=None)
     prefix = "resource_tags_"
@@ -234,7 +235,7 @@ def _root(books: Books, name: str, place: str) -> str:
         refusals = layout.find(root.folder, months[-1]).refusals
         if refusals:
             raise refusals[0]
-    elif not place.startswith("s3://"):
+    elif not is_s3(place):
         _columns(books, newest)
     sources = {month.source_id for month in months}
     return f"{place}: {months[0].period} to {months[-1].period} from {len(sources)} source(s)"

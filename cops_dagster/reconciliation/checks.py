@@ -2,8 +2,8 @@
 
 Belongs here: the verdicts on `recon_summary` that the admin database alone answers, so that they are asked in
 the transaction that reconciles, and again whenever a month is asked about: people decide on exceptions
-afterwards. Does not belong here: when a check holds (`reconciliation/verdicts.py`); what needs an engine
-(`allocation/checks.py`).
+afterwards. Does not belong here: when a check holds (`reconciliation/verdicts.py`); what an engine must
+read, which the step that published it asks.
 """
 
 from __future__ import annotations

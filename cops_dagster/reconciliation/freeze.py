@@ -83,8 +83,8 @@ def require_none(con: sa.Connection, where: str, row: dict[str, Any]) -> None:
         )
 
 
-def request_release(books: Books, period: Period, *, reason: str, evidence: str) -> list[str]:
-    """Asks for the release of a month's own freezes; the names for the second person to approve.
+def request_release(books: Books, period: Period, *, reason: str, evidence: str) -> dict[str, bool]:
+    """Asks for the release of a month's own freezes; by name to approve, whether the request is ours.
 
     What somebody else has asked for already stays theirs: it waits for an approval, not for another request.
 
@@ -98,8 +98,11 @@ def request_release(books: Books, period: Period, *, reason: str, evidence: str)
         mine = [row for row in in_force(con, period) if row.period_start == period.start]
         if mine:
             _require_passing(con, period)
+        was_new: dict[str, bool] = {}
         for row in mine:
-            if row.release_requested_by and not is_same_person(row.release_requested_by, books.actor):
+            asked_by = row.release_requested_by
+            was_new[name_of(row)] = not asked_by or is_same_person(asked_by, books.actor)
+            if not was_new[name_of(row)]:
                 continue
             asked = {
                 "release_requested_by": books.actor,
@@ -116,7 +119,7 @@ def request_release(books: Books, period: Period, *, reason: str, evidence: str)
             signatures.require(
                 books, con, "request", (consent.FREEZE, name_of(row)), form, period_start=period.start
             )
-        return [name_of(row) for row in mine]
+        return was_new
 
 
 def asked_of(row: Any) -> Asked:

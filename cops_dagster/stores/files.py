@@ -1,5 +1,6 @@
 """Folders as report roots, and digests of local files. Implements the `Files` port of `cur`.
 
+Belongs here: listing and reading what lies on this machine. Does not belong here: S3 (`stores/aws/`).
 Only regular files are listed, opened without following links (a link could lead out of the root).
 """
 

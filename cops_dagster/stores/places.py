@@ -1,4 +1,9 @@
-"""TODO."""
+"""Places opened: the objects of evidence and the lake, each in a folder or in S3.
+
+Belongs here: from an address to the store behind it. Does not belong here: how places are written
+(`settings_places.py`), what a store does (`stores/objects.py`, `stores/volume.py`), report roots
+(`ingestion/places.py`).
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,10 @@ import re
 from pathlib import Path
 
 from cops_dagster.errors import CopsError
-from cops_dagster.settings_places import s3_meant
+from cops_dagster.settings_places import is_s3, s3_meant
 from cops_dagster.stores.aws.s3 import S3Place
 from cops_dagster.stores.objects import FolderObjects, Objects
-from cops_dagster.stores.volume import Volume, _missing, unusable
+from cops_dagster.stores.volume import Volume, missing, unusable
 
 
 def open_objects(uri: str) -> Objects:
@@ -20,7 +25,7 @@ def open_objects(uri: str) -> Objects:
     """
     scheme = re.match(r"[a-z][a-z0-9+.-]*:", uri, re.IGNORECASE)
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if uri.startswith("s3://") and bucket:
+    if is_s3(uri) and bucket:
         from cops_dagster.stores.aws.objects import S3Objects
 
         return S3Objects(bucket, prefix.strip("/"))
@@ -41,4 +46,4 @@ def open_volume(root: Path, uri: str | None) -> Volume:
     if uri is None:
         return Volume(root)
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    return Volume(root, S3Place(bucket, prefix.strip("/"), unusable=unusable, missing=_missing))
+    return Volume(root, S3Place(bucket, prefix.strip("/"), unusable=unusable, missing=missing))

@@ -2,9 +2,10 @@
 
 Belongs here: columns, keys and constraints, once, for both dialects. This is the one door to all tables: the
 tables that people fill are written in `stores/input_tables.py`, those of deliveries in
-`stores/delivery_tables.py`, of alerts in `stores/alert_tables.py`, of decisions in `stores/decisions.py`.
-Does not belong here: any query; migrations (they are written from this, see `stores/migrations`). Money is
-`Money`, exact on every dialect; times are UTC without zone; ids and account numbers are text.
+`stores/delivery_tables.py`, of alerts in `stores/alert_tables.py`, of decisions in
+`stores/decision_tables.py`. Does not belong here: any query; migrations (they are written from this, see
+`stores/migrations`). Money is `Money`, exact on every dialect; times are UTC without zone; ids and account
+numbers are text.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from cops_dagster.stores.columns import money_column as _money
 from cops_dagster.stores.columns import seq_column as _seq
 from cops_dagster.stores.columns import text_column as _text
 from cops_dagster.stores.columns import time_column as _time
-from cops_dagster.stores.decisions import allowed_signers as allowed_signers
-from cops_dagster.stores.decisions import load_log as load_log
-from cops_dagster.stores.decisions import signature as signature
+from cops_dagster.stores.decision_tables import allowed_signers as allowed_signers
+from cops_dagster.stores.decision_tables import load_log as load_log
+from cops_dagster.stores.decision_tables import signature as signature
 from cops_dagster.stores.delivery_tables import active_cost_allocation_tag as active_cost_allocation_tag
 from cops_dagster.stores.delivery_tables import approval as approval
 from cops_dagster.stores.delivery_tables import cur_billing_head as cur_billing_head

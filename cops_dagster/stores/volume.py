@@ -86,7 +86,8 @@ def _month(name: str) -> str:
     return name.split("/")[-3] if name.count("/") > 2 else "PERIOD"
 
 
-def _missing(name: str, found: str) -> CopsError:
+def missing(name: str, found: str) -> CopsError:
+    """What a lake in S3 says that has lost a published file."""
     return CopsError(
         "E-DIGEST",
         f"lake file {name}",

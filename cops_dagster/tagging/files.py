@@ -1,8 +1,8 @@
 """Files that say which tags there are: a Terraform plan, a list of resources, the payer's tag keys.
 
 Belongs here: reading such a file within bounds, refusing what has another shape, and which column of the
-report a key becomes. Does not belong here:
-what is wrong with a tag (`tagging/policy.py`), what is active (`tagging/active.py`).
+report a key becomes. Does not belong here: what is wrong with a tag (`tagging/policy.py`), what is active
+(`tagging/active.py`).
 """
 
 from __future__ import annotations

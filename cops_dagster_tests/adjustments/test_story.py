@@ -23,8 +23,8 @@ from cops_dagster.alerts import board
 from cops_dagster.closing import approve
 from cops_dagster.errors import CopsError
 from cops_dagster.graph.launch import launch
-from cops_dagster.ingestion import decisions
 from cops_dagster.ingestion import deliver as handover
+from cops_dagster.ingestion import source_decisions
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations.messages import send
 from cops_dagster.reconciliation import exceptions, freeze, reconcile
@@ -240,7 +240,7 @@ def _the_payer_twice(story: Story) -> None:
     failed = story.materialise()
     assert {"every_source_is_taken", "each_payer_has_one_source"} & set(failed)
     assert by_tenant(story.books) == before
-    decisions.withdraw(story.books, "by-hand", SEPTEMBER, reason="the report has it already")
+    source_decisions.withdraw(story.books, "by-hand", SEPTEMBER, reason="the report has it already")
     failed = story.materialise()
     assert not {"every_source_is_taken", "each_payer_has_one_source"} & set(failed)
     assert by_tenant(story.books) == before

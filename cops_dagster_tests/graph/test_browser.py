@@ -53,6 +53,7 @@ def launches(answer: Response) -> bool:
     return "launchp" in (answer.request.post_data or "").lower()
 
 
+@pytest.mark.long
 def test_a_month_is_made_and_looked_at(dagster: Dagster, page: Page, tmp_path: Path) -> None:
     pictures = Path(os.environ.get("COPS_TEST_SCREENSHOTS", tmp_path))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,7 +131,7 @@ def test_the_sweep_looks_for_dead_runs_within_a_minute(
     holder.wait()
     monkeypatch.setenv("COPS_HOME", str(place))
     settings.current.cache_clear()
-    shutil.copyfile(deliveries._migrated(), place / "admin.db")
+    deliveries.empty_database(place)
     said = sweep(dg.build_sensor_context(instance=instance))
     assert isinstance(said, dg.SkipReason)
     assert str(said.skip_message).startswith(f"run {dead[:8]} is dead; 0 projected")

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from cops_dagster.graph import sensors
 from cops_dagster.graph.build import build_defs
 from cops_dagster.ingestion import look
+from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -134,7 +135,7 @@ def test_a_month_that_is_closing_is_asked_for_when_its_close_was_given_up(
     settings.current.cache_clear()
     write(tmp_path / "cur", [lines(MONTH.replace("10.10", "11.10"))], assembly="late")
     with monkeypatch.context() as while_closing:
-        while_closing.setattr(sensors.lock, "state_of", lambda _con, _period: "closing")
+        while_closing.setattr(lock, "state_of", lambda _con, _period: "closing")
         waiting = tick("cur_manifests")
     assert waiting.run_requests == []
     assert waiting.skip_reason.skip_message == "2025-09: it is closing"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cops_dagster.closing import status
 from cops_dagster.errors import CopsError
-from cops_dagster.graph import sensors
 from cops_dagster.graph.launch import launch
+from cops_dagster.ingestion import places
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
 from cops_dagster_tests.graph.homes import month
 
@@ -43,13 +44,9 @@ def test_a_root_out_of_reach_is_as_it_was_seen_last_and_the_others_are_watched(m
     write(month / "us", [lines(MONTH.replace("111111111111", "222222222222"))])
     books = home(month)
     both = books.settings.model_copy(update={"cur": f"{month / 'cur'},us={month / 'us'}"})
-    books = type(books)(books.admin, both)
-    known = {str(period): mark for period, mark in sensors.fingerprints(books.settings).items()}
+    books = replace(books, settings=both)
+    known = {str(period): mark for period, mark in places.fingerprints(books.settings).items()}
     shutil.move(month / "us", month / "away")
-    assert {
-        str(period): mark for period, mark in sensors.fingerprints(books.settings, known).items()
-    } == known
+    assert {str(period): mark for period, mark in places.fingerprints(books.settings, known).items()} == known
     write(month / "cur", [lines(MONTH)], assembly="a2")
-    assert {
-        str(period): mark for period, mark in sensors.fingerprints(books.settings, known).items()
-    } != known
+    assert {str(period): mark for period, mark in places.fingerprints(books.settings, known).items()} != known

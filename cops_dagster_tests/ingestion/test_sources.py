@@ -20,7 +20,7 @@ from cops_dagster.closing import checklist, current, periods, status
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, sweep, verify
 from cops_dagster.evidence.home import open_books
-from cops_dagster.ingestion import checks, claims, decisions, deliver, ingest, look, sources
+from cops_dagster.ingestion import checks, claims, deliver, ingest, look, source_decisions, sources
 from cops_dagster.lake import live
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -227,7 +227,7 @@ def test_a_home_that_booked_twice_is_red_and_publishes_nothing_over_it(twice: Bo
 
 @pytest.mark.long
 def test_retiring_a_source_takes_its_lines_back_by_reversal(twice: Books) -> None:
-    done = decisions.retire(twice, "two/report", reason="the payer's report has it")
+    done = source_decisions.retire(twice, "two/report", reason="the payer's report has it")
     assert (done.open_months, done.closed_months) == ([SEPTEMBER], [])
     assert not current.is_current(twice, SEPTEMBER)
     assert go(twice) == Decimal("21.0")
@@ -238,14 +238,14 @@ def test_retiring_a_source_takes_its_lines_back_by_reversal(twice: Books) -> Non
     assert net == Decimal("-31.5")
     assert current.is_current(twice, SEPTEMBER)
     assert verify.verify(twice).status == "ok"
-    again = decisions.retire(twice, "two/report", reason="the payer's report has it")
+    again = source_decisions.retire(twice, "two/report", reason="the payer's report has it")
     assert not again.was_new
 
 
 def test_a_final_month_is_provisional_again_and_nobody_holds_it(twice: Books) -> None:
     with twice.admin.write() as con:
         force_state(con, "final", SEPTEMBER)
-    decisions.retire(twice, "two/report", reason="the payer's report has it")
+    source_decisions.retire(twice, "two/report", reason="the payer's report has it")
     with twice.admin.read() as con:
         facts = periods.facts_of(twice, con, SEPTEMBER)
         assert (lock.state_of(con, SEPTEMBER), facts.marked_by) == ("provisional", None)
@@ -255,7 +255,7 @@ def test_a_final_month_is_provisional_again_and_nobody_holds_it(twice: Books) ->
 def test_a_close_that_was_given_up_does_not_keep_a_retired_source(twice: Books) -> None:
     with twice.admin.write() as con:
         force_state(con, "closing", SEPTEMBER)
-    decisions.retire(twice, "two/report", reason="the payer's report has it")
+    source_decisions.retire(twice, "two/report", reason="the payer's report has it")
     with twice.admin.write() as con:
         force_state(con, "provisional", SEPTEMBER)
     assert not current.is_current(twice, SEPTEMBER)
@@ -264,7 +264,7 @@ def test_a_close_that_was_given_up_does_not_keep_a_retired_source(twice: Books) 
 
 @pytest.mark.long
 def test_a_decision_about_a_source_is_kept_with_actor_reason_and_proof(twice: Books) -> None:
-    decisions.retire(twice, "two/report", reason="migrated", first=SEPTEMBER)
+    source_decisions.retire(twice, "two/report", reason="migrated", first=SEPTEMBER)
     with twice.admin.read() as con:
         row = con.execute(sa.select(t.source_event)).one()
     assert (row.event, row.actor, row.reason, row.first_period) == (
@@ -278,18 +278,18 @@ def test_a_decision_about_a_source_is_kept_with_actor_reason_and_proof(twice: Bo
 
 @pytest.mark.long
 def test_a_retired_source_that_is_restored_is_judged_anew(twice: Books) -> None:
-    decisions.retire(twice, "two/report", reason="wrong")
+    source_decisions.retire(twice, "two/report", reason="wrong")
     go(twice)
-    decisions.restore(twice, "two/report", reason="was right")
+    source_decisions.restore(twice, "two/report", reason="was right")
     assert codes(twice) == {"one/report": [], "two/report": [claims.CODE]}
-    decisions.retire(twice, "one/report", reason="wrong one")
+    source_decisions.retire(twice, "one/report", reason="wrong one")
     assert go(twice) == Decimal("10.5")
 
 
 @pytest.mark.long
 def test_every_source_of_a_month_may_be_retired(twice: Books) -> None:
     for name in ("one/report", "two/report"):
-        decisions.retire(twice, name, reason="not our payer")
+        source_decisions.retire(twice, name, reason="not our payer")
     assert go(twice) == Decimal(0)
     assert [one.lines for one in status.statuses(twice)] == [0]
 
@@ -298,7 +298,7 @@ def test_every_source_of_a_month_may_be_retired(twice: Books) -> None:
 def test_a_closed_month_keeps_a_source_that_is_retired(twice: Books) -> None:
     with twice.admin.write() as con:
         force_state(con, "closed", SEPTEMBER)
-    done = decisions.retire(twice, "two/report", reason="late")
+    done = source_decisions.retire(twice, "two/report", reason="late")
     assert (done.open_months, done.closed_months) == ([], [SEPTEMBER])
     with twice.admin.read() as con:
         assert set(claims.shown(con, SEPTEMBER)) == {"one/report", "two/report"}
@@ -322,13 +322,14 @@ def test_a_second_source_of_a_closed_month_is_refused_and_not_proposed_as_late(t
 @pytest.mark.parametrize(
     ("act", "code"),
     [
-        (lambda books: decisions.retire(books, "two/report", reason=" "), "E-PARAM"),
-        (lambda books: decisions.retire(books, "two/reprot", reason="x"), "E-SOURCE-NAME.*two/report"),
-        (lambda books: decisions.restore(books, "two/report", reason="x"), "E-SOURCE-NAME"),
-        (lambda books: decisions.retire(books, "two/report", reason="x", first=OCTOBER, last=SEPTEMBER),
-         "E-PARAM"),
-        (lambda books: decisions.withdraw(books, "two/report", SEPTEMBER, reason="x"), "E-DELIVERY-UNKNOWN"),
-        (lambda books: decisions.withdraw(books, "manual", SEPTEMBER, reason=""), "E-PARAM"),
+        (lambda books: source_decisions.retire(books, "two/report", reason=" "), "E-PARAM"),
+        (lambda books: source_decisions.retire(books, "two/reprot", reason="x"), "E-SOURCE-NAME.*two/report"),
+        (lambda books: source_decisions.restore(books, "two/report", reason="x"), "E-SOURCE-NAME"),
+        (lambda books: source_decisions.retire(
+            books, "two/report", reason="x", first=OCTOBER, last=SEPTEMBER), "E-PARAM"),
+        (lambda books: source_decisions.withdraw(books, "two/report", SEPTEMBER, reason="x"),
+         "E-DELIVERY-UNKNOWN"),
+        (lambda books: source_decisions.withdraw(books, "manual", SEPTEMBER, reason=""), "E-PARAM"),
     ],
 )  # fmt: skip
 def test_a_decision_about_nothing_or_without_a_reason_is_refused(
@@ -360,7 +361,7 @@ def test_what_is_handed_over_beside_a_root_is_held_and_can_be_withdrawn(tmp_path
     deliver.deliver(books, given(tmp_path, A), SEPTEMBER)
     assert codes(books) == {"one/report": [], "manual": [claims.CODE]}
     assert go(books) == Decimal("10.5")
-    decisions.withdraw(books, "manual", SEPTEMBER, reason="by mistake")
+    source_decisions.withdraw(books, "manual", SEPTEMBER, reason="by mistake")
     assert codes(books) == {"one/report": []}
     assert go(books) == Decimal("10.5")
     assert len(list((tmp_path / "home" / "withdrawn").rglob("handed.parquet"))) == 1
@@ -375,15 +376,15 @@ def test_a_root_beside_what_was_handed_over_is_held_until_that_is_withdrawn(tmp_
     assert go(books) == Decimal("21.0")
     at(tmp_path / "cur", "one", month(A, cost="7.25"))
     assert codes(books) == {"one/report": [claims.CODE], "manual": []}
-    decisions.withdraw(books, "manual", SEPTEMBER, reason="the root has it")
+    source_decisions.withdraw(books, "manual", SEPTEMBER, reason="the root has it")
     assert go(books) == Decimal("7.25")
-    decisions.retire(books, "one/report", reason="no, it was right")
+    source_decisions.retire(books, "one/report", reason="no, it was right")
     deliver.deliver(books, files, SEPTEMBER)  # the same files may be handed over again
     assert go(books) == Decimal("21.0")
     with books.admin.write() as con:
         force_state(con, "closed", SEPTEMBER)
     with pytest.raises(CopsError, match="E-PERIOD-CLOSED"):
-        decisions.withdraw(books, "manual", SEPTEMBER, reason="too late")
+        source_decisions.withdraw(books, "manual", SEPTEMBER, reason="too late")
     assert total(books) == Decimal("21.0")
 
 
@@ -423,7 +424,7 @@ def test_a_source_whose_root_is_gone_stays_booked_and_is_named(tmp_path: Path) -
     told = {one.source_id: one.waits_for or "" for one in status.deliveries(books, SEPTEMBER)}
     assert told["report"] == ""
     assert "retire us/report" in told["us/report"]
-    decisions.retire(books, "us/report", reason="sold")
+    source_decisions.retire(books, "us/report", reason="sold")
     assert go(books) == Decimal("10.5")
     assert verdict(books, "every_source_has_its_place").passed
 
@@ -469,7 +470,7 @@ def test_a_broken_report_that_is_retired_is_waited_for_no_longer(tmp_path: Path)
     without_a_chunk(tmp_path / "cur")
     books = home(tmp_path)
     go(books)
-    decisions.retire(books, "bad/report", reason="given up")
+    source_decisions.retire(books, "bad/report", reason="given up")
     assert go(books) == Decimal("10.5")
     assert current.is_current(books, SEPTEMBER)
     needs = {one.name: one.holds for one in checklist.requirements(books, SEPTEMBER)}

@@ -62,6 +62,7 @@ def tables_of(books: Books) -> dict[str, int]:
     }
 
 
+@pytest.mark.long
 def test_a_month_in_s3_closes_and_a_machine_with_an_empty_home_goes_on_from_there(
     books: Books, bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_month_in_s3_closes_and_a_machine_with_an_empty_home_goes_on_from_ther
     assert tables_of(here) == tables
 
 
+@pytest.mark.long
 def test_the_iceberg_tables_name_the_files_in_s3_also_after_their_catalog_was_lost(
     books: Books, bucket: Bucket
 ) -> None:
@@ -192,6 +194,7 @@ def test_a_copy_that_this_machine_lost_or_damaged_is_fetched_again(books: Books)
     assert {path: path.read_bytes() for path in paths} == whole
 
 
+@pytest.mark.long
 def test_entries_that_s3_lost_too_are_made_again_and_kept_there(books: Books, bucket: Bucket) -> None:
     key = next(key for key in lake_files(bucket) if "allocated" in key)
     path = books.settings.lake_root / key.removeprefix("lake/")

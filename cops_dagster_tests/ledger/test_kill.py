@@ -190,7 +190,7 @@ def test_the_same_month_run_by_three_processes_at_once_is_published_once(prepare
         pytest.param("run", 60, 4, marks=pytest.mark.long),
         pytest.param("run", 60, 12, marks=pytest.mark.long),
         pytest.param("reverse", 30, 4, marks=pytest.mark.long),
-        ("close", 40, 1),
+        pytest.param("close", 40, 1, marks=pytest.mark.long),
         pytest.param("close", 40, 3, marks=pytest.mark.long),
         pytest.param("close", 40, 8, marks=pytest.mark.long),
         pytest.param("book", 30, 5, marks=pytest.mark.long),

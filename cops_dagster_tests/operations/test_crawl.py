@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.graph.sensors import watch_crawler
 from cops_dagster.ingestion import look
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import crawl
@@ -71,7 +70,7 @@ def test_a_partition_names_its_month_as_any_kind_of_report_does(
 
 
 def test_a_good_crawl_needs_no_other(books: Books, glue: Glue) -> None:
-    assert watch_crawler(books, AT, None) == (f"{NAME} succeeded 2025-10-09 10:00 UTC", None)
+    assert crawl.watch(books, AT, None) == (f"{NAME} succeeded 2025-10-09 10:00 UTC", False)
     assert "StartCrawler" not in glue.asked
 
 
@@ -88,15 +87,15 @@ def test_a_crawl_is_started_once_and_again_after_six_hours(
     books: Books, glue: Glue, last: tuple[str, float], partitions: list[list[str]], reason: str
 ) -> None:
     glue.crawler, glue.partitions = crawler(*last), partitions
-    told, cursor = watch_crawler(books, AT, None)
-    assert told == f"{reason}: started {NAME}"
+    assert crawl.watch(books, AT, None) == (f"{reason}: started {NAME}", True)
     glue.crawler = crawler(*last, state="RUNNING")
-    assert watch_crawler(books, AT, cursor) == (f"{NAME} is RUNNING", cursor)
+    assert crawl.watch(books, AT, AT) == (f"{NAME} is RUNNING", False)
     glue.crawler = crawler(*last)
-    told, cursor = watch_crawler(books, AT + timedelta(hours=5), cursor)
+    told, was_started = crawl.watch(books, AT + timedelta(hours=5), AT)
     assert "not again before 6 hours" in told
+    assert not was_started
     assert glue.asked.count("StartCrawler") == 1
-    watch_crawler(books, AT + timedelta(hours=6), cursor)
+    assert crawl.watch(books, AT + timedelta(hours=6), AT)[1]
     assert glue.asked.count("StartCrawler") == 2
 
 
@@ -107,7 +106,7 @@ def test_a_crawler_that_runs_already_is_left_alone(books: Books, glue: Glue) -> 
 
 def test_without_a_crawler_nothing_is_asked(tmp_path: Path, glue: Glue) -> None:
     plain = home(tmp_path)
-    assert watch_crawler(plain, AT, None) == ("no crawler is set in [controls]", None)
+    assert crawl.watch(plain, AT, None) == ("no crawler is set in [controls]", False)
     with pytest.raises(CopsError, match="COPS_CONTROLS__CRAWLER"):
         crawl.start(plain)
     assert glue.asked == []

@@ -14,7 +14,7 @@ from cops_dagster.stores import scratch
 ONE = """
 import sys
 from pathlib import Path
-from cops_dagster.ledger import scratch
+from cops_dagster.stores import scratch
 with scratch.folder(Path(sys.argv[1])) as made:
     (made / "rows").write_text("spilled")
     print(made, flush=True)
