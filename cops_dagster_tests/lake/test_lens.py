@@ -210,7 +210,7 @@ def test_a_replaced_delivery_is_kept_for_a_time(books: Books, tmp_path: Path) ->
     with pytest.raises(CopsError, match=r"E-RETIRED.*keep_superseded_days"):
         answer(books, asked, as_of=first)
     assert answer(books, asked) == [(12,)]
-    assert current.nothing_to_do(books, SEPTEMBER)
+    assert current.is_current(books, SEPTEMBER)
 
 
 def test_the_sweep_drops_what_the_setting_says(books: Books, tmp_path: Path) -> None:
