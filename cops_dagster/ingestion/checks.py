@@ -24,6 +24,7 @@ from cops_dagster.ingestion import (
     mapped_tags,
     measures,
     net_unused,
+    quarantine,
     refusals,
     sources,
     verdicts,
@@ -189,7 +190,9 @@ def _of_typed(
 
 def quarantined(books: Books, period: Period) -> list[Verdict]:
     """Verdict on `cur_quarantine`: what is set aside, by reason."""
-    with books.admin.read() as con, books.lines(period) as engine:
-        books.namespace(engine, con, period).provide(["cur_quarantine"])
-        rows = engine.fetch("fetch_quarantined_by_code", {"period_start": period.start}).rows
-    return [verdicts.no_lines_quarantined({code: (count, cost) for code, count, cost in rows})]
+    found = quarantine.quarantined(books, period).by_code
+    return [
+        verdicts.no_lines_quarantined(
+            {row["quarantine_code"]: (row["row_count"], row["cost_usd"]) for row in found}
+        )
+    ]
