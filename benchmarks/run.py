@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -29,13 +29,18 @@ PARTS = ("floor", "pandas", "cops")
 
 @dataclass(frozen=True)
 class Measured:
-    """One process: wall seconds, peak resident MiB of it or its largest child, what it printed."""
+    """One process with its children: wall and CPU seconds, peak resident MiB of the largest, what it printed.
+
+    `disk_mib` is what it left behind, hard links counted once.
+    """
 
     name: str
     seconds: float
+    cpu_seconds: float
     peak_mib: float
     printed: str
     is_month: bool
+    disk_mib: float = 0
 
 
 def measure(
@@ -60,7 +65,14 @@ def measure(
     if child.returncode not in accepted:
         tail = log.with_suffix(".err").read_text(errors="replace")[-2000:]
         raise SystemExit(f"{name}: exit code {child.returncode}\n{tail}")
-    return Measured(name, seconds, usage.ru_maxrss / 1024, log.read_text(errors="replace"), is_month)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Measured(name, seconds, cpu, usage.ru_maxrss / 1024, log.read_text(errors="replace"), is_month)
+
+
+def size_of(folder: Path) -> float:
+    """MiB that a folder takes."""
+    found = {(info.st_dev, info.st_ino): info.st_size for info in map(Path.lstat, folder.rglob("*"))}
+    return sum(found.values()) / 2**20
 
 
 def prepare(work: Path, lines: int, period: str) -> Path:
@@ -104,6 +116,7 @@ def bare(name: str, script: str, data: Path, work: Path, tolerance: str) -> Meas
         log=work / f"{script}.log",
         is_month=True,
     )
+    measured = replace(measured, disk_mib=size_of(out))
     shutil.rmtree(out)
     period = f"{month.name[:4]}-{month.name[4:6]}"
     check_total(measured, data, period, Decimal(tolerance))
@@ -123,20 +136,26 @@ def cops(data: Path, work: Path, period: str) -> list[Measured]:
         ("cops status", ("status",), False, (0, CONTROL_FAILED)),
         ("cops --help", ("--help",), False, (0,)),
     )
-    return [
-        measure(name, [*COPS, *arguments], log=log, env=env, is_month=is_month, accepted=accepted)
-        for name, arguments, is_month, accepted in runs
-    ]
+    found = []
+    for name, arguments, is_month, accepted in runs:
+        one = measure(name, [*COPS, *arguments], log=log, env=env, is_month=is_month, accepted=accepted)
+        found.append(replace(one, disk_mib=size_of(home)) if is_month else one)
+    return found
 
 
 def table(results: Sequence[Measured], lines: int) -> str:
     """The results in Markdown."""
     floor = next((one.seconds for one in results if one.name == "floor"), None)
-    text = ["| | seconds | × floor | peak MiB | lines/s |", "|---|---:|---:|---:|---:|"]
+    text = [
+        "| | seconds | × floor | CPU s | peak MiB | disk MiB | lines/s |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
     for one in results:
         times = f"{one.seconds / floor:.2f}" if floor and one.is_month else ""
         rate = f"{lines / one.seconds:,.0f}" if one.is_month else ""
-        text.append(f"| {one.name} | {one.seconds:.2f} | {times} | {one.peak_mib:,.0f} | {rate} |")
+        disk = f"{one.disk_mib:,.0f}" if one.is_month else ""
+        numbers = f"{one.seconds:.2f} | {times} | {one.cpu_seconds:.1f} | {one.peak_mib:,.0f} | {disk}"
+        text.append(f"| {one.name} | {numbers} | {rate} |")
     return "\n".join(text)
 
 

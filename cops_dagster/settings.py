@@ -55,7 +55,7 @@ from cops_dagster.settings_places import (
     placed_roots,
     s3_meant,
 )
-from cops_dagster.settings_sections import Budgets, Controls, Notify, Security, Watch
+from cops_dagster.settings_sections import Budgets, Controls, Notify, Retention, Security, Watch
 from cops_dagster.settings_words import Written
 
 
@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     controls: Controls = Controls()
     notify: Notify = Notify()
     watch: Watch = Watch()
+    retention: Retention = Retention()
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _ignored: tuple[str, ...] = PrivateAttr(default=())
 

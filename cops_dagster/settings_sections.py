@@ -41,6 +41,12 @@ class Watch(Section):
     every_seconds: int = Field(300, ge=1)
 
 
+class Retention(Section):
+    """How long the lake keeps the bytes of deliveries that a later one replaced, in open months."""
+
+    keep_superseded_days: int = Field(14, ge=0)
+
+
 class Receiver(Section):
     """One place that alerts go to. What it needs depends on its kind; secrets come from the environment.
 

@@ -2,13 +2,12 @@
 -- the difference, which is 0 in every row. A run's certificate holds these rows.
 WITH pool AS (
     SELECT
-        product_servicecode AS service,
+        service,
         charge_class,
-        SUM(line_item_unblended_cost) AS unblended_usd,
-        SUM(amortized_cost) AS amortized_usd,
-        SUM(net_amortized_cost) AS net_amortized_usd
-    FROM fact_cost_raw
-    WHERE period_start = :period_start
+        SUM(unblended_usd) AS unblended_usd,
+        SUM(amortized_usd) AS amortized_usd,
+        SUM(net_amortized_usd) AS net_amortized_usd
+    FROM line_pool
     GROUP BY 1, 2
 ),
 

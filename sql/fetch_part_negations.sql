@@ -31,5 +31,6 @@ LEFT JOIN resource_tenants AS r ON r.resource_id = l.untagged_resource
 WHERE
     l.period_start = :period_start AND n.taken_back = 'part'
     AND l.commitment_line = 'SavingsPlanCoveredUsage'
+    AND l.line_item_line_item_type = 'SavingsPlanCoveredUsage'
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18
 ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18

@@ -28,7 +28,10 @@ WITH commitment_lines AS (
         l.component_tag
     FROM cost_lines AS l
     LEFT JOIN resource_tenants AS r ON r.resource_id = l.untagged_resource
-    WHERE l.period_start = :period_start AND l.negation_key IS NOT NULL
+    WHERE
+        l.period_start = :period_start AND l.negation_key IS NOT NULL
+        -- the same said of a delivered column: what it leaves out is not read further
+        AND l.line_item_line_item_type IN ('SavingsPlanCoveredUsage', 'SavingsPlanNegation')
 ),
 
 spans AS (

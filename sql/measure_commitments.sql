@@ -11,6 +11,11 @@ FROM fact_cost_raw
 WHERE
     period_start = :period_start
     AND commitment_line IS NOT NULL
+    -- what every line of a commitment is: said of a delivered column, so that no other line is read further
+    AND line_item_line_item_type IN (
+        'SavingsPlanCoveredUsage', 'SavingsPlanNegation', 'SavingsPlanRecurringFee', 'SavingsPlanUpfrontFee',
+        'DiscountedUsage', 'RIFee', 'Fee', 'Refund', 'Credit'
+    )
     AND COALESCE(NULLIF(savings_plan_savings_plan_a_r_n, ''), reservation_reservation_a_r_n) <> ''
 GROUP BY 1, 2
 HAVING

@@ -127,7 +127,7 @@ def _post(books: Books, con: sa.Connection, trying: Attempt, run: Run, inputs: I
     with run_log.logged(books, trying, recipe):
         with books.engine(at_most=SORT_MEMORY) as engine:
             names = books.namespace(engine, con, period)
-            names.provide(["fact_cost_raw", "fact_cost_tagged", TABLE])
+            names.provide(["line_pool", "fact_cost_tagged", TABLE])
             plan = compute(engine, inputs, period)
             key_snapshot.freeze(books, period, inputs, plan)
             _refuse_zero_keys(period, plan)

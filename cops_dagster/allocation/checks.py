@@ -137,7 +137,7 @@ def allocated(books: Books, period: Period) -> list[Verdict]:
     start = {"period_start": period.start}
     with books.admin.read() as con, books.engine() as engine:
         run = head(con, allocate.TABLE, period)
-        books.namespace(engine, con, period).provide(["fact_cost_raw", "fact_cost_tagged", allocate.TABLE])
+        books.namespace(engine, con, period).provide(["line_pool", "fact_cost_tagged", allocate.TABLE])
         differing = post.unequal(engine.fetch("fetch_conservation", start).dicts())
         totals = engine.fetch(
             "measure_fact_cost_allocated", {**start, "run_id": run.run_id if run else ""}

@@ -75,7 +75,7 @@ def _planned(books: Books, named: str, reason: str) -> Reversed:
         with run_log.logged(books, trying, recipe):
             with books.engine() as engine:
                 names = books.namespace(engine, con, period)
-                names.provide(["fact_cost_raw", "fact_cost_tagged", allocate.TABLE])
+                names.provide(["line_pool", "fact_cost_tagged", allocate.TABLE])
                 engine.keep(
                     "posted_entries",
                     "gather_reposted_entries",

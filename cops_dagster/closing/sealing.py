@@ -117,10 +117,13 @@ def _digests(con: sa.Connection, delivery_id: str) -> list[str]:
 
 
 def _delivered(con: sa.Connection, books: Books, period: Period) -> list[DeliveredFiles]:
-    """The deliveries that readers see, their bytes those of first sight."""
-    found = []
+    """The deliveries that readers see, their bytes those of first sight: the lake's, or AWS's own."""
+    found, kept = [], live.kept(con, books.lake, period.start)
     for row in month.shown(con, period):
         files = DeliveredFiles.recorded(row, books.settings.home)
+        held = kept.get(row.delivery_id, [])
+        if [file.sha256 for file in held] == _digests(con, row.delivery_id):  # else it was converted
+            files = live.lying_at(files, held)
         live.verify(live.delivered_files(con, books.settings.home, files), digests=True)
         found.append(files)
     return found

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.attempts import LOGS
-from cops_dagster.lake import live
-from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES
+from cops_dagster.lake import live, retention
+from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES, TYPED
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.run import is_dead
 from cops_dagster.stores import faults, scratch
@@ -40,6 +41,7 @@ class Swept:
     attempts_closed: int = 0
     folders_removed: int = 0
     is_anchored: bool = False
+    files_dropped: int = 0
 
 
 def pending(con: sa.Connection) -> list[int]:
@@ -64,7 +66,10 @@ def sweep(books: Books) -> Swept:
         if problem.code != "E-DIGEST":
             raise
         projected = 0  # the run that follows makes the file again, or says what is to be done
-    return Swept(projected, closed, removed, _anchor(books))
+    kept_for = timedelta(days=books.settings.retention.keep_superseded_days)
+    with books.admin.read() as con:
+        dropped = retention.drop(con, books.lake, now() - kept_for)
+    return Swept(projected, closed, removed, _anchor(books), dropped)
 
 
 def _anchor(books: Books) -> bool:
@@ -124,7 +129,8 @@ def _apply(books: Books, catalog: Any, commit: Commit, next_step: str) -> None:
 
     try:
         try:
-            iceberg.project(catalog, commit)
+            if commit.uris or commit.replaces:
+                iceberg.project(catalog, commit)
         except Exception:
             if not commit.is_replaced:
                 raise
@@ -184,8 +190,11 @@ def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
 
     journal, files = t.publish_journal, t.lake_file
     row = con.execute(sa.select(journal).where(journal.c.journal_seq == seq)).one()
+    # delivered bytes are no rows of a table: other engines read them through the lens (`cops lake views`)
     paths = con.execute(
-        sa.select(files.c.path).where(files.c.run_id == row.run_id).order_by(files.c.path)
+        sa.select(files.c.path)
+        .where(files.c.run_id == row.run_id, files.c.schema_version == TYPED)
+        .order_by(files.c.path)
     ).scalars()
     lake = books.lake
     return Commit(
@@ -194,9 +203,19 @@ def _commit(con: sa.Connection, books: Books, seq: int) -> Commit:
         row.table_name,
         row.period_start,
         row.source_id,
-        row.predecessor_run_id is not None,
+        _has_rows(con, row.predecessor_run_id),
         [lake.uri(path) for path in paths],
         _is_replaced(con, row),
+    )
+
+
+def _has_rows(con: sa.Connection, run_id: str | None) -> bool:
+    """Whether a run is rows in an Iceberg table; one of delivered bytes, or of nothing, is not."""
+    files = t.lake_file
+    return bool(
+        con.execute(
+            sa.select(files.c.path).where(files.c.run_id == run_id, files.c.schema_version == TYPED).limit(1)
+        ).first()
     )
 
 

@@ -93,8 +93,8 @@ def parents(name: str) -> dict[str, tuple[str, ...]]:
 
 
 def _read_off(columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """The delivered columns that `sql/stage_fact_cost_raw.sql` makes each column of, found by sqlglot."""
-    query = statements.parsed("stage_fact_cost_raw")
+    """The delivered columns that `sql/lens.sql` makes each column of, found by sqlglot."""
+    query = statements.parsed("lens")
     said = {select.alias: select for select in query.expressions if select.alias}
     of_lines = {column: exp.column(column, "t") for column in columns if column not in said}
     # all at once: each column by itself would read the statement anew, a quarter of a second

@@ -18,16 +18,20 @@ from cops_dagster.clocks import is_within
 from cops_dagster.cur import schema
 from cops_dagster.ingestion import (
     claims,
+    commitments,
     ingest,
     look,
     mapped_tags,
+    measures,
     net_unused,
+    quarantine,
     refusals,
     sources,
-    staging,
     verdicts,
 )
+from cops_dagster.ingestion.measures import Part
 from cops_dagster.ingestion.profile import Profile
+from cops_dagster.lake import live
 from cops_dagster.lake.delivered import added_columns
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
@@ -150,35 +154,45 @@ def _before(con: sa.Connection, row: Any) -> Profile | None:
 
 def raw(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `fact_cost_raw`: the published lines against what was delivered, and the tags to come."""
-    with books.admin.read() as con, books.engine() as engine:
-        heads, files, cur_delivery = t.period_head, t.lake_file, t.cur_delivery
+    with books.admin.read() as con:
+        published = live.live_files(con, books.lake, ingest.TABLE, period_start=period.start)
+        live.verify(published, digests=True)
+        ingested = {one.delivery_id for one in published}
+        cur_delivery = t.cur_delivery
         delivered = con.execute(  # what was ingested: a source whose newest files are broken stands as it was
-            sa.select(cur_delivery.c.row_count, cur_delivery.c.cost_usd)
-            .join(files, files.c.delivery_id == cur_delivery.c.delivery_id)
-            .join(heads, heads.c.run_id == files.c.run_id)
-            .where(heads.c.table_name == ingest.TABLE, heads.c.period_start == period.start)
+            sa.select(cur_delivery.c.row_count, cur_delivery.c.cost_usd).where(
+                cur_delivery.c.delivery_id.in_(ingested)
+            )
         ).all()
         missing = ingest.not_ingested(con, period)
         refused = refusals.newest(con, period)
-        books.namespace(engine, con, period).provide(["fact_cost_raw", "cur_quarantine"])
-        figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
-        aside = engine.fetch("measure_cur_quarantine", {"period_start": period.start}).one()
-        halves = net_unused.halves(engine, period)
+        aside = Part(*month.read(con, period).quarantined)
+        if all(one.lens for one in published):
+            figures, halves = measures.recorded(published)
+        else:
+            figures, halves = _of_typed(books, con, period)
         mapped = mapped_tags.verdict(con, books.policy.tags, period)
     why = [(source, str(refused[source].error_code) if source in refused else "") for source in missing]
-    judged = staging.raw_verdicts(
-        figures,
-        sum(row.row_count for row in delivered),
-        sum((row.cost_usd for row in delivered), Decimal(0)),
-        aside=(aside["row_count"], aside["cost_usd"]),
-        halves=halves,
-    )
+    came = Part(sum(row.row_count for row in delivered), sum((row.cost_usd for row in delivered), Decimal(0)))
+    judged = measures.raw_verdicts(figures, came, aside, halves=halves)
     return [*judged, mapped, verdicts.every_delivery_is_ingested(why)]
+
+
+def _of_typed(
+    books: Books, con: sa.Connection, period: Period
+) -> tuple[dict[str, Any], list[commitments.Half]]:
+    """Figures and halves of a month of which lines were copied, as before: they are summed again."""
+    with books.lines(period) as engine:
+        books.namespace(engine, con, period).provide(["fact_cost_raw"])
+        figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
+        return figures, net_unused.halves(engine, period)
 
 
 def quarantined(books: Books, period: Period) -> list[Verdict]:
     """Verdict on `cur_quarantine`: what is set aside, by reason."""
-    with books.admin.read() as con, books.engine() as engine:
-        books.namespace(engine, con, period).provide(["cur_quarantine"])
-        rows = engine.fetch("fetch_quarantined_by_code", {"period_start": period.start}).rows
-    return [verdicts.no_lines_quarantined({code: (count, cost) for code, count, cost in rows})]
+    found = quarantine.quarantined(books, period).by_code
+    return [
+        verdicts.no_lines_quarantined(
+            {row["quarantine_code"]: (row["row_count"], row["cost_usd"]) for row in found}
+        )
+    ]

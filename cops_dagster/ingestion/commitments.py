@@ -1,7 +1,7 @@
 """Reservations and savings plans: what of a discounted commitment was left unused, and halves of one. Pure.
 
 Belongs here: the arithmetic that SQL may not do, and when a commitment's other half lies in another report.
-Does not belong here: which line is which (sql/stage_fact_cost_raw.sql).
+Does not belong here: which line is which (sql/lens.sql).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Belongs here: everything that is read of delivered files before they are believed, in a reader of its own
 (`lake/reader.py`), and the refusals of whole deliveries. Does not belong here: which delivery is the
-newest (`ingestion/look.py`), staging lines (`ingestion/ingest.py`).
+newest (`ingestion/look.py`), taking lines (`ingestion/ingest.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cops_dagster.ingestion.plausible import UNPRICED as UNPRICED
 from cops_dagster.ingestion.plausible import Figures
 from cops_dagster.lake import live, shapes
 from cops_dagster.lake.convert import convert, header_names
-from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles, lines_query
+from cops_dagster.lake.delivered import DeliveredFiles, lines_query
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect, parquet, survey
 from cops_dagster.lake.mend import mend, needs_mending
@@ -319,7 +319,7 @@ def provide_bad_accounts(engine: Engine) -> bool:
     """Makes the table of account ids to set aside from `delivered_groups`; whether it has any."""
     accounts = engine.run("SELECT DISTINCT account FROM delivered_groups").rows
     bad = schema.untrusted_accounts(account for (account,) in accounts)
-    engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
+    engine.table("bad_accounts", [("account", "VARCHAR")], [(account,) for account in bad])
     return bool(bad)
 
 

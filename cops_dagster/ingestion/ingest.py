@@ -1,7 +1,8 @@
 """Ingestion: one delivery of one source becomes `fact_cost_raw`, every line once, money exact.
 
-Belongs here: what is ingested already, reading a delivery's files again, publishing its lines. Does not
-belong here: how lines are staged and judged (`ingestion/staging.py`), the attempt's row (`ingestion/log.py`).
+Belongs here: what is ingested already, and publishing a delivery's lines. Does not belong here: keeping the
+bytes (`ingestion/kept_bytes.py`), what they come to and how that is judged (`ingestion/measures.py`), the
+attempt's row (`ingestion/log.py`).
 """
 
 from __future__ import annotations
@@ -15,16 +16,14 @@ import sqlalchemy as sa
 
 from cops_dagster.alerts.publish import publish
 from cops_dagster.cur import schema
-from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.ingestion import log, record, staging, verdicts
-from cops_dagster.ingestion.first_sight import new_read_file
-from cops_dagster.ingestion.staging import QUARANTINE, Staging
-from cops_dagster.lake import live
-from cops_dagster.lake.delivered import BAD_ACCOUNTS, DeliveredFiles
-from cops_dagster.lake.footers import truncated
-from cops_dagster.lake.mend import mend, needs_mending
+from cops_dagster.ingestion import kept_bytes, log, measures, record, verdicts
+from cops_dagster.ingestion.kept_bytes import Kept
+from cops_dagster.ingestion.measures import QUARANTINE, Part
+from cops_dagster.lake import keeping, live
+from cops_dagster.lake.delivered import DeliveredFiles
+from cops_dagster.lake.tables import KEPT
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
@@ -34,7 +33,7 @@ from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 
-TABLE = staging.TABLE
+TABLE = measures.TABLE
 ALGORITHM = "raw-3"
 """Raised when the same delivery would give other rows; it is part of every id made here."""
 
@@ -134,8 +133,8 @@ def _take_back(books: Books, period: Period, source_id: str) -> Ingested:
     if before is not None and before.inputs_id == inputs_id:
         return Ingested(source_id, before.run_id, None, wrote=False)
     run = Run(TABLE, period, source_id, inputs_id, before.run_id if before else None)
-    judged = staging.raw_verdicts(staging.NO_LINES, 0, Decimal(0))
-    publish(books, Publication(run, [], judged), *_aside(books, run, None))
+    judged = measures.raw_verdicts(measures.NO_LINES, Part(), Part())
+    publish(books, Publication(run, [], judged), *_aside(books, run, []))
     return Ingested(source_id, run.id, None, wrote=True)
 
 
@@ -156,15 +155,15 @@ def _source(books: Books, period: Period, delivery: Any) -> Ingested:
             return Ingested(source_id, before.run_id, delivery_id, wrote=False)
     run = Run(TABLE, period, source_id, inputs_id, before.run_id if before else None)
     with attempt(books) as trying, log.logged(books, trying, run, delivery):
-        files = _files(books, delivery)
-        held = _check_bytes(books, files)
-        lines = _read_and_stage(books, files, trying, run, delivery)
-        live.require_same(held)
+        kept = _kept(books, trying, run, delivery)
+        measured = kept.measured
+        delivered = Part(delivery.row_count, delivery.cost_usd)
+        judged = measures.raw_verdicts(measured.figures, delivered, measured.aside, halves=measured.halves)
         publish(
             books,
-            Publication(run, [lines.raw], lines.verdicts),
-            *_aside(books, run, lines.quarantined),
-            also=lambda con: log.succeeded(con, trying, lines.raw, lines.quarantined),
+            Publication(run, _staged(kept, is_aside=False), judged),
+            *_aside(books, run, _named_aside(trying, run, kept)),
+            also=lambda con: log.succeeded(con, trying, measured.booked, measured.aside),
         )
     return Ingested(source_id, run.id, delivery_id, wrote=True)
 
@@ -176,77 +175,52 @@ def _intact(con: sa.Connection, books: Books, period: Period, run_id: str) -> bo
     )
 
 
-def _files(books: Books, delivery: Any) -> DeliveredFiles:
+def _kept(books: Books, trying: Attempt, run: Run, delivery: Any) -> Kept:
+    """The delivery's bytes in the lake, under the run's path, and what they come to."""
+    breakdown = t.cur_delivery_breakdown
     with books.admin.read() as con:
         converted = record.read_files(con, delivery.delivery_id)
-    return DeliveredFiles.recorded(delivery, books.settings.home, converted)
-
-
-def _read_and_stage(books: Books, files: DeliveredFiles, trying: Attempt, run: Run, delivery: Any) -> Staging:
-    """Stages in a reader of its own: these bytes are known, but nobody has vouched for them."""
-    period = run.period
-    subject = f"delivery {run.source_id} {period}"
-    breakdown, profiles = t.cur_delivery_breakdown, t.cur_delivery_profile
-    with books.admin.read() as con:
         accounts = con.execute(
             sa.select(breakdown.c.value).where(
                 breakdown.c.delivery_id == delivery.delivery_id, breakdown.c.dimension == "account"
             )
         ).scalars()
         bad = schema.untrusted_accounts(accounts)
-        faulty = con.execute(
-            sa.select(profiles.c.quarantined_rows).where(profiles.c.delivery_id == delivery.delivery_id)
-        ).scalar_one_or_none()
-    targets = trying.target(TABLE, period, run.id), trying.target(QUARANTINE, period, run.id)
-
-    def staged(files: DeliveredFiles, *, faulty: bool) -> Staging:
-        with books.reader(subject, files.reading, books.settings.lake_root) as engine:
-            engine.table(BAD_ACCOUNTS, [("account", "VARCHAR")], [(account,) for account in bad])
-            return staging.stage(
-                engine,
-                files,
-                period,
-                targets,
-                delivery.row_count,
-                delivery.cost_usd,
-                faulty=faulty,
-                judge_accounts=bool(bad),
-                of=books.revision,
-            )
-
-    try:
-        return staged(files, faulty=bool(faulty))
-    except CopsError as problem:
-        if not needs_mending(problem) or files.is_converted:
-            raise _explained(books, files, problem, subject) from None
-    return staged(_mended(books, files, subject), faulty=True)
+    files = DeliveredFiles.recorded(delivery, books.settings.home, converted)
+    return kept_bytes.keep(books, files, run.period, trying.target(TABLE, run.period, run.id), bad)
 
 
-def _explained(books: Books, files: DeliveredFiles, problem: CopsError, subject: str) -> CopsError:
-    """What it means when staging stumbles over a file: other bytes than at first sight, or a broken file."""
-    if problem.code != "E-SQL":
-        return problem
-    live.forget(files.reading)
-    try:
-        _check_bytes(books, files)
-    except CopsError as changed:
-        return changed
-    return truncated(files.reading[0], subject, problem.found)
+def _staged(kept: Kept, *, is_aside: bool) -> list[Staged]:
+    through = {"lens": kept.measured.lens.as_json()}
+    first = through if is_aside else through | kept.measured.as_json()
+    return [
+        Staged(
+            path,
+            kept.files.delivery_id,
+            part.rows,
+            part.cost,
+            through if number else first,
+            KEPT,
+        )
+        for number, (path, part) in enumerate(kept.parts(is_aside=is_aside))
+    ]
 
 
-def _mended(books: Books, files: DeliveredFiles, subject: str) -> DeliveredFiles:
-    """The same files with bytes that are no UTF-8 marked: first sight had no need of their column."""
-    made = [mend(path, new_read_file(books), subject=subject) for path in files.reading]
-    own = {name: Sent("varchar", ((name, None),)) for name in (schema.FAULT, schema.FAULT_TEXT, schema.LOST)}
-    record.record_mended(books, files.delivery_id, made)
-    return replace(files, columns=files.columns | own, read_paths=tuple(made))
+def _named_aside(trying: Attempt, raw: Run, kept: Kept) -> list[Staged]:
+    """The kept files that hold lines set aside, under a name of their own: a run names its own files."""
+    named = []
+    for one in _staged(kept, is_aside=True):
+        if one.rows:
+            target = trying.target(QUARANTINE, raw.period, raw.id).with_name(one.path.name)
+            keeping.keep(one.path, target, is_ours=True)
+            named.append(replace(one, path=target))
+    return named
 
 
-def _aside(books: Books, raw: Run, quarantined: Staged | None) -> list[Publication]:
+def _aside(books: Books, raw: Run, staged: list[Staged]) -> list[Publication]:
     """The publication of lines set aside: with `raw` or not at all, and empty when a re-run has none."""
     with books.admin.read() as con:
         before = head(con, QUARANTINE, raw.period, raw.source_id)
-    staged = [quarantined] if quarantined and quarantined.rows else []
     if not staged and before is None:
         return []
     return [Publication(raw.beside(QUARANTINE, before.run_id if before else None), staged, [])]
@@ -259,25 +233,13 @@ def published_views(con: sa.Connection, period: Period) -> dict[str, Decimal]:
     of 10 M lines would take 1.5 s to find the same digits. Views that came later than the publication
     are left out.
     """
-    totals = dict.fromkeys(staging.VIEWS, Decimal(0))
+    totals = dict.fromkeys(measures.VIEWS, Decimal(0))
     for run in month.runs(con, period, TABLE):
         judged = json.loads(run.verdicts_json)
         (bridge,) = [one for one in judged if one["check"] == verdicts.COST_VIEWS_BRIDGE.name]
-        for name in staging.VIEWS:
+        for name in measures.VIEWS:
             if f"{name}_usd" not in bridge["figures"]:
                 totals.pop(name, None)
             elif name in totals:
                 totals[name] += Decimal(bridge["figures"][f"{name}_usd"])
     return totals
-
-
-def _check_bytes(books: Books, files: DeliveredFiles) -> live.Held:
-    """The bytes about to be read are the ones that were digested at first sight; which files they are."""
-    files.verify_unchanged()
-    with books.admin.read() as con:
-        checked = live.delivered_files(con, books.settings.home, files)
-    try:
-        return live.verify(checked, digests=True)
-    except CopsError:
-        record.drop_conversion(books, files.delivery_id)  # where it was that, the next look makes it anew
-        raise

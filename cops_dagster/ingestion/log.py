@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager
-from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,8 +15,8 @@ import sqlalchemy as sa
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.attempts import complete, logged_in
+from cops_dagster.ingestion.measures import Part
 from cops_dagster.ledger.books import Books
-from cops_dagster.ledger.publish import Staged
 from cops_dagster.ledger.run import Attempt, Run, Superseded
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -47,17 +46,17 @@ def logged(books: Books, trying: Attempt, run: Run, delivery: Any) -> AbstractCo
     )
 
 
-def succeeded(con: sa.Connection, trying: Attempt, accepted: Staged, aside: Staged | None) -> None:
-    """Completes the row in the transaction that publishes, with what was staged of the delivery."""
+def succeeded(con: sa.Connection, trying: Attempt, accepted: Part, aside: Part) -> None:
+    """Completes the row in the transaction that publishes, with what the delivery came to."""
     complete(
         con,
         trying,
         t.cur_ingestion_log,
         "succeeded",
         rows_accepted=accepted.rows,
-        rows_quarantined=aside.rows if aside else 0,
+        rows_quarantined=aside.rows,
         cost_accepted_usd=accepted.cost,
-        cost_quarantined_usd=aside.cost if aside else Decimal(0),
+        cost_quarantined_usd=aside.cost,
     )
 
 

@@ -1,67 +1,56 @@
 """What SQL may not compute of a month's commitments: their net unused part, and halves in other reports.
 
 Belongs here: between the lines and `ingestion/commitments.py`. Does not belong here: which line is which
-(sql/stage_fact_cost_raw.sql), negations (`tagging/negations.py`).
+(sql/lens.sql), negations (`tagging/negations.py`).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from decimal import Decimal
 
 from sqlglot import exp
 
-from cops_dagster import revision
 from cops_dagster.ingestion import commitments
-from cops_dagster.lake import statements
+from cops_dagster.lake import lens
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.lens import Lens
 from cops_dagster.money import amount
 from cops_dagster.period import Period
 
-NET_UNUSED = "net_unused_commitments"
 _DISCOUNTED = (
     "savings_plan_net_recurring_commitment_for_billing_period",
     "savings_plan_net_amortized_upfront_commitment_for_billing_period",
     "line_item_net_unblended_cost",
 )
-_NET_UNUSED_COLUMNS = tuple(
-    (name, "DECIMAL(38,18)") for name in ("unused_usd", "gross_usd", "net_usd", "net_unused_usd")
-)
 
 
-def provide(engine: Engine, files: DeliveredFiles, start: dict[str, Any], of: int) -> None:
+def found(
+    engine: Engine, files: DeliveredFiles, given: Lens, period: Period
+) -> tuple[tuple[Decimal, ...], ...]:
     """The net unused commitment of discounted fees, by what they state: SQL may not divide money.
 
-    Args:
-        of: revision of the rules; in the first it is the gross one.
+    In the first revision of the rules it is the gross one.
     """
-    engine.table(NET_UNUSED, _NET_UNUSED_COLUMNS, [])
     sent = {name.lower() for name in files.columns}
-    if of == revision.FIRST or not sent & set(_DISCOUNTED):
-        return
-    lines = statements.parsed("stage_fact_cost_raw").subquery("lines")
+    if given.is_first or not sent & set(_DISCOUNTED):
+        return ()
     names = ("unused_commitment", "gross_commitment", "net_commitment")
     discounted = (
         exp.select(*map(exp.column, names))
         .distinct()
-        .from_(lines)
+        .from_(lens.judged(files, given, period.start).subquery("lines"))
         .where(
             exp.column("line_item_line_item_type").eq("SavingsPlanRecurringFee"),
             exp.column("quarantine_code").is_(exp.null()),
             exp.NEQ(this=exp.column(names[1]), expression=exp.column(names[2])),
         )
+        .order_by(*names)
     )
-    stated = [
-        tuple(map(amount.from_decimal, row))
-        for row in engine.fetch(discounted, start | {"first_revision": False}).rows
-    ]
-    engine.table(
-        NET_UNUSED,
-        _NET_UNUSED_COLUMNS,
-        [
-            tuple(map(amount.to_decimal, (unused, gross, net, commitments.net_unused(unused, gross, net))))
-            for unused, gross, net in stated
-        ],
+    stated = [tuple(map(amount.from_decimal, row)) for row in engine.fetch(discounted).rows]
+    return tuple(
+        tuple(map(amount.to_decimal, (unused, gross, net, commitments.net_unused(unused, gross, net))))
+        for unused, gross, net in stated
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 
@@ -20,8 +21,11 @@ class Quarantined:
 
 
 def quarantined(books: Books, period: Period) -> Quarantined:
-    """What is set aside of a month."""
-    with books.admin.read() as con, books.engine() as engine:
+    """What is set aside of a month; where nothing is, no engine is asked."""
+    with books.admin.read() as con:
+        if not month.read(con, period).quarantined[0]:
+            return Quarantined(0, Decimal(0), [])
+    with books.admin.read() as con, books.lines(period) as engine:
         books.namespace(engine, con, period).provide(["cur_quarantine"])
         rows = engine.fetch("fetch_quarantined_by_code", {"period_start": period.start}).dicts()
     return Quarantined(

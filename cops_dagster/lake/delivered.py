@@ -1,7 +1,7 @@
 """Delivered files as queries: `cur_billing_master` as AWS sent it, `delivered_lines` with exact money.
 
 Belongs here: one type per column whatever the format, and why a line must be set aside. Does not belong
-here: cost views (sql/stage_fact_cost_raw.sql), the decision what is complete (`cur/`).
+here: cost views (`lake/lens.py`), the decision what is complete (`cur/`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from cops_dagster.lake.kept import conversion
 from cops_dagster.lake.lines import is_split, needs_span
 
 USD = "DECIMAL(38, 18)"
-BAD_ACCOUNTS = "bad_accounts"
-"""A small table of account ids to set aside, where a delivery has any."""
+FILE = "cops_file"
+"""The column that says in which file a line stands; no delivered name."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,15 @@ def master_query(files: DeliveredFiles) -> exp.Query:
     return _over(files, selected, spelled)
 
 
-def lines_query(files: DeliveredFiles, *, judge_accounts: bool = False) -> exp.Query:
+def lines_query(files: DeliveredFiles, accounts: Sequence[str] = (), *more: exp.Expr) -> exp.Query:
     """`delivered_lines`: the same with exact money and absent tags NULL, and what is wrong with a line.
 
     `quarantine_code` says why a line cannot be booked (NULL: it can), `quarantine_reason` which value it
     was, `lost_values` whether a value that no cost view needs could not be carried whole.
 
     Args:
-        judge_accounts: the table `bad_accounts` names accounts to set aside.
+        accounts: ids of accounts to set aside.
+        more: further columns of the delivered files.
     """
     spelled = _spelled(files.columns)
     selected: list[exp.Expr] = []
@@ -122,11 +123,12 @@ def lines_query(files: DeliveredFiles, *, judge_accounts: bool = False) -> exp.Q
         kind = USD if column.exact else column.data_type
         value = exp.cast(_exact(column, spelled) if sent else exp.null(), kind)
         selected.append(_named(value, column.name))
-    judged = _Judgement(files, spelled, judge_accounts)
+    judged = _Judgement(files, spelled, accounts)
     selected += [
         _named(judged.code(), "quarantine_code"),
         _named(judged.reason(), "quarantine_reason"),
         _named(judged.lost(), "lost_values"),
+        *more,
     ]
     return _over(files, selected, spelled, blank_tags_are_null=True)
 
@@ -147,7 +149,7 @@ def _over(
             value = _unblank(value)
         selected.append(_named(value, schema.kept_as(name)))
     # one call without copies: adding columns one by one copies the tree each time, 0.7 s for 150 of them
-    source = parquet(files.reading, by_name=len(files.reading) > 1)
+    source = parquet(files.reading, by_name=len(files.reading) > 1, file_column=FILE)
     return exp.Select().from_(source).select(*selected, copy=False)
 
 
@@ -235,10 +237,10 @@ def _unblank(value: exp.Expr) -> exp.Expr:
 class _Judgement:
     """What is wrong with a line, as expressions over one delivery's columns."""
 
-    def __init__(self, files: DeliveredFiles, spelled: dict[str, Sent], judge_accounts: bool) -> None:
+    def __init__(self, files: DeliveredFiles, spelled: dict[str, Sent], accounts: Sequence[str]) -> None:
         self._spelled = spelled
         self._converted = files.is_converted
-        self._accounts = judge_accounts
+        self._accounts = accounts
 
     def code(self) -> exp.Expr:
         """`E-…` of the first fault, NULL for a sound line."""
@@ -335,9 +337,9 @@ class _Judgement:
         found.append((exp.and_(spanned, wrong), "E-TIME", said))
         if self._accounts:
             account = self._read("line_item_usage_account_id")
-            bad = exp.select("account").from_(BAD_ACCOUNTS)
             listed = exp.In(
-                this=exp.func("COALESCE", account, exp.Literal.string("")), query=exp.Subquery(this=bad)
+                this=exp.func("COALESCE", account, exp.Literal.string("")),
+                expressions=[exp.Literal.string(one) for one in self._accounts],
             )
             said = joined("", [exp.Literal.string("line_item_usage_account_id = "), account])
             found.append((listed, "E-ACCOUNT", said))

@@ -49,7 +49,13 @@ class Rows:
 
 
 class Engine:
-    """One in-memory DuckDB. Two threads' worth of work streams through it; nothing is kept."""
+    """One in-memory DuckDB. Two threads' worth of work streams through it; nothing is kept.
+
+    Attributes:
+        is_apart: it works in a process of its own, so it may read bytes that COPS has not written.
+    """
+
+    is_apart = False
 
     def __init__(self, *, memory_limit: str = "2500MiB", spill: Path | None = None) -> None:
         self._con = duckdb.connect(config=configuration(memory_limit, spill))
@@ -127,7 +133,7 @@ class Engine:
     def statements(self, sql: str) -> list[tuple[str, set[str]]]:
         """The statements in a text as the engine's parser sees them: kind, and names of parameters."""
         try:
-            found = self._con.extract_statements(sql)
+            found = self._parts(sql)
         except duckdb.Error as problem:
             raise _coded(problem) from problem
         return [(one.type.name, set(one.named_parameters)) for one in found]
@@ -180,7 +186,10 @@ class Engine:
         self.run("SET lock_configuration = true")
 
     def _named_parameters(self, sql: str) -> set[str]:
-        return {name for one in self._con.extract_statements(sql) for name in one.named_parameters}
+        return {name for one in self._parts(sql) for name in one.named_parameters}
+
+    def _parts(self, sql: str) -> list[duckdb.Statement]:
+        return self._con.extract_statements(sql)
 
     def _execute(self, sql: str, values: Mapping[str, Any] | Sequence[Any]) -> tuple[list[str], list[Row]]:
         cursor = self._con.execute(sql, values) if values else self._con.execute(sql)

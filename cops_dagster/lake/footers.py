@@ -76,18 +76,23 @@ def inspect(
     return _flat(engine, paths, agreed, subject) | own, [one.rows for one in files]
 
 
-def parquet(paths: Sequence[Path], *, by_name: bool = False) -> exp.Table:
-    """`read_parquet` over exactly these files: names are no patterns, folders name no columns."""
-    options = {"hive_partitioning": False} | ({"union_by_name": True} if by_name else {})
+def parquet(paths: Sequence[Path], *, by_name: bool = False, file_column: str = "") -> exp.Table:
+    """`read_parquet` over exactly these files: names are no patterns, folders name no columns.
+
+    Args:
+        file_column: a column that says of each row in which file it stands.
+    """
+    options: dict[str, exp.Expr] = {"hive_partitioning": exp.false()}
+    if by_name:
+        options["union_by_name"] = exp.true()
+    if file_column:
+        options["filename"] = exp.Literal.string(file_column)
     return exp.Table(
         this=exp.Anonymous(
             this="read_parquet",
             expressions=[
                 exp.Array(expressions=[_literal(path) for path in paths]),
-                *[
-                    exp.EQ(this=exp.column(name), expression=exp.Boolean(this=value))
-                    for name, value in options.items()
-                ],
+                *[exp.EQ(this=exp.column(name), expression=value) for name, value in options.items()],
             ],
         )
     )

@@ -17,13 +17,15 @@ from sqlglot import exp
 # Otherwise the engine's shortest text of the double is parsed. What needs more than 18 decimals
 # is set aside before (`delivered_lines.quarantine_code`), so nothing is rounded here unseen.
 _EXACT_USD = """
-CASE WHEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DOUBLE) = x
+CASE WHEN x IS NULL THEN NULL
+     WHEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DOUBLE) = x
      THEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DECIMAL(38, 18))
      ELSE TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 18)) END
 """
 # The same, but NULL instead of a rounded amount.
 _CARRIED_USD = """
-CASE WHEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DOUBLE) = x
+CASE WHEN x IS NULL THEN NULL
+     WHEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DOUBLE) = x
      THEN CAST(TRY_CAST(x AS DECIMAL(15, 10)) AS DECIMAL(38, 18))
      WHEN CAST(CAST(TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 18)) AS VARCHAR) AS DOUBLE) = x
      THEN TRY_CAST(CAST(x AS VARCHAR) AS DECIMAL(38, 18)) END

@@ -1,7 +1,7 @@
 """What kind of line a line is, as far as reading it goes: split rows, and lines that must have a span.
 
 Belongs here: these two as expressions over delivered text, for CSV and Parquet alike. Does not belong here:
-cost views and charge classes (sql/stage_fact_cost_raw.sql).
+cost views and charge classes (sql/lens.sql).
 """
 
 from __future__ import annotations

@@ -8,16 +8,16 @@ to 237 of 300 tries (measured), so digests are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.kept import conversion
-from cops_dagster.lake.tables import APPEND_ONLY
+from cops_dagster.lake.tables import APPEND_ONLY, KEPT
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.files import Identity, identity, sha256, sha256_all
 from cops_dagster.stores.volume import Volume
@@ -28,7 +28,11 @@ if TYPE_CHECKING:  # its SQL brings the engine, which `cops status` does without
 
 @dataclass(frozen=True)
 class LiveFile:
-    """One published file and what was recorded of it."""
+    """One published file and what was recorded of it.
+
+    Attributes:
+        lens: how kept delivered bytes are read (`lake/lens.py`); empty for a file that COPS wrote.
+    """
 
     table_name: str
     period_start: date
@@ -38,6 +42,8 @@ class LiveFile:
     sha256: str
     size_bytes: int
     mtime_ns: int
+    delivery_id: str | None = None
+    lens: str = ""
 
 
 def live_files(
@@ -84,6 +90,8 @@ def live_files(
     ).all()
     for row in rows if bring else ():
         lake.bring(row.path, row.sha256, row.mtime_ns)
+        if as_of_seq is not None:
+            _require_kept(con, lake, row)
     return [
         LiveFile(
             row.table_name,
@@ -94,9 +102,51 @@ def live_files(
             row.sha256,
             row.size_bytes,
             row.mtime_ns,
+            row.delivery_id,
+            row.columns_json if row.schema_version == KEPT else "",
         )
         for row in rows
     ]
+
+
+def _require_kept(con: sa.Connection, lake: Volume, row: Any) -> None:
+    """Refuses to read as of a delivery that was replaced and whose bytes are gone (`lake/retention.py`)."""
+    later, month = t.publish_journal, f"{row.period_start:%Y-%m}"
+    if row.schema_version != KEPT or (lake.root / row.path).exists():
+        return
+    replaced = con.execute(
+        sa.select(later.c.run_id).where(
+            later.c.predecessor_run_id == row.run_id, later.c.table_name == row.table_name
+        )
+    ).scalar()
+    if replaced is not None:
+        raise CopsError(
+            "E-RETIRED",
+            f"{row.table_name} of {month} as of run {row.run_id[:16]}",
+            expected="the bytes of a delivery that a later one replaced",
+            found="dropped: replaced ones are kept for [retention] keep_superseded_days",
+            next_step=f"ask as of run {replaced[:16]} or later; `cops runs {month}` lists them",
+        )
+
+
+def kept(con: sa.Connection, lake: Volume, period_start: date | None = None) -> dict[str, list[LiveFile]]:
+    """The delivered bytes that the lake keeps, by delivery; each in the order it was delivered in."""
+    found: dict[str, list[LiveFile]] = {}
+    for file in live_files(con, lake, "fact_cost_raw", period_start=period_start):
+        if file.lens and file.delivery_id:
+            found.setdefault(file.delivery_id, []).append(file)
+    return found
+
+
+def lying_at(delivered: DeliveredFiles, files: Sequence[LiveFile]) -> DeliveredFiles:
+    """A delivery where the lake keeps its bytes."""
+    return replace(
+        delivered,
+        paths=tuple(file.path for file in files),
+        sizes=tuple(file.size_bytes for file in files),
+        versions=tuple(file.mtime_ns for file in files),
+        read_paths=(),
+    )
 
 
 def intact(con: sa.Connection, lake: Volume, table_name: str, period_start: date, run_id: str) -> bool:
@@ -130,7 +180,7 @@ def verify(files: Sequence[LiveFile], *, digests: bool) -> Held:
     for file in files:
         held[file] = identity = _identity(file)
         if identity[2] != file.size_bytes:
-            raise _changed(file, f"{identity[2]} bytes")
+            raise other_bytes(file, f"{identity[2]} bytes")
         key = (str(file.path), identity, file.sha256)
         if (digests or identity[3] != file.mtime_ns) and key not in _verified:
             to_digest.append((file, key))
@@ -138,10 +188,10 @@ def verify(files: Sequence[LiveFile], *, digests: bool) -> Held:
         found = sha256_all([file.path for file, _ in to_digest])
     except OSError as problem:
         unread = next(file for file, _ in to_digest if str(file.path) == problem.filename)
-        raise _changed(unread, str(problem.strerror)) from None
+        raise other_bytes(unread, str(problem.strerror)) from None
     for (file, key), now in zip(to_digest, found, strict=True):
         if now != file.sha256:
-            raise _changed(file, f"sha256 {now[:12]}…")
+            raise other_bytes(file, f"sha256 {now[:12]}…")
         if _identity(file) != key[1]:
             raise _exchanged(file)
         _verified.add(key)
@@ -184,6 +234,16 @@ def require_same(held: Mapping[LiveFile, Identity]) -> None:
             raise _exchanged(file)
 
 
+def digests(paths: Sequence[Path]) -> list[str]:
+    """Digests of files; one that this process has digested, and that is the same since, is not read again."""
+    seen = [(str(path), identity(path)) for path in paths]
+    known = {(path, then): digest for path, then, digest in _verified}
+    unread = [path for path, one in zip(paths, seen, strict=True) if one not in known]
+    known |= dict(zip((one for one in seen if one not in known), sha256_all(unread), strict=True))
+    _verified.update((*one, known[one]) for one in seen)
+    return [known[one] for one in seen]
+
+
 def remember(path: Path, sha256: str, seen: Identity) -> None:
     """A file that this process has digested needs no second digest. `seen`: its identity before that."""
     _verified.add((str(path), seen, sha256))
@@ -193,7 +253,7 @@ def _identity(file: LiveFile) -> Identity:
     try:
         return identity(file.path)
     except OSError:
-        raise _changed(file, "no such file") from None
+        raise other_bytes(file, "no such file") from None
 
 
 def _exchanged(file: LiveFile) -> CopsError:
@@ -238,6 +298,12 @@ def delivered_files(con: sa.Connection, home: Path, delivered: DeliveredFiles) -
     ]
 
 
+def files_read(con: sa.Connection, home: Path, delivered: DeliveredFiles) -> list[LiveFile]:
+    """Of each of a delivery's files the one that is read: itself, or the Parquet made of it."""
+    by_path = {file.path: file for file in delivered_files(con, home, delivered)}
+    return [by_path[path] for path in delivered.reading]
+
+
 def forget(paths: Sequence[Path]) -> None:
     """These files are digested again before they are believed again."""
     named = {str(path) for path in paths}
@@ -249,7 +315,8 @@ def _of(file: LiveFile) -> str:
     return f"delivery {file.run_id[:16]}" if delivered else f"{file.period_start:%Y-%m}"
 
 
-def _changed(file: LiveFile, found: str) -> CopsError:
+def other_bytes(file: LiveFile, found: str) -> CopsError:
+    """What is said of a file that is gone or holds other bytes than were recorded, with the way out."""
     return refused(file, found, next_step=_way_out(file))
 
 

@@ -8,6 +8,7 @@ the recorded digest, or it is not put back.
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -83,9 +84,11 @@ def put_back(con: sa.Connection, lake: Volume, run_id: str, made: Sequence[Path]
     if not are_again(con, run_id, made):
         return False
     files = t.lake_file
-    places = {row.sha256: row for row in con.execute(sa.select(files).where(files.c.run_id == run_id))}
+    places = defaultdict(list)  # of a delivery two files may have the same bytes
+    for row in con.execute(sa.select(files).where(files.c.run_id == run_id).order_by(files.c.path)):
+        places[row.sha256].append(row)
     for path, digest in zip(made, sha256_all(made), strict=True):
-        row = places[digest]
+        row = places[digest].pop(0)
         target = lake.root / row.path
         if _holds(target, digest):  # another process published it meanwhile: who reads it keeps its file
             continue

@@ -15,10 +15,20 @@ from typing import Any
 import sqlalchemy as sa
 from sqlglot import exp
 
-from cops_dagster.lake import statements
+from cops_dagster.cur import schema
+from cops_dagster.lake import lens, pools, statements
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.engine import Engine
-from cops_dagster.lake.live import Held, LiveFile, delivered_files, live_files, require_same, verify
+from cops_dagster.lake.lens import Lens
+from cops_dagster.lake.live import (
+    Held,
+    LiveFile,
+    delivered_files,
+    kept,
+    live_files,
+    require_same,
+    verify,
+)
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES
 from cops_dagster.lake.views import admin_columns, empty, over_files, union_by_name, view
 from cops_dagster.policy import Tags
@@ -26,6 +36,14 @@ from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.places import open_volume
 
+LINES = frozenset({"fact_cost_raw", "cur_quarantine", "cur_billing_master", "missing_tenant_tags"})
+"""Names behind which delivered bytes are read: what asks for one uses an engine apart (`Books.lines`)."""
+LENS: dict[str, Callable[[DeliveredFiles, Lens, date], exp.Query]] = {
+    "fact_cost_raw": lens.booked,
+    "cur_quarantine": lens.set_aside,
+}
+LINE_POOL = "line_pool"
+"""What the lines of the one period cost by service and charge class, as measured (`lake/pools.py`)."""
 MISSING_TAGS = "missing_tenant_tags"
 """A table that is a question: `sql/missing_tenant_tags.sql` over the live lines."""
 ENTRIES = ("fact_cost_allocated", "fact_cost_adjustment")
@@ -78,25 +96,35 @@ class Namespace:
                 maker(name.lower())
             elif name.lower() == MISSING_TAGS:
                 self._missing_tenant_tags()
+            elif name.lower() == LINE_POOL:
+                self._line_pool()
             elif name.lower().startswith("tenant_") and name.lower().endswith("_usage"):
                 self._usage_view(name.lower())
 
     def _lake_table(self, name: str) -> None:
-        found = live_files(
-            self.con,
-            open_volume(self.settings.lake_root, self.settings.lake),
-            name,
-            period_start=self.period_start,
-            as_of_seq=self.as_of_seq,
-        )
-        self.lake_view(name, found)
+        self.lake_view(name, self._live(name))
+
+    def _live(self, name: str) -> list[LiveFile]:
+        volume = open_volume(self.settings.lake_root, self.settings.lake)
+        return live_files(self.con, volume, name, period_start=self.period_start, as_of_seq=self.as_of_seq)
 
     def lake_view(self, name: str, found: Sequence[LiveFile]) -> None:
         """A lake table over the given files, digests checked first."""
         self._hold(verify(found, digests=self.digests))
-        paths = [file.path for file in found]
-        self.paths[name] = paths
-        view(self.engine, name, over_files(LAKE_TABLES[name], paths))
+        if any(file.lens for file in found):
+            self._require_apart()
+        self.paths[name] = [file.path for file in found]
+        view(self.engine, name, lake_query(self.con, name, found))
+
+    def _require_apart(self) -> None:
+        """Delivered bytes are read by an engine in a process of its own, and by no other."""
+        if not self.engine.is_apart:
+            raise AssertionError("delivered bytes are read by `Books.lines`")
+
+    def _line_pool(self) -> None:
+        found = self._live("fact_cost_raw")
+        self._hold(verify(found, digests=self.digests))
+        pools.provide(self.engine, found)
 
     def _hold(self, held: Held) -> None:
         self.engine.relies_on(lambda: require_same(held))
@@ -123,7 +151,14 @@ class Namespace:
         if self.period_start is not None:
             query = query.where(head.c.period_start == self.period_start)
         queries: list[exp.Query] = [empty(CUR_BILLING_MASTER)]
+        held = kept(self.con, open_volume(self.settings.lake_root, self.settings.lake), self.period_start)
         for row in self.con.execute(query):
+            self._require_apart()
+            if files := held.get(row.delivery_id):
+                self._hold(verify(files, digests=self.digests))
+                self.paths.setdefault(name, []).extend(file.path for file in files)
+                queries.append(master_query(_kept(self.con, files, Lens.from_json(files[0].lens))))
+                continue
             conversions = t.cur_read_file
             converted = self.con.execute(
                 sa.select(conversions).where(conversions.c.delivery_id == row.delivery_id)
@@ -164,6 +199,35 @@ class Namespace:
 
     def _measures(self) -> list[str]:
         return list(self.con.execute(sa.select(t.tenant_usage.c.measure).distinct()).scalars())
+
+
+def lake_query(con: sa.Connection, name: str, found: Sequence[LiveFile]) -> exp.Query:
+    """A lake table over exactly these files: rows that COPS wrote, and delivered bytes through the lens."""
+    queries = [over_files(LAKE_TABLES[name], [file.path for file in found if not file.lens])]
+    by_run: dict[str, list[LiveFile]] = {}
+    for file in found:
+        if file.lens:
+            by_run.setdefault(file.run_id, []).append(file)
+    for files in by_run.values():
+        through = Lens.from_json(files[0].lens)
+        queries.append(LENS[name](_kept(con, files, through), through, files[0].period_start))
+    return union_by_name(queries)
+
+
+def _kept(con: sa.Connection, files: Sequence[LiveFile], through: Lens) -> DeliveredFiles:
+    """One delivery's kept bytes with the columns that they have."""
+    delivery = t.cur_delivery
+    columns = con.execute(
+        sa.select(delivery.c.columns_json).where(delivery.c.delivery_id == files[0].delivery_id)
+    ).scalar_one()
+    return DeliveredFiles(
+        str(files[0].delivery_id),
+        files[0].source_id,
+        through.columns_of(schema.from_json(columns)),
+        tuple(file.path for file in files),
+        tuple(file.size_bytes for file in files),
+        tuple(file.mtime_ns for file in files),
+    )
 
 
 def _in_view(spelled: str, column: sa.Column[Any]) -> bool:

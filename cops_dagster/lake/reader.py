@@ -1,8 +1,8 @@
-"""The reader: an engine in a process of its own, for files that nobody has vouched for yet.
+"""The reader: an engine in a process of its own, for bytes that COPS has not written.
 
-Belongs here: starting it, talking to it, and saying what it died of. A delivered file that crashes or
-exhausts the reader fails this read and nothing else. Files that COPS wrote itself are read by
-`lake/engine.py` in this process, their digests being known.
+Belongs here: starting it, talking to it, and saying what it died of. Delivered bytes are untrusted for ever,
+kept or not: one that crashes or exhausts the reader fails this read and nothing else. Files that COPS wrote
+itself are read by `lake/engine.py` in this process, their digests being known.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
+from sqlglot import exp
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import reader_child
-from cops_dagster.lake.engine import Engine, Row, configuration
+from cops_dagster.lake.engine import Engine, Row, Value, configuration
 
 _GIB = 1 << 30
 _EXHAUSTED = {signal.SIGKILL, signal.SIGXCPU, signal.SIGXFSZ}  # the kernel's ways to say: too much
@@ -35,6 +36,8 @@ class Reader(Engine):
         subject: what is read, for messages.
         delivered_bytes: size of the files to be read.
     """
+
+    is_apart = True
 
     def __init__(self, *, subject: str, delivered_bytes: int, memory_limit: str, spill: Path | None) -> None:
         self._subject = subject
@@ -66,7 +69,11 @@ class Reader(Engine):
             raised[1:] and isinstance(raised[1], BaseException) and not isinstance(raised[1], Exception)
         ):  # stopped: what it reads is not waited for
             self._process.kill()
-        self.close()
+        super().__exit__(*raised)
+
+    def each(self, statement: str | exp.Expr, params: Mapping[str, Value] | None = None) -> Iterator[Row]:
+        """Rows of a statement; they come over the pipe all at once."""
+        yield from self.fetch(statement, params).rows
 
     def close(self) -> None:
         """Ends the child."""
@@ -80,8 +87,8 @@ class Reader(Engine):
             self._process.kill()
             self._process.wait()
 
-    def _named_parameters(self, sql: str) -> set[str]:
-        return {name for one in duckdb.extract_statements(sql) for name in one.named_parameters}
+    def _parts(self, sql: str) -> list[duckdb.Statement]:
+        return duckdb.extract_statements(sql)  # the child is not asked: what it reads may have crashed it
 
     def _execute(self, sql: str, values: Mapping[str, Any] | Sequence[Any]) -> tuple[list[str], list[Row]]:
         sent = (

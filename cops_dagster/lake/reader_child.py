@@ -30,6 +30,8 @@ def encode(value: Any) -> Any:
         return {"day": value.isoformat()}
     if isinstance(value, (list, tuple)):
         return [encode(one) for one in value]
+    if isinstance(value, dict):
+        return {"pairs": [[encode(name), encode(one)] for name, one in value.items()]}
     return {"text": str(value)}
 
 
@@ -42,6 +44,7 @@ def decode(value: Any) -> Any:
     ((tag, text),) = value.items()
     kinds: dict[str, Any] = {
         "decimal": Decimal, "time": datetime.fromisoformat, "day": date.fromisoformat, "text": str,
+        "pairs": lambda pairs: {decode(name): decode(one) for name, one in pairs},
     }  # fmt: skip
     return kinds[tag](text)
 

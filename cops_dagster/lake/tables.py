@@ -11,6 +11,9 @@ from cops_dagster.cur import schema
 USD = "DECIMAL(38,18)"
 Columns = tuple[tuple[str, str], ...]
 
+TYPED, KEPT = 1, 2
+"""`lake_file.schema_version`: rows that COPS wrote under the contract's columns, or delivered bytes."""
+
 _DUCKDB = {"varchar": "VARCHAR", "double": "DOUBLE", "timestamp": "TIMESTAMP"}
 
 

@@ -6,7 +6,7 @@ Does not belong here: opening them (`evidence/home.py`), any act.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +17,7 @@ from cops_dagster import revision
 from cops_dagster.period import Period
 from cops_dagster.policy import Policy
 from cops_dagster.settings import Settings
-from cops_dagster.stores import policies, scratch
+from cops_dagster.stores import policies
 from cops_dagster.stores.admin import Admin
 from cops_dagster.stores.places import open_volume
 from cops_dagster.stores.policies import Adopted
@@ -81,38 +81,41 @@ class Books:
         """The same books, acting within a Dagster run."""
         return replace(self, dagster_run_id=dagster_run_id)
 
-    @contextmanager
-    def engine(self, *, at_most: str | None = None) -> Iterator[Engine]:
+    def engine(self, *, at_most: str | None = None) -> AbstractContextManager[Engine]:
         """A fresh engine that spills below the home and is gone afterwards.
 
         Args:
             at_most: a memory limit for work that spills well, where the setting's is higher.
         """
-        from cops_dagster.lake.engine import Engine  # 0.7 s that reading the books does not need
+        from cops_dagster.lake import opened  # 0.7 s that reading the books does not need
 
-        with (
-            # a folder of its own: the engine may read all of it, whatever it is locked down to
-            scratch.folder(self.settings.home) as spill,
-            Engine(memory_limit=self._memory(at_most), spill=spill) as engine,
-        ):
+        return opened.engine(self.settings, at_most)
+
+    @contextmanager
+    def lines(self, period: Period | None = None) -> Iterator[Engine]:
+        """An engine for whatever reads lines: in a process of its own, since they are delivered bytes.
+
+        It may read and write below the lake's folder and nowhere else.
+        """
+        with self.apart(period) as engine:
+            engine.lock_down((), self.settings.lake_root)
             yield engine
 
-    def _memory(self, at_most: str | None) -> str:
-        own = self.settings.memory_limit
-        return own if at_most is None else min(own, at_most, key=_mebibytes)
+    def apart(self, period: Period | None = None) -> AbstractContextManager[Engine]:
+        """An engine in a process of its own; who asks it locks it down before a person's statement runs."""
+        from cops_dagster.lake import opened
+
+        with self.admin.read() as con:
+            size = opened.bytes_of(con, period.start if period else None)
+        return opened.reader(self.settings, f"lines of {period}" if period else "lines", size)
 
     @contextmanager
     def reader(self, subject: str, paths: Sequence[Path], writable: Path) -> Iterator[Engine]:
         """An engine in a process of its own that sees these delivered files and one folder of ours."""
-        from cops_dagster.lake.reader import Reader
+        from cops_dagster.lake import opened
 
-        size = sum(path.stat().st_size for path in paths)
         writable.mkdir(parents=True, exist_ok=True)
-        limit = self.settings.memory_limit
-        with (
-            scratch.folder(self.settings.home) as spill,
-            Reader(subject=subject, delivered_bytes=size, memory_limit=limit, spill=spill) as engine,
-        ):
+        with opened.reader(self.settings, subject, sum(path.stat().st_size for path in paths)) as engine:
             engine.lock_down(paths, writable)
             yield engine
 
@@ -131,7 +134,3 @@ class Books:
     def lake_path(self, path: Path) -> str:
         """A file's path as `lake_file` records it: relative, so that a moved home works."""
         return path.relative_to(self.settings.lake_root).as_posix()
-
-
-def _mebibytes(limit: str) -> int:
-    return int(limit[:-3]) * (1024 if limit.endswith("GiB") else 1)

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live, lost
-from cops_dagster.lake.tables import APPEND_ONLY
+from cops_dagster.lake.tables import APPEND_ONLY, TYPED
 from cops_dagster.ledger import lock, states
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import Head, head
@@ -27,21 +27,20 @@ from cops_dagster.period import Period
 from cops_dagster.stores import policies
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.stores.files import fsync_folder, identity, sha256_all
+from cops_dagster.stores.files import fsync_folder
 from cops_dagster.verdict import Verdict
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Staged:
-    """One staged file with what was measured of it."""
+    """One staged file with what was measured of it, and its columns or how delivered bytes are read."""
 
     path: Path
     delivery_id: str | None
     rows: int
     cost: Decimal
-    columns: tuple[str, ...]
+    columns: object
+    schema_version: int = TYPED
 
 
 @dataclass(frozen=True)
@@ -148,15 +147,12 @@ def refuse(verdicts: Sequence[Verdict], subject: str) -> None:
 
 def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]:
     run = publication.run
-    paths = [staged.path for staged in publication.staged]
-    seen = [identity(path) for path in paths]
-    digests = sha256_all(paths)
+    digests = live.digests([staged.path for staged in publication.staged])
     lake = books.lake
     rows: list[dict[str, object]] = []
-    for staged, before, sha256 in zip(publication.staged, seen, digests, strict=True):
+    for staged, sha256 in zip(publication.staged, digests, strict=True):
         info = staged.path.stat()
         fsync_folder(staged.path.parent)
-        live.remember(staged.path, sha256, before)
         lake.keep(books.lake_path(staged.path), sha256)  # before a row speaks of it
         rows.append(
             {
@@ -166,7 +162,7 @@ def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]
                 "source_id": run.source_id,
                 "run_id": run.id,
                 "delivery_id": staged.delivery_id,
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": staged.schema_version,
                 "columns_json": json.dumps(staged.columns),
                 "sha256": sha256,
                 "size_bytes": info.st_size,

@@ -155,7 +155,7 @@ def _measured(
     by_account = any(budget.scope_type == "account" for budget in budgets)
     is_over = at.date() >= period.end
     start = {"period_start": period.start}
-    with books.engine() as engine:
+    with books.lines(period) as engine:
         names = books.namespace(engine, con, period)
         names.provide(["fact_cost_allocated", *([] if is_over and not by_account else ["fact_cost_raw"])])
         actuals = engine.fetch("fetch_allocated_by_scope", start).dicts()

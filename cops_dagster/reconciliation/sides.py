@@ -89,7 +89,7 @@ def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
     """Reads all three sides. Documents in another currency stand in USD at their frozen rate."""
     basis = books.policy.charge.basis
     start = {"period_start": period.start}
-    with books.engine() as engine:
+    with books.lines(period) as engine:
         names = books.namespace(engine, con, period)
         names.provide(["fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated", "fact_cost_adjustment"])
         # tagging preserves every cost view exactly, so its few rows stand for the month's lines

@@ -157,8 +157,8 @@ def _of_entries(
     books: Books, con: sa.Connection, period: Period, n: int, seed: str
 ) -> dict[str, list[dict[str, Any]]]:
     """The population, the sample, and what was delivered behind it; bytes are verified first."""
-    with books.engine() as engine:
-        books.namespace(engine, con, period).provide([*seal.SEALED, "fact_cost_raw"])
+    with books.lines(period) as engine:
+        books.namespace(engine, con, period).provide([*seal.SEALED, "fact_cost_raw", "line_pool"])
         population = []
         for name in seal.SEALED:
             columns = [column for column, _ in LAKE_TABLES[name]]

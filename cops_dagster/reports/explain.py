@@ -89,7 +89,7 @@ def entry(books: Books, entry_id: str) -> Explanation:
             next_step="take it from `cops explain --tenant T --period P`",
         )
     found, period = rows[0], Period.of(run.period_start)
-    with books.admin.read() as con, books.engine() as engine:
+    with books.admin.read() as con, books.lines(period) as engine:
         books.namespace(engine, con, period).provide(["fact_cost_raw"])
         groups = engine.fetch(
             "fetch_line_groups",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 
@@ -17,7 +18,7 @@ from sqlglot import exp
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
 from cops_dagster.lake.engine import Rows, Value
-from cops_dagster.lake.namespace import Namespace
+from cops_dagster.lake.namespace import LINES, Namespace
 from cops_dagster.lake.question import Question, question
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -83,11 +84,15 @@ def ask(
             is missing), `E-RUN-UNKNOWN`, `E-DIGEST`.
     """
     seq = _journal_seq_of(books, as_of) if as_of else None
-    with books.engine() as engine, books.admin.read() as con:
+    with ExitStack() as opened, books.admin.read() as con:
+        engine = opened.enter_context(books.engine())
         asked = question(engine, sql)
         _check_parameters(asked, params)
         names = Namespace(engine, con, books.settings, books.policy.tags, as_of_seq=seq, digests=verify)
-        names.provide(_wanted(asked, names))
+        wanted = _wanted(asked, names)
+        if LINES.intersection(wanted):  # delivered bytes: they are read in a process of their own
+            names.engine = engine = opened.enter_context(books.apart())
+        names.provide(wanted)
         engine.lock_down([path for paths in names.paths.values() for path in paths])
         rows = engine.run(asked.text, params)
     tree = statements.tree_of(sql)

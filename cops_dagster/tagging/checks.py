@@ -22,7 +22,7 @@ from cops_dagster.verdict import Verdict
 def tagged(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `fact_cost_tagged`: cost preserved, coverage, tenants."""
     start = {"period_start": period.start}
-    with books.admin.read() as con, books.engine() as engine:
+    with books.admin.read() as con, books.lines(period) as engine:
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         totals = engine.fetch("measure_fact_cost_tagged", start).one()
         preserved = tag.preserved(ingest.published_views(con, period), totals)

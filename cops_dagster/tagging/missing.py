@@ -21,7 +21,7 @@ class Missing:
 
 def missing(books: Books, period: Period) -> Missing:
     """What no tag names a tenant for."""
-    with books.admin.read() as con, books.engine() as engine:
+    with books.admin.read() as con, books.lines(period) as engine:
         books.namespace(engine, con, period).provide(["missing_tenant_tags"])
         rows = engine.fetch("fetch_missing_tenant_tags", {"period_start": period.start}).dicts()
     if not rows:

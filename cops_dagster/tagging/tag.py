@@ -136,7 +136,7 @@ def _content(con: sa.Connection, *columns: sa.Column[Any]) -> list[tuple[Any, ..
 def _publish(books: Books, con: sa.Connection, trying: Attempt, run: Run) -> None:
     period = run.period
     start = {"period_start": period.start}
-    with books.engine() as engine:
+    with books.lines(period) as engine:
         names = books.namespace(engine, con, period)
         tags = books.policy.tags
         names.provide(["fact_cost_raw", *tag_columns.REGISTRY])

@@ -53,7 +53,7 @@ start.run(load)
 """
 POINTS = [
     "imports", "cops_dagster.evidence.sweep.sweep", "cops_dagster.graph.launch.dagster_home",
-    "cops_dagster.ingestion.ingest._read_and_stage", "cops_dagster.tagging.tag.publish",
+    "cops_dagster.ingestion.kept_bytes.measure", "cops_dagster.tagging.tag.publish",
     "cops_dagster.reconciliation.reconcile.reconcile",
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""One flipped bit in any delivered or stored file is found before it is summed.
+"""One flipped bit in any kept or stored file is found before it is summed.
 
 300 flips with COPS_TEST_EVERY_POINT=1, as many as fit a quick run otherwise.
 """
@@ -30,8 +30,8 @@ TABLES = ("cur_billing_master", "fact_cost_raw", "fact_cost_tagged", "fact_cost_
 
 
 def files(folder: Path) -> list[Path]:
-    """Every file that holds lines: delivered, converted, stored."""
-    places = [folder / "cur", folder / "home" / "converted"]
+    """Every file that is read: converted, kept, stored. AWS's own is not, once it is kept."""
+    places = [folder / "home" / "converted"]
     places += [folder / "home" / "lake" / name for name in TABLES[1:]]
     found = [path for place in places if place.exists() for path in place.rglob("*") if path.is_file()]
     return sorted(path for path in found if path.suffix in (".parquet", ".gz", ".zip"))
@@ -72,7 +72,7 @@ def test_every_flipped_bit_is_found(layout: str, tmp_path: Path) -> None:
     run(books)
     chosen = random.Random(7)
     candidates = files(tmp_path)
-    assert len({path.parent.parent for path in candidates}) >= 4
+    assert len({path.parent.parent for path in candidates}) >= 3
     for _ in range(FLIPS // 2):
         path = chosen.choice(candidates)
         at, bit = chosen.randrange(path.stat().st_size), chosen.randrange(8)

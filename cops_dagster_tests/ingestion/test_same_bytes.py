@@ -12,8 +12,8 @@ import pytest
 
 from cops_dagster.closing import sealing
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import first_sight, ingest, look, staging
-from cops_dagster.lake import live
+from cops_dagster.ingestion import first_sight, ingest, kept_bytes, look
+from cops_dagster.lake import keeping, live
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, write
@@ -71,6 +71,11 @@ def copied(target: Path, made: Path) -> None:
     made.replace(target)
 
 
+def kept_of(books: Books) -> Path:
+    (path,) = (books.settings.lake_root / ingest.TABLE).rglob("*.parquet")
+    return path
+
+
 EXCHANGES = [renamed, rewritten, linked]
 
 
@@ -104,35 +109,27 @@ def test_a_file_exchanged_after_first_sight_is_refused(
 
 @pytest.mark.long
 @pytest.mark.parametrize("exchange", [renamed, rewritten])
-def test_a_file_exchanged_while_it_is_staged_is_refused(
+def test_a_kept_file_exchanged_while_it_is_read_is_refused(
     exchange: Callable[[Path, Path], None], tmp_path: Path, books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look.look(books, SEPTEMBER)
     made = other_bytes(tmp_path)
-    during(monkeypatch, staging, "stage", lambda: exchange(file_of(tmp_path), made))
+    during(monkeypatch, kept_bytes, "measure", lambda: exchange(kept_of(books), made))
     with pytest.raises(CopsError, match="E-DIGEST"):
         ingest.ingest(books, SEPTEMBER)
     assert answer(books, TENANTS) == []
 
 
-def test_a_file_exchanged_for_the_time_of_staging_alone_is_refused(
+def test_a_file_exchanged_for_the_time_of_keeping_alone_is_refused(
     tmp_path: Path, books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Afterwards every byte is right again: the digest would be, too."""
+    """Afterwards every byte of it is right again; what counts is what lies in the lake."""
     look.look(books, SEPTEMBER)
-    target = file_of(tmp_path)
-    kept = tmp_path / "kept"
-    os.link(target, kept)
+    target, before = file_of(tmp_path), tmp_path / "before"
+    os.link(target, before)
     made = other_bytes(tmp_path)
-    real = ingest._check_bytes
-
-    def then_exchanged(*given: Any) -> Any:
-        held = real(*given)
-        made.replace(target)
-        return held
-
-    monkeypatch.setattr(ingest, "_check_bytes", then_exchanged)
-    during(monkeypatch, staging, "stage", lambda: copied(kept, target))
+    during(monkeypatch, live, "files_read", lambda: made.replace(target))
+    during(monkeypatch, keeping, "keep", lambda: copied(before, target))
     with pytest.raises(CopsError, match="E-DIGEST"):
         ingest.ingest(books, SEPTEMBER)
 
@@ -159,10 +156,11 @@ def test_a_file_that_gets_a_second_name_or_other_rights_meanwhile_is_taken(
     target = file_of(tmp_path)
 
     def backed_up() -> None:
-        os.link(target, tmp_path / "backup")
-        target.chmod(0o440)
+        for file in (target, kept_of(books)):
+            os.link(file, tmp_path / f"backup-{file.name}")
+            file.chmod(0o440)
 
-    during(monkeypatch, staging, "stage", backed_up)
+    during(monkeypatch, kept_bytes, "measure", backed_up)
     (done,) = ingest.ingest(books, SEPTEMBER)
     assert done.wrote
 
@@ -181,7 +179,7 @@ def test_a_file_exchanged_while_its_month_is_sealed_stops_the_close(
     """The kept copy is held against the digest of first sight, so that the seal's evidence is the month's."""
     books = ready(tmp_path)
     made = other_bytes(tmp_path)
-    during(monkeypatch, sealing, "_delivered", lambda: renamed(file_of(tmp_path), made))
+    during(monkeypatch, sealing, "_delivered", lambda: renamed(kept_of(books), made))
     with pytest.raises(CopsError, match="E-DIGEST"):
         close_by_two(books, SEPTEMBER)
     books.admin.close()

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import staging
+from cops_dagster.ingestion import measures
 from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect
+from cops_dagster.lake.lens import Lens
 from cops_dagster_tests.deliveries import SEPTEMBER, lines, write
 
 ENGINE = Engine()
@@ -194,7 +195,5 @@ def _stage(folder: Path, table: Any) -> dict[str, Any]:
     with Engine() as engine:
         columns, _ = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
-        staging.stage(
-            engine, files, SEPTEMBER, (folder / "out.parquet", folder / "aside.parquet"), 1, Decimal(0)
-        )
+        measures.measure(engine, files, Lens(), SEPTEMBER)
         return engine.run("SELECT * FROM fact_cost_raw").one()

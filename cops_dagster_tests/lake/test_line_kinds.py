@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cops_dagster.cur.schema import BY_NAME
-from cops_dagster.ingestion import staging
+from cops_dagster.ingestion import measures
 from cops_dagster.ingestion.verdicts import cost_views_bridge
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect
+from cops_dagster.lake.lens import Lens
 from cops_dagster_tests.deliveries import SEPTEMBER, TYPES
 from cops_dagster_tests.examples import examples
 
@@ -96,9 +97,8 @@ def staged(folder: Path, given_lines: Sequence[Line], *, every_column: bool = Fa
     with Engine() as engine:
         columns, (rows,) = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
-        targets = folder / "out.parquet", folder / "aside.parquet"
-        made = staging.stage(engine, files, SEPTEMBER, targets, rows, Decimal(0))
-        assert made.raw.rows == len(given_lines)
+        made = measures.measure(engine, files, Lens(), SEPTEMBER)
+        assert made.booked.rows == rows == len(given_lines)
         return engine.run("SELECT * FROM fact_cost_raw ORDER BY CAST(identity_line_item_id AS INT)").dicts()
 
 
@@ -345,7 +345,7 @@ def test_unblended_is_amortized_and_true_up_and_upfront_in_any_consistent_month(
     ]
     found = staged(tmp_path, doubles)
     columns = {name: "line_item_unblended_cost" if name == "unblended" else f"{name}_cost"
-               for name in staging.VIEWS}  # fmt: skip
+               for name in measures.VIEWS}  # fmt: skip
     totals = {name: sum((one[column] for one in found), Decimal(0)) for name, column in columns.items()}
     assert totals["unblended"] == sum((one["line_item_unblended_cost"] for one in month), Decimal(0))
     bridge = cost_views_bridge(totals, Decimal(0))

@@ -265,8 +265,7 @@ def test_the_iceberg_tables_hold_the_same_numbers_and_can_be_made_anew(books: Bo
         catalog = SqlCatalog(
             "cops", uri=f"sqlite:///{root}/iceberg_catalog.db", warehouse=f"file://{root}/iceberg"
         )
-        columns = {"fact_cost_raw": "line_item_unblended_cost", "fact_cost_tagged": "unblended_cost",
-                   "fact_cost_allocated": "allocated_cost_usd"}  # fmt: skip
+        columns = {"fact_cost_tagged": "unblended_cost", "fact_cost_allocated": "allocated_cost_usd"}
         return {
             name: sum(catalog.load_table(f"cops.{name}").scan().to_arrow()[column].to_pylist(), Decimal(0))
             for name, column in columns.items()

@@ -1,4 +1,4 @@
--- fact_cost_raw of one delivery: every line once, money exact, the cost views of FinOps formulas
+-- The lens: fact_cost_raw of one delivery, every line once, money exact, the cost views of FinOps formulas
 -- (Cloud Intelligence Dashboards, summary view): unblended = amortized + true-up + upfront.
 -- Net falls back to gross per row and per term. The caller takes the columns it writes, those that AWS
 -- added among them; `service` is never empty and becomes product_servicecode.

@@ -1,0 +1,57 @@
+"""Engines with their limits and a folder to spill into: in this process, or for lines in one of its own.
+
+Belongs here: which limits a piece of work gets. Does not belong here: what an engine does (`lake/engine.py`),
+what a child is (`lake/reader.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+
+import sqlalchemy as sa
+
+from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.reader import Reader
+from cops_dagster.settings import Settings
+from cops_dagster.stores import scratch
+from cops_dagster.stores import tables as t
+
+
+@contextmanager
+def engine(settings: Settings, at_most: str | None = None) -> Iterator[Engine]:
+    """A fresh engine that spills below the home and is gone afterwards. `at_most` as in `Books.engine`."""
+    own = settings.memory_limit
+    limit = own if at_most is None else min(own, at_most, key=_mebibytes)
+    with (
+        # a folder of its own: the engine may read all of it, whatever it is locked down to
+        scratch.folder(settings.home) as spill,
+        Engine(memory_limit=limit, spill=spill) as made,
+    ):
+        yield made
+
+
+@contextmanager
+def reader(settings: Settings, subject: str, size: int) -> Iterator[Engine]:
+    """An engine in a process of its own, with limits for so many delivered bytes."""
+    with (
+        scratch.folder(settings.home) as spill,
+        Reader(
+            subject=subject, delivered_bytes=size, memory_limit=settings.memory_limit, spill=spill
+        ) as made,
+    ):
+        yield made
+
+
+def bytes_of(con: sa.Connection, period_start: date | None) -> int:
+    """How many bytes were published of a month, or ever: at least what a question about it reads."""
+    files = t.lake_file
+    size = sa.select(sa.func.coalesce(sa.func.sum(files.c.size_bytes), 0))
+    if period_start is not None:
+        size = size.where(files.c.period_start == period_start)
+    return int(con.execute(size).scalar_one())
+
+
+def _mebibytes(limit: str) -> int:
+    return int(limit[:-3]) * (1024 if limit.endswith("GiB") else 1)
