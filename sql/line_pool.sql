@@ -1,4 +1,5 @@
--- The lines of a month by service and charge class: as measured of kept bytes, and typed lines of months before.
+-- The lines of a month by service and charge class: as measured of kept bytes, and typed lines of months
+-- before.
 SELECT
     service,
     charge_class,

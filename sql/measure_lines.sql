@@ -1,6 +1,7 @@
--- A delivery's lines through the lens, in one scan that reads every column: what each kept file adds to the
--- lines that are booked (is_aside false) and to those that stand aside, by service and charge class. A page that
--- cannot be read, in a column that nobody asks for today, refuses the delivery now and not when somebody asks.
+-- A delivery's lines through the lens, in one scan that reads every column: what each kept file adds to
+-- the lines that are booked (is_aside false) and to those that stand aside, by service and charge class.
+-- A page that cannot be read, in a column that nobody asks for today, refuses the delivery now and not when
+-- somebody asks.
 SELECT
     file_name,
     quarantine_code IS NOT NULL AS is_aside,
