@@ -49,10 +49,15 @@ def usage(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] =
 def views(
     period: Annotated[str | None, typer.Argument(metavar="[PERIOD]", help="One month, YYYY-MM.")] = None,
     dialect: Annotated[Literal["duckdb"], typer.Option(help="Whose SQL it is.")] = "duckdb",
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Print the lake's tables as view statements, which another engine runs over the same files."""
     from cops_dagster.lake import printed
 
     books, month = desk.books(), desk.month_if_given(period)
     with books.admin.read() as con:
-        typer.echo(printed.views(con, books.lake, month.start if month else None))
+        statements = printed.views(con, books.lake, month.start if month else None)
+    if json:
+        output.as_json({"dialect": dialect, "sql": statements})
+    else:
+        typer.echo(statements)

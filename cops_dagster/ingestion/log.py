@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from cops_dagster.cur import layout
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.attempts import complete, logged_in
-from cops_dagster.ingestion.measures import Part
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.run import Attempt, Run, Superseded
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
+
+if TYPE_CHECKING:
+    from cops_dagster.ingestion.measures import Part  # which loads the engine
 
 
 def logged(books: Books, trying: Attempt, run: Run, delivery: Any) -> AbstractContextManager[None]:
