@@ -275,7 +275,7 @@ def test_the_doctor_names_each_lost_file_and_its_command(books: Books) -> None:
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize("table", ["fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated"])
+@pytest.mark.parametrize("table", ["fact_cost_tagged", "fact_cost_allocated"])
 def test_the_iceberg_tables_are_not_rebuilt_without_a_file_and_stay_as_they_were(
     books: Books, table: str
 ) -> None:
