@@ -73,6 +73,7 @@ def test_text_that_a_spreadsheet_would_run_is_prefixed_and_numbers_stay_numbers(
     assert done.stdout == "a,b,c,d\n'=cmd(),'@x,-12.50,plain\n"
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(
     "command",
     ["", "materialize", "deliver", "sql", "status", "runs", "init", "demo", "admin load", "lake rebuild"],

@@ -79,7 +79,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", sorted(set(leaves()) - MAKE - NEED_NONE))
 def test_a_command_without_a_home_says_so_and_makes_nothing(name: str, nowhere: Path) -> None:
     refusal = refused(*name.split(), *arguments(name, leaves()[name]))

@@ -110,6 +110,7 @@ def flipped(path: Path) -> None:
     live.forget([path])
 
 
+@pytest.mark.long
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("harm", [gone, cut, flipped], ids=lambda one: one.__name__)
 def test_the_entries_of_every_run_are_made_again_with_the_same_bytes(

@@ -153,7 +153,7 @@ def unproven(books: Books) -> list[str]:
     return [one.name for one in listed if one.name in names and not one.holds]
 
 
-@pytest.mark.sampled(15)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_done_to_a_closed_month_is_found_by_its_name(books: Books, case: str) -> None:
     found = told(attacked(case, books)) + (files(books) if case in OF_FILES else [])

@@ -49,6 +49,7 @@ def test_a_converted_month_is_proved_from_its_first_sight_to_its_close(converted
     assert (found.status, found.findings, found.warnings) == ("ok", [], [])
 
 
+@pytest.mark.long
 def test_no_file_of_a_delivery_is_read_in_the_place_of_another(tmp_path: Path) -> None:
     """Both digests are proved, each for its own place: one file twice, the other never, is another month."""
     table = lines(MONTH)

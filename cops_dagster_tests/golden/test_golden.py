@@ -64,24 +64,14 @@ def work_in(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> Golden:
     return golden
 
 
-def quick_at_the_ends(params: list[tuple[str, str]]) -> list[Any]:
-    """The oldest and the newest home on SQLite are opened by `make test`, the others by the long run."""
-    quick = [one for one in stored.kept() if one[1] == "sqlite"]
-    return [
-        pytest.param(one, marks=() if one in (quick[0], quick[-1]) else pytest.mark.long) for one in params
-    ]
+def quick_newest(params: list[tuple[str, str]]) -> list[Any]:
+    """`make test` opens the newest home on SQLite alone; every other one is opened by the long run."""
+    newest = [one for one in params if one[1] == "sqlite"][-1]
+    marked = {True: (), False: pytest.mark.long}
+    return [pytest.param(one, marks=marked[one == newest], id="-".join(one)) for one in params]
 
 
-def the_newest_first(params: list[tuple[str, str]]) -> list[Any]:
-    """`make test` asks the newest home alone."""
-    newest, *others = reversed(params)
-    return [
-        pytest.param(newest, id="-".join(newest)),
-        *(pytest.param(one, marks=pytest.mark.long, id="-".join(one)) for one in others),
-    ]
-
-
-@pytest.fixture(scope="module", params=quick_at_the_ends(stored.kept()), ids="-".join)
+@pytest.fixture(scope="module", params=quick_newest(stored.kept()))
 def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Golden:
     return restored(request.param, tmp_path_factory.mktemp("golden") / "home")
 
@@ -93,8 +83,7 @@ def golden(opened: Golden, monkeypatch: pytest.MonkeyPatch) -> Golden:
 
 
 @pytest.fixture(
-    params=quick_at_the_ends(stored.kept()),
-    ids="-".join,
+    params=quick_newest(stored.kept()),
 )
 def own(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Golden:
     """A golden home that the test may change, unpacked as docs/operations.md restores a backup."""
@@ -231,7 +220,7 @@ def test_open_months_of_an_old_home_are_taken_on_and_closed_ones_stay(own: Golde
     )
 
 
-@pytest.mark.parametrize("which", the_newest_first([one for one in stored.kept() if one[1] == "sqlite"]))
+@pytest.mark.parametrize("which", quick_newest([one for one in stored.kept() if one[1] == "sqlite"]))
 def test_a_home_whose_files_lost_their_times_says_the_same(
     which: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,6 +182,7 @@ def test_glue_without_a_lake_in_s3_is_refused(tmp_path: Path) -> None:
     assert settings.load(home=tmp_path, catalog="glue", lake="s3://cops/lake").lake
 
 
+@pytest.mark.long
 def test_a_copy_that_this_machine_lost_or_damaged_is_fetched_again(books: Books) -> None:
     with books.admin.read() as con:
         assert repair.lost(books, con, SEPTEMBER) == []
