@@ -25,6 +25,7 @@ from cops_dagster.ingestion import deliver, ingest, look
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
+from cops_dagster.settings_sections import Security
 from cops_dagster.stores import scratch
 from cops_dagster.stores.files import sha256_all
 from cops_dagster.stores.objects import Objects
@@ -107,7 +108,20 @@ def remade(
     """
     given = inputs["settings"]
     opened = open_books(
-        settings.load(home=home, cur="", admin_db=None, actor="replay", first_period=None, **given)
+        # nothing of this process's places: a store of others would be written to, or refuse another chain
+        settings.load(
+            home=home,
+            cur="",
+            admin_db=None,
+            evidence=None,
+            lake=None,
+            catalog="file",
+            security=Security(),
+            signing_key=None,
+            actor="replay",
+            first_period=None,
+            **given,
+        )
     )
     books = replace(opened, revision=revision.of(inputs))  # what was closed is not judged by later rules
     try:

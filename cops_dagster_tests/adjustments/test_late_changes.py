@@ -55,6 +55,22 @@ def test_a_late_delivery_is_proposed_and_changes_nothing(closed: Books, tmp_path
     assert answer(closed, RESTATED) == [(Decimal("40.880000001"),)]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("COPS_EVIDENCE", "{home}/evidence"),
+        ("COPS_LAKE", "s3://cops/lake"),
+        ("COPS_SECURITY__SIGNED", "true"),
+    ],
+)
+def test_a_month_is_made_again_in_a_home_that_takes_no_place_of_this_process(
+    name: str, value: str, closed: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the store of evidence in the environment, as in production, no late delivery was ever proposed."""
+    monkeypatch.setenv(name, value.format(home=closed.settings.home))
+    assert late_delivery(closed, tmp_path, MONTH + "Usage AmazonS3 111111111111 acme team api 5\n")
+
+
 @pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("text", "expected"),
