@@ -13,7 +13,7 @@ import pytest
 
 WORTH = (
     "ledger/test_kill", "ledger/test_races", "ledger/test_postgres", "graph/test_browser",
-    "graph/test_door_browser", "graph/test_dead_runs", "docs/", "adjustments/test_story",
+    "graph/test_door_browser", "graph/test_daemon", "graph/test_dead_runs", "docs/", "adjustments/test_story",
     "closing/", "adjustments/", "golden/", "cli/", "graph/", "ingestion/", "reconciliation/", "allocation/",
     "tagging/", "lake/", "stores/",
 )  # fmt: skip
