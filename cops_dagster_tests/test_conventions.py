@@ -538,6 +538,18 @@ def test_no_name_is_dead() -> None:
     assert dead - FOUND_BY_OTHERS == set()
 
 
+def test_no_statement_is_dead() -> None:
+    """A file of sql/ is asked for by its name; those of views and diagnostics are found by their folders."""
+    asked = {
+        word
+        for path in modules()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for word in re.findall(r"\w+", node.value)
+    }
+    assert {path.stem for path in (ROOT / "sql").glob("*.sql")} - asked == set()
+
+
 # --- names of modules ---------------------------------------------------------------------------------
 
 PATH_NAMED = re.compile(r"(?<![\w/.-])((?:[\w-]+/)+[\w-]+\.(?:py|sql))\b")
