@@ -26,9 +26,10 @@ from cops_dagster.ingestion.plausible import UNPRICED as UNPRICED
 from cops_dagster.ingestion.plausible import Figures
 from cops_dagster.lake import live, shapes
 from cops_dagster.lake.convert import convert, header_names
-from cops_dagster.lake.delivered import DeliveredFiles, lines_query
+from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect, parquet, survey
+from cops_dagster.lake.judged import lines_query
 from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.lake.views import view
 from cops_dagster.ledger.books import Books

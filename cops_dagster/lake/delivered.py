@@ -1,13 +1,13 @@
-"""Delivered files as queries: `cur_billing_master` as AWS sent it, `delivered_lines` with exact money.
+"""Delivered files as queries: `cur_billing_master` as AWS sent it, and how each column is read.
 
-Belongs here: one type per column whatever the format, and why a line must be set aside. Does not belong
-here: cost views (`lake/lens.py`), the decision what is complete (`cur/`).
+Belongs here: one type per column whatever the format, money exact. Does not belong here: why a line must be
+set aside (`lake/judged.py`), cost views (`lake/lens.py`), the decision what is complete (`cur/`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,15 @@ from cops_dagster.cur.schema import Column, Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import shapes, spellings
 from cops_dagster.lake.footers import parquet
-from cops_dagster.lake.functions import call, joined
+from cops_dagster.lake.functions import call
 from cops_dagster.lake.kept import conversion
-from cops_dagster.lake.lines import is_split, needs_span
+from cops_dagster.lake.lines import is_split
 
 USD = "DECIMAL(38, 18)"
 FILE = "cops_file"
 """The column that says in which file a line stands; no delivered name."""
+_OWN = (schema.FAULT, schema.FAULT_TEXT, schema.LOST)
+"""Columns of a conversion that say what is wrong with a line."""
 
 
 @dataclass(frozen=True)
@@ -97,73 +99,98 @@ class DeliveredFiles:
 
 def master_query(files: DeliveredFiles) -> exp.Query:
     """`cur_billing_master`: every delivered column under its name and one type, NULL where not sent."""
-    spelled = _spelled(files.columns)
+    spelled = in_lower_case(files.columns)
     selected: list[exp.Expr] = []
     for column in schema.EXPECTED:
         sent = spelled.get(column.name)
-        value = _as_sent(column, sent, _delivered(column.name, sent)) if sent else exp.null()
-        selected.append(_named(exp.cast(value, column.data_type), column.name))
-    return _over(files, selected, spelled)
+        value = _as_sent(column, sent, delivered_value(column.name, sent)) if sent else exp.null()
+        selected.append(named(exp.cast(value, column.data_type), column.name))
+    return query_over(files, selected, spelled)
 
 
-def lines_query(files: DeliveredFiles, accounts: Sequence[str] = (), *more: exp.Expr) -> exp.Query:
-    """`delivered_lines`: the same with exact money and absent tags NULL, and what is wrong with a line.
+def carried(files: DeliveredFiles) -> dict[str, tuple[exp.Expr, Sent]]:
+    """Each delivered column by the name it is kept under: its value, and how a query over it finds it.
 
-    `quarantine_code` says why a line cannot be booked (NULL: it can), `quarantine_reason` which value it
-    was, `lost_values` whether a value that no cost view needs could not be carried whole.
+    Money is exact and times are times; everything else is as delivered, so that the engine groups by what
+    it reads (its dictionaries) and not by what it would have to compute.
+    """
+    spelled = in_lower_case(files.columns)
+    found: dict[str, tuple[exp.Expr, Sent]] = {}
+    for name in files.columns:
+        sent, column = spelled[name.lower()], schema.BY_NAME.get(name.lower())
+        if name in _OWN:
+            continue
+        kept = schema.kept_as(name) if column is None else column.name
+        value, kind = delivered_value(name, sent), sent.data_type
+        if column is not None and column.exact:
+            value, kind = exp.cast(exact_value(column, spelled), USD), "decimal"
+        elif column is not None and column.data_type == "timestamp":
+            value, kind = exp.cast(_as_sent(column, sent, value), "timestamp"), "timestamp"
+        found[kept] = value, Sent(kind, ((kept, None),))
+    return found
+
+
+def grouped_query(
+    files: DeliveredFiles, source: exp.Query, wanted: Collection[str], *more: exp.Expr
+) -> exp.Query:
+    """`delivered_lines` over sound lines that were grouped (`lake/alike.py`), without what is wrong with one.
 
     Args:
-        accounts: ids of accounts to set aside.
-        more: further columns of the delivered files.
+        files: with the columns of `source`.
+        wanted: expected columns that are there even where AWS sent none.
+        more: further columns of `source`.
     """
-    spelled = _spelled(files.columns)
-    selected: list[exp.Expr] = []
-    for column in schema.EXPECTED:
-        sent = spelled.get(column.name)
+    spelled = in_lower_case(files.columns)
+    columns = [column for column in schema.EXPECTED if column.name in spelled or column.name in wanted]
+    selected = [*typed_columns(columns, spelled), *more]
+    return query_over(files, selected, spelled, source.subquery("lines"), blank_tags_are_null=True)
+
+
+def typed_columns(columns: Sequence[Column], spelled: dict[str, Sent]) -> list[exp.Expr]:
+    """Expected columns with exact money, under their names; NULL where AWS sent none."""
+    selected = []
+    for column in columns:
         kind = USD if column.exact else column.data_type
-        value = exp.cast(_exact(column, spelled) if sent else exp.null(), kind)
-        selected.append(_named(value, column.name))
-    judged = _Judgement(files, spelled, accounts)
-    selected += [
-        _named(judged.code(), "quarantine_code"),
-        _named(judged.reason(), "quarantine_reason"),
-        _named(judged.lost(), "lost_values"),
-        *more,
-    ]
-    return _over(files, selected, spelled, blank_tags_are_null=True)
+        value = exact_value(column, spelled) if column.name in spelled else exp.null()
+        selected.append(named(exp.cast(value, kind), column.name))
+    return selected
 
 
-def _over(
+def query_over(
     files: DeliveredFiles,
     selected: list[exp.Expr],
     spelled: dict[str, Sent],
+    source: exp.Expr | None = None,
     *,
     blank_tags_are_null: bool = False,
 ) -> exp.Query:
+    """These columns, COPS' own and those that AWS added, of a delivery's files or of what groups them."""
     for name, text in (("source_id", files.source_id), ("delivery_id", files.delivery_id)):
-        selected.append(_named(exp.Literal.string(text), name))
+        selected.append(named(exp.Literal.string(text), name))
     for name in added_columns(files.columns):
         # as text, whatever its type: a type that no revision knows may change from month to month
-        value: exp.Expr = exp.cast(_delivered(name, spelled[name.lower()]), "varchar")
+        value: exp.Expr = exp.cast(delivered_value(name, spelled[name.lower()]), "varchar")
         if blank_tags_are_null and name.lower().startswith("resource_tags_"):
             value = _unblank(value)
-        selected.append(_named(value, schema.kept_as(name)))
+        selected.append(named(value, schema.kept_as(name)))
     # one call without copies: adding columns one by one copies the tree each time, 0.7 s for 150 of them
-    source = parquet(files.reading, by_name=len(files.reading) > 1, file_column=FILE)
-    return exp.Select().from_(source).select(*selected, copy=False)
+    found = (
+        parquet(files.reading, by_name=len(files.reading) > 1, file_column=FILE) if source is None else source
+    )
+    return exp.Select().from_(found).select(*selected, copy=False)
 
 
-def _named(value: exp.Expr, name: str) -> exp.Expr:
+def named(value: exp.Expr, name: str) -> exp.Expr:
+    """A value under a name, without a copy of it."""
     return exp.alias_(value, name, quoted=True, copy=False)
 
 
 def added_columns(columns: dict[str, Sent]) -> list[str]:
     """Delivered columns that the schema does not know, in order; COPS' own of a conversion left out."""
-    own = {schema.FAULT, schema.FAULT_TEXT, schema.LOST}
-    return [name for name in schema.unexpected(columns) if name not in own]
+    return [name for name in schema.unexpected(columns) if name not in _OWN]
 
 
-def _spelled(columns: dict[str, Sent]) -> dict[str, Sent]:
+def in_lower_case(columns: dict[str, Sent]) -> dict[str, Sent]:
     """The columns in lower case, as engines compare names; one of nothing is text of which none was given."""
     nothing = Sent("varchar", ())
     return {
@@ -171,12 +198,13 @@ def _spelled(columns: dict[str, Sent]) -> dict[str, Sent]:
     }
 
 
-def _delivered(name: str, sent: Sent) -> exp.Expr:
+def delivered_value(name: str, sent: Sent) -> exp.Expr:
     """The value of a column as delivered; a column that came in several spellings is read by them all."""
-    return spellings.one_value(name, _values(sent))
+    return spellings.one_value(name, values_of(sent))
 
 
-def _values(sent: Sent) -> list[exp.Expr]:
+def values_of(sent: Sent) -> list[exp.Expr]:
+    """What each of a column's spellings or map keys says."""
     values: list[exp.Expr] = []
     for column, key in sent.origins:
         value: exp.Expr = exp.column(column, quoted=True)
@@ -203,10 +231,10 @@ def _instant(value: exp.Expr, sent: Sent) -> exp.Expr:
     return call("UTC_TIME", exp.cast(value, "varchar"))
 
 
-def _exact(column: Column, spelled: dict[str, Sent]) -> exp.Expr:
+def exact_value(column: Column, spelled: dict[str, Sent]) -> exp.Expr:
     """A value as `fact_cost_raw` keeps it."""
     sent = spelled[column.name]
-    value = _delivered(column.name, sent)
+    value = delivered_value(column.name, sent)
     if column.name.startswith(names.TAG_PREFIXES):
         return _unblank(exp.cast(value, "varchar"))
     if not column.exact:
@@ -216,14 +244,14 @@ def _exact(column: Column, spelled: dict[str, Sent]) -> exp.Expr:
     elif sent.data_type != "decimal":
         value = call("EXACT_TEXT_USD", exp.cast(value, "varchar"))
     if column.name == "line_item_unblended_cost":
-        return exp.func("COALESCE", value, _nothing_of_its_own(spelled))
+        return exp.func("COALESCE", value, nothing_of_its_own(spelled))
     return value
 
 
-def _nothing_of_its_own(spelled: dict[str, Sent]) -> exp.Expr:
+def nothing_of_its_own(spelled: dict[str, Sent]) -> exp.Expr:
     """0 for a split cost allocation row, which has no cost of its own; NULL for any other."""
     parent, operation = [
-        exp.cast(_delivered(name, spelled[name]), "varchar") if name in spelled else None
+        exp.cast(delivered_value(name, spelled[name]), "varchar") if name in spelled else None
         for name in ("split_line_item_parent_resource_id", "line_item_operation")
     ]
     return exp.Case().when(is_split(parent, operation), exp.cast(exp.Literal.number(0), USD))
@@ -232,123 +260,3 @@ def _nothing_of_its_own(spelled: dict[str, Sent]) -> exp.Expr:
 def _unblank(value: exp.Expr) -> exp.Expr:
     given = exp.NEQ(this=exp.func("TRIM", value.copy()), expression=exp.Literal.string(""))
     return exp.Case().when(given, value)
-
-
-class _Judgement:
-    """What is wrong with a line, as expressions over one delivery's columns."""
-
-    def __init__(self, files: DeliveredFiles, spelled: dict[str, Sent], accounts: Sequence[str]) -> None:
-        self._spelled = spelled
-        self._converted = files.is_converted
-        self._accounts = accounts
-
-    def code(self) -> exp.Expr:
-        """`E-…` of the first fault, NULL for a sound line."""
-        case = exp.Case()
-        if self._converted:
-            fault = exp.column(schema.FAULT)
-            case = case.when(fault.copy().is_(exp.null()).not_(), fault)
-        case = case.when(self._costs_nothing(), exp.Literal.string("E-COST-NULL"))
-        for wrong, code, _ in self._bad_costs():
-            case = case.when(wrong, code)
-        for wrong, name, _ in self._bad_lines():
-            case = case.when(wrong, exp.Literal.string(name))
-        return case
-
-    def reason(self) -> exp.Expr:
-        """The value that was wrong, as text."""
-        case = exp.Case()
-        if self._converted:
-            fault = exp.column(schema.FAULT)
-            case = case.when(fault.is_(exp.null()).not_(), exp.column(schema.FAULT_TEXT))
-        case = case.when(self._costs_nothing(), exp.Literal.string("line_item_unblended_cost is empty"))
-        for wrong, _, value in self._bad_costs():
-            case = case.when(wrong, value)
-        for wrong, _, value in self._bad_lines():
-            case = case.when(wrong, value)
-        return case
-
-    def lost(self) -> exp.Expr:
-        """A value of a column that no cost view needs was rounded, could not be read, or was sent twice."""
-        lost: list[exp.Expr] = [exp.false()]
-        if self._converted:
-            lost.append(exp.column(schema.LOST).is_(exp.null()).not_())
-        for name, sent in self._spelled.items():
-            if len(sent.origins) > 1 and not names.is_tag(name) and not schema.is_booked_by(name):
-                lost.append(spellings.contradict(_values(sent)))
-        for column in schema.EXPECTED:
-            sent_as = self._spelled.get(column.name)
-            if sent_as is None or column.name in schema.VIEW_COSTS or column.data_type == "varchar":
-                continue
-            value = _delivered(column.name, sent_as)
-            if column.exact and sent_as.data_type == "double":
-                lost.append(call("IS_EXACT_USD", value).not_())
-            elif sent_as.data_type not in ("double", "decimal", "timestamp", "DATE", schema.ZONED):
-                text = exp.cast(value, "varchar")
-                read = _exact(column, self._spelled)
-                lost.append(exp.and_(_given(text), read.is_(exp.null())))
-        return exp.or_(*lost)
-
-    def _costs_nothing(self) -> exp.Expr:
-        sent = self._spelled["line_item_unblended_cost"]
-        value = _delivered("line_item_unblended_cost", sent)
-        absent: exp.Expr = value.is_(exp.null())
-        if sent.data_type == "varchar":
-            absent = _given(value).not_()
-        return exp.and_(absent, _nothing_of_its_own(self._spelled).is_(exp.null()))
-
-    def _bad_costs(self) -> list[tuple[exp.Expr, exp.Expr, exp.Expr]]:
-        found: list[tuple[exp.Expr, exp.Expr, exp.Expr]] = []
-        for name in schema.VIEW_COSTS:
-            sent = self._spelled.get(name)
-            if sent is None or sent.data_type == "decimal":
-                continue
-            value = _delivered(name, sent)
-            text = exp.cast(value.copy(), "varchar")
-            said = exp.func("CONCAT", exp.Literal.string(f"{name} = "), text.copy())
-            if sent.data_type == "double":
-                found.append((call("IS_EXACT_USD", value).not_(), call("DOUBLE_FAULT", value), said))
-            else:
-                wrong = exp.and_(_given(text), call("EXACT_TEXT_USD", text).is_(exp.null()))
-                found.append((wrong, call("TEXT_FAULT", text), said))
-        return found
-
-    def _bad_lines(self) -> list[tuple[exp.Expr, str, exp.Expr]]:
-        found: list[tuple[exp.Expr, str, exp.Expr]] = []
-        said: exp.Expr
-        for name, sent in self._spelled.items():
-            if len(sent.origins) > 1 and schema.is_booked_by(name):
-                said = shapes.said(name, joined(" | ", _values(sent)))
-                found.append((spellings.contradict(_values(sent)), spellings.CLASH, said))
-        begin = self._read("line_item_usage_start_date")
-        wrong: exp.Expr = begin.copy().is_(exp.null())
-        said = exp.Literal.string("line_item_usage_start_date is empty")
-        if "line_item_usage_end_date" in self._spelled:
-            end = self._read("line_item_usage_end_date")
-            wrong = exp.or_(wrong, exp.LTE(this=end.copy(), expression=begin.copy()))
-            times = [
-                exp.func("COALESCE", exp.cast(one, "varchar"), exp.Literal.string("nothing"))
-                for one in (begin, end)
-            ]
-            said = joined(
-                "", [exp.Literal.string("usage from "), times[0], exp.Literal.string(" to "), times[1]]
-            )
-        spanned = needs_span(exp.cast(self._read("line_item_line_item_type"), "varchar"))
-        found.append((exp.and_(spanned, wrong), "E-TIME", said))
-        if self._accounts:
-            account = self._read("line_item_usage_account_id")
-            listed = exp.In(
-                this=exp.func("COALESCE", account, exp.Literal.string("")),
-                expressions=[exp.Literal.string(one) for one in self._accounts],
-            )
-            said = joined("", [exp.Literal.string("line_item_usage_account_id = "), account])
-            found.append((listed, "E-ACCOUNT", said))
-        return found
-
-    def _read(self, name: str) -> exp.Expr:
-        return _exact(schema.BY_NAME[name], self._spelled)
-
-
-def _given(value: exp.Expr) -> exp.Expr:
-    text = exp.func("COALESCE", value.copy(), exp.Literal.string(""))
-    return exp.NEQ(this=text, expression=exp.Literal.string(""))

@@ -19,7 +19,8 @@ from sqlglot import exp
 from cops_dagster.cur import schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.lake import statements
-from cops_dagster.lake.delivered import USD, DeliveredFiles, added_columns, lines_query
+from cops_dagster.lake.delivered import USD, DeliveredFiles, added_columns
+from cops_dagster.lake.judged import lines_query
 from cops_dagster.lake.tables import CUR_QUARANTINE, FACT_COST_RAW
 
 NET_UNUSED = ("unused_usd", "gross_usd", "net_usd", "net_unused_usd")
@@ -69,8 +70,7 @@ class Lens:
 
 def booked(files: DeliveredFiles, lens: Lens, period_start: date) -> exp.Query:
     """`fact_cost_raw` of one delivery: the lines that can be booked."""
-    columns = [_written(name) for name in booked_columns(files.columns)]
-    query = _over(files, lens, period_start, columns)
+    query = _over(files, lens, period_start, selected(files.columns))
     if lens.has_faults:
         query = query.where(exp.column("quarantine_code").is_(exp.null()), copy=False)
     return query
@@ -96,8 +96,12 @@ def judged(files: DeliveredFiles, lens: Lens, period_start: date, *more: exp.Exp
     Args:
         more: further columns of the delivered files.
     """
+    return over(lines_query(files, lens.accounts, *more), lens, period_start)
+
+
+def over(lines: exp.Query, lens: Lens, period_start: date) -> exp.Select:
+    """The lens over typed lines; whatever columns they have beside those of a delivery pass through."""
     tree = statements.parsed("lens")
-    lines = lines_query(files, lens.accounts, *more)
     for table in list(tree.find_all(exp.Table)):
         if table.name == "delivered_lines":
             table.replace(exp.Subquery(this=lines, alias=exp.TableAlias(this=exp.to_identifier(table.alias))))
@@ -137,6 +141,11 @@ def booked_columns(delivered: Mapping[str, Sent]) -> tuple[str, ...]:
     made = sent | {"product_servicecode"}  # a service is never empty, even where AWS sent no such column
     expected = [name for name, _ in FACT_COST_RAW if name not in schema.BY_NAME or name in made]
     return (*expected, *map(schema.kept_as, added_columns(dict(delivered))))
+
+
+def selected(delivered: Mapping[str, Sent]) -> list[exp.Expr]:
+    """The columns of `fact_cost_raw` that a delivery has, of what the lens makes."""
+    return [_written(name) for name in booked_columns(delivered)]
 
 
 def _written(name: str) -> exp.Expr:

@@ -15,9 +15,10 @@ from cops_dagster.cur.formats import Format
 from cops_dagster.cur.schema import BY_NAME, Sent, require
 from cops_dagster.lake import shapes
 from cops_dagster.lake.convert import convert
-from cops_dagster.lake.delivered import DeliveredFiles, lines_query, master_query
+from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect, survey
+from cops_dagster.lake.judged import lines_query
 from cops_dagster_tests.deliveries import TYPES
 
 Rows = list[dict[str, Any]]
