@@ -22,7 +22,7 @@ SELECT
     MIN(n.negated_net_usd) AS negated_net_usd,
     SUM(l.line_item_unblended_cost) AS covered_usd,
     SUM(l.net_unblended_cost) AS covered_net_usd
-FROM cost_lines AS l
+FROM hourly_cost_lines AS l
 INNER JOIN negations AS n
     ON
         n.negation_key = l.negation_key AND n.negation_zone = l.negation_zone

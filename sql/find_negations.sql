@@ -26,7 +26,7 @@ WITH commitment_lines AS (
         l.account_plan,
         l.category_plan,
         l.component_tag
-    FROM cost_lines AS l
+    FROM hourly_cost_lines AS l
     LEFT JOIN resource_tenants AS r ON r.resource_id = l.untagged_resource
     WHERE
         l.period_start = :period_start AND l.negation_key IS NOT NULL

@@ -1,6 +1,7 @@
 -- The month's lines by everything that tagging and allocation ask about, tags as delivered: aliases and
--- tenants meet groups afterwards, not lines. Usage that a savings-plan negation takes back, and the negation,
--- cost nothing here (unblended): what is left of the two, and a negation of a part, are rows of their own.
+-- tenants meet groups afterwards, not lines. Lines that are alike come as one row (lake/alike.py). Usage that
+-- a savings-plan negation takes back, and the negation, cost nothing here (unblended): what is left of the
+-- two, and a negation of a part, are rows of their own.
 -- Positive sums stay those of the lines: they weigh how usage is tagged.
 WITH negated_lines AS (
     SELECT
@@ -19,7 +20,7 @@ WITH negated_lines AS (
         n.account_plan AS first_account_plan,
         n.category_plan AS first_category_plan,
         n.component_tag AS first_component_tag
-    FROM cost_lines AS l
+    FROM alike_cost_lines AS l
     LEFT JOIN resource_tenants AS r ON r.resource_id = l.untagged_resource
     LEFT JOIN negations AS n
         ON
@@ -45,8 +46,8 @@ SELECT
     CASE WHEN follows THEN first_account_plan ELSE account_plan END AS account_plan,
     CASE WHEN follows THEN first_category_plan ELSE category_plan END AS category_plan,
     CASE WHEN NOT follows THEN takes_back END AS takes_back,
-    COUNT(*) AS line_count,
-    COUNT_IF(line_item_unblended_cost > 0) AS positive_line_count,
+    SUM(line_count) AS line_count,
+    SUM(CASE WHEN line_item_unblended_cost > 0 THEN line_count ELSE 0 END) AS positive_line_count,
     SUM(CASE WHEN costs THEN line_item_unblended_cost ELSE 0 END) AS unblended_cost,
     SUM(amortized_cost) AS amortized_cost,
     SUM(CASE WHEN costs THEN net_unblended_cost ELSE 0 END) AS net_unblended_cost,

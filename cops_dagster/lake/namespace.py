@@ -17,6 +17,7 @@ from sqlglot import exp
 
 from cops_dagster.cur import schema
 from cops_dagster.lake import lens, pools, statements
+from cops_dagster.lake.alike import COUNT, Asked, Part, alike, bare, by
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.lens import Lens
@@ -29,7 +30,7 @@ from cops_dagster.lake.live import (
     require_same,
     verify,
 )
-from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES
+from cops_dagster.lake.tables import CUR_BILLING_MASTER, FACT_COST_RAW, LAKE_TABLES
 from cops_dagster.lake.views import admin_columns, empty, over_files, union_by_name, view
 from cops_dagster.policy import Tags
 from cops_dagster.settings import Settings
@@ -38,7 +39,8 @@ from cops_dagster.stores.places import open_volume
 
 LINES = frozenset({"fact_cost_raw", "cur_quarantine", "cur_billing_master", "missing_tenant_tags"})
 """Names behind which delivered bytes are read: what asks for one uses an engine apart (`Books.lines`)."""
-LENS: dict[str, Callable[[DeliveredFiles, Lens, date], exp.Query]] = {
+LensQuery = Callable[[DeliveredFiles, Lens, date], exp.Query]
+LENS: dict[str, LensQuery] = {
     "fact_cost_raw": lens.booked,
     "cur_quarantine": lens.set_aside,
 }
@@ -116,6 +118,31 @@ class Namespace:
         self.paths[name] = [file.path for file in found]
         view(self.engine, name, lake_query(self.con, name, found))
 
+    def lines_by(self, *columns: str) -> None:
+        """`alike_lines`: `fact_cost_raw`, lines in one row that agree in these columns (`lake/alike.py`)."""
+        self.alike_lines("alike_lines", by(*columns), ("plain", "single"))
+
+    def alike_lines(self, name: str, asked: Asked, parts: Sequence[Part]) -> None:
+        """`fact_cost_raw` under another name, with lines that are alike in one row; see `lake/alike.py`."""
+
+        def grouped(files: DeliveredFiles, through: Lens, period_start: date) -> exp.Query:
+            return alike(files, through, period_start, asked, parts)
+
+        self._lines(name, grouped, exp.alias_(exp.Literal.number(1), COUNT))
+
+    def bare_lines(self, columns: Sequence[str]) -> None:
+        """`bare_lines`: these columns of the lines that can be booked, read without the lens."""
+        self._lines("bare_lines", lambda files, through, _: bare(files, through, columns))
+
+    def _lines(self, name: str, query_of: LensQuery, *more: exp.Expr) -> None:
+        found = self._live("fact_cost_raw")
+        self._hold(verify(found, digests=self.digests))
+        self._require_apart()
+        self.paths[name] = [file.path for file in found]
+        typed = over_files(FACT_COST_RAW, [file.path for file in found if not file.lens])
+        written = exp.select("*", *more).from_(typed.subquery("typed"))
+        view(self.engine, name, union_by_name([written, *_through(self.con, found, query_of)]))
+
     def _require_apart(self) -> None:
         """Delivered bytes are read by an engine in a process of its own, and by no other."""
         if not self.engine.is_apart:
@@ -136,9 +163,11 @@ class Namespace:
     def _missing_tenant_tags(self) -> None:
         from cops_dagster.lake import tag_columns
 
-        self.provide(["fact_cost_raw"])
-        tag_columns.provide_cost_lines(self.engine, self.tags, inherit=False)
         self.provide(["fact_cost_tagged"])
+        self.alike_lines("missing_lines", tag_columns.asked_of_missing(self.tags), ("plain", "single"))
+        tag_columns.provide_cost_lines(
+            self.engine, self.tags, inherit=False, name="missing_cost_lines", of="missing_lines"
+        )
         view(self.engine, MISSING_TAGS, statements.parsed(MISSING_TAGS))
 
     def _cur_billing_master(self, name: str) -> None:
@@ -203,15 +232,21 @@ class Namespace:
 
 def lake_query(con: sa.Connection, name: str, found: Sequence[LiveFile]) -> exp.Query:
     """A lake table over exactly these files: rows that COPS wrote, and delivered bytes through the lens."""
-    queries = [over_files(LAKE_TABLES[name], [file.path for file in found if not file.lens])]
+    written = over_files(LAKE_TABLES[name], [file.path for file in found if not file.lens])
+    return union_by_name([written, *_through(con, found, LENS[name])] if name in LENS else [written])
+
+
+def _through(con: sa.Connection, found: Sequence[LiveFile], lens_of: LensQuery) -> list[exp.Query]:
+    """A query for each run's kept bytes among the files."""
     by_run: dict[str, list[LiveFile]] = {}
     for file in found:
         if file.lens:
             by_run.setdefault(file.run_id, []).append(file)
+    queries = []
     for files in by_run.values():
         through = Lens.from_json(files[0].lens)
-        queries.append(LENS[name](_kept(con, files, through), through, files[0].period_start))
-    return union_by_name(queries)
+        queries.append(lens_of(_kept(con, files, through), through, files[0].period_start))
+    return queries
 
 
 def _kept(con: sa.Connection, files: Sequence[LiveFile], through: Lens) -> DeliveredFiles:

@@ -6,12 +6,13 @@ in the same spelling. Does not belong here: who wins (sql/stage_fact_cost_tagged
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 
 import sqlglot
 from sqlglot import exp
 
+from cops_dagster.lake.alike import DAY, Asked, by
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.functions import call
 from cops_dagster.lake.statements import SOURCE_DIALECT
@@ -73,28 +74,80 @@ REGISTRY = ("tenants", "tag_aliases", "account_tenants", "plans")
 
 
 def provide_cost_lines(
-    engine: Engine, tags: Tags, boundaries: Sequence[date] = (), *, inherit: bool = True
+    engine: Engine,
+    tags: Tags,
+    boundaries: Sequence[date] = (),
+    *,
+    inherit: bool = True,
+    name: str,
+    of: str,
 ) -> None:
-    """`cost_lines` over the month's `fact_cost_raw`, which the caller provides; see there."""
-    present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
-    view(engine, "cost_lines", cost_lines(present, tags, boundaries, inherit=inherit))
+    """`cost_lines` under this name over a table of lines that the caller provides."""
+    present = {row[0] for row in engine.run(f'DESCRIBE "{of}"').rows}
+    lines = cost_lines(present, tags, boundaries, inherit=inherit)
+    view(engine, name, lines.from_(exp.to_table(of)))
+
+
+def asked(tags: Tags, boundaries: Sequence[date] = (), *, inherit: bool = True) -> Asked:
+    """In what lines must agree so that `cost_lines` over them is right: account, tags, slice, heir."""
+
+    def of(given: Collection[str]) -> dict[str, exp.Expr | None]:
+        found = _spoken(tags)
+        if boundaries:
+            found |= by(DAY)(given)
+        if inherit:
+            found["line_item_resource_id"] = _resource_where(_tenant(tags, KINDS, given).is_(exp.null()))
+        return found
+
+    return of
+
+
+def asked_of_missing(tags: Tags) -> Asked:
+    """In what lines must agree for sql/missing_tenant_tags.sql: of those that it shows the resource, too."""
+
+    def of(given: Collection[str]) -> dict[str, exp.Expr | None]:
+        named = _tenant(tags, ("resource", "account"), given)
+        unknown = exp.select("tenant_tag").from_("fact_cost_tagged").where("tenant_tag IS NOT NULL")
+        nobody = exp.In(this=call("NFC", named), query=unknown.subquery())
+        return _spoken(tags) | {
+            "line_item_resource_id": _resource_where(exp.or_(named.is_(exp.null()), nobody))
+        }
+
+    return of
+
+
+def _spoken(tags: Tags) -> dict[str, exp.Expr | None]:
+    """The account of a line, and every tag that names somebody."""
+    named = [
+        name for kind in KINDS for names in (tags.tenant_id, tags.plan_id) for name in columns_of(names, kind)
+    ]
+    component = columns_of(tags.service_component, "resource")
+    return dict.fromkeys(["line_item_usage_account_id", *named, *component])
+
+
+def _tenant(tags: Tags, kinds: Iterable[str], given: Collection[str]) -> exp.Expr:
+    return _first([name for kind in kinds for name in columns_of(tags.tenant_id, kind)], set(given))
+
+
+def _resource_where(condition: exp.Expr) -> exp.Expr:
+    return exp.Case().when(condition, exp.column("line_item_resource_id"))
 
 
 def cost_lines(
     present: set[str], tags: Tags, boundaries: Sequence[date] = (), *, inherit: bool = True
-) -> exp.Query:
-    """`cost_lines`: `fact_cost_raw` with tags by kind, `usage_slice` and the resource to inherit by.
+) -> exp.Select:
+    """`cost_lines`: lines with their tags by kind, `usage_slice` and the resource to inherit by.
 
     And what a line takes back: `negation_key`, `takes_back` (docs/adr/0028).
 
     Args:
-        present: the columns of `fact_cost_raw`.
+        present: the columns of the table of lines, which the caller names.
         boundaries: days within the month on which a registry entry begins or ends; a line's slice begins on
             the last of them that is not after its usage, so one tenant is in force throughout a slice.
         inherit: give `untagged_resource` to every line without any tenant tag, else to the refunds and
             credits among them: they belong to who has the resource that they name.
     """
-    query = exp.select("*").from_(exp.to_table("fact_cost_raw"))
+    query = exp.select("*")
     tenant: list[exp.Expr] = []
     made: dict[str, exp.Expr] = {}
     for kind in KINDS:
@@ -113,14 +166,41 @@ def cost_lines(
     ):
         made[name] = _parsed(text)
     query = query.select(*(exp.alias_(value.copy(), name) for name, value in made.items()))
-    resource: exp.Expr = exp.cast(exp.null(), "VARCHAR")
-    if "line_item_resource_id" in present:
-        untagged: exp.Expr = exp.func("COALESCE", *[value.copy() for value in tenant]).is_(exp.null())
-        if not inherit:
-            untagged = exp.and_(untagged, _parsed(_NAMES_RESOURCE))
-        identity = exp.func("NULLIF", exp.column("line_item_resource_id"), exp.Literal.string(""))
-        resource = exp.Case().when(untagged, identity)
-    return query.select(exp.alias_(resource, "untagged_resource"))
+    return query.select(exp.alias_(_heir(tenant, present, inherit=inherit), "untagged_resource"))
+
+
+def spoken_columns(tags: Tags) -> list[str]:
+    """The delivered columns that `named_lines` asks for."""
+    tenant = [name for kind in KINDS for name in columns_of(tags.tenant_id, kind)]
+    return ["line_item_line_item_type", "line_item_resource_id", *tenant]
+
+
+def provide_named_lines(engine: Engine, tags: Tags, *, inherit: bool) -> None:
+    """`named_lines` over the engine's `bare_lines`: who is named, the resource, and whose heir a line is.
+
+    Args:
+        inherit: see `cost_lines`.
+    """
+    present = {row[0] for row in engine.run('DESCRIBE "bare_lines"').rows}
+    tenant = [_first(columns_of(tags.tenant_id, kind), present) for kind in KINDS]
+    resource = exp.column("line_item_resource_id") if "line_item_resource_id" in present else exp.null()
+    query = exp.select(
+        exp.alias_(exp.cast(resource, "VARCHAR"), "resource_id"),
+        exp.alias_(exp.func("COALESCE", *[value.copy() for value in tenant]), "tenant_tag"),
+        exp.alias_(_heir(tenant, present, inherit=inherit), "untagged_resource"),
+    )
+    view(engine, "named_lines", query.from_("bare_lines"))
+
+
+def _heir(tenant: Sequence[exp.Expr], present: Collection[str], *, inherit: bool) -> exp.Expr:
+    """The resource of a line that no tag names a tenant of."""
+    if "line_item_resource_id" not in present:
+        return exp.cast(exp.null(), "VARCHAR")
+    untagged: exp.Expr = exp.func("COALESCE", *[value.copy() for value in tenant]).is_(exp.null())
+    if not inherit:
+        untagged = exp.and_(untagged, _parsed(_NAMES_RESOURCE))
+    identity = exp.func("NULLIF", exp.column("line_item_resource_id"), exp.Literal.string(""))
+    return exp.Case().when(untagged, identity)
 
 
 def provide_registry(engine: Engine, tags: Tags, day: date) -> None:

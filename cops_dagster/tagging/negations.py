@@ -31,7 +31,7 @@ _COLUMNS = (
 
 
 def provide(engine: Engine, period: Period, *, follow: bool = True) -> None:
-    """Keeps `negations` and `negation_shares` of the engine's `cost_lines`.
+    """Keeps `negations` and `negation_shares` of the engine's `hourly_cost_lines`.
 
     Args:
         follow: they take back usage; else, as in revision 1 of the rules, both are empty.
@@ -43,7 +43,8 @@ def provide(engine: Engine, period: Period, *, follow: bool = True) -> None:
         engine.table("negation_shares", _COLUMNS, [])
         return
     engine.keep("negations", "find_negations", start)
-    rows = engine.fetch("fetch_part_negations", start).dicts()
+    parts = exp.select("negation_key").from_("negations").where("taken_back = 'part'").limit(1)
+    rows = engine.fetch("fetch_part_negations", start).dicts() if engine.fetch(parts).rows else []
     engine.table("negation_shares", _COLUMNS, shares(rows))
 
 

@@ -19,7 +19,7 @@ from cops_dagster.alerts.publish import publish
 from cops_dagster.errors import unknown_month
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import ingest, mapped_tags
-from cops_dagster.lake import live, tag_columns
+from cops_dagster.lake import alike, live, tag_columns
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.tables import FACT_COST_TAGGED
 from cops_dagster.lake.views import over_files, view
@@ -139,10 +139,18 @@ def _publish(books: Books, con: sa.Connection, trying: Attempt, run: Run) -> Non
     with books.lines(period) as engine:
         names = books.namespace(engine, con, period)
         tags = books.policy.tags
-        names.provide(["fact_cost_raw", *tag_columns.REGISTRY])
-        tag_columns.provide_cost_lines(engine, tags, boundaries(con, period), inherit=tags.inherit)
-        engine.keep("untagged_resources", "find_untagged_resources", start)
-        engine.keep("resource_tenants", "find_resource_tenants", start)
+        names.provide(tag_columns.REGISTRY)
+        names.bare_lines(tag_columns.spoken_columns(tags))
+        tag_columns.provide_named_lines(engine, tags, inherit=tags.inherit)
+        engine.keep("untagged_resources", "find_untagged_resources")
+        engine.keep("resource_tenants", "find_resource_tenants")
+        days = boundaries(con, period)
+        asked = tag_columns.asked(tags, days, inherit=tags.inherit)
+        for name, parts in (("alike", alike.EVERY), ("hourly", alike.HOURLY_ALONE)):
+            names.alike_lines(f"{name}_lines", asked, parts)
+            tag_columns.provide_cost_lines(
+                engine, tags, days, inherit=tags.inherit, name=f"{name}_cost_lines", of=f"{name}_lines"
+            )
         negations.provide(engine, period, follow=books.revision > revision.FIRST)
         engine.keep("tag_groups", "group_lines_by_tags", start)
         tag_columns.provide_registry(engine, tags, period.start)
@@ -257,17 +265,18 @@ def spelling_variants(
     books: Books, engine: Engine, con: sa.Connection, period: Period
 ) -> dict[str, set[str]]:
     """Delivered tenant tags by their spelling without case, blanks and unicode form."""
-    names = books.namespace(engine, con, period)
-    names.provide(["fact_cost_raw"])
-    present = {row[0] for row in engine.run('DESCRIBE "fact_cost_raw"').rows}
+    columns = [
+        column
+        for kind in tag_columns.KINDS
+        for column in tag_columns.columns_of(books.policy.tags.tenant_id, kind)
+    ]
+    books.namespace(engine, con, period).bare_lines(columns)
+    present = {row[0] for row in engine.run('DESCRIBE "bare_lines"').rows}
     variants: dict[str, set[str]] = {}
-    for kind in tag_columns.KINDS:
-        for column in tag_columns.columns_of(books.policy.tags.tenant_id, kind):
-            if column not in present:
-                continue
-            rows = engine.fetch(exp.select(column).distinct().from_("fact_cost_raw").limit(100_000)).rows
-            for (value,) in rows:
-                if value is not None:
-                    spelled = unicodedata.normalize("NFC", value).strip().casefold()
-                    variants.setdefault(spelled, set()).add(value)
+    for column in columns:
+        if column in present:
+            rows = engine.fetch(exp.select(column).distinct().from_("bare_lines").limit(100_000)).rows
+            for value in (row[0] for row in rows if row[0] is not None and row[0].strip(" ")):
+                spelled = unicodedata.normalize("NFC", value).strip().casefold()
+                variants.setdefault(spelled, set()).add(value)
     return variants

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlglot import exp
 
 from cops_dagster.lake import tag_columns
 from cops_dagster.lake.engine import Engine
@@ -50,9 +51,13 @@ def grouped(given_lines: Rows, *, inherit: bool = True) -> Rows:
     start: dict[str, Any] = {"period_start": SEPTEMBER.start}
     with Engine() as engine:
         engine.table("fact_cost_raw", FACT_COST_RAW, [tuple(map(row.get, names)) for row in given_lines])
-        view(engine, "cost_lines", tag_columns.cost_lines(set(names), Tags(), inherit=inherit))
-        engine.keep("untagged_resources", "find_untagged_resources", start)
-        engine.keep("resource_tenants", "find_resource_tenants", start)
+        view(engine, "lines", exp.select("*", "1 AS line_count").from_("fact_cost_raw"))
+        view(engine, "bare_lines", exp.select("*").from_("fact_cost_raw"))
+        tag_columns.provide_named_lines(engine, Tags(), inherit=inherit)
+        for name in ("alike_cost_lines", "hourly_cost_lines"):
+            tag_columns.provide_cost_lines(engine, Tags(), inherit=inherit, name=name, of="lines")
+        engine.keep("untagged_resources", "find_untagged_resources")
+        engine.keep("resource_tenants", "find_resource_tenants")
         negations.provide(engine, SEPTEMBER)
         return engine.fetch("group_lines_by_tags", start).dicts()
 
