@@ -3,5 +3,5 @@ SELECT DISTINCT
     source_id,
     line_item_usage_account_id AS usage_account_id,
     NULLIF(bill_payer_account_id, '') AS payer_account_id
-FROM fact_cost_raw
-WHERE period_start = :period_start
+FROM measured_lines
+WHERE quarantine_code IS NULL

@@ -34,7 +34,7 @@ SELECT
             ELSE 0
         END
     ) AS usage_net_amortized_usd
-FROM fact_cost_raw
+FROM alike_lines
 WHERE period_start = :period_start
 GROUP BY 1
 ORDER BY 1

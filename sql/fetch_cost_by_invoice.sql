@@ -9,7 +9,7 @@ WITH amounts AS (
         product_servicecode,
         MIN(bill_payer_account_id) AS payer_account_id,
         SUM(net_unblended_cost) AS cost_usd
-    FROM fact_cost_raw
+    FROM alike_lines
     WHERE period_start = :period_start
     GROUP BY 1, 2, 3, 4, 5
 )

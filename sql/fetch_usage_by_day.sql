@@ -5,7 +5,7 @@ SELECT
     SUM(line_item_unblended_cost) AS unblended_usd,
     SUM(amortized_cost) AS amortized_usd,
     SUM(net_amortized_cost) AS net_amortized_usd
-FROM fact_cost_raw
+FROM alike_lines
 WHERE
     period_start = :period_start
     AND line_item_line_item_type IN (

@@ -7,15 +7,10 @@ SELECT
     COUNT_IF(commitment_line IN ('SavingsPlanCoveredUsage', 'DiscountedUsage')) > 0 AS has_usage,
     SUM(line_item_unblended_cost - amortized_cost - true_up_cost - upfront_cost) AS residual_usd,
     SUM(net_unblended_cost - net_amortized_cost - net_true_up_cost - net_upfront_cost) AS net_residual_usd
-FROM fact_cost_raw
+FROM measured_lines
 WHERE
-    period_start = :period_start
+    quarantine_code IS NULL
     AND commitment_line IS NOT NULL
-    -- what every line of a commitment is: said of a delivered column, so that no other line is read further
-    AND line_item_line_item_type IN (
-        'SavingsPlanCoveredUsage', 'SavingsPlanNegation', 'SavingsPlanRecurringFee', 'SavingsPlanUpfrontFee',
-        'DiscountedUsage', 'RIFee', 'Fee', 'Refund', 'Credit'
-    )
     AND COALESCE(NULLIF(savings_plan_savings_plan_a_r_n, ''), reservation_reservation_a_r_n) <> ''
 GROUP BY 1, 2
 HAVING

@@ -1,13 +1,12 @@
--- A delivery's lines through the lens, in one scan that reads every column: what each kept file adds to
--- the lines that are booked (is_aside false) and to those that stand aside, by service and charge class.
--- A page that cannot be read, in a column that nobody asks for today, refuses the delivery now and not when
--- somebody asks.
+-- A delivery's lines through the lens: what each kept file adds to the lines that are booked (is_aside false)
+-- and to those that stand aside, by service and charge class. Lines that are alike are one row
+-- (lake/alike.py).
 SELECT
     file_name,
     quarantine_code IS NOT NULL AS is_aside,
-    service,
+    product_servicecode AS service,
     charge_class,
-    COUNT(*) AS row_count,
+    CAST(SUM(line_count) AS BIGINT) AS row_count,
     COALESCE(SUM(line_item_unblended_cost), 0) AS cost_usd,
     COALESCE(SUM(amortized_cost), 0) AS amortized_usd,
     COALESCE(SUM(net_unblended_cost), 0) AS net_unblended_usd,
@@ -16,8 +15,7 @@ SELECT
     COALESCE(SUM(upfront_cost), 0) AS upfront_usd,
     COALESCE(SUM(net_true_up_cost), 0) AS net_true_up_usd,
     COALESCE(SUM(net_upfront_cost), 0) AS net_upfront_usd,
-    COALESCE(SUM(ABS(line_item_unblended_cost)), 0) AS absolute_usd,
-    MAX(line_hash) AS read_whole
+    COALESCE(SUM(ABS(line_item_unblended_cost)), 0) AS absolute_usd
 FROM measured_lines
 GROUP BY 1, 2, 3, 4
 ORDER BY 1, 2, 3, 4

@@ -7,12 +7,12 @@ SELECT
     l.line_item_usage_account_id AS usage_account_id,
     NULLIF(l.line_item_resource_id, '') AS resource_id,
     COALESCE(l.resource_tenant, l.account_tenant) AS tenant_tag,
-    COUNT(*) AS line_count,
+    CAST(SUM(l.line_count) AS BIGINT) AS line_count,
     SUM(l.line_item_unblended_cost) AS missing_usd,
     CAST(
         RANK() OVER (PARTITION BY l.period_start ORDER BY SUM(l.line_item_unblended_cost) DESC) AS BIGINT
     ) AS fix_rank
-FROM cost_lines AS l
+FROM missing_cost_lines AS l
 WHERE
     l.charge_class = 'usage'
     AND l.line_item_unblended_cost > 0

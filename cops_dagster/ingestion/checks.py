@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
+from sqlglot import exp
 
 from cops_dagster.clocks import is_within
 from cops_dagster.cur import schema
@@ -33,6 +34,7 @@ from cops_dagster.ingestion.measures import Part
 from cops_dagster.ingestion.profile import Profile
 from cops_dagster.lake import live
 from cops_dagster.lake.delivered import added_columns
+from cops_dagster.lake.views import view
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -185,7 +187,9 @@ def _of_typed(
     with books.lines(period) as engine:
         books.namespace(engine, con, period).provide(["fact_cost_raw"])
         figures = engine.fetch("measure_fact_cost_raw", {"period_start": period.start}).one()
-        return figures, net_unused.halves(engine, period)
+        booked = exp.select("*", exp.alias_(exp.null(), "quarantine_code")).from_("fact_cost_raw")
+        view(engine, "measured_lines", booked)
+        return figures, net_unused.halves(engine)
 
 
 def quarantined(books: Books, period: Period) -> list[Verdict]:

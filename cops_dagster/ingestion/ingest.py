@@ -186,8 +186,13 @@ def _kept(books: Books, trying: Attempt, run: Run, delivery: Any) -> Kept:
             )
         ).scalars()
         bad = schema.untrusted_accounts(accounts)
+        profiles = t.cur_delivery_profile
+        aside = con.execute(
+            sa.select(profiles.c.quarantined_rows).where(profiles.c.delivery_id == delivery.delivery_id)
+        ).scalar()
     files = DeliveredFiles.recorded(delivery, books.settings.home, converted)
-    return kept_bytes.keep(books, files, run.period, trying.target(TABLE, run.period, run.id), bad)
+    target = trying.target(TABLE, run.period, run.id)
+    return kept_bytes.keep(books, files, run.period, target, bad, has_faults=aside != 0)
 
 
 def _staged(kept: Kept, *, is_aside: bool) -> list[Staged]:

@@ -46,24 +46,27 @@ def keep(
     period: Period,
     target: Path,
     accounts: Sequence[str],
+    *,
+    has_faults: bool,
 ) -> Kept:
     """Brings a delivery's files into the lake and measures them.
 
     Args:
         target: where a single file would be staged; each gets its place in the same folder.
         accounts: ids of accounts whose lines stand aside.
+        has_faults: first sight found lines that cannot be booked.
 
     Raises:
         CopsError: `E-DIGEST` for bytes that are not those of first sight; `E-FILE-TRUNC`, `E-READER-CRASH`,
             `E-RESOURCE` for what cannot be read; `E-DISK`.
     """
-    given = Lens(is_first=books.revision == revision.FIRST, accounts=tuple(accounts))
+    given = Lens(has_faults, is_first=books.revision == revision.FIRST, accounts=tuple(accounts))
     try:
         return _kept(books, files, given, period, target)
     except CopsError as problem:
         if not needs_mending(problem) or files.is_converted:
             raise
-    given = replace(given, is_mended=True)
+    given = replace(given, has_faults=True, is_mended=True)
     return _kept(books, _mended(books, files, given, period), given, period, target)
 
 

@@ -19,14 +19,17 @@ from sqlglot import exp
 
 from cops_dagster.ingestion import commitments, net_unused
 from cops_dagster.ingestion.verdicts import cost_matches_delivery, cost_views_bridge, rows_match_delivery
-from cops_dagster.lake import lens, pools
+from cops_dagster.lake import pools
+from cops_dagster.lake.alike import alike, by
 from cops_dagster.lake.delivered import FILE, DeliveredFiles
 from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.footers import parquet
 from cops_dagster.lake.functions import ROW_HASH
+from cops_dagster.lake.judged import quarantine_code
 from cops_dagster.lake.lens import Lens
 from cops_dagster.lake.live import LiveFile
 from cops_dagster.lake.tables import FACT_COST_RAW
-from cops_dagster.lake.views import empty, union_by_name, view
+from cops_dagster.lake.views import empty, union_by_name
 from cops_dagster.period import Period
 from cops_dagster.verdict import Verdict
 
@@ -41,6 +44,11 @@ NO_LINES: dict[str, Any] = {"row_count": 0} | dict.fromkeys(
     ("cost_usd", "absolute_usd", *(f"{name}_usd" for name in VIEWS if name != "unblended")), Decimal(0)
 )
 """What `sql/measure_lines.sql` measures where there are no lines."""
+_ASKED = by(
+    "bill_payer_account_id", "line_item_usage_account_id", "savings_plan_savings_plan_a_r_n",
+    "reservation_reservation_a_r_n",
+)  # fmt: skip
+"""What is measured by: who is billed, and the commitment that a line names."""
 Costs = tuple[Decimal, ...]
 """Unblended, amortized and net amortized cost in USD."""
 
@@ -100,13 +108,17 @@ class Measured:
 
 
 def measure(engine: Engine, files: DeliveredFiles, given: Lens, period: Period) -> Measured:
-    """Reads a delivery whole, once, and shows it as the engine's `fact_cost_raw`."""
+    """Reads a delivery whole, once for every column and once in sum; the engine keeps `measured_lines`."""
     through = replace(given, net_unused=net_unused.found(engine, files, given, period))
-    every = dict.fromkeys(column for sent in files.columns.values() for column, _ in sent.origins)
-    whole = exp.Anonymous(this=ROW_HASH, expressions=[exp.column(name, quoted=True) for name in every])
-    file = exp.alias_(exp.column(FILE), "file_name")
-    lines = lens.judged(files, through, period.start, exp.alias_(whole, "line_hash"), file)
-    view(engine, "measured_lines", lines)
+    engine.fetch(_whole(files))
+    # the bytes are those of first sight: where it found every line sound, none is judged again
+    code = quarantine_code(files, through.accounts) if given.has_faults else exp.cast(exp.null(), "varchar")
+    beside = {"file_name": exp.column(FILE), "quarantine_code": code}
+    every = replace(through, has_faults=False)
+    lines = alike(files, every, period.start, _ASKED, ("plain", "single"), beside)
+    counted = exp.select("*", "0 AS line_count", "'' AS file_name", "'' AS quarantine_code")
+    none = counted.from_(empty(FACT_COST_RAW).subquery("none"))
+    engine.keep("measured_lines", union_by_name([none, lines]))
     figures = dict(NO_LINES)
     by_file: defaultdict[tuple[Path, bool], Part] = defaultdict(Part)
     pool: defaultdict[tuple[str, str], Costs] = defaultdict(lambda: (Decimal(0),) * 3)
@@ -119,8 +131,15 @@ def measure(engine: Engine, files: DeliveredFiles, given: Lens, period: Period) 
             more = row["cost_usd"], row["amortized_usd"], row["net_amortized_usd"]
             pool[service] = tuple(map(add, pool[service], more))
     through = replace(through, has_faults=any(is_aside for _, is_aside in by_file))
-    view(engine, TABLE, union_by_name([empty(FACT_COST_RAW), lens.booked(files, through, period.start)]))
-    return Measured(through, figures, by_file, dict(pool), net_unused.halves(engine, period))
+    return Measured(through, figures, by_file, dict(pool), net_unused.halves(engine))
+
+
+def _whole(files: DeliveredFiles) -> exp.Query:
+    """Reads every column of every line: a page that cannot be read refuses the delivery now, not who asks."""
+    every = dict.fromkeys(column for sent in files.columns.values() for column, _ in sent.origins)
+    hashed = exp.Anonymous(this=ROW_HASH, expressions=[exp.column(name, quoted=True) for name in every])
+    source = parquet(files.reading, by_name=len(files.reading) > 1)
+    return exp.select(exp.Max(this=hashed)).from_(source)
 
 
 def recorded(files: Sequence[LiveFile]) -> tuple[dict[str, Any], list[commitments.Half]]:

@@ -54,9 +54,8 @@ def found(
     )
 
 
-def halves(engine: Engine, period: Period) -> list[commitments.Half]:
-    """Commitments of the engine's `fact_cost_raw` whose other half is in another report."""
-    start = {"period_start": period.start}
+def halves(engine: Engine) -> list[commitments.Half]:
+    """Commitments of the engine's `measured_lines` whose other half is in another report."""
     found = [
         commitments.Commitment(
             row["source_id"],
@@ -66,9 +65,9 @@ def halves(engine: Engine, period: Period) -> list[commitments.Half]:
             row["residual_usd"],
             row["net_residual_usd"],
         )
-        for row in engine.fetch("measure_commitments", start).dicts()
+        for row in engine.fetch("measure_commitments").dicts()
     ]
     if not found:  # what adds up needs no second look at the lines
         return []
-    accounts = [(row[0], row[1], row[2]) for row in engine.fetch("fetch_billed_accounts", start).rows]
+    accounts = [(row[0], row[1], row[2]) for row in engine.fetch("fetch_billed_accounts").rows]
     return commitments.halves(found, accounts)

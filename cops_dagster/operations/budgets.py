@@ -157,7 +157,9 @@ def _measured(
     start = {"period_start": period.start}
     with books.lines(period) as engine:
         names = books.namespace(engine, con, period)
-        names.provide(["fact_cost_allocated", *([] if is_over and not by_account else ["fact_cost_raw"])])
+        names.provide(["fact_cost_allocated"])
+        if by_account or not is_over:
+            names.lines_by("line_item_usage_account_id", "line_item_usage_start_date")
         actuals = engine.fetch("fetch_allocated_by_scope", start).dicts()
         if by_account:
             actuals += engine.fetch("fetch_cost_by_account", start).dicts()

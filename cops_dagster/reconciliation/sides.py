@@ -91,7 +91,8 @@ def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
     start = {"period_start": period.start}
     with books.lines(period) as engine:
         names = books.namespace(engine, con, period)
-        names.provide(["fact_cost_raw", "fact_cost_tagged", "fact_cost_allocated", "fact_cost_adjustment"])
+        names.provide(["fact_cost_tagged", "fact_cost_allocated", "fact_cost_adjustment"])
+        names.lines_by("bill_invoice_id", "bill_payer_account_id", "line_item_usage_account_id")
         # tagging preserves every cost view exactly, so its few rows stand for the month's lines
         aws = engine.fetch("measure_fact_cost_tagged", start).one()
         allocated = engine.fetch("fetch_allocated_by_tenant", start).dicts()

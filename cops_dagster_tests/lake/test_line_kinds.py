@@ -97,7 +97,7 @@ def staged(folder: Path, given_lines: Sequence[Line], *, every_column: bool = Fa
     with Engine() as engine:
         columns, (rows,) = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
-        made = measures.measure(engine, files, Lens(), SEPTEMBER)
+        made = measures.measure(engine, files, Lens(has_faults=True), SEPTEMBER)
         assert made.booked.rows == rows == len(given_lines)
         return engine.run("SELECT * FROM fact_cost_raw ORDER BY CAST(identity_line_item_id AS INT)").dicts()
 
