@@ -66,7 +66,7 @@ def sweep(books: Books) -> Swept:
         if problem.code != "E-DIGEST":
             raise
         projected = 0  # the run that follows makes the file again, or says what is to be done
-    kept_for = timedelta(days=books.settings.retention.keep_superseded_days)
+    kept_for = timedelta(days=books.settings.lake.keep_superseded_days)
     with books.admin.read() as con:
         dropped = retention.drop(con, books.lake, now() - kept_for)
     return Swept(projected, closed, removed, _anchor(books), dropped)

@@ -62,7 +62,7 @@ def open_catalog(settings: Settings) -> Catalog:
     """
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)
     settings.lake_root.mkdir(parents=True, exist_ok=True)
-    lake = open_volume(settings.lake_root, settings.lake)
+    lake = open_volume(settings.lake_root, settings.lake.place)
     properties = {"warehouse": lake.uri("iceberg"), **_reaching(lake)}
     if settings.catalog == "glue":
         from pyiceberg.catalog.glue import GlueCatalog

@@ -147,7 +147,7 @@ def test_glue_shows_every_reader_the_same_tables(
     with glue_serving(monkeypatch) as glue:
         for number, machine in enumerate(("one", "two"), start=1):
             current = settings.load(home=tmp_path / machine, lake="s3://cops/lake", catalog="glue")
-            lake = open_volume(current.lake_root, current.lake)
+            lake = open_volume(current.lake_root, current.lake.place)
             path, cost = f"fact_cost_raw/2025-09/{machine}/x.parquet", Decimal("1.000000000000000001")
             staged(current.lake_root / path, f"report-{machine}", cost)
             lake.keep(path, files.sha256(current.lake_root / path))
@@ -179,7 +179,7 @@ def test_glue_without_a_lake_in_s3_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CopsError) as problem:
         settings.load(home=tmp_path, catalog="glue")
     assert problem.value.code == "E-SETTING"
-    assert settings.load(home=tmp_path, catalog="glue", lake="s3://cops/lake").lake
+    assert settings.load(home=tmp_path, catalog="glue", lake="s3://cops/lake").lake.place
 
 
 @pytest.mark.long
