@@ -50,10 +50,12 @@ class Lake(Section):
     Attributes:
         place: `s3://bucket/prefix` of every published file; without it the home alone has them.
         keep_superseded_days: days that the bytes of replaced deliveries stay, in open months.
+        export: after each ingestion write the month's lines as a typed copy too (`cops lake export`).
     """
 
     place: str | None = Field(None, pattern=r"^s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w./=-]*)?$")
     keep_superseded_days: int = Field(14, ge=0)
+    export: bool = False
 
     @field_validator("place", mode="before")
     @classmethod
