@@ -24,8 +24,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -53,9 +55,8 @@ from cops_dagster.settings_places import (
     folder_place,
     key_place,
     placed_roots,
-    s3_meant,
 )
-from cops_dagster.settings_sections import Budgets, Controls, Notify, Retention, Security, Watch
+from cops_dagster.settings_sections import Budgets, Controls, Lake, Notify, Security, Watch, as_lake
 from cops_dagster.settings_words import Written
 
 
@@ -73,7 +74,7 @@ class Settings(BaseSettings):
     engine: Literal["duckdb"] = "duckdb"
     admin_db: str | None = None
     evidence: str | None = None
-    lake: str | None = Field(None, pattern=r"^s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w./=-]*)?$")
+    lake: Lake = Lake()
     catalog: Literal["file", "glue"] = "file"
     actor: str | None = None
     signing_key: str | None = None
@@ -88,7 +89,6 @@ class Settings(BaseSettings):
     controls: Controls = Controls()
     notify: Notify = Notify()
     watch: Watch = Watch()
-    retention: Retention = Retention()
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _ignored: tuple[str, ...] = PrivateAttr(default=())
 
@@ -110,14 +110,6 @@ class Settings(BaseSettings):
     @classmethod
     def _store(cls, text: str | None) -> str | None:
         return folder_place(text) if text and not OTHER_SCHEME.match(text) else text
-
-    @field_validator("lake", mode="before")
-    @classmethod
-    def _s3(cls, lake: object) -> object:
-        right = s3_meant(lake) if isinstance(lake, str) else None
-        if right:
-            raise ValueError(f"{lake!r} is no address of COPS: write {right}")
-        return lake
 
     @field_validator("first_period")
     @classmethod
@@ -142,7 +134,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _glue_reads_s3(self) -> Settings:
-        if self.catalog == "glue" and self.lake is None:
+        if self.catalog == "glue" and self.lake.place is None:
             raise ValueError("catalog: Glue shows tables in S3: set COPS_LAKE to s3://bucket/prefix")
         return self
 
@@ -156,7 +148,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, which wins over `cops.toml`."""
-        return init_settings, env_settings, InitSettingsSource(settings_cls, _placed(_written()))
+        given = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
+        return (
+            InitSettingsSource(settings_cls, as_lake(given)),
+            _Environment(settings_cls),
+            InitSettingsSource(settings_cls, as_lake(_placed(_written()))),
+        )
 
     @model_validator(mode="before")
     @classmethod
@@ -275,6 +272,17 @@ class Settings(BaseSettings):
             return pwd.getpwuid(os.getuid()).pw_name.strip() or f"uid-{os.getuid()}"
         except KeyError:  # a container's user that no database knows
             return f"uid-{os.getuid()}"
+
+
+class _Environment(EnvSettingsSource):
+    """The variables; `COPS_LAKE` is the lake's place, beside what `COPS_LAKE__…` say of it."""
+
+    def prepare_field_value(
+        self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool
+    ) -> Any:
+        if field_name == "lake" and isinstance(value, str) and not value.lstrip().startswith("{"):
+            return {"place": value, **self.explode_env_vars(field_name, field, self.env_vars)}
+        return super().prepare_field_value(field_name, field, value, value_is_complex)
 
 
 def load(**overrides: object) -> Settings:

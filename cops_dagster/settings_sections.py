@@ -1,4 +1,4 @@
-"""The sections of the settings: budgets, controls, the watch, receivers, security; each typed and validated.
+"""The sections of the settings: budgets, controls, the watch, the lake, receivers, security; each validated.
 
 Belongs here: names, defaults and limits of what stands under one heading of `cops.toml`. Does not belong
 here: the sections that decide numbers (`policy.py`), what stands under no heading (`settings.py`).
@@ -6,12 +6,14 @@ here: the sections that decide numbers (`policy.py`), what stands under no headi
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
     SecretStr,
+    field_validator,
     model_validator,
 )
 
@@ -20,6 +22,7 @@ from cops_dagster.policy import (
     Lateness,
     Section,
 )
+from cops_dagster.settings_places import s3_meant
 
 
 class Budgets(BudgetLevels):
@@ -41,10 +44,32 @@ class Watch(Section):
     every_seconds: int = Field(300, ge=1)
 
 
-class Retention(Section):
-    """How long the lake keeps the bytes of deliveries that a later one replaced, in open months."""
+class Lake(Section):
+    """Where the lake's files are kept beside the home, and how long what a later delivery replaced stays.
 
+    Attributes:
+        place: `s3://bucket/prefix` of every published file; without it the home alone has them.
+        keep_superseded_days: days that the bytes of replaced deliveries stay, in open months.
+        export: after each ingestion write the month's lines as a typed copy too (`cops lake export`).
+    """
+
+    place: str | None = Field(None, pattern=r"^s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w./=-]*)?$")
     keep_superseded_days: int = Field(14, ge=0)
+    export: bool = False
+
+    @field_validator("place", mode="before")
+    @classmethod
+    def _s3(cls, place: object) -> object:
+        right = s3_meant(place) if isinstance(place, str) else None
+        if right:
+            raise ValueError(f"{place!r} is no address of COPS: write {right}")
+        return place
+
+
+def as_lake(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose `lake` is a section: a text there is its place, `lake = "s3://bucket/prefix"`."""
+    lake = given.get("lake")
+    return {**given, "lake": {"place": lake}} if isinstance(lake, str) else dict(given)
 
 
 class Receiver(Section):

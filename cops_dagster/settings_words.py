@@ -141,6 +141,8 @@ def no_json(written: Written, kind: type[BaseModel]) -> CopsError:
 
 
 _OTHER_VARIABLES = ("COPS_CONFIG",)
+_MOVED = {"retention": "lake"}
+"""Sections that have another name now."""
 
 
 def refuse_misspelt(written: Written, kind: type[BaseModel]) -> None:
@@ -153,7 +155,8 @@ def refuse_misspelt(written: Written, kind: type[BaseModel]) -> None:
         first, has_more, rest = variable.partition("__")
         if first in known or (first in _OTHER_VARIABLES and not has_more):
             continue
-        near = difflib.get_close_matches(first, known, n=1, cutoff=0.5 if has_more else 0.85)
+        moved = [variable_of((new,)) for old, new in _MOVED.items() if first == variable_of((old,))]
+        near = moved or difflib.get_close_matches(first, known, n=1, cutoff=0.5 if has_more else 0.85)
         if near:
             raise _refusal(
                 f"variable {variable}",
@@ -211,7 +214,9 @@ def _unknown(names: Sequence[str], written: Written, kind: type[BaseModel]) -> C
     known = list(home.model_fields) if isinstance(home, type) and issubclass(home, BaseModel) else []
     is_section = not within and isinstance(written.data.get(wrong), dict)
     near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
-    if near:
+    if not within and wrong in _MOVED:
+        meant = f"it is [{_MOVED[wrong]}] now"
+    elif near:
         is_known_section = not within and _is_section(kind, near[0])
         meant = f"did you mean {f'[{near[0]}]' if is_known_section else near[0]}?"
     else:
@@ -239,7 +244,7 @@ def _unknown(names: Sequence[str], written: Written, kind: type[BaseModel]) -> C
 
 _PATTERNS = {
     "memory_limit": "memory such as 2500MiB or 4GiB",
-    "lake": "s3://bucket/prefix",
+    "place": "s3://bucket/prefix",
     "aws_account_id": "an account number of 12 digits, in quotes",
     "catalog_table": "database.table",
     "topic_arn": "the ARN of an SNS topic",

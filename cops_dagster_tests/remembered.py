@@ -95,7 +95,10 @@ def _key(books: Books, period: Period) -> str | None:
     given = books.settings
     folder = given.home.parent
     is_usual = (
-        given.cur == str(folder / "cur") and not given.admin_db and not given.lake and not given.evidence
+        given.cur == str(folder / "cur")
+        and not given.admin_db
+        and not given.lake.place
+        and not given.evidence
     )
     if not is_usual or {one.name for one in given.home.iterdir()} - _DATABASE - {"evidence"}:
         return None

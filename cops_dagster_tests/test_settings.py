@@ -61,6 +61,42 @@ def test_the_environment_wins_inside_a_section_and_leaves_its_other_settings(
     assert found.charge.basis == "amortized"
 
 
+LAKES = {  # file, variables, argument: place, days
+    "nothing": ("", {}, None, 14),
+    "a text": ('lake = "s3://cops/lake"', {}, "s3://cops/lake", 14),
+    "a section": ('[lake]\nplace = "s3://cops/lake"\nkeep_superseded_days = 3', {}, "s3://cops/lake", 3),
+    "a section without place": ("[lake]\nkeep_superseded_days = 3", {}, None, 3),
+    "the variable": ("", {"COPS_LAKE": "s3://cops/lake"}, "s3://cops/lake", 14),
+    "the variable beside the section": (
+        "[lake]\nkeep_superseded_days = 3", {"COPS_LAKE": "s3://cops/lake"}, "s3://cops/lake", 3,
+    ),
+    "the variable over the text": (
+        'lake = "s3://cops/file"', {"COPS_LAKE": "s3://cops/lake"}, "s3://cops/lake", 14,
+    ),
+    "both variables": (
+        "", {"COPS_LAKE": "s3://cops/lake", "COPS_LAKE__KEEP_SUPERSEDED_DAYS": "5"}, "s3://cops/lake", 5,
+    ),
+    "the inner variable beside the text": (
+        'lake = "s3://cops/lake"', {"COPS_LAKE__KEEP_SUPERSEDED_DAYS": "5"}, "s3://cops/lake", 5,
+    ),
+    "the variable in JSON": (
+        "", {"COPS_LAKE": '{"place": "s3://cops/lake", "keep_superseded_days": 5}'}, "s3://cops/lake", 5,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("given", LAKES)
+def test_the_lake_is_a_place_or_a_section(given: str, toml: Path, monkeypatch: Patch) -> None:
+    text, variables, place, days = LAKES[given]
+    toml.write_text(text)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    found = settings.load().lake
+    assert (found.place, found.keep_superseded_days) == (place, days)
+    argued = settings.load(lake="s3://cops/argued").lake
+    assert (argued.place, argued.keep_superseded_days) == ("s3://cops/argued", days)
+
+
 def test_a_nested_list_is_written_as_json_in_the_environment_and_keeps_its_order(monkeypatch: Patch) -> None:
     monkeypatch.setenv("COPS_TAGS__TENANT_ID", '["user_tenant_id", "user_customer"]')
     tags = settings.load().tags
@@ -302,6 +338,12 @@ WORDS = [  # a file, and what the refusal says: expected, found, where
     ),
     ('tags = "x"', "a section: [tags]", "'x'", "tags"),
     ("actor = 3", "text in quotes: actor", "3", "actor"),
+    ('lake = "lake"', "s3://bucket/prefix", "'lake'", "lake"),
+    ("lake = 3", "a section: [lake]", "3", "lake"),
+    ('[lake]\nplace = "/data"', "s3://bucket/prefix", "'/data'", "[lake] place"),
+    ("[lake]\nkeep_superseded_days = -1", "0 or more", "-1", "[lake] keep_superseded_days"),
+    ("[retention]\nkeep_superseded_days = 3", "", "it is [lake] now", "retention"),
+    ("keep_superseded_days = 3", "", "it stands in [lake]", "keep_superseded_days"),
     ('memory_limit = "2GB"', "2500MiB", "'2GB'", "memory_limit"),
     ('[budgets]\naws_account_id = "123"', "12 digits", "'123'", "[budgets] aws_account_id"),
     ("a = = 1", "TOML", "line 1", ""),
@@ -332,6 +374,9 @@ def test_a_wrong_file_is_told_in_its_own_words(
         ("COPS_TAGS", "{tenant", "COPS_TAGS__TENANT_ID=…"),
         ("COPS_RECON__WARNING_USD", "one", "a number such as 2.50"),
         ("COPS_TAGS__TENANT", "[]", "a setting that exists"),
+        ("COPS_LAKE", "lake", "s3://bucket/prefix"),
+        ("COPS_LAKE", "", "s3://bucket/prefix"),
+        ("COPS_LAKE__PLACE", "lake", "s3://bucket/prefix"),
     ],
 )
 def test_a_wrong_variable_is_named(variable: str, value: str, expected: str, monkeypatch: Patch) -> None:
@@ -347,6 +392,7 @@ def test_a_wrong_variable_is_named(variable: str, value: str, expected: str, mon
     [
         ("COPS_TAG__TENANT_ID", "COPS_TAGS__TENANT_ID"), ("COPS_CHARGES__BASIS", "COPS_CHARGE__BASIS"),
         ("COPS_HOMES", "COPS_HOME"), ("COPS_ADMINDB", "COPS_ADMIN_DB"),
+        ("COPS_RETENTION__KEEP_SUPERSEDED_DAYS", "COPS_LAKE__KEEP_SUPERSEDED_DAYS"),
     ],
 )  # fmt: skip
 def test_a_misspelt_variable_is_not_passed_over(variable: str, meant: str, monkeypatch: Patch) -> None:

@@ -25,7 +25,7 @@ from cops_dagster.ingestion import deliver, ingest, look
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
-from cops_dagster.settings_sections import Security
+from cops_dagster.settings_sections import Lake, Security
 from cops_dagster.stores import scratch
 from cops_dagster.stores.files import sha256_all
 from cops_dagster.stores.objects import Objects
@@ -114,7 +114,7 @@ def remade(
             cur="",
             admin_db=None,
             evidence=None,
-            lake=None,
+            lake=Lake(),
             catalog="file",
             security=Security(),
             signing_key=None,

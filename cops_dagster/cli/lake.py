@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cops_dagster.cli import desk, output
+
+if TYPE_CHECKING:
+    from cops_dagster.period import Period
 
 app = typer.Typer(no_args_is_help=True, help="The lake's files, and its tables for other engines.")
 
@@ -29,11 +32,14 @@ def rebuild(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 @app.command("usage")
 def usage(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """Show how many bytes the lake's files are, by table, month and state."""
+    from cops_dagster.evidence import exports
     from cops_dagster.lake.usage import bytes_of
 
     books = desk.books()
+    exported = exports.listed(books)
     with books.admin.read() as con:
-        found = bytes_of(con, books.lake)
+        found = bytes_of(con, books.lake, exported)
+        stale = exports.stale(con, exported)
     if json:
         output.as_json([one.__dict__ for one in found])
         return
@@ -43,6 +49,42 @@ def usage(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] =
         [[one.table_name, one.period, one.state, str(one.files), f"{one.size_bytes:,}"] for one in found],
         right=["files", "bytes"],
     )
+    _say_stale(stale)
+
+
+def _say_stale(months: list[Period]) -> None:
+    for month in months:
+        output.say(f"the export of {month} is stale, its lines were ingested anew: cops lake export {month}")
+
+
+@app.command("export")
+def export(
+    period: Annotated[str, typer.Argument(metavar="PERIOD", help="Month, YYYY-MM.")],
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Write a month's lines as a typed copy into the Iceberg table fact_cost_raw_export."""
+    from cops_dagster.evidence import exports, sweep
+    from cops_dagster.lake.tables import EXPORT
+
+    books, month = desk.books(), desk.month(period)
+    with output.working(f"exporting {month}"):
+        done = sweep.export(books, month)
+        exported = exports.listed(books)
+    with books.admin.read() as con:
+        stale = exports.stale(con, exported)
+    said = {
+        "period": str(month),
+        "table": EXPORT,
+        "wrote": done.wrote,
+        "run_ids": list(done.run_ids),
+        "rows": done.rows,
+        "bytes": done.size_bytes,
+        "stale": [str(one) for one in stale],
+    }
+    text = f"{done.rows:,} lines of {month} in {EXPORT}, {done.size_bytes:,} bytes"
+    output.told(json, said, text if done.wrote else f"nothing to do: {text}")
+    if not json:
+        _say_stale(stale)
 
 
 @app.command("views")
@@ -55,8 +97,9 @@ def views(
     from cops_dagster.lake import printed
 
     books, month = desk.books(), desk.month_if_given(period)
+    start = month.start if month else None
     with books.admin.read() as con:
-        statements = printed.views(con, books.lake, month.start if month else None)
+        statements = printed.views(con, books.lake, start)
     if json:
         output.as_json({"dialect": dialect, "sql": statements})
     else:

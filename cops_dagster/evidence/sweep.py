@@ -19,17 +19,19 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.evidence import chain
+from cops_dagster.evidence import chain, exports
 from cops_dagster.evidence.attempts import LOGS
 from cops_dagster.lake import live, retention
 from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES, TYPED
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.run import is_dead
+from cops_dagster.period import Period
 from cops_dagster.stores import faults, scratch
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
 if TYPE_CHECKING:
+    from cops_dagster.evidence.exports import Export
     from cops_dagster.lake.iceberg import Commit
 
 
@@ -59,14 +61,14 @@ def pending(con: sa.Connection) -> list[int]:
 def sweep(books: Books) -> Swept:
     """Projects, closes and cleans up. Cheap when there is nothing to do."""
     closed = _close_dead_attempts(books)
-    removed = _remove_orphans(books) + scratch.clear(books.settings.home)
+    removed = _remove_orphans(books) + exports.remove_unnamed(books) + scratch.clear(books.settings.home)
     try:
         projected = project(books)
     except CopsError as problem:
         if problem.code != "E-DIGEST":
             raise
         projected = 0  # the run that follows makes the file again, or says what is to be done
-    kept_for = timedelta(days=books.settings.retention.keep_superseded_days)
+    kept_for = timedelta(days=books.settings.lake.keep_superseded_days)
     with books.admin.read() as con:
         dropped = retention.drop(con, books.lake, now() - kept_for)
     return Swept(projected, closed, removed, _anchor(books), dropped)
@@ -94,24 +96,55 @@ def project(books: Books) -> int:
     with books.admin.read() as con:
         if not pending(con):
             return 0
-    from cops_dagster.lake import iceberg  # 0.4 s of imports, only when there is work
-
     with _one_projector(books):
-        known = iceberg.is_known(books.settings)
-        try:
-            catalog = iceberg.open_catalog(books.settings)
-            is_own = known and not iceberg.is_elsewhere(catalog, books.lake)
-        except CopsError:
-            raise
-        except Exception as problem:
-            raise _unreadable(books, problem) from problem
-        if not is_own:
-            return _project_all(books)  # a copied, moved or new home has no tables of its own
+        catalog = _own_catalog(books)
+        if catalog is None:
+            return _project_all(books)
         with books.admin.read() as con:
             todo = [_commit(con, books, seq) for seq in pending(con)]
         for commit in todo:
+            _follow(books, catalog, commit)
             _apply(books, catalog, commit, "the ledger is complete; run `cops lake rebuild`")
         return len(todo)
+
+
+def export(books: Books, period: Period) -> Export:
+    """Makes the typed copy of a month's lines, see `exports.export`.
+
+    Raises:
+        CopsError: as there, and what `project` raises where the home has no tables of its own yet.
+    """
+    with _one_projector(books):
+        catalog = _own_catalog(books)
+        if catalog is None:
+            _project_all(books)
+            catalog = _own_catalog(books)
+        return exports.export(books, catalog, period)
+
+
+def _own_catalog(books: Books) -> Any:
+    """The catalog of this home's tables; `None` where a copied, moved or new home has none of its own."""
+    from cops_dagster.lake import iceberg  # 0.4 s of imports, only when there is work
+
+    known = iceberg.is_known(books.settings)
+    try:
+        catalog = iceberg.open_catalog(books.settings)
+        return catalog if known and not iceberg.is_elsewhere(catalog, books.lake) else None
+    except CopsError:
+        raise
+    except Exception as problem:
+        raise _unreadable(books, problem) from problem
+
+
+def _follow(books: Books, catalog: Any, commit: Commit) -> None:
+    """With `[lake] export` a month's typed copy follows its ingestion; until then the row stays pending."""
+    if not books.settings.lake.export or commit.table_name != exports.TABLE or commit.is_replaced:
+        return
+    try:
+        exports.export(books, catalog, Period.of(commit.period_start))
+    except CopsError as problem:
+        _mark(books, commit.journal_seq, error=f"{problem.code}: {problem.found}")
+        raise
 
 
 def _unreadable(books: Books, problem: Exception) -> CopsError:
@@ -171,8 +204,12 @@ def _project_all(books: Books) -> int:
         journal = t.publish_journal
         numbers = con.execute(sa.select(journal.c.journal_seq).order_by(journal.c.journal_seq)).scalars()
         todo = [_commit(con, books, seq) for seq in numbers]
+        news = set(pending(con))
     catalog = iceberg.fresh_catalog(books.settings)
+    exports.put_back(books, catalog)
     for commit in todo:
+        if commit.journal_seq in news:
+            _follow(books, catalog, commit)
         _apply(books, catalog, commit, "the ledger is complete; correct what was found, run it again")
     return len(todo)
 

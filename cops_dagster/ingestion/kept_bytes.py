@@ -91,7 +91,19 @@ def _kept(books: Books, files: DeliveredFiles, given: Lens, period: Period, targ
             raise truncated(files.reading[0], subject, problem.found) from None
         digesting.result()
     live.require_same(held)  # what was measured is what was digested
+    if books.lake.place is not None:
+        _copy_in_s3(books, known, kept)
     return Kept(kept, measured)
+
+
+def _copy_in_s3(books: Books, known: Sequence[LiveFile], kept: DeliveredFiles) -> None:
+    """Files that AWS delivered into S3 go from there into a lake in S3; others when they are published."""
+    from cops_dagster.stores.aws import reports
+
+    for file, path in zip(known, kept.reading, strict=True):
+        source = reports.origin(books.settings.home / "fetched", file.path)
+        if source is not None:
+            books.lake.copy(books.lake_path(path), file.sha256, source)
 
 
 def _brought(books: Books, known: Sequence[LiveFile], target: Path) -> list[Path]:

@@ -12,12 +12,12 @@ import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.tables import APPEND_ONLY, LAKE_TABLES, Columns
+from cops_dagster.lake.tables import APPEND_ONLY, EXPORT, FACT_COST_RAW, LAKE_TABLES, Columns
 from cops_dagster.settings import Settings
 from cops_dagster.stores.aws.call import Call, calling
 from cops_dagster.stores.places import open_volume
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
 NAMESPACE = "cops"
-_SEQ = "cops.journal_seq"
+_SEQ, _RUN = "cops.journal_seq", "cops.run_id"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,22 @@ class Commit:
     replaces: bool  # an earlier run of the same table, period and source is projected already
     uris: Sequence[str]
     is_replaced: bool = False  # readers see a later run in its place
+
+
+@dataclass(frozen=True, order=True)
+class Exported:
+    """A file of the exported lines, as the table of them names it.
+
+    Attributes:
+        run: the beginning of its run's id, which is the file's name.
+    """
+
+    period_start: date
+    source_id: str
+    run: str
+    uri: str
+    rows: int
+    size_bytes: int
 
 
 def prepare() -> None:
@@ -62,7 +78,7 @@ def open_catalog(settings: Settings) -> Catalog:
     """
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)
     settings.lake_root.mkdir(parents=True, exist_ok=True)
-    lake = open_volume(settings.lake_root, settings.lake)
+    lake = open_volume(settings.lake_root, settings.lake.place)
     properties = {"warehouse": lake.uri("iceberg"), **_reaching(lake)}
     if settings.catalog == "glue":
         from pyiceberg.catalog.glue import GlueCatalog
@@ -113,23 +129,60 @@ def project(catalog: Catalog, commit: Commit) -> bool:
         for snapshot in table.snapshots()
     ):
         return False
-    marks = {_SEQ: str(commit.journal_seq), "cops.run_id": commit.run_id}
+    marks = {_SEQ: str(commit.journal_seq), _RUN: commit.run_id}
+    replaced = None
+    if commit.table_name not in APPEND_ONLY and commit.replaces:
+        month = EqualTo("period_start", commit.period_start.isoformat())
+        replaced = And(month, EqualTo("source_id", commit.source_id)) if commit.source_id else month
+    _write(table, commit.uris, replaced, marks)
+    return True
+
+
+def export(catalog: Catalog, period_start: date, run_ids: Sequence[str], uris: Sequence[str]) -> None:
+    """Replaces a month of the exported lines by these files, in one commit that names their runs."""
+    from pyiceberg.expressions import EqualTo
+
+    month = EqualTo("period_start", period_start.isoformat())
+    _write(_table(catalog, EXPORT), uris, month, {_RUN: ",".join(run_ids)})
+
+
+def exported(catalog: Catalog) -> list[Exported]:
+    """The files of the exported lines; none where nothing was ever exported."""
+    from pyiceberg.exceptions import NoSuchTableError
+
+    try:
+        table = catalog.load_table(f"{NAMESPACE}.{EXPORT}")
+    except NoSuchTableError:
+        return []
+    files = [task.file for task in table.scan().plan_files()]
+    return sorted(
+        Exported(
+            date(1970, 1, 1) + timedelta(days=file.partition[0]),
+            str(file.partition[1]),
+            Path(file.file_path).stem,
+            file.file_path.removeprefix("file://"),
+            file.record_count,
+            file.file_size_in_bytes,
+        )
+        for file in files
+    )
+
+
+def _write(table: Table, uris: Sequence[str], replaced: Any, marks: dict[str, str]) -> None:
+    """One commit: the rows that `replaced` names go, these files come, and the columns that they bring."""
     with table.transaction() as transaction:
-        for uri in commit.uris:
+        for uri in uris:
             added = _columns_of(table, uri)
             missing = set(added.names) - set(table.schema().column_names)
             if missing:  # a column AWS added: nullable, behind the others (Iceberg schema evolution)
                 with transaction.update_schema() as update:
                     update.union_by_name(_optional(added))
-        if commit.table_name not in APPEND_ONLY and commit.replaces:
-            month = EqualTo("period_start", commit.period_start.isoformat())
-            replaced = And(month, EqualTo("source_id", commit.source_id)) if commit.source_id else month
+        if replaced is not None:
             with warnings.catch_warnings():  # of a month whose lines are gone there is nothing to delete
                 warnings.filterwarnings("ignore", "Delete operation did not match", UserWarning)
                 transaction.delete(replaced, snapshot_properties=marks)
-        if commit.uris:
-            transaction.add_files(list(commit.uris), snapshot_properties=marks, check_duplicate_files=False)
-    return True
+        if uris:
+            transaction.add_files(list(uris), snapshot_properties=marks, check_duplicate_files=False)
 
 
 def _columns_of(table: Table, uri: str) -> Any:
@@ -141,27 +194,31 @@ def _columns_of(table: Table, uri: str) -> Any:
 
 def is_elsewhere(catalog: Catalog, lake: Volume) -> bool:
     """The catalog's tables lie in another home, whose metadata this one must not write to."""
+    return not all(_lies_in(catalog, one, lake) for one in catalog.list_tables(NAMESPACE))
+
+
+def _lies_in(catalog: Catalog, identifier: Any, lake: Volume) -> bool:
     from pyiceberg.exceptions import NoSuchTableError
 
-    for identifier in catalog.list_tables(NAMESPACE):
-        try:
-            location = catalog.load_table(identifier).location()
-        except (NoSuchTableError, OSError, ValueError):  # ValueError: metadata that is no metadata
-            return True
-        if not location.removeprefix("file://").startswith(lake.uri("iceberg") + "/"):
-            return True
-    return False
+    try:
+        location = catalog.load_table(identifier).location()
+    except (NoSuchTableError, OSError, ValueError):  # ValueError: metadata that is no metadata
+        return False
+    return location.removeprefix("file://").startswith(lake.uri("iceberg") + "/")
 
 
 def fresh_catalog(settings: Settings) -> Catalog:
-    """A catalog without a table; the files stay, they belong to `lake_file`.
+    """A catalog without a table of the journal's; the files stay, they belong to `lake_file`.
 
-    A catalog in a file that cannot be read any more is put out of the way: it holds nothing of its own.
+    The exported lines stay named: no journal says which they are. A catalog in a file that cannot be read any
+    more is put out of the way.
     """
     try:
         catalog = open_catalog(settings)
+        lake = open_volume(settings.lake_root, settings.lake.place)
         for identifier in catalog.list_tables(NAMESPACE):
-            catalog.drop_table(identifier)
+            if identifier[-1] != EXPORT or not _lies_in(catalog, identifier, lake):
+                catalog.drop_table(identifier)
     except CopsError:
         raise
     except Exception:
@@ -176,8 +233,8 @@ def _table(catalog: Catalog, name: str) -> Table:
     from pyiceberg.partitioning import PartitionField, PartitionSpec
     from pyiceberg.transforms import IdentityTransform
 
-    schema = _schema(LAKE_TABLES[name])
-    keys = ["period_start"] + (["source_id"] if name in ("fact_cost_raw", "cur_quarantine") else [])
+    schema = _schema(FACT_COST_RAW if name == EXPORT else LAKE_TABLES[name])
+    keys = ["period_start"] + (["source_id"] if name in ("fact_cost_raw", "cur_quarantine", EXPORT) else [])
     spec = PartitionSpec(
         *[
             PartitionField(schema.find_field(key).field_id, 1000 + index, IdentityTransform(), key)

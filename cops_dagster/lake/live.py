@@ -124,7 +124,7 @@ def _require_kept(con: sa.Connection, lake: Volume, row: Any) -> None:
             "E-RETIRED",
             f"{row.table_name} of {month} as of run {row.run_id[:16]}",
             expected="the bytes of a delivery that a later one replaced",
-            found="dropped: replaced ones are kept for [retention] keep_superseded_days",
+            found="dropped: replaced ones are kept for [lake] keep_superseded_days",
             next_step=f"ask as of run {replaced[:16]} or later; `cops runs {month}` lists them",
         )
 

@@ -107,7 +107,7 @@ class Namespace:
         self.lake_view(name, self._live(name))
 
     def _live(self, name: str) -> list[LiveFile]:
-        volume = open_volume(self.settings.lake_root, self.settings.lake)
+        volume = open_volume(self.settings.lake_root, self.settings.lake.place)
         return live_files(self.con, volume, name, period_start=self.period_start, as_of_seq=self.as_of_seq)
 
     def lake_view(self, name: str, found: Sequence[LiveFile]) -> None:
@@ -180,7 +180,9 @@ class Namespace:
         if self.period_start is not None:
             query = query.where(head.c.period_start == self.period_start)
         queries: list[exp.Query] = [empty(CUR_BILLING_MASTER)]
-        held = kept(self.con, open_volume(self.settings.lake_root, self.settings.lake), self.period_start)
+        held = kept(
+            self.con, open_volume(self.settings.lake_root, self.settings.lake.place), self.period_start
+        )
         for row in self.con.execute(query):
             self._require_apart()
             if files := held.get(row.delivery_id):

@@ -101,5 +101,9 @@ LAKE_TABLES: dict[str, Columns] = {
     "cur_quarantine": CUR_QUARANTINE,
 }
 
+EXPORT = "fact_cost_raw_export"
+"""The Iceberg table of exported lines: columns and rows of `fact_cost_raw`, as of when each month was asked
+for. The tables above follow every run; who reads this one must see from its name that it does not."""
+
 APPEND_ONLY = frozenset({"fact_cost_allocated", "fact_cost_adjustment"})
 """Tables whose files all stay live; of the others only the head run's files are."""

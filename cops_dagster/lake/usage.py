@@ -6,19 +6,27 @@ Belongs here: what stands, what a later run replaced, what was dropped since. Do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from cops_dagster.lake.tables import APPEND_ONLY
+from cops_dagster.lake.tables import APPEND_ONLY, EXPORT
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.volume import Volume
 
+if TYPE_CHECKING:
+    from cops_dagster.lake.iceberg import Exported
+
 
 @dataclass(frozen=True)
 class Usage:
-    """Files of one table and month in one state: `live`, `superseded` or `dropped`."""
+    """Files of one table and month in one state: `live`, `superseded`, `dropped`, or `stale`.
+
+    An exported month is stale when a later run replaced the one that it was exported of.
+    """
 
     table_name: str
     period: str
@@ -27,8 +35,8 @@ class Usage:
     size_bytes: int
 
 
-def bytes_of(con: sa.Connection, lake: Volume) -> list[Usage]:
-    """Every published file, summed up; by table, month and state."""
+def bytes_of(con: sa.Connection, lake: Volume, exported: Sequence[Exported] = ()) -> list[Usage]:
+    """Every published file, and every exported one, summed up; by table, month and state."""
     files, heads = t.lake_file, t.period_head
     live = set(con.execute(sa.select(heads.c.run_id)).scalars())
     found: dict[tuple[str, str, str], tuple[int, int]] = {}
@@ -39,4 +47,9 @@ def bytes_of(con: sa.Connection, lake: Volume) -> list[Usage]:
         key = (row.table_name, str(Period.of(row.period_start)), state)
         number, size = found.get(key, (0, 0))
         found[key] = number + 1, size + row.size_bytes
+    standing = {run_id[:16] for run_id in live}
+    for file in exported:
+        key = (EXPORT, str(Period.of(file.period_start)), "live" if file.run in standing else "stale")
+        number, size = found.get(key, (0, 0))
+        found[key] = number + 1, size + file.size_bytes
     return [Usage(*key, *sums) for key, sums in sorted(found.items())]

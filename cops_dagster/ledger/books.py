@@ -129,7 +129,7 @@ class Books:
     @property
     def lake(self) -> Volume:
         """Where the lake's files are kept."""
-        return open_volume(self.settings.lake_root, self.settings.lake)
+        return open_volume(self.settings.lake_root, self.settings.lake.place)
 
     def lake_path(self, path: Path) -> str:
         """A file's path as `lake_file` records it: relative, so that a moved home works."""

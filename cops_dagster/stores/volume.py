@@ -14,7 +14,14 @@ from pathlib import Path
 
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import files
+from cops_dagster.stores.aws import copies
+from cops_dagster.stores.aws.copies import Source
 from cops_dagster.stores.aws.s3 import S3Place
+
+_there: dict[tuple[str, str], str] = {}
+"""Where this process brought bytes to in S3, for other names of them: by root and digest, the path."""
+_ahead: set[tuple[str, str, str]] = set()
+"""Root, path and digest of files that S3 copied before they are kept."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +31,43 @@ class Volume:
     root: Path
     place: S3Place | None = None
 
+    def copy(self, path: str, sha256: str, source: Source) -> None:
+        """Lets S3 copy a file's bytes from where they were delivered; what it refuses, `keep` uploads.
+
+        Args:
+            path: a file that lies here with this digest.
+        """
+        if self.place is None:
+            return
+        with self.place.answering():
+            if copies.copied(self.place, path, source, self.root / path, sha256):
+                _ahead.add((self.place.uri(""), path, sha256))
+
     def keep(self, path: str, sha256: str) -> None:
         """Brings a file that was just written to S3; there before, it must be the same bytes.
+
+        Bytes that this process has brought there under another name are copied there and not sent again.
 
         Raises:
             CopsError: `E-LAKE-STORE` when S3 does not take it, or holds other bytes under its path.
         """
         if self.place is None:
             return
-        file = self.root / path
+        file, root = self.root / path, self.place.uri("")
+        known = _there.setdefault((root, sha256), path)
+        if (root, path, sha256) in _ahead:
+            _ahead.remove((root, path, sha256))
+            return
+        if known != path:
+            with self.place.answering():
+                source = Source(self.place.bucket, self.place.at(known)["Key"])
+                if copies.copied(self.place, path, source, file, sha256):
+                    return
         with file.open("rb") as stream:
             _, there = self.place.keep(path, stream, sha256, file.stat().st_size)
         if there != sha256:
             raise unusable(self.place.uri(path), f"other bytes, sha256 {there[:16]}…")
+        _there[root, sha256] = path
 
     def bring(self, path: str, sha256: str, mtime_ns: int) -> None:
         """Fetches a file that this machine does not have; what cannot be fetched whole is not there.

@@ -219,7 +219,7 @@ def test_the_sweep_drops_what_the_setting_says(books: Books, tmp_path: Path) -> 
     write(tmp_path / "cur", LATER, assembly="a2")
     run(books)
     settings = books.settings.model_copy(
-        update={"retention": books.settings.retention.model_copy(update={"keep_superseded_days": 0})}
+        update={"lake": books.settings.lake.model_copy(update={"keep_superseded_days": 0})}
     )
     assert sweep.sweep(books).files_dropped == 0
     assert sweep.sweep(replace(books, settings=settings)).files_dropped == 3

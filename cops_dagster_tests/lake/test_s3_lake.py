@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import replace
 from decimal import Decimal
@@ -15,12 +16,14 @@ from cops_dagster import settings
 from cops_dagster.closing import repair
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep, verify
-from cops_dagster.ingestion import look
+from cops_dagster.ingestion import ingest, look
 from cops_dagster.lake import iceberg
 from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.tables import EXPORT
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import reconcile
 from cops_dagster.stores import files
+from cops_dagster.stores.aws import copies
 from cops_dagster.stores.places import open_volume
 from cops_dagster_tests.closing.ready import DOCUMENTS, close_by_two
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
@@ -147,7 +150,7 @@ def test_glue_shows_every_reader_the_same_tables(
     with glue_serving(monkeypatch) as glue:
         for number, machine in enumerate(("one", "two"), start=1):
             current = settings.load(home=tmp_path / machine, lake="s3://cops/lake", catalog="glue")
-            lake = open_volume(current.lake_root, current.lake)
+            lake = open_volume(current.lake_root, current.lake.place)
             path, cost = f"fact_cost_raw/2025-09/{machine}/x.parquet", Decimal("1.000000000000000001")
             staged(current.lake_root / path, f"report-{machine}", cost)
             lake.keep(path, files.sha256(current.lake_root / path))
@@ -179,7 +182,7 @@ def test_glue_without_a_lake_in_s3_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CopsError) as problem:
         settings.load(home=tmp_path, catalog="glue")
     assert problem.value.code == "E-SETTING"
-    assert settings.load(home=tmp_path, catalog="glue", lake="s3://cops/lake").lake
+    assert settings.load(home=tmp_path, catalog="glue", lake="s3://cops/lake").lake.place
 
 
 @pytest.mark.long
@@ -210,3 +213,132 @@ def test_entries_that_s3_lost_too_are_made_again_and_kept_there(books: Books, bu
     assert path.read_bytes() == whole
     assert key in bucket.versions
     assert answer(books, TOTAL)
+
+
+# --- bytes that S3 copies itself -------------------------------------------------------------------------
+
+BAD = MONTH.replace("111111111111  .       .     network", "x             .       .     network")
+
+
+def sent(bucket: Bucket) -> list[str]:
+    """Kept lines that went through this machine on their way into the lake."""
+    kept = ("PUT lake/fact_cost_raw/", "PUT lake/cur_quarantine/")
+    return [call for call in bucket.calls if call.startswith(kept)]
+
+
+def ingested(bucket: Bucket, folder: Path, *tables: Any) -> Books:
+    write(folder / "made", list(tables) or [lines(MONTH)])
+    put(bucket, folder / "made")
+    made = opened(folder)
+    give(made, folder, **INPUTS, **DOCUMENTS)
+    run(made)
+    return made
+
+
+def kept_as_recorded(books: Books, bucket: Bucket) -> int:
+    """Kept files whose object in the lake has the recorded digest; all of them, or the test fails."""
+    rows = answer(books, "SELECT path, sha256, table_name FROM lake_file WHERE schema_version = 2")
+    for path, sha256, _ in rows:
+        assert hashlib.sha256(bucket.current(f"lake/{path}") or b"").hexdigest() == sha256
+    return len(rows)
+
+
+def test_what_aws_delivered_into_s3_is_copied_by_s3_and_never_sent(bucket: Bucket, tmp_path: Path) -> None:
+    """Two files, one with a line set aside: it has two names in the lake, and no byte was sent."""
+    books = ingested(bucket, tmp_path, lines(BAD), lines(MONTH.replace("10.10", "7")))
+    assert (sent(bucket), len(bucket.copied), kept_as_recorded(books, bucket)) == ([], 3, 3)
+    assert answer(books, "SELECT COUNT(*) FROM cur_quarantine") == [(1,)]
+
+
+def test_a_file_of_a_folder_is_sent_once_whatever_names_it_has(bucket: Bucket, tmp_path: Path) -> None:
+    write(tmp_path / "cur", [lines(BAD)])
+    books = home(tmp_path, lake="s3://cops/lake")
+    run(books)
+    assert (len(sent(bucket)), len(bucket.copied), kept_as_recorded(books, bucket)) == (1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (403, "AccessDenied"),
+        (301, "PermanentRedirect"),
+        (400, "KMS.DisabledException"),
+        (501, "NotImplemented"),
+    ],
+)
+def test_what_s3_does_not_copy_is_sent(refusal: tuple[int, str], bucket: Bucket, tmp_path: Path) -> None:
+    bucket.copies_refused = refusal
+    books = ingested(bucket, tmp_path, lines(BAD))
+    assert (len(sent(bucket)), bucket.copied, kept_as_recorded(books, bucket)) == (2, [], 2)
+
+
+def test_what_s3_neither_copies_nor_takes_leaves_the_month_as_it_was(bucket: Bucket, tmp_path: Path) -> None:
+    books = ingested(bucket, tmp_path, lines(MONTH))
+    before = answer(books, "SELECT run_id FROM period_head ORDER BY run_id"), lake_files(bucket)
+    write(tmp_path / "made", [lines(MONTH.replace("10.10", "8"))], assembly="a2")
+    put(bucket, tmp_path / "made")
+    look.look(books, SEPTEMBER)
+    bucket.always = (403, "AccessDenied")
+    with pytest.raises(CopsError) as refusal:
+        ingest.ingest(books, SEPTEMBER)
+    bucket.always = None
+    assert refusal.value.code == "E-LAKE-STORE"
+    assert (answer(books, "SELECT run_id FROM period_head ORDER BY run_id"), lake_files(bucket)) == before
+
+
+def test_an_object_that_aws_replaced_since_it_was_read_is_not_copied(bucket: Bucket, tmp_path: Path) -> None:
+    """What was read and digested is what the lake keeps: it is sent from here."""
+    write(tmp_path / "made", [lines(MONTH)])
+    put(bucket, tmp_path / "made")
+    made = opened(tmp_path)
+    look.look(made, SEPTEMBER)
+    (key,) = [key for key in bucket.versions if key.endswith(".parquet")]
+    old = bucket.current(key)
+    assert old is not None
+    bucket.on_top(key, b"PAR1 another one PAR1")
+    ingest.ingest(made, SEPTEMBER)
+    assert (len(sent(bucket)), bucket.copied, kept_as_recorded(made, bucket)) == (1, [], 1)
+    (kept,) = lake_files(bucket)
+    assert bucket.current(kept) == old
+
+
+def test_a_store_that_tells_no_digest_is_read(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.says_digests = False
+    books = ingested(bucket, tmp_path)
+    assert (sent(bucket), kept_as_recorded(books, bucket)) == ([], 1)
+    assert any(call.startswith("GET lake/fact_cost_raw/") for call in bucket.calls)
+
+
+def test_a_large_object_is_copied_in_parts_and_each_is_proved(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "WHOLE_MAX", 1000)
+    monkeypatch.setattr(copies, "PART", 4096)
+    books = ingested(bucket, tmp_path)
+    assert (sent(bucket), kept_as_recorded(books, bucket)) == ([], 1)
+    assert len(bucket.copied) > 1
+
+
+def test_a_part_with_other_bytes_is_not_taken(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "WHOLE_MAX", 1000)
+    monkeypatch.setattr(copies, "PART", 4096)
+    bucket.says_digests = False  # nothing proves the parts
+    books = ingested(bucket, tmp_path)
+    assert kept_as_recorded(books, bucket) == 1
+    assert len(sent(bucket)) == 1
+    assert not [key for key in bucket.parts if key.startswith("lake/fact_cost_raw/")]  # paid for, if left
+
+
+def test_an_exported_month_lies_in_s3_alone(bucket: Bucket, tmp_path: Path) -> None:
+    books = ingested(bucket, tmp_path)
+    assert sweep.export(books, SEPTEMBER).wrote
+    table = iceberg.open_catalog(books.settings).load_table(f"cops.{EXPORT}")
+    (named,) = [task.file.file_path for task in table.scan().plan_files()]
+    assert bucket.current(named.removeprefix("s3://cops/"))
+    assert not list(books.settings.lake_root.glob(f"{EXPORT}/**/*.parquet"))
+    total = sum(table.scan().to_arrow()["line_item_unblended_cost"].to_pylist(), Decimal(0))
+    assert (total,) == answer(books, "SELECT SUM(line_item_unblended_cost) FROM fact_cost_raw")[0]
+    sweep.rebuild(books)
+    assert not sweep.export(books, SEPTEMBER).wrote

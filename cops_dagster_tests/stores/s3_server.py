@@ -32,6 +32,11 @@ class Bucket:
     failures: list[tuple[int, str]] = field(default_factory=list)
     """Answers that the next requests get, one each."""
     always: tuple[int, str] | None = None
+    copies_refused: tuple[int, str] | None = None
+    says_digests: bool = True
+    """Whether an answer to a copy tells the digest of what was written."""
+    copied: list[str] = field(default_factory=list)
+    """Keys that were copied by the server, of parts one entry each."""
     modified: str = "2025-10-09T00:00:00.000Z"
     """When every object was written, as the listing tells."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -104,7 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: value[0] for name, value in parse_qs(parts.query, keep_blank_values=True).items()}
         key = unquote(parts.path).split("/", 2)[2] if parts.path.count("/") > 1 else ""
         with self.held.lock:
-            self.held.calls.append(f"{self.command} {key}")
+            verb = "COPY" if "x-amz-copy-source" in self.headers else self.command
+            self.held.calls.append(f"{verb} {key}")
             failure = self.held.failures.pop(0) if self.held.failures else self.held.always
             if failure is not None:
                 self._error(*failure)
@@ -115,6 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif self.command == "POST" and "uploads" in query:
                 self.held.parts[key] = {}
                 self._answer(200, _xml("InitiateMultipartUploadResult", f"<UploadId>{key}</UploadId>"))
+            elif "x-amz-copy-source" in self.headers:
+                self._copy(key, query)
             elif "partNumber" in query:
                 if self._intact(body):
                     self.held.parts[query["uploadId"]][int(query["partNumber"])] = body
@@ -160,14 +168,39 @@ class _Handler(BaseHTTPRequestHandler):
             return False
         return True
 
-    def _put(self, key: str, body: bytes, *, whole: bool = True) -> None:
+    def _copy(self, key: str, query: dict[str, str]) -> None:
+        """CopyObject and UploadPartCopy, whose SHA-256 S3 makes itself."""
+        if self.held.copies_refused is not None:
+            self._error(*self.held.copies_refused)
+            return
+        source = unquote(self.headers["x-amz-copy-source"]).lstrip("/").split("/", 1)[1]
+        data = self.held.current(source)
+        if data is None:
+            self._error(404, "NoSuchKey")
+            return
+        if self.headers.get("x-amz-copy-source-if-match") not in (None, etag_of(data)):
+            self._error(412, "PreconditionFailed")
+            return
+        if found := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("x-amz-copy-source-range", "")):
+            data = data[int(found[1]) : int(found[2]) + 1]
+        said = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        digest = f"<ChecksumSHA256>{said}</ChecksumSHA256>" if self.held.says_digests else ""
+        self.held.copied.append(key)
+        if "partNumber" in query:
+            self.held.parts[query["uploadId"]][int(query["partNumber"])] = data
+            etag = f"<ETag>{query['partNumber']}</ETag>"
+            self._answer(200, _xml("CopyPartResult", f"{etag}{digest}"))
+            return
+        self._put(key, data, answer=_xml("CopyObjectResult", f"<ETag>{escape(etag_of(data))}</ETag>{digest}"))
+
+    def _put(self, key: str, body: bytes, *, whole: bool = True, answer: bytes = b"") -> None:
         if self.headers.get("If-None-Match") != "*" and _OTHERS not in self.path:
             self._error(403, "AccessDenied")  # as the policy of a bucket of evidence has it
         elif self.held.current(key) is not None:
             self._error(412, "PreconditionFailed")
         else:
             version = self.held.on_top(key, body)
-            xml = b"" if whole else _xml("CompleteMultipartUploadResult", "<ETag>x</ETag>")
+            xml = answer if whole else _xml("CompleteMultipartUploadResult", "<ETag>x</ETag>")
             self._answer(200, xml, {"x-amz-version-id": version})
 
     def _get(self, key: str, version: str | None) -> None:

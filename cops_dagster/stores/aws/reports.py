@@ -23,6 +23,7 @@ from cops_dagster.cur.layout import period_of
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
 from cops_dagster.stores.aws.call import Call, calling
+from cops_dagster.stores.aws.copies import Source
 
 INDEX = ".fetched.json"
 SMALL = 1 << 20
@@ -30,6 +31,7 @@ SMALL = 1 << 20
 ROUNDS = 3
 """How often a root is listed anew when AWS replaces objects while they are read."""
 _BLOCK = 1 << 20
+_SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,7 @@ class Listed:
     @property
     def mtime_ns(self) -> int:
         """S3's time of modification; its nanoseconds come from the ETag, for S3 tells whole seconds."""
-        tag = int.from_bytes(hashlib.sha256(self.etag.encode()).digest()[:4], "big") % 1_000_000_000
-        return self.modified_s * 1_000_000_000 + tag
+        return self.modified_s * _SECOND + _mark(self.etag)
 
 
 class _Replaced(Exception):
@@ -94,6 +95,27 @@ def fetch(uri: str, place: Path, period: Period | None) -> int:
         found=f"changed {ROUNDS} times",
         next_step="AWS is delivering: run again later",
     )
+
+
+def origin(fetched: Path, file: Path) -> Source | None:
+    """The object that a fetched file is; `None` for any other file.
+
+    Args:
+        fetched: the folder below which every root has its place, by bucket and prefix.
+    """
+    if not file.is_relative_to(fetched):
+        return None
+    bucket, *parts = file.relative_to(fetched).parts
+    for depth in range(len(parts)):
+        place = fetched.joinpath(bucket, *parts[:depth])
+        etag = _index(place).get("/".join(parts[depth:])) if (place / INDEX).is_file() else None
+        if etag is not None and file.stat().st_mtime_ns % _SECOND == _mark(etag):
+            return Source(bucket, "/".join(parts), etag)
+    return None
+
+
+def _mark(etag: str) -> int:
+    return int.from_bytes(hashlib.sha256(etag.encode()).digest()[:4], "big") % _SECOND
 
 
 def _listing(client: Any, bucket: str, prefix: str) -> list[Listed]:

@@ -107,7 +107,7 @@ class S3Place:
 
     def _whole(self, name: str, stream: BinaryIO, sha256: str) -> str | None:
         answer = self.client.put_object(
-            **self._place(name), Body=stream, IfNoneMatch="*", ChecksumSHA256=_base64(bytes.fromhex(sha256))
+            **self.at(name), Body=stream, IfNoneMatch="*", ChecksumSHA256=_base64(bytes.fromhex(sha256))
         )
         version: str | None = answer.get("VersionId")
         return version
@@ -115,7 +115,7 @@ class S3Place:
     def _in_parts(self, name: str, stream: BinaryIO, sha256: str) -> str | None:
         from botocore.exceptions import ClientError
 
-        place = self._place(name)
+        place = self.at(name)
         begun = self.client.create_multipart_upload(**place, ChecksumAlgorithm="SHA256")
         place["UploadId"] = begun["UploadId"]
         try:
@@ -145,7 +145,7 @@ class S3Place:
 
         try:
             return self.client.get_object(
-                **self._place(name), **({"VersionId": version_id} if version_id else {})
+                **self.at(name), **({"VersionId": version_id} if version_id else {})
             )
         except ClientError as problem:
             if _code(problem) in _ABSENT:
@@ -165,7 +165,8 @@ class S3Place:
         for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + below):
             yield from page.get("Versions", [])
 
-    def _place(self, name: str) -> dict[str, Any]:
+    def at(self, name: str) -> dict[str, Any]:
+        """A name's bucket and key, as the calls take them."""
         return {"Bucket": self.bucket, "Key": self.prefix + name}
 
     @contextmanager
