@@ -93,7 +93,8 @@ class DeliveredFiles:
                     f"delivered file {path.name!r} of source {self.source_id}",
                     expected=f"{size} bytes as when it was digested",
                     found="no such file" if info is None else "another size or time",
-                    next_step="materialise the period again to take the newest delivery",
+                    next_step="materialise the period again to take the newest delivery; where there is none,"
+                    " restore this file, or the one that the lake kept of it",
                 )
 
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:  # its SQL brings the engine, which `cops status` does without
     from cops_dagster.lake.delivered import DeliveredFiles
 
 
+_MADE_BY = {"cur_quarantine": "fact_cost_raw", "fact_cost_adjustment": "fact_cost_allocated"}
+"""Tables whose files come with another asset's."""
+
+
 @dataclass(frozen=True)
 class LiveFile:
     """One published file and what was recorded of it.
@@ -334,7 +338,9 @@ def refused(file: LiveFile, found: str, *, next_step: str) -> CopsError:
 def _way_out(file: LiveFile) -> str:
     if file.period_start == date.min:
         return "restore the delivered file, or let AWS deliver the month again; see `cops docs cur-ingestion`"
+    # of a file of the same size and time a run of the whole month finds nothing to do
+    asset = _MADE_BY.get(file.table_name, file.table_name)
     return (
-        f"`cops materialize {file.period_start:%Y-%m}` makes it again; of a closed month restore it from"
-        " backup, see `cops docs operations`"
+        f"`cops materialize {file.period_start:%Y-%m} --select {asset}` makes it again; of a closed month"
+        " restore it from backup, see `cops docs operations`"
     )

@@ -17,7 +17,8 @@ from pathlib import Path
 from cops_dagster.errors import CopsError
 
 RESTORE = "stop COPS, keep the damaged file, restore admin.db from its copy (cops docs operations)"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No room at all, or none for one file of this size."""
 _LOCKED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _LEAST_FREE = 64 << 10
 """Below it a disk counts as full: SQLite needs 32 KiB beside the file before it reads."""

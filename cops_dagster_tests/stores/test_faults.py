@@ -123,7 +123,8 @@ def test_a_disk_that_takes_no_more_of_a_file_is_told_apart_from_a_database_that_
 @pytest.mark.parametrize(
     ("number", "code"),
     [
-        (errno.ENOSPC, "E-DISK"), (errno.EDQUOT, "E-DISK"), (errno.EROFS, "E-DISK-READONLY"),
+        (errno.ENOSPC, "E-DISK"), (errno.EDQUOT, "E-DISK"), (errno.EFBIG, "E-DISK"),
+        (errno.EROFS, "E-DISK-READONLY"),
         (errno.EACCES, "E-DISK-READONLY"), (errno.EIO, "E-DISK-IO"), (errno.ENOENT, None),
     ],
 )  # fmt: skip
