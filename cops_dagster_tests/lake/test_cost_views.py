@@ -11,15 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cops_dagster.errors import CopsError
-from cops_dagster.ingestion import measures
-from cops_dagster.lake import lens, statements
+from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect
-from cops_dagster.lake.lens import Lens
-from cops_dagster.lake.tables import FACT_COST_RAW
-from cops_dagster.lake.views import empty, union_by_name, view
-from cops_dagster_tests.deliveries import SEPTEMBER, lines, write
+from cops_dagster_tests.deliveries import lines, write
+from cops_dagster_tests.lake.measured import measured
 
 ENGINE = Engine()
 EXACT = "SELECT IS_EXACT_USD(CAST(:x AS DOUBLE)) AS is_exact, EXACT_USD(CAST(:x AS DOUBLE)) AS usd"
@@ -197,7 +194,5 @@ def _stage(folder: Path, table: Any) -> dict[str, Any]:
     with Engine() as engine:
         columns, _ = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
-        through = measures.measure(engine, files, Lens(has_faults=True), SEPTEMBER).lens
-        booked = lens.booked(files, through, SEPTEMBER.start)
-        view(engine, "fact_cost_raw", union_by_name([empty(FACT_COST_RAW), booked]))
+        measured(engine, files)
         return engine.run("SELECT * FROM fact_cost_raw").one()

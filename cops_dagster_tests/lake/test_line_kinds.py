@@ -20,9 +20,9 @@ from cops_dagster.ingestion.verdicts import cost_views_bridge
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect
-from cops_dagster.lake.lens import Lens
 from cops_dagster_tests.deliveries import SEPTEMBER, TYPES
 from cops_dagster_tests.examples import examples
+from cops_dagster_tests.lake.measured import measured
 
 SHORT = {
     "entity": "bill_billing_entity",
@@ -97,7 +97,7 @@ def staged(folder: Path, given_lines: Sequence[Line], *, every_column: bool = Fa
     with Engine() as engine:
         columns, (rows,) = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
-        made = measures.measure(engine, files, Lens(has_faults=True), SEPTEMBER)
+        made = measured(engine, files)
         assert made.booked.rows == rows == len(given_lines)
         return engine.run("SELECT * FROM fact_cost_raw ORDER BY CAST(identity_line_item_id AS INT)").dicts()
 
