@@ -21,6 +21,7 @@ from sqlglot import exp
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import reader_child
 from cops_dagster.lake.engine import Engine, Row, Value, configuration
+from cops_dagster.lake.statements import Written
 
 _GIB = 1 << 30
 _EXHAUSTED = {signal.SIGKILL, signal.SIGXCPU, signal.SIGXFSZ}  # the kernel's ways to say: too much
@@ -71,7 +72,9 @@ class Reader(Engine):
             self._process.kill()
         super().__exit__(*raised)
 
-    def each(self, statement: str | exp.Expr, params: Mapping[str, Value] | None = None) -> Iterator[Row]:
+    def each(
+        self, statement: str | exp.Expr | Written, params: Mapping[str, Value] | None = None
+    ) -> Iterator[Row]:
         """Rows of a statement; they come over the pipe all at once."""
         yield from self.fetch(statement, params).rows
 
