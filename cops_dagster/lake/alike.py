@@ -104,7 +104,7 @@ def alike(
     if "single" in parts:
         every = [exp.column(name, quoted=True) for name in given]
         one = _named(exp.Literal.number(1), COUNT)
-        alone = exp.Select().from_(lines).select(*every, *more, one, copy=False)
+        alone = exp.Select().from_(lines).select(*every, *[each.copy() for each in more], one, copy=False)
         queries.append(alone.where(_is_of(SINGLE), copy=False))
     there = {name for query in queries for name in query.named_selects}
     columns = {name: sent for name, sent in columns.items() if name in there}

@@ -21,6 +21,7 @@ from sqlglot import exp
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
+from cops_dagster.lake.statements import Written
 from cops_dagster.stores import faults
 
 _FULL = ("No space left", "Disk quota exceeded", "Could not write all bytes")
@@ -84,18 +85,20 @@ class Engine:
         for still in self._still:
             still()
 
-    def fetch(self, statement: str | exp.Expr, params: Mapping[str, Value] | None = None) -> Rows:
+    def fetch(self, statement: str | exp.Expr | Written, params: Mapping[str, Value] | None = None) -> Rows:
         """Rows of a statement given by name (`sql/<name>.sql`) or as a tree."""
         return self.run(self._translated(statement), params)
 
-    def keep(self, name: str, statement: str | exp.Expr, params: Mapping[str, Value] | None = None) -> None:
+    def keep(
+        self, name: str, statement: str | exp.Expr | Written, params: Mapping[str, Value] | None = None
+    ) -> None:
         """The rows of a statement as a table in memory, for the questions that follow."""
         target = exp.to_identifier(name, quoted=True).sql("duckdb")
         self.run(f"CREATE OR REPLACE TEMP TABLE {target} AS {self._translated(statement)}", params)
 
     def stage(
         self,
-        statement: str | exp.Expr,
+        statement: str | exp.Expr | Written,
         target: Path,
         params: Mapping[str, Value] | None = None,
     ) -> int:
@@ -155,7 +158,9 @@ class Engine:
             except duckdb.Error as problem:
                 raise _coded(problem) from problem
 
-    def each(self, statement: str | exp.Expr, params: Mapping[str, Value] | None = None) -> Iterator[Row]:
+    def each(
+        self, statement: str | exp.Expr | Written, params: Mapping[str, Value] | None = None
+    ) -> Iterator[Row]:
         """Rows of a statement one by one, for results of some size; ask nothing else until the last one."""
         sql = self._translated(statement)
         asked = self._named_parameters(sql) if params else set()
@@ -196,7 +201,7 @@ class Engine:
         rows = cursor.fetchall()
         return [column[0] for column in cursor.description or ()], rows
 
-    def _translated(self, statement: str | exp.Expr) -> str:
+    def _translated(self, statement: str | exp.Expr | Written) -> str:
         if isinstance(statement, str):
             return statements.translated(statement)
         return statements.to_duckdb(statement)

@@ -126,20 +126,28 @@ def joined(separator: str, parts: Iterable[exp.Expr]) -> exp.Expr:
 
 def expanded(tree: exp.Expr) -> exp.Expr:
     """The tree, itself changed, with every call of `FUNCTIONS` replaced by its expression."""
-
-    def expand(node: exp.Expr) -> exp.Expr:
-        if isinstance(node, exp.Anonymous) and node.name.upper() == ROW_HASH:
+    # no copy, and only calls are looked at: trees are made for one statement, and walking and copying wide
+    # ones took a quarter of a small month. The innermost calls come first, so no call is met twice.
+    for node in reversed(list(tree.find_all(exp.Anonymous, bfs=False))):
+        name = node.name.upper()
+        meant: exp.Expr | None = None
+        if name == ROW_HASH:
             hashed = exp.Anonymous(this="hash", expressions=node.expressions)
             # half of the unsigned hash: against a signed number the engine would compute in 128 bits, 1.7 s
-            return exp.cast(exp.BitwiseRightShift(this=hashed, expression=exp.Literal.number(1)), "BIGINT")
-        if isinstance(node, exp.Anonymous) and node.name.upper() in FUNCTIONS:
-            argument = node.expressions[0].transform(expand)
-            return exp.Paren(
-                this=FUNCTIONS[node.name.upper()]
-                .copy()
-                .transform(lambda part: argument.copy() if part == exp.column("x") else part)
-            )
-        return node
+            half = exp.BitwiseRightShift(this=hashed, expression=exp.Literal.number(1))
+            meant = exp.cast(half, "BIGINT", copy=False)
+        elif name in FUNCTIONS:
+            meant = exp.Paren(this=_of(FUNCTIONS[name], node.expressions[0]))
+        if meant is not None and node is tree:
+            return meant
+        if meant is not None:
+            node.replace(meant)
+    return tree
 
-    # no copy: trees are made for one statement, and copying wide ones took a quarter of a small month
-    return tree.transform(expand, copy=False)
+
+def _of(function: exp.Expr, argument: exp.Expr) -> exp.Expr:
+    """A function's expression over a value."""
+    made = function.copy()
+    for column in list(made.find_all(exp.Column)):
+        column.replace(argument.copy())
+    return made

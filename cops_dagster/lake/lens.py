@@ -86,8 +86,8 @@ def set_aside(files: DeliveredFiles, lens: Lens, period_start: date) -> exp.Quer
 
 
 def _over(files: DeliveredFiles, lens: Lens, period_start: date, columns: Sequence[exp.Expr]) -> exp.Select:
-    lines = judged(files, lens, period_start).subquery("lines")
-    return exp.Select().from_(lines).select(*columns, copy=False)
+    lines = judged(files, lens, period_start).subquery("lines", copy=False)
+    return exp.Select().from_(lines, copy=False).select(*columns, copy=False)
 
 
 def judged(files: DeliveredFiles, lens: Lens, period_start: date, *more: exp.Expr) -> exp.Select:

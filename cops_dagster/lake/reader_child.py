@@ -1,4 +1,4 @@
-"""The reader's process: one DuckDB that answers statements over two pipes until the first one closes.
+"""The reader's process: a DuckDB that answers statements over two pipes until the first one closes.
 
 Belongs here: the loop, its limits, and values as tagged JSON. It imports nothing of COPS and nothing slow,
 so it starts in a fifth of a second; and nothing it sends is ever executed by its parent (no pickles).
@@ -80,18 +80,28 @@ def _engine() -> Any:
         return importlib.import_module("duckdb")
 
 
-def main() -> None:
-    """Answers statements. The first message holds the limits and the engine's configuration."""
-    requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    start = receive(requests)
-    if start is None:
-        return
+def _opened(start: Any) -> Any:
+    """A fresh engine under the limits of a piece of work, whatever this process did before."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_CPU, start["cpu_seconds"])
+    _limit(resource.RLIMIT_CPU, start["cpu_seconds"] + int(used.ru_utime + used.ru_stime))
     _limit(resource.RLIMIT_FSIZE, start["file_bytes"])
     _limit(resource.RLIMIT_AS, start["address_bytes"])
-    con = _engine().connect(config=start["config"])
+    return _engine().connect(config=start["config"])
+
+
+def main() -> None:
+    """Answers statements. The first message of each piece of work holds its limits and the configuration."""
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    con: Any = None
     while (request := receive(requests)) is not None:
+        if "config" in request:
+            con = _opened(request)
+            continue
+        if "rest" in request:
+            cursor = con = con.close()
+            send(answers, {"rests": True})
+            continue
         try:
             cursor = con.execute(request["sql"], decoded_values(request["values"]))
             rows = cursor.fetchall()

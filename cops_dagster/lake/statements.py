@@ -8,6 +8,7 @@ belong here: running them (`lake/engine.py`).
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 
 import sqlglot
@@ -30,8 +31,24 @@ def sha256(name: str) -> str:
     return hashlib.sha256(text(name).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Written:
+    """A query that stands in DuckDB's dialect already: it was translated once and is asked again as text."""
+
+    text: str
+
+
 def parsed(name: str) -> exp.Select:
-    """The statement as a tree that a caller may extend by columns before it is translated."""
+    """The statement as a tree of the caller's own, who may extend it before it is translated."""
+    return _kept(name).copy()
+
+
+@cache
+def _kept(name: str) -> exp.Select:
+    return _read(name)
+
+
+def _read(name: str) -> exp.Select:
     tree = sqlglot.parse_one(text(name), read=SOURCE_DIALECT)
     assert isinstance(tree, exp.Query)
     return tree  # type: ignore[return-value]
@@ -40,12 +57,17 @@ def parsed(name: str) -> exp.Select:
 @cache
 def translated(name: str) -> str:
     """The statement `sql/<name>.sql` in DuckDB's dialect: read and translated once per process."""
-    return to_duckdb(parsed(name))
+    return to_duckdb(_read(name))
 
 
-def to_duckdb(tree: exp.Expr) -> str:
-    """The statement in DuckDB's dialect, `:name` as `$name`, the functions of this package expanded."""
-    return expanded(tree).sql(dialect="duckdb")
+def to_duckdb(query: exp.Expr | Written) -> str:
+    """The statement in DuckDB's dialect, `:name` as `$name`, the functions of this package expanded.
+
+    A tree is used up: it is neither copied before it is expanded nor before it is written.
+    """
+    if isinstance(query, Written):
+        return query.text
+    return expanded(query).sql(dialect="duckdb", copy=False)
 
 
 def tree_of(sql: str) -> exp.Expr | None:

@@ -17,7 +17,7 @@ from sqlglot import exp
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.functions import call, expanded
-from cops_dagster.lake.reader import Reader
+from cops_dagster.lake.reader import Reader, resting
 from cops_dagster.lake.reader_child import decode, encode
 from cops_dagster_tests.examples import examples
 
@@ -81,6 +81,60 @@ def test_the_death_of_a_reader_is_a_refusal_and_not_the_end_of_the_run(
         with pytest.raises(CopsError) as refusal:
             reader.run("SELECT 1")
         assert (refusal.value.code, refusal.value.subject) == (code, "delivery d")
+
+
+def made(tmp_path: Path, subject: str = "delivery d", delivered_bytes: int = 1000) -> Reader:
+    return Reader(
+        subject=subject, delivered_bytes=delivered_bytes, memory_limit="512MiB", spill=tmp_path / "spill"
+    )
+
+
+def file_limit(pid: int) -> int:
+    limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in limits if line.startswith("Max file size")).split()[3])
+
+
+def test_within_a_run_one_process_reads_the_same_bytes_again_with_nothing_of_before(tmp_path: Path) -> None:
+    with resting():
+        with made(tmp_path) as first:
+            first.run("CREATE TABLE kept AS SELECT 1")
+            first.lock_down([], tmp_path)
+            pid, limit = first.pid, file_limit(first.pid)
+        with made(tmp_path, delivered_bytes=2000) as second:
+            assert second.pid == pid
+            with pytest.raises(CopsError, match="kept"):
+                second.run("SELECT * FROM kept")
+            (tmp_path / "in.csv").write_text("a\n1\n")
+            second.run("SET threads = 1")  # its configuration is not locked yet
+            assert file_limit(pid) == limit + 20 * 1000
+            with made(tmp_path) as beside:
+                assert beside.pid != pid
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_outside_of_a_run_or_for_other_bytes_each_reader_has_a_process_of_its_own(tmp_path: Path) -> None:
+    with made(tmp_path) as one:
+        pid = one.pid
+    assert not Path(f"/proc/{pid}").exists()
+    with resting():
+        with made(tmp_path) as one:
+            pid = one.pid
+        with made(tmp_path, "lines of 2025-09") as other:
+            assert other.pid != pid
+
+
+def test_a_reader_that_was_refused_or_died_does_not_read_again(tmp_path: Path) -> None:
+    with resting():
+        with pytest.raises(CopsError), made(tmp_path) as refused:
+            refused.run("SELECT * FROM nothing")
+        assert not Path(f"/proc/{refused.pid}").exists()
+        with made(tmp_path) as second:
+            pid = second.pid
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        with made(tmp_path) as third:
+            assert third.pid != pid
+            assert third.run("SELECT 1").rows == [(1,)]
 
 
 def test_memory_beyond_the_limit_is_refused_and_the_reader_lives(reader: Reader) -> None:
