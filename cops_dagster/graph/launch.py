@@ -21,6 +21,7 @@ from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.outcome import texts_of
 from cops_dagster.graph.resources import BY_COMMAND
 from cops_dagster.ingestion import places
+from cops_dagster.lake import reader
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import consequences
@@ -53,15 +54,16 @@ def launch(
         liveness.bury(instance, books.settings.home)
         with _marked(instance, home, run_id or str(uuid.uuid4())) as run_id:
             liveness.hold(books.settings.home, run_id)
-            result = job.execute_in_process(
-                run_id=run_id,
-                partition_key=str(period),
-                instance=instance,
-                raise_on_error=False,
-                asset_selection=selection,
-                run_config=_QUIET,
-                tags={**BY_COMMAND, "cops/period": str(period)},
-            )
+            with reader.resting():
+                result = job.execute_in_process(
+                    run_id=run_id,
+                    partition_key=str(period),
+                    instance=instance,
+                    raise_on_error=False,
+                    asset_selection=selection,
+                    run_config=_QUIET,
+                    tags={**BY_COMMAND, "cops/period": str(period)},
+                )
             if _was_stopped(result):
                 raise KeyboardInterrupt
         listening.observe(books, instance, run_id)
