@@ -28,7 +28,7 @@ def init(
     from dataclasses import asdict
 
     from cops_dagster.evidence import home
-    from cops_dagster.graph.launch import dagster_home
+    from cops_dagster.graph.storage import dagster_home
     from cops_dagster.operations import first_day
     from cops_dagster.settings_words import refuse_secrets
     from cops_dagster.stores import faults

@@ -5,7 +5,6 @@ Belongs here: the Dagster home of COPS, the run, and what came of it (checks, co
 
 from __future__ import annotations
 
-import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -16,12 +15,13 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster.errors import CopsError
-from cops_dagster.graph import listening, liveness
+from cops_dagster.graph import listening, liveness, storage
 from cops_dagster.graph.assets.sources import recorded_by
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.outcome import texts_of
 from cops_dagster.graph.resources import BY_COMMAND
 from cops_dagster.ingestion import places
+from cops_dagster.lake import reader
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import consequences
@@ -30,28 +30,9 @@ from cops_dagster.period import Period
 from cops_dagster.reconciliation import record
 from cops_dagster.stores import faults
 
-_INSTANCE_FILE = "dagster.yaml"
 _STOPPED = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 # the run speaks through its event log; the terminal gets the outcome, in COPS' own words
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-def dagster_home(home: Path) -> Path:
-    """`$COPS_HOME/dagster`, made once: several first processes on a fresh home would crash (measured)."""
-    folder = home / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".init.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        target = folder / _INSTANCE_FILE
-        if not target.exists():
-            target.write_text(_shipped(), encoding="utf-8")
-            with dg.DagsterInstance.from_config(str(folder)) as instance:
-                instance.get_runs_count()  # creates the storage's schema
-    return folder
-
-
-def _shipped() -> str:
-    return Path(__file__).with_name(_INSTANCE_FILE).read_text(encoding="utf-8")
 
 
 def launch(
@@ -63,25 +44,26 @@ def launch(
         CopsError: `E-PARAM` for a name in `select` that no run makes; the refusal that stopped a step or a
             blocking check, in the ledger's own words; `E-INTERNAL` for a step that died of anything else.
     """
-    home = dagster_home(books.settings.home)
-    os.environ["DAGSTER_HOME"] = str(home)
     first = min(places.first_period(books.settings), period)
     definitions = build_defs(first=first)
     job = definitions.resolve_job_def(JOB)
     selection = _selection(definitions, job, select, period) if select else None
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    home = books.settings.home / "dagster"
+    os.environ["DAGSTER_HOME"] = str(home)
+    with storage.opened(books.settings.home) as instance:
         liveness.bury(instance, books.settings.home)
         with _marked(instance, home, run_id or str(uuid.uuid4())) as run_id:
             liveness.hold(books.settings.home, run_id)
-            result = job.execute_in_process(
-                run_id=run_id,
-                partition_key=str(period),
-                instance=instance,
-                raise_on_error=False,
-                asset_selection=selection,
-                run_config=_QUIET,
-                tags={**BY_COMMAND, "cops/period": str(period)},
-            )
+            with reader.resting():
+                result = job.execute_in_process(
+                    run_id=run_id,
+                    partition_key=str(period),
+                    instance=instance,
+                    raise_on_error=False,
+                    asset_selection=selection,
+                    run_config=_QUIET,
+                    tags={**BY_COMMAND, "cops/period": str(period)},
+                )
             if _was_stopped(result):
                 raise KeyboardInterrupt
         listening.observe(books, instance, run_id)
@@ -146,8 +128,7 @@ def _was_stopped(result: Any) -> bool:
 
 def report(books: Books, period: Period) -> None:
     """Tells Dagster of a run that it did not make: entries and reconciliation as they stand now."""
-    home = dagster_home(books.settings.home)
-    with dg.DagsterInstance.from_config(str(home)) as instance, books.admin.read() as con:
+    with storage.opened(books.settings.home) as instance, books.admin.read() as con:
         heads = {
             name: {"run_id": row.run_id}
             for name in ("fact_cost_allocated", "fact_cost_adjustment")

@@ -52,7 +52,7 @@ def load():
 start.run(load)
 """
 POINTS = [
-    "imports", "cops_dagster.evidence.sweep.sweep", "cops_dagster.graph.launch.dagster_home",
+    "imports", "cops_dagster.evidence.sweep.sweep", "cops_dagster.graph.storage.opened",
     "cops_dagster.ingestion.kept_bytes.measure", "cops_dagster.tagging.tag.publish",
     "cops_dagster.reconciliation.reconcile.reconcile",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from cops_dagster.graph.launch import dagster_home
+from cops_dagster.graph.storage import dagster_home
 from cops_dagster_tests.deliveries import MONTH, lines, write
 from cops_dagster_tests.docs.pages import ROOT
 

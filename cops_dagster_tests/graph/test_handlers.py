@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from cops_dagster.graph.launch import dagster_home
+from cops_dagster.graph.storage import dagster_home
 from cops_dagster_tests.deliveries import MONTH, home, lines, write
 from cops_dagster_tests.docs.pages import ROOT
 from cops_dagster_tests.graph.homes import handlers

@@ -17,7 +17,8 @@ from cops_dagster.alerts.lifecycle import Observation
 from cops_dagster.errors import CopsError
 from cops_dagster.graph import listening
 from cops_dagster.graph.build import JOB, build_defs
-from cops_dagster.graph.launch import dagster_home, launch
+from cops_dagster.graph.launch import launch
+from cops_dagster.graph.storage import dagster_home
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import consequences
 from cops_dagster.period import Period

@@ -16,7 +16,7 @@ import pytest
 from cops_dagster import settings
 from cops_dagster.graph import liveness
 from cops_dagster.graph.build import build_defs
-from cops_dagster.graph.launch import dagster_home
+from cops_dagster.graph.storage import dagster_home
 from cops_dagster.period import Period
 from cops_dagster_tests import deliveries
 
