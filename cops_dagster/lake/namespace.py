@@ -159,7 +159,7 @@ class Namespace:
             if files := held.get(row.delivery_id):
                 self._hold(verify(files, digests=self.digests))
                 self.paths.setdefault(name, []).extend(file.path for file in files)
-                queries.append(master_query(_kept(self.con, files, Lens.from_json(files[0].lens))))
+                queries.append(master_query(kept_delivery(self.con, files, Lens.from_json(files[0].lens))))
                 continue
             conversions = t.cur_read_file
             converted = self.con.execute(
@@ -212,11 +212,11 @@ def lake_query(con: sa.Connection, name: str, found: Sequence[LiveFile]) -> exp.
             by_run.setdefault(file.run_id, []).append(file)
     for files in by_run.values():
         through = Lens.from_json(files[0].lens)
-        queries.append(LENS[name](_kept(con, files, through), through, files[0].period_start))
+        queries.append(LENS[name](kept_delivery(con, files, through), through, files[0].period_start))
     return union_by_name(queries)
 
 
-def _kept(con: sa.Connection, files: Sequence[LiveFile], through: Lens) -> DeliveredFiles:
+def kept_delivery(con: sa.Connection, files: Sequence[LiveFile], through: Lens) -> DeliveredFiles:
     """One delivery's kept bytes with the columns that they have."""
     delivery = t.cur_delivery
     columns = con.execute(
