@@ -90,16 +90,22 @@ def export(
 @app.command("views")
 def views(
     period: Annotated[str | None, typer.Argument(metavar="[PERIOD]", help="One month, YYYY-MM.")] = None,
-    dialect: Annotated[Literal["duckdb"], typer.Option(help="Whose SQL it is.")] = "duckdb",
+    dialect: Annotated[
+        Literal["duckdb", "trino", "athena"], typer.Option(help="Whose SQL it is.")
+    ] = "duckdb",
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Print the lake's tables as view statements, which another engine runs over the same files."""
-    from cops_dagster.lake import printed
+    from cops_dagster.lake import outside, printed
 
     books, month = desk.books(), desk.month_if_given(period)
     start = month.start if month else None
     with books.admin.read() as con:
-        statements = printed.views(con, books.lake, start)
+        if dialect == "duckdb":
+            statements = printed.views(con, books.lake, start)
+        else:
+            with books.lines(month) as engine:
+                statements = outside.views(con, books.lake, engine, dialect, start)
     if json:
         output.as_json({"dialect": dialect, "sql": statements})
     else:

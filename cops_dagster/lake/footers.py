@@ -52,6 +52,12 @@ def survey(engine: Engine, paths: Sequence[Path], subject: str) -> list[Seen]:
     return found
 
 
+def names_in(engine: Engine, path: Path) -> set[str]:
+    """The names of a file's columns, and of what is inside them, as they are written in the file."""
+    schemas = exp.Table(this=exp.Anonymous(this="parquet_schema", expressions=[_literal(path)]))
+    return {name for (name,) in engine.run(exp.select("name").from_(schemas).sql("duckdb")).rows}
+
+
 def inspect(
     engine: Engine, paths: Sequence[Path], *, subject: str, surveyed: Sequence[Seen] | None = None
 ) -> tuple[dict[str, Sent], list[int]]:

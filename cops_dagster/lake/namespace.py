@@ -153,7 +153,7 @@ class Namespace:
         queries: list[exp.Query | Written] = [Written(f"SELECT {of_typed} FROM ({typed.text})")]
         for files in _deliveries(found):
             through = Lens.from_json(files[0].lens)
-            kept_bytes = _kept(files, through, _columns(self.con, files[0]))
+            kept_bytes = kept_delivery(self.con, files, through)
             queries.append(query_of(kept_bytes, through, files[0].period_start))
         view(self.engine, name, written_by_name(queries))
 
@@ -202,8 +202,7 @@ class Namespace:
             if files := held.get(row.delivery_id):
                 self._hold(verify(files, digests=self.digests))
                 self.paths.setdefault(name, []).extend(file.path for file in files)
-                columns = _columns(self.con, files[0])
-                queries.append(master_query(_kept(files, Lens.from_json(files[0].lens), columns)))
+                queries.append(master_query(kept_delivery(self.con, files, Lens.from_json(files[0].lens))))
                 continue
             conversions = t.cur_read_file
             converted = self.con.execute(
@@ -290,8 +289,12 @@ def _columns(con: sa.Connection, file: LiveFile) -> str:
     return str(con.execute(found).scalar_one())
 
 
-def _kept(files: Sequence[LiveFile], through: Lens, columns: str) -> DeliveredFiles:
+def kept_delivery(con: sa.Connection, files: Sequence[LiveFile], through: Lens) -> DeliveredFiles:
     """One delivery's kept bytes with the columns that they have."""
+    return _kept(files, through, _columns(con, files[0]))
+
+
+def _kept(files: Sequence[LiveFile], through: Lens, columns: str) -> DeliveredFiles:
     return DeliveredFiles(
         str(files[0].delivery_id),
         files[0].source_id,

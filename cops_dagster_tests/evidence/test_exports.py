@@ -131,6 +131,7 @@ def test_a_month_whose_run_was_superseded_is_stale_until_it_is_exported_again(
     assert not before[0].exists()
 
 
+@pytest.mark.long
 def test_a_closed_month_can_be_exported_and_proves_the_same(tmp_path: Path) -> None:
     from cops_dagster.evidence import verify
 
@@ -151,6 +152,7 @@ def test_a_rebuild_keeps_what_was_exported(books: Books) -> None:
     assert not sweep.export(books, SEPTEMBER).wrote
 
 
+@pytest.mark.long
 def test_a_catalog_that_was_lost_is_made_anew_with_what_was_exported(books: Books) -> None:
     sweep.export(books, SEPTEMBER)
     before = exported(books)
@@ -162,6 +164,7 @@ def test_a_catalog_that_was_lost_is_made_anew_with_what_was_exported(books: Book
     assert len(folders(books)) == 1
 
 
+@pytest.mark.long
 def test_a_moved_home_takes_its_exports_with_it(books: Books, tmp_path: Path) -> None:
     sweep.export(books, SEPTEMBER)
     before = exported(books)
@@ -187,6 +190,7 @@ def test_by_the_setting_a_month_is_exported_when_it_is_ingested(books: Books, tm
     assert not sweep.export(following, SEPTEMBER).wrote
 
 
+@pytest.mark.long
 def test_the_first_month_of_a_home_is_exported_too(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     following = asked(home(tmp_path), export=True)
@@ -195,6 +199,7 @@ def test_the_first_month_of_a_home_is_exported_too(tmp_path: Path) -> None:
     assert len(exported(following)) == 6
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dies", ["while it writes", "before its commit", "in its commit"])
 def test_an_export_that_was_interrupted_is_finished_by_the_sweep(
     dies: str, books: Books, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

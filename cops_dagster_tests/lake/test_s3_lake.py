@@ -250,6 +250,7 @@ def test_what_aws_delivered_into_s3_is_copied_by_s3_and_never_sent(bucket: Bucke
     assert answer(books, "SELECT COUNT(*) FROM cur_quarantine") == [(1,)]
 
 
+@pytest.mark.long
 def test_a_file_of_a_folder_is_sent_once_whatever_names_it_has(bucket: Bucket, tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(BAD)])
     books = home(tmp_path, lake="s3://cops/lake")
@@ -257,6 +258,7 @@ def test_a_file_of_a_folder_is_sent_once_whatever_names_it_has(bucket: Bucket, t
     assert (len(sent(bucket)), len(bucket.copied), kept_as_recorded(books, bucket)) == (1, 1, 2)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "refusal",
     [
@@ -302,6 +304,7 @@ def test_an_object_that_aws_replaced_since_it_was_read_is_not_copied(bucket: Buc
     assert bucket.current(kept) == old
 
 
+@pytest.mark.long
 def test_a_store_that_tells_no_digest_is_read(bucket: Bucket, tmp_path: Path) -> None:
     bucket.says_digests = False
     books = ingested(bucket, tmp_path)
@@ -319,6 +322,7 @@ def test_a_large_object_is_copied_in_parts_and_each_is_proved(
     assert len(bucket.copied) > 1
 
 
+@pytest.mark.long
 def test_a_part_with_other_bytes_is_not_taken(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +335,7 @@ def test_a_part_with_other_bytes_is_not_taken(
     assert not [key for key in bucket.parts if key.startswith("lake/fact_cost_raw/")]  # paid for, if left
 
 
+@pytest.mark.long
 def test_an_exported_month_lies_in_s3_alone(bucket: Bucket, tmp_path: Path) -> None:
     books = ingested(bucket, tmp_path)
     assert sweep.export(books, SEPTEMBER).wrote
