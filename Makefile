@@ -18,7 +18,7 @@ export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: help install demo ui test test-long test-boxed check fix bench lock clean
+.PHONY: help install demo ui test test-long test-boxed check fix peers bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,8 +82,12 @@ fix: $(STAMP) ## repair what lint and format can repair
 	@$(BIN)/ruff format $(CODE)
 	@$(BIN)/sqlfluff fix --disable-progress-bar sql
 
-bench: $(STAMP) ## measure COPS against bare DuckDB (minutes; LINES=10000000)
-	@$(BIN)/python benchmarks/run.py --lines $(LINES) --work build/bench
+peers: ## what COPS is measured beside, into .peers: pandas, Polars, dbt-duckdb
+	@python3 -m venv --clear .peers
+	@.peers/bin/python -m pip install -q -r benchmarks/peers.txt
+
+bench: $(STAMP) ## measure COPS beside a floor and its peers (an hour; LINES=10000000, after make peers)
+	@$(BIN)/python benchmarks/run.py --lines $(LINES) --wild --small --retag --statements --repeat 3 --work build/bench
 
 lock: ## resolve requirements.lock anew (needs uv; UPGRADE=1 moves every version)
 	@command -v uv >/dev/null || { echo "make: needs uv; install it with: pip install uv" >&2; exit 2; }
@@ -91,5 +95,5 @@ lock: ## resolve requirements.lock anew (needs uv; UPGRADE=1 moves every version
 	  --no-strip-extras --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) -o requirements.lock
 
 clean: ## remove what was built, not the ledger in .cops
-	@rm -rf $(VENV) build dist *.egg-info .*_cache .hypothesis .tmp_dagster_home_*
+	@rm -rf $(VENV) .peers build dist *.egg-info .*_cache .hypothesis .tmp_dagster_home_*
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
