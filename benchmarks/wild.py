@@ -2,9 +2,9 @@
 
     python benchmarks/wild.py FOLDER_OF_A_GENERATED_MONTH FOLDER_OF_THE_WILD_ONE
 
-One line in ten spells its tenant otherwise, one in ten names nobody, components are one for 200 lines, names
-nearly one for each: 10 million lines have millions of distinct combinations. Rows
-and cost are those of the given month, so its `expected.json` holds.
+One tagged line in ten spells its tenant otherwise, one in ten names one of 500 that nobody knows; a component
+is for 200 lines, a name nearly for each: 10 million lines have millions of distinct combinations. Rows and
+cost are those of the given month, so its `expected.json` holds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TAGS = """
 SELECT * EXCLUDE (chance, line_number) REPLACE (
     CASE WHEN COALESCE(resource_tags_user_tenant_id, '') = '' THEN resource_tags_user_tenant_id
         WHEN chance % 10 = 0 THEN ' ' || UPPER(resource_tags_user_tenant_id) || ' '
-        WHEN chance % 10 = 1 THEN 'team-' || (chance // 10) % 10000
+        WHEN chance % 10 = 1 THEN 'team-' || (chance // 10) % 500
         ELSE resource_tags_user_tenant_id END AS resource_tags_user_tenant_id,
     'component-' || (chance // 100) % $components AS resource_tags_user_service_component,
     'host-' || chance % 5000000 AS resource_tags_user_name,
