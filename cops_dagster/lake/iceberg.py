@@ -62,7 +62,13 @@ class Exported:
 
 
 def prepare() -> None:
-    """Imports what a projection needs in the background: 2 s that pass while the engine copies lines."""
+    """Imports what a projection needs in the background: 2 s that pass while the engine reads lines.
+
+    But the ORM: it answers for the values of every statement as soon as it is half imported, and a statement
+    of another thread then fails (seen in 1 of 20 small months).
+    """
+    import sqlalchemy.orm  # noqa: F401
+
     threading.Thread(target=_imports, daemon=True).start()
 
 

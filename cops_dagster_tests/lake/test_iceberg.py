@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -196,3 +198,14 @@ def test_a_lake_may_lie_in_any_folder(name: str, tmp_path: Path) -> None:
     rows = iceberg_again.catalog.load_table("cops.fact_cost_raw").scan().to_arrow()
     assert rows.column("line_item_unblended_cost").to_pylist() == usd("1")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_no_statement_meets_an_orm_that_is_half_imported() -> None:
+    """A projection is imported in a thread, and SQLAlchemy asks its ORM about values once that has begun."""
+    asked = (
+        "import sys, threading; from cops_dagster.lake import iceberg; began = 'sqlalchemy.orm' in sys.modules;"
+        " threading.Thread.start = lambda thread: print(began, 'sqlalchemy.orm.session' in sys.modules);"
+        " iceberg.prepare()"
+    )
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["False", "True"]
