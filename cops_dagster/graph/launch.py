@@ -168,6 +168,11 @@ def _full(cause: str) -> CopsError | None:
     return faults.full("the home", found.strip()[:300]) if found else None
 
 
+def _both_ends(cause: str) -> str:
+    """What went wrong stands first, where it began last."""
+    return cause if len(cause) <= 2_000 else f"{cause[:800]} … {cause[-1_200:]}"
+
+
 def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) -> None:
     for check in failed:
         refusal = CopsError.of_figures(check)
@@ -202,6 +207,6 @@ def _raise_refusal(result: Any, failed: list[dict[str, str]], period: Period) ->
         "E-INTERNAL",
         f"period {period}",
         expected="a run without an unforeseen error",
-        found=(causes or ["no step said why"])[0][-2000:],
+        found=_both_ends((causes or ["no step said why"])[0]),
         next_step="run again: a run resumes; if it fails again, report this with the Dagster run",
     )
