@@ -204,7 +204,8 @@ def test_no_statement_meets_an_orm_that_is_half_imported() -> None:
     """A projection is imported in a thread, and SQLAlchemy asks its ORM about values once that has begun."""
     asked = (
         "import sys, threading; from cops_dagster.lake import iceberg;"
-        " began = 'sqlalchemy.orm' in sys.modules; threading.Thread.start = lambda thread: print(began, 'sqlalchemy.orm.session' in sys.modules);"
+        " began = 'sqlalchemy.orm' in sys.modules; ended = 'sqlalchemy.orm.session';"
+        " threading.Thread.start = lambda thread: print(began, ended in sys.modules);"
         " iceberg.prepare()"
     )
     said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
