@@ -8,7 +8,7 @@ nothing and nothing rests on it: no row of the admin database speaks of it, the 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ def export(books: Books, catalog: Any, period: Period) -> Export:
         raise unknown_month(period, expected="an ingested delivery", found="nothing ingested")
     filled = [run for run in runs if run.row_count]
     run_ids = tuple(run.run_id for run in filled)
-    if _of(catalog, period) != {(run.source_id, run.run_id[:16]) for run in filled}:
+    if _named_of(iceberg.exported(catalog), period) != _standing(runs):
         with attempt(books) as trying, _tidied(books, trying, period):
             uris = _written(books, trying, period, filled)
             iceberg.export(catalog, period.start, run_ids, uris)
@@ -78,16 +78,12 @@ def export(books: Books, catalog: Any, period: Period) -> Export:
 
 def stale(con: sa.Connection, exported: list[Exported]) -> list[Period]:
     """Months whose exported lines a later run replaced, or took back."""
-    found = []
-    for start in sorted({one.period_start for one in exported}):
-        standing = {
-            (run.source_id, run.run_id[:16])
-            for run in month.runs(con, Period.of(start), TABLE)
-            if run.row_count
-        }
-        if {(one.source_id, one.run) for one in exported if one.period_start == start} != standing:
-            found.append(Period.of(start))
-    return found
+    months = [Period.of(start) for start in sorted({one.period_start for one in exported})]
+    return [
+        period
+        for period in months
+        if _named_of(exported, period) != _standing(month.runs(con, period, TABLE))
+    ]
 
 
 def listed(books: Books) -> list[Exported]:
@@ -131,10 +127,14 @@ def remove_unnamed(books: Books) -> int:
     return removed
 
 
-def _of(catalog: Any, period: Period) -> set[tuple[str, str]]:
-    from cops_dagster.lake import iceberg
+def _named_of(exported: list[Exported], period: Period) -> set[tuple[str, str]]:
+    """Of which source's runs the table has a month's lines."""
+    return {(one.source_id, one.run) for one in exported if one.period_start == period.start}
 
-    return {(one.source_id, one.run) for one in iceberg.exported(catalog) if one.period_start == period.start}
+
+def _standing(runs: Sequence[Any]) -> set[tuple[str, str]]:
+    """The same of what is ingested now; a run without lines has no file."""
+    return {(run.source_id, run.run_id[:16]) for run in runs if run.row_count}
 
 
 @contextmanager

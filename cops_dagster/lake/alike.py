@@ -21,7 +21,7 @@ from sqlglot import exp
 
 from cops_dagster.cur.schema import Sent
 from cops_dagster.lake import lens, statements
-from cops_dagster.lake.delivered import FILE, DeliveredFiles, carried, grouped_query
+from cops_dagster.lake.delivered import FILE, DeliveredFiles, carried, grouped_query, named
 from cops_dagster.lake.footers import parquet
 from cops_dagster.lake.judged import quarantine_code
 from cops_dagster.lake.lens import Lens
@@ -59,8 +59,6 @@ _COSTS = (
     "savings_plan_net_savings_plan_effective_cost",
 )  # fmt: skip
 """The costs of which a plain line's views are one each."""
-
-
 DAY = "line_item_usage_start_date"
 
 
@@ -103,7 +101,7 @@ def alike(
         queries.append(_grouped(lines, hourly, columns, _is_of(COVERED)))
     if "single" in parts:
         every = [exp.column(name, quoted=True) for name in given]
-        one = _named(exp.Literal.number(1), COUNT)
+        one = named(exp.Literal.number(1), COUNT)
         alone = exp.Select().from_(lines).select(*every, *[each.copy() for each in more], one, copy=False)
         queries.append(alone.where(_is_of(SINGLE), copy=False))
     there = {name for query in queries for name in query.named_selects}
@@ -129,9 +127,9 @@ def _read(
 ) -> exp.Subquery:
     """The sound lines of a delivery: what was delivered as it is carried, and the sign of every cost."""
     source = parquet(files.reading, by_name=len(files.reading) > 1, file_column=FILE)
-    values = [_named(value, name) for name, (value, _) in given.items()]
-    signs = [_named(_sign(files, name, given), f"{name}{_SIGN}") for name in _COSTS if name in given]
-    more = [_named(value, name) for name, value in beside.items()]
+    values = [named(value, name) for name, (value, _) in given.items()]
+    signs = [named(_sign(files, name, given), f"{name}{_SIGN}") for name in _COSTS if name in given]
+    more = [named(value, name) for name, value in beside.items()]
     read = exp.Select().from_(source).select(*values, *signs, *more, copy=False)
     if through.has_faults:
         read = read.where(quarantine_code(files, through.accounts).is_(exp.null()), copy=False)
@@ -147,9 +145,9 @@ def _grouped(
         exp.Select()
         .from_(lines.copy())
         .select(
-            *[_named(value.copy(), name) for name, value in keys.items()],
-            *[_named(exp.func("SUM", exp.column(name, quoted=True)), name) for name in costs],
-            _named(exp.Count(this=exp.Star()), COUNT),
+            *[named(value.copy(), name) for name, value in keys.items()],
+            *[named(exp.func("SUM", exp.column(name, quoted=True)), name) for name in costs],
+            named(exp.Count(this=exp.Star()), COUNT),
             copy=False,
         )
         .where(condition, copy=False)
@@ -182,8 +180,8 @@ def _keys(
         text = exp.func(
             "COALESCE", exp.cast(exp.column(_PARENT, quoted=True), "varchar"), exp.Literal.string("")
         )
-        named = exp.NEQ(this=text, expression=exp.Literal.string(""))
-        keys[_PARENT] = exp.Case().when(named, exp.Literal.string("some"))
+        has_one = exp.NEQ(this=text, expression=exp.Literal.string(""))
+        keys[_PARENT] = exp.Case().when(has_one, exp.Literal.string("some"))
     return keys
 
 
@@ -194,7 +192,3 @@ def _sign(files: DeliveredFiles, name: str, given: Mapping[str, tuple[exp.Expr, 
     if delivered.data_type == "double" and key is None and not more:
         return exp.func("SIGN", exp.column(column, quoted=True))
     return exp.func("SIGN", given[name][0].copy())
-
-
-def _named(value: exp.Expr, name: str) -> exp.Expr:
-    return exp.alias_(value, name, quoted=True, copy=False)
