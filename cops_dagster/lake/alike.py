@@ -41,6 +41,8 @@ COUNT = "line_count"
 Asked = Callable[[Collection[str]], Mapping[str, exp.Expr | None]]
 """Of the columns that a delivery has: those in which the lines of a row agree (`None`: as they are carried),
 or what of one is asked, as an expression over the columns. Those that it has not are left out."""
+Only = Callable[[Collection[str]], exp.Expr]
+"""Of the columns that a delivery has: a condition over them on the lines that are asked about."""
 Part = Literal["plain", "hourly", "single"]
 EVERY: tuple[Part, ...] = ("plain", "hourly", "single")
 HOURLY_ALONE: tuple[Part, ...] = ("hourly",)
@@ -75,6 +77,7 @@ def alike(
     asked: Asked,
     parts: Sequence[Part],
     beside: Mapping[str, exp.Expr] = _NONE,
+    only: Only | None = None,
 ) -> exp.Query:
     """`fact_cost_raw` of one delivery with lines that are alike in one row, and `line_count`.
 
@@ -85,11 +88,14 @@ def alike(
         parts: `plain` lines; the `hourly` ones, which else are plain, agree in `HOURLY` too, so that usage
             meets what takes it back; those that stay `single`.
         beside: what else the lines of a row agree in, as expressions over the delivered files.
+        only: leaves the other lines out.
     """
     given = carried(files)
     columns = {name: sent for name, (_, sent) in given.items()}
     more = [exp.column(name, quoted=True) for name in beside]
     lines = _read(files, through, given, beside)
+    if only is not None:
+        lines = exp.select("*").from_(lines).where(only(given)).subquery("asked")
     keys = _keys(given, asked(given)) | {name: exp.column(name, quoted=True) for name in beside}
     queries: list[exp.Query] = []
     if "plain" in parts:

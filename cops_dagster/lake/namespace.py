@@ -18,7 +18,7 @@ from sqlglot import exp
 
 from cops_dagster.cur import schema
 from cops_dagster.lake import lens, pools, statements
-from cops_dagster.lake.alike import COUNT, Asked, Part, alike, bare, by
+from cops_dagster.lake.alike import COUNT, Asked, Only, Part, alike, bare, by
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.lens import Lens
@@ -132,11 +132,11 @@ class Namespace:
         """`alike_lines`: `fact_cost_raw`, lines in one row that agree in these columns (`lake/alike.py`)."""
         self.alike_lines("alike_lines", by(*columns), ("plain", "single"))
 
-    def alike_lines(self, name: str, asked: Asked, parts: Sequence[Part]) -> None:
+    def alike_lines(self, name: str, asked: Asked, parts: Sequence[Part], only: Only | None = None) -> None:
         """`fact_cost_raw` under another name, with lines that are alike in one row; see `lake/alike.py`."""
 
         def grouped(files: DeliveredFiles, through: Lens, period_start: date) -> exp.Query:
-            return alike(files, through, period_start, asked, parts)
+            return alike(files, through, period_start, asked, parts, only=only)
 
         self._lines(name, grouped, f"*, 1 AS {COUNT}")
 
@@ -178,7 +178,8 @@ class Namespace:
         from cops_dagster.lake import tag_columns
 
         self.provide(["fact_cost_tagged"])
-        self.alike_lines("missing_lines", tag_columns.asked_of_missing(self.tags), ("plain", "single"))
+        asked, only = tag_columns.asked_of_missing(self.tags), tag_columns.is_missing(self.tags)
+        self.alike_lines("missing_lines", asked, ("plain", "single"), only)
         tag_columns.provide_cost_lines(
             self.engine, self.tags, inherit=False, name="missing_cost_lines", of="missing_lines"
         )

@@ -12,7 +12,7 @@ from datetime import date
 import sqlglot
 from sqlglot import exp
 
-from cops_dagster.lake.alike import DAY, Asked, by
+from cops_dagster.lake.alike import DAY, Asked, Only, by
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.functions import call
 from cops_dagster.lake.statements import SOURCE_DIALECT
@@ -21,6 +21,8 @@ from cops_dagster.policy import Tags
 
 KINDS = ("resource", "account", "category")
 """Kinds of delivered tags, the strongest first."""
+_BY_TAG = ("resource", "account")
+"""Kinds that coverage counts."""
 VALUE_MAX = 256
 """AWS takes tag values of at most 256 characters; a longer one names nobody."""
 TOO_LONG = "E-TAG-LONG"
@@ -96,22 +98,30 @@ def asked(tags: Tags, boundaries: Sequence[date] = (), *, inherit: bool = True) 
         if boundaries:
             found |= by(DAY)(given)
         if inherit:
-            found["line_item_resource_id"] = _resource_where(_tenant(tags, KINDS, given).is_(exp.null()))
+            untagged = _tenant(tags, KINDS, given).is_(exp.null())
+            found["line_item_resource_id"] = exp.Case().when(untagged, exp.column("line_item_resource_id"))
         return found
 
     return of
 
 
 def asked_of_missing(tags: Tags) -> Asked:
-    """In what lines must agree for sql/missing_tenant_tags.sql: of those that it shows the resource, too."""
+    """In what lines must agree for sql/missing_tenant_tags.sql."""
+    tenant = [name for kind in _BY_TAG for name in columns_of(tags.tenant_id, kind)]
+    component = columns_of(tags.service_component, "resource")
+    return by("line_item_usage_account_id", "line_item_resource_id", *tenant, *component)
 
-    def of(given: Collection[str]) -> dict[str, exp.Expr | None]:
-        named = _tenant(tags, ("resource", "account"), given)
+
+def is_missing(tags: Tags) -> Only:
+    """Which lines sql/missing_tenant_tags.sql shows, as far as their own columns say."""
+
+    def of(given: Collection[str]) -> exp.Expr:
+        named = _tenant(tags, _BY_TAG, given)
         unknown = exp.select("tenant_tag").from_("fact_cost_tagged").where("tenant_tag IS NOT NULL")
         nobody = exp.In(this=call("NFC", named), query=unknown.subquery())
-        return _spoken(tags) | {
-            "line_item_resource_id": _resource_where(exp.or_(named.is_(exp.null()), nobody))
-        }
+        return exp.and_(
+            _parsed("line_item_unblended_cost > 0"), exp.or_(named.copy().is_(exp.null()), nobody)
+        )
 
     return of
 
@@ -127,10 +137,6 @@ def _spoken(tags: Tags) -> dict[str, exp.Expr | None]:
 
 def _tenant(tags: Tags, kinds: Iterable[str], given: Collection[str]) -> exp.Expr:
     return _first([name for kind in kinds for name in columns_of(tags.tenant_id, kind)], set(given))
-
-
-def _resource_where(condition: exp.Expr) -> exp.Expr:
-    return exp.Case().when(condition, exp.column("line_item_resource_id"))
 
 
 def cost_lines(
