@@ -1,10 +1,14 @@
--- Allocated cost of a period by every scope that a budget may have; usage apart, since only usage grows
--- with the days of a month.
+-- Allocated cost of a period by every scope that a budget may have: one row for each value of each kind of
+-- scope, and one of the kind total. Usage apart, since only usage grows with the days of a month.
 SELECT
-    tenant_id,
-    plan_id,
-    service,
-    service_component,
+    CASE
+        WHEN GROUPING(tenant_id) = 0 THEN 'tenant'
+        WHEN GROUPING(plan_id) = 0 THEN 'plan'
+        WHEN GROUPING(service) = 0 THEN 'service'
+        WHEN GROUPING(service_component) = 0 THEN 'component'
+        ELSE 'total'
+    END AS scope_type,
+    COALESCE(tenant_id, plan_id, service, service_component) AS scope_value,
     SUM(allocated_cost_usd) AS unblended_usd,
     SUM(allocated_amortized_cost_usd) AS amortized_usd,
     SUM(allocated_net_amortized_cost_usd) AS net_amortized_usd,
@@ -15,4 +19,5 @@ SELECT
         AS usage_net_amortized_usd
 FROM fact_cost_allocated
 WHERE period_start = :period_start
-GROUP BY 1, 2, 3, 4
+GROUP BY GROUPING SETS ((), (tenant_id), (plan_id), (service), (service_component))
+HAVING COUNT(*) > 0

@@ -1,6 +1,7 @@
 -- Cost of a period by AWS account: account budgets look at what AWS billed there. Usage apart.
 SELECT
-    line_item_usage_account_id AS usage_account_id,
+    'account' AS scope_type,
+    line_item_usage_account_id AS scope_value,
     SUM(line_item_unblended_cost) AS unblended_usd,
     SUM(amortized_cost) AS amortized_usd,
     SUM(net_amortized_cost) AS net_amortized_usd,
@@ -36,5 +37,5 @@ SELECT
     ) AS usage_net_amortized_usd
 FROM alike_lines
 WHERE period_start = :period_start
-GROUP BY 1
-ORDER BY 1
+GROUP BY 2
+ORDER BY 2

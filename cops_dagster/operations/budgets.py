@@ -24,12 +24,8 @@ from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 
-_SCOPE_COLUMN = {
-    "tenant": "tenant_id",
-    "plan": "plan_id",
-    "service": "service",
-    "component": "service_component",
-}
+_SCOPES = ("tenant", "plan", "service", "component")
+"""Kinds of scope that have values in the ledger."""
 
 
 @dataclass(frozen=True)
@@ -176,15 +172,12 @@ def _row(
     days: list[dict[str, Any]] | None,
 ) -> dict[str, Any]:
     column = f"{budget.basis}_usd"
-    if budget.scope_type == "account":
-        chosen = [row for row in actuals if row.get("usage_account_id") == budget.scope_value]
-    else:
-        scope = _SCOPE_COLUMN.get(budget.scope_type)
-        chosen = [
-            row
-            for row in actuals
-            if "tenant_id" in row and (scope is None or row[scope] == budget.scope_value)
-        ]
+    is_total = budget.scope_type == "total"
+    chosen = [
+        row
+        for row in actuals
+        if row["scope_type"] == budget.scope_type and (is_total or row["scope_value"] == budget.scope_value)
+    ]
     actual = sum((row[column] for row in chosen), Decimal(0))
     usage = sum((row[f"usage_{column}"] for row in chosen), Decimal(0))
     limits = books.policy.budgets
@@ -240,10 +233,10 @@ def known_scopes(books: Books, con: sa.Connection, period: Period) -> dict[str, 
     with books.engine() as engine:
         books.namespace(engine, con, period).provide(["fact_cost_allocated"])
         rows = engine.fetch("fetch_allocated_by_scope", {"period_start": period.start}).dicts()
-    known = {
-        kind: {row[column] for row in rows if row[column] is not None}
-        for kind, column in _SCOPE_COLUMN.items()
-    }
+    known: dict[str, set[str]] = {kind: set() for kind in _SCOPES}
+    for row in rows:
+        if row["scope_value"] is not None:
+            known[row["scope_type"]].add(row["scope_value"])
     known["tenant"] |= set(con.execute(sa.select(t.tenants.c.tenant_id)).scalars())
     known["plan"] |= set(con.execute(sa.select(t.plans.c.plan_id)).scalars())
     breakdown, shown = t.cur_delivery_breakdown, t.cur_billing_head
