@@ -1,5 +1,6 @@
--- What an allocation posts: what tags already gave to tenants, and what the rules gave (split on integers
--- outside SQL, delivered here as split_entries).
+-- What an allocation posts: what tags already gave to tenants, what is held of tags that name nobody (the tag
+-- stands where a key would), and what the rules gave (split on integers outside SQL, delivered here as
+-- split_entries).
 SELECT
     service, service_component, charge_class, tenant_id, plan_id,
     'direct' AS allocation_method,
@@ -16,6 +17,14 @@ SELECT
 FROM fact_cost_tagged
 WHERE period_start = :period_start AND tenant_id IS NOT NULL
 GROUP BY service, service_component, charge_class, tenant_id, plan_id, delivery_id
+UNION ALL
+SELECT
+    service, service_component, charge_class, '__unallocated__', NULL, 'rule', '__unknown_tenant__', NULL,
+    'tenant_tag:' || tenant_tag, NULL, NULL, SUM(unblended_cost), SUM(unblended_cost), SUM(amortized_cost),
+    SUM(net_amortized_cost), delivery_id
+FROM fact_cost_tagged
+WHERE period_start = :period_start AND tenant_id IS NULL AND tenant_tag IS NOT NULL AND :holds_unknown
+GROUP BY service, service_component, charge_class, tenant_tag, delivery_id
 UNION ALL
 SELECT
     service, service_component, charge_class, tenant_id, plan_id, 'rule', rule_id, rule_version, key_name,

@@ -30,7 +30,7 @@ numbered AS (
                 entry_type DESC, reversed_entry_id, allocation_method, service, service_component,
                 charge_class, rule_id, tenant_id, plan_id, delivery_id,
                 pool_cost_usd, key_value, allocated_cost_usd, allocated_amortized_cost_usd,
-                allocated_net_amortized_cost_usd
+                allocated_net_amortized_cost_usd, key_name
         ) AS entry_number
     FROM entries AS e
 )

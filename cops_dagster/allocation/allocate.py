@@ -53,16 +53,22 @@ def compute(engine: Engine, inputs: Inputs, period: Period, *, holds: bool | Non
     Args:
         holds: cost of tags that name nobody is held; without it, as `tagging/unknown_tags.py` says.
     """
-    pools = [
-        in_force.pool(row) for row in engine.fetch("fetch_pools", {"period_start": period.start}).dicts()
-    ]
+    if holds is None:
+        holds = holds_unknown(engine, inputs, period)
+    rows = engine.fetch("fetch_pools", {"period_start": period.start, "holds_unknown": holds})
+    pools = [in_force.pool(row) for row in rows.dicts()]
     if inputs.revision == revision.FIRST:
-        pools, holds = [replace(pool, matched_class=None) for pool in pools], False
+        pools = [replace(pool, matched_class=None) for pool in pools]
     direct = _direct(engine, inputs, period)
     active = frozenset(inputs.tenants) or frozenset(name for costs in direct.values() for name in costs)
-    if holds is None:
-        holds = inputs.has_registry and unknown_tags.outweigh(engine, inputs.basis, period)
     return rules.plan(pools, inputs.rules, Keys(inputs.usage, active, direct), holds_unknown=holds)
+
+
+def holds_unknown(engine: Engine, inputs: Inputs, period: Period) -> bool:
+    """Whether cost of tags that name nobody is held, before any rule (`tagging/unknown_tags.py`)."""
+    if inputs.revision == revision.FIRST or not inputs.has_registry:
+        return False
+    return unknown_tags.outweigh(engine, inputs.basis, period)
 
 
 def _direct(engine: Engine, inputs: Inputs, period: Period) -> Mapping[str, dict[str, int]]:

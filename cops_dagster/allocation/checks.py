@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from cops_dagster.allocation import allocate, mismatch, post, rule_date, tenant_usage, verdicts
 from cops_dagster.allocation.inputs import Inputs, gather
 from cops_dagster.allocation.key_shares import KeyMonths, key_shares_steady
-from cops_dagster.allocation.rules import MATCHED, Plan
+from cops_dagster.allocation.rules import MATCHED, Plan, Shared
 from cops_dagster.clocks import APART, is_within
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
@@ -74,9 +74,10 @@ def _steady(con: sa.Connection, period: Period, inputs: Inputs, made: Plan) -> V
     ):
         frozen.setdefault(row.key_name, {})[row.tenant_id] = amount.from_decimal(row.key_value)
     pools: dict[str, int] = {}
-    for split in made.splits:
-        if split.key_name is not None and split.key_name in inputs.usage:
-            pools[split.key_name] = pools.get(split.key_name, 0) + getattr(split.costs, inputs.basis)
+    for one in made.claimed:  # a pool is what its entries are: it is summed without making them
+        name = one.key.key_name if isinstance(one, Shared) else one.key_name
+        if name is not None and name in inputs.usage:
+            pools[name] = pools.get(name, 0) + getattr(one.costs, inputs.basis)
     then, today = set(tenant_usage.active_tenants(con, before)), set(inputs.tenants)
     return key_shares_steady(
         [

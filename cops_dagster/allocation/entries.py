@@ -25,13 +25,17 @@ _SPLIT_COLUMNS = (
 
 
 def provide(engine: Engine, made: Plan, plans: Mapping[str, str | None], period: Period) -> None:
-    """What a plan posts, as the engine's `posted_entries`: direct cost and what the rules split.
+    """What a plan posts, as the engine's `posted_entries`: direct cost, what is held, what the rules split.
 
     Args:
         plans: tenant → plan, for everybody that a split names.
     """
     engine.table("split_entries", _SPLIT_COLUMNS, (_row(split, plans) for split in made.splits))
-    engine.keep("posted_entries", "gather_entries", {"period_start": period.start})
+    engine.keep(
+        "posted_entries",
+        "gather_entries",
+        {"period_start": period.start, "holds_unknown": made.holds_unknown},
+    )
 
 
 def _row(split: Split, plans: Mapping[str, str | None]) -> tuple[Any, ...]:

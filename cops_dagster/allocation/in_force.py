@@ -71,7 +71,7 @@ def pools_of(books: Books, period: Period) -> list[Pool] | None:
             return None
         with books.engine() as engine:
             books.namespace(engine, con, period).provide(["fact_cost_tagged"])
-            rows = engine.fetch("fetch_pools", {"period_start": period.start}).dicts()
+            rows = engine.fetch("fetch_pools", {"period_start": period.start, "holds_unknown": False}).dicts()
     return [pool(row) for row in rows]
 
 
@@ -86,5 +86,4 @@ def pool(row: Mapping[str, Any]) -> Pool:
         row["delivery_id"],
         Costs(*(amount.from_decimal(row[f"{name}_usd"]) for name in Costs._fields)),
         row["matched_class"],
-        row["tenant_tag"],
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property
@@ -103,7 +103,6 @@ class Pool:
     delivery_id: str
     costs: Costs
     matched_class: str | None = None
-    tenant_tag: str | None = None
 
     def offered(self, column: str) -> str | None:
         """The value of one of `MATCHED` that a rule's constraint is held against."""
@@ -215,6 +214,7 @@ class Plan:
     """The outcome for one period: entries, the keys they used, and what stops the run.
 
     Attributes:
+        holds_unknown: cost of tags that name nobody is in no pool: it is held (sql/gather_entries.sql).
         claimed: pools in order: split by a key, or one entry. A month of 60 services and 5,000 tenants has
             300,000 entries; held all at once they were most of a run's memory.
     """
@@ -223,6 +223,7 @@ class Plan:
     keys: dict[str, Key] = field(default_factory=dict)
     zero_keys: list[tuple[Rule, Key, Costs]] = field(default_factory=list)
     unclaimed: list[Pool] = field(default_factory=list)
+    holds_unknown: bool = False
 
     @property
     def splits(self) -> Iterator[Split]:
@@ -255,17 +256,13 @@ def plan(pools: Sequence[Pool], rules: Sequence[Rule], keys: Keys, *, holds_unkn
         pools: untagged cost of one period.
         rules: rules in force, by priority.
         keys: figures of the same period.
-        holds_unknown: cost whose tag names nobody is held in `__unallocated__`, before any rule.
+        holds_unknown: of the plan.
     """
-    made = Plan()
+    made = Plan(holds_unknown=holds_unknown)
     by_id = {rule.rule_id: rule for rule in rules}
     claimed: defaultdict[tuple[Rule | None, Head], Costs] = defaultdict(Costs)
-    held: defaultdict[tuple[Head, str], Costs] = defaultdict(Costs)
     for pool in pools:
         place = (pool.service, pool.service_component, pool.charge_class, pool.delivery_id)
-        if holds_unknown and pool.tenant_tag is not None:
-            held[place, pool.tenant_tag] = held[place, pool.tenant_tag].plus(pool.costs)
-            continue
         rule = next((rule for rule in rules if rule.claims(pool)), None)
         if rule is None:
             made.unclaimed.append(pool)
@@ -275,14 +272,7 @@ def plan(pools: Sequence[Pool], rules: Sequence[Rule], keys: Keys, *, holds_unkn
             made.claimed.append(_line(head, UNALLOCATED, rule, None, costs, costs))
             continue
         made.claimed.append(_claimed(made, head, rule, costs, keys, by_id))
-    made.claimed.extend(_held(head, tag, costs) for (head, tag), costs in held.items())
     return made
-
-
-def _held(head: Head, tag: str, costs: Costs) -> Split:
-    """Cost of a tag that names nobody, in `__unallocated__`; the tag stands where a key would."""
-    line = _line(head, UNALLOCATED, None, None, costs, costs)
-    return replace(line, rule_id=UNKNOWN_TENANT, key_name=f"tenant_tag:{tag}")
 
 
 def _claimed(

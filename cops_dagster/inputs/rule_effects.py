@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from cops_dagster.allocation import allocate, in_force, tenant_usage
 from cops_dagster.allocation.inputs import Inputs, gather
@@ -24,7 +24,6 @@ from cops_dagster.lake.engine import Engine, Row, Rows, Value
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.tagging import unknown_tags
 from cops_dagster.words import OPERATOR, UNALLOCATED
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -118,21 +117,6 @@ class Difference:
     stops_the_run: tuple[str, ...]
 
 
-_HELD = Rule(
-    UNKNOWN_TENANT,
-    0,
-    date.min,
-    None,
-    0,
-    (("tenant_tag", "that names nobody"),),
-    "hold",
-    key_name=None,
-    shares=(),
-    on_zero_key="hold",
-)
-"""What COPS does with too much cost of tags that name nobody, before any rule, shown like one."""
-
-
 # --- one set ------------------------------------------------------------------------------------------
 
 
@@ -145,25 +129,30 @@ def explain(books: Books, period: Period) -> Explained:
     with books.engine() as engine, books.admin.read() as con:
         inputs = gather(con, books.policy, period)
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
-        rows = engine.fetch("fetch_pools", {"period_start": period.start})
-        holds = inputs.has_registry and unknown_tags.outweigh(engine, inputs.basis, period)
+        holds = allocate.holds_unknown(engine, inputs, period)
+        rows = engine.fetch("fetch_pools", {"period_start": period.start, "holds_unknown": holds})
         claimed: defaultdict[Rule | None, list[tuple[Row, Pool]]] = defaultdict(list)
         for row, pool in zip(rows.rows, map(in_force.pool, rows.dicts()), strict=True):
             rule = next((rule for rule in inputs.rules if rule.claims(pool)), None)
-            claimed[_HELD if holds and pool.tenant_tag is not None else rule].append((row, pool))
+            claimed[rule].append((row, pool))
         month = _Narrowed(engine)
-        claims = []
-        for rule in (*([_HELD] if claimed[_HELD] else []), *inputs.rules):
+        claims = [_held(engine, period)] if holds else []
+        for rule in inputs.rules:
             month.pools = Rows(rows.columns, [row for row, _ in claimed[rule]])
             made = (
-                allocate.compute(cast(Engine, month), inputs, period, holds=rule is _HELD)
+                allocate.compute(cast(Engine, month), inputs, period, holds=False)
                 if claimed[rule]
                 else Plan()
             )
             claims.append(_claim(rule, [pool for _, pool in claimed[rule]], made, inputs.usage))
     left = [pool for _, pool in claimed[None]]
-    whole = [pool for own in claimed.values() for _, pool in own]
-    return Explained(str(period), len(whole), _usd(whole), tuple(claims), _unclaimed(left))
+    return Explained(
+        str(period),
+        len(left) + sum(one.pools for one in claims),
+        _usd(left) + sum((one.claimed_usd for one in claims), Decimal(0)),
+        tuple(claims),
+        _unclaimed(left),
+    )
 
 
 class _Narrowed:
@@ -188,6 +177,32 @@ class _Narrowed:
     def each(self, statement: str, params: Mapping[str, Value] | None = None) -> Iterator[Row]:
         """As `Engine.each`, of one period."""
         return iter(self.fetch(statement, params).rows)
+
+
+def _held(engine: Engine, period: Period) -> Claim:
+    """Too much cost of tags that name nobody, shown like a rule; its pools are those tags."""
+    held = [row for row in _pooled_of_tags(engine, period) if row["pooled_unblended_usd"]]
+    cost = sum((row["pooled_unblended_usd"] for row in held), Decimal(0))
+    return Claim(
+        rule_id=UNKNOWN_TENANT,
+        version=0,
+        priority=0,
+        matches={"tenant_tag": "that names nobody"},
+        method="hold",
+        key_name=None,
+        on_zero_key="hold",
+        keys=(),
+        pools=len(held),
+        claimed_usd=cost,
+        tenants_usd=Decimal(0),
+        operator_usd=Decimal(0),
+        unallocated_usd=cost,
+        stops_the_run=False,
+    )
+
+
+def _pooled_of_tags(engine: Engine, period: Period) -> list[dict[str, Any]]:
+    return engine.fetch("find_unknown_tenants", {"period_start": period.start}).dicts()
 
 
 def _claim(rule: Rule, pools: Sequence[Pool], made: Plan, usage: Mapping[str, Key]) -> Claim:
@@ -274,11 +289,12 @@ def diff(books: Books, period: Period, other: Path | date) -> Difference:
     with books.engine() as engine, books.admin.read() as con:
         books.namespace(engine, con, period).provide(["fact_cost_tagged"])
         one, two = (allocate.compute(engine, inputs, period) for inputs in (before, after))
+        held = _pooled_of_tags(engine, period) if one.holds_unknown else []
     return Difference(
         str(period),
         before.basis,
         tuple(_rule_changes(before.rules, after.rules)),
-        tuple(_effects(one, two, before.basis)),
+        tuple(_effects(one, two, before.basis, held)),
         tuple(dict.fromkeys(rule.rule_id for rule, _, _ in two.zero_keys)),
     )
 
@@ -309,8 +325,15 @@ def _rule_changes(before: Iterable[Rule], after: Iterable[Rule]) -> Iterable[Rul
             yield RuleChange(rule_id, was, will)
 
 
-def _effects(before: Plan, after: Plan, basis: str) -> Iterable[Effect]:
+def _effects(
+    before: Plan, after: Plan, basis: str, held: Iterable[Mapping[str, Decimal]]
+) -> Iterable[Effect]:
     sides = [_borne(plan, basis) for plan in (before, after)]
+    for side in sides:  # what is held of tags that name nobody is the same under every rule set
+        for row in held:
+            costs = [amount.from_decimal(row[f"pooled_{name}_usd"]) for name in ("unblended", basis)]
+            other = side.get(UNALLOCATED, (0, 0))
+            side[UNALLOCATED] = (other[0] + costs[0], other[1] + costs[1])
     for tenant in sorted({*sides[0], *sides[1]}):
         (was, was_basis), (will, will_basis) = (side.get(tenant, (0, 0)) for side in sides)
         figures = (was, will, will - was, was_basis, will_basis, will_basis - was_basis)

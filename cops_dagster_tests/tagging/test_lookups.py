@@ -6,6 +6,7 @@ Every refusal's advice is followed here, and must work.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,12 @@ def test_held_cost_is_red_with_its_tag_and_the_name_that_was_meant(renamed: tupl
 def test_rules_explain_shows_what_is_held_before_any_rule(renamed: tuple[Books, Path]) -> None:
     first = rule_effects.explain(renamed[0], SEPTEMBER).rules[0]
     assert (first.rule_id, first.claimed_usd, first.unallocated_usd) == ("__unknown_tenant__", D(14), D(14))
+
+
+def test_another_rule_set_leaves_what_is_held_as_it_is(renamed: tuple[Books, Path]) -> None:
+    effects = rule_effects.diff(renamed[0], SEPTEMBER, date(2025, 9, 1)).effects
+    held = next(one for one in effects if one.tenant_id == "__unallocated__")
+    assert (held.unblended_before_usd, held.unblended_after_usd) == (D(14), D(14))
 
 
 def test_the_readiness_list_names_held_cost(renamed: tuple[Books, Path]) -> None:
