@@ -129,6 +129,7 @@ BOUND = (
     Bound("adjustment_booking", _of_month, "never"),
     Bound("tag_coverage", _of_month, "never"),
     Bound("budget_history", _of_month, "free"),
+    Bound("export_record", _of_month, "free"),
 )
 """Every table that makes up a closed month. Not bound, since they change by right: `alert_state` (held
 against its own log instead), `budget_master`, `outbox`, `cur_delivery_place`, `cur_read_file`."""

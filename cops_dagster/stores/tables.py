@@ -291,6 +291,13 @@ evidence_index = sa.Table(
     _text("actor", null=False), _time("recorded_at", null=False),
     _int("hash_version", null=False), _text("object_version_id"), _text("content_type", null=False),
 )
+export_record = sa.Table(  # what left COPS: an export of a month, what it was made from, its bytes' digest
+    "export_record", metadata,
+    _seq("export_seq"), _text("export_name", null=False), _date("period_start", null=False),
+    _text("made_from", null=False), _text("sha256", null=False), _time("made_at", null=False),
+    _text("actor", null=False),
+)
+sa.Index("ix_export_record_export_name", export_record.c.export_name, export_record.c.period_start)
 evidence_head = sa.Table(  # one row: the recorded length and head of the chain, so that a cut tail shows
     "evidence_head", metadata,
     _key("head_id", sa.BigInteger), _int("evidence_seq", null=False), _text("entry_hash", null=False),

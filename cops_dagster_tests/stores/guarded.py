@@ -28,8 +28,8 @@ PATHS: dict[str, tuple[str, ...]] = {
 """The moves that lead from open to a state."""
 
 COUNTED = (
-    "alert_clock", "alert_event", "close_request", "cur_ingestion_log", "invoice_freeze", "notification_log",
-    "outbox", "publish_journal", "recon_run", "source_event",
+    "alert_clock", "alert_event", "close_request", "cur_ingestion_log", "export_record", "invoice_freeze",
+    "notification_log", "outbox", "publish_journal", "recon_run", "source_event",
 )  # fmt: skip
 """Tables whose first column the database counts up."""
 

@@ -44,7 +44,7 @@ NEVER_CHANGED = (
     "budget_history", "close_request", "control_status", "cur_delivery", "cur_delivery_breakdown",
     "cur_delivery_file",
     "cur_delivery_hold", "cur_delivery_profile", "document_conflict", "evidence_index",
-    "expected_cur_schema", "fx_rates",
+    "expected_cur_schema", "export_record", "fx_rates",
     "invoice_detail", "lake_file", "load_log", "notification_log", "period_lock_event", "plans", "policy",
     "publish_journal",
     "recon_run", "recon_run_bridge", "recon_run_statement", "recon_run_tenant", "run_reversal",

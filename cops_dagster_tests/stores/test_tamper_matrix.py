@@ -38,6 +38,7 @@ ADDED = {
     "cur_delivery_place": "where a delivery lay: its bytes are digested before they are read",
     "cur_ingestion_log": "an attempt, or that a delivery was kept aside",
     "document_conflict": "a document that came again: an exception until somebody decides",
+    "export_record": "that a closed month was exported again: the close bound what there was",
     "foreign_export": "what lies beside a CUR",
     "fx_rates": "a rate: a reconciliation that was made keeps its own",
     "invoice_detail": "a document: `E-FREEZE` while frozen; ADR 42 says what COPS does with it",
