@@ -26,6 +26,7 @@ from cops_dagster.cli import (
     explain,
     freeze,
     init,
+    journal,
     lake,
     materialize,
     period,
@@ -76,6 +77,7 @@ app.add_typer(aws.crawler, name="crawler")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(exceptions.app, name="exceptions")
 app.add_typer(freeze.app, name="freeze")
+app.add_typer(journal.app, name="journal")
 app.add_typer(lake.app, name="lake")
 app.add_typer(period.app, name="period")
 app.add_typer(policy.app, name="policy")
