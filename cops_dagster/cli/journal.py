@@ -42,7 +42,7 @@ def export(
         journal.draft(books, one) if draft else journal.export(books, one) for one in dict.fromkeys(months)
     ]
     if not draft:
-        journal_files.record(books, made)
+        journal_files.keep(books, made)
     if out is None:
         write = {
             "csv": journal_text.csv,

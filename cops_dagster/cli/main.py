@@ -28,6 +28,7 @@ from cops_dagster.cli import (
     init,
     journal,
     lake,
+    margin,
     materialize,
     period,
     policy,
@@ -61,6 +62,7 @@ app.command("reverse")(allocation.reverse)
 app.command("explain")(explain.explain)
 app.command("statement")(statement.statement)
 app.command("bridge")(statement.bridge)
+app.command("margin")(margin.margin)
 app.command("report")(report.report)
 app.command("close")(close.close)
 app.command("controls")(controls.controls)

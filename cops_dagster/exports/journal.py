@@ -26,6 +26,7 @@ from cops_dagster.inputs.account_map import Account
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
+from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import margin_cells
 from cops_dagster.reconciliation.margin import Cell
@@ -86,6 +87,37 @@ def draft(books: Books, period: Period) -> Journal:
         Posted(f"draft-{one.id_after(str(period), None)}", period, one, None, is_draft=True) for one in wanted
     ]
     return Journal(period, made, 0, is_draft=True)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was given out of a month, and what the next export would add; `refusal`: why there can be none."""
+
+    given: int
+    new: int
+    digest: str
+    refusal: CopsError | None = None
+
+    @property
+    def figures(self) -> dict[str, int | str]:
+        """For people: entries, and what is to be done for one."""
+        told: dict[str, int | str] = {"entries": self.given, "entries_waiting": self.new}
+        if self.refusal:
+            told |= {"refusal": f"{self.refusal.code}: {self.refusal.found}", "next": self.refusal.next_step}
+        return told
+
+
+def standing(books: Books, period: Period) -> Standing:
+    """How the journal of a month stands; nothing is given out, and what stops an export is told."""
+    with books.admin.read() as con:
+        found = recorded(con, period)
+        before = digest("journal-standing-1", [one.entry_id for one in found])
+        try:
+            wanted, _ = _wanted(books, con, period, draft=False)
+        except CopsError as refusal:
+            return Standing(len(found), 0, before, refusal)
+        new = _following(found, wanted, period, _takes_changes(con, period))
+    return Standing(len(found), len(new), digest(before, [one.entry_id for one in new]))
 
 
 def recorded(con: sa.Connection, period: Period) -> list[Posted]:
@@ -190,20 +222,21 @@ def _following(
     made = [one for one in found if one.entry.kind in _MADE and one.entry_id not in undone]
     standing = {one.entry.subject: one for one in made}
     newest = {one.entry.subject: one.entry_id for one in found}
+    reversals = {one.reverses: one for one in found if one.entry.kind == "reversal"}
     new: list[Posted] = []
     for one in wanted:
         there, before = standing.pop(one.subject, None), newest.get(one.subject)
         if there is not None and there.entry.digest == one.digest:
             continue
         if there is not None:
-            new += _taken_back(there, found, undone, changes_on)
+            new += _taken_back(there, reversals.get(there.entry_id), changes_on)
             before = new[-1].entry_id
         moved = replace(one, posted=changes_on) if changes_on and before else one
         new += _given(moved, period, before)
     of_now = ("actual" if changes_on else "accrual", "document")
     for there in standing.values():  # of a closed month its accrual stays: it has its reversal
         if there.entry.kind in of_now:
-            new += _taken_back(there, found, undone, changes_on)
+            new += _taken_back(there, reversals.get(there.entry_id), changes_on)
     return new
 
 
@@ -219,40 +252,37 @@ def _given(one: Entry, period: Period, before: str | None) -> list[Posted]:
     return [made, Posted(back.id_after(str(period), made.entry_id), period, back, made.entry_id)]
 
 
-def _taken_back(
-    there: Posted, found: Sequence[Posted], undone: set[str | None], changes_on: date | None
-) -> list[Posted]:
+def _taken_back(there: Posted, reversal: Posted | None, changes_on: date | None) -> list[Posted]:
     """The opposite of an entry and of its reversal: each on its day, or in a closed month on `changes_on`."""
-    both = [there, *(one for one in found if one.entry.kind == "reversal" and one.reverses == there.entry_id)]
     made = []
-    for one in both:
-        if one.entry_id not in undone:
+    for one in (there, reversal):
+        if one is not None:
             back = one.entry.opposite("undo", changes_on or one.entry.posted)
-            made.append(
-                Posted(back.id_after(str(there.period), one.entry_id), there.period, back, one.entry_id)
-            )
+            key = back.id_after(str(there.period), one.entry_id)
+            made.append(Posted(key, there.period, back, one.entry_id))
     return made
 
 
 def _append(con: sa.Connection, books: Books, one: Posted, recon_id: str) -> None:
-    for number, line in enumerate(one.entry.lines, start=1):
-        con.execute(
-            sa.insert(t.journal_line).values(
-                entry_id=one.entry_id,
-                line_no=number,
-                period_start=one.period.start,
-                purpose=line.purpose,
-                account=line.account.code,
-                account_name=line.account.name,
-                account_kind=line.account.kind,
-                tenant_id=line.tenant_id,
-                service=line.service,
-                usage_period_start=line.usage,
-                document_id=line.document_id,
-                currency=line.currency,
-                amount=amount.to_decimal(line.amount),
-            )
-        )
+    lines = [
+        {
+            "entry_id": one.entry_id,
+            "line_no": number,
+            "period_start": one.period.start,
+            "purpose": line.purpose,
+            "account": line.account.code,
+            "account_name": line.account.name,
+            "account_kind": line.account.kind,
+            "tenant_id": line.tenant_id,
+            "service": line.service,
+            "usage_period_start": line.usage,
+            "document_id": line.document_id,
+            "currency": line.currency,
+            "amount": amount.to_decimal(line.amount),
+        }
+        for number, line in enumerate(one.entry.lines, start=1)
+    ]
+    con.execute(sa.insert(t.journal_line), lines)
     con.execute(
         sa.insert(t.journal_entry).values(
             entry_id=one.entry_id,

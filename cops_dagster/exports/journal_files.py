@@ -10,8 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from cops_dagster.exports import files, journal_text
-from cops_dagster.exports import record as records
+from cops_dagster.exports import files, journal_text, record
 from cops_dagster.exports.journal import Journal
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
@@ -34,7 +33,7 @@ def write(journals: Sequence[Journal], folder: Path) -> None:
             (made / name).write_text(text(journals), encoding="utf-8", newline="")
 
 
-def record(books: Books, journals: Sequence[Journal]) -> None:
+def keep(books: Books, journals: Sequence[Journal]) -> None:
     """Records of each month which bytes its entries are.
 
     Raises:
@@ -43,4 +42,4 @@ def record(books: Books, journals: Sequence[Journal]) -> None:
     for one in journals:
         made_from = digest("journal-csv-1", [posted.entry_id for posted in one.posted])
         sha256 = hashlib.sha256(journal_text.csv([one]).encode()).hexdigest()
-        records.record(books, "journal", one.period, made_from, sha256)
+        record.record(books, "journal", one.period, made_from, sha256)

@@ -116,7 +116,7 @@ def test_a_second_export_is_the_same_bytes_and_records_nothing(books: Books, tmp
     assert (first.new, again.new) == (6, 0)
     for name in ("one", "two"):
         made = journal.export(books, SEPTEMBER)
-        journal_files.record(books, [made])
+        journal_files.keep(books, [made])
         journal_files.write([made], tmp_path / name)
     for name in (*journal_files.NAMES, "SHA256SUMS"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
