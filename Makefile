@@ -18,7 +18,7 @@ export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: help install demo ui test test-long test-boxed check fix peers bench lock clean
+.PHONY: help install demo ui test test-long test-boxed check fix peers ledgers bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,11 @@ peers: ## what COPS is measured beside, into .peers: pandas, Polars, dbt-duckdb
 	@python3 -m venv --clear .peers
 	@.peers/bin/python -m pip install -q -r benchmarks/peers.txt
 
+ledgers: ## what the journal is checked by, into .ledgers: beancount (hledger is a package of the system)
+	@python3 -m venv --clear .ledgers
+	@.ledgers/bin/python -m pip install -q -r benchmarks/ledgers.txt
+	@command -v hledger >/dev/null || echo "make: hledger is missing; on Debian or Ubuntu, as root: apt-get install hledger" >&2
+
 bench: $(STAMP) ## measure COPS beside a floor and its peers (an hour; LINES=10000000, after make peers)
 	@$(BIN)/python benchmarks/run.py --lines $(LINES) --wild --small --retag --statements --repeat 3 --work build/bench
 
@@ -95,5 +100,5 @@ lock: ## resolve requirements.lock anew (needs uv; UPGRADE=1 moves every version
 	  --no-strip-extras --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) -o requirements.lock
 
 clean: ## remove what was built, not the ledger in .cops
-	@rm -rf $(VENV) .peers build dist *.egg-info .*_cache .hypothesis .tmp_dagster_home_*
+	@rm -rf $(VENV) .peers .ledgers build dist *.egg-info .*_cache .hypothesis .tmp_dagster_home_*
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

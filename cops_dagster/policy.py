@@ -98,6 +98,13 @@ class BudgetLevels(Section):
     critical_pct: Decimal = Field(Decimal(95), ge=0)
 
 
+class Margins(Section):
+    """Margins in percent of what is charged below which somebody is told; where none is set, nobody asks."""
+
+    tenant_floor_pct: Decimal | None = Field(None, le=100)
+    month_floor_pct: Decimal | None = Field(None, le=100)
+
+
 class Lateness(Section):
     """After how many hours without a delivery a source is late."""
 
@@ -114,6 +121,7 @@ class Policy(Section):
     delivery: Delivery = Delivery()
     budgets: BudgetLevels = BudgetLevels()
     controls: Lateness = Lateness()
+    margin: Margins = Margins()
 
     @property
     def values(self) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from cops_dagster.policy import (
     Charge,
     Coverage,
     Delivery,
+    Margins,
     Policy,
     Recon,
     Section,
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     recon: Recon = Recon()
     budgets: Budgets = Budgets()
     controls: Controls = Controls()
+    margin: Margins = Margins()
     notify: Notify = Notify()
     exports: Exports = Exports()
     watch: Watch = Watch()

@@ -43,6 +43,7 @@ _PAGE: Mapping[str, str] = {
     "allocation_key_snapshot": "cops docs allocation-rules",
     "fact_cost_allocated": "cops docs allocation-rules",
     "recon_summary": "cops docs reconciliation",
+    "margin": "cops docs exports",
     "budget_master": "cops docs budgets-alerts",
 }
 

@@ -27,7 +27,9 @@ from cops_dagster.cli import (
     focus,
     freeze,
     init,
+    journal,
     lake,
+    margin,
     materialize,
     period,
     policy,
@@ -61,6 +63,7 @@ app.command("reverse")(allocation.reverse)
 app.command("explain")(explain.explain)
 app.command("statement")(statement.statement)
 app.command("bridge")(statement.bridge)
+app.command("margin")(margin.margin)
 app.command("report")(report.report)
 app.command("close")(close.close)
 app.command("controls")(controls.controls)
@@ -78,6 +81,7 @@ app.add_typer(evidence.app, name="evidence")
 app.add_typer(exceptions.app, name="exceptions")
 app.add_typer(focus.app, name="focus")
 app.add_typer(freeze.app, name="freeze")
+app.add_typer(journal.app, name="journal")
 app.add_typer(lake.app, name="lake")
 app.add_typer(period.app, name="period")
 app.add_typer(policy.app, name="policy")

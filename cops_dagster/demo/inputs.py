@@ -17,6 +17,7 @@ from typing import Any
 from cops_dagster.demo import catalogue, expected, rules
 from cops_dagster.demo.expected import Borne
 from cops_dagster.demo.totals import MonthTotals
+from cops_dagster.exports import accounts
 from cops_dagster.period import Period
 from cops_dagster.stores import csv_cells
 
@@ -84,6 +85,7 @@ def write_inputs(folder: Path, months: Mapping[Period, MonthTotals]) -> None:
     for name, rows in tables.items():
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             csv_cells.write(file, _HEADERS[name], rows)
+    (folder / "gl_accounts.csv").write_text(accounts.default(_APPROVER), encoding="utf-8")
 
 
 def euro_rate(period: Period) -> Decimal:

@@ -130,6 +130,9 @@ BOUND = (
     Bound("tag_coverage", _of_month, "never"),
     Bound("budget_history", _of_month, "free"),
     Bound("export_record", _of_month, "free"),
+    Bound("gl_accounts", _everything, "free"),
+    Bound("journal_entry", _of_month, "free"),
+    Bound("journal_line", _of_month, "free"),
 )
 """Every table that makes up a closed month. Not bound, since they change by right: `alert_state` (held
 against its own log instead), `budget_master`, `outbox`, `cur_delivery_place`, `cur_read_file`."""

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import get_args
 
 from cops_dagster.errors import CopsError
+from cops_dagster.inputs import account_map
 from cops_dagster.money import amount, currency
 from cops_dagster.period import Period
 from cops_dagster.policy import ChargeBasis
@@ -244,3 +245,17 @@ def shares_cell(text: str) -> str:
 
 
 basis_cell = one_of_cell(*get_args(ChargeBasis))
+gl_account_cell = matching_cell(
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}", re.ASCII),
+    "an account's code of letters, digits and . _ / : -, 64 at most",
+)
+purpose_cell = one_of_cell(*account_map.PURPOSES)
+
+GL_ACCOUNT = (
+    ("purpose", purpose_cell), ("tenant_id", tenant_cell, False, ""), ("service", text_cell, False, ""),
+    ("version", whole_cell(1)), ("effective_from", day_cell), ("effective_to", day_cell, False),
+    ("account", gl_account_cell, False, ""), ("name", text_cell, False, ""),
+    ("kind", one_of_cell(*account_map.KINDS), False, ""), ("follows", purpose_cell, False, ""),
+    ("approved_by", text_cell), ("note", text_cell, False),
+)  # fmt: skip
+"""The columns of `gl_accounts`: name, what it may hold, whether it is required, what else it is."""

@@ -58,6 +58,7 @@ DECISIONS: Mapping[str, Decision | None] = {
         " which bears what AWS bills late",
     ),
     "budgets": Decision("effective_from", "effective_to", "begin the version on {day}"),
+    "gl_accounts": None,  # decides no number: entries that were exported are reversed and made anew
 }  # fmt: skip
 """Input table → decision."""
 

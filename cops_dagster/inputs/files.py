@@ -388,5 +388,6 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("basis", cells.basis_cell),
         Field("target_usd", cells.target_cell),
     ),
+    "gl_accounts": tuple(Field(*one) for one in cells.GL_ACCOUNT),
 }
 """Loadable tables, in the order they are written: what a row refers to comes first."""

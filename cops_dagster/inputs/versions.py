@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from cops_dagster.errors import CopsError
+from cops_dagster.inputs import account_rows
 from cops_dagster.inputs.files import Row
 from cops_dagster.inputs.references import FOREVER, Rows, fallback, shown
 from cops_dagster.period import Period
@@ -45,6 +46,9 @@ def check_versions(name: str, rows: Rows, tags: Tags, closed: Collection[date] =
         _spans(rows, itemgetter("usage_account_id"), "E-ACCOUNT-OVERLAP", open_end_yields=False)
     elif name == "budgets":
         _spans(rows, itemgetter("budget_id"), "E-BUDGET-OVERLAP", closed=closed)
+    elif name == "gl_accounts":
+        _spans(rows, itemgetter("purpose", "tenant_id", "service"), "E-GL-OVERLAP")
+        account_rows.check(rows)
     elif name == "allocation_rules":
         spans = _spans(rows, itemgetter("rule_id"), "E-RULE-DATES", closed=closed)
         _check_priorities(spans)
@@ -126,6 +130,8 @@ def _apart(earlier: Row, later: Row, is_earlier: bool, closed: Collection[date])
         follow = f"{month} follows it from there with `cops allocate {month} --rules-as-of {day} --note '…'`"
         if earlier.table == "budgets":
             follow = "a month is measured by the version of its first day"
+        if earlier.table == "gl_accounts":
+            follow = "a month is booked by the version of its first day"
         return f"begin it on {day}; {follow}"
     if is_earlier:
         return f"end it where the later one begins: effective_to {later.values['effective_from']}"

@@ -28,7 +28,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.operations import all_checks, budgets, checks, handed_out
 from cops_dagster.period import Period
-from cops_dagster.reconciliation.checks import of_newest, reconciled
+from cops_dagster.reconciliation.checks import earned, of_newest, reconciled
 from cops_dagster.reconciliation.record import newest
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -43,6 +43,7 @@ JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
     "allocation_key_snapshot": keys,
     "fact_cost_allocated": allocated,
     "recon_summary": reconciled,
+    "margin": earned,
     "budget_master": lambda books, _: checks.budgets(books),
     "focus_export": handed_out.exports,
 }
@@ -114,7 +115,7 @@ def _topics(con: sa.Connection, books: Books, period: Period) -> dict[str, str]:
         about["cur_billing_master"] = shown
     recon = newest(con, period)
     if recon is not None:
-        about["recon_summary"] = recon.recon_id
+        about["recon_summary"] = about["margin"] = recon.recon_id
     if exported := handed_out.newest(con, period):
         changed = handed_out.changed_at(con, period)
         about["focus_export"] = (sorted(row.export_seq for row in exported), changed)

@@ -11,11 +11,20 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from cops_dagster.ledger.books import Books
+from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import aws_documents, exceptions, invoicing, record, sides
+from cops_dagster.reconciliation import (
+    aws_documents,
+    exceptions,
+    invoicing,
+    margin_cells,
+    record,
+    sides,
+)
 from cops_dagster.reconciliation.verdicts import (
     aws_invoice_matches_cur,
     exceptions_explained,
+    margin_above_floor,
     plans_have_a_markup,
     variance_within_tolerance,
 )
@@ -64,3 +73,21 @@ def reconciled(books: Books, period: Period) -> list[Verdict]:
     with books.admin.read() as con:
         unpriced, begins = sides.unpriced(books, con, period), plans.plans_begin(con)
         return [plans_have_a_markup(unpriced, begins, period), *of_newest(con, period)]
+
+
+def earned(books: Books, period: Period) -> list[Verdict]:
+    """Verdicts on `margin`: no tenant and not the month below its floor. Without floors nothing is read."""
+    floors = books.policy.margin
+    month, tenants = None, []
+    if floors.month_floor_pct is not None or floors.tenant_floor_pct is not None:
+        with books.admin.read() as con:
+            made = margin_cells.read(books, con, period, draft=True)
+        month = made.total.margin_pct
+        tenants = [
+            (line.name, line.margin_pct, amount.to_decimal(line.margin)) for line in made.lines("tenant")
+        ]
+    return [
+        margin_above_floor(
+            month, tenants, month_floor=floors.month_floor_pct, tenant_floor=floors.tenant_floor_pct
+        )
+    ]

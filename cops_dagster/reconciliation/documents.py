@@ -71,7 +71,7 @@ def aws_invoices(con: sa.Connection, period: Period) -> list[AwsInvoice]:
     ):
         if not aws_documents.is_invoice(row.invoice_type):
             continue
-        before_tax, tax, half = _in_usd(row)
+        before_tax, tax, half = in_usd(row)
         made.append(
             AwsInvoice(
                 row.invoice_id,
@@ -87,7 +87,7 @@ def aws_invoices(con: sa.Connection, period: Period) -> list[AwsInvoice]:
     return made
 
 
-def _in_usd(row: Any) -> tuple[int | None, int | None, int]:
+def in_usd(row: Any) -> tuple[int | None, int | None, int]:
     """Amount before tax, tax, and half a minor unit of the document's currency, in atto-USD."""
     if row.base_currency == "USD":
         return atto(row.amount_before_tax), atto(row.tax), HALF_CENT

@@ -96,8 +96,8 @@ def read(books: Books, con: sa.Connection, period: Period) -> Counterparts:
         # tagging preserves every cost view exactly, so its few rows stand for the month's lines
         aws = engine.fetch("measure_fact_cost_tagged", start).one()
         allocated = engine.fetch("fetch_allocated_by_tenant", start).dicts()
-        booked = _of_today(con, engine.fetch("fetch_adjustments_by_tenant", start).dicts())
-        mistagged = _mistagged(engine, period)
+        booked = of_today(con, engine.fetch("fetch_adjustments_by_tenant", start).dicts())
+        mistagged = mistagged_tenants(engine, period)
         billed = engine.fetch("fetch_cost_by_invoice", start).dicts()
         unclaimed = engine.fetch("fetch_unclaimed_by_service", start).dicts()
         pools = engine.fetch("fetch_pool_by_service", start).dicts()
@@ -180,7 +180,7 @@ def _costs(
             tenant,
             one["unblended"],
             one["basis"],
-            _markup(tenant, plan, bps, mistagged) if has_plans else 0,
+            markup_of(tenant, plan, bps, mistagged) if has_plans else 0,
             one["adjustments"],
             one["amortized"],
             one["direct"],
@@ -189,7 +189,8 @@ def _costs(
     ]
 
 
-def _markup(tenant: str, plan: str | None, bps: dict[str, int], mistagged: set[str]) -> int | None:
+def markup_of(tenant: str, plan: str | None, bps: dict[str, int], mistagged: set[str]) -> int | None:
+    """The basis points that a tenant's cost on a plan is marked up by; `None` where nobody can say."""
     if tenant in (OPERATOR, UNALLOCATED):
         return 0
     if plan is None:
@@ -197,7 +198,7 @@ def _markup(tenant: str, plan: str | None, bps: dict[str, int], mistagged: set[s
     return bps.get(plan)
 
 
-def _mistagged(engine: Engine, period: Period) -> set[str]:
+def mistagged_tenants(engine: Engine, period: Period) -> set[str]:
     """Tenants of the engine's `fact_cost_tagged` with cost whose plan tag names no plan, and no own plan."""
     rows = engine.fetch("fetch_cost_by_plan", {"period_start": period.start}).dicts()
     return {
@@ -205,7 +206,7 @@ def _mistagged(engine: Engine, period: Period) -> set[str]:
     }
 
 
-def _of_today(con: sa.Connection, booked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def of_today(con: sa.Connection, booked: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Adjustments by plans of today: a closed month's plan that was never registered is the tenant's own."""
     known = plans_begin(con)
     own = {row.tenant_id: row.plan_id for row in con.execute(sa.select(t.tenants))}
@@ -226,10 +227,10 @@ def unpriced(books: Books, con: sa.Connection, period: Period) -> list[Unpriced]
         books.namespace(engine, con, period).provide(
             ["fact_cost_tagged", "fact_cost_allocated", "fact_cost_adjustment"]
         )
-        mistagged = _mistagged(engine, period)
+        mistagged = mistagged_tenants(engine, period)
         rows = [
             *engine.fetch("fetch_allocated_by_tenant", start).dicts(),
-            *_of_today(con, engine.fetch("fetch_adjustments_by_tenant", start).dicts()),
+            *of_today(con, engine.fetch("fetch_adjustments_by_tenant", start).dicts()),
         ]
     sums: defaultdict[tuple[str, str | None], int] = defaultdict(int)
     for row in rows:

@@ -41,6 +41,12 @@ AWS_INVOICE_MATCHES_CUR = Check(
     look="cops exceptions list {P}", mend="cops admin load aws_invoices.csv; cops materialize {P}",
     whose=OF_FINANCE, headline="differing",
 )
+MARGIN_ABOVE_FLOOR = Check(
+    "margin_above_floor", "No tenant's margin is below its floor, nor the month's.", "margin",
+    look="cops margin {P} --by tenant",
+    mend="a tenant: a markup from the next month on; the month: own cost and unused commitments, see cops"
+    " margin {P} --by service; or another floor: cops policy adopt", whose=OF_FINANCE, headline="margin_pct",
+)
 # fmt: on
 
 
@@ -149,3 +155,37 @@ def aws_invoice_matches_cur(
         figures["pro_forma_sources"] = ", ".join(pro_forma)
     judged = not differing if invoices or not awaited else None
     return Verdict(AWS_INVOICE_MATCHES_CUR, judged, "WARN", figures)
+
+
+def margin_above_floor(
+    month: Decimal | None,
+    tenants: Sequence[tuple[str, Decimal | None, Decimal]],
+    *,
+    month_floor: Decimal | None,
+    tenant_floor: Decimal | None,
+) -> Verdict:
+    """No tenant's margin lies below its floor, nor the month's: at the floor is not below it.
+
+    Args:
+        month: margin in percent of what is charged; `None` where nothing is, or nobody can say what.
+        tenants: name, margin in percent, margin in USD.
+        month_floor, tenant_floor: in percent; where neither is set there is nothing to judge.
+    """
+    below: list[Mapping[str, object]] = [
+        {"tenant_id": name, "margin_pct": pct, "margin_usd": usd}
+        for name, pct, usd in tenants
+        if tenant_floor is not None and pct is not None and pct < tenant_floor
+    ]
+    month_holds = month_floor is None or month is None or month >= month_floor
+    judged = [floor for floor in (month_floor, tenant_floor) if floor is not None]
+    return Verdict(
+        MARGIN_ABOVE_FLOOR,
+        (month_holds and not below) if judged else None,
+        "WARN",
+        {
+            "margin_pct": month,
+            "month_floor_pct": month_floor,
+            "tenant_floor_pct": tenant_floor,
+            "tenants_below": below[:20],
+        },
+    )

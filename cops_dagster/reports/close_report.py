@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 KIND = "close_report"
 
-_COUNTS = ("rows", "journal", "number", "months_off", "change_pct")
+_COUNTS = ("rows", "journal", "number", "months_off", "change_pct", "margin_pct")
 _PROSE = ("what", "decision", "target", "measured", "note")
 _TEMPLATE = Path(__file__).with_name("close_report.html.j2")
 
@@ -83,7 +83,7 @@ def gather(books: Books, period: Period) -> Report:
             _facts(recon, months),
             bridge_chart(con, recon.recon_seq).svg(),
             coverage_chart(con, books.policy.coverage, period).svg(),
-            tables(con, recon, period),
+            tables(con, books, recon, period),
         )
 
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from cops_dagster.errors import CopsError
 from cops_dagster.ledger import month
+from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, footing
 from cops_dagster.money.footing import Kind
 from cops_dagster.operations import controls
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import exceptions, reconcile, record
+from cops_dagster.reconciliation import exceptions, margin_cells, reconcile, record
 from cops_dagster.reconciliation.bridge import WHOLE_MONTH
 from cops_dagster.stores import csv_cells
 from cops_dagster.stores import tables as t
@@ -83,10 +85,11 @@ class Table:
         return "data:text/csv;base64," + base64.b64encode(self.csv().encode()).decode()
 
 
-def tables(con: sa.Connection, recon: Any, period: Period) -> list[Table]:
+def tables(con: sa.Connection, books: Books, recon: Any, period: Period) -> list[Table]:
     """Every table of a period's report, in the order of the page."""
     return [
         _tenants(con, recon, period),
+        _margin(con, books, period),
         Table(
             "bridge",
             "From AWS's bill to our invoices",
@@ -158,6 +161,28 @@ def _tenants(con: sa.Connection, recon: Any, period: Period) -> Table:
         rows, "months off: how many reconciled months in a row the tenant was off tolerance",
         (("change", "direct_usd"), ("change", "shared_usd"), ("change", "adjustments_usd"),
          ("change", "markup_usd"), *_VARIANCE),
+    )  # fmt: skip
+
+
+def _margin(con: sa.Connection, books: Books, period: Period) -> Table:
+    """What is left of what tenants are charged; empty where the reconciliation is not of what stands now."""
+    rows, note = [], "own cost and cost that nobody bears have lines of their own"
+    try:
+        made = margin_cells.read(books, con, period)
+    except CopsError as refusal:
+        if refusal.code != "E-NOT-RECONCILED":
+            raise
+        made, note = None, f"not shown: {refusal.found}"
+    for line in [*made.lines("tenant"), made.total] if made else ():
+        charged, cost, left = (amount.to_decimal(one) for one in (line.charged, line.cost, line.margin))
+        unused, pct = amount.to_decimal(line.unused), line.margin_pct
+        told = (cost, left, charged) if line.is_priced else (cost, None, None)
+        rows.append((line.name, *told, "" if pct is None else amount.shown(pct), unused))
+    return Table(
+        "margin", "Margin: what is left of what tenants are charged",
+        ("tenant", "cost_usd", "margin_usd", "charged_usd", "margin_pct", "unused_commitments_usd"),
+        rows, note,
+        (("level", "cost_usd"), ("change", "margin_usd"), ("level", "charged_usd")),
     )  # fmt: skip
 
 

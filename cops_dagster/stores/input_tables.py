@@ -78,3 +78,10 @@ budgets = sa.Table(
     _text("scope_value"), _date("effective_from", null=False), _date("effective_to"),
     _text("basis", null=False), _money("target_usd", null=False),
 )
+gl_accounts = sa.Table(  # by which account a purpose of the journal is booked; tenant, service '' are all
+    "gl_accounts", metadata,
+    _key("purpose"), _key("tenant_id"), _key("service"), _key("version", sa.BigInteger),
+    _date("effective_from", null=False), _date("effective_to"), _text("account", null=False),
+    _text("name", null=False), _text("kind", null=False), _text("follows", null=False),
+    _text("approved_by", null=False), _text("note"),
+)  # a row names an account, or in `follows` the purpose whose account it takes

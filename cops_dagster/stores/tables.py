@@ -49,6 +49,7 @@ from cops_dagster.stores.input_tables import allocation_rules as allocation_rule
 from cops_dagster.stores.input_tables import aws_invoices as aws_invoices
 from cops_dagster.stores.input_tables import budgets as budgets
 from cops_dagster.stores.input_tables import fx_rates as fx_rates
+from cops_dagster.stores.input_tables import gl_accounts as gl_accounts
 from cops_dagster.stores.input_tables import invoice_detail as invoice_detail
 from cops_dagster.stores.input_tables import plans as plans
 from cops_dagster.stores.input_tables import tag_aliases as tag_aliases
@@ -298,6 +299,24 @@ export_record = sa.Table(  # what left COPS: an export of a month, what it was m
     _text("actor", null=False),
 )
 sa.Index("ix_export_record_export_name", export_record.c.export_name, export_record.c.period_start)
+journal_entry = sa.Table(  # what finance was given: the newest of a subject that is not undone counts
+    "journal_entry", metadata,
+    _seq("entry_seq"), sa.Column("entry_id", sa.Text, nullable=False, unique=True),
+    _date("period_start", null=False), _date("posting_date", null=False), _text("subject", null=False),
+    _text("kind", null=False), _text("reverses_entry_id"), _text("content_digest", null=False),
+    _text("recon_id", null=False), _int("line_count", null=False), _text("actor", null=False),
+    _time("exported_at", null=False),
+    sa.CheckConstraint("kind IN ('accrual','reversal','actual','document','undo')", name="kind"),
+)  # subject: stage, what it is about, tenant; content_digest: of date and lines, whatever came before
+sa.Index("ix_journal_entry_period_start", journal_entry.c.period_start)
+journal_line = sa.Table(
+    "journal_line", metadata,
+    _key("entry_id"), _key("line_no", sa.BigInteger), _date("period_start", null=False),
+    _text("purpose", null=False), _text("account", null=False), _text("account_name", null=False),
+    _text("account_kind", null=False), _text("tenant_id", null=False), _text("service", null=False),
+    _date("usage_period_start"), _text("document_id", null=False), _text("currency", null=False),
+    _money("amount", null=False),
+)  # amount: debit positive, exact; the lines of an entry add up to 0 in each currency
 evidence_head = sa.Table(  # one row: the recorded length and head of the chain, so that a cut tail shows
     "evidence_head", metadata,
     _key("head_id", sa.BigInteger), _int("evidence_seq", null=False), _text("entry_hash", null=False),

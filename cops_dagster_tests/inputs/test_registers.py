@@ -22,6 +22,7 @@ from cops_dagster.closing import proof
 from cops_dagster.evidence import chain
 from cops_dagster.evidence.chain import Piece
 from cops_dagster.evidence.home import open_books
+from cops_dagster.exports import accounts
 from cops_dagster.inputs import load_log, registers
 from cops_dagster.inputs.files import FIELDS
 from cops_dagster.ledger.books import Books
@@ -41,6 +42,7 @@ MORE = {
         "budget_id,version,scope_type,scope_value,effective_from,basis,target_usd\n"
         "all,1,total,,2025-01-01,unblended,100\n"
     ),
+    "gl_accounts": accounts.default("kim"),
 }
 
 INSERTED = {
@@ -88,6 +90,11 @@ INSERTED = {
         "budget_id,version,scope_type,scope_value,effective_from,basis,target_usd\n"
         "evil,1,tenant,acme,2025-01-01,unblended,9\n",
     ),
+    "gl_accounts": (
+        "'own_cost','acme','',1,'2025-01-01',NULL,'666','Evil','asset','','eve',NULL",
+        "purpose,tenant_id,version,effective_from,account,name,kind,approved_by\n"
+        "own_cost,acme,1,2025-01-01,666,Evil,asset,eve\n",
+    ),
 }
 """By table, one row as SQL and as a CSV file."""
 
@@ -119,7 +126,8 @@ GUARDED_UPDATES = {
 
 UNGUARDED_UPDATES = {
     "plans": "markup_bps = 77", "allocation_keys": "max_age_hours = 9999",
-    "allocation_rules": "approved_by = 'eve'", "fx_rates": "rate = '9.000000000000000000'",
+    "allocation_rules": "approved_by = 'eve'",
+    "gl_accounts": "account = '666'", "fx_rates": "rate = '9.000000000000000000'",
     "invoice_detail": "amount_usd = '9.000000000000000000'", "aws_invoices": "tax = '9.000000000000000000'",
 }  # fmt: skip
 """By table whose rows never change, a column that who drops the guards can change."""

@@ -29,7 +29,7 @@ PATHS: dict[str, tuple[str, ...]] = {
 
 COUNTED = (
     "alert_clock", "alert_event", "close_request", "cur_ingestion_log", "export_record", "invoice_freeze",
-    "notification_log", "outbox", "publish_journal", "recon_run", "source_event",
+    "journal_entry", "notification_log", "outbox", "publish_journal", "recon_run", "source_event",
 )  # fmt: skip
 """Tables whose first column the database counts up."""
 
@@ -53,6 +53,7 @@ _SPECIAL: dict[tuple[str, str], Any] = {
     ("invoice_freeze", "released_at"): None,
     ("invoice_freeze", "released_by"): None,
     ("invoice_freeze", "subject_digest"): None,
+    ("journal_entry", "kind"): "accrual",
     ("outbox", "attempts"): 0,
     ("outbox", "delivered_at"): None,
     ("period_lock", "seal_digest"): None,
@@ -209,6 +210,8 @@ def fill(con: sa.Connection) -> None:
             more = {} if table is t.tenant_usage else {key: name}
             insert(con, table, period_start=month, **more)
         insert(con, t.alert_state, fingerprint=name, period_start=month)
+        for part in (t.journal_line, t.journal_entry):
+            insert(con, part, entry_id=f"e{name}", period_start=month)
     prove(con, kind="readiness")
     prove(con, kind="conversion", subject_type="delivery", subject_id="x/7/x")
     put(con, "closed", AUGUST)

@@ -45,8 +45,9 @@ NEVER_CHANGED = (
     "cur_delivery_file",
     "cur_delivery_hold", "cur_delivery_profile", "document_conflict", "evidence_index",
     "expected_cur_schema", "export_record", "fx_rates",
-    "invoice_detail", "lake_file", "load_log", "notification_log", "period_lock_event", "plans", "policy",
-    "publish_journal",
+    "gl_accounts",
+    "invoice_detail", "journal_entry", "journal_line", "lake_file", "load_log", "notification_log",
+    "period_lock_event", "plans", "policy", "publish_journal",
     "recon_run", "recon_run_bridge", "recon_run_statement", "recon_run_tenant", "run_reversal",
     "signature", "source_event",
 )  # fmt: skip

@@ -43,6 +43,8 @@ ADDED = {
     "fx_rates": "a rate: a reconciliation that was made keeps its own",
     "invoice_detail": "a document: `E-FREEZE` while frozen; ADR 42 says what COPS does with it",
     "invoice_freeze": "freezes more, never less",
+    "journal_entry": "an entry: what a closed month came to is booked after its close",
+    "journal_line": "a line of an entry that is to come; one that is there takes no further line",
     "alert_silence": "keeps messages back for a while, no P1; named in the log",
     "signature": "a further signature: `cops evidence verify` holds each against its decision",
     "tenant_usage": "a key figure: the sealed run's keys are frozen in its snapshot",

@@ -4,8 +4,9 @@ from typing import Any
 
 import dagster as dg
 
+from cops_dagster.exports import journal_text, margin
 from cops_dagster.graph.lineage import made_of
-from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TENANT_TAGS
+from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TENANT_TAGS, USD
 from cops_dagster.lake.views import admin_columns
 from cops_dagster.stores import tables as t
 
@@ -58,4 +59,17 @@ def columns_of(name: str) -> tuple[tuple[str, str], ...]:
         return (("service", "VARCHAR"), ("charge_class", "VARCHAR"), ("unclaimed_usd", "DECIMAL(38,18)"))
     if name == "focus_export":
         name = "export_record"
+    if name in _EXPORTED:
+        return tuple((column, _kind(column)) for column in _EXPORTED[name])
     return admin_columns(t.metadata.tables[t.VIEW_OF.get(name, name)])
+
+
+_EXPORTED = {"margin": margin.COLUMNS, "journal": journal_text.COLUMNS}
+"""Assets that are no table: their CSV has these columns."""
+
+
+def _kind(column: str) -> str:
+    """The type of a column of an export, by its name."""
+    if column.endswith(("_usd", "_pct")) or column in ("amount", "debit", "credit"):
+        return USD
+    return "DATE" if column.endswith(("_start", "_date")) else "BIGINT" if column == "line_no" else "VARCHAR"

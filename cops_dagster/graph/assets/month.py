@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from cops_dagster.graph.assets import allocation, ingestion, operations, reconciliation, tagging
+from cops_dagster.graph.assets import allocation, ingestion, margin, operations, reconciliation, tagging
 
 
 def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -13,4 +13,5 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         *allocation.assets(periods),
         *reconciliation.assets(periods),
         *operations.assets(periods),
+        *margin.assets(periods),
     ]

@@ -1,0 +1,161 @@
+"""The margin of months as rows and files: by tenant, plan or service, with unit costs and what it is made of.
+
+Belongs here: columns, months that are left out, the files. Does not belong here: the arithmetic
+(`reconciliation/margin.py`), reading a month (`reconciliation/margin_cells.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import unknown_month
+from cops_dagster.exports import files
+from cops_dagster.ledger.books import Books
+from cops_dagster.money import amount
+from cops_dagster.period import Period
+from cops_dagster.reconciliation import margin, margin_cells, record
+from cops_dagster.reconciliation.margin import By, MarginLine
+from cops_dagster.reconciliation.margin_cells import Earned
+from cops_dagster.stores import tables as t
+
+COLUMNS = (
+    "period_start", "by", "name", "charged_usd", "invoiced_usd", "direct_usd", "shared_usd",
+    "adjustments_usd", "markup_usd", "own_cost_usd", "unallocated_usd", "own_adjustments_usd", "cost_usd",
+    "margin_usd", "margin_pct", "unused_commitments_usd", "status",
+)  # fmt: skip
+"""Of a line: charged = direct + shared + adjustments + markup; cost = direct + shared + adjustments + own
+cost + unallocated + own adjustments; margin = charged − cost. Unused commitments are part of the cost."""
+UNIT_COLUMNS = (
+    "period_start", "by", "name", "key_name", "units", "cost_usd", "unit_cost_usd", "unit_charge_usd",
+)  # fmt: skip
+CELL_COLUMNS = (
+    "period_start", "tenant_id", "plan_id", "service", "usage_period_start", "unblended_usd", "basis_usd",
+    "direct_usd", "unused_commitments_usd", "markup_usd",
+)  # fmt: skip
+BYS: tuple[By, ...] = ("tenant", "plan", "service")
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Months with their margin, the oldest first; `left_out` were never reconciled as they stand."""
+
+    months: Sequence[Earned]
+    left_out: Sequence[Period]
+
+    @property
+    def is_draft(self) -> bool:
+        """No reconciliation stands behind it."""
+        return any(not one.recon_id for one in self.months)
+
+
+def newest_month(books: Books) -> Period:
+    """The newest month that was reconciled.
+
+    Raises:
+        CopsError: `E-PERIOD-UNKNOWN` when none was.
+    """
+    with books.admin.read() as con:
+        newest = con.execute(sa.select(sa.func.max(t.recon_run.c.period_start))).scalar()
+    if newest is None:
+        raise unknown_month(
+            "", subject="margin", expected="a reconciled month", found="none",
+            next_step="run `cops materialize PERIOD`",
+        )  # fmt: skip
+    return Period.of(newest)
+
+
+def margins(books: Books, period: Period, months: int = 1, *, draft: bool = False) -> Margins:
+    """The margin of a month and of those before it. A month before it that was never reconciled is left out.
+
+    Raises:
+        CopsError: `E-NOT-RECONCILED` for a month whose entries, plans or documents changed since its
+            reconciliation, and for the named one without any.
+    """
+    found: list[Earned] = []
+    left_out: list[Period] = []
+    one = period
+    with books.admin.read() as con:
+        for _ in range(months):
+            if one == period or record.newest(con, one) is not None:
+                found.append(margin_cells.read(books, con, one, draft=draft))
+            else:
+                left_out.append(one)
+            one = one.previous()
+    return Margins(found[::-1], left_out[::-1])
+
+
+def rows(made: Margins, by: By) -> list[dict[str, Any]]:
+    """A row for each line of each month, exact."""
+    return [_row(one, by, line) for one in made.months for line in one.lines(by)]
+
+
+def totals(made: Margins) -> list[dict[str, Any]]:
+    """A row for each month."""
+    return [_row(one, "month", one.total) for one in made.months]
+
+
+def units(made: Margins, by: By) -> list[dict[str, Any]]:
+    """What a unit of each usage key costs and is charged, a row for each line and key."""
+    found = []
+    for month in made.months:
+        for one in margin.unit_costs(month.cells, month.keys, by):
+            used = amount.to_decimal(one.units)
+            usd = (one.cost_usd, one.unit_cost_usd, one.unit_charge_usd)
+            values = (month.period.start, by, one.name, one.key_name, used, *usd)
+            found.append(dict(zip(UNIT_COLUMNS, values, strict=True)))
+    return found
+
+
+def write(made: Margins, folder: Path) -> None:
+    """Writes every view of it as CSV, and the cells that all of them are sums of.
+
+    Raises:
+        CopsError: `E-OUT` for a folder that is something else.
+    """
+    with files.swapped(folder) as target:
+        for name, content in contents(made).items():
+            (target / name).write_bytes(content)
+
+
+def contents(made: Margins) -> dict[str, bytes]:
+    """The files of a folder, by name."""
+    tables: dict[str, tuple[Sequence[str], list[dict[str, Any]]]] = {
+        f"margin_by_{by}.csv": (COLUMNS, rows(made, by)) for by in BYS
+    }
+    tables["margin_by_month.csv"] = COLUMNS, totals(made)
+    tables["margin_cells.csv"] = CELL_COLUMNS, _cells(made)
+    tables["unit_costs.csv"] = UNIT_COLUMNS, [row for by in BYS for row in units(made, by)]
+    return {
+        name: files.csv_bytes(columns, [list(row.values()) for row in found])
+        for name, (columns, found) in tables.items()
+    }
+
+
+def _row(month: Earned, by: str, line: MarginLine) -> dict[str, Any]:
+    own = line.adjustments - line.charged_adjustments
+    known = line.is_priced
+    usd = (
+        line.charged if known else None, line.invoiced, line.direct, line.shared, line.charged_adjustments,
+        line.markup if known else None, line.own_cost, line.unallocated, own, line.cost,
+        line.margin if known else None,
+    )  # fmt: skip
+    shown = [None if one is None else amount.to_decimal(one) for one in usd]
+    unused, status = amount.to_decimal(line.unused), "reconciled" if month.recon_id else "DRAFT"
+    values = (month.period.start, by, line.name, *shown, line.margin_pct, unused, status)
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _cells(made: Margins) -> list[dict[str, Any]]:
+    found = []
+    for month in made.months:
+        for cell in month.cells:
+            amounts = (cell.unblended, cell.basis, cell.direct, cell.unused, cell.markup)
+            usd = [None if one is None else amount.to_decimal(one) for one in amounts]
+            about = (cell.tenant_id, cell.plan_id, cell.service, cell.usage)
+            found.append(dict(zip(CELL_COLUMNS, (month.period.start, *about, *usd), strict=True)))
+    return found

@@ -1,0 +1,39 @@
+"""What is left of a month, and what finance books of it."""
+
+from typing import Any
+
+import dagster as dg
+
+from cops_dagster.exports import journal, margin
+from cops_dagster.graph import outcome
+from cops_dagster.graph.assets.about import FINANCE, about
+from cops_dagster.graph.partitions import period_of
+from cops_dagster.graph.resources import Ledger, act
+
+SHOWN = ("name", "charged_usd", "invoiced_usd", "cost_usd", "margin_usd", "margin_pct")
+"""What is shown of a line."""
+MONTH = (*SHOWN[1:], "own_cost_usd", "unallocated_usd", "unused_commitments_usd")
+"""What is shown of the month."""
+
+
+def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """Margin and journal, each made of what was reconciled."""
+
+    @dg.asset(**about("margin", periods, "exports", ["recon_summary"], FINANCE))
+    def margin_(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """What tenants are charged less what their cost and ours come to, by tenant."""
+        books, period = ledger.books(context), period_of(context)
+        made = act(lambda: margin.margins(books, period))
+        (total,) = margin.totals(made)
+        tenants = [outcome.shown(row, *SHOWN) for row in margin.rows(made, "tenant")]
+        figures = {name: total[name] for name in MONTH} | {"tenants": tenants}
+        return outcome.materialized("margin", figures, made.months[0].recon_id)
+
+    @dg.asset(**about("journal", periods, "exports", ["recon_summary"], FINANCE))
+    def journal_(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """What finance was given of the month, and what the next export would add; nothing is given out."""
+        books, period = ledger.books(context), period_of(context)
+        there = act(lambda: journal.standing(books, period))
+        return outcome.materialized("journal", there.figures, there.digest)
+
+    return [margin_, journal_]
