@@ -58,6 +58,7 @@ DECISIONS: Mapping[str, Decision | None] = {
         " which bears what AWS bills late",
     ),
     "budgets": Decision("effective_from", "effective_to", "begin the version on {day}"),
+    "disputes": None,  # taken for any month, and decided in an open one (`inputs/disputes.py`)
 }  # fmt: skip
 """Input table → decision."""
 

@@ -61,7 +61,7 @@ def plain(value: object) -> str:
 def check_references(con: sa.Connection, given: Mapping[str, Sequence[Row]]) -> None:
     """Every tenant, plan, key and rule that a row names exists, stored or in this load."""
     tenants = known(con, given, t.tenants.c.tenant_id)
-    for name in ("account_tenants", "tenant_usage", "invoice_detail"):
+    for name in ("account_tenants", "tenant_usage", "invoice_detail", "disputes"):
         for row in given.get(name, ()):
             _require_tenant(row, "tenant_id", row.values["tenant_id"], tenants)
     for row in given.get("tag_aliases", ()):
