@@ -188,7 +188,8 @@ class _Names:
 
     def _counted(self, prefix: str, of: Document) -> str:
         root = of.invoice_id
-        while ours := _OURS.match(root):
+        # only of what corrects another: RE2025-17 may be anybody's first invoice
+        while of.corrects is not None and (ours := _OURS.match(root)):
             root = root[ours.end() :]
         return self._free(f"{prefix}{at}-{root}" for at in count(1))
 

@@ -51,6 +51,9 @@ CASES = {
         "8", ["A 10 USD", "CN1-A -10 USD > A", "RE1-A 9 USD > A"],
         ["CN2-A -9 USD > RE1-A", "RE2-A 8 USD > RE1-A"],
     ),
+    "an id that looks like ours is kept whole": (
+        "8", ["RE2025-17 9 USD"], ["CN1-RE2025-17 -9 USD > RE2025-17", "RE1-RE2025-17 8 USD > RE2025-17"],
+    ),
     "everything was credited": ("8", ["A 10 USD", "X -10 USD > A"], ["RE1-A 8 USD > A"]),
     "less than nothing is owed": ("-2", ["A 10 USD"], ["CN1-A -12 USD > A"]),
     "an id that is taken is passed over": (
