@@ -28,6 +28,7 @@ from cops_dagster.cli import (
     init,
     lake,
     materialize,
+    pack,
     period,
     policy,
     report,
@@ -61,6 +62,7 @@ app.command("explain")(explain.explain)
 app.command("statement")(statement.statement)
 app.command("bridge")(statement.bridge)
 app.command("report")(report.report)
+app.command("pack")(pack.pack)
 app.command("close")(close.close)
 app.command("controls")(controls.controls)
 app.command("approve")(approve.approve)

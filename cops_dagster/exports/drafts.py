@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
+from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.exports import files, settled
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
@@ -73,7 +74,7 @@ def corrections(books: Books, period: Period, tenant_id: str = "") -> Drafts:
     """What brings every tenant's documents of an open month, or one tenant's, to its statement.
 
     Raises:
-        CopsError: what `settled.newest` and `statement.statement` raise; `E-PERIOD-CLOSED`;
+        CopsError: `E-POLICY`; what `settled.newest` and `statement.statement` raise; `E-PERIOD-CLOSED`;
             `E-TENANT-UNKNOWN`; `E-INV-LINK` when a credit note has no invoice that it could name.
     """
     return _drafts(books, period, tenant_id)
@@ -101,9 +102,10 @@ def _csv(drafts: Drafts) -> bytes:
 
 
 def _drafts(books: Books, period: Period, tenant_id: str = "", *, is_first: bool = False) -> Drafts:
-    stated = statement.statement(books, period)
+    require_policy(books)
     with books.admin.read() as con:
         recon = settled.newest(books, con, period)
+        stated = statement.stated(con, period)
         if lock.is_sealed(con, period):
             raise CopsError(
                 "E-PERIOD-CLOSED",
