@@ -31,6 +31,7 @@ from cops_dagster.cli import (
     lake,
     margin,
     materialize,
+    pack,
     period,
     policy,
     report,
@@ -65,6 +66,7 @@ app.command("statement")(statement.statement)
 app.command("bridge")(statement.bridge)
 app.command("margin")(margin.margin)
 app.command("report")(report.report)
+app.command("pack")(pack.pack)
 app.command("close")(close.close)
 app.command("controls")(controls.controls)
 app.command("approve")(approve.approve)

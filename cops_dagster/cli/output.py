@@ -32,6 +32,11 @@ def as_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n")
 
 
+def plain(text: str) -> None:
+    """Text that another program reads, on standard output as it is."""
+    sys.stdout.write(text)
+
+
 def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()
 ) -> None:

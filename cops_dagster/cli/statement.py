@@ -1,36 +1,80 @@
-"""`cops statement`, what a billing system writes invoices from; `cops bridge`, from AWS's bill to ours."""
+"""`cops statement`, what a billing system writes invoices from, and drafts; `cops bridge`, from AWS to us."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cops_dagster.cli import desk, output
+from cops_dagster.errors import CopsError
+
+if TYPE_CHECKING:
+    from cops_dagster.exports.drafts import Drafts
 
 
 class Format(StrEnum):
-    """How a statement is printed."""
+    """How a bridge is printed."""
 
     table = "table"
     csv = "csv"
     json = "json"
 
 
+class StatementFormat(StrEnum):
+    """How a statement is printed; `invoice_detail` as the documents that are to be issued."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    invoice_detail = "invoice_detail"
+
+
 _Period = Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")]
 _As = Annotated[Format, typer.Option("--format", help="table, csv or json.")]
 
 
-def statement(period: _Period, as_: _As = Format.table) -> None:
+def statement(
+    period: _Period,
+    as_: Annotated[
+        StatementFormat,
+        typer.Option("--format", help="table, csv, json, or invoice_detail: what `cops admin load` takes."),
+    ] = StatementFormat.table,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="Draft the documents that are still to be issued.")
+    ] = False,
+    tenant: Annotated[str, typer.Option(help="Drafts of one tenant, with --correct.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Write the drafts below this folder, with --correct.")
+    ] = None,
+) -> None:
     """Print what every tenant owes for a month, in whole minor units of their currency."""
+    if correct:
+        _drafts(period, tenant, out, as_)
+        return
+    if tenant or out is not None:
+        raise CopsError(
+            "E-PARAM",
+            "statement",
+            expected="--tenant and --out with --correct",
+            found="one of them without it",
+            next_step=f"write it like `cops statement {period} --correct --out build/drafts`",
+        )
+    if as_ is StatementFormat.invoice_detail:
+        from cops_dagster.exports import drafts
+
+        made = drafts.first_invoices(desk.books(), desk.month(period))
+        _say_of_drafts(made)
+        output.plain(drafts.csv_of(made))
+        return
     from cops_dagster.reconciliation import statement
 
     found = statement.statement(desk.books(), desk.month(period))
-    if found.status in ("provisional", "failed"):
-        output.say(f"{period} is {found.status}: these amounts may still change")
-    if as_ is not Format.table:
-        _plain(found.rows, as_)
+    _say_status(period, found.status)
+    if as_ is not StatementFormat.table:
+        _plain(found.rows, Format(as_))
         return
     from cops_dagster.money import amount
 
@@ -54,6 +98,56 @@ def statement(period: _Period, as_: _As = Format.table) -> None:
         ],
         right=["total USD", "rate", *shown],
     )
+
+
+def _drafts(period: str, tenant: str, out: Path | None, as_: StatementFormat) -> None:
+    from cops_dagster.exports import drafts
+    from cops_dagster.money import amount
+
+    made = drafts.corrections(desk.books(), desk.month(period), tenant)
+    _say_of_drafts(made)
+    if out is not None:
+        folder = drafts.write(made, out)
+        output.say(f"{len(made.rows)} drafts in {folder}; once they are issued: cops admin load {folder}")
+    if as_ is StatementFormat.invoice_detail:
+        output.plain(drafts.csv_of(made))
+    elif as_ is StatementFormat.json:
+        output.as_json(made.rows)
+    elif as_ is StatementFormat.csv:
+        _plain(made.rows, Format.csv)
+    else:
+        output.table(
+            f"{period}: documents to issue ({made.status})",
+            ["tenant", "stated", "invoiced", "document", "kind", "corrects", "amount", "currency"],
+            [
+                [
+                    one.tenant_id,
+                    amount.plain(one.stated),
+                    amount.plain(one.invoiced),
+                    row["invoice_id"],
+                    row["document_type"],
+                    row["corrects_invoice_id"],
+                    amount.plain(row["amount"]),
+                    row["currency"],
+                ]
+                for one in made.corrections
+                for row in one.rows
+            ],
+            right=["stated", "invoiced", "amount"],
+        )
+
+
+def _say_of_drafts(made: Drafts) -> None:
+    _say_status(str(made.period), made.status)
+    if made.frozen and any(row["corrects_invoice_id"] is None for row in made.rows):
+        output.say(f"invoices are frozen, so that a first invoice is not taken: {made.frozen}")
+    if not made.rows:
+        output.say("nothing to issue: every document is as the statement says")
+
+
+def _say_status(period: str, status: str) -> None:
+    if status in ("provisional", "failed"):
+        output.say(f"{period} is {status}: these amounts may still change")
 
 
 def bridge(

@@ -113,6 +113,7 @@ BOUND = (
     Bound("invoice_detail", _of_month, "explained"),
     Bound("aws_invoices", _of_month, "explained"),
     Bound("document_conflict", _of_month, "free"),
+    Bound("disputes", _of_month, "free"),
     Bound("recon_run", _of_month, "never"),
     Bound("recon_run_tenant", _of_month, "never"),
     Bound("recon_run_statement", _of_month, "never"),

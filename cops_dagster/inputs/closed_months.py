@@ -59,6 +59,7 @@ DECISIONS: Mapping[str, Decision | None] = {
     ),
     "budgets": Decision("effective_from", "effective_to", "begin the version on {day}"),
     "gl_accounts": None,  # decides no number: entries that were exported are reversed and made anew
+    "disputes": None,  # taken for any month, and decided in an open one (`inputs/disputes.py`)
 }  # fmt: skip
 """Input table → decision."""
 

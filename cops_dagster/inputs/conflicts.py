@@ -167,6 +167,7 @@ INSTEAD: dict[str, str] = {
     " new plan_id, give it to the tenants (tenants.csv --replace) and to the tag (tag_aliases.csv, plan_id)",
     "allocation_keys": "load it under a new key_name, with a new version of the rules that shall use it",
     "gl_accounts": "load it as a new version that begins later; a month is booked by that of its first day",
+    "disputes": "load what is disputed besides under another dispute_id; what was settled, two people decide",
     "fx_rates": "a rate is frozen with its month: decide with finance who bears the difference",
 }
 """How to correct a row that stays as it is, by table. Each of these is tried by a test."""

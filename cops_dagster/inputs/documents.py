@@ -1,7 +1,7 @@
 """What a new document must be by itself: amounts that its currencies can have, the sign of its type.
 
-Belongs here: the refusals of one row of `invoice_detail` or `aws_invoices`, before it is stored. Does not
-belong here: its links and exchange rate (`inputs/dollars.py`), what one cell holds (`inputs/cells.py`).
+Belongs here: the refusals of one row of `invoice_detail`, `aws_invoices` or `disputes`, before it is stored.
+Does not belong here: its links and exchange rate (`inputs/dollars.py`), its cells (`inputs/cells.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _AMOUNTS_OF = {
         ("tax", "base_currency"),
         ("payment_amount", "payment_currency"),
     ),
+    "disputes": (("amount", "currency"),),
 }
 """Amounts of a document, each with the column of its currency."""
 

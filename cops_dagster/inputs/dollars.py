@@ -17,6 +17,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.inputs.files import Row
 from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.stores import csv_cells
 from cops_dagster.stores import tables as t
 
 _IDS_PER_QUERY = 500
@@ -26,6 +27,7 @@ def in_dollars(con: sa.Connection, given: Mapping[str, Sequence[Row]]) -> list[R
     """The invoices with `amount_usd`, once their links, signs and exchange rates are good."""
     rows = given["invoice_detail"]
     documents = _documents_named(con, rows)
+    rows = [_as_stored(row, documents) for row in rows]
     rates = {
         (row["base"], row["period_start"]): row["rate"]
         for row in con.execute(sa.select(t.fx_rates).where(t.fx_rates.c.quote == "USD")).mappings()
@@ -42,6 +44,7 @@ def _documents_named(
     """Documents that `rows` say they correct: (invoice, tenant) → {(month, document type)}."""
     table = t.invoice_detail
     named = sorted({row.values["corrects_invoice_id"] for row in rows} - {None})
+    named += sorted({csv_cells.text_of(name) for name in named} - {*named})
     found: defaultdict[tuple[str, str], set[tuple[date, str]]] = defaultdict(set)
     for begin in range(0, len(named), _IDS_PER_QUERY):
         batch = named[begin : begin + _IDS_PER_QUERY]
@@ -56,6 +59,15 @@ def _documents_named(
             (values["period_start"], values["document_type"])
         )
     return found
+
+
+def _as_stored(row: Row, documents: Mapping[tuple[str, str], set[tuple[date, str]]]) -> Row:
+    """A row that names its invoice as a draft of COPS does: behind the guard of a cell that is a formula."""
+    named, tenant = row.values["corrects_invoice_id"], row.values["tenant_id"]
+    bare = None if named is None else csv_cells.text_of(named)
+    if bare == named or (named, tenant) in documents or (bare, tenant) not in documents:
+        return row
+    return Row(row.table, {**row.values, "corrects_invoice_id": bare}, row.file, row.line)
 
 
 def _with_dollars(

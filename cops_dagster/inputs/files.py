@@ -3,9 +3,8 @@
 Belongs here: everything that can be said of a file without looking at any other row or table. Does not belong
 here: references (`inputs/references.py`), conflicts (`inputs/conflicts.py`), writing (`inputs/load.py`).
 
-The `csv` module splits the text, since pandas pads short lines and drops the end of long ones without
-a word, and cannot tell a record's line number. pandera then checks the text frame lazily, so that one
-refusal names every bad cell. Both are slow to import and imported where used.
+The `csv` module splits the text: pandas pads short lines, drops the end of long ones and knows no line
+numbers. pandera checks the text frame lazily: one refusal names every bad cell. Both are imported where used.
 """
 
 from __future__ import annotations
@@ -389,5 +388,14 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("target_usd", cells.target_cell),
     ),
     "gl_accounts": tuple(Field(*one) for one in cells.GL_ACCOUNT),
+    "disputes": (
+        Field("dispute_id", cells.identifier_cell),
+        Field("tenant_id", cells.tenant_cell),
+        Field("period_start", cells.month_cell),
+        Field("about", cells.text_cell),
+        Field("amount", cells.money_cell),
+        Field("currency", cells.currency_cell),
+        Field("reason", cells.text_cell),
+    ),
 }
 """Loadable tables, in the order they are written: what a row refers to comes first."""

@@ -20,7 +20,16 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.inputs import closed, documents, dollars, load_log, references, registers, versions
+from cops_dagster.inputs import (
+    closed,
+    disputes,
+    documents,
+    dollars,
+    load_log,
+    references,
+    registers,
+    versions,
+)
 from cops_dagster.inputs.conflicts import DocumentConflict, closed_months, compared, differing, keep
 from cops_dagster.inputs.files import FIELDS, File, Row, read
 from cops_dagster.inputs.load_log import Replaced, TableReport
@@ -113,6 +122,8 @@ def store(
     for name in stored:  # in the order of FIELDS
         new, changed, unchanged, same = compared(con, name, given[name], stored[name], replace)
         closed.judge(con, new.values(), closed_months(con), actor)
+        if name == "disputes":
+            disputes.take(con, new.values(), closed_months(con), actor)
         after = {**stored[name], **new, **changed}
         if new or changed:
             versions.check_versions(name, after, spelling, closed_months(con))

@@ -61,7 +61,7 @@ def plain(value: object) -> str:
 def check_references(con: sa.Connection, given: Mapping[str, Sequence[Row]]) -> None:
     """Every tenant, plan, key and rule that a row names exists, stored or in this load."""
     tenants = known(con, given, t.tenants.c.tenant_id)
-    for name in ("account_tenants", "tenant_usage", "invoice_detail", "gl_accounts"):
+    for name in ("account_tenants", "tenant_usage", "invoice_detail", "disputes", "gl_accounts"):
         for row in given.get(name, ()):  # an account for all tenants names none
             _require_tenant(row, "tenant_id", row.values["tenant_id"], tenants | {""})
     for row in given.get("tag_aliases", ()):

@@ -10,7 +10,7 @@ Three stages, later minus earlier, and per stage Σ differences = the difference
     tenant_invoice   invoiced − expected, per tenant
 
 The fourth, `document`, holds what has no amount of its own: an entity that did not invoice, another payer,
-a document that came twice with other content.
+a document that came twice with other content, what a tenant disputes.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ ExceptionClass = Literal[
     "missing_invoice",
     "late_change",
     "variance_note",
+    "dispute",
     "unknown",
 ]
 
@@ -51,6 +52,7 @@ OWNER: Mapping[ExceptionClass, str] = {
     "missing_invoice": "finance",
     "late_change": "finance",
     "variance_note": "finance",
+    "dispute": "billing operations",
     "unknown": "finance",
 }
 """Who is asked first about an exception of a class."""

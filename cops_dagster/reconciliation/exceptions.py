@@ -33,7 +33,9 @@ OPENED_BY = "cops"
 """Who opens what a reconciliation finds; so nobody who decides on it is its opener."""
 SETTLED_BY = decisions.SETTLED_BY
 NO_OTHER = "{}"
-"""What stands for the stored version of a document that has none: one that corrects a closed month."""
+"""What stands for the stored version where there is none: what corrects a closed month, or is disputed."""
+DISPUTES = "disputes"
+"""The table of what tenants dispute."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,15 @@ def _row(
 
 
 def _conflicting(con: sa.Connection, period: Period) -> list[tuple[Difference, str]]:
-    """One exception per document that came twice with other content, or corrects one of a closed month."""
+    """One exception per dispute, and per document that came again or corrects one of a closed month."""
     conflicts = t.document_conflict
     made = []
     for row in con.execute(
         sa.select(conflicts).where(conflicts.c.period_start == period.start).order_by(conflicts.c.conflict_id)
     ):
+        if row.table_name == DISPUTES:
+            made.append((_disputed(row), row.conflict_id))
+            continue
         apart = amount.shown(row.difference_usd)
         if row.stored_json == NO_OTHER:
             month = json.loads(row.given_json)["period"]
@@ -162,6 +167,13 @@ def _conflicting(con: sa.Connection, period: Period) -> list[tuple[Difference, s
             (Difference("document", row.document_id, "unknown", 0, note, row.tenant_id), row.conflict_id)
         )
     return made
+
+
+def _disputed(row: Any) -> Difference:
+    given = json.loads(row.given_json)
+    amount_of_it = f"{given['amount']} {given['currency']} of {given['period']} ({given['about']})"
+    note = f"{row.document_id}: {row.tenant_id} disputes {amount_of_it}: {given['reason']}"
+    return Difference("document", row.document_id, "dispute", 0, note, row.tenant_id)
 
 
 def _few(text: str) -> str:

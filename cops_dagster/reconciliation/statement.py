@@ -37,14 +37,19 @@ def statement(books: Books, period: Period) -> Statement:
             markup: nothing is shown in part.
     """
     with books.admin.read() as con:
-        newest = _reconciled(con, period)
-        statements = t.recon_run_statement
-        rows = con.execute(
-            sa.select(statements)
-            .where(statements.c.recon_seq == newest.recon_seq)
-            .order_by(statements.c.tenant_id)
-        ).mappings()
-        found = [{name: row[name] for name in row if name != "recon_seq"} for row in rows]
+        return stated(con, period)
+
+
+def stated(con: sa.Connection, period: Period) -> Statement:
+    """The same of a connection that reads more beside it. Raises as `statement`."""
+    newest = _reconciled(con, period)
+    statements = t.recon_run_statement
+    rows = con.execute(
+        sa.select(statements)
+        .where(statements.c.recon_seq == newest.recon_seq)
+        .order_by(statements.c.tenant_id)
+    ).mappings()
+    found = [{name: row[name] for name in row if name != "recon_seq"} for row in rows]
     missing = sorted({row["currency"] for row in found if row["fx_rate"] is None})
     unknown = [row for row in found if not row["fx_rate"] and not currency.is_known(row["currency"])]
     if unknown:  # no rate will help

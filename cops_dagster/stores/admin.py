@@ -32,6 +32,7 @@ from cops_dagster.stores import faults
 
 REVISIONS = (
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0013", "0014",
+    "0015",
 )  # fmt: skip
 """Every migration, oldest first. Kept here as well as in `migrations/versions`, because to read them
 from there costs the import of Alembic (0.7 to 1.1 s) on every command; a test compares the two."""
@@ -41,7 +42,7 @@ HEAD = REVISIONS[-1]
 VERSION_TABLE = "cops_alembic_version"
 """Not Alembic's default name: Dagster keeps its own `alembic_version`, perhaps in the same database."""
 
-_OLDEST_TABLE, _NEWEST_TABLE = "publish_journal", "journal_line"
+_OLDEST_TABLE, _NEWEST_TABLE = "publish_journal", "disputes"
 """Made by the first migration, and by the newest that makes one: a version row speaks of what lies there."""
 
 BUSY_SECONDS = 30.0

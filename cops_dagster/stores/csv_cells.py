@@ -45,6 +45,13 @@ def cell(value: object) -> str:
     return ("'" if begins else "") + "".join(parts)
 
 
+def text_of(cell_text: str) -> str:
+    """The text whose cell this is: without the guards that `cell` puts in; any other text as it is."""
+    parts = [part.removeprefix("'") for part in _CUTS.split(cell_text)]
+    bare = "".join(parts)
+    return bare if cell(bare) == cell_text else cell_text
+
+
 def _bare(text: str) -> str:
     """What a spreadsheet may see first: full-width characters as plain ones, no invisible ones."""
     plain = unicodedata.normalize("NFKC", text)

@@ -72,6 +72,12 @@ aws_invoices = sa.Table(
     _money("tax", null=False), _text("payment_currency"), _money("payment_amount"),
     _money("exchange_rate"), _text("corrects_invoice_id"),
 )
+disputes = sa.Table(  # what a tenant will not pay of a month: an exception until two people decided
+    "disputes", metadata,
+    _key("dispute_id"), _text("tenant_id", null=False), _date("period_start", null=False),
+    _text("about", null=False), _money("amount", null=False), _text("currency", null=False),
+    _text("reason", null=False),
+)  # about: a line of the statement, an entry or a document, as the tenant names it
 budgets = sa.Table(
     "budgets", metadata,
     _key("budget_id"), _key("version", sa.BigInteger), _text("scope_type", null=False),

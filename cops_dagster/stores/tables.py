@@ -48,6 +48,7 @@ from cops_dagster.stores.input_tables import allocation_keys as allocation_keys
 from cops_dagster.stores.input_tables import allocation_rules as allocation_rules
 from cops_dagster.stores.input_tables import aws_invoices as aws_invoices
 from cops_dagster.stores.input_tables import budgets as budgets
+from cops_dagster.stores.input_tables import disputes as disputes
 from cops_dagster.stores.input_tables import fx_rates as fx_rates
 from cops_dagster.stores.input_tables import gl_accounts as gl_accounts
 from cops_dagster.stores.input_tables import invoice_detail as invoice_detail

@@ -192,7 +192,7 @@ def schema_of(url: str) -> list[tuple[str, ...]]:
         f"DELETE FROM {VERSION_TABLE}",
         f"INSERT INTO {VERSION_TABLE} VALUES ('0001')",
         f"DROP TABLE {VERSION_TABLE}",
-        "DROP TABLE journal_line",
+        "DROP TABLE disputes",
         *(f"UPDATE {VERSION_TABLE} SET version_num = '{other}'" for other in (*REVISIONS[:-1], "0000", "x")),
     ],
 )

@@ -43,7 +43,7 @@ NEVER_CHANGED = (
     "allocation_keys", "allocation_rule_date", "allocation_rules", "approval", "aws_invoices",
     "budget_history", "close_request", "control_status", "cur_delivery", "cur_delivery_breakdown",
     "cur_delivery_file",
-    "cur_delivery_hold", "cur_delivery_profile", "document_conflict", "evidence_index",
+    "cur_delivery_hold", "cur_delivery_profile", "disputes", "document_conflict", "evidence_index",
     "expected_cur_schema", "export_record", "fx_rates",
     "gl_accounts",
     "invoice_detail", "journal_entry", "journal_line", "lake_file", "load_log", "notification_log",

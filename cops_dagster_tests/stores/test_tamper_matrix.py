@@ -37,6 +37,7 @@ ADDED = {
     "cur_delivery_hold": "holds a delivery back until a person looks",
     "cur_delivery_place": "where a delivery lay: its bytes are digested before they are read",
     "cur_ingestion_log": "an attempt, or that a delivery was kept aside",
+    "disputes": "what a tenant disputes of it: an exception of an open month",
     "document_conflict": "a document that came again: an exception until somebody decides",
     "export_record": "that a closed month was exported again: the close bound what there was",
     "foreign_export": "what lies beside a CUR",

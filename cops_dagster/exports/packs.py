@@ -1,0 +1,174 @@
+"""Tenant packs: a folder for each tenant of a month, with its statement and everything behind it.
+
+Belongs here: which months may be handed out, the files of a pack, their record. Does not belong here: reading
+a tenant's rows (`exports/pack_facts.py`), pages (`exports/pack_pages.py`), names (`exports/pack_names.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.exports import files, pack_facts, pack_names, record, settled
+from cops_dagster.exports.pack_facts import Booked, Direct, Facts, Issued, Shared
+from cops_dagster.exports.pack_pages import LINES, Pages
+from cops_dagster.ledger.books import Books
+from cops_dagster.money.digest import digest
+from cops_dagster.period import Period
+from cops_dagster.reconciliation import statement
+from cops_dagster.stores import tables as t
+
+ALGORITHM = "pack-1"
+_SETTLED = ("ok", "warning")
+"""Statuses of a reconciliation whose amounts change no more by themselves."""
+_TABLES = {
+    "direct.csv": ("direct", Direct), "shared.csv": ("shared", Shared),
+    "corrections.csv": ("corrections", Booked), "documents.csv": ("documents", Issued),
+}  # fmt: skip
+_DISPUTES = ("dispute_id", "tenant_id", "period_start", "about", "amount", "currency", "reason")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One pack that was written: whose, where, and the digest of its files."""
+
+    tenant_id: str
+    folder: Path
+    sha256: str
+
+
+def pack(
+    books: Books, period: Period, out: Path, *, tenant_id: str = "", draft: bool = False
+) -> list[Packed]:
+    """Writes the packs of a month's tenants, or of one, below `out/pack_PERIOD`; each folder whole or not.
+
+    Args:
+        draft: also a month that is not settled: each page says so, the folder is `pack_PERIOD_draft`, and
+            there is no record of it.
+
+    Raises:
+        CopsError: `E-POLICY`; what `settled.newest` and `statement.statement` raise; `E-EXPORT-DRAFT` for a
+            month that is not settled; `E-TENANT-UNKNOWN`; `E-EXPORT-SUM`, `E-EXPORT-DIFFERS`; what
+            `files.swapped` raises.
+    """
+    require_policy(books)
+    made: list[Packed] = []
+    with books.admin.read() as con:
+        recon = settled.newest(books, con, period)
+        stated = statement.stated(con, period).rows
+        said = _draft(period, recon.status, is_wanted=draft)
+        wanted = [row for row in stated if tenant_id in ("", row["tenant_id"])]
+        if tenant_id and not wanted:
+            raise CopsError(
+                "E-TENANT-UNKNOWN",
+                f"pack of {period}",
+                expected="a tenant of the month",
+                found=repr(tenant_id),
+                next_step=f"take one of `cops statement {period}`",
+            )
+        below = out / f"pack_{period}{'_draft' if said else ''}"
+        pages = Pages()
+        for facts in pack_facts.each(books, con, period, recon, wanted):
+            folder = below / pack_names.folder_of(facts.tenant_id)
+            with files.swapped(folder) as new:
+                (new / "statement.pdf").write_bytes(pages.pdf(period, facts, _ISSUER, said))
+                _write(new, period, facts, said)
+            made.append(Packed(facts.tenant_id, folder, files.digest_of(folder)))
+        made_from = _made_from(con, recon, said)
+    if not said:
+        name = f"pack {tenant_id}" if tenant_id else "pack"
+        record.record(books, name, period, made_from, _digest(made))
+    return made
+
+
+_ISSUER = "Commercial-Ops"
+
+
+def _draft(period: Period, status: str, *, is_wanted: bool) -> str:
+    """What stands on every page of a month that is not settled; nothing for one that is."""
+    if status in _SETTLED:
+        return ""
+    if not is_wanted:
+        raise CopsError(
+            "E-EXPORT-DRAFT",
+            f"pack of {period}",
+            expected="a month that is reconciled with the status ok or warning",
+            found=status,
+            next_step=f"see `cops doctor {period}`; with --draft every page says that it is none",
+        )
+    return f"DRAFT, no statement: {period} is {status}, and these amounts may still change"
+
+
+def _made_from(con: sa.Connection, recon: Any, said: str) -> str:
+    """The digest of what decides a pack: the reconciliation, names of tenants, who writes the pages."""
+    tenants = con.execute(sa.select(t.tenants).order_by(t.tenants.c.tenant_id)).all()
+    writers = [version(one) for one in ("typst", "matplotlib")]
+    return digest(ALGORITHM, recon.recon_id, [tuple(row) for row in tenants], writers, said)
+
+
+def _digest(made: Sequence[Packed]) -> str:
+    lines = "".join(f"{one.sha256}  {one.folder.name}\n" for one in made)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _write(folder: Path, period: Period, facts: Facts, said: str) -> None:
+    (folder / "statement.csv").write_bytes(_statement(period, facts))
+    for name, (rows, kind) in _TABLES.items():
+        columns = [one.name for one in fields(kind)]
+        values = [[getattr(row, column) for column in columns] for row in getattr(facts, rows)]
+        (folder / name).write_bytes(files.csv_bytes(columns, values))
+    (folder / "disputes.csv").write_bytes(files.csv_bytes(_DISPUTES, [_form(period, facts)]))
+    (folder / "README.txt").write_text(_readme(period, facts, said), encoding="utf-8")
+
+
+def _statement(period: Period, facts: Facts) -> bytes:
+    stated = facts.stated
+    columns = (
+        "tenant_id", "name", "period_start", "line", "amount_usd", "amount", "currency", "fx_rate",
+    )  # fmt: skip
+    lines = [*(name for name, _ in LINES), "total"]
+    amounts = [(name, stated[f"{name}_usd"], stated[name]) for name in lines]
+    amounts.append(("rounding", None, stated["rounding"]))
+    return files.csv_bytes(
+        columns,
+        [
+            [facts.tenant_id, facts.name, period.start, name, usd, own, stated["currency"], stated["fx_rate"]]
+            for name, usd, own in amounts
+        ],
+    )
+
+
+def _form(period: Period, facts: Facts) -> list[object]:
+    """A row to fill in: how much, and why."""
+    name = f"{period}-{facts.tenant_id}-1"
+    if len(name) > 128:  # longer than an id may be
+        name = f"{period}-{digest('dispute-form-1', facts.tenant_id)[:16]}-1"
+    return [name, facts.tenant_id, period.start, "total", None, facts.stated["currency"], None]
+
+
+def _readme(period: Period, facts: Facts, said: str) -> str:
+    title = f"{period}, {' '.join(facts.name.split())} ({facts.tenant_id})"
+    return f"""{title}
+{said or "Settled: the amounts of this pack change no more by themselves."}
+
+statement.pdf     the statement, to read and print
+statement.csv     its lines: exact USD, and whole units of {facts.stated["currency"]}
+direct.csv        cost whose tags name you, entry by entry
+shared.csv        your part of what all share: share = pool * key_value / key_total
+corrections.csv   what was booked in this month about closed ones
+documents.csv     invoices and credit notes of the month
+disputes.csv      to fill in and send back, if you do not agree; see the last page of the statement
+SHA256SUMS        the digest of every file: sha256sum -c SHA256SUMS
+
+The entries of direct.csv add up to the line direct, those of shared.csv to shared, those of corrections.csv
+to adjustments, to the last digit. Nothing in this folder is about another tenant; key_total and pool are sums
+over all.
+"""

@@ -1,0 +1,290 @@
+"""Tenant packs: what stands in them is the ledger's to the last digit, one tenant's alone, and comes back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pypdf import PdfReader
+
+from cops_dagster.closing import approve
+from cops_dagster.errors import CopsError
+from cops_dagster.exports import packs
+from cops_dagster.exports.packs import Packed
+from cops_dagster.inputs.load import load
+from cops_dagster.ledger.books import Books
+from cops_dagster.reconciliation import exceptions, reconcile, statement
+from cops_dagster.stores import tables as t
+from cops_dagster_tests.adjustments.late_deliveries import OCTOBER, late_delivery, somebody_else
+from cops_dagster_tests.cli.called import cops_json
+from cops_dagster_tests.closing.ready import aged, close_by_two, month, ready
+from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
+
+MANY = """
+type    service          account       tenant      plan  component  cost
+Usage   AmazonEC2        111111111111  acme        team  api        10.10
+Usage   AmazonEC2        111111111111  acme-eu     team  api        20.20
+Usage   AmazonS3         111111111111  Glo/bex     team  data       77.7770000001
+Usage   AmazonEC2        111111111111  .           .     .          3.01
+Usage   AWSDataTransfer  111111111111  .           .     Glo/bex    9.000000001
+Tax     AmazonEC2        111111111111  .           .     .          0.07
+Credit  AmazonEC2        111111111111  .           .     .          -1.5
+"""
+NAMES = {"acme": '=SUM(A1) "Acme"', "acme-eu": "אקמה שירותים", "Glo/bex": "Globex #strike[$x$]"}
+GIVEN = INPUTS | {
+    "plans": "plan_id,effective_from,markup_bps\nteam,2025-01-01,1234\n",
+    "tenants": (
+        "tenant_id,name,plan_id,active_from,currency\n"
+        'acme,"=SUM(A1) ""Acme""",team,2025-01-01,USD\nacme-eu,אקמה שירותים,team,2025-01-01,KWD\n'
+        "Glo/bex,Globex #strike[$x$],team,2025-01-01,JPY\n"
+    ),
+    "fx_rates": "base,quote,period_start,rate\nJPY,USD,2025-09,0.0068493\nKWD,USD,2025-09,3.2468\n",
+    "allocation_rules": INPUTS["allocation_rules"].replace("transfer,", "acme-eu-transfer,"),
+    "tenant_network_usage": (
+        "period_start,tenant_id,value,refreshed_at\n2025-09,acme,1.5,2025-10-01T03:00:00Z\n"
+        "2025-09,acme-eu,2.25,2025-10-01T03:00:00Z\n2025-09,Glo/bex,4.75,2025-10-01T03:00:00Z\n"
+    ),
+    "aws_invoices": (
+        "invoice_id,period_start,payer_account_id,invoice_type,base_currency,amount_before_tax,tax\n"
+        "I-1,2025-09,111111111111,INVOICE,USD,118.59,0.07\n"
+    ),
+}
+FILES = {
+    "README.txt", "SHA256SUMS", "corrections.csv", "direct.csv", "disputes.csv", "documents.csv",
+    "shared.csv", "statement.csv", "statement.pdf",
+}  # fmt: skip
+
+
+@dataclass
+class Handed:
+    """A month that was handed out, and what was."""
+
+    books: Books
+    packs: dict[str, Packed]
+
+
+def invoiced(folder: Path) -> Books:
+    """September, every tenant invoiced what its statement says."""
+    write(folder / "cur", [lines(MANY)])
+    aged(folder / "cur")
+    books = home(folder, inputs=GIVEN)
+    run(books)
+    rows = statement.statement(books, SEPTEMBER).rows
+    give(
+        books,
+        folder,
+        invoice_detail="invoice_id,tenant_id,period_start,amount,currency,status,document_type\n"
+        + "".join(
+            f"T-{at},{row['tenant_id']},2025-09,{row['total']},{row['currency']},issued,invoice\n"
+            for at, row in enumerate(rows)
+        ),
+    )
+    reconcile.reconcile(books, SEPTEMBER)
+    return books
+
+
+@pytest.fixture(scope="module")
+def handed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handed]:
+    folder = tmp_path_factory.mktemp("packs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COPS_HOME", str(folder / "home"))
+        books = invoiced(folder)
+        made = packs.pack(books, SEPTEMBER, folder / "out")
+        yield Handed(books, {one.tenant_id: one for one in made})
+        books.admin.close()
+
+
+def rows(pack: Packed, name: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((pack.folder / name).read_text(encoding="utf-8"))))
+
+
+def pages(pack: Packed) -> list[str]:
+    return [page.extract_text() for page in PdfReader(pack.folder / "statement.pdf").pages]
+
+
+def text(pack: Packed) -> str:
+    """Everything that a pack says, as text: of a PDF the words, of any other file its lines, and names."""
+    found = ["\n".join(pages(pack)), str(PdfReader(pack.folder / "statement.pdf").metadata)]
+    for path in sorted(pack.folder.rglob("*")):
+        found += [path.name] if path.suffix == ".pdf" else [path.name, path.read_text(encoding="utf-8")]
+    return "\n".join(found)
+
+
+def test_every_amount_of_the_statement_stands_on_its_pages(handed: Handed) -> None:
+    for pack in handed.packs.values():
+        shown = " ".join(pages(pack)).replace(",", "")
+        for row in rows(pack, "statement.csv"):
+            for value in (row["amount_usd"], row["amount"]):
+                assert value in shown, (pack.tenant_id, row["line"])
+
+
+def test_the_files_of_a_pack_add_up_to_the_ledger_to_the_last_digit(handed: Handed) -> None:
+    with handed.books.admin.read() as con:
+        stored = {
+            row["tenant_id"]: row
+            for row in con.execute(
+                sa.select(t.recon_run_statement).order_by(t.recon_run_statement.c.recon_seq)
+            ).mappings()
+        }
+    assert set(stored) == set(handed.packs) == set(NAMES)
+    for tenant, pack in handed.packs.items():
+        said = {row["line"]: row for row in rows(pack, "statement.csv")}
+        for line in ("direct", "shared", "adjustments", "markup", "total"):
+            assert Decimal(said[line]["amount_usd"]) == stored[tenant][f"{line}_usd"]
+            assert Decimal(said[line]["amount"]) == stored[tenant][line]
+        for name, line in (("direct", "direct"), ("shared", "shared"), ("corrections", "adjustments")):
+            charged = sum((Decimal(row["charged_usd"]) for row in rows(pack, f"{name}.csv")), Decimal(0))
+            assert charged == stored[tenant][f"{line}_usd"]
+        (document,) = rows(pack, "documents.csv")
+        assert Decimal(document["amount"]) == stored[tenant]["total"]
+
+
+def test_a_tenant_can_recompute_its_shares(handed: Handed) -> None:
+    seen = 0
+    for pack in handed.packs.values():
+        for row in rows(pack, "shared.csv"):
+            value, total, pool = (
+                Decimal(row[name]) for name in ("key_value", "key_total", "pool_unblended_usd")
+            )
+            off = Decimal(row["share_unblended_usd"]) * total - pool * value
+            assert abs(off) <= total * Decimal("1e-18")
+            seen += 1
+    assert seen == 6
+
+
+def test_a_pack_holds_nothing_of_another_tenant(handed: Handed) -> None:
+    """Ids and names as whole words, for acme is how acme-eu begins; every amount of some digits."""
+    for tenant, pack in handed.packs.items():
+        said = text(pack)
+        own = re.sub(r"acme-eu", "", said) if tenant == "acme-eu" else said
+        raw = b"".join(path.read_bytes() for path in pack.folder.rglob("*") if path.is_file())
+        assert {path.name for path in pack.folder.iterdir()} == FILES
+        for other, elsewhere in handed.packs.items():
+            if other == tenant:
+                continue
+            for called in (other, NAMES[other]):
+                assert not re.search(rf"(?<!\w){re.escape(called)}(?!\w)", own, re.IGNORECASE), (
+                    tenant,
+                    called,
+                )
+            if not other.startswith("acme"):
+                assert other.encode() not in raw
+            amounts = {
+                cell
+                for name in ("statement", "direct", "shared", "documents")
+                for row in rows(elsewhere, f"{name}.csv")
+                for column, cell in row.items()
+                if column in ("amount_usd", "amount", "charged_usd", "share_unblended_usd", "key_value")
+            }
+            mine = {
+                cell
+                for name in ("statement", "direct", "shared")
+                for row in rows(pack, f"{name}.csv")
+                for cell in row.values()
+            }
+            for amount in amounts - mine:
+                if len(amount.strip("0.-")) > 3:
+                    assert amount not in said, (tenant, other, amount)
+
+
+def test_a_rule_named_after_another_tenant_is_shown_by_its_digest(handed: Handed) -> None:
+    shown = {
+        tenant: next(row for row in rows(pack, "shared.csv") if row["service"] == "AWSDataTransfer")
+        for tenant, pack in handed.packs.items()
+    }
+    assert shown["acme-eu"]["rule"] == "acme-eu-transfer@1"
+    assert shown["acme"]["rule"] == shown["Glo/bex"]["rule"] != "acme-eu-transfer@1"
+    assert shown["Glo/bex"]["service_component"] == "Glo/bex"
+    assert "Glo" not in shown["acme"]["service_component"]
+
+
+def test_names_are_text_wherever_they_stand(handed: Handed) -> None:
+    (first, *_) = rows(handed.packs["acme"], "statement.csv")
+    assert first["name"] == "'" + NAMES["acme"]
+    assert NAMES["acme"] in pages(handed.packs["acme"])[0]
+    assert NAMES["Glo/bex"] in pages(handed.packs["Glo/bex"])[0]
+    assert set("אקמהשירותים") <= set(pages(handed.packs["acme-eu"])[0])
+
+
+def test_the_same_books_give_the_same_bytes_for_all_or_for_one(handed: Handed, tmp_path: Path) -> None:
+    again = packs.pack(handed.books, SEPTEMBER, tmp_path)
+    assert [one.sha256 for one in again] == [one.sha256 for one in handed.packs.values()]
+    (one,) = packs.pack(handed.books, SEPTEMBER, tmp_path / "one", tenant_id="acme")
+    assert one.sha256 == handed.packs["acme"].sha256
+    assert [path.name for path in one.folder.parent.iterdir()] == ["acme"]
+
+
+def test_a_tenant_that_is_the_beginning_of_another_is_asked_for_whole(handed: Handed, tmp_path: Path) -> None:
+    for name in ("acm", "acme-", "ACME", "__operator__"):
+        with pytest.raises(CopsError, match="E-TENANT-UNKNOWN"):
+            packs.pack(handed.books, SEPTEMBER, tmp_path / "out", tenant_id=name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dispute_that_was_filled_in_is_loaded_and_has_an_owner(handed: Handed, tmp_path: Path) -> None:
+    form = (handed.packs["acme-eu"].folder / "disputes.csv").read_text(encoding="utf-8")
+    filled = tmp_path / "disputes.csv"
+    filled.write_text(form, encoding="utf-8")
+    with pytest.raises(CopsError, match="E-LOAD-VALUE"):
+        load(handed.books, [filled])
+    header, row = form.splitlines()
+    cells = dict(zip(header.split(","), row.split(","), strict=True)) | {
+        "amount": "1.125",
+        "reason": "not ours",
+    }
+    filled.write_text(f"{header}\n{','.join(cells.values())}\n", encoding="utf-8")
+    load(handed.books, [filled])
+    with handed.books.admin.read() as con:
+        (found,) = [one for one in exceptions.current(con, SEPTEMBER) if one.kind == "dispute"]
+    assert (found.tenant_id, found.owner, found.status) == ("acme-eu", "billing operations", "open")
+    with pytest.raises(CopsError, match="E-EXPORT-STALE"):
+        packs.pack(handed.books, SEPTEMBER, tmp_path)
+    reconcile.reconcile(handed.books, SEPTEMBER)
+    assert len(packs.pack(handed.books, SEPTEMBER, tmp_path)) == 3
+
+
+def test_a_month_that_is_not_settled_is_refused_and_a_draft_says_so_on_every_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "cur", [lines(MANY)])
+    books = home(tmp_path, inputs=GIVEN)
+    with pytest.raises(CopsError, match="E-PERIOD-UNKNOWN"):
+        packs.pack(books, SEPTEMBER, tmp_path, draft=True)
+    run(books)
+    with pytest.raises(CopsError, match="E-EXPORT-DRAFT"):
+        packs.pack(books, SEPTEMBER, tmp_path)
+    monkeypatch.setenv("COPS_HOME", str(books.settings.home))
+    said = cops_json("pack", "2025-09", "--draft", "--tenant", "acme", "--out", str(tmp_path / "out"))
+    folder = Path(said["packs"][0]["folder"])
+    assert folder == tmp_path / "out" / "pack_2025-09_draft" / "acme"
+    shown = pages(Packed("acme", folder, ""))
+    assert all("DRAFT" in page and "incomplete" in page for page in shown)
+    assert "DRAFT" in (folder / "README.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.long
+def test_corrections_of_a_closed_month_stand_in_the_packs_of_those_they_concern(tmp_path: Path) -> None:
+    books = ready(tmp_path)
+    close_by_two(books, SEPTEMBER)
+    month(tmp_path, MONTH, period=OCTOBER, assembly="october")
+    give(books, tmp_path, tenant_network_usage=INPUTS["tenant_network_usage"].replace("2025-09", "2025-10"))
+    run(books, OCTOBER)
+    made = late_delivery(books, tmp_path, MONTH.replace("10.10", "12.60"))
+    approve.approve(somebody_else(books), made, reason="seen AWS's notice")
+    run(books, OCTOBER)
+    found = {one.tenant_id: one for one in packs.pack(books, OCTOBER, tmp_path / "out", draft=True)}
+    direct = [row for row in rows(found["acme"], "corrections.csv") if row["service"] == "AmazonEC2"]
+    assert Decimal("2.5") in [Decimal(row["charged_usd"]) for row in direct]
+    assert {row["usage_month"] for row in direct} == {"2025-09"}
+    for pack in found.values():
+        said = {row["line"]: row for row in rows(pack, "statement.csv")}
+        charged = [Decimal(row["charged_usd"]) for row in rows(pack, "corrections.csv")]
+        assert sum(charged, Decimal(0)) == Decimal(said["adjustments"]["amount_usd"])
+    assert "2025-09" in pages(found["acme"])[-1]
