@@ -57,7 +57,7 @@ from cops_dagster.settings_places import (
     key_place,
     placed_roots,
 )
-from cops_dagster.settings_sections import Budgets, Controls, Lake, Notify, Security, Watch, as_lake
+from cops_dagster.settings_sections import Budgets, Controls, Exports, Lake, Notify, Security, Watch, as_lake
 from cops_dagster.settings_words import Written
 
 
@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     controls: Controls = Controls()
     margin: Margins = Margins()
     notify: Notify = Notify()
+    exports: Exports = Exports()
     watch: Watch = Watch()
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _ignored: tuple[str, ...] = PrivateAttr(default=())

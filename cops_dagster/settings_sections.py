@@ -7,6 +7,7 @@ here: the sections that decide numbers (`policy.py`), what stands under no headi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -115,6 +116,13 @@ class Notify(Section):
     """Who is told of alerts: receivers by name."""
 
     receivers: dict[str, Receiver] = Field(default_factory=dict)
+
+
+class Exports(Section):
+    """What leaves COPS: who issues the tenants' invoices, and service categories beside the shipped ones."""
+
+    issuer: str = Field("Commercial-Ops", min_length=1)
+    focus_services: Path | None = None
 
 
 class Security(Section):

@@ -24,6 +24,7 @@ from cops_dagster.cli import (
     evidence,
     exceptions,
     explain,
+    focus,
     freeze,
     init,
     journal,
@@ -78,6 +79,7 @@ app.add_typer(budgets.app, name="budgets")
 app.add_typer(aws.crawler, name="crawler")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(exceptions.app, name="exceptions")
+app.add_typer(focus.app, name="focus")
 app.add_typer(freeze.app, name="freeze")
 app.add_typer(journal.app, name="journal")
 app.add_typer(lake.app, name="lake")

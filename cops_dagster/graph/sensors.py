@@ -27,7 +27,7 @@ from cops_dagster.graph.schedules import standing_still
 from cops_dagster.ingestion import places
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
-from cops_dagster.operations import consequences, crawl
+from cops_dagster.operations import consequences, crawl, handed_out
 from cops_dagster.period import Period
 from cops_dagster.settings_places import is_s3
 from cops_dagster.stores.admin import now
@@ -83,6 +83,40 @@ def sensors(
         return _told(lambda books: "; ".join([*buried(books, context), swept(books)]))
 
     return [cur_manifests, late_deliveries, publish_sweep, _crawler_watch()]
+
+
+def stale_exports(
+    periods: dg.MonthlyPartitionsDefinition, job: dg.UnresolvedAssetJobDefinition
+) -> dg.SensorDefinition:
+    """Exports are made again when a correction was booked, or the month was made again, since they were."""
+
+    @dg.sensor(
+        name="stale_exports",
+        job=job,
+        minimum_interval_seconds=3 * settings.current().watch.every_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Months that left COPS and changed since: their exports are made again.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        books = existing_books(settings.current())
+        if books is None:
+            return no_home()
+        if (still := standing_still()) is not None:
+            return still
+        offered = set(periods.get_partition_keys())
+        with books.admin.read() as con:
+            stale = handed_out.stale_months(con)
+        wanted = {period: state for period, state in stale.items() if str(period) in offered}
+        return [
+            dg.RunRequest(
+                run_key=f"export:{period}:{state}",
+                partition_key=str(period),
+                tags={"cops/period": str(period), "cops/cause": "stale_exports"},
+            )
+            for period, state in list(wanted.items())[:RUNS_MAX]
+        ] or dg.SkipReason("what left COPS is what the books say")
+
+    return sensor
 
 
 def _told(act: Callable[[Books], str]) -> dg.SkipReason:

@@ -85,6 +85,18 @@ _IS_COMMITMENT = """
 x LIKE 'arn:%:savingsplan/%' OR x LIKE 'arn:%:reserved-instance%' OR x LIKE 'arn:%:rds:%:ri:%'
 """
 
+# AWS's unit of a price in the spelling of the FOCUS unit format; what has none there is counted in units.
+_FOCUS_UNIT = """
+CASE WHEN LOWER(x) IN ('hrs', 'hour', 'hours') THEN 'Hours'
+     WHEN LOWER(x) IN ('second', 'seconds') THEN 'Seconds'
+     WHEN LOWER(x) IN ('day', 'days') THEN 'Days'
+     WHEN REGEXP_FULL_MATCH(x, '[A-Za-z][A-Za-z0-9]*-Mo') THEN LEFT(x, LENGTH(x) - 3) || '-Months'
+     WHEN REGEXP_FULL_MATCH(x, '[A-Za-z][A-Za-z0-9]*-Hrs') THEN LEFT(x, LENGTH(x) - 4) || '-Hours'
+     WHEN REGEXP_FULL_MATCH(x, '[A-Za-z][A-Za-z0-9]*-Hour') THEN LEFT(x, LENGTH(x) - 5) || '-Hours'
+     WHEN REGEXP_FULL_MATCH(x, '[A-Za-z][A-Za-z0-9]*( [A-Za-z][A-Za-z0-9]*)*') THEN x
+     ELSE 'Units' END
+"""
+
 FUNCTIONS: dict[str, exp.Expr] = {
     name: sqlglot.parse_one(text, read="duckdb")
     for name, text in {
@@ -101,6 +113,8 @@ FUNCTIONS: dict[str, exp.Expr] = {
         "IS_COMMITMENT": _IS_COMMITMENT,
         "IS_FINITE": "ISFINITE(x)",
         "NFC": "NFC_NORMALIZE(x)",
+        "FOCUS_UNIT": _FOCUS_UNIT,
+        "JSON_TEXT": "CAST(TO_JSON(x) AS VARCHAR)",
     }.items()
 }
 """Name → the expression over the column `x` that it stands for."""

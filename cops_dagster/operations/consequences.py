@@ -26,7 +26,7 @@ from cops_dagster.ingestion.checks import delivery, quarantined, raw
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
-from cops_dagster.operations import all_checks, budgets, checks
+from cops_dagster.operations import all_checks, budgets, checks, handed_out
 from cops_dagster.period import Period
 from cops_dagster.reconciliation.checks import earned, of_newest, reconciled
 from cops_dagster.reconciliation.record import newest
@@ -45,6 +45,7 @@ JUDGES: dict[str, Callable[[Books, Period], Sequence[Verdict]]] = {
     "recon_summary": reconciled,
     "margin": earned,
     "budget_master": lambda books, _: checks.budgets(books),
+    "focus_export": handed_out.exports,
 }
 """Asset → who asks its checks, in the order of the month."""
 
@@ -115,6 +116,9 @@ def _topics(con: sa.Connection, books: Books, period: Period) -> dict[str, str]:
     recon = newest(con, period)
     if recon is not None:
         about["recon_summary"] = about["margin"] = recon.recon_id
+    if exported := handed_out.newest(con, period):
+        changed = handed_out.changed_at(con, period)
+        about["focus_export"] = (sorted(row.export_seq for row in exported), changed)
     version = books.adopted.version if books.adopted else 0
     return {
         asset: f"{_TOPIC} {asset} {period} {digest(_TOPIC, asset, str(period), version, about[asset])[:32]}"

@@ -1,7 +1,7 @@
-"""The checks of budgets, and when each holds. Pure.
+"""The checks of budgets and exports, and when each holds. Pure.
 
-Belongs here: a check as a constant, and as a function of what is known of budgets. Does not belong here:
-reading them (`operations/checks.py`).
+Belongs here: a check as a constant, and as a function of what is known of them. Does not belong here:
+reading it (`operations/checks.py`, `operations/handed_out.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ BUDGET_SCOPES_ARE_KNOWN = Check(
     look="cops budgets list",
     mend="cops admin load budgets.csv with a new version about something that exists", whose=OF_FINANCE,
     headline="about_nothing",
+)
+EXPORTS_ARE_CURRENT = Check(
+    "exports_are_current", "What left COPS of the month is what the books say now.", "focus_export",
+    look="cops sql -q 'SELECT * FROM export_record'",
+    mend="cops focus export {P} --out FOLDER, as each that is named was made", whose=OF_FINANCE,
+    headline="stale",
 )
 # fmt: on
 
@@ -68,3 +74,14 @@ def budget_scopes_are_known(
         "WARN",
         {"budgets": budgets, "about_nothing": wrong[:20]},
     )
+
+
+def exports_are_current(made: Sequence[str], stale: Sequence[str]) -> Verdict:
+    """No export is older than the newest change of its month; of a month that never left there is none.
+
+    Args:
+        made: names of the exports that were made of the month.
+        stale: those of them that are older than the books.
+    """
+    figures = {"stale": ", ".join(stale) or "none", "exports": ", ".join(made) or "none"}
+    return Verdict(EXPORTS_ARE_CURRENT, not stale if made else None, "WARN", figures)

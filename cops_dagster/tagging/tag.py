@@ -20,7 +20,8 @@ from cops_dagster.errors import unknown_month
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ingestion import ingest, mapped_tags
 from cops_dagster.lake import alike, live, tag_columns
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.engine import Engine, Value
+from cops_dagster.lake.namespace import Namespace
 from cops_dagster.lake.tables import FACT_COST_TAGGED
 from cops_dagster.lake.views import over_files, view
 from cops_dagster.ledger import lock
@@ -138,35 +139,9 @@ def _publish(books: Books, con: sa.Connection, trying: Attempt, run: Run) -> Non
     start = {"period_start": period.start}
     with books.lines(period) as engine:
         names = books.namespace(engine, con, period)
-        tags = books.policy.tags
-        names.provide(tag_columns.REGISTRY)
-        names.bare_lines(tag_columns.spoken_columns(tags))
-        tag_columns.provide_named_lines(engine, tags, inherit=tags.inherit)
-        engine.keep("untagged_resources", "find_untagged_resources")
-        engine.keep("resource_tenants", "find_resource_tenants")
-        days = boundaries(con, period)
-        asked = tag_columns.asked(tags, days, inherit=tags.inherit)
-        for name, parts in (("alike", alike.EVERY), ("hourly", alike.HOURLY_ALONE)):
-            names.alike_lines(f"{name}_lines", asked, parts)
-            tag_columns.provide_cost_lines(
-                engine, tags, days, inherit=tags.inherit, name=f"{name}_cost_lines", of=f"{name}_lines"
-            )
-        negations.provide(engine, period, follow=books.revision > revision.FIRST)
-        engine.keep("tag_groups", "group_lines_by_tags", start)
-        tag_columns.provide_registry(engine, tags, period.start)
-        tag_columns.provide_spelled_groups(engine, tags)
-        registered = con.execute(sa.select(sa.func.count()).select_from(t.tenants)).scalar_one()
+        group(books, con, names, period)
         target = trying.target(TABLE, period, run.id)
-        engine.stage(
-            TABLE_STATEMENT,
-            target,
-            {
-                "any_tenant": registered == 0,
-                "any_mapping": registered == 0 or books.revision == revision.FIRST,
-                "any_plan": books.revision == revision.FIRST or not _plans_in_force(con, period)[0],
-                "plan_required": bool(tags.plan_id),
-            },
-        )
+        engine.stage(TABLE_STATEMENT, target, parameters(books, con, period))
         raw = ingest.published_views(con, period)
         view(engine, TABLE, over_files(FACT_COST_TAGGED, [target]))
         figures = engine.fetch("measure_fact_cost_tagged", start).one()
@@ -186,6 +161,45 @@ def _publish(books: Books, con: sa.Connection, trying: Attempt, run: Run) -> Non
 
 
 TABLE_STATEMENT = "stage_fact_cost_tagged"
+
+
+def group(books: Books, con: sa.Connection, names: Namespace, period: Period) -> None:
+    """What `TABLE_STATEMENT` asks: `spelled_groups` over the kept `tag_groups`, and the registry.
+
+    Kept or shown on the way, for who asks about single lines: `resource_tenants` and `negations`.
+
+    Args:
+        names: over an engine for lines (`Books.lines`).
+    """
+    engine, tags = names.engine, books.policy.tags
+    names.provide(tag_columns.REGISTRY)
+    names.bare_lines(tag_columns.spoken_columns(tags))
+    tag_columns.provide_named_lines(engine, tags, inherit=tags.inherit)
+    engine.keep("untagged_resources", "find_untagged_resources")
+    engine.keep("resource_tenants", "find_resource_tenants")
+    days = boundaries(con, period)
+    asked = tag_columns.asked(tags, days, inherit=tags.inherit)
+    for name, parts in (("alike", alike.EVERY), ("hourly", alike.HOURLY_ALONE)):
+        names.alike_lines(f"{name}_lines", asked, parts)
+        tag_columns.provide_cost_lines(
+            engine, tags, days, inherit=tags.inherit, name=f"{name}_cost_lines", of=f"{name}_lines"
+        )
+    negations.provide(engine, period, follow=books.revision > revision.FIRST)
+    engine.keep("tag_groups", "group_lines_by_tags", {"period_start": period.start})
+    tag_columns.provide_registry(engine, tags, period.start)
+    tag_columns.provide_spelled_groups(engine, tags)
+
+
+def parameters(books: Books, con: sa.Connection, period: Period) -> dict[str, Value]:
+    """The parameters of `TABLE_STATEMENT`: which names count where no registry says so."""
+    registered = con.execute(sa.select(sa.func.count()).select_from(t.tenants)).scalar_one()
+    is_first = books.revision == revision.FIRST
+    return {
+        "any_tenant": registered == 0,
+        "any_mapping": registered == 0 or is_first,
+        "any_plan": is_first or not _plans_in_force(con, period)[0],
+        "plan_required": bool(books.policy.tags.plan_id),
+    }
 
 
 def preserved(raw: dict[str, Decimal], tagged: dict[str, Any]) -> verdict.Verdict:

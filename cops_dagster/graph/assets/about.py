@@ -59,6 +59,8 @@ def columns_of(name: str) -> tuple[tuple[str, str], ...]:
         return (("service", "VARCHAR"), ("charge_class", "VARCHAR"), ("unclaimed_usd", "DECIMAL(38,18)"))
     if name in _EXPORTED:
         return tuple((column, _kind(column)) for column in _EXPORTED[name])
+    if name == "focus_export":
+        name = "export_record"
     return admin_columns(t.metadata.tables[t.VIEW_OF.get(name, name)])
 
 

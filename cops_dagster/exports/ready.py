@@ -1,0 +1,89 @@
+"""Whether a month may leave COPS, and which books an export of it was made from.
+
+Belongs here: the refusal of a month that is not reconciled as it stands, and the digest of what decides an
+export. Does not belong here: any export, its record (`exports/record.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import sqlalchemy as sa
+
+from cops_dagster.errors import CopsError, unknown_month
+from cops_dagster.ledger import lock, month
+from cops_dagster.ledger.books import Books
+from cops_dagster.money.digest import Field, digest
+from cops_dagster.period import Period
+from cops_dagster.reconciliation import reconcile, record
+from cops_dagster.stores import tables as t
+
+_WRITERS = ("duckdb", "pyarrow")
+"""Who writes the files: another version may give other bytes from the same books."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A month that may leave, with its newest reconciliation; `None` in a draft of one that has none."""
+
+    period: Period
+    state: str
+    recon: Any
+    head: month.Head
+    is_draft: bool
+
+
+def require(books: Books, con: sa.Connection, period: Period, *, draft: bool = False) -> Ready:
+    """The month, if it was reconciled as it stands; as a draft, whatever was allocated.
+
+    Raises:
+        CopsError: `E-PERIOD-UNKNOWN` for a month without reconciliation, in a draft without entries;
+            `E-EXPORT-STALE` when something changed since it was reconciled.
+    """
+    month.require_known(con, period)
+    run, recon = month.head(con, month.ALLOCATED, period), record.newest(con, period)
+    if run is None or (recon is None and not draft):
+        raise unknown_month(
+            period,
+            expected="a reconciled month" if not draft else "an allocated month",
+            found="none",
+            next_step=f"run `cops materialize {period}`"
+            + ("" if draft or run is None else "; to see it as it is, add --draft"),
+            subject=f"export of {period}",
+        )
+    state = lock.state_of(con, period)
+    is_stale = not lock.is_sealed(con, period) and (
+        recon is None or recon.inputs_id != reconcile.inputs_of(con, books.policy, period)
+    )
+    if is_stale and not draft:
+        raise CopsError(
+            "E-EXPORT-STALE",
+            f"export of {period}",
+            expected="a month that was reconciled as it stands",
+            found="changed since its reconciliation",
+            next_step=f"run `cops materialize {period}`; to see it as it is, add --draft",
+        )
+    return Ready(period, state, recon, run, draft)
+
+
+def made_from(con: sa.Connection, ready: Ready, name: str, algorithm: str, *more: Field) -> str:
+    """The digest of the books that an export is made from: runs, reconciliation, state, tenants.
+
+    Args:
+        algorithm: the version of what makes the export.
+        more: what decides it besides.
+    """
+    tenants = con.execute(sa.select(t.tenants).order_by(t.tenants.c.tenant_id)).all()
+    return digest(
+        name,
+        algorithm,
+        str(ready.period),
+        ready.state,
+        ready.recon.recon_id if ready.recon else None,
+        month.read(con, ready.period).heads,
+        [tuple(row) for row in tenants],
+        [version(one) for one in _WRITERS],
+        list(more),
+    )

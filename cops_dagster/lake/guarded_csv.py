@@ -1,0 +1,64 @@
+"""A Parquet file of COPS as CSV, with the guard of `stores/csv_cells.py`, for files of millions of lines.
+
+Belongs here: writing it with the engine, in the file's own order. Text that a spreadsheet could take for a
+formula is rare, so each such value is guarded once, by the one guard, and looked up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlglot import exp
+
+from cops_dagster.lake.engine import Engine
+from cops_dagster.stores import csv_cells
+
+_PLAIN = r"[A-Za-z0-9{\[(/$_.#:*<>?!~^&][ -:<-~]*"
+"""Text that the guard leaves as it is, which a test holds: printable ASCII without a semicolon, and it begins
+with nothing that begins a formula, nor with what a spreadsheet skips."""
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def write(engine: Engine, source: Path, columns: Sequence[tuple[str, str]], target: Path) -> None:
+    """Writes every row of the source.
+
+    Args:
+        columns: name and kind (`text`, `money`, `time`) of each.
+    """
+    read = f"read_parquet({_text(str(source))}, file_row_number = true)"
+    texts = [name for name, kind in columns if kind == "text"]
+    guarded = set()
+    for name in texts:
+        one = _name(name)
+        found = engine.run(
+            f"SELECT DISTINCT {one} FROM {read} WHERE {one} IS NOT NULL"
+            f" AND NOT regexp_full_match({one}, {_text(_PLAIN)})"
+        ).rows
+        cells = [(value, csv_cells.cell(value)) for (value,) in found]
+        if changed := [(value, cell) for value, cell in cells if value != cell]:
+            guarded.add(name)
+            engine.table(f"guarded {name}", [("value", "VARCHAR"), ("cell", "VARCHAR")], changed)
+    selected, joins = [], ""
+    for name, kind in columns:
+        one = f"f.{_name(name)}"
+        if name in guarded:
+            table = _name(f"guarded {name}")
+            joins += f" LEFT JOIN {table} ON {table}.value = {one}"
+            one = f"COALESCE({table}.cell, {one})"
+        elif kind == "time":
+            one = f"strftime({one}, {_text(_TIME)})"
+        selected.append(f"{one} AS {_name(name)}")
+    rows = f"SELECT {', '.join(selected)} FROM {read} AS f{joins} ORDER BY f.file_row_number"
+    engine.run(f"COPY ({rows}) TO {_text(str(target))} (FORMAT csv, HEADER true)")
+    with target.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def _text(value: str) -> str:
+    return exp.Literal.string(value).sql(dialect="duckdb")
+
+
+def _name(name: str) -> str:
+    return exp.to_identifier(name, quoted=True).sql(dialect="duckdb")
