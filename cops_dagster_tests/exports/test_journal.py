@@ -25,6 +25,7 @@ from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import margin_cells, statement
 from cops_dagster.stores import tables as t
+from cops_dagster_tests import postgres
 from cops_dagster_tests.adjustments.late_deliveries import late_delivery, somebody_else
 from cops_dagster_tests.closing.ready import DOCUMENTS, aged, close_by_two, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
@@ -297,6 +298,24 @@ def test_three_months_accrued_and_closed_leave_nothing_in_the_accrual_accounts(t
     assert {"aws_accrual", "income_accrual"} & set(found) == set()
     assert found["receivable"] == 3 * Decimal("42.31")
     assert found["aws_payable"] == 3 * Decimal("-40.88")
+
+
+@pytest.mark.long
+def test_postgresql_takes_the_same_entries_and_none_of_them_changes(tmp_path: Path) -> None:
+    books = ready(tmp_path, admin_db=postgres.database())
+    give(books, tmp_path, gl_accounts=accounts.default("kim"))
+    first = journal.export(books, SEPTEMBER)
+    give(books, tmp_path, replace=True, tenant_network_usage=USAGE.format(5))
+    run(books)
+    made = journal.export(books, SEPTEMBER)
+    assert (made.posted[:6], len(made.posted), sums(made)) == (first.posted, 18, {})
+    assert journal.export(books, SEPTEMBER).posted == made.posted
+    line = t.journal_line
+    columns = [one + 90 if one.name == "line_no" else one for one in line.c]
+    more = sa.insert(line).from_select([one.name for one in line.c], sa.select(*columns))
+    for change in (more, sa.update(line).values(amount=Decimal(0)), sa.delete(t.journal_entry)):
+        with pytest.raises(sa.exc.DBAPIError, match="E-APPEND-ONLY"), books.admin.write() as con:
+            con.execute(change)
 
 
 HOSTILE = ("=HYPERLINK(1)", '"quoted" \\ back', "\u202eesrever", "\u05d7\u05e9\u05d1\u05d5\u05df", "a;b | c")

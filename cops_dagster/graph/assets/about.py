@@ -57,10 +57,10 @@ def columns_of(name: str) -> tuple[tuple[str, str], ...]:
         return MISSING_TENANT_TAGS
     if name == "unallocated_cost":
         return (("service", "VARCHAR"), ("charge_class", "VARCHAR"), ("unclaimed_usd", "DECIMAL(38,18)"))
-    if name == "focus_export":
-        name = "export_record"
     if name in _EXPORTED:
         return tuple((column, _kind(column)) for column in _EXPORTED[name])
+    if name == "focus_export":
+        name = "export_record"
     return admin_columns(t.metadata.tables[t.VIEW_OF.get(name, name)])
 
 

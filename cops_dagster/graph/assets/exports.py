@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from cops_dagster.exports import focus
+from cops_dagster.exports import focus, journal
 from cops_dagster.graph import outcome
 from cops_dagster.graph.assets.about import FINANCE, about
 from cops_dagster.graph.partitions import period_of
@@ -27,4 +27,11 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
             "focus_export", {"exports": rows}, " ".join(one.sha256[:14] for one in made)
         )
 
-    return [focus_export]
+    @dg.asset(**about("journal", periods, "exports", ["recon_summary"], FINANCE))
+    def journal_(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """What finance was given of the month, and what the next export would add; nothing is given out."""
+        books, period = ledger.books(context), period_of(context)
+        there = act(lambda: journal.standing(books, period))
+        return outcome.materialized("journal", there.figures, there.digest)
+
+    return [focus_export, journal_]

@@ -1,10 +1,10 @@
-"""What is left of a month, and what finance books of it."""
+"""What is left of a month."""
 
 from typing import Any
 
 import dagster as dg
 
-from cops_dagster.exports import journal, margin
+from cops_dagster.exports import margin
 from cops_dagster.graph import outcome
 from cops_dagster.graph.assets.about import FINANCE, about
 from cops_dagster.graph.partitions import period_of
@@ -17,9 +17,9 @@ MONTH = (*SHOWN[1:], "own_cost_usd", "unallocated_usd", "unused_commitments_usd"
 
 
 def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """Margin and journal, each made of what was reconciled."""
+    """The margin, made of what was reconciled."""
 
-    @dg.asset(**about("margin", periods, "exports", ["recon_summary"], FINANCE))
+    @dg.asset(**about("margin", periods, "reconciliation", ["recon_summary"], FINANCE))
     def margin_(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """What tenants are charged less what their cost and ours come to, by tenant."""
         books, period = ledger.books(context), period_of(context)
@@ -29,11 +29,4 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         figures = {name: total[name] for name in MONTH} | {"tenants": tenants}
         return outcome.materialized("margin", figures, made.months[0].recon_id)
 
-    @dg.asset(**about("journal", periods, "exports", ["recon_summary"], FINANCE))
-    def journal_(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
-        """What finance was given of the month, and what the next export would add; nothing is given out."""
-        books, period = ledger.books(context), period_of(context)
-        there = act(lambda: journal.standing(books, period))
-        return outcome.materialized("journal", there.figures, there.digest)
-
-    return [margin_, journal_]
+    return [margin_]
