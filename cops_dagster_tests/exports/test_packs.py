@@ -316,6 +316,7 @@ def test_corrections_of_a_closed_month_stand_in_the_packs_of_those_they_concern(
     assert "2025-09" in pages(found["acme"])[-1]
 
 
+@pytest.mark.long
 def test_a_tenant_whose_currency_has_no_rate_has_no_pack_and_nobody_else_one(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MANY)])
     books = home(tmp_path, inputs=GIVEN | {"tenants": GIVEN["tenants"].replace("KWD", "CHF")})
