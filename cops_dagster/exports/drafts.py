@@ -74,7 +74,7 @@ def corrections(books: Books, period: Period, tenant_id: str = "") -> Drafts:
     """What brings every tenant's documents of an open month, or one tenant's, to its statement.
 
     Raises:
-        CopsError: `E-POLICY`; what `settled.newest` and `statement.statement` raise; `E-PERIOD-CLOSED`;
+        CopsError: `E-POLICY`; what `settled.require` and `statement.statement` raise; `E-PERIOD-CLOSED`;
             `E-TENANT-UNKNOWN`; `E-INV-LINK` when a credit note has no invoice that it could name.
     """
     return _drafts(books, period, tenant_id)
@@ -104,7 +104,7 @@ def _csv(drafts: Drafts) -> bytes:
 def _drafts(books: Books, period: Period, tenant_id: str = "", *, is_first: bool = False) -> Drafts:
     require_policy(books)
     with books.admin.read() as con:
-        recon = settled.newest(books, con, period)
+        month = settled.require(books, con, period)
         stated = statement.stated(con, period)
         if lock.is_sealed(con, period):
             raise CopsError(
@@ -134,7 +134,7 @@ def _drafts(books: Books, period: Period, tenant_id: str = "", *, is_first: bool
             raise _nothing_to_credit(period, row)
         if found and tenant_id in ("", name):
             made.append(_correction(row, stored[name], found, period))
-    return Drafts(period, recon.status, frozen[0].reason if frozen else "", made)
+    return Drafts(period, month.recon.status, frozen[0].reason if frozen else "", made)
 
 
 def _documents(con: sa.Connection, period: Period) -> dict[str, list[Document]]:

@@ -133,7 +133,7 @@ def _written(
         guarded_csv.write(engine, target, columns, folder / "csv" / f"{CHARGES}.csv")
     unknown: list[str] = []
     if version == "1.4":
-        unknown = _beside(books, con, month, side, issuer, found, target, folder)
+        unknown = beside(books, con, month, side, issuer, found, target, folder)
     return rows, apart, unknown
 
 
@@ -166,7 +166,7 @@ def _sold(
         return focus_rows.stage(engine, [focus_rows.ENTRIES], columns, given, target)
 
 
-def _beside(
+def beside(
     books: Books,
     con: sa.Connection,
     month: Ready,

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.exports.pack_names import Names
-from cops_dagster.ledger import month
+from cops_dagster.exports.ready import Ready
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.policy import ChargeBasis
@@ -101,21 +101,25 @@ class Facts:
 
 
 def each(
-    books: Books, con: sa.Connection, period: Period, recon: Any, stated: Sequence[Mapping[str, Any]]
+    books: Books,
+    con: sa.Connection,
+    month: Ready,
+    stated: Sequence[Mapping[str, Any]],
+    known: Mapping[str, str],
+    names: Names,
 ) -> Iterator[Facts]:
     """The facts of these tenants, one after the other. All sums are compared before the first comes.
 
     Args:
-        stated: rows of the statement that `recon` recorded.
+        stated: rows of the statement that the month's reconciliation recorded.
+        known: tenant → name.
 
     Raises:
         CopsError: `E-EXPORT-SUM` when entries do not add up to a statement; `E-DIGEST` for a changed file.
     """
-    known = {row.tenant_id: row.name for row in con.execute(sa.select(t.tenants))}
-    names = Names(known)
+    period, recon = month.period, month.recon
     methods = {(row.rule_id, row.version): row.method for row in con.execute(sa.select(t.allocation_rules))}
     issued = documents.invoices(con, period)
-    run = month.head(con, month.ALLOCATED, period)
     cost, start = _COST[recon.charge_basis], {"period_start": period.start}
     with books.engine() as engine:
         books.namespace(engine, con, period).provide(["fact_cost_allocated", "fact_cost_adjustment"])
@@ -131,7 +135,7 @@ def each(
                 start
                 | {
                     "entry_id": "",
-                    "head_run_id": run.run_id if run else "",
+                    "head_run_id": month.head.run_id,
                     "tenant_id": tenant,
                     "service": "",
                 },

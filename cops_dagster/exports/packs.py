@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.exports import files, pack_facts, pack_names, record, settled
+from cops_dagster.exports import (
+    files,
+    focus_services,
+    pack_facts,
+    pack_focus,
+    pack_names,
+    ready,
+    record,
+    settled,
+)
 from cops_dagster.exports.pack_facts import Booked, Direct, Facts, Issued, Shared
+from cops_dagster.exports.pack_names import Names
 from cops_dagster.exports.pack_pages import LINES, Pages
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
@@ -55,16 +64,17 @@ def pack(
             there is no record of it.
 
     Raises:
-        CopsError: `E-POLICY`; what `settled.newest` and `statement.statement` raise; `E-EXPORT-DRAFT` for a
+        CopsError: `E-POLICY`; what `settled.require` and `statement.statement` raise; `E-EXPORT-DRAFT` for a
             month that is not settled; `E-TENANT-UNKNOWN`; `E-EXPORT-SUM`, `E-EXPORT-DIFFERS`; what
             `files.swapped` raises.
     """
     require_policy(books)
     made: list[Packed] = []
     with books.admin.read() as con:
-        recon = settled.newest(books, con, period)
+        month = settled.require(books, con, period)
         stated = statement.stated(con, period).rows
-        said = _draft(period, recon.status, is_wanted=draft)
+        said = _draft(period, month.recon.status, is_wanted=draft)
+        month = replace(month, is_draft=bool(said))
         wanted = [row for row in stated if tenant_id in ("", row["tenant_id"])]
         if tenant_id and not wanted:
             raise CopsError(
@@ -75,21 +85,33 @@ def pack(
                 next_step=f"take one of `cops statement {period}`",
             )
         below = out / f"pack_{period}{'_draft' if said else ''}"
-        pages = Pages()
-        for facts in pack_facts.each(books, con, period, recon, wanted):
-            folder = below / pack_names.folder_of(facts.tenant_id)
-            with files.swapped(folder) as new:
-                (new / "statement.pdf").write_bytes(pages.pdf(period, facts, _ISSUER, said))
-                _write(new, period, facts, said)
-            made.append(Packed(facts.tenant_id, folder, files.digest_of(folder)))
-        made_from = _made_from(con, recon, said)
+        known = {row.tenant_id: row.name for row in con.execute(sa.select(t.tenants))}
+        pages, names, issuer = Pages(), Names(known), books.settings.exports.issuer
+        services = focus_services.read(books.settings.exports.focus_services)
+        writers = [version(one) for one in ("typst", "matplotlib")]
+        made_from = ready.made_from(con, month, "pack", ALGORITHM, services.digest, issuer, writers)
+        with pack_focus.selling(books, con, month, services, tenant_id) as seller:
+            for facts in pack_facts.each(books, con, month, wanted, known, names):
+                folder = below / pack_names.folder_of(facts.tenant_id)
+                with files.swapped(folder) as new:
+                    (new / "statement.pdf").write_bytes(pages.pdf(period, facts, issuer, said))
+                    _write(new, period, facts, said)
+                    seller.write(new / "focus", facts, names)
+                made.append(Packed(facts.tenant_id, folder, files.digest_of(folder)))
+        # what went out alone is made again with the others, or it would stay behind the books for ever
+        alone = {one.tenant_id for one in made if record.made(con, _name(one.tenant_id), period)}
     if not said:
-        name = f"pack {tenant_id}" if tenant_id else "pack"
-        record.record(books, name, period, made_from, _digest(made))
+        for one in made:
+            if one.tenant_id in {tenant_id, *alone}:
+                record.record(books, _name(one.tenant_id), period, made_from, one.sha256)
+        if not tenant_id:
+            record.record(books, _name(""), period, made_from, _digest(made))
     return made
 
 
-_ISSUER = "Commercial-Ops"
+def _name(tenant_id: str) -> str:
+    """What a pack is called in the record: `pack acme`; `pack` is all of a month."""
+    return f"pack {tenant_id}".strip()
 
 
 def _draft(period: Period, status: str, *, is_wanted: bool) -> str:
@@ -105,13 +127,6 @@ def _draft(period: Period, status: str, *, is_wanted: bool) -> str:
             next_step=f"see `cops doctor {period}`; with --draft every page says that it is none",
         )
     return f"DRAFT, no statement: {period} is {status}, and these amounts may still change"
-
-
-def _made_from(con: sa.Connection, recon: Any, said: str) -> str:
-    """The digest of what decides a pack: the reconciliation, names of tenants, who writes the pages."""
-    tenants = con.execute(sa.select(t.tenants).order_by(t.tenants.c.tenant_id)).all()
-    writers = [version(one) for one in ("typst", "matplotlib")]
-    return digest(ALGORITHM, recon.recon_id, [tuple(row) for row in tenants], writers, said)
 
 
 def _digest(made: Sequence[Packed]) -> str:
@@ -165,6 +180,7 @@ direct.csv        cost whose tags name you, entry by entry
 shared.csv        your part of what all share: share = pool * key_value / key_total
 corrections.csv   what was booked in this month about closed ones
 documents.csv     invoices and credit notes of the month
+focus/            the same as FOCUS 1.4: charges, invoice lines, billing period, as CSV and Parquet
 disputes.csv      to fill in and send back, if you do not agree; see the last page of the statement
 SHA256SUMS        the digest of every file: sha256sum -c SHA256SUMS
 

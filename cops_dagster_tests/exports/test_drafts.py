@@ -77,6 +77,7 @@ def test_a_month_without_documents_is_invoiced_from_its_statement(tmp_path: Path
     assert drafts.csv_of(drafts.first_invoices(books, SEPTEMBER)) == HEADER
 
 
+@pytest.mark.long
 def test_drafts_of_one_tenant_have_the_ids_that_they_have_among_all(tmp_path: Path) -> None:
     books = invoiced(tmp_path, WRONG)
     every = drafts.corrections(books, SEPTEMBER).rows
@@ -103,6 +104,7 @@ def test_the_commands_print_write_and_refuse(tmp_path: Path, monkeypatch: pytest
         ran("statement", "2025-09", "--tenant", "globex")
 
 
+@pytest.mark.long
 def test_documents_that_came_since_are_reconciled_before_anything_is_drafted(tmp_path: Path) -> None:
     books = invoiced(tmp_path, WRONG)
     give(books, tmp_path, invoice_detail=HEADER + "CN-9,acme,2025-09,-1,USD,issued,credit_note,=T-1\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from pyarrow import parquet
 from pypdf import PdfReader
 
 from cops_dagster.closing import approve
@@ -59,6 +60,8 @@ GIVEN = INPUTS | {
 FILES = {
     "README.txt", "SHA256SUMS", "corrections.csv", "direct.csv", "disputes.csv", "documents.csv",
     "shared.csv", "statement.csv", "statement.pdf",
+    *(f"focus/{kind}/{name}.{kind}" for kind in ("csv", "parquet")
+      for name in ("billing-period", "cost-and-usage", "invoice-detail")),
 }  # fmt: skip
 
 
@@ -110,11 +113,19 @@ def pages(pack: Packed) -> list[str]:
 
 
 def text(pack: Packed) -> str:
-    """Everything that a pack says, as text: of a PDF the words, of any other file its lines, and names."""
+    """Everything that a pack says, as text: words of a PDF, rows of Parquet, lines of any other, names."""
     found = ["\n".join(pages(pack)), str(PdfReader(pack.folder / "statement.pdf").metadata)]
-    for path in sorted(pack.folder.rglob("*")):
-        found += [path.name] if path.suffix == ".pdf" else [path.name, path.read_text(encoding="utf-8")]
+    for name in sorted(files_of(pack)):
+        path = pack.folder / name
+        if path.suffix == ".parquet":
+            table = parquet.read_table(path)
+            found += [str(table.schema.metadata), *map(str, table.to_pylist())]
+        found += [name] if path.suffix in (".pdf", ".parquet") else [name, path.read_text(encoding="utf-8")]
     return "\n".join(found)
+
+
+def files_of(pack: Packed) -> set[str]:
+    return {path.relative_to(pack.folder).as_posix() for path in pack.folder.rglob("*") if path.is_file()}
 
 
 def test_every_amount_of_the_statement_stands_on_its_pages(handed: Handed) -> None:
@@ -146,6 +157,19 @@ def test_the_files_of_a_pack_add_up_to_the_ledger_to_the_last_digit(handed: Hand
         assert Decimal(document["amount"]) == stored[tenant]["total"]
 
 
+def test_focus_in_a_pack_comes_to_the_statement_and_to_the_documents(handed: Handed) -> None:
+    for pack in handed.packs.values():
+        (said,) = [row for row in rows(pack, "statement.csv") if row["line"] == "total"]
+        (document,) = rows(pack, "documents.csv")
+        table = parquet.read_table(pack.folder / "focus" / "parquet" / "cost-and-usage.parquet").to_pylist()
+        assert sum(row["EffectiveCost"] for row in table) == Decimal(said["amount"])
+        assert sum(row["BilledCost"] for row in table) == Decimal(document["amount"])
+        assert {(row["BillingAccountId"], row["BillingCurrency"]) for row in table} == {
+            (pack.tenant_id, said["currency"])
+        }
+        assert {row["x_Draft"] for row in table} == {None}
+
+
 def test_a_tenant_can_recompute_its_shares(handed: Handed) -> None:
     seen = 0
     for pack in handed.packs.values():
@@ -165,7 +189,7 @@ def test_a_pack_holds_nothing_of_another_tenant(handed: Handed) -> None:
         said = text(pack)
         own = re.sub(r"acme-eu", "", said) if tenant == "acme-eu" else said
         raw = b"".join(path.read_bytes() for path in pack.folder.rglob("*") if path.is_file())
-        assert {path.name for path in pack.folder.iterdir()} == FILES
+        assert files_of(pack) == FILES
         for other, elsewhere in handed.packs.items():
             if other == tenant:
                 continue
@@ -267,6 +291,8 @@ def test_a_month_that_is_not_settled_is_refused_and_a_draft_says_so_on_every_pag
     shown = pages(Packed("acme", folder, ""))
     assert all("DRAFT" in page and "incomplete" in page for page in shown)
     assert "DRAFT" in (folder / "README.txt").read_text(encoding="utf-8")
+    sold = parquet.read_table(folder / "focus" / "parquet" / "cost-and-usage.parquet").to_pylist()
+    assert {row["x_Draft"] for row in sold} == {"draft"}
 
 
 @pytest.mark.long
@@ -288,3 +314,13 @@ def test_corrections_of_a_closed_month_stand_in_the_packs_of_those_they_concern(
         charged = [Decimal(row["charged_usd"]) for row in rows(pack, "corrections.csv")]
         assert sum(charged, Decimal(0)) == Decimal(said["adjustments"]["amount_usd"])
     assert "2025-09" in pages(found["acme"])[-1]
+
+
+@pytest.mark.long
+def test_a_tenant_whose_currency_has_no_rate_has_no_pack_and_nobody_else_one(tmp_path: Path) -> None:
+    write(tmp_path / "cur", [lines(MANY)])
+    books = home(tmp_path, inputs=GIVEN | {"tenants": GIVEN["tenants"].replace("KWD", "CHF")})
+    run(books)
+    with pytest.raises(CopsError, match="E-FX"):
+        packs.pack(books, SEPTEMBER, tmp_path / "out", draft=True)
+    assert not (tmp_path / "out").exists()
