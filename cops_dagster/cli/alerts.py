@@ -45,7 +45,7 @@ def list_(
         )
     else:
         output.table(
-            "",
+            "alerts",
             ["id", "priority", "state", "since (UTC)", "what", "measured", "next", "taken by", "told"],
             [
                 [

@@ -91,10 +91,10 @@ def run(
     from cops_dagster.evidence.adoption import require_policy
 
     require_policy(books, is_run=True)
-    with output.working(f"{period}: from delivery to reconciled"):
+    with output.working(f"{period}: from delivery to reconciled") as step:
         from cops_dagster.graph.launch import launch
 
-        return launch(books, period, select, run_id=run_id)
+        return launch(books, period, select, run_id=run_id, step=step)
 
 
 def report(books: Books, period: Period, failed: list[dict[str, str]]) -> None:
@@ -111,7 +111,7 @@ def tell(failed: list[dict[str, str]]) -> None:
         output.table(
             "checks that do not hold",
             ["check", "severity", "figures"],
-            [[check["check"], check["severity"], check["figures"]] for check in failed],
+            [[check["check"], check["severity"], output.readable(check["figures"])] for check in failed],
         )
 
 

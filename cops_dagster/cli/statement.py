@@ -20,12 +20,14 @@ class Format(StrEnum):
 
 _Period = Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")]
 _As = Annotated[Format, typer.Option("--format", help="table, csv or json.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
-def statement(period: _Period, as_: _As = Format.table) -> None:
+def statement(period: _Period, as_: _As = Format.table, json: _Json = False) -> None:
     """Print what every tenant owes for a month, in whole minor units of their currency."""
     from cops_dagster.reconciliation import statement
 
+    as_ = Format.json if json else as_
     found = statement.statement(desk.books(), desk.month(period))
     if found.status in ("provisional", "failed"):
         output.say(f"{period} is {found.status}: these amounts may still change")
@@ -60,11 +62,13 @@ def bridge(
     period: _Period,
     tenant: Annotated[str, typer.Option(help="Of one tenant instead of the whole month.")] = "",
     as_: _As = Format.table,
+    json: _Json = False,
 ) -> None:
     """Print the steps from AWS's bill to our invoices."""
     from cops_dagster.money import footing
     from cops_dagster.reconciliation import statement
 
+    as_ = Format.json if json else as_
     rows = statement.bridge(desk.books(), desk.month(period), tenant)
     if as_ is not Format.table:
         _plain(rows, as_)

@@ -84,6 +84,7 @@ def _deliveries(books: Books, period: Period) -> None:
             for one in status.deliveries(books, period)
         ],
         right=numbers,
+        spare=["layout"],
     )
 
 
@@ -102,7 +103,7 @@ def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None
     )
     numbers = ["lines before", "lines after", "USD before", "USD after", "change USD"]
     output.table(
-        "",
+        "changes",
         ["by", "value", *numbers],
         [
             [
@@ -167,6 +168,7 @@ def print_statuses(books: Books, period: Period | None) -> None:
         ["period", "state", "final", *numbers, "reconciled", "last ingestion", "layout"],
         rows,
         right=numbers,
+        spare=["layout", "last ingestion"],
     )
     for one in found:
         if one.close_asked_by:
@@ -196,7 +198,7 @@ def runs(
         output.as_json(found)
         return
     output.table(
-        "",
+        f"{wanted}: runs",
         ["seq", "table", "run", "replaces", "rows", "cost USD", "status", "at (UTC)", "policy", "detail"],
         [
             [
