@@ -154,5 +154,12 @@ def deliver(
         json,
         {"period": str(wanted), "source": source, "files": len(files), "manifest": str(manifest)},
         f"{wanted}: {len(files)} file(s) delivered as {source}, manifest {manifest.name}",
-        f"next: cops materialize {wanted}",
+        f"next: {_after_delivery(books)}cops materialize {wanted}",
     )
+
+
+def _after_delivery(books: Books) -> str:
+    """What comes before the run on the first day: nobody has said yet which tag names the tenant."""
+    from cops_dagster.operations import first_day
+
+    return "" if first_day.has_rules(books) or books.settings.config_file.is_file() else "cops init, then "
