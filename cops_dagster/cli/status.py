@@ -78,7 +78,7 @@ def _deliveries(books: Books, period: Period) -> None:
                 output.usd(one.cost_usd),
                 "pro forma" if one.invoicing == "pro forma" else one.invoices,
                 output.usd(one.usd_without_invoice),
-                one.quarantined_lines,
+                f"{one.quarantined_lines:,}",
                 one.waits_for or "",
             ]
             for one in status.deliveries(books, period)
@@ -206,7 +206,7 @@ def runs(
                 run["table_name"],
                 (run["run_id"] or "")[:16],
                 (run["replaces"] or "")[:16],
-                run["row_count"],
+                "" if run["row_count"] is None else f"{run['row_count']:,}",
                 output.usd(run["cost_usd"]),
                 run["status"],
                 f"{run['at']:%Y-%m-%d %H:%M:%S}",

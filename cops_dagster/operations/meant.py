@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations.all_checks import NAMED
 from cops_dagster.stores import tables as t
 from cops_dagster.words import near
 
@@ -52,6 +53,13 @@ def hinted(books: Books, refusal: CopsError) -> CopsError:
         next_step=f"did you mean {meant}? else: {refusal.next_step}",
         details=refusal.details,
     )
+
+
+def alert_rule(books: Books, typed: str) -> str | None:
+    """The alert rule that was likely meant, "" where none is alike; `None` of one that is known."""
+    with books.admin.read() as con:
+        known = {*NAMED, *_column("alert_state", "alert_rule")(con)}
+    return None if typed in known else near(typed, known) or ""
 
 
 def _missed(refusal: CopsError) -> tuple[str, Known | None, bool]:

@@ -72,6 +72,16 @@ def test_an_id_is_found_by_its_beginning_with_a_letter_wrong(books: Books) -> No
     assert meant.hinted(books, other) is other
 
 
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("tag_coverage_at_target", None), ("tag_coverage_at_targt", "tag_coverage_at_target"), ("zzz", "")],
+)
+def test_a_silence_of_a_rule_that_is_none_names_the_one_that_was_meant(
+    books: Books, typed: str, found: str | None
+) -> None:
+    assert meant.alert_rule(books, typed) == found
+
+
 def test_a_command_that_ends_refused_says_it(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COPS_HOME", str(books.settings.home))
     settings.current.cache_clear()
