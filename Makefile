@@ -59,7 +59,9 @@ ui: $(STAMP) ## Dagster on what `make demo` made (PORT=3000)
 	  export COPS_CONFIG=$$(cd "$$COPS_HOME/.." && pwd)/cops.toml; \
 	fi; \
 	[ -f "$$DAGSTER_HOME/dagster.yaml" ] || cp dagster.yaml "$$DAGSTER_HOME/"; \
-	exec $(BIN)/dagster dev -w workspace.yaml -p $(PORT)
+	echo "Dagster opens on http://127.0.0.1:$(PORT) in a moment; Ctrl-C ends it. Errors are shown here."; \
+	export PYTHONWARNINGS="ignore:Function \`dev_command\` is superseded$${PYTHONWARNINGS:+,$$PYTHONWARNINGS}"; \
+	exec $(BIN)/dagster dev -w workspace.yaml -p $(PORT) --log-level error --code-server-log-level error
 
 test: $(STAMP) ## a sample of every kind of test: minutes
 	@$(BIN)/python -m pytest -m "not long" -n logical --dist loadfile --no-loadscope-reorder

@@ -94,7 +94,7 @@ def unknown_month(
 
 def not_one(count: int, code: str, subject: str, *, expected: str, next_step: str) -> CopsError:
     """What an id, or its beginning, names is not there, or not alone."""
-    return CopsError(code, subject, expected=expected, found=f"{count}", next_step=next_step)
+    return CopsError(code, subject, expected=expected, found=f"{count or 'none'}", next_step=next_step)
 
 
 def require_said(

@@ -20,7 +20,7 @@ from cops_dagster import redaction
 from cops_dagster.errors import CopsError
 
 _SHOWN_MAX = 60
-_README = "a setting and value as in the README"
+_AS_LISTED = "a setting and value as `cops docs settings` has them"
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def no_json(written: Written, kind: type[BaseModel]) -> CopsError:
         return _refusal(
             f"setting {'.'.join(name)}", example, text or "text that is no JSON", f"correct {variable}"
         )
-    return _refusal("settings", _README, "a variable that is no JSON", "correct the COPS_ variables")
+    return _refusal("settings", _AS_LISTED, "a variable that is no JSON", "correct the COPS_ variables")
 
 
 _OTHER_VARIABLES = ("COPS_CONFIG",)
@@ -160,7 +160,7 @@ def refuse_misspelt(written: Written, kind: type[BaseModel]) -> None:
         if near:
             raise _refusal(
                 f"variable {variable}",
-                "a setting that exists (README, Settings)",
+                "a setting that exists (`cops docs settings`)",
                 f"no such setting; did you mean {near[0]}{has_more}{rest}?",
                 f"correct {variable}, or unset it",
             )
@@ -236,7 +236,7 @@ def _unknown(names: Sequence[str], written: Written, kind: type[BaseModel]) -> C
     what = f"[{wrong}]" if is_section else f"{wrong} in [{'.'.join(within)}]" if within else wrong
     return _refusal(
         f"setting {'.'.join(names)}",
-        "a setting that exists (README, Settings)",
+        "a setting that exists (`cops docs settings`)",
         f"no such {'section' if is_section else 'setting'} {what}; {meant}",
         f"correct {written.somewhere(names)}",
     )
@@ -273,7 +273,7 @@ def _words(
         example = given if isinstance(given, str) and given and not is_secret else "…"
         return f'a list: {name} = ["{example}"]', f'{name} = "{example}"' if isinstance(given, str) else ""
     if kind == "string_pattern_mismatch":
-        return _PATTERNS.get(name, _README), ""
+        return _PATTERNS.get(name, _AS_LISTED), ""
     if kind == "missing":
         return f"{name} beside the others of [{'.'.join(names[:-1])}]", f"none: {name} is missing"
     limit = next((context[name] for name in ("ge", "gt", "le", "lt") if name in context), "")
@@ -282,7 +282,7 @@ def _words(
         if kind.startswith(begins):
             path = ".".join(names)
             return expected.format(name=name, path=path, limit=limit, choices=choices), ""
-    return _README, text.removeprefix("Value error, ")
+    return _AS_LISTED, text.removeprefix("Value error, ")
 
 
 def _field(kind: Any, name: Sequence[str]) -> Any:

@@ -62,7 +62,7 @@ def show(
             for effect in effects
         ]
     output.table(
-        "",
+        "adjustments",
         ["adjustment", "about", "kind", "change", "tenant", "USD", "booked in", "proposed by"],
         rows,
         right=["USD"],

@@ -82,7 +82,7 @@ def log(
         output.as_json([asdict(one) for one in found])
         return
     output.table(
-        "",
+        "loads",
         ["load", "at (UTC)", "by", "identity", "table", "inserted", "replaced", "files"],
         [
             [

@@ -45,7 +45,7 @@ def list_(
         )
     else:
         output.table(
-            "",
+            "alerts",
             ["id", "priority", "state", "since (UTC)", "what", "measured", "next", "taken by", "told"],
             [
                 [
@@ -54,7 +54,7 @@ def list_(
                     f"{one.state} {one.episode or ''}".strip(),
                     f"{one.fired_at or one.since:%Y-%m-%d %H:%M}",
                     one.title,
-                    one.measured,
+                    output.readable(one.measured or ""),
                     one.next_step,
                     one.acked_by,
                     ", ".join(told.get(one.fingerprint, [])),
@@ -113,6 +113,7 @@ def silence(
 
     from cops_dagster.alerts import board
     from cops_dagster.alerts.lifecycle import RANK, Severity
+    from cops_dagster.operations import meant
 
     if severity not in RANK:
         raise CopsError(
@@ -122,8 +123,9 @@ def silence(
             found=repr(severity),
             next_step="name the gravest priority to keep back",
         )
+    books = desk.books()
     made = board.silence(
-        desk.books(),
+        books,
         rule=rule,
         period=desk.month_if_given(period),
         severity=cast("Severity", severity),
@@ -131,6 +133,11 @@ def silence(
         reason=reason,
     )
     output.told(json, {"silence": made, "hours": hours}, f"silence {made} for {hours} h")
+    if rule is not None and (instead := meant.alert_rule(books, rule)) is not None:
+        output.say(
+            f"no alert was ever of rule {rule}: it keeps nothing back"
+            + (f"; did you mean {instead}?" if instead else "; `cops docs checks` lists them")
+        )
 
 
 @app.command("test")

@@ -78,7 +78,7 @@ def _print(rows: list[dict[str, object]], aws: list[dict[str, object]], without:
         return usd(value, currency.places(code) if currency.is_known(code) else 2)
 
     output.table(
-        "",
+        "budgets",
         [
             "budget",
             "scope",

@@ -91,7 +91,7 @@ def _print(period: str, found: list[Requirement], *, as_json: bool) -> None:
             [
                 "ok" if one.holds else "NO",
                 one.name.replace("_", " "),
-                one.found,
+                output.readable(one.found),
                 one.owner,
                 "" if one.holds else one.next_step,
             ]

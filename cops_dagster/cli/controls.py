@@ -34,7 +34,7 @@ def controls(
                     row.control.replace("_", " "),
                     row.status,
                     row.target,
-                    row.measured,
+                    output.readable(row.measured or ""),
                     row.evidence,
                     f"{(at - row.measured_at).total_seconds() / 3600:.1f} h" if row.measured_at else "",
                     row.owner,

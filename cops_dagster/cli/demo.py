@@ -20,6 +20,7 @@ SECOND = "demo-second-person"
 
 def demo(
     lines: Annotated[int, typer.Option(help="CUR lines per month.")] = 20_000,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Write three months of CUR with rules, keys, invoices and budgets, reconcile them, close the first."""
     from cops_dagster.cli import materialize, status
@@ -60,19 +61,61 @@ def demo(
         if not current.is_current(books, period):
             output.say(f"materialising {period}")
             failed += [{"period": str(period), **check} for check in materialize.run(books, period, None)]
-    if failed:
-        output.table(
-            "checks that do not hold (the demo has such months on purpose)",
-            ["period", "check", "severity", "figures"],
-            [[one["period"], one["check"], one["severity"], one["figures"]] for one in failed],
-        )
     first = min(months)
     sealed = _close_by_two(books, first)
     output.say(f"{first} {'closed' if sealed.wrote else 'was closed before'}, seal {sealed.seal_digest}")
     report = close_report.keep(books, first)
+    typed = _next(books, first, max(months))
+    if json:
+        output.as_json(
+            {
+                "months": [str(period) for period in months],
+                "failed_checks": failed,
+                "closed": str(first),
+                "seal_digest": sealed.seal_digest,
+                "close_report": report.url,
+                "next": typed,
+            }
+        )
+        return
+    if failed:
+        output.table(
+            "checks that do not hold (the demo has such months on purpose)",
+            ["period", "check", "severity", "figures"],
+            [
+                [one["period"], one["check"], one["severity"], output.readable(one["figures"])]
+                for one in failed
+            ],
+        )
     status.print_statuses(books, None)
     output.say(f"close report of {first}: {report.url}")
-    output.say("next: make ui opens Dagster on it; cops sql -q 'SELECT * FROM recon_summary'")
+    output.say("next, type here:")
+    for line in typed:
+        output.say(f"  {line}")
+
+
+def _next(books: Books, closed: Period, newest: Period) -> list[str]:
+    """What to type next, such that it works as typed: in this folder, on this home, in this environment."""
+    import shlex
+    import shutil
+    import sys
+    from pathlib import Path
+
+    typed = []
+    activate = Path(sys.executable).parent / "activate"
+    if shutil.which("cops") is None and activate.exists():
+        place = activate.relative_to(Path.cwd()) if activate.is_relative_to(Path.cwd()) else activate
+        typed.append(f". {shlex.quote(str(place))}")
+    if books.settings.home_named_by == "COPS_HOME":  # it may have been set for this one command
+        typed.append(f"export COPS_HOME={shlex.quote(str(books.settings.home))}")
+    typed += [
+        f"cops doctor {newest}",
+        f"cops explain --tenant acme --period {closed}",
+        f"cops report {closed} --out report",
+    ]
+    if Path("Makefile").exists() and Path("workspace.yaml").exists():
+        typed.append("make ui")
+    return typed
 
 
 def _close_by_two(books: Books, period: Period) -> Closed:

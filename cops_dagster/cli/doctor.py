@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cops_dagster.cli import desk, output
 from cops_dagster.errors import CopsError
+
+if TYPE_CHECKING:
+    from cops_dagster.ledger.books import Books
+    from cops_dagster.period import Period
 
 
 def doctor(
@@ -27,7 +31,9 @@ def doctor(
     wanted, current = desk.month_if_given(period), desk.settings()
     try:
         books = desk.books()
-        wanted = wanted or doctor.newest_open(books)
+        if wanted is None:
+            wanted = doctor.newest_open(books)
+            output.say(f"no month was named: {wanted}, the newest {_kind(books, wanted)}")
         found = doctor.diagnose(books, wanted, symptom)
     except CopsError as problem:
         if problem.code not in home_health.HOME_IS_ILL:
@@ -39,7 +45,17 @@ def doctor(
         output.table(
             f"{wanted or 'the home'}{f', symptom {symptom}' if symptom else ''}",
             ["", "step", "what", "found", "look closer", "next"],
-            [[one.light, one.step, one.what, one.found, one.look, one.next_step] for one in found],
+            [
+                [one.light, one.step, one.what, output.readable(one.found), one.look, one.next_step]
+                for one in found
+            ],
         )
     if any(one.light == "red" for one in found):
         raise typer.Exit(1)
+
+
+def _kind(books: Books, period: Period) -> str:
+    from cops_dagster.ledger import lock
+
+    with books.admin.read() as con:
+        return "one; every month is closed" if lock.is_sealed(con, period) else "open one"

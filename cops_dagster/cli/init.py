@@ -50,7 +50,9 @@ def init(
     tag = _tag_of(question.found, tags) if question and asks else None
     written = []
     with faults.writing_to(Path.cwd(), "work in a folder of your own: cd FOLDER, then cops init"):
-        if (given or is_new or tag) and first_day.write_config(config, given, tenant_tag=tag):
+        if (given or is_new or tag) and first_day.write_config(
+            config, given, tenant_tag=tag, has_plan_tag=bool({*books.policy.tags.plan_id} & {*tags})
+        ):
             written.append(config)
         if config.is_file() and not first_day.has_rules(
             books
@@ -88,7 +90,7 @@ def _given(
 ) -> dict[str, str]:
     """What is to be written: options, and answers to what is not set yet."""
     if asks and not cur and not current.cur:
-        cur = str(typer.prompt("Where does AWS deliver the report? a folder or s3://bucket/prefix"))
+        cur = _asked_place(current)
     if asks and not actor and is_new:
         actor = str(typer.prompt("Who decides?", default=current.actor_name))
     given = {"cur": _place(cur)} if cur else {}
@@ -97,6 +99,28 @@ def _given(
     elif actor:
         given["actor"] = actor
     return {name: value for name, value in given.items() if not _stands(current, name, value)}
+
+
+def _asked_place(current: Settings) -> str | None:
+    """Where AWS delivers, as a person says; asked again while it is no folder. None of files handed over."""
+    from cops_dagster.operations.first_day import handed_over
+
+    question, may_skip = "Where does AWS deliver the report? a folder or s3://bucket/prefix", False
+    if months := handed_over(current):
+        question += f" (empty: nowhere, I handed over {months} month(s))"
+        may_skip = True
+    while True:
+        said = str(typer.prompt(question, default="" if may_skip else None, show_default=False)).strip()
+        gone = [
+            one
+            for one in said.split(",")
+            if ":" not in one and not Path(one.rpartition("=")[2].strip()).expanduser().is_dir()
+        ]
+        if may_skip and not said:
+            return None
+        if not gone:
+            return said
+        output.say(f"no such folder: {', '.join(one.strip() for one in gone)}")
 
 
 def _place(cur: str) -> str:

@@ -91,10 +91,10 @@ def run(
     from cops_dagster.evidence.adoption import require_policy
 
     require_policy(books, is_run=True)
-    with output.working(f"{period}: from delivery to reconciled"):
+    with output.working(f"{period}: from delivery to reconciled") as step:
         from cops_dagster.graph.launch import launch
 
-        return launch(books, period, select, run_id=run_id)
+        return launch(books, period, select, run_id=run_id, step=step)
 
 
 def report(books: Books, period: Period, failed: list[dict[str, str]]) -> None:
@@ -111,7 +111,7 @@ def tell(failed: list[dict[str, str]]) -> None:
         output.table(
             "checks that do not hold",
             ["check", "severity", "figures"],
-            [[check["check"], check["severity"], check["figures"]] for check in failed],
+            [[check["check"], check["severity"], output.readable(check["figures"])] for check in failed],
         )
 
 
@@ -154,5 +154,12 @@ def deliver(
         json,
         {"period": str(wanted), "source": source, "files": len(files), "manifest": str(manifest)},
         f"{wanted}: {len(files)} file(s) delivered as {source}, manifest {manifest.name}",
-        f"next: cops materialize {wanted}",
+        f"next: {_after_delivery(books)}cops materialize {wanted}",
     )
+
+
+def _after_delivery(books: Books) -> str:
+    """What comes before the run on the first day: nobody has said yet which tag names the tenant."""
+    from cops_dagster.operations import first_day
+
+    return "" if first_day.has_rules(books) or books.settings.config_file.is_file() else "cops init, then "

@@ -34,7 +34,7 @@ def show(
         output.as_json(moves)
         return
     output.table(
-        "",
+        f"{wanted}: moves",
         ["seq", "from", "to", "at (UTC)", "by", "why", "evidence"],
         [
             [

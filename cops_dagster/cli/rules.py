@@ -156,7 +156,7 @@ def diff(
         output.as_json(asdict(found))
         return
     output.table(
-        "",
+        "rules that differ",
         ["rule", "version before", "version after"],
         [
             [one.rule_id, *(version or "not in force" for version in (one.version_before, one.version_after))]

@@ -31,11 +31,13 @@ def sql(
     ] = "table",
     as_of: Annotated[str | None, typer.Option(help="Run id: as the ledger was after that run.")] = None,
     verify: Annotated[bool, typer.Option(help="Digest every file before it is read.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Run exactly one SELECT over the ledger, the deliveries and the admin tables."""
     from cops_dagster.reports import sql
     from cops_dagster.stores import csv_cells
 
+    format = "json" if json else format  # noqa: A001
     if (file is None) == (q is None):
         raise CopsError(
             "E-PARAM",

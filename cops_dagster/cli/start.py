@@ -45,10 +45,24 @@ def run(load: Callable[[], Callable[[], object]]) -> None:
             sys.exit(signals.say_stopped(stopped))
         from cops_dagster.cli.output import print_refusal
 
-        print_refusal(coded(problem))
+        print_refusal(_hinted(coded(problem)))
         sys.exit(2)
     finally:
         gc.disable()  # the process ends and frees everything: to look for garbage first took another 5 %
+
+
+def _hinted(refusal: CopsError) -> CopsError:
+    """With the name that was likely meant, where the books know one."""
+    if not refusal.code.endswith(("-UNKNOWN", "-NAME", "-METHOD", "E-REV")):
+        return refusal
+    try:
+        from cops_dagster.cli import desk
+        from cops_dagster.operations import meant
+
+        books = desk.books_if_any()
+        return meant.hinted(books, refusal) if books else refusal
+    except Exception:  # noqa: BLE001  the refusal stands whatever is wrong with the books
+        return refusal
 
 
 def coded(problem: BaseException) -> CopsError:

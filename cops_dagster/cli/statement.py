@@ -34,6 +34,7 @@ class StatementFormat(StrEnum):
 
 _Period = Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")]
 _As = Annotated[Format, typer.Option("--format", help="table, csv or json.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
 def statement(
@@ -49,8 +50,10 @@ def statement(
     out: Annotated[
         Path | None, typer.Option(help="Write the drafts below this folder, with --correct.")
     ] = None,
+    json: _Json = False,
 ) -> None:
     """Print what every tenant owes for a month, in whole minor units of their currency."""
+    as_ = StatementFormat.json if json else as_
     if correct:
         _drafts(period, tenant, out, as_)
         return
@@ -154,11 +157,13 @@ def bridge(
     period: _Period,
     tenant: Annotated[str, typer.Option(help="Of one tenant instead of the whole month.")] = "",
     as_: _As = Format.table,
+    json: _Json = False,
 ) -> None:
     """Print the steps from AWS's bill to our invoices."""
     from cops_dagster.money import footing
     from cops_dagster.reconciliation import statement
 
+    as_ = Format.json if json else as_
     rows = statement.bridge(desk.books(), desk.month(period), tenant)
     if as_ is not Format.table:
         _plain(rows, as_)

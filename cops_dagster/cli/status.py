@@ -78,12 +78,13 @@ def _deliveries(books: Books, period: Period) -> None:
                 output.usd(one.cost_usd),
                 "pro forma" if one.invoicing == "pro forma" else one.invoices,
                 output.usd(one.usd_without_invoice),
-                one.quarantined_lines,
+                f"{one.quarantined_lines:,}",
                 one.waits_for or "",
             ]
             for one in status.deliveries(books, period)
         ],
         right=numbers,
+        spare=["layout"],
     )
 
 
@@ -102,7 +103,7 @@ def _changes(books: Books, period: Period, since: str, *, as_json: bool) -> None
     )
     numbers = ["lines before", "lines after", "USD before", "USD after", "change USD"]
     output.table(
-        "",
+        "changes",
         ["by", "value", *numbers],
         [
             [
@@ -167,6 +168,7 @@ def print_statuses(books: Books, period: Period | None) -> None:
         ["period", "state", "final", *numbers, "reconciled", "last ingestion", "layout"],
         rows,
         right=numbers,
+        spare=["layout", "last ingestion"],
     )
     for one in found:
         if one.close_asked_by:
@@ -196,7 +198,7 @@ def runs(
         output.as_json(found)
         return
     output.table(
-        "",
+        f"{wanted}: runs",
         ["seq", "table", "run", "replaces", "rows", "cost USD", "status", "at (UTC)", "policy", "detail"],
         [
             [
@@ -204,7 +206,7 @@ def runs(
                 run["table_name"],
                 (run["run_id"] or "")[:16],
                 (run["replaces"] or "")[:16],
-                run["row_count"],
+                "" if run["row_count"] is None else f"{run['row_count']:,}",
                 output.usd(run["cost_usd"]),
                 run["status"],
                 f"{run['at']:%Y-%m-%d %H:%M:%S}",

@@ -87,7 +87,7 @@ def active(
         )
     else:
         output.table(
-            "",
+            "[tags] and active keys",
             ["severity", "finding", "in [tags]", "used for", "active keys", "what to do"],
             [
                 [

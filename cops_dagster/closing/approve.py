@@ -89,7 +89,7 @@ def _one(con: sa.Connection, subject: str) -> tuple[str, Any]:
             "E-APPROVAL-UNKNOWN",
             f"id {subject!r}",
             expected="one thing that waits for approval",
-            found=f"{len(found)}",
+            found=f"{len(found) or 'none of this id'}",
             next_step="take the id from `cops status PERIOD`, `cops adjust list` or `cops exceptions list`",
         )
     return found[0]

@@ -38,6 +38,6 @@ def _checks_of(asset: str, periods: dg.MonthlyPartitionsDefinition) -> dg.AssetC
         books, period = ledger.books(context), period_of(context)
         for verdict in act(lambda: consequences.record(books, period, asset)):
             if verdict.check in wanted:
-                yield result(verdict)
+                yield result(verdict, period)
 
     return checks

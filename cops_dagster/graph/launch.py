@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from cops_dagster.graph import listening, liveness, storage
 from cops_dagster.graph.assets.sources import recorded_by
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.outcome import texts_of
-from cops_dagster.graph.resources import BY_COMMAND
+from cops_dagster.graph.resources import BY_COMMAND, STEP_BEGINS
 from cops_dagster.ingestion import places
 from cops_dagster.lake import reader
 from cops_dagster.ledger import month
@@ -36,9 +36,17 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def launch(
-    books: Books, period: Period, select: list[str] | None, *, run_id: str | None = None
+    books: Books,
+    period: Period,
+    select: list[str] | None,
+    *,
+    run_id: str | None = None,
+    step: Callable[[str], None] = lambda name: None,
 ) -> list[dict[str, str]]:
     """Materialises a period; the checks of the month that do not hold, with their figures.
+
+    Args:
+        step: is told the name of each step as it begins.
 
     Raises:
         CopsError: `E-PARAM` for a name in `select` that no run makes; the refusal that stopped a step or a
@@ -46,6 +54,7 @@ def launch(
     """
     first = min(places.first_period(books.settings), period)
     definitions = build_defs(first=first)
+    STEP_BEGINS.set(step)
     job = definitions.resolve_job_def(JOB)
     selection = _selection(definitions, job, select, period) if select else None
     home = books.settings.home / "dagster"

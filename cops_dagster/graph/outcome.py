@@ -19,6 +19,7 @@ from cops_dagster.graph.resources import act
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
+from cops_dagster.operations.diagnosis import of_verdict
 from cops_dagster.period import Period
 from cops_dagster.reports.charts import Chart
 from cops_dagster.verdict import Figure, Verdict
@@ -126,8 +127,11 @@ def shown(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: amount.shown(row[name]) if isinstance(row[name], Decimal) else row[name] for name in names}
 
 
-def result(verdict: Verdict) -> dg.AssetCheckResult:
-    """A verdict as Dagster shows it. Nothing to judge is no failure, and says so."""
+def result(verdict: Verdict, period: Period) -> dg.AssetCheckResult:
+    """A verdict as Dagster shows it: of which month, what to look at, what to do.
+
+    Nothing to judge is no failure, and says so.
+    """
     figures = metadata(verdict.figures)
     if verdict.passed is None:
         figures["verdict"] = dg.MetadataValue.text("nothing to judge in this period")
@@ -136,6 +140,21 @@ def result(verdict: Verdict) -> dg.AssetCheckResult:
         passed=verdict.passed is not False,
         severity=dg.AssetCheckSeverity[verdict.severity],
         metadata=figures,
+        description=in_words(verdict, str(period)),
+    )
+
+
+def in_words(verdict: Verdict, period: str) -> str:
+    """A verdict as a person reads it in a list: the month, how it stands, what to look at, what to do."""
+    if verdict.passed is None:
+        return f"{period}: nothing to judge"
+    if verdict.passed:
+        return f"{period}: holds. {verdict.of.sentence}"
+    found = of_verdict("scope", verdict, period)
+    grave = "stops the month" if verdict.refuses else "wrong" if verdict.severity == "ERROR" else "a warning"
+    return (
+        f"{period}: does not hold, {grave}. Should be: {verdict.of.sentence} Found: {found.found}."
+        f" Look: {found.look}. Do: {found.next_step}"
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import TypeVar
 
 import dagster as dg
@@ -35,6 +36,9 @@ MEASURING = frozenset({REFRESH_BUDGETS, EVALUATE_CONTROLS})
 BY_COMMAND = {"cops/cause": "command"}
 """Tags of a run whose outcome a person at a terminal waits for."""
 
+STEP_BEGINS: ContextVar[Callable[[str], None]] = ContextVar("step_begins", default=lambda name: None)
+"""Who is told the name of a step that asks for the books: a person at a terminal who waits for it."""
+
 
 class Ledger(dg.ConfigurableResource):
     """Opens the books of `COPS_HOME` lazily; nothing is read when definitions load."""
@@ -57,6 +61,7 @@ class Ledger(dg.ConfigurableResource):
 
         A month that is materialised may make the home; what measures by the clock finds one or refuses.
         """
+        STEP_BEGINS.get()(context.op_execution_context.op.name)
         if self._books is None:
             opened = require_books if context.run.job_name in MEASURING else open_books
             self._books = act(lambda: opened(settings.current()))

@@ -7,6 +7,7 @@ Belongs here: bringing recorded figures of shown deliveries and of those they re
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from sqlglot import exp
 
 from cops_dagster.clocks import is_within
-from cops_dagster.cur import schema
+from cops_dagster.cur import dictionary, schema
 from cops_dagster.ingestion import (
     claims,
     commitments,
@@ -64,12 +65,12 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
         rows = month.shown(con, period)
         shown = [profile(con, row) for row in rows]
         before = [_before(con, row) for row in rows]
+        beyond, news = _columns_beyond(con, rows)
         twice, sealed = claims.booked_twice(con, period), lock.is_sealed(con, period)
     one_source = verdicts.each_payer_has_one_source(twice, [one.source_id for one in held], sealed=sealed)
     if held and severity == "ERROR":
         why = next(one for one in refused if one.code == claims.CODE)
         one_source = replace(one_source, severity="ERROR", figures={**one_source.figures, **why.as_figures()})
-    unexpected = sorted({name for row in rows for name in added_columns(schema.from_json(row.columns_json))})
     # a file may name any time, but what was seen was there
     delivered_at = max((min(row.delivered_at, row.first_seen_at) for row in rows), default=None)
     return [
@@ -107,7 +108,7 @@ def delivery(books: Books, period: Period) -> list[Verdict]:
             ),
         ),
         *verdicts.warnings(shown, before, schema.LINE_TYPES),
-        verdicts.no_unexpected_columns(unexpected, schema.REVISION),
+        verdicts.no_unexpected_columns(sorted(news), schema.REVISION, no_news=len(beyond - news)),
     ]
 
 
@@ -137,6 +138,39 @@ def profile(con: sa.Connection, row: Any) -> Profile:
         days=by.get("usage_day", {}),
         columns=frozenset(schema.from_json(row.columns_json)),
     )
+
+
+def _columns_beyond(con: sa.Connection, rows: Sequence[Any]) -> tuple[set[str], set[str]]:
+    """Delivered columns that the schema does not know, and those of them that are news.
+
+    No news is what AWS's dictionary knows, and a tag or category that the month before had already. A
+    source's first month has nothing to compare its tags with.
+    """
+    beyond: set[str] = set()
+    news: set[str] = set()
+    for row in rows:
+        here = set(added_columns(schema.from_json(row.columns_json)))
+        earlier = _columns_before(con, row)
+        beyond |= here
+        news |= {
+            name
+            for name in here
+            if not dictionary.is_known(name)
+            and not (dictionary.is_of_customer(name) and (earlier is None or name in earlier))
+        }
+    return beyond, news
+
+
+def _columns_before(con: sa.Connection, row: Any) -> set[str] | None:
+    """The columns of the source's newest earlier month; `None` of its first."""
+    deliveries = t.cur_delivery
+    text = con.execute(
+        sa.select(deliveries.c.columns_json)
+        .where(deliveries.c.source_id == row.source_id, deliveries.c.period_start < row.period_start)
+        .order_by(deliveries.c.period_start.desc(), deliveries.c.first_seen_at.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return None if text is None else set(schema.from_json(text))
 
 
 def _before(con: sa.Connection, row: Any) -> Profile | None:

@@ -74,7 +74,7 @@ NO_FOREIGN_EXPORTS = Check(
     look="cops source list", mend="nothing: it is left alone; or move it elsewhere",
 )
 NO_UNEXPECTED_COLUMNS = Check(
-    "no_unexpected_columns", "AWS added no column that the expected schema does not know.", _DELIVERY,
+    "no_unexpected_columns", "AWS added no column that neither schema nor dictionary knows.", _DELIVERY,
     look="cops sql @schema_diff", mend="nothing: new columns are kept, nullable, and listed",
     headline="unexpected_columns",
 )
@@ -378,11 +378,18 @@ def cost_views_bridge(
     )
 
 
-def no_unexpected_columns(unexpected: Sequence[str], revision: int) -> Verdict:
-    """The delivery has no column that the newest schema revision does not know."""
-    return Verdict(
-        NO_UNEXPECTED_COLUMNS,
-        not unexpected,
-        "WARN",
-        {"unexpected_columns": ", ".join(unexpected), "schema_revision": revision},
-    )
+def no_unexpected_columns(unexpected: Sequence[str], revision: int, *, no_news: int = 0) -> Verdict:
+    """The delivery has no column that is news; of many the first are named, `@schema_diff` has them all.
+
+    Args:
+        no_news: further columns that the schema does not know and AWS's dictionary does.
+    """
+    left = len(unexpected) - _COLUMNS_NAMED
+    named = ", ".join(unexpected[:_COLUMNS_NAMED]) + (f" and {left} more" if left > 0 else "")
+    figures: dict[str, Figure] = {"unexpected_columns": named, "schema_revision": revision}
+    if no_news:
+        figures["beyond_the_schema"] = f"{no_news} columns, all known to AWS's dictionary"
+    return Verdict(NO_UNEXPECTED_COLUMNS, not unexpected, "WARN", figures)
+
+
+_COLUMNS_NAMED = 3

@@ -24,6 +24,7 @@ from cops_dagster.ingestion.places import Root
 from cops_dagster.lake.convert import header_names
 from cops_dagster.lake.footers import inspect
 from cops_dagster.ledger.books import Books
+from cops_dagster.settings import Settings
 from cops_dagster.settings_places import is_s3
 from cops_dagster.stores import csv_cells
 from cops_dagster.stores import tables as t
@@ -54,8 +55,23 @@ INPUTS: dict[str, tuple[tuple[str, ...], ...]] = {
         ),
         ("by_direct_cost", "1", SINCE, "100", "", "", "proportional_cost", "", "", "hold", "{actor}"),
     ),
+    "aws_invoices": (
+        (
+            "invoice_id",
+            "period_start",
+            "payer_account_id",
+            "invoice_type",
+            "base_currency",
+            "amount_before_tax",
+            "tax",
+        ),
+    ),
+    "invoice_detail": (
+        ("invoice_id", "tenant_id", "period_start", "amount", "currency", "status", "document_type"),
+    ),
 }
-"""Default inputs: one plan without markup, no tenant yet, one rule that splits every pool by direct cost."""
+"""Default inputs: one plan without markup, no tenant yet, one rule that splits every pool by direct cost, and
+the columns of both kinds of invoices, without which no month is closed."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +84,15 @@ class Reached:
     next_step: str = ""
 
 
-def write_config(path: Path, given: Mapping[str, str], *, tenant_tag: str | None = None) -> bool:
+def write_config(
+    path: Path, given: Mapping[str, str], *, tenant_tag: str | None = None, has_plan_tag: bool = True
+) -> bool:
     """Writes settings into `cops.toml`, or adds those that an existing one lacks; whether it changed.
 
     What stands in the file stays: settings go above it, a section below.
+
+    Args:
+        has_plan_tag: a delivered tag names the plan by its default name; without one no line has to.
 
     Raises:
         CopsError: `E-SETTING` when the file sets one of them to something else, or is no TOML.
@@ -92,9 +113,12 @@ def write_config(path: Path, given: Mapping[str, str], *, tenant_tag: str | None
     section = []
     if tenant_tag and "tags" not in stands:
         section = ["", "[tags]", f"tenant_id = {json.dumps([tenant_tag])}"]
+        if not has_plan_tag:  # else every line would lack one, and coverage be 0 %
+            section.append("plan_id = []")
     if there is None:
         lines.insert(
-            0, "# Settings of COPS; the README lists all. Secrets stand in the environment, never here."
+            0,
+            "# Settings of COPS; all: `cops docs settings`. Secrets stand in the environment, never here.",
         )
         if "cur" not in given:
             lines.append('# cur = "s3://bucket/prefix"   where AWS delivers the report: this, or a folder')
@@ -143,7 +167,9 @@ def reach(books: Books) -> list[Reached]:
     found = [_asked("admin database", lambda: _database(books))]
     for name, root in books.settings.named_roots:
         found.append(_asked("report root", partial(_root, books, name, root)))
-    if not books.settings.report_roots:
+    if not books.settings.report_roots and (own := handed_over(books.settings)):
+        found.append(Reached("report root", True, f"none is set; `cops deliver` took {own} month(s)"))
+    elif not books.settings.report_roots:
         found.append(
             Reached(
                 "report root",
@@ -160,6 +186,12 @@ def reach(books: Books) -> list[Reached]:
         _asked("evidence", lambda: f"{evidence}: {len(open_objects(evidence).anchors())} closed month(s)")
     )
     return found
+
+
+def handed_over(settings: Settings) -> int:
+    """How many months of files `cops deliver` took."""
+    own = settings.deliveries_root
+    return len({path.name for path in own.glob("*/*") if path.is_dir()}) if own.is_dir() else 0
 
 
 def tag_question(mapped: Sequence[str], delivered: Sequence[str]) -> Reached | None:
@@ -183,6 +215,8 @@ def delivered_tags(books: Books) -> list[str]:
     Of a report in S3 nothing is known before its first run: its files are not fetched for a question.
     """
     folders = [one for one in books.settings.named_roots if not is_s3(one[1])]
+    if handed_over(books.settings):
+        folders.append(("", str(books.settings.deliveries_root)))
     newest = [_newest(places.opened(books.settings, name, place)) for name, place in folders]
     found = max((one for one in newest if one), key=lambda one: one.period, default=None)
     prefix = "resource_tags_"

@@ -47,6 +47,22 @@ def test_every_command_says_what_it_does(path: tuple[str, ...]) -> None:
     assert len(done.output.splitlines()) > 4
 
 
+def test_every_command_takes_json_by_one_name() -> None:
+    leaves = [(path, command) for path in commands() if not hasattr(command := _command(path), "commands")]
+    without = [
+        path for path, command in leaves if "--json" not in {o for one in command.params for o in one.opts}
+    ]
+    assert len(leaves) > 50
+    assert without == []
+
+
+def _command(path: tuple[str, ...]) -> Any:
+    found: Any = typer.main.get_command(app)
+    for name in path:
+        found = found.commands[name]
+    return found
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["materialize", "--help"], ["sql", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     """What makes `cops --help` take a fifth of a second and not three; a clock would judge the machine."""

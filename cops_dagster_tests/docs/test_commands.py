@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from cops_dagster.closing import status
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import footing
 from cops_dagster_tests.docs import pages
+from cops_dagster_tests.docs.conftest import run_cops
 from cops_dagster_tests.docs.pages import ROOT, Block
 
 if TYPE_CHECKING:
@@ -86,11 +88,32 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert {"demo", "test", "ui"} <= named <= targets
 
 
-def test_every_command_is_in_the_readme() -> None:
-    readme = pages.text("README.md")
+def test_every_command_is_in_its_page() -> None:
+    page = pages.text("docs/commands.md")
     assert [
-        name for name in command_names() if not re.search(rf"^\| `cops {name}[ `]", readme, re.MULTILINE)
+        name for name in command_names() if not re.search(rf"^\| `cops {name}[ `]", page, re.MULTILINE)
     ] == []
+
+
+def test_the_readme_fits_two_screens() -> None:
+    """A newcomer reads it whole; what is looked up has pages of its own."""
+    assert len(pages.text("README.md").splitlines()) <= 100
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = set(re.findall(r"\]\((docs/[a-z-]+\.md)\)", pages.text("README.md")))
+    there = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert there - linked == set()
+
+
+def test_what_the_demo_says_to_type_works_as_typed(demo_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(demo_home, home, ignore=shutil.ignore_patterns("spill"))
+    told = json.loads(run_cops("cops demo --json", home=home, cwd=tmp_path).stdout)
+    typed = [line for line in told["next"] if line.startswith("cops ")]
+    assert len(typed) == 3
+    for line in typed:
+        assert run_cops(line, home=home, cwd=tmp_path).returncode in (0, 1), line
 
 
 def test_no_command_is_named_that_does_not_exist() -> None:
@@ -121,8 +144,8 @@ def test_the_readme_shows_what_the_demo_prints(demo: Books) -> None:
     assert shown == made
 
 
-def test_the_settings_file_in_the_readme_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = [block for block in pages.blocks("toml") if block.page == "README.md"]
+def test_the_settings_file_in_the_documents_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = [block for block in pages.blocks("toml") if block.page == "docs/settings.md"]
     config = tmp_path / "cops.toml"
     config.write_text(block.text, encoding="utf-8")
     monkeypatch.setenv("COPS_CONFIG", str(config))

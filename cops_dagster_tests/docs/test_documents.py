@@ -41,20 +41,20 @@ def test_every_check_is_explained_once_and_says_when_it_blocks() -> None:
     assert sorted(name for name, _ in explained if name in NAMED) == sorted(NAMED)
 
 
-def test_every_setting_is_in_the_readme() -> None:
-    readme, missing = pages.text("README.md"), []
+def test_every_setting_is_in_its_page() -> None:
+    page, missing = pages.text("docs/settings.md"), []
     for name, setting in Settings.model_fields.items():
         kind = setting.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            missing += [] if f"`[{name}]`" in readme else [name]
-            missing += [f"{name}.{inner}" for inner in kind.model_fields if f"`{inner}`" not in readme]
-        elif f"| `COPS_{name.upper()}`" not in readme:
+            missing += [] if f"`[{name}]`" in page else [name]
+            missing += [f"{name}.{inner}" for inner in kind.model_fields if f"`{inner}`" not in page]
+        elif f"| `COPS_{name.upper()}`" not in page:
             missing.append(name)
     assert missing == []
-    assert "`COPS_CONFIG`" in readme
+    assert "`COPS_CONFIG`" in page
 
 
-def test_no_setting_is_in_the_readme_that_does_not_exist() -> None:
+def test_no_setting_is_in_the_documents_that_does_not_exist() -> None:
     named = set(re.findall(r"COPS_[A-Z_]+", pages.everything()))
     known = {f"COPS_{name.upper()}" for name in Settings.model_fields} | {
         "COPS_CONFIG",

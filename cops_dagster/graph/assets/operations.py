@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster.graph import outcome
-from cops_dagster.graph.assets.about import FINANCE, OWNERS, about, schema
+from cops_dagster.graph.assets.about import FINANCE, OWNERS, about, in_flow, schema
 from cops_dagster.graph.resources import Ledger, act
 from cops_dagster.operations import budgets, controls, messages
 
@@ -46,7 +46,7 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
 
     @dg.asset(
         name="control_status",
-        group_name="operations",
+        group_name=in_flow("operations"),
         owners=OWNERS,
         kinds={"sql"},
         metadata=schema("control_status"),

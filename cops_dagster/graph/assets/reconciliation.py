@@ -6,7 +6,7 @@ import dagster as dg
 
 from cops_dagster.closing.periods import advance
 from cops_dagster.graph import outcome
-from cops_dagster.graph.assets.about import FINANCE, about
+from cops_dagster.graph.assets.about import FINANCE, about, in_flow, references
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import Ledger, act
 from cops_dagster.money import amount, footing
@@ -40,12 +40,13 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
 
     @dg.asset(
         name="close_report",
-        group_name="reconciliation",
+        group_name=in_flow("reconciliation"),
         deps=["recon_summary", "tag_coverage"],
         partitions_def=periods,
         owners=FINANCE,
         kinds={"html"},
         pool="ledger",
+        metadata=references("close_report"),
     )
     def close_report(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
         """One page a month for finance: totals, bridge, coverage, tenants, exceptions, proof."""
@@ -56,7 +57,7 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
                 {"evidence": kept.evidence_seq, "sha256": kept.sha256, "size_bytes": kept.size_bytes}
             )
             | {
-                "page": dg.MetadataValue.path(kept.url.removeprefix("file://")),
+                "page": dg.MetadataValue.url(kept.url),
                 "to_open": dg.MetadataValue.md(f"`cops report {period} --out FOLDER`"),
             },
             data_version=dg.DataVersion(kept.sha256),

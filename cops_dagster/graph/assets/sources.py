@@ -25,7 +25,7 @@ def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
     }
     adjustment = dg.AssetSpec(
         "fact_cost_adjustment",
-        group_name="allocation",
+        group_name=about.in_flow("allocation"),
         description="Corrections of closed months, booked in the open one by `cops approve`.",
         kinds={"duckdb", "parquet"},
         owners=about.FINANCE,
@@ -35,11 +35,12 @@ def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
     return [adjustment] + [
         dg.AssetSpec(
             name,
-            group_name=group,
+            group_name=about.in_flow(group),
             description=text,
             kinds=set(kinds),
             owners=about.OWNERS,
             partitions_def=periods if name == "cur_delivery" else None,
+            metadata=about.references(name) if name == "cur_delivery" else about.schema(name),
         )
         for name, (group, text, kinds) in described.items()
     ]
