@@ -96,7 +96,7 @@ def views(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Print the lake's tables as view statements, which another engine runs over the same files."""
-    from cops_dagster.lake import outside, printed
+    from cops_dagster.lake import opened, outside, printed
 
     books, month = desk.books(), desk.month_if_given(period)
     start = month.start if month else None
@@ -104,7 +104,7 @@ def views(
         if dialect == "duckdb":
             statements = printed.views(con, books.lake, start)
         else:
-            with books.lines(month) as engine:
+            with opened.kept_files(books.settings, books.admin, month) as engine:
                 statements = outside.views(con, books.lake, engine, dialect, start)
     if json:
         output.as_json({"dialect": dialect, "sql": statements})

@@ -1,6 +1,6 @@
 """Engines with their limits and a folder to spill into: in this process, or for lines in one of its own.
 
-Belongs here: which limits a piece of work gets. Does not belong here: what an engine does (`lake/engine.py`),
+Belongs here: which limits a piece of work gets. Does not belong here: what an engine does (`lake/duck.py`),
 what a child is (`lake/reader.py`).
 """
 
@@ -12,28 +12,31 @@ from datetime import date
 
 import sqlalchemy as sa
 
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.reader import Reader
+from cops_dagster.period import Period
 from cops_dagster.settings import Settings
 from cops_dagster.stores import scratch
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import Admin
 
 
 @contextmanager
-def engine(settings: Settings, at_most: str | None = None) -> Iterator[Engine]:
+def engine(settings: Settings, at_most: str | None = None) -> Iterator[DuckDB]:
     """A fresh engine that spills below the home and is gone afterwards. `at_most` as in `Books.engine`."""
     own = settings.memory_limit
     limit = own if at_most is None else min(own, at_most, key=_mebibytes)
     with (
         # a folder of its own: the engine may read all of it, whatever it is locked down to
         scratch.folder(settings.home) as spill,
-        Engine(memory_limit=limit, spill=spill) as made,
+        DuckDB(memory_limit=limit, spill=spill) as made,
     ):
         yield made
 
 
 @contextmanager
-def reader(settings: Settings, subject: str, size: int) -> Iterator[Engine]:
+def reader(settings: Settings, subject: str, size: int) -> Iterator[DuckDB]:
     """An engine in a process of its own, with limits for so many delivered bytes."""
     with (
         scratch.folder(settings.home) as spill,
@@ -41,6 +44,23 @@ def reader(settings: Settings, subject: str, size: int) -> Iterator[Engine]:
             subject=subject, delivered_bytes=size, memory_limit=settings.memory_limit, spill=spill
         ) as made,
     ):
+        yield made
+
+
+@contextmanager
+def lines(settings: Settings, admin: Admin, period: Period | None) -> Iterator[Engine]:
+    """What reads lines: a reader that is locked down to the lake."""
+    with kept_files(settings, admin, period) as made:
+        yield made
+
+
+@contextmanager
+def kept_files(settings: Settings, admin: Admin, period: Period | None) -> Iterator[DuckDB]:
+    """The same, always on this machine: for what files say of themselves, and for copies of them."""
+    with admin.read() as con:
+        size = bytes_of(con, period.start if period else None)
+    with reader(settings, f"lines of {period}" if period else "lines", size) as made:
+        made.lock_down((), settings.lake_root)
         yield made
 
 

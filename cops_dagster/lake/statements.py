@@ -2,7 +2,7 @@
 
 Belongs here: loading a statement by name, its digest, and translation by sqlglot. Statements are
 written in the dialect that Athena engine v3 and Trino share, with `:name` parameters. Does not
-belong here: running them (`lake/engine.py`).
+belong here: running them (`lake/duck.py`).
 """
 
 from __future__ import annotations

@@ -32,8 +32,7 @@ def admin_columns(table: sa.Table) -> Columns:
 
 def view(engine: Engine, name: str, query: exp.Query | Written) -> None:
     """Creates or replaces one view; a tree is used up."""
-    named = exp.to_table(name, dialect="duckdb").sql(dialect="duckdb")
-    engine.run(f"CREATE OR REPLACE VIEW {named} AS {statements.to_duckdb(query)}")
+    engine.view(name, query)
 
 
 def empty(columns: Columns) -> exp.Query:
