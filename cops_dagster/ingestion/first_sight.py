@@ -24,7 +24,7 @@ from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion.plausible import UNPRICED as UNPRICED
 from cops_dagster.ingestion.plausible import Figures
-from cops_dagster.lake import live, shapes
+from cops_dagster.lake import live, opened, shapes
 from cops_dagster.lake.convert import convert, header_names
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.duck import DuckDB
@@ -250,7 +250,8 @@ def _looked_at(
         surveyed = survey(engine, reading, subject)
     columns, counts = inspect(engine, reading, subject=subject, surveyed=surveyed)
     require(columns, subject)
-    totals, faults, breakdown = measure(engine, _as_read(delivered, columns, reading), delivered.period)
+    with opened.scanning(books.settings, engine, subject, work=books.settings.converted_root) as scanning:
+        totals, faults, breakdown = measure(scanning, _as_read(delivered, columns, reading), delivered.period)
     accept(totals, faults, subject=subject)
     return columns, counts, reading, totals, faults, breakdown
 

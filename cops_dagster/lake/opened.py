@@ -6,12 +6,14 @@ what a child is (`lake/reader.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 
 import sqlalchemy as sa
 
+from cops_dagster.lake.bill import Bill
 from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.reader import Reader
@@ -20,6 +22,7 @@ from cops_dagster.settings import Settings
 from cops_dagster.stores import scratch
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import Admin
+from cops_dagster.stores.queries import Queries
 
 
 @contextmanager
@@ -49,9 +52,72 @@ def reader(settings: Settings, subject: str, size: int) -> Iterator[DuckDB]:
 
 @contextmanager
 def lines(settings: Settings, admin: Admin, period: Period | None) -> Iterator[Engine]:
-    """What reads lines: a reader that is locked down to the lake."""
-    with kept_files(settings, admin, period) as made:
+    """What reads lines: a reader that is locked down to the lake, or the cluster with such a one beside."""
+    subject = f"lines of {period}" if period else "lines"
+    with kept_files(settings, admin, period) as made, scanning(settings, made, subject) as engine:
+        yield engine
+
+
+@contextmanager
+def scanning(
+    settings: Settings,
+    beside: DuckDB,
+    subject: str,
+    *,
+    work: Path | None = None,
+    origins: Mapping[Path, Path] | None = None,
+) -> Iterator[Engine]:
+    """The engine that scans what `beside` may read: the same, or a session on the cluster.
+
+    Args:
+        beside: may read the files, and write below `work`.
+        work: a folder for what is sent and brought; the lake's if none is given.
+        origins: files of this machine whose bytes lie where those of another do.
+    """
+    if settings.engine == "duckdb":
+        yield beside
+        return
+    from cops_dagster.lake.cluster import Cluster
+    from cops_dagster.lake.session import Session
+
+    given = settings.cluster
+    bill = Bill(settings.engine, subject, given.usd_per_tb, given.max_gib << 30)
+    with Cluster(
+        queries(settings),
+        Session(settings),
+        beside,
+        bill,
+        work=(work or settings.lake_root) / ".work",
+        origins=origins,
+    ) as made:
         yield made
+
+
+def queries(settings: Settings) -> Queries:
+    """The transport that the settings name; it connects when it is asked."""
+    given = settings.cluster
+    if settings.engine == "trino":
+        from cops_dagster.stores.trino_client import Trino
+
+        return Trino(
+            str(given.url),
+            given.catalog,
+            given.database,
+            user=given.user,
+            password=given.password.get_secret_value() if given.password else None,
+            max_bytes=given.max_gib << 30,
+            max_minutes=given.max_minutes,
+        )
+    from cops_dagster.lake.session import place_of
+    from cops_dagster.stores.aws.athena_client import Athena
+
+    return Athena(
+        given.catalog,
+        given.database,
+        workgroup=given.workgroup,
+        output=place_of(settings).uri("athena/"),
+        max_minutes=given.max_minutes,
+    )
 
 
 @contextmanager
