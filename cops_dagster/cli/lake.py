@@ -57,6 +57,25 @@ def _say_stale(months: list[Period]) -> None:
         output.say(f"the export of {month} is stale, its lines were ingested anew: cops lake export {month}")
 
 
+@app.command("bill")
+def bill(
+    period: Annotated[str | None, typer.Argument(metavar="[PERIOD]", help="One month, YYYY-MM.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show what reading lines on Trino or Athena took: statements, bytes scanned, USD."""
+    from cops_dagster.lake.bill import recorded
+
+    found = recorded(desk.books().settings.home, str(desk.month_if_given(period) or ""))
+    if json:
+        output.as_json(found)
+        return
+    names = ["ended_at", "engine", "subject", "queries", "scanned_bytes", "usd"]
+    rows = [
+        [f"{one[name]:,}" if isinstance(one[name], int) else one[name] for name in names] for one in found
+    ]
+    output.table("engine bill", names, rows, right=names[3:])
+
+
 @app.command("export")
 def export(
     period: Annotated[str, typer.Argument(metavar="PERIOD", help="Month, YYYY-MM.")],

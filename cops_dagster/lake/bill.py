@@ -1,13 +1,18 @@
 """What statements on other machines cost: how many, how many bytes, at what price; and the bound on them.
 
-Belongs here: counting. Does not belong here: where a bill is recorded (`operations`' commands read
-`engine_bill`), prices (a setting: AWS's differ by region).
+Belongs here: counting, and the log of the home with a line for each session. Nothing is decided by it, so it
+is no table of the books. Does not belong here: prices (a setting: AWS's differ by region).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import fcntl
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 from cops_dagster.stores import queries
 from cops_dagster.stores.queries import Ran
@@ -15,6 +20,7 @@ from cops_dagster.stores.queries import Ran
 LEAST = 10_000_000
 """Bytes that Athena charges at least for a statement."""
 _TERABYTE = 10**12
+_LOG = "engine_bill.jsonl"
 
 
 @dataclass(frozen=True)
@@ -71,3 +77,29 @@ class Bill:
             raise queries.refused(
                 "E-ENGINE-LIMIT", self.subject, f"{self.scanned_bytes} bytes scanned of {self.max_bytes}"
             )
+
+    def record(self, home: Path) -> None:
+        """One line more in the home's log; none for a session that asked nothing."""
+        if not self.asked:
+            return
+        line = {
+            "ended_at": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds"),
+            "engine": self.engine,
+            "subject": self.subject,
+            "queries": len(self.asked),
+            "scanned_bytes": self.scanned_bytes,
+            "usd": format(self.usd, "f"),
+            "statements": [asdict(one) for one in self.asked],
+        }
+        with (home / _LOG).open("a", encoding="utf-8") as log:
+            fcntl.flock(log, fcntl.LOCK_EX)
+            log.write(json.dumps(line) + "\n")
+
+
+def recorded(home: Path, about: str = "") -> list[dict[str, Any]]:
+    """The sessions of a home whose subject names this, oldest first."""
+    try:
+        lines = (home / _LOG).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    return [one for one in map(json.loads, lines) if about in one["subject"]]

@@ -40,13 +40,17 @@ AWKWARD = (
 """Doubles whose text is not the shortest in some engines."""
 
 
+def pause(seconds: float) -> None:
+    """Waits before a statement is tried again."""
+    time.sleep(seconds)
+
+
 class Cluster:
     """A session on a cluster.
 
     Args:
         beside: a reader on this machine that may read the files, and below the lake write.
         origins: files of this machine whose bytes lie where those of another do.
-        pause: waits for so many seconds before a statement is tried again.
     """
 
     is_apart = True
@@ -60,10 +64,9 @@ class Cluster:
         *,
         work: Path,
         origins: Mapping[Path, Path] | None = None,
-        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._queries, self._session, self._beside, self._bill = queries, session, beside, bill
-        self._work, self._origins, self._pause = work / session.id, origins or {}, pause
+        self._work, self._origins = work / session.id, origins or {}
         self._views: dict[str, exp.Query] = {}
         self._tables: dict[str, tuple[str, list[str]]] = {}
         self._files: dict[str, tuple[str, list[str]]] = {}
@@ -264,7 +267,7 @@ class Cluster:
                 self._bill.failed(name, problem.code)
                 if problem.code not in BUSY or not left:
                     raise
-                self._pause(2.0 ** (TRIES - left))
+                pause(2.0 ** (TRIES - left))
             else:
                 self._bill.ran(name, ran)
                 return ran

@@ -54,38 +54,33 @@ def declare(
     from pyiceberg.manifest import DataFileContent, FileFormat
     from pyiceberg.typedef import Record
 
-    schema = _schema(types)
-    mapping = schema.name_mapping.model_dump_json()
-    for field, written in zip(schema.fields, types, strict=True):
-        assert field.name == written.lower()
-    table = catalog.create_table(
-        name,
-        schema,
-        location=location,
-        properties={"format-version": "2", "schema.name-mapping.default": _as_written(mapping, types)},
-    )
-    with table.transaction() as transaction, transaction.update_snapshot().fast_append() as append:
-        for file in files:
-            append.append_data_file(
-                Entry.from_args(
-                    content=DataFileContent.DATA,
-                    file_path=file.uri,
-                    file_format=FileFormat.PARQUET,
-                    partition=Record(),
-                    record_count=file.rows,
-                    file_size_in_bytes=file.size_bytes,
-                    column_sizes={},
-                    value_counts={},
-                    null_value_counts={},
-                    nan_value_counts={},
-                    lower_bounds={},
-                    upper_bounds={},
-                    key_metadata=None,
-                    split_offsets=None,
-                    equality_ids=None,
-                    sort_order_id=None,
+    table = catalog.create_table(name, _schema(types), location=location, properties={"format-version": "2"})
+    # the ids are the table's own: making it numbered the columns anew, those within maps last
+    mapping = _as_written(table.schema().name_mapping.model_dump_json(), types)
+    with table.transaction() as transaction:
+        transaction.set_properties({"schema.name-mapping.default": mapping})
+        with transaction.update_snapshot().fast_append() as append:
+            for file in files:
+                append.append_data_file(
+                    Entry.from_args(
+                        content=DataFileContent.DATA,
+                        file_path=file.uri,
+                        file_format=FileFormat.PARQUET,
+                        partition=Record(),
+                        record_count=file.rows,
+                        file_size_in_bytes=file.size_bytes,
+                        column_sizes={},
+                        value_counts={},
+                        null_value_counts={},
+                        nan_value_counts={},
+                        lower_bounds={},
+                        upper_bounds={},
+                        key_metadata=None,
+                        split_offsets=None,
+                        equality_ids=None,
+                        sort_order_id=None,
+                    )
                 )
-            )
 
 
 def files_of(catalog: Catalog, name: str) -> list[DataFile]:

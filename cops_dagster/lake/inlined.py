@@ -1,4 +1,4 @@
-"""A statement with the views that it asks put into it, for engines on which none of our views stands. Pure.
+"""A statement with the views that it asks put into it, for engines on which none of our views stands.
 
 Belongs here: views as WITH names, columns that nobody asks for left out, `UNION ALL BY NAME` as the union by
 position that these engines have. Does not belong here: their words (`lake/trino.py`), which views there are

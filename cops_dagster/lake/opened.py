@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -81,16 +82,14 @@ def scanning(
     from cops_dagster.lake.session import Session
 
     given = settings.cluster
-    bill = Bill(settings.engine, subject, given.usd_per_tb, given.max_gib << 30)
-    with Cluster(
-        queries(settings),
-        Session(settings),
-        beside,
-        bill,
-        work=(work or settings.lake_root) / ".work",
-        origins=origins,
-    ) as made:
-        yield made
+    price = given.usd_per_tb if settings.engine == "athena" else Decimal(0)
+    bill = Bill(settings.engine, subject, price, given.max_gib << 30)
+    session, folder = Session(settings), (work or settings.lake_root) / ".work"
+    try:
+        with Cluster(queries(settings), session, beside, bill, work=folder, origins=origins) as made:
+            yield made
+    finally:
+        bill.record(settings.home)
 
 
 def queries(settings: Settings) -> Queries:

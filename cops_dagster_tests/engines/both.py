@@ -19,6 +19,7 @@ from cops_dagster.lake.bill import Bill
 from cops_dagster.lake.cluster import Cluster
 from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.engine import Asked, Row, Rows, Value
+from cops_dagster.lake.functions import READ_WHOLE
 from cops_dagster.lake.statements import Written
 from cops_dagster.settings import Settings
 from cops_dagster.stores.queries import Ran
@@ -96,6 +97,8 @@ class Both:
     def _hold(self, statement: Asked, ours: list[Row], theirs: list[Row]) -> None:
         name = statement if isinstance(statement, str) else "tree"
         self._asked.append(name)
+        if isinstance(statement, exp.Expr) and READ_WHOLE in statement.sql():
+            return  # only that it answers means anything
         mine, other = in_order(ours), in_order(theirs)
         wrong = [pair for pair in zip(mine, other, strict=False) if pair[0] != pair[1]][:3]
         assert mine == other, f"{name}: {len(mine)} and {len(other)} rows, {wrong}"

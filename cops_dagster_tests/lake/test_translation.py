@@ -19,42 +19,9 @@ from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import SEPTEMBER, acts, home, write
 from cops_dagster_tests.engines.both import Heard, listening
 from cops_dagster_tests.lake.shaped import SHAPES, delivered
-from cops_dagster_tests.lake.test_outside import BRACKETED, KNOWN
+from cops_dagster_tests.lake.spoken import unknown
 
 SQL = Path(__file__).parents[2] / "sql"
-MORE = {
-    "BITWISE_RIGHT_SHIFT_ARITHMETIC", "CARDINALITY", "CHECKSUM", "CHR", "COUNT", "COUNT_IF", "DATE_TRUNC",
-    "FROM_BIG_ENDIAN_64", "MAX", "MIN", "MIN_BY", "MOD", "NORMALIZE", "RANK", "ROW_NUMBER", "SIGN",
-    "SPLIT_PART", "STRPOS", "SUBSTRING", "SUM", "TO_UTF8", "XXHASH64",
-}  # fmt: skip
-"""Further functions that Trino 476 and Athena engine 3 have."""
-WORDS = BRACKETED | {
-    "CASE",
-    "ELSE",
-    "WHERE",
-    "HAVING",
-    "OVER",
-    "BY",
-    "SELECT",
-    "UNION",
-    "ALL",
-    "ON",
-    "EXISTS",
-    "ROW",
-    "given",
-    "t",
-}
-
-
-def called(text: str) -> set[str]:
-    """Words before a bracket."""
-    bare = re.sub(r"'(?:[^']|'')*'|\"[^\"]*\"", "", text)
-    return set(re.findall(r"\b([A-Za-z_]\w*)\s*\(", bare))
-
-
-def unknown(text: str) -> set[str]:
-    names = {one for one in called(text) if not re.fullmatch(r"[a-z_0-9]+", one)}
-    return names - KNOWN - MORE - WORDS
 
 
 def require_spoken(text: str, dialect: str) -> None:
