@@ -116,7 +116,9 @@ class Cluster:
 
     def stage(self, statement: Asked, target: Path, params: Mapping[str, Value] | None = None) -> int:
         """See `Engine`: kept there, brought here, written as every published file is."""
-        self.keep("cops_staged", statement, params)
+        tree = self._tree(statement)
+        order = tree.args.get("order")
+        self.keep("cops_staged", tree, params)
         table, columns = self._tables.pop("cops_staged")
         self._check()
         folder = self._work / target.stem
@@ -124,7 +126,9 @@ class Cluster:
         try:
             source = footers.parquet(brought, by_name=len(brought) > 1)
             wanted = [exp.column(name, quoted=True) for name in columns]
-            return self._beside.stage(exp.select(*wanted).from_(source), target)
+            query = exp.select(*wanted).from_(source)
+            query.set("order", _ordered(order, columns))  # no table has one: the file's bytes are DuckDB's
+            return self._beside.stage(query, target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -302,6 +306,18 @@ class Cluster:
                 found=f"another for {', '.join(wrong)}",
                 next_step="use COPS_ENGINE=duckdb: this engine's Java is too old for exact money",
             )
+
+
+def _ordered(order: exp.Order | None, columns: Sequence[str]) -> exp.Order | None:
+    """The order of a statement, over what it shows: by place and by name."""
+    if order is None:
+        return None
+    made = order.copy()
+    for one in made.expressions:
+        of = one.this
+        name = columns[int(of.name) - 1] if isinstance(of, exp.Literal) else of.name
+        one.set("this", exp.column(name, quoted=True))
+    return made
 
 
 def _is_own(table: exp.Table) -> bool:

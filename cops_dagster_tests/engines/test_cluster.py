@@ -63,7 +63,7 @@ def engine(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", servers.aws)
     monkeypatch.setenv("AWS_ENDPOINT_URL_ATHENA", athena.url)
-    monkeypatch.setattr(athena_client, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(athena_client, "POLL_SECONDS", 0.02)
     return str(request.param)
 
 

@@ -4,8 +4,8 @@
         python deploy/aws/check_athena.py
 
 Credentials, region and workgroup are those of the environment. It takes a small month from delivery to
-reconciled twice, by Athena and by DuckDB, each in a home of its own below a temporary folder, and compares every
-row and run id. Then it prints what was scanned. It costs cents. The exit code is 0 when every line says `ok`.
+reconciled twice, by Athena and by DuckDB, each in a home of its own below a temporary folder, and compares
+every row and run id. Then it prints what was scanned. It costs cents. The exit code is 0 when every line says `ok`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ QUESTIONS = {
 def cops(home: Path, environment: dict[str, str], *words: str) -> str:
     """What a command says; its failure ends the check."""
     done = subprocess.run(
-        ["cops", *words],
+        [str(Path(sys.executable).with_name("cops")), *words],
         env={**environment, "COPS_HOME": str(home)},
         capture_output=True,
         text=True,
@@ -55,7 +55,7 @@ def main() -> int:
             home = Path(folder) / engine
             place = f"{os.environ['COPS_LAKE'].rstrip('/')}/check-{run}-{engine}"
             environment = {**os.environ, "COPS_ENGINE": engine, "COPS_LAKE": place, "COPS_ACTOR": "check"}
-            cops(home, environment, "demo", "--lines", "5000")
+            cops(home, environment, "demo", "--lines", (sys.argv[1:] or ["5000"])[0])
             here = {**environment, "COPS_ENGINE": "duckdb"}
             said[engine] = {
                 name: cops(home, here, "sql", "-q", sql, "--format", "csv") for name, sql in QUESTIONS.items()

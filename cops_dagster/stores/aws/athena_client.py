@@ -13,7 +13,7 @@ from cops_dagster.stores import queries
 from cops_dagster.stores.aws.call import Call, calling
 from cops_dagster.stores.queries import Dialect, Ran
 
-_POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 class Athena:
@@ -33,14 +33,13 @@ class Athena:
         workgroup: str | None,
         output: str | None,
         max_minutes: int,
-        poll_seconds: float = _POLL_SECONDS,
     ) -> None:
         self._given: dict[str, Any] = {
             "catalog_name": catalog,
             "schema_name": database,
             "work_group": workgroup,
             "s3_staging_dir": output,
-            "poll_interval": poll_seconds,
+            "poll_interval": POLL_SECONDS,
         }
         self._max_minutes = max_minutes
 
