@@ -127,7 +127,9 @@ def _prune(query: exp.Query) -> None:
                 used |= columns
     for select in selects:
         kept = [one for one in select.expressions if one.is_star or one.alias_or_name.lower() in used]
-        select.set("expressions", kept or select.expressions[:1])
+        # of one that only counts a column stays, without what it was made of
+        name = select.expressions[0].alias_or_name
+        select.set("expressions", kept or [exp.alias_(exp.null(), name, quoted=True)])
 
 
 def _outermost(query: exp.Expr) -> Iterator[exp.Select]:

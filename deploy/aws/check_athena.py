@@ -5,7 +5,8 @@
 
 Credentials, region and workgroup are those of the environment. It takes a small month from delivery to
 reconciled twice, by Athena and by DuckDB, each in a home of its own below a temporary folder, and compares
-every row and run id. Then it prints what was scanned. It costs cents. The exit code is 0 when every line says `ok`.
+every row and run id. Then it prints what was scanned. It costs cents. The exit code is 0 when every line says
+`ok`.
 """
 
 from __future__ import annotations
