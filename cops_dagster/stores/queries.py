@@ -103,7 +103,7 @@ def code_of(text: str) -> str:
             "server is shutting down",
             "no nodes available",
             "remote task",
-            "resources exhausted",
+            "exhausted resources",
             "query_queue_full",
             "too many requests",
             "throttl",

@@ -23,6 +23,7 @@ from sqlglot import exp
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import ingest, look
 from cops_dagster.lake import alike, cluster, footers, inlined, opened, session, statements
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.engine import Value
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
@@ -371,3 +372,25 @@ def test_a_server_that_is_gone_leaves_the_month_and_the_next_run_finishes(
     books = home(tmp_path, inputs=None, **given)
     acts(books, SEPTEMBER)
     assert len(answer(books, "SELECT * FROM fact_cost_raw")) == 8
+
+
+@pytest.mark.parametrize("engine", ["trino"], indirect=True)
+def test_an_object_that_is_exchanged_while_it_is_read_refuses_the_session(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    books = home(tmp_path, inputs=None, **given)
+    target = books.settings.lake_root / "x.parquet"
+    with opened.kept_files(books.settings, books.admin, None) as here:
+        here.stage(exp.select(exp.alias_(exp.Literal.number(1), "n")), target)
+        with pytest.raises(CopsError, match="E-DIGEST"):
+            read_and_exchange(books, here, target)
+
+
+def read_and_exchange(books: Books, here: DuckDB, target: Path) -> None:
+    with opened.scanning(books.settings, here, "x") as there:
+        there.view("x", exp.select("*").from_(footers.parquet([target])))
+        assert there.fetch(exp.select("n").from_("x")).rows == [(1,)]
+        (name,) = (books.settings.home / "sessions").glob("*")
+        place = session.place_of(books.settings)
+        (up,) = [one for one in place.listed(name.name) if "/up/" in one]
+        place.client.put_object(**place.at(up), Body=b"other bytes")
