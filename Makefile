@@ -18,7 +18,7 @@ export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: help install demo ui test test-long test-boxed check fix peers ledgers bench focus-judges lock clean
+.PHONY: help install demo ui test test-long test-boxed test-trino check fix peers ledgers bench focus-judges lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ test-long: $(STAMP) ## every test, every case, four times the random examples
 
 test-boxed: $(STAMP) ## of the long tests those that fit into MINUTES, the ones worth most first
 	@COPS_TEST_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m long -n logical --dist loadfile --no-loadscope-reorder
+
+test-trino: $(STAMP) ## the conformance list on a real Trino, and on Athena's protocol (540 MB into a cache; minutes)
+	@COPS_TEST_TRINO=1 $(BIN)/python -m pytest cops_dagster_tests/engines
 
 check: $(STAMP) ## lint, format, types, import layers, SQL style
 	@$(BIN)/ruff check $(CODE)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.reader import Reader
 from cops_dagster.stores import files
 
@@ -33,7 +33,7 @@ def note(**said: Any) -> None:
         file.write(json.dumps(said) + "\n")
 
 
-def cpu_of(engine: Engine) -> float:
+def cpu_of(engine: DuckDB) -> float:
     if not isinstance(engine, Reader):
         return time.process_time()
     try:
@@ -53,11 +53,11 @@ def called(sql: str) -> str:
     return _asked[-1] if _asked and not is_table else sql[:70]
 
 
-def counted(kind: type[Engine]) -> None:
+def counted(kind: type[DuckDB]) -> None:
     """Notes every statement that an engine of this kind executes."""
     real = kind._execute
 
-    def execute(self: Engine, sql: str, values: Any) -> Any:
+    def execute(self: DuckDB, sql: str, values: Any) -> Any:
         start, cpu = time.perf_counter(), cpu_of(self)
         try:
             return real(self, sql, values)
@@ -71,9 +71,9 @@ def counted(kind: type[Engine]) -> None:
 
 def named(verb: str) -> None:
     """What was asked by name is noted by name: `sql/NAME.sql`, or what kind of file was written."""
-    real: Callable[..., Any] = getattr(Engine, verb)
+    real: Callable[..., Any] = getattr(DuckDB, verb)
 
-    def asked(self: Engine, *given: Any, **more: Any) -> Any:
+    def asked(self: DuckDB, *given: Any, **more: Any) -> Any:
         names = [one for one in given if isinstance(one, str)]
         targets = [one.parent.parent.parent.name for one in given if isinstance(one, Path)]
         if names or targets:
@@ -84,7 +84,7 @@ def named(verb: str) -> None:
             if names or targets:
                 _asked.pop()
 
-    setattr(Engine, verb, asked)
+    setattr(DuckDB, verb, asked)
 
 
 def digested(real: Callable[[Path], str]) -> Callable[[Path], str]:
@@ -107,7 +107,7 @@ def ended() -> None:
 
 if __name__ == "__main__":
     BEGAN = time.perf_counter() - time.process_time()
-    for one in (Engine, Reader):
+    for one in (DuckDB, Reader):
         counted(one)
     for verb in ("fetch", "keep", "stage"):
         named(verb)

@@ -57,7 +57,17 @@ from cops_dagster.settings_places import (
     key_place,
     placed_roots,
 )
-from cops_dagster.settings_sections import Budgets, Controls, Exports, Lake, Notify, Security, Watch, as_lake
+from cops_dagster.settings_sections import (
+    Budgets,
+    Cluster,
+    Controls,
+    Exports,
+    Lake,
+    Notify,
+    Security,
+    Watch,
+    as_lake,
+)
 from cops_dagster.settings_words import Written
 
 
@@ -72,7 +82,8 @@ class Settings(BaseSettings):
     access: Literal["owner", "group"] = "owner"
     first_period: str | None = None
     cur: str = ""
-    engine: Literal["duckdb"] = "duckdb"
+    engine: Literal["duckdb", "trino", "athena"] = "duckdb"
+    cluster: Cluster = Cluster()
     admin_db: str | None = None
     evidence: str | None = None
     lake: Lake = Lake()
@@ -139,6 +150,10 @@ class Settings(BaseSettings):
     def _glue_reads_s3(self) -> Settings:
         if self.catalog == "glue" and self.lake.place is None:
             raise ValueError("catalog: Glue shows tables in S3: set COPS_LAKE to s3://bucket/prefix")
+        if self.engine != "duckdb" and self.catalog != "glue":
+            raise ValueError(f"engine: {self.engine} reads S3 through Glue: set COPS_CATALOG to glue")
+        if self.engine == "trino" and self.cluster.url is None:
+            raise ValueError("engine: trino needs the address of a server: set COPS_CLUSTER__URL")
         return self
 
     @classmethod

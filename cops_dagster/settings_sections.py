@@ -7,6 +7,7 @@ here: the sections that decide numbers (`policy.py`), what stands under no headi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -65,6 +66,31 @@ class Lake(Section):
         if right:
             raise ValueError(f"{place!r} is no address of COPS: write {right}")
         return place
+
+
+class Cluster(Section):
+    """Where lines are read when `engine` is `trino` or `athena`, and within which limits.
+
+    Attributes:
+        url, user, password: of the Trino server; the password comes from the environment.
+        catalog: the engine's catalog of Iceberg tables over Glue.
+        database: where a session's tables are, which go when it ends.
+        workgroup: of Athena.
+        output: `s3://bucket/prefix` for a session's files and Athena's results; else beside the lake.
+        max_gib, max_minutes: what a session may scan, and what a statement may take.
+        usd_per_tb: the price of a terabyte scanned, for the bill that is shown.
+    """
+
+    url: str | None = Field(None, pattern=r"^https?://[^/@\s]+/?$")
+    user: str = "cops"
+    password: SecretStr | None = None
+    catalog: str = Field("AwsDataCatalog", pattern=r"^[\w-]+$")
+    database: str = Field("cops_scratch", pattern=r"^[a-z0-9_]+$")
+    workgroup: str | None = None
+    output: str | None = Field(None, pattern=r"^s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w./=-]*)?$")
+    max_gib: int = Field(1024, ge=1)
+    max_minutes: int = Field(60, ge=1)
+    usd_per_tb: Decimal = Field(Decimal(5), ge=0)
 
 
 def as_lake(given: Mapping[str, Any]) -> dict[str, Any]:

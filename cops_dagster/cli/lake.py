@@ -57,6 +57,25 @@ def _say_stale(months: list[Period]) -> None:
         output.say(f"the export of {month} is stale, its lines were ingested anew: cops lake export {month}")
 
 
+@app.command("bill")
+def bill(
+    period: Annotated[str | None, typer.Argument(metavar="[PERIOD]", help="One month, YYYY-MM.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show what reading lines on Trino or Athena took: statements, bytes scanned, USD."""
+    from cops_dagster.lake.bill import recorded
+
+    found = recorded(desk.books().settings.home, str(desk.month_if_given(period) or ""))
+    if json:
+        output.as_json(found)
+        return
+    names = ["ended_at", "engine", "subject", "queries", "scanned_bytes", "usd"]
+    rows = [
+        [f"{one[name]:,}" if isinstance(one[name], int) else one[name] for name in names] for one in found
+    ]
+    output.table("engine bill", names, rows, right=names[3:])
+
+
 @app.command("export")
 def export(
     period: Annotated[str, typer.Argument(metavar="PERIOD", help="Month, YYYY-MM.")],
@@ -96,7 +115,7 @@ def views(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Print the lake's tables as view statements, which another engine runs over the same files."""
-    from cops_dagster.lake import outside, printed
+    from cops_dagster.lake import opened, outside, printed
 
     books, month = desk.books(), desk.month_if_given(period)
     start = month.start if month else None
@@ -104,7 +123,7 @@ def views(
         if dialect == "duckdb":
             statements = printed.views(con, books.lake, start)
         else:
-            with books.lines(month) as engine:
+            with opened.kept_files(books.settings, books.admin, month) as engine:
                 statements = outside.views(con, books.lake, engine, dialect, start)
     if json:
         output.as_json({"dialect": dialect, "sql": statements})

@@ -61,6 +61,10 @@ def pending(con: sa.Connection) -> list[int]:
 def sweep(books: Books) -> Swept:
     """Projects, closes and cleans up. Cheap when there is nothing to do."""
     closed = _close_dead_attempts(books)
+    if books.settings.engine != "duckdb":
+        from cops_dagster.lake import session
+
+        session.sweep(books.settings)
     removed = _remove_orphans(books) + exports.remove_unnamed(books) + scratch.clear(books.settings.home)
     try:
         projected = project(books)

@@ -24,9 +24,10 @@ from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion.plausible import UNPRICED as UNPRICED
 from cops_dagster.ingestion.plausible import Figures
-from cops_dagster.lake import live, shapes
+from cops_dagster.lake import live, opened, shapes
 from cops_dagster.lake.convert import convert, header_names
 from cops_dagster.lake.delivered import DeliveredFiles
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import inspect, parquet, survey
 from cops_dagster.lake.judged import lines_query
@@ -186,7 +187,7 @@ def _format(delivered: layout.Delivered, subject: str) -> Format:
 
 
 def _converted(
-    books: Books, engine: Engine, paths: list[Path], kind: Format, subject: str, made: list[Path]
+    books: Books, engine: DuckDB, paths: list[Path], kind: Format, subject: str, made: list[Path]
 ) -> list[Path]:
     for path in paths:
         made.append(new_read_file(books))
@@ -208,7 +209,7 @@ def new_read_file(books: Books) -> Path:
 
 def _measured(
     books: Books,
-    engine: Engine,
+    engine: DuckDB,
     delivered: layout.Delivered,
     reading: list[Path],
     made: list[Path],
@@ -230,7 +231,7 @@ def _measured(
 
 def _looked_at(
     books: Books,
-    engine: Engine,
+    engine: DuckDB,
     delivered: layout.Delivered,
     reading: list[Path],
     made: list[Path],
@@ -249,7 +250,8 @@ def _looked_at(
         surveyed = survey(engine, reading, subject)
     columns, counts = inspect(engine, reading, subject=subject, surveyed=surveyed)
     require(columns, subject)
-    totals, faults, breakdown = measure(engine, _as_read(delivered, columns, reading), delivered.period)
+    with opened.scanning(books.settings, engine, subject, work=books.settings.converted_root) as scanning:
+        totals, faults, breakdown = measure(scanning, _as_read(delivered, columns, reading), delivered.period)
     accept(totals, faults, subject=subject)
     return columns, counts, reading, totals, faults, breakdown
 
@@ -318,7 +320,7 @@ def measure(
 
 def provide_bad_accounts(engine: Engine) -> bool:
     """Makes the table of account ids to set aside from `delivered_groups`; whether it has any."""
-    accounts = engine.run("SELECT DISTINCT account FROM delivered_groups").rows
+    accounts = engine.fetch(exp.select("account").distinct().from_("delivered_groups")).rows
     bad = schema.untrusted_accounts(account for (account,) in accounts)
     engine.table("bad_accounts", [("account", "VARCHAR")], [(account,) for account in bad])
     return bool(bad)

@@ -17,7 +17,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import record
 from cops_dagster.ingestion.first_sight import new_read_file
 from cops_dagster.ingestion.measures import Measured, Part, measure
-from cops_dagster.lake import keeping, live
+from cops_dagster.lake import keeping, live, opened
 from cops_dagster.lake.delivered import DeliveredFiles
 from cops_dagster.lake.footers import truncated
 from cops_dagster.lake.lens import Lens
@@ -78,12 +78,16 @@ def _kept(books: Books, files: DeliveredFiles, given: Lens, period: Period, targ
     kept = replace(files, read_paths=tuple(_brought(books, known, target)))
     lying = [replace(file, path=path) for file, path in zip(known, kept.reading, strict=True)]
     held = {file: identity(file.path) for file in lying}
+    origins = {path: file.path for file, path in zip(known, kept.reading, strict=True)}
     with ThreadPoolExecutor(max_workers=1) as aside:
         # digests are taken here while the reader reads: they need no engine
         digesting = aside.submit(_require_same, books, known, kept)
         try:
-            with books.reader(subject, kept.reading, books.settings.lake_root) as engine:
-                measured = measure(engine, kept, given, period)
+            with (
+                books.reader(subject, kept.reading, books.settings.lake_root) as engine,
+                opened.scanning(books.settings, engine, subject, origins=origins) as scanning,
+            ):
+                measured = measure(scanning, kept, given, period)
         except CopsError as problem:
             digesting.result()  # which says better what is wrong: other bytes than those of first sight
             if problem.code != "E-SQL" or (needs_mending(problem) and not files.is_converted):

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ from sqlglot import exp
 
 from cops_dagster.ingestion import commitments, net_unused
 from cops_dagster.ingestion.verdicts import cost_matches_delivery, cost_views_bridge, rows_match_delivery
-from cops_dagster.lake import pools
+from cops_dagster.lake import pools, statements
 from cops_dagster.lake.alike import alike, by
 from cops_dagster.lake.delivered import FILE, DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import parquet
-from cops_dagster.lake.functions import ROW_HASH
+from cops_dagster.lake.functions import READ_WHOLE
 from cops_dagster.lake.judged import quarantine_code
 from cops_dagster.lake.lens import Lens
 from cops_dagster.lake.live import LiveFile
@@ -118,7 +119,9 @@ def measure(engine: Engine, files: DeliveredFiles, given: Lens, period: Period) 
     lines = alike(files, every, period.start, _ASKED, ("plain", "single"), beside)
     counted = exp.select("*", "0 AS line_count", "'' AS file_name", "'' AS quarantine_code")
     none = counted.from_(empty(FACT_COST_RAW).subquery("none"))
-    engine.keep("measured_lines", union_by_name([none, lines]))
+    wanted = [exp.column(name, quoted=True) for name in _asked_of_measured()]
+    every_line = union_by_name([none, lines]).subquery("lines", copy=False)
+    engine.keep("measured_lines", exp.Select().select(*wanted, copy=False).from_(every_line, copy=False))
     figures = dict(NO_LINES)
     by_file: defaultdict[tuple[Path, bool], Part] = defaultdict(Part)
     pool: defaultdict[tuple[str, str], Costs] = defaultdict(lambda: (Decimal(0),) * 3)
@@ -134,12 +137,24 @@ def measure(engine: Engine, files: DeliveredFiles, given: Lens, period: Period) 
     return Measured(through, figures, by_file, dict(pool), net_unused.halves(engine))
 
 
+@cache
+def _asked_of_measured() -> tuple[str, ...]:
+    """The columns of `measured_lines` that its questions name: it has no other."""
+    asked = {
+        column.name
+        for name in ("measure_lines", "measure_commitments", "fetch_billed_accounts")
+        for column in statements.parsed(name).find_all(exp.Column)
+    }
+    there = ("line_count", "file_name", "quarantine_code", *(name for name, _ in FACT_COST_RAW))
+    return tuple(name for name in there if name in asked)
+
+
 def _whole(files: DeliveredFiles) -> exp.Query:
     """Reads every column of every line: a page that cannot be read refuses the delivery now, not who asks."""
     every = dict.fromkeys(column for sent in files.columns.values() for column, _ in sent.origins)
-    hashed = exp.Anonymous(this=ROW_HASH, expressions=[exp.column(name, quoted=True) for name in every])
+    read = exp.Anonymous(this=READ_WHOLE, expressions=[exp.column(name, quoted=True) for name in every])
     source = parquet(files.reading, by_name=len(files.reading) > 1)
-    return exp.select(exp.Max(this=hashed)).from_(source)
+    return exp.select(read).from_(source)
 
 
 def recorded(files: Sequence[LiveFile]) -> tuple[dict[str, Any], list[commitments.Half]]:

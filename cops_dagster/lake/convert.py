@@ -24,7 +24,7 @@ from cops_dagster.cur import names, schema
 from cops_dagster.cur.formats import Format
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import archives, maps, shapes, spellings
-from cops_dagster.lake.engine import Engine, exact_name
+from cops_dagster.lake.duck import DuckDB, exact_name
 from cops_dagster.lake.footers import COLUMNS_MAX, truncated
 from cops_dagster.lake.functions import call, joined
 from cops_dagster.lake.lines import needs_span
@@ -43,7 +43,7 @@ class _Column:
     read_as: str
 
 
-def convert(engine: Engine, path: Path, kind: Format, target: Path, *, subject: str) -> None:
+def convert(engine: DuckDB, path: Path, kind: Format, target: Path, *, subject: str) -> None:
     """Writes one delivered CSV file as Parquet under Athena names.
 
     Raises:

@@ -15,7 +15,7 @@ from cops_dagster.cur import names, schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import shapes
-from cops_dagster.lake.engine import Engine, exact_name
+from cops_dagster.lake.duck import DuckDB, exact_name
 from cops_dagster.lake.shapes import Seen
 
 COLUMNS_MAX = 4000
@@ -25,7 +25,7 @@ ROWS_PER_BYTE_MAX = 100
 """A real month takes 40 bytes a line; more rows than this are declared, not delivered."""
 
 
-def survey(engine: Engine, paths: Sequence[Path], subject: str) -> list[Seen]:
+def survey(engine: DuckDB, paths: Sequence[Path], subject: str) -> list[Seen]:
     """What each file's footer says.
 
     Raises:
@@ -52,14 +52,14 @@ def survey(engine: Engine, paths: Sequence[Path], subject: str) -> list[Seen]:
     return found
 
 
-def names_in(engine: Engine, path: Path) -> set[str]:
+def names_in(engine: DuckDB, path: Path) -> set[str]:
     """The names of a file's columns, and of what is inside them, as they are written in the file."""
     schemas = exp.Table(this=exp.Anonymous(this="parquet_schema", expressions=[_literal(path)]))
     return {name for (name,) in engine.run(exp.select("name").from_(schemas).sql("duckdb")).rows}
 
 
 def inspect(
-    engine: Engine, paths: Sequence[Path], *, subject: str, surveyed: Sequence[Seen] | None = None
+    engine: DuckDB, paths: Sequence[Path], *, subject: str, surveyed: Sequence[Seen] | None = None
 ) -> tuple[dict[str, Sent], list[int]]:
     """Flat columns and rows per file.
 
@@ -126,7 +126,7 @@ def too_large(path: Path, subject: str, found: str) -> CopsError:
     )
 
 
-def _flat(engine: Engine, paths: Sequence[Path], agreed: shapes.Agreement, subject: str) -> dict[str, Sent]:
+def _flat(engine: DuckDB, paths: Sequence[Path], agreed: shapes.Agreement, subject: str) -> dict[str, Sent]:
     found: dict[str, Sent] = {}
     maps = {name: kind for name, kind in agreed.kinds.items() if kind.startswith("map ")}
     for name, kind in agreed.kinds.items():
@@ -150,7 +150,7 @@ def _flat(engine: Engine, paths: Sequence[Path], agreed: shapes.Agreement, subje
     return found
 
 
-def _keys(engine: Engine, paths: Sequence[Path], column: str, subject: str) -> list[str]:
+def _keys(engine: DuckDB, paths: Sequence[Path], column: str, subject: str) -> list[str]:
     """The keys that any line has. Lines share few sets of keys, so each set is looked at once."""
     keys = exp.func("map_keys", exp.column(column, quoted=True))
     source = parquet(paths, by_name=len(paths) > 1)

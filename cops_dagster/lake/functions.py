@@ -124,6 +124,10 @@ ROW_HASH = "ROW_HASH"
 """A hash of any number of columns, as a whole number from 0 to 2^63 − 1."""
 
 
+READ_WHOLE = "READ_WHOLE"
+"""An aggregate that looks at every value of any number of columns; only that it answers means anything."""
+
+
 def call(name: str, value: exp.Expr) -> exp.Expr:
     """A call of one of `FUNCTIONS`, or of one the engine has."""
     return exp.Anonymous(this=name, expressions=[value.copy()])
@@ -145,11 +149,12 @@ def expanded(tree: exp.Expr) -> exp.Expr:
     for node in reversed(list(tree.find_all(exp.Anonymous, bfs=False))):
         name = node.name.upper()
         meant: exp.Expr | None = None
-        if name == ROW_HASH:
+        if name in (ROW_HASH, READ_WHOLE):
             hashed = exp.Anonymous(this="hash", expressions=node.expressions)
             # half of the unsigned hash: against a signed number the engine would compute in 128 bits, 1.7 s
             half = exp.BitwiseRightShift(this=hashed, expression=exp.Literal.number(1))
             meant = exp.cast(half, "BIGINT", copy=False)
+            meant = exp.Max(this=meant) if name == READ_WHOLE else meant
         elif name in FUNCTIONS:
             meant = exp.Paren(this=_of(FUNCTIONS[name], node.expressions[0]))
         if meant is not None and node is tree:

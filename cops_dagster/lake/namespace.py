@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +150,17 @@ class Namespace:
         self._require_apart()
         self.paths[name] = [file.path for file in found]
         typed = over_files(FACT_COST_RAW, [file.path for file in found if not file.lens])
-        queries: list[exp.Query | Written] = [Written(f"SELECT {of_typed} FROM ({typed.text})")]
+        queries = [
+            Written(
+                f"SELECT {of_typed} FROM ({typed.text})",
+                lambda: exp.select(*of_typed.split(", ")).from_(typed.tree().subquery("typed")),
+            )
+        ]
         for files in _deliveries(found):
             through = Lens.from_json(files[0].lens)
             kept_bytes = kept_delivery(self.con, files, through)
-            queries.append(query_of(kept_bytes, through, files[0].period_start))
+            make = partial(query_of, kept_bytes, through, files[0].period_start)
+            queries.append(statements.written(make))
         view(self.engine, name, written_by_name(queries))
 
     def _require_apart(self) -> None:
@@ -275,7 +281,7 @@ def _deliveries(found: Sequence[LiveFile]) -> list[list[LiveFile]]:
 @lru_cache(maxsize=16)
 def _lens(name: str, files: tuple[LiveFile, ...], columns: str) -> Written:
     """The lens over one delivery as text: five steps of a month ask it, and it takes 0.1 s to write."""
-    return Written(statements.to_duckdb(_through(name, files, columns)))
+    return statements.written(lambda: _through(name, files, columns))
 
 
 def _through(name: str, files: tuple[LiveFile, ...], columns: str) -> exp.Query:

@@ -1,39 +1,46 @@
 """Engines with their limits and a folder to spill into: in this process, or for lines in one of its own.
 
-Belongs here: which limits a piece of work gets. Does not belong here: what an engine does (`lake/engine.py`),
+Belongs here: which limits a piece of work gets. Does not belong here: what an engine does (`lake/duck.py`),
 what a child is (`lake/reader.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from decimal import Decimal
+from pathlib import Path
 
 import sqlalchemy as sa
 
+from cops_dagster.lake.bill import Bill
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.reader import Reader
+from cops_dagster.period import Period
 from cops_dagster.settings import Settings
 from cops_dagster.stores import scratch
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.admin import Admin
+from cops_dagster.stores.queries import Queries
 
 
 @contextmanager
-def engine(settings: Settings, at_most: str | None = None) -> Iterator[Engine]:
+def engine(settings: Settings, at_most: str | None = None) -> Iterator[DuckDB]:
     """A fresh engine that spills below the home and is gone afterwards. `at_most` as in `Books.engine`."""
     own = settings.memory_limit
     limit = own if at_most is None else min(own, at_most, key=_mebibytes)
     with (
         # a folder of its own: the engine may read all of it, whatever it is locked down to
         scratch.folder(settings.home) as spill,
-        Engine(memory_limit=limit, spill=spill) as made,
+        DuckDB(memory_limit=limit, spill=spill) as made,
     ):
         yield made
 
 
 @contextmanager
-def reader(settings: Settings, subject: str, size: int) -> Iterator[Engine]:
+def reader(settings: Settings, subject: str, size: int) -> Iterator[DuckDB]:
     """An engine in a process of its own, with limits for so many delivered bytes."""
     with (
         scratch.folder(settings.home) as spill,
@@ -41,6 +48,84 @@ def reader(settings: Settings, subject: str, size: int) -> Iterator[Engine]:
             subject=subject, delivered_bytes=size, memory_limit=settings.memory_limit, spill=spill
         ) as made,
     ):
+        yield made
+
+
+@contextmanager
+def lines(settings: Settings, admin: Admin, period: Period | None) -> Iterator[Engine]:
+    """What reads lines: a reader that is locked down to the lake, or the cluster with such a one beside."""
+    subject = f"lines of {period}" if period else "lines"
+    with kept_files(settings, admin, period) as made, scanning(settings, made, subject) as engine:
+        yield engine
+
+
+@contextmanager
+def scanning(
+    settings: Settings,
+    beside: DuckDB,
+    subject: str,
+    *,
+    work: Path | None = None,
+    origins: Mapping[Path, Path] | None = None,
+) -> Iterator[Engine]:
+    """The engine that scans what `beside` may read: the same, or a session on the cluster.
+
+    Args:
+        beside: may read the files, and write below `work`.
+        work: a folder for what is sent and brought; the lake's if none is given.
+        origins: files of this machine whose bytes lie where those of another do.
+    """
+    if settings.engine == "duckdb":
+        yield beside
+        return
+    from cops_dagster.lake.cluster import Cluster
+    from cops_dagster.lake.session import Session
+
+    given = settings.cluster
+    price = given.usd_per_tb if settings.engine == "athena" else Decimal(0)
+    bill = Bill(settings.engine, subject, price, given.max_gib << 30)
+    session, folder = Session(settings), (work or settings.lake_root) / ".work"
+    try:
+        with Cluster(queries(settings), session, beside, bill, work=folder, origins=origins) as made:
+            yield made
+    finally:
+        bill.record(settings.home)
+
+
+def queries(settings: Settings) -> Queries:
+    """The transport that the settings name; it connects when it is asked."""
+    given = settings.cluster
+    if settings.engine == "trino":
+        from cops_dagster.stores.trino_client import Trino
+
+        return Trino(
+            str(given.url),
+            given.catalog,
+            given.database,
+            user=given.user,
+            password=given.password.get_secret_value() if given.password else None,
+            max_bytes=given.max_gib << 30,
+            max_minutes=given.max_minutes,
+        )
+    from cops_dagster.lake.session import place_of
+    from cops_dagster.stores.aws.athena_client import Athena
+
+    return Athena(
+        given.catalog,
+        given.database,
+        workgroup=given.workgroup,
+        output=place_of(settings).uri("athena/"),
+        max_minutes=given.max_minutes,
+    )
+
+
+@contextmanager
+def kept_files(settings: Settings, admin: Admin, period: Period | None) -> Iterator[DuckDB]:
+    """The same, always on this machine: for what files say of themselves, and for copies of them."""
+    with admin.read() as con:
+        size = bytes_of(con, period.start if period else None)
+    with reader(settings, f"lines of {period}" if period else "lines", size) as made:
+        made.lock_down((), settings.lake_root)
         yield made
 
 

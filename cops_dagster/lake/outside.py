@@ -18,7 +18,7 @@ from sqlglot import exp
 from cops_dagster.cur import schema
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import footers, trino
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.lens import Lens
 from cops_dagster.lake.live import LiveFile, live_files
 from cops_dagster.lake.namespace import LENS, kept_delivery
@@ -56,7 +56,7 @@ _TRINO = """\
 
 
 def views(
-    con: sa.Connection, lake: Volume, engine: Engine, dialect: Dialect, period_start: date | None = None
+    con: sa.Connection, lake: Volume, engine: DuckDB, dialect: Dialect, period_start: date | None = None
 ) -> str:
     """External tables of exactly the kept files, and the two views over them, as statements.
 
@@ -138,7 +138,7 @@ class _Over:
     """
 
     def __init__(
-        self, con: sa.Connection, lake: Volume, engine: Engine, dialect: Dialect, files: list[LiveFile]
+        self, con: sa.Connection, lake: Volume, engine: DuckDB, dialect: Dialect, files: list[LiveFile]
     ) -> None:
         first = files[0]
         self._files, self._dialect = files, dialect
@@ -211,7 +211,7 @@ class _Over:
             )
         return f"{lake.uri(below)}/" if lake.place else f"file://{folder}/"
 
-    def _declared(self, engine: Engine) -> dict[str, str]:
+    def _declared(self, engine: DuckDB) -> dict[str, str]:
         """The columns that are read, by name in lower case, with their types in the files."""
         given: dict[str, set[str]] = {}
         seen = footers.survey(engine, [file.path for file in self._files], self._subject)

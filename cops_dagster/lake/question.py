@@ -2,7 +2,7 @@
 
 Belongs here: what counts as one SELECT, which tables and parameters it names. A second parser would refuse
 what only the engine knows, and print it back differently. Does not belong here: which files may be read
-(`Engine.lock_down`), which hint an answer carries (`reports/sql.py`).
+(`DuckDB.lock_down`), which hint an answer carries (`reports/sql.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 
 _READS = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 """Kinds of query that only read. To the engine a DELETE inside WITH is a SELECT, so each part is judged."""
@@ -48,7 +48,7 @@ class Question:
     tables: frozenset[tuple[str, str]]
 
 
-def question(engine: Engine, sql: str) -> Question:
+def question(engine: DuckDB, sql: str) -> Question:
     """The single SELECT in `sql`.
 
     Raises:

@@ -2,7 +2,7 @@
 
 Belongs here: starting it, talking to it, and saying what it died of. Delivered bytes are untrusted for ever,
 kept or not: one that crashes or exhausts the reader fails this read and nothing else. Files that COPS wrote
-itself are read by `lake/engine.py` in this process, their digests being known.
+itself are read by `lake/duck.py` in this process, their digests being known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from sqlglot import exp
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import reader_child
-from cops_dagster.lake.engine import Engine, Row, Value, configuration
+from cops_dagster.lake.duck import DuckDB, configuration
+from cops_dagster.lake.engine import Row, Value
 from cops_dagster.lake.statements import Written
 
 _GIB = 1 << 30
@@ -48,7 +49,7 @@ def resting() -> Iterator[None]:
             _end(process)
 
 
-class Reader(Engine):
+class Reader(DuckDB):
     """An engine whose statements run in a child process with limits.
 
     Limits grow with the delivery: one second of processor time and 20 bytes written per delivered byte

@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from cops_dagster.cur import names, schema
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.maps import is_unreadable, of_kind
 
 UNREADABLE_MAP = "E-MAP-PARSE"
@@ -90,7 +90,7 @@ def is_map(name: str) -> bool:
     return name.lower() in names.MAP_COLUMNS
 
 
-def agree(engine: Engine, files: Sequence[Seen], subject: str) -> Agreement:
+def agree(engine: DuckDB, files: Sequence[Seen], subject: str) -> Agreement:
     """The columns of all files under one type each.
 
     A file without rows, and a column that no row of a file has, fit everything.
@@ -145,7 +145,7 @@ def _changed(
     return None
 
 
-def plain(engine: Engine, files: Sequence[Seen], agreed: Agreement, targets: Iterable[Path]) -> list[Path]:
+def plain(engine: DuckDB, files: Sequence[Seen], agreed: Agreement, targets: Iterable[Path]) -> list[Path]:
     """The files to read instead: each odd one written anew to the next target, the others as they are."""
     next_target = iter(targets)
     first = next((one for one in files if one.rows), files[0])
@@ -221,7 +221,7 @@ def _check_names(full: Sequence[Seen], subject: str) -> None:
             raise _mixed(full[0], one, found, subject)
 
 
-def _settled(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path, str], subject: str) -> str:
+def _settled(engine: DuckDB, full: Sequence[Seen], name: str, by_file: dict[Path, str], subject: str) -> str:
     """The one type of a column; `by_file` is changed where a file turns out to hold nothing in it."""
     given = set(by_file.values()) - {schema.NOTHING}
     if is_map(name):
@@ -245,7 +245,7 @@ def _settled(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path
 
 
 def _settled_map(
-    engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path, str], subject: str
+    engine: DuckDB, full: Sequence[Seen], name: str, by_file: dict[Path, str], subject: str
 ) -> str:
     given = set(by_file.values()) - {schema.NOTHING}
     if len(given) > 1 or not given <= {MAP, "map double"}:
@@ -262,7 +262,7 @@ def _settled_map(
     return given.pop() if len(given) == 1 and given <= {MAP, "map double"} else MAP
 
 
-def _drop_empty(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[Path, str]) -> None:
+def _drop_empty(engine: DuckDB, full: Sequence[Seen], name: str, by_file: dict[Path, str]) -> None:
     blank = exp.In(
         this=exp.func("LOWER", exp.func("TRIM", exp.cast(exp.column(name, quoted=True), "VARCHAR"))),
         expressions=[exp.Literal.string(text) for text in _BLANK],
@@ -275,7 +275,7 @@ def _drop_empty(engine: Engine, full: Sequence[Seen], name: str, by_file: dict[P
             by_file[one.path] = schema.NOTHING
 
 
-def _any_json(engine: Engine, one: Seen, name: str) -> bool:
+def _any_json(engine: DuckDB, one: Seen, name: str) -> bool:
     column = exp.column(name, quoted=True)
     readable = exp.and_(column.is_(exp.null()).not_(), is_unreadable(column).not_())
     found = exp.select(exp.Literal.number(1)).from_(one.source.copy()).where(readable).limit(1)

@@ -2,13 +2,14 @@
 
 Belongs here: loading a statement by name, its digest, and translation by sqlglot. Statements are
 written in the dialect that Athena engine v3 and Trino share, with `:name` parameters. Does not
-belong here: running them (`lake/engine.py`).
+belong here: running them (`lake/duck.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 
 import sqlglot
@@ -33,9 +34,19 @@ def sha256(name: str) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """A query that stands in DuckDB's dialect already: it was translated once and is asked again as text."""
+    """A query that stands in DuckDB's dialect already: it was translated once and is asked again as text.
+
+    Attributes:
+        tree: makes it anew for another engine, as a tree that is used up.
+    """
 
     text: str
+    tree: Callable[[], exp.Query] = field(compare=False)
+
+
+def written(make: Callable[[], exp.Query]) -> Written:
+    """A query that is translated now and can be made anew."""
+    return Written(to_duckdb(make()), make)
 
 
 def parsed(name: str) -> exp.Select:

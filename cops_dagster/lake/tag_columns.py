@@ -85,7 +85,7 @@ def provide_cost_lines(
     of: str,
 ) -> None:
     """`cost_lines` under this name over a table of lines that the caller provides."""
-    present = {row[0] for row in engine.run(f'DESCRIBE "{of}"').rows}
+    present = set(engine.columns(of))
     lines = cost_lines(present, tags, boundaries, inherit=inherit)
     view(engine, name, lines.from_(exp.to_table(of)))
 
@@ -187,7 +187,7 @@ def provide_named_lines(engine: Engine, tags: Tags, *, inherit: bool) -> None:
     Args:
         inherit: see `cost_lines`.
     """
-    present = {row[0] for row in engine.run('DESCRIBE "bare_lines"').rows}
+    present = set(engine.columns("bare_lines"))
     tenant = [_first(columns_of(tags.tenant_id, kind), present) for kind in KINDS]
     resource = exp.column("line_item_resource_id") if "line_item_resource_id" in present else exp.null()
     query = exp.select(

@@ -14,6 +14,7 @@ import sqlglot
 from sqlglot import exp
 
 from cops_dagster.lake.functions import FUNCTIONS as DUCKDB
+from cops_dagster.lake.functions import READ_WHOLE, ROW_HASH
 
 Dialect = Literal["trino", "athena"]
 
@@ -76,6 +77,8 @@ FUNCTIONS: dict[str, exp.Expr] = {
         "TEXT_FAULT": _TEXT_FAULT,
         "DOUBLE_FAULT": _DOUBLE_FAULT,
         "UTC_TIME": _UTC_TIME,
+        "IS_FINITE": "IS_FINITE(x)",
+        "NFC": "NORMALIZE(x, NFC)",
     }.items()
 } | {name: DUCKDB[name] for name in ("SAYS_PURCHASE", "SAYS_UPFRONT", "SAYS_RECURRING", "IS_COMMITMENT")}
 """Name → the expression over the column `x` that it stands for; those of LIKE and LOWER are the same text."""
@@ -101,11 +104,33 @@ def expanded(tree: exp.Expr, dialect: Dialect) -> exp.Expr:
 
 def _expand(node: exp.Expr) -> exp.Expr:
     name = node.name.upper() if isinstance(node, exp.Anonymous) else ""
+    if name == READ_WHOLE:
+        sums: list[exp.Expr] = [_call("CHECKSUM", one) for one in node.expressions]
+        return _call("CARDINALITY", exp.Array(expressions=sums))
+    if name == ROW_HASH:
+        return _row_hash(node)
     if name not in FUNCTIONS:
         return node
     argument = node.expressions[0].transform(_expand)
     body = FUNCTIONS[name].copy()
     return exp.Paren(this=body.transform(lambda part: argument.copy() if part == exp.column("x") else part))
+
+
+def _row_hash(node: exp.Expr) -> exp.Expr:
+    """Another number than DuckDB's, so that it samples other lines; of the whole it finds the same."""
+    nothing = exp.Literal.string("")
+    parts: list[exp.Expr] = [
+        exp.func("COALESCE", exp.cast(one, "VARCHAR"), nothing.copy()) for one in node.expressions
+    ]
+    separated: list[exp.Expr] = [parts[0]]
+    for part in parts[1:]:
+        separated += [_call("CHR", exp.Literal.number(31)), part]
+    joined = separated[0]
+    for part in separated[1:]:
+        joined = exp.DPipe(this=joined, expression=part)
+    hashed = _call("FROM_BIG_ENDIAN_64", _call("XXHASH64", _call("TO_UTF8", joined)))
+    half = _call("BITWISE_RIGHT_SHIFT_ARITHMETIC", hashed, exp.Literal.number(1))
+    return exp.Paren(this=exp.Add(this=half, expression=exp.Literal.number(1 << 62)))
 
 
 def _trimmed(node: exp.Expr) -> exp.Expr:

@@ -32,8 +32,7 @@ def admin_columns(table: sa.Table) -> Columns:
 
 def view(engine: Engine, name: str, query: exp.Query | Written) -> None:
     """Creates or replaces one view; a tree is used up."""
-    named = exp.to_table(name, dialect="duckdb").sql(dialect="duckdb")
-    engine.run(f"CREATE OR REPLACE VIEW {named} AS {statements.to_duckdb(query)}")
+    engine.view(name, query)
 
 
 def empty(columns: Columns) -> exp.Query:
@@ -62,13 +61,14 @@ def read_parquet(paths: Sequence[Path]) -> exp.Query:
 
 def over_files(columns: Columns, paths: Sequence[Path]) -> Written:
     """The contract's columns first, whatever the files hold beyond them behind; by name."""
-    none = Written(_empty(columns))
-    return written_by_name([none, read_parquet(paths)] if paths else [none])
+    none = Written(_empty(columns), lambda: empty(columns))
+    return written_by_name([none, statements.written(lambda: read_parquet(paths))] if paths else [none])
 
 
-def written_by_name(queries: Sequence[exp.Query | Written]) -> Written:
+def written_by_name(queries: Sequence[Written]) -> Written:
     """`UNION ALL BY NAME` of one or more queries, in DuckDB's dialect."""
-    return Written(" UNION ALL BY NAME ".join(map(statements.to_duckdb, queries)))
+    text = " UNION ALL BY NAME ".join(one.text for one in queries)
+    return Written(text, lambda: union_by_name([one.tree() for one in queries]))
 
 
 def union_by_name(queries: Sequence[exp.Query]) -> exp.Query:

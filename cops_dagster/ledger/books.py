@@ -24,6 +24,7 @@ from cops_dagster.stores.policies import Adopted
 from cops_dagster.stores.volume import Volume
 
 if TYPE_CHECKING:
+    from cops_dagster.lake.duck import DuckDB
     from cops_dagster.lake.engine import Engine
     from cops_dagster.lake.namespace import Namespace
 
@@ -81,7 +82,7 @@ class Books:
         """The same books, acting within a Dagster run."""
         return replace(self, dagster_run_id=dagster_run_id)
 
-    def engine(self, *, at_most: str | None = None) -> AbstractContextManager[Engine]:
+    def engine(self, *, at_most: str | None = None) -> AbstractContextManager[DuckDB]:
         """A fresh engine that spills below the home and is gone afterwards.
 
         Args:
@@ -91,17 +92,16 @@ class Books:
 
         return opened.engine(self.settings, at_most)
 
-    @contextmanager
-    def lines(self, period: Period | None = None) -> Iterator[Engine]:
-        """An engine for whatever reads lines: in a process of its own, since they are delivered bytes.
+    def lines(self, period: Period | None = None) -> AbstractContextManager[Engine]:
+        """An engine for whatever reads lines: in a process of its own, or on the machines of `COPS_ENGINE`.
 
-        It may read and write below the lake's folder and nowhere else.
+        On this machine it may read and write below the lake's folder and nowhere else.
         """
-        with self.apart(period) as engine:
-            engine.lock_down((), self.settings.lake_root)
-            yield engine
+        from cops_dagster.lake import opened
 
-    def apart(self, period: Period | None = None) -> AbstractContextManager[Engine]:
+        return opened.lines(self.settings, self.admin, period)
+
+    def apart(self, period: Period | None = None) -> AbstractContextManager[DuckDB]:
         """An engine in a process of its own; who asks it locks it down before a person's statement runs."""
         from cops_dagster.lake import opened
 
@@ -110,7 +110,7 @@ class Books:
         return opened.reader(self.settings, f"lines of {period}" if period else "lines", size)
 
     @contextmanager
-    def reader(self, subject: str, paths: Sequence[Path], writable: Path) -> Iterator[Engine]:
+    def reader(self, subject: str, paths: Sequence[Path], writable: Path) -> Iterator[DuckDB]:
         """An engine in a process of its own that sees these delivered files and one folder of ours."""
         from cops_dagster.lake import opened
 

@@ -285,7 +285,7 @@ def spelling_variants(
         for column in tag_columns.columns_of(books.policy.tags.tenant_id, kind)
     ]
     books.namespace(engine, con, period).bare_lines(columns)
-    present = {row[0] for row in engine.run('DESCRIBE "bare_lines"').rows}
+    present = set(engine.columns("bare_lines"))
     variants: dict[str, set[str]] = {}
     for column in columns:
         if column in present:

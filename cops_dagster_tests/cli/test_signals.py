@@ -36,14 +36,14 @@ def load():
     if sys.argv[1] == "imports":
         os.kill(os.getpid(), getattr(signal, sys.argv[2]))
     elif sys.argv[1] == "query":
-        from cops_dagster.lake.engine import Engine
-        real, number = Engine.fetch, getattr(signal, sys.argv[2])
+        from cops_dagster.lake.duck import DuckDB
+        real, number = DuckDB.fetch, getattr(signal, sys.argv[2])
         def slow(self, *given, **named):
             import threading
             threading.Timer(0.2, lambda: os.kill(os.getpid(), number)).start()
             self.run("SELECT SUM(a.range * b.range % 7) FROM range(10000000) a, range(100000) b")
             return real(self, *given, **named)
-        Engine.fetch = slow
+        DuckDB.fetch = slow
     else:
         at(sys.argv[1], sys.argv[2])
     sys.argv[1:] = sys.argv[3:]

@@ -125,6 +125,8 @@ NAMED = {
     "glue:StartCrawler": {"crawler"}, "glue:UpdateTable": {"catalog", "database", "table"},
 }  # fmt: skip
 """What a right is about, by AWS's service authorization reference: each kind must be named by an ARN."""
+DELETES = {"cops-engine-policy": {"glue:DeleteTable", "s3:DeleteObject"}}
+"""Rights to delete, which the policy of an engine elsewhere has for its own place."""
 ONLY_STAR = {"ce:ListCostAllocationTags"}
 """Rights that the same reference gives no kind of resource for."""
 
@@ -142,7 +144,14 @@ def test_a_policy_names_every_right_and_none_that_deletes(path: Path) -> None:
     for statement in statements(path):
         for action in statement["Action"]:
             assert "*" not in action, action
-            assert "Delete" not in action, action
+            assert "Delete" not in action or action in DELETES.get(path.stem, ()), action
+
+
+def test_what_may_be_deleted_is_the_engines_own_place_alone() -> None:
+    for statement in statements(DEPLOY / "aws" / "cops-engine-policy.json"):
+        if DELETES["cops-engine-policy"] & set(statement["Action"]):
+            named = [arn for arn in statement["Resource"] if not arn.endswith(":catalog")]
+            assert all("cops_scratch" in arn or "ENGINE-BUCKET" in arn for arn in named), named
 
 
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.stem)
@@ -162,5 +171,10 @@ def test_a_policy_names_the_resource_wherever_aws_knows_one(path: Path) -> None:
 def test_the_policy_grants_what_refusals_ask_for() -> None:
     code = "".join(path.read_text() for path in (ROOT / "cops_dagster").rglob("*.py"))
     asked = set(re.findall(r"\b(?:glue|athena|budgets|ce|sns):[A-Z]\w+", code))
-    granted = {action for one in statements(DEPLOY / "aws" / "cops-policy.json") for action in one["Action"]}
+    granted = {
+        action
+        for name in ("cops-policy", "cops-engine-policy")
+        for one in statements(DEPLOY / "aws" / f"{name}.json")
+        for action in one["Action"]
+    }
     assert asked - granted == set()

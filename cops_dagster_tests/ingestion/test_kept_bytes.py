@@ -24,7 +24,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import checks, ingest
 from cops_dagster.lake import live
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores.files import sha256
 from cops_dagster_tests.cli.started import cops, refusal
@@ -363,13 +363,13 @@ def test_a_malformed_page_of_a_column_that_first_sight_never_read_refuses_the_de
     harm(body, start, end)
     path.write_bytes(body)
     here: list[str] = []
-    real = Engine._execute
+    real = DuckDB._execute
 
-    def noted(engine: Engine, sql: str, values: Any) -> Any:
+    def noted(engine: DuckDB, sql: str, values: Any) -> Any:
         here.append(sql)
         return real(engine, sql, values)
 
-    monkeypatch.setattr(Engine, "_execute", noted)
+    monkeypatch.setattr(DuckDB, "_execute", noted)
     with pytest.raises(CopsError) as refusal:
         run(books)
     assert refusal.value.code in ("E-FILE-TRUNC", "E-READER-CRASH", "E-RESOURCE")

@@ -16,7 +16,7 @@ from cops_dagster.cur.schema import BY_NAME, Sent, require
 from cops_dagster.lake import shapes
 from cops_dagster.lake.convert import convert
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.footers import inspect, survey
 from cops_dagster.lake.judged import lines_query
 from cops_dagster_tests.deliveries import TYPES
@@ -50,7 +50,7 @@ def table(rows: int = 1, **columns: pa.Array | list[Any]) -> pa.Table:
 class Odd:
     """A folder, an engine, and deliveries read the way first sight reads them."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: DuckDB, folder: Path) -> None:
         self.engine = engine
         self.folder = folder
         self.columns: dict[str, Sent] = {}

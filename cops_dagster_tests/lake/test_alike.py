@@ -15,7 +15,7 @@ from sqlglot import exp
 from cops_dagster.cur.schema import VIEW_COSTS
 from cops_dagster.ingestion.measures import VIEWS
 from cops_dagster.lake import alike, lens, tag_columns
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.lens import Lens
 from cops_dagster.lake.tables import FACT_COST_RAW
 from cops_dagster.lake.views import empty, union_by_name, view
@@ -59,8 +59,8 @@ TAGS = Tags(
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine() as opened:
+def engine() -> Iterator[DuckDB]:
+    with DuckDB() as opened:
         yield opened
 
 
@@ -88,7 +88,7 @@ def month(seed: int, *, faults: bool) -> list[dict[str, Any]]:
     ]
 
 
-def shown(engine: Engine, of: str, count: str, keys: tuple[str, ...]) -> list[Any]:
+def shown(engine: DuckDB, of: str, count: str, keys: tuple[str, ...]) -> list[Any]:
     columns = [f"{name}_cost" if name != "unblended" else "line_item_unblended_cost" for name in VIEWS]
     sums = [f"SUM({name})" for name in columns]
     sums += [f"SUM(CASE WHEN {name} > 0 THEN {name} END)" for name in columns]
@@ -97,7 +97,7 @@ def shown(engine: Engine, of: str, count: str, keys: tuple[str, ...]) -> list[An
     return engine.run(f"SELECT {listed}, {', '.join(sums)} FROM {of} GROUP BY {listed} ORDER BY ALL").rows
 
 
-def provide(engine: Engine, odd: Odd, through: Lens, parts: tuple[alike.Part, ...]) -> None:
+def provide(engine: DuckDB, odd: Odd, through: Lens, parts: tuple[alike.Part, ...]) -> None:
     columns = union_by_name([empty(FACT_COST_RAW), lens.booked(odd.files, through, PERIOD)])
     view(engine, "fact_cost_raw", columns)
     tag_columns.provide_cost_lines(engine, TAGS, [BOUNDARY], name="cost_lines", of="fact_cost_raw")
@@ -110,7 +110,7 @@ def provide(engine: Engine, odd: Odd, through: Lens, parts: tuple[alike.Part, ..
 @pytest.mark.parametrize("faults", [False, True])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_is_asked_of_groups_is_what_is_asked_of_lines(
-    engine: Engine, tmp_path: Path, seed: int, faults: bool
+    engine: DuckDB, tmp_path: Path, seed: int, faults: bool
 ) -> None:
     odd = Odd(engine, tmp_path).take(lines(month(seed, faults=faults)))
     hourly = (*KEYS, "negation_key", "negation_zone", "line_item_usage_start_date")
@@ -122,7 +122,7 @@ def test_what_is_asked_of_groups_is_what_is_asked_of_lines(
         )
 
 
-def test_lines_that_are_alike_are_one_row(engine: Engine, tmp_path: Path) -> None:
+def test_lines_that_are_alike_are_one_row(engine: DuckDB, tmp_path: Path) -> None:
     one = (
         dict.fromkeys(TEXTS) | dict.fromkeys(VIEW_COSTS) | {"day": DAYS[0], "line_item_unblended_cost": 0.25}
     )

@@ -13,7 +13,7 @@ import pytest
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import archives
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster_tests.lake.csv_lines import SPAN_HEADER, USAGE, csv_lines
 from cops_dagster_tests.lake.odd import Odd
 
@@ -23,13 +23,13 @@ FORK = b"\x00\x05\x16\x07Mac OS X, this is no report"
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Engine]:
-    with Engine() as made:
+def shared() -> Iterator[DuckDB]:
+    with DuckDB() as made:
         yield made
 
 
 @pytest.fixture
-def odd(shared: Engine, tmp_path: Path) -> Odd:
+def odd(shared: DuckDB, tmp_path: Path) -> Odd:
     return Odd(shared, tmp_path)
 
 

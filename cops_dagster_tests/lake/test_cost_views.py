@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.footers import inspect
 from cops_dagster_tests.deliveries import lines, write
 from cops_dagster_tests.lake.measured import measured
 
-ENGINE = Engine()
+ENGINE = DuckDB()
 EXACT = "SELECT IS_EXACT_USD(CAST(:x AS DOUBLE)) AS is_exact, EXACT_USD(CAST(:x AS DOUBLE)) AS usd"
 ODD = [
     0.1,
@@ -155,7 +155,7 @@ def test_a_locked_engine_reads_what_it_was_given_and_nothing_else(tmp_path: Path
     (mine,) = tmp_path.rglob("*.parquet")
     other = tmp_path / "secret.csv"
     other.write_text("a\n1\n")
-    with Engine() as engine:
+    with DuckDB() as engine:
         engine.lock_down([mine])
         assert engine.run(f"SELECT COUNT(*) FROM read_parquet('{mine}')").rows == [(1,)]
         for sql in (
@@ -191,7 +191,7 @@ def staged(folder: Path, text: str) -> dict[str, Any]:
 
 def _stage(folder: Path, table: Any) -> dict[str, Any]:
     path = write(folder / "cur", [table]) / "report-00001.snappy.parquet"
-    with Engine() as engine:
+    with DuckDB() as engine:
         columns, _ = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
         measured(engine, files)

@@ -18,15 +18,15 @@ from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.footers import inspect
 from cops_dagster.lake.namespace import CUR_BILLING_MASTER
 from cops_dagster.lake.views import over_files, read_parquet
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine() as made:
+def engine() -> Iterator[DuckDB]:
+    with DuckDB() as made:
         yield made
 
 
@@ -36,7 +36,7 @@ def parquet(path: Path, **columns: list[Any]) -> Path:
     return path
 
 
-def types(engine: Engine, paths: list[Path]) -> tuple[dict[str, str], list[int]]:
+def types(engine: DuckDB, paths: list[Path]) -> tuple[dict[str, str], list[int]]:
     """Each column's type, and the rows of each file."""
     columns, rows = inspect(engine, paths, subject="d")
     return {name: sent.data_type for name, sent in columns.items()}, rows
@@ -50,12 +50,12 @@ def delivery(*paths: Path, columns: dict[str, Sent]) -> DeliveredFiles:
     )  # fmt: skip
 
 
-def test_columns_and_rows_are_read_from_whole_files(engine: Engine, tmp_path: Path) -> None:
+def test_columns_and_rows_are_read_from_whole_files(engine: DuckDB, tmp_path: Path) -> None:
     paths = [parquet(tmp_path / f"r-{n}.parquet", a=["x"] * n, b=[1.5] * n) for n in (1, 2)]
     assert types(engine, paths) == ({"a": "varchar", "b": "double"}, [1, 2])
 
 
-def test_a_whole_file_without_rows_is_allowed(engine: Engine, tmp_path: Path) -> None:
+def test_a_whole_file_without_rows_is_allowed(engine: DuckDB, tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": pa.array([], pa.float64())}), tmp_path / "r.parquet")
     assert types(engine, [tmp_path / "r.parquet"]) == ({"a": "double"}, [0])
 
@@ -73,7 +73,7 @@ CUTS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_truncated_file_is_refused_and_named(cut: str, engine: Engine, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused_and_named(cut: str, engine: DuckDB, tmp_path: Path) -> None:
     whole, broken = parquet(tmp_path / "r-1.parquet"), parquet(tmp_path / "r-2.parquet")
     broken.write_bytes(CUTS[cut](broken.read_bytes()))
     with pytest.raises(CopsError) as refusal:
@@ -82,7 +82,7 @@ def test_a_truncated_file_is_refused_and_named(cut: str, engine: Engine, tmp_pat
     assert "r-2.parquet" in refusal.value.subject
 
 
-def test_a_parquet_file_is_allowed_whatever_its_name(engine: Engine, tmp_path: Path) -> None:
+def test_a_parquet_file_is_allowed_whatever_its_name(engine: DuckDB, tmp_path: Path) -> None:
     assert inspect(engine, [parquet(tmp_path / "r-1.csv.gz")], subject="d")[1] == [3]
 
 
@@ -92,7 +92,7 @@ def test_a_parquet_file_is_allowed_whatever_its_name(engine: Engine, tmp_path: P
     ids=["type", "more", "other", "case"],
 )
 def test_files_with_different_columns_are_refused(
-    second: dict[str, list[Any]], engine: Engine, tmp_path: Path
+    second: dict[str, list[Any]], engine: DuckDB, tmp_path: Path
 ) -> None:
     paths = [parquet(tmp_path / "r-1.parquet", a=[1]), parquet(tmp_path / "r-2.parquet", **second)]
     with pytest.raises(CopsError) as refusal:
@@ -102,7 +102,7 @@ def test_files_with_different_columns_are_refused(
 
 
 def test_files_with_the_same_columns_in_another_order_are_allowed_and_matched_by_name(
-    engine: Engine, tmp_path: Path
+    engine: DuckDB, tmp_path: Path
 ) -> None:
     one = parquet(tmp_path / "r-1.parquet", line_item_operation=["op"], line_item_usage_type=["use"])
     two = parquet(tmp_path / "r-2.parquet", line_item_usage_type=["use"], line_item_operation=["op"])
@@ -112,7 +112,7 @@ def test_files_with_the_same_columns_in_another_order_are_allowed_and_matched_by
 
 
 def test_every_expected_column_has_its_one_type_null_where_not_sent_and_an_added_one_is_text(
-    engine: Engine, tmp_path: Path
+    engine: DuckDB, tmp_path: Path
 ) -> None:
     path = parquet(tmp_path / "r.parquet", line_item_operation=["op"], zz_added=[7])
     query = master_query(delivery(path, columns=inspect(engine, [path], subject="d")[0]))
@@ -131,7 +131,7 @@ ODD = ["r 1.parquet", "ä.parquet", "a'b.parquet", "%2e.parquet", "a\nb.parquet"
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_file_name_names_that_file_and_no_other(name: str, engine: Engine, tmp_path: Path) -> None:
+def test_an_odd_file_name_names_that_file_and_no_other(name: str, engine: DuckDB, tmp_path: Path) -> None:
     """`*`, `?` and `[` are wildcards to the engine; AWS lets report names and prefixes hold them."""
     parquet(tmp_path / "r-1.parquet", a=["other"])
     path = parquet(tmp_path / name, a=["mine"])
@@ -141,7 +141,7 @@ def test_an_odd_file_name_names_that_file_and_no_other(name: str, engine: Engine
 
 @pytest.mark.parametrize("name", ["plain", "with space", "[x]", "x*", "a#b", "ü"])
 def test_an_odd_folder_name_leads_to_that_folder_and_no_other(
-    name: str, engine: Engine, tmp_path: Path
+    name: str, engine: DuckDB, tmp_path: Path
 ) -> None:
     parquet(tmp_path / "x" / "r.parquet", a=["other"])
     path = parquet(tmp_path / name / "r.parquet", a=["mine"])
@@ -151,14 +151,14 @@ def test_an_odd_folder_name_leads_to_that_folder_and_no_other(
 
 @pytest.mark.parametrize("name", ["env=prod", "year=2025", "line_item_operation=x"])
 def test_a_folder_named_like_a_partition_adds_no_column_to_what_aws_sent(
-    name: str, engine: Engine, tmp_path: Path
+    name: str, engine: DuckDB, tmp_path: Path
 ) -> None:
     path = parquet(tmp_path / name / "r.parquet", a=["mine"])
     assert types(engine, [path])[0] == {"a": "varchar"}
     assert engine.fetch(read_parquet([path])).columns == ("a",)
 
 
-def test_a_table_over_no_files_is_empty_and_has_its_columns(engine: Engine) -> None:
+def test_a_table_over_no_files_is_empty_and_has_its_columns(engine: DuckDB) -> None:
     found = engine.fetch(over_files(CUR_BILLING_MASTER, []))
     assert (found.rows, found.columns) == ([], tuple(name for name, _ in CUR_BILLING_MASTER))
 
@@ -170,9 +170,9 @@ import sys
 from pathlib import Path
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.footers import inspect
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 path = Path(sys.argv[1])
-with Engine() as engine:
+with DuckDB() as engine:
     columns, _ = inspect(engine, [path], subject="d")
     query = master_query(DeliveredFiles("d", "s", columns, (path,), (0,), (0,)))
     print(engine.fetch(query).one()["line_item_usage_start_date"])

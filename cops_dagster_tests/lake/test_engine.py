@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.question import question
 from cops_dagster.lake.views import read_parquet, view
 from cops_dagster.money import amount
@@ -25,8 +25,8 @@ MINE = [(1, "mine")]
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Engine]:
-    with Engine() as made:
+def shared() -> Iterator[DuckDB]:
+    with DuckDB() as made:
         yield made
 
 
@@ -38,12 +38,12 @@ def put(path: Path, text: str) -> Path:
 
 
 @pytest.fixture
-def locked(tmp_path: Path) -> Iterator[Engine]:
+def locked(tmp_path: Path) -> Iterator[DuckDB]:
     """A locked engine over `mine.parquet`, with a table in memory; others lie beside the file."""
     mine = put(tmp_path / "lake" / "mine.parquet", "mine")
     put(tmp_path / "lake" / "other.parquet", "other")
     (tmp_path / "secret.txt").write_text("secret")
-    with Engine() as engine:
+    with DuckDB() as engine:
         view(engine, "mine", read_parquet([mine]))
         engine.table("admin", [("a", "BIGINT")], [(1,), (2,)])
         engine.lock_down([mine])
@@ -71,7 +71,7 @@ def locked(tmp_path: Path) -> Iterator[Engine]:
         "SELECT * FROM (SELECT 1) AS inserted",
     ],
 )
-def test_one_select_in_any_form_is_allowed(sql: str, shared: Engine) -> None:
+def test_one_select_in_any_form_is_allowed(sql: str, shared: DuckDB) -> None:
     assert question(shared, sql).text == sql
 
 
@@ -135,7 +135,7 @@ def test_one_select_in_any_form_is_allowed(sql: str, shared: Engine) -> None:
         "SELECT 1 /* ; */; DROP TABLE t",
     ],
 )
-def test_anything_but_one_select_is_refused(sql: str, shared: Engine) -> None:
+def test_anything_but_one_select_is_refused(sql: str, shared: DuckDB) -> None:
     with pytest.raises(CopsError) as refusal:
         question(shared, sql)
     assert refusal.value.code == "E-SQL"
@@ -158,14 +158,14 @@ def test_anything_but_one_select_is_refused(sql: str, shared: Engine) -> None:
     ],
 )
 def test_a_parameter_is_told_from_text_casts_slices_and_lambdas(
-    sql: str, text: str, bound: str, shared: Engine
+    sql: str, text: str, bound: str, shared: DuckDB
 ) -> None:
     asked = question(shared, sql)
     assert asked.text == text
     assert asked.parameters == set(bound)
 
 
-def test_what_a_query_reads_is_known_wherever_it_stands(shared: Engine) -> None:
+def test_what_a_query_reads_is_known_wherever_it_stands(shared: DuckDB) -> None:
     sql = (
         "WITH c AS (SELECT * FROM One) SELECT (SELECT MAX(a) FROM two) FROM c JOIN main.three USING (a)"
         " WHERE a IN (FROM four) UNION SELECT * FROM (PIVOT five ON a IN (1) USING SUM(b))"
@@ -186,7 +186,7 @@ def test_what_a_query_reads_is_known_wherever_it_stands(shared: Engine) -> None:
         "SELECT * FROM '{lake}/mine.parquet'",
     ],
 )
-def test_a_locked_engine_reads_the_files_it_was_given(sql: str, locked: Engine, tmp_path: Path) -> None:
+def test_a_locked_engine_reads_the_files_it_was_given(sql: str, locked: DuckDB, tmp_path: Path) -> None:
     assert locked.run(sql.format(lake=tmp_path / "lake")).rows == MINE
 
 
@@ -215,7 +215,7 @@ def test_a_locked_engine_reads_the_files_it_was_given(sql: str, locked: Engine, 
     ],
 )
 def test_a_locked_engine_answers_no_select_about_anything_else(
-    sql: str, locked: Engine, tmp_path: Path
+    sql: str, locked: DuckDB, tmp_path: Path
 ) -> None:
     before = sorted(path.name for path in tmp_path.rglob("*"))
     text = sql.format(lake=tmp_path / "lake")
@@ -243,7 +243,7 @@ def test_a_locked_engine_answers_no_select_about_anything_else(
     ],
 )
 def test_a_locked_engine_cannot_be_unlocked_extended_or_made_to_write(
-    sql: str, locked: Engine, tmp_path: Path
+    sql: str, locked: DuckDB, tmp_path: Path
 ) -> None:
     before = sorted(path.name for path in tmp_path.rglob("*"))
     with pytest.raises(CopsError) as refusal:
@@ -252,7 +252,7 @@ def test_a_locked_engine_cannot_be_unlocked_extended_or_made_to_write(
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
-def test_the_parser_stops_the_one_write_that_the_lock_does_not(locked: Engine, tmp_path: Path) -> None:
+def test_the_parser_stops_the_one_write_that_the_lock_does_not(locked: DuckDB, tmp_path: Path) -> None:
     """The engine lets COPY overwrite an allowed path in place (measured): so nobody may ask it to."""
     mine = tmp_path / "lake" / "mine.parquet"
     sql = f"COPY (SELECT 1 AS n, 'new' AS t) TO '{mine}' (FORMAT parquet, USE_TMP_FILE false)"
@@ -266,7 +266,7 @@ def test_a_locked_engine_reads_its_files_in_any_folder_and_not_their_neighbours(
     name: str, tmp_path: Path
 ) -> None:
     mine, other = put(tmp_path / name / "mine.parquet", "mine"), put(tmp_path / "x" / "mine.parquet", "other")
-    with Engine() as engine:
+    with DuckDB() as engine:
         view(engine, "mine", read_parquet([mine]))
         view(engine, "other", read_parquet([other]))
         engine.lock_down([mine])
@@ -277,7 +277,7 @@ def test_a_locked_engine_reads_its_files_in_any_folder_and_not_their_neighbours(
 
 def test_an_engine_locked_over_no_files_still_calculates(tmp_path: Path) -> None:
     path = put(tmp_path / "x.parquet", "x")
-    with Engine() as engine:
+    with DuckDB() as engine:
         engine.lock_down([])
         assert engine.run("SELECT 1 + 1").rows == [(2,)]
         with pytest.raises(CopsError, match="E-SQL"):
@@ -292,7 +292,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x0
 
 @given(st.lists(st.tuples(st.none() | ATTOS, st.none() | TEXTS, st.none() | st.booleans()), max_size=8))
 def test_a_small_table_holds_exactly_what_was_given(
-    shared: Engine, rows: list[tuple[int | None, str | None, bool | None]]
+    shared: DuckDB, rows: list[tuple[int | None, str | None, bool | None]]
 ) -> None:
     columns = [("a", "DECIMAL(38,18)"), ("t", "VARCHAR"), ("is_b", "BOOLEAN")]
     wanted = [(None if atto is None else amount.to_decimal(atto), text, flag) for atto, text, flag in rows]
@@ -302,7 +302,7 @@ def test_a_small_table_holds_exactly_what_was_given(
     assert sorted(found.rows, key=repr) == sorted(wanted, key=repr)
 
 
-def test_a_small_table_keeps_dates_and_times_and_replaces_the_one_before(shared: Engine) -> None:
+def test_a_small_table_keeps_dates_and_times_and_replaces_the_one_before(shared: DuckDB) -> None:
     row = (date(2025, 9, 1), datetime(2025, 9, 1, 3, 4, 5, 6), 2**62)
     columns = [("d", "DATE"), ("t", "TIMESTAMP"), ("n", "BIGINT")]
     shared.table("kept", columns, [row, row])
@@ -313,12 +313,12 @@ def test_a_small_table_keeps_dates_and_times_and_replaces_the_one_before(shared:
 
 
 @given(st.lists(ATTOS.map(lambda atto: atto // 100), min_size=1, max_size=20))
-def test_a_sum_of_money_is_exact(shared: Engine, attos: list[int]) -> None:
+def test_a_sum_of_money_is_exact(shared: DuckDB, attos: list[int]) -> None:
     shared.table("m", [("usd", "DECIMAL(38,18)")], [(amount.to_decimal(atto),) for atto in attos])
     assert shared.run("SELECT SUM(usd) FROM m").rows == [(amount.to_decimal(sum(attos)),)]
 
 
-def test_a_sum_that_no_longer_fits_is_refused_not_rounded(shared: Engine) -> None:
+def test_a_sum_that_no_longer_fits_is_refused_not_rounded(shared: DuckDB) -> None:
     shared.table("m", [("usd", "DECIMAL(38,18)")], [(Decimal("9e19"),), (Decimal("9e19"),)])
     with pytest.raises(CopsError):
         shared.run("SELECT SUM(usd) FROM m")
@@ -337,12 +337,12 @@ def test_a_sum_that_no_longer_fits_is_refused_not_rounded(shared: Engine) -> Non
     ],
 )
 def test_parameters_are_bound_by_their_whole_name_and_never_read_as_sql(
-    sql: str, params: dict[str, object], value: object, shared: Engine
+    sql: str, params: dict[str, object], value: object, shared: DuckDB
 ) -> None:
     assert shared.run(sql, params).rows == [(value,)]  # type: ignore[arg-type]
 
 
-def test_what_is_staged_is_written_whole_and_counted(shared: Engine, tmp_path: Path) -> None:
+def test_what_is_staged_is_written_whole_and_counted(shared: DuckDB, tmp_path: Path) -> None:
     target = tmp_path / "new" / "it's.parquet"
     assert shared.stage(exp.select("n").from_("range(3) AS r(n)"), target) == 3
     assert sorted(shared.fetch(read_parquet([target])).rows) == [(0,), (1,), (2,)]
@@ -350,7 +350,7 @@ def test_what_is_staged_is_written_whole_and_counted(shared: Engine, tmp_path: P
     assert shared.fetch(read_parquet([target])).rows == []
 
 
-def test_every_sql_file_is_one_select_in_the_dialect_of_the_engine(shared: Engine) -> None:
+def test_every_sql_file_is_one_select_in_the_dialect_of_the_engine(shared: DuckDB) -> None:
     folder = Path(__file__).resolve().parents[2] / "sql"
     names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.sql"))
     assert len(names) > 20
@@ -369,7 +369,7 @@ def test_a_statement_that_is_not_installed_is_named() -> None:
 def test_a_table_takes_rows_from_an_iterator_and_gives_them_back_one_by_one() -> None:
     """A batch at a time, so that neither side holds all of them."""
     rows = ((str(number), Decimal(number)) for number in range(25_000))
-    with Engine() as engine:
+    with DuckDB() as engine:
         engine.table("numbers", [("name", "VARCHAR"), ("value", "DECIMAL(38,18)")], rows)
         asked = exp.select("name", "value").from_("numbers").order_by("value")
         seen = [(name, int(value)) for name, value in engine.each(asked)]

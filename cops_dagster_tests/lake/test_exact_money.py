@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cops_dagster.lake import statements
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster_tests.examples import examples
 
 SQL = """
@@ -25,8 +25,8 @@ FROM given_doubles ORDER BY n
 
 
 @cache
-def engine() -> Engine:
-    made = Engine()
+def engine() -> DuckDB:
+    made = DuckDB()
     made.run("CREATE TABLE given_doubles (n BIGINT, x DOUBLE)")
     return made
 

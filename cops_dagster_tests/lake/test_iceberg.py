@@ -15,7 +15,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from cops_dagster import settings
 from cops_dagster.lake import iceberg
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.iceberg import Commit
 
 SEPTEMBER, OCTOBER = date(2025, 9, 1), date(2025, 10, 1)
@@ -39,7 +39,7 @@ class Lake:
             f"SELECT CAST(c AS {USD}) AS line_item_unblended_cost, DATE '{month}' AS period_start,"
             f" '{source}' AS source_id{more} FROM (VALUES {values}) AS v(c) WHERE c IS NOT NULL"
         )
-        with Engine() as engine:
+        with DuckDB() as engine:
             engine.stage(sqlglot.parse_one(text, read="duckdb"), path)
         return path
 
@@ -132,7 +132,7 @@ def test_an_append_only_table_keeps_every_run(lake: Lake) -> None:
     for seq, cost in ((1, "5"), (2, "-5"), (3, "6")):
         path = lake.root / "fact_cost_allocated" / f"{seq}.parquet"
         text = f"SELECT DATE '2025-09-01' AS period_start, CAST({cost} AS {USD}) AS allocated_cost_usd"
-        with Engine() as engine:
+        with DuckDB() as engine:
             engine.stage(sqlglot.parse_one(text, read="duckdb"), path)
         lake.publish(seq, path, table="fact_cost_allocated", source="", replaces=seq > 1)
     assert lake.costs("fact_cost_allocated") == usd("-5", "5", "6")

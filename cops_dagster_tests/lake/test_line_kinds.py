@@ -18,7 +18,7 @@ from cops_dagster.cur.schema import BY_NAME
 from cops_dagster.ingestion import measures
 from cops_dagster.ingestion.verdicts import cost_views_bridge
 from cops_dagster.lake.delivered import DeliveredFiles
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.footers import inspect
 from cops_dagster_tests.deliveries import SEPTEMBER, TYPES
 from cops_dagster_tests.examples import examples
@@ -94,7 +94,7 @@ def deliver(folder: Path, given_lines: Sequence[Line], *, every_column: bool = F
 def staged(folder: Path, given_lines: Sequence[Line], *, every_column: bool = False) -> list[Line]:
     """The lines as `fact_cost_raw` holds them, in the order given."""
     path = deliver(folder, given_lines, every_column=every_column)
-    with Engine() as engine:
+    with DuckDB() as engine:
         columns, (rows,) = inspect(engine, [path], subject="test")
         files = DeliveredFiles("d", "s", columns, (path,), (0,), (0,))
         made = measured(engine, files)

@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.live import LiveFile, live_files, verify
 from cops_dagster.stores import files as stored
 from cops_dagster.stores import tables as t
@@ -225,7 +225,7 @@ def test_a_link_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
 def test_an_engine_whose_files_were_exchanged_gives_nothing_to_publish(tmp_path: Path) -> None:
     file = published(tmp_path / "x.parquet")
     held = verify([file], digests=True)
-    engine = Engine()
+    engine = DuckDB()
     engine.relies_on(lambda: live.require_same(held))
     flip(file, same_time=True)
     with pytest.raises(CopsError, match="E-DIGEST"):

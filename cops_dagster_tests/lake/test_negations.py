@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from cops_dagster.lake import tag_columns
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.tables import FACT_COST_RAW
 from cops_dagster.lake.views import view
 from cops_dagster.policy import Tags
@@ -49,7 +49,7 @@ def grouped(given_lines: Rows, *, inherit: bool = True) -> Rows:
     """The lines by their tags, as tagging sees them."""
     names = [name for name, _ in FACT_COST_RAW]
     start: dict[str, Any] = {"period_start": SEPTEMBER.start}
-    with Engine() as engine:
+    with DuckDB() as engine:
         engine.table("fact_cost_raw", FACT_COST_RAW, [tuple(map(row.get, names)) for row in given_lines])
         view(engine, "lines", exp.select("*", "1 AS line_count").from_("fact_cost_raw"))
         view(engine, "bare_lines", exp.select("*").from_("fact_cost_raw"))

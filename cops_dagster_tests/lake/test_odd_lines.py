@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster_tests.lake.csv_lines import SPAN_HEADER, USAGE, csv_lines
 from cops_dagster_tests.lake.odd import Odd, table
 
@@ -19,13 +19,13 @@ NOON, DAY, NEXT = datetime(2025, 9, 1, 12), datetime(2025, 9, 1), datetime(2025,
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Engine]:
-    with Engine() as made:
+def shared() -> Iterator[DuckDB]:
+    with DuckDB() as made:
         yield made
 
 
 @pytest.fixture
-def odd(shared: Engine, tmp_path: Path) -> Odd:
+def odd(shared: DuckDB, tmp_path: Path) -> Odd:
     return Odd(shared, tmp_path)
 
 

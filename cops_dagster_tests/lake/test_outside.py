@@ -41,19 +41,8 @@ from cops_dagster_tests.lake.shaped import (
     statements,
     twice,
 )
+from cops_dagster_tests.lake.spoken import BRACKETED, KNOWN
 from cops_dagster_tests.shown import answer
-
-KNOWN = {
-    "ABS", "ARRAY_DISTINCT", "ARRAY_JOIN", "ARRAY_SORT", "AT_TIMEZONE", "CAST", "COALESCE", "CONCAT",
-    "CONCAT_WS", "ELEMENT_AT", "FORMAT", "IS_FINITE", "LENGTH", "LOWER", "NULLIF", "REGEXP_EXTRACT",
-    "REGEXP_LIKE", "REGEXP_REPLACE", "REPLACE", "SUBSTR", "TRIM", "TRY_CAST",
-}  # fmt: skip
-"""Functions that Trino 476 and Athena engine 3 have, with the meaning that the views rely on."""
-BRACKETED = {
-    "AND", "AS", "DECIMAL", "FROM", "IN", "MAP", "NOT", "OR", "THEN", "TIMESTAMP", "VALUES", "WHEN", "WITH",
-    "u",
-}  # fmt: skip
-
 
 QUICK = ("cur 2.0", "csv")
 

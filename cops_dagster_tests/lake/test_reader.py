@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.functions import call, expanded
 from cops_dagster.lake.reader import Reader, resting
 from cops_dagster.lake.reader_child import decode, encode
@@ -30,8 +30,8 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine() as made:
+def engine() -> Iterator[DuckDB]:
+    with DuckDB() as made:
         yield made
 
 
@@ -145,20 +145,20 @@ def test_memory_beyond_the_limit_is_refused_and_the_reader_lives(reader: Reader)
     assert reader.run("SELECT 1").rows == [(1,)]
 
 
-def exact(engine: Engine, text: str, function: str = "EXACT_TEXT_USD") -> Decimal | None:
+def exact(engine: DuckDB, text: str, function: str = "EXACT_TEXT_USD") -> Decimal | None:
     tree = expanded(exp.select(call(function, exp.Literal.string(text))))
     return engine.run(tree.sql("duckdb")).rows[0][0]  # type: ignore[no-any-return]
 
 
 @settings(max_examples=examples(150), deadline=None)
 @given(st.decimals(-(10**20) + 1, 10**20 - 1, allow_nan=False, places=18))
-def test_any_text_of_18_decimals_is_that_amount(engine: Engine, amount: Decimal) -> None:
+def test_any_text_of_18_decimals_is_that_amount(engine: DuckDB, amount: Decimal) -> None:
     assert exact(engine, format(amount, "f")) == amount
 
 
 @settings(max_examples=examples(150), deadline=None)
 @given(st.integers(-(10**15), 10**15), st.integers(-25, 10))
-def test_an_exponent_is_taken_exactly_or_not_at_all(engine: Engine, digits: int, exponent: int) -> None:
+def test_an_exponent_is_taken_exactly_or_not_at_all(engine: DuckDB, digits: int, exponent: int) -> None:
     found = exact(engine, f"{digits}e{exponent}")
     meant = Decimal(digits).scaleb(exponent)
     fits = exponent >= -18 and abs(meant) < 10**20
@@ -172,7 +172,7 @@ def test_an_exponent_is_taken_exactly_or_not_at_all(engine: Engine, digits: int,
      ("0x1", None), ("nan", None), ("Infinity", None), ("1e", None), ("--1", None), ("１", None),
      ("0.0000000000000000001", None), ("1e-19", None), ("100000000000000000000", None), ("1e20", None)],
 )  # fmt: skip
-def test_text_is_the_amount_it_says_or_none(text: str, amount: str | None, engine: Engine) -> None:
+def test_text_is_the_amount_it_says_or_none(text: str, amount: str | None, engine: DuckDB) -> None:
     assert exact(engine, text) == (None if amount is None else Decimal(amount))
 
 
@@ -183,6 +183,6 @@ def test_text_is_the_amount_it_says_or_none(text: str, amount: str | None, engin
      ("2025-08-31T19:00:00-0500", "2025-09-01T00:00:00"),
      ("2025-09-01T00:00:00", None), ("2025-09-01", None), ("2025-13-01T00:00:00Z", None), ("x", None)],
 )  # fmt: skip
-def test_a_time_is_an_instant_in_utc_or_none(text: str, instant: str | None, engine: Engine) -> None:
+def test_a_time_is_an_instant_in_utc_or_none(text: str, instant: str | None, engine: DuckDB) -> None:
     found = exact(engine, text, "UTC_TIME")
     assert found == (None if instant is None else datetime.fromisoformat(instant))

@@ -18,7 +18,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep, verify
 from cops_dagster.ingestion import ingest, look
 from cops_dagster.lake import iceberg
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.tables import EXPORT
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import reconcile
@@ -167,7 +167,7 @@ def test_glue_shows_every_reader_the_same_tables(
 
 
 def staged(path: Path, source: str, cost: Decimal) -> None:
-    with Engine() as engine:
+    with DuckDB() as engine:
         engine.stage(
             sqlglot.parse_one(
                 f"SELECT CAST('{cost}' AS DECIMAL(38,18)) AS line_item_unblended_cost,"

@@ -13,7 +13,7 @@ import pytest
 
 from cops_dagster.cur.schema import BY_NAME
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster_tests.lake.odd import Odd, table
 
 TENANT = "resource_tags_user_tenant_id"
@@ -21,13 +21,13 @@ TEXT_MAP = pa.map_(pa.string(), pa.string())
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Engine]:
-    with Engine() as made:
+def shared() -> Iterator[DuckDB]:
+    with DuckDB() as made:
         yield made
 
 
 @pytest.fixture
-def odd(shared: Engine, tmp_path: Path) -> Odd:
+def odd(shared: DuckDB, tmp_path: Path) -> Odd:
     return Odd(shared, tmp_path)
 
 

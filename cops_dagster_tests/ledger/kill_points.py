@@ -28,7 +28,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, look
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import consequences
@@ -115,7 +115,7 @@ def main(act: str, folder: Path, fatal: int) -> None:
         setattr(owner, name, wrapped)
 
     books = books_of(folder)
-    around(Engine, "stage")
+    around(DuckDB, "stage")
     for name in ("fsync", "link", "replace", "unlink"):
         around(os, name)
     around(shutil, "rmtree")

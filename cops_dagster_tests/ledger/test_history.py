@@ -39,7 +39,7 @@ from cops_dagster.allocation import allocate, reverse
 from cops_dagster.closing import approve, periods
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import seal, sweep, verify
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
@@ -177,7 +177,7 @@ class Crash(BaseException):
 def crashing_at(number: int) -> Iterator[None]:
     """Ends the act at its N-th staged file or commit: after the file, before or after the commit."""
     count = 0
-    real_commit, real_stage = sa.engine.RootTransaction.commit, Engine.stage
+    real_commit, real_stage = sa.engine.RootTransaction.commit, DuckDB.stage
 
     def reached() -> None:
         nonlocal count
@@ -195,11 +195,11 @@ def crashing_at(number: int) -> Iterator[None]:
         reached()
         return made
 
-    sa.engine.RootTransaction.commit, Engine.stage = commit, stage  # type: ignore[method-assign]
+    sa.engine.RootTransaction.commit, DuckDB.stage = commit, stage  # type: ignore[method-assign]
     try:
         yield
     finally:
-        sa.engine.RootTransaction.commit, Engine.stage = real_commit, real_stage  # type: ignore[method-assign]
+        sa.engine.RootTransaction.commit, DuckDB.stage = real_commit, real_stage  # type: ignore[method-assign]
 
 
 class History(RuleBasedStateMachine):

@@ -1,0 +1,94 @@
+"""What a cluster would be sent, without one: read back by its dialect, of known functions, short enough.
+
+Whether the digits are the same is shown by `make test-trino`, on a real server.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import sqlglot
+
+from cops_dagster.ingestion import ingest, look
+from cops_dagster.lake import cluster, statements, trino
+from cops_dagster.lake.trino import Dialect
+from cops_dagster.tagging import tag
+from cops_dagster_tests.deliveries import SEPTEMBER, acts, home, write
+from cops_dagster_tests.engines.both import Heard, listening
+from cops_dagster_tests.lake.shaped import SHAPES, delivered
+from cops_dagster_tests.lake.spoken import unknown
+
+SQL = Path(__file__).parents[2] / "sql"
+
+
+def require_spoken(text: str, dialect: str) -> None:
+    text = re.sub(r"^CREATE TABLE \w+ WITH \([^)]*\) AS ", "", text)
+    assert sqlglot.parse_one(text, read=dialect).sql(dialect=dialect, comments=False) == text
+    assert unknown(text) == set(), text[:300]
+    assert not re.search(r"(?i)read_parquet|by name|\bisfinite\(|full_match|epoch_us|map_extract", text)
+    assert len(text.encode()) < cluster.LONGEST
+
+
+def spoken(name: str, dialect: Dialect) -> str:
+    return trino.expanded(statements.parsed(name), dialect).sql(dialect=dialect, comments=False)
+
+
+@pytest.mark.parametrize("dialect", ["trino", "athena"])
+def test_every_statement_is_read_back_and_calls_known_functions_alone(dialect: Dialect) -> None:
+    for path in sorted(SQL.rglob("*.sql")):
+        require_spoken(spoken(path.relative_to(SQL).with_suffix("").as_posix(), dialect), dialect)
+
+
+def test_the_statements_are_spoken_as_they_were_reviewed() -> None:
+    """`python -m cops_dagster_tests.lake.make_spoken` writes the text anew."""
+    from cops_dagster_tests.lake import make_spoken
+
+    assert make_spoken.text() == make_spoken.FILE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "shape", ["cur 2.0", *(pytest.param(one, marks=pytest.mark.long) for one in SHAPES if one != "cur 2.0")]
+)
+def test_every_tree_of_a_month_is_read_back_and_calls_known_functions_alone(
+    shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SHAPES[shape](tmp_path / "cur")
+    heard, asked = Heard("athena"), []
+    with listening(monkeypatch, heard, asked):
+        acts(home(tmp_path), SEPTEMBER)
+    assert len(heard.texts) > 20
+    assert "group_lines_by_tags" in " ".join(asked) or "measure_lines" in asked
+    for text in heard.texts:
+        require_spoken(text, "athena")
+
+
+def test_a_month_of_500_long_tags_is_short_enough_for_athena(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = delivered(SEPTEMBER)
+    for number in range(500):
+        name = f"resource_tags_user_{'a_tag_of_a_long_name_' * 3}{number:03d}"
+        table = table.append_column(name, pa.array(["x"] * table.num_rows))
+    write(tmp_path / "cur", [table])
+    heard, books = Heard("athena"), home(tmp_path)
+    with listening(monkeypatch, heard, []):
+        look.look(books, SEPTEMBER)
+        ingest.ingest(books, SEPTEMBER)
+        tag.tag(books, SEPTEMBER)
+    longest = max(len(text.encode()) for text in heard.texts)
+    assert 10_000 < longest < cluster.LONGEST
+
+
+def test_a_longer_statement_is_refused_before_it_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SHAPES["cur 1.0"](tmp_path / "cur")
+    monkeypatch.setattr(cluster, "LONGEST", 1000)
+    with (
+        listening(monkeypatch, Heard("athena"), []),
+        pytest.raises(Exception, match=r"1000 bytes"),
+    ):
+        acts(home(tmp_path), SEPTEMBER)
