@@ -24,7 +24,7 @@ from cops_dagster.exports.pack_facts import Facts
 from cops_dagster.exports.pack_names import Names
 from cops_dagster.exports.ready import Ready
 from cops_dagster.lake import focus_rows, guarded_csv
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.ledger.books import Books
 
 VERSION: Version = "1.4"
@@ -39,7 +39,7 @@ class Seller:
     books: Books
     con: sa.Connection
     month: Ready
-    engine: Engine
+    engine: DuckDB
     charges: Mapping[str, Sequence[Charge]]
 
     def write(self, folder: Path, facts: Facts, names: Names) -> None:

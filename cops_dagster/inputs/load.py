@@ -30,8 +30,9 @@ from cops_dagster.inputs import (
     registers,
     versions,
 )
+from cops_dagster.inputs.columns import FIELDS
 from cops_dagster.inputs.conflicts import DocumentConflict, closed_months, compared, differing, keep
-from cops_dagster.inputs.files import FIELDS, File, Row, read
+from cops_dagster.inputs.files import File, Row, read
 from cops_dagster.inputs.load_log import Replaced, TableReport
 from cops_dagster.inputs.references import Rows
 from cops_dagster.ledger.books import Books

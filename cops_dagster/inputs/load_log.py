@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents, signatures
 from cops_dagster.evidence.chain import Piece
-from cops_dagster.inputs.files import FIELDS, File
+from cops_dagster.inputs.columns import FIELDS
+from cops_dagster.inputs.files import File
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t
 

@@ -22,7 +22,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, documents
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.inputs import load_log
-from cops_dagster.inputs.files import FIELDS
+from cops_dagster.inputs.columns import FIELDS
 from cops_dagster.inputs.load_log import TableReport
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import tables as t

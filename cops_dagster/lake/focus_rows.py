@@ -27,7 +27,7 @@ _TAG = "resource_tags_"
 
 def provide_tagged_lines(engine: Engine, of: str, name: str) -> None:
     """Lines with their tags as one JSON object, `tags`; NULL where a line has none."""
-    present = [row[0] for row in engine.run(f'DESCRIBE "{of}"').rows]
+    present = engine.columns(of)
     pairs = [_pair(column) for column in sorted(present) if column.startswith(_TAG)]
     inner = joined(",", pairs) if pairs else exp.Literal.string("")
     text = exp.DPipe(
@@ -75,7 +75,7 @@ def stage(
     """
     queries: list[exp.Query] = []
     for table in tables:
-        present = {row[0] for row in engine.run(f'DESCRIBE "{table}"').rows}
+        present = set(engine.columns(table))
         selected = []
         for name, source, kind in columns:
             found = [exp.column(source)] if source in present else []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlglot import exp
 
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.stores import csv_cells
 
 _PLAIN = r"[A-Za-z0-9{\[(/$_.#:*<>?!~^&][ -:<-~]*"
@@ -21,7 +21,7 @@ with nothing that begins a formula, nor with what a spreadsheet skips."""
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def write(engine: Engine, source: Path, columns: Sequence[tuple[str, str]], target: Path) -> None:
+def write(engine: DuckDB, source: Path, columns: Sequence[tuple[str, str]], target: Path) -> None:
     """Writes every row of the source.
 
     Args:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from cops_dagster.inputs import files
 from cops_dagster.operations.all_checks import NAMED
 from cops_dagster.settings import Settings
 from cops_dagster_tests.docs import pages
@@ -64,10 +63,10 @@ def test_no_setting_is_in_the_documents_that_does_not_exist() -> None:
     assert named <= known
 
 
-@pytest.mark.parametrize("table", sorted(set(files.FIELDS) - {"allocation_rules"}))
+@pytest.mark.parametrize("table", sorted(set(columns.FIELDS) - {"allocation_rules"}))
 def test_every_csv_column_is_described(table: str) -> None:
     (row,) = re.findall(rf"^\| `{table}` \|.*$", pages.text("docs/admin-data.md"), re.MULTILINE)
-    for column in files.FIELDS[table]:
+    for column in columns.FIELDS[table]:
         assert f"`{column.name}`" in row
         assert (f"`{column.name}`?" in row) is (not column.required)
 
@@ -75,7 +74,7 @@ def test_every_csv_column_is_described(table: str) -> None:
 def test_every_column_of_a_rule_is_described() -> None:
     page = pages.text("docs/allocation-rules.md")
     assert [
-        column.name for column in files.FIELDS["allocation_rules"] if f"`{column.name}`" not in page
+        column.name for column in columns.FIELDS["allocation_rules"] if f"`{column.name}`" not in page
     ] == []
 
 

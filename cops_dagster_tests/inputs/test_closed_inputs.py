@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.inputs import closed_months, files
+from cops_dagster.inputs import closed_months
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import doctor
 from cops_dagster.period import Period
@@ -149,4 +149,4 @@ def test_the_exception_of_a_correction_stays_when_its_month_is_reconciled(
 
 
 def test_the_table_of_decisions_names_every_input() -> None:
-    assert list(closed_months.DECISIONS) == list(files.FIELDS)
+    assert list(closed_months.DECISIONS) == list(columns.FIELDS)

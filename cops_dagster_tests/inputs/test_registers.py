@@ -24,7 +24,7 @@ from cops_dagster.evidence.chain import Piece
 from cops_dagster.evidence.home import open_books
 from cops_dagster.exports import accounts
 from cops_dagster.inputs import load_log, registers
-from cops_dagster.inputs.files import FIELDS
+from cops_dagster.inputs.columns import FIELDS
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import controls
 from cops_dagster.stores import tables as t
