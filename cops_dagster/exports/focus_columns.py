@@ -1,8 +1,9 @@
 """The columns of FOCUS datasets by version, as COPS fills them. Pure.
 
 Belongs here: names, kinds and order; what a column means is the specification's. Does not belong here: the
-values (`sql/focus_lines.sql`, `exports/focus_entries.py`). A column that COPS could only leave empty stands
-in 1.4, whose model has all 65, and not in 1.2, where some must not be empty once they are there.
+values (`sql/focus_lines.sql`, `exports/focus_entries.py`). A column that COPS can only leave empty stands
+there too, so that published queries run; 1.2 lacks the status of capacity reservations, which its official
+rules take for wrong where it is there and empty, and so those of commitments in a file without any.
 """
 
 from __future__ import annotations
@@ -14,25 +15,24 @@ Version = Literal["1.2", "1.4"]
 Column = tuple[str, str]
 
 _COMMON = """
-BilledCost:money BillingAccountId BillingAccountName BillingCurrency BillingPeriodEnd:time
-BillingPeriodStart:time ChargeCategory ChargeClass ChargeDescription ChargeFrequency ChargePeriodEnd:time
-ChargePeriodStart:time ContractedCost:money EffectiveCost:money InvoiceId InvoiceIssuerName ListCost:money
-PricingCategory PricingQuantity:money PricingUnit RegionId RegionName ResourceId ResourceName ResourceType
-ServiceCategory ServiceName ServiceSubcategory SubAccountId SubAccountName Tags
+AvailabilityZone BilledCost:money BillingAccountId BillingAccountName BillingAccountType BillingCurrency
+BillingPeriodEnd:time BillingPeriodStart:time CapacityReservationId ChargeCategory ChargeClass
+ChargeDescription ChargeFrequency ChargePeriodEnd:time ChargePeriodStart:time ConsumedQuantity:money
+ConsumedUnit ContractedCost:money ContractedUnitPrice:money EffectiveCost:money InvoiceId InvoiceIssuerName
+ListCost:money ListUnitPrice:money PricingCategory PricingCurrency PricingCurrencyContractedUnitPrice:money
+PricingCurrencyEffectiveCost:money PricingCurrencyListUnitPrice:money PricingQuantity:money PricingUnit
+RegionId RegionName ResourceId ResourceName ResourceType ServiceCategory ServiceName ServiceSubcategory
+SkuId SkuMeter SkuPriceDetails SkuPriceId SubAccountId SubAccountName SubAccountType Tags
 """
 _COMMITMENT = """
 CommitmentDiscountCategory CommitmentDiscountId CommitmentDiscountName CommitmentDiscountQuantity:money
 CommitmentDiscountStatus CommitmentDiscountType CommitmentDiscountUnit
 """
-_ONLY_1_2 = "PricingCurrency PricingCurrencyEffectiveCost:money ProviderName PublisherName"
+_ONLY_1_2 = "ProviderName PublisherName"
 _ONLY_1_4 = """
 AllocatedMethodDetails AllocatedMethodId AllocatedResourceId AllocatedResourceName AllocatedTags
-AvailabilityZone BillingAccountType CapacityReservationId CapacityReservationStatus
-CommitmentProgramEligibilityDetails ConsumedQuantity:money ConsumedUnit ContractApplied
-ContractedUnitPrice:money HostProviderName InvoiceDetailId ListUnitPrice:money PricingCurrency
-PricingCurrencyContractedUnitPrice:money PricingCurrencyEffectiveCost:money
-PricingCurrencyListUnitPrice:money ServiceProviderName SkuId SkuMeter SkuPriceDetails SkuPriceId
-SubAccountType
+CapacityReservationStatus CommitmentProgramEligibilityDetails ContractApplied HostProviderName
+InvoiceDetailId ServiceProviderName
 """
 _SOURCE_1_4 = {"PricingQuantity": "nothing", "PricingUnit": "nothing"}
 """In 1.4 a charge without a price in a price list has no quantity that is priced; in 1.2 it must have one."""

@@ -6,6 +6,7 @@ takes a part, a hostile name, a credit note, a late delivery that was booked. Do
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cops_dagster.closing import approve
@@ -119,11 +120,16 @@ def wide(folder: Path) -> Books:
     return books
 
 
-def corrected(folder: Path, books: Books) -> None:
-    """Of closable books: closes September, delivers it once more, and books what changed in October."""
+def corrected(folder: Path, books: Books, *, before: Callable[[], object] = lambda: None) -> None:
+    """Of closable books: closes September, delivers it once more, and books what changed in October.
+
+    Args:
+        before: what happens in October before that.
+    """
     close_by_two(books, SEPTEMBER)
     month(folder, _OCTOBER, period=OCTOBER, assembly="o1")
     run(books, OCTOBER)
+    before()
     proposed = late_delivery(books, folder, MONTH + "Usage AmazonS3 111111111111 acme team api 5\n")
     approve.approve(somebody_else(books), proposed, reason="looked at it")
     run(books, OCTOBER)
