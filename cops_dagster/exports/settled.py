@@ -23,7 +23,16 @@ def require(books: Books, con: sa.Connection, period: Period) -> Ready:
     Raises:
         CopsError: what `ready.require` raises; `E-INV-CONFLICT` while a document waits for a decision.
     """
-    found = ready.require(books, con, period)
+    try:
+        found = ready.require(books, con, period)
+    except CopsError as refusal:  # a draft of a draft there is not
+        raise CopsError(
+            refusal.code,
+            refusal.subject,
+            expected=refusal.expected,
+            found=refusal.found,
+            next_step=f"run `cops materialize {period}`, then again",
+        ) from None
     waiting = [] if lock.is_sealed(con, period) else documents.conflicts(con, period)
     if waiting:
         raise CopsError(
