@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from cops_dagster.inputs import columns
 from cops_dagster.operations.all_checks import NAMED
 from cops_dagster.settings import Settings
 from cops_dagster_tests.docs import pages

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.inputs import closed_months
+from cops_dagster.inputs import closed_months, columns
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import doctor
 from cops_dagster.period import Period
