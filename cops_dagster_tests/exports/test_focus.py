@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import defaultdict
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from cops_dagster.exports import focus, record
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import reconcile, statement
+from cops_dagster.settings_sections import Exports
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.adjustments.late_deliveries import OCTOBER
 from cops_dagster_tests.closing.ready import ready
@@ -190,8 +192,8 @@ def test_a_service_without_a_category_is_refused_with_its_money_until_a_line_say
         "service,service_name,service_category,service_subcategory\nMadeUpService,Made,Compute,Containers\n",
         encoding="utf-8",
     )
-    books.settings.exports.__dict__["focus_services"] = own
-    focus.export(books, SEPTEMBER, tmp_path / "out", side="cost", version="1.2")
+    told = books.settings.model_copy(update={"exports": Exports(focus_services=own)})
+    focus.export(replace(books, settings=told), SEPTEMBER, tmp_path / "out", side="cost", version="1.2")
     assert ("Made", "Compute") in {
         (row["ServiceName"], row["ServiceCategory"]) for row in rows(tmp_path / "out")
     }
