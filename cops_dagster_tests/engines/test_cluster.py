@@ -86,7 +86,7 @@ def ran_statements() -> set[str]:
 
 
 def hard(root: Path) -> None:
-    """Doubles that are no money, or none that can be carried. Costs as text come in CSV, which is read here."""
+    """Doubles that are no money, or none that can be carried; costs as text come in CSV, read here."""
     doubles = [
         0.1,
         -0.0,
