@@ -86,7 +86,7 @@ def ran_statements() -> set[str]:
 
 
 def hard(root: Path) -> None:
-    """Doubles and texts at the edges of what money can be, blanks of every kind, times with offsets."""
+    """Doubles that are no money, or none that can be carried; costs as text come in CSV, read here."""
     doubles = [
         0.1,
         -0.0,
@@ -101,32 +101,7 @@ def hard(root: Path) -> None:
         12.5,
         None,
     ]
-    texts = ["1E+2", ".5", "5.", "1,5", "abc", "", None, "-0.0000000000000000001", "1.0E-12",
-             "99999999999999999999", "NaN", "+7.10"]  # fmt: skip
-    spelled = [
-        "acme",
-        " acme",
-        "\u00a0acme",
-        "\tacme",
-        "acme\n",
-        "\u2003",
-        "",
-        None,
-        "ÀÉİ",
-        "e\u0301",
-        "o'clock?",
-        "x" * 300,
-    ]
-    times = ["2025-09-01T00:00:00Z", "2025-09-01 00:00:00.123456Z", "2025-09-01T02:00:00+02:00",
-             "2025-09-01T00:00:00+0530", "2025-09-01T00:00:00-08", "2025-09-01", "", None,
-             "2025-09-31T00:00:00Z", "2025-09-02T00:00:00Z", "2025-09-03T00:00:00Z",
-             "2025-09-04T00:00:00Z"]  # fmt: skip
-    for number, (costs, when) in enumerate(
-        ((pa.array(doubles, pa.float64()), None), (pa.array(texts), times))
-    ):
-        made = put(odd(spelled), "line_item_unblended_cost", costs)
-        made = put(made, "line_item_usage_start_date", pa.array(when)) if when else made
-        write(root / f"{number}", [made])
+    write(root, [put(odd(["acme"] * 12), "line_item_unblended_cost", pa.array(doubles, pa.float64()))])
 
 
 def blanks(root: Path) -> None:
@@ -242,8 +217,7 @@ def test_hard_lines_are_judged_as_duckdb_judges_them(
     asked: list[str] = []
     with comparing(monkeypatch, asked):
         look.look(home(tmp_path, **given), SEPTEMBER)
-    assert asked.count("measure_delivery") == 2
-    assert asked.count("measure_delivery_faults") == 2
+    assert {"measure_delivery", "measure_delivery_faults", "measure_repeated_lines"} <= set(asked)
 
 
 def test_a_month_has_the_rows_and_run_ids_of_duckdb(given: dict[str, Any], tmp_path: Path) -> None:
