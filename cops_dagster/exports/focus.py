@@ -177,7 +177,7 @@ def beside(
     folder: Path,
 ) -> list[str]:
     """Writes the other datasets; the commitments that are not among them."""
-    changed_at = _changed_at(con, month)
+    changed_at = _changed_at(month)
     documents = t.aws_invoices if side == "cost" else t.invoice_detail
     corrects = {
         row.invoice_id: row.corrects_invoice_id
@@ -212,12 +212,8 @@ def _sums(books: Books, target: Path) -> list[dict[str, Any]]:
     return [{named[alias]: value for alias, value in row.items()} for row in rows]
 
 
-def _changed_at(con: sa.Connection, month: Ready) -> datetime:
+def _changed_at(month: Ready) -> datetime:
     """When the books last decided about the month: its reconciliation, or its newest move."""
-    locks = t.period_lock
-    moved = con.execute(
-        sa.select(locks.c.changed_at).where(locks.c.period_start == month.period.start)
-    ).scalar()
-    times = [moved, month.recon.reconciled_at if month.recon else None]
+    times = [month.moved_at, month.recon.reconciled_at if month.recon else None]
     newest = max(one for one in (*times, focus_documents.at(month.period.start)) if one is not None)
     return newest.replace(microsecond=0)

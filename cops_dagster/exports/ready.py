@@ -26,10 +26,14 @@ _WRITERS = ("duckdb", "pyarrow")
 
 @dataclass(frozen=True)
 class Ready:
-    """A month that may leave, with its newest reconciliation; `None` in a draft of one that has none."""
+    """A month that may leave, with its newest reconciliation; `None` in a draft of one that has none.
+
+    `moved_at` is when it came into its state, UTC: a month that went and came back has another.
+    """
 
     period: Period
     state: str
+    moved_at: Any
     recon: Any
     head: month.Head
     is_draft: bool
@@ -53,7 +57,9 @@ def require(books: Books, con: sa.Connection, period: Period, *, draft: bool = F
             + ("" if draft or run is None else "; to see it as it is, add --draft"),
             subject=f"export of {period}",
         )
+    locks = t.period_lock
     state = lock.state_of(con, period)
+    moved_at = con.execute(sa.select(locks.c.changed_at).where(locks.c.period_start == period.start)).scalar()
     is_stale = not lock.is_sealed(con, period) and (
         recon is None or recon.inputs_id != reconcile.inputs_of(con, books.policy, period)
     )
@@ -65,7 +71,7 @@ def require(books: Books, con: sa.Connection, period: Period, *, draft: bool = F
             found="changed since its reconciliation",
             next_step=f"run `cops materialize {period}`; to see it as it is, add --draft",
         )
-    return Ready(period, state, recon, run, draft)
+    return Ready(period, state, moved_at, recon, run, draft)
 
 
 def made_from(con: sa.Connection, ready: Ready, name: str, algorithm: str, *more: Field) -> str:
@@ -81,6 +87,7 @@ def made_from(con: sa.Connection, ready: Ready, name: str, algorithm: str, *more
         algorithm,
         str(ready.period),
         ready.state,
+        ready.moved_at,
         ready.recon.recon_id if ready.recon else None,
         month.read(con, ready.period).heads,
         [tuple(row) for row in tenants],

@@ -6,6 +6,7 @@ import csv
 import json
 from collections import defaultdict
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from pyarrow import parquet
 
 from cops_dagster.allocation import reverse
+from cops_dagster.closing import periods
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain
 from cops_dagster.exports import focus, record
@@ -84,6 +86,22 @@ def test_the_same_books_give_the_same_bytes_and_are_recorded_once(
     }
     with books.admin.read() as con:
         assert record.made(con, "focus_cost_1_4", SEPTEMBER).sha256 == again.sha256
+
+
+def test_a_month_that_moved_and_came_back_leaves_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of the newest move stands in the files; only the state stood in what they were made from."""
+    write(tmp_path / "cur", [lines(MONTH)])
+    books = home(tmp_path)
+    run(books)
+    for number, there in enumerate(("delayed", "provisional", "delayed", "provisional")):
+        day = datetime(2030, 10, 20 + number)  # each move takes a day
+        monkeypatch.setattr("cops_dagster.ledger.lock.now", lambda day=day: day)
+        periods.mark(books, SEPTEMBER, there, reason=f"move {number}")
+        if there == "provisional":
+            out = tmp_path / f"out-{number}"
+            assert focus.export(books, SEPTEMBER, out, side="sell", version="1.4").is_news
 
 
 def test_ratios_sum_to_exactly_1_and_parts_to_their_origin(wide: tuple[Books, Path]) -> None:
