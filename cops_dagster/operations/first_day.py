@@ -55,23 +55,8 @@ INPUTS: dict[str, tuple[tuple[str, ...], ...]] = {
         ),
         ("by_direct_cost", "1", SINCE, "100", "", "", "proportional_cost", "", "", "hold", "{actor}"),
     ),
-    "aws_invoices": (
-        (
-            "invoice_id",
-            "period_start",
-            "payer_account_id",
-            "invoice_type",
-            "base_currency",
-            "amount_before_tax",
-            "tax",
-        ),
-    ),
-    "invoice_detail": (
-        ("invoice_id", "tenant_id", "period_start", "amount", "currency", "status", "document_type"),
-    ),
 }
-"""Default inputs: one plan without markup, no tenant yet, one rule that splits every pool by direct cost, and
-the columns of both kinds of invoices, without which no month is closed."""
+"""Default inputs: one plan without markup, no tenant yet, one rule that splits every pool by direct cost."""
 
 
 @dataclass(frozen=True)
