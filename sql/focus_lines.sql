@@ -1,6 +1,6 @@
 -- Cost that tags gave to a tenant as FOCUS charges, one line of the bill each: `owned_lines` over the direct
--- entries. A commitment's fee is two charges: its purchase, which is billed, and what of it nobody used, which
--- is effective. Entries of `entries_apart` come as a whole instead. Costs are the ledger's: billed is
+-- entries. A commitment's fee is two charges: its purchase, which is billed, and what nobody used of it,
+-- which is effective. Entries of `entries_apart` come as a whole instead. Costs are the ledger's: billed is
 -- unblended, effective is amortized. A list price is AWS's public one where a line of usage has it; where
 -- nothing says otherwise all four costs of a charge are one.
 WITH lines AS (

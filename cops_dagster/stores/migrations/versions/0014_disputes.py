@@ -8,8 +8,8 @@ from alembic import op
 from cops_dagster.stores.migrations import guards
 from cops_dagster.stores.tables import Money
 
-revision = "0015"
-down_revision = "0014"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 

@@ -8,8 +8,8 @@ from alembic import op
 from cops_dagster.stores.columns import Money
 from cops_dagster.stores.migrations import guards
 
-revision = "0014"
-down_revision = "0013"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
