@@ -46,11 +46,12 @@ def margin(
     ] = False,
     as_: Annotated[Format, typer.Option("--format", help="table, csv or json.")] = Format.table,
     out: Annotated[Path | None, typer.Option(help="Folder for every view of it as CSV.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Print the margin: what tenants are charged and invoiced, what it costs, and what is left."""
     import sys
 
-    from cops_dagster.exports import margin
+    from cops_dagster.exports import margin, margin_files
     from cops_dagster.stores.csv_cells import write_records
 
     books = desk.books()
@@ -61,11 +62,11 @@ def margin(
     if made.is_draft:
         output.say("DRAFT: no reconciliation stands behind these figures")
     if out is not None:
-        margin.write(made, out)
+        margin_files.write(books, made, out)
         output.say(f"written: {out}")
         return
     rows = margin.units(made, by.value) if units else margin.rows(made, by.value)
-    if as_ is Format.json:
+    if json or as_ is Format.json:
         output.as_json(rows)
     elif as_ is Format.csv:
         write_records(sys.stdout, rows)

@@ -1,20 +1,18 @@
-"""The margin of months as rows and files: by tenant, plan or service, with unit costs and what it is made of.
+"""The margin of months as rows: by tenant, plan or service, with unit costs.
 
-Belongs here: columns, months that are left out, the files. Does not belong here: the arithmetic
-(`reconciliation/margin.py`), reading a month (`reconciliation/margin_cells.py`).
+Belongs here: columns, months that are left out. Does not belong here: the arithmetic
+(`reconciliation/margin.py`), reading a month (`reconciliation/margin_cells.py`), files (`margin_files.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.errors import unknown_month
-from cops_dagster.exports import files
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
@@ -32,10 +30,6 @@ COLUMNS = (
 cost + unallocated + own adjustments; margin = charged − cost. Unused commitments are part of the cost."""
 UNIT_COLUMNS = (
     "period_start", "by", "name", "key_name", "units", "cost_usd", "unit_cost_usd", "unit_charge_usd",
-)  # fmt: skip
-CELL_COLUMNS = (
-    "period_start", "tenant_id", "plan_id", "service", "usage_period_start", "unblended_usd", "basis_usd",
-    "direct_usd", "unused_commitments_usd", "markup_usd",
 )  # fmt: skip
 BYS: tuple[By, ...] = ("tenant", "plan", "service")
 
@@ -111,31 +105,6 @@ def units(made: Margins, by: By) -> list[dict[str, Any]]:
     return found
 
 
-def write(made: Margins, folder: Path) -> None:
-    """Writes every view of it as CSV, and the cells that all of them are sums of.
-
-    Raises:
-        CopsError: `E-OUT` for a folder that is something else.
-    """
-    with files.swapped(folder) as target:
-        for name, content in contents(made).items():
-            (target / name).write_bytes(content)
-
-
-def contents(made: Margins) -> dict[str, bytes]:
-    """The files of a folder, by name."""
-    tables: dict[str, tuple[Sequence[str], list[dict[str, Any]]]] = {
-        f"margin_by_{by}.csv": (COLUMNS, rows(made, by)) for by in BYS
-    }
-    tables["margin_by_month.csv"] = COLUMNS, totals(made)
-    tables["margin_cells.csv"] = CELL_COLUMNS, _cells(made)
-    tables["unit_costs.csv"] = UNIT_COLUMNS, [row for by in BYS for row in units(made, by)]
-    return {
-        name: files.csv_bytes(columns, [list(row.values()) for row in found])
-        for name, (columns, found) in tables.items()
-    }
-
-
 def _row(month: Earned, by: str, line: MarginLine) -> dict[str, Any]:
     own = line.adjustments - line.charged_adjustments
     known = line.is_priced
@@ -148,14 +117,3 @@ def _row(month: Earned, by: str, line: MarginLine) -> dict[str, Any]:
     unused, status = amount.to_decimal(line.unused), "reconciled" if month.recon_id else "DRAFT"
     values = (month.period.start, by, line.name, *shown, line.margin_pct, unused, status)
     return dict(zip(COLUMNS, values, strict=True))
-
-
-def _cells(made: Margins) -> list[dict[str, Any]]:
-    found = []
-    for month in made.months:
-        for cell in month.cells:
-            amounts = (cell.unblended, cell.basis, cell.direct, cell.unused, cell.markup)
-            usd = [None if one is None else amount.to_decimal(one) for one in amounts]
-            about = (cell.tenant_id, cell.plan_id, cell.service, cell.usage)
-            found.append(dict(zip(CELL_COLUMNS, (month.period.start, *about, *usd), strict=True)))
-    return found

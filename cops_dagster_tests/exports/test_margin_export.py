@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cops_dagster import settings
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
-from cops_dagster.exports import margin
+from cops_dagster.exports import margin, margin_files, record
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import checks, statement
@@ -63,9 +63,9 @@ def test_the_lines_add_up_to_the_bridge_by_whatever(books: Books, by: margin.By)
 
 def test_a_closed_month_keeps_its_margin_when_a_document_comes_later(books: Books, tmp_path: Path) -> None:
     close_by_two(books)
-    before = margin.contents(margin.margins(books, SEPTEMBER))
+    before = margin_files.contents(margin.margins(books, SEPTEMBER))
     give(books, tmp_path, invoice_detail=NOTE)
-    assert margin.contents(margin.margins(books, SEPTEMBER)) == before
+    assert margin_files.contents(margin.margins(books, SEPTEMBER)) == before
 
 
 def test_a_month_that_changed_since_its_reconciliation_is_refused_and_a_draft_says_so(
@@ -141,12 +141,26 @@ def test_the_command_prints_what_adds_up_and_writes_every_view(
     assert refused.code == "E-NOT-RECONCILED"
 
 
+def test_the_bytes_of_each_month_are_recorded_once(books: Books, tmp_path: Path) -> None:
+    made = margin.margins(books, SEPTEMBER)
+    for out in ("one", "two"):
+        margin_files.write(books, made, tmp_path / out)
+    with books.admin.read() as con:
+        assert record.made(con, "margin", SEPTEMBER).export_seq == 1
+
+
+def test_a_draft_is_written_and_not_recorded(books: Books, tmp_path: Path) -> None:
+    margin_files.write(books, margin.margins(books, SEPTEMBER, draft=True), tmp_path / "out")
+    with books.admin.read() as con:
+        assert record.made(con, "margin", SEPTEMBER) is None
+
+
 @pytest.mark.long
 def test_sqlite_alone_recomputes_every_line_from_the_files(tmp_path: Path) -> None:
     if shutil.which("sqlite3") is None:
         pytest.skip("apt-get install sqlite3")
     books = ready(tmp_path)
-    margin.write(margin.margins(books, SEPTEMBER), tmp_path / "out")
+    margin_files.write(books, margin.margins(books, SEPTEMBER), tmp_path / "out")
     with RECOMPUTED.open() as script:
         done = subprocess.run(
             ["sqlite3", ":memory:"], stdin=script, cwd=tmp_path / "out", capture_output=True, text=True,
