@@ -67,6 +67,17 @@ CASE WHEN REGEXP_LIKE(x, '\A{_DAY_AND_TIME}Z\z')
      WHEN REGEXP_LIKE(x, '\A{_DAY_AND_TIME}[+-][0-9]{{2}}(:?[0-9]{{2}})?\z')
      THEN CAST(AT_TIMEZONE(TRY_CAST({_ZONED} AS TIMESTAMP(6) WITH TIME ZONE), 'UTC') AS TIMESTAMP(6)) END
 """
+_WORD = "[A-Za-z][A-Za-z0-9]*"
+_FOCUS_UNIT = rf"""
+CASE WHEN LOWER(x) IN ('hrs', 'hour', 'hours') THEN 'Hours'
+     WHEN LOWER(x) IN ('second', 'seconds') THEN 'Seconds'
+     WHEN LOWER(x) IN ('day', 'days') THEN 'Days'
+     WHEN REGEXP_LIKE(x, '\A{_WORD}-Mo\z') THEN SUBSTR(x, 1, LENGTH(x) - 3) || '-Months'
+     WHEN REGEXP_LIKE(x, '\A{_WORD}-Hrs\z') THEN SUBSTR(x, 1, LENGTH(x) - 4) || '-Hours'
+     WHEN REGEXP_LIKE(x, '\A{_WORD}-Hour\z') THEN SUBSTR(x, 1, LENGTH(x) - 5) || '-Hours'
+     WHEN REGEXP_LIKE(x, '\A{_WORD}( {_WORD})*\z') THEN x
+     ELSE 'Units' END
+"""
 FUNCTIONS: dict[str, exp.Expr] = {
     name: sqlglot.parse_one(text, read="trino")
     for name, text in {
@@ -79,6 +90,8 @@ FUNCTIONS: dict[str, exp.Expr] = {
         "UTC_TIME": _UTC_TIME,
         "IS_FINITE": "IS_FINITE(x)",
         "NFC": "NORMALIZE(x, NFC)",
+        "FOCUS_UNIT": _FOCUS_UNIT,
+        "JSON_TEXT": "JSON_FORMAT(CAST(x AS JSON))",
     }.items()
 } | {name: DUCKDB[name] for name in ("SAYS_PURCHASE", "SAYS_UPFRONT", "SAYS_RECURRING", "IS_COMMITMENT")}
 """Name → the expression over the column `x` that it stands for; those of LIKE and LOWER are the same text."""

@@ -14,7 +14,7 @@ from sqlglot import exp
 from cops_dagster.errors import CopsError
 from cops_dagster.exports import focus_columns, focus_invoices, focus_services
 from cops_dagster.lake import guarded_csv
-from cops_dagster.lake.engine import Engine
+from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.functions import call
 from cops_dagster.stores import csv_cells
 
@@ -74,7 +74,7 @@ def test_a_pool_whose_lines_cost_otherwise_stays_on_no_invoice() -> None:
 
 
 def test_the_guard_of_large_files_writes_every_cell_as_the_one_guard_does(tmp_path: Path) -> None:
-    with Engine() as engine:
+    with DuckDB() as engine:
         engine.table(
             "t",
             [("x", "VARCHAR"), ("n", "DECIMAL(38,18)")],
@@ -103,7 +103,7 @@ def test_what_counts_as_plain_is_what_the_guard_leaves_alone(text: str) -> None:
     ],
 )
 def test_units_have_the_spelling_of_focus(aws: str, focus: str) -> None:
-    with Engine() as engine:
+    with DuckDB() as engine:
         assert engine.fetch(exp.select(call("FOCUS_UNIT", exp.Literal.string(aws)))).rows == [(focus,)]
 
 

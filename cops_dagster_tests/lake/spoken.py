@@ -16,8 +16,8 @@ BRACKETED = {
 }  # fmt: skip
 MORE = {
     "BITWISE_RIGHT_SHIFT_ARITHMETIC", "CARDINALITY", "CHECKSUM", "CHR", "COUNT", "COUNT_IF", "DATE_TRUNC",
-    "FROM_BIG_ENDIAN_64", "MAX", "MIN", "MIN_BY", "MOD", "NORMALIZE", "RANK", "ROW_NUMBER", "SIGN",
-    "SPLIT_PART", "STRPOS", "SUBSTRING", "SUM", "TO_UTF8", "XXHASH64",
+    "FROM_BIG_ENDIAN_64", "GROUPING", "JSON_FORMAT", "MAX", "MIN", "MIN_BY", "MOD", "NORMALIZE", "RANK",
+    "ROW_NUMBER", "SIGN", "SPLIT_PART", "STRPOS", "SUBSTRING", "SUM", "TO_UTF8", "XXHASH64",
 }  # fmt: skip
 """Further functions that Trino 476 and Athena engine 3 have."""
 WORDS = BRACKETED | {
@@ -32,6 +32,7 @@ WORDS = BRACKETED | {
     "ALL",
     "ON",
     "EXISTS",
+    "SETS",
     "ROW",
     "given",
     "t",

@@ -513,6 +513,29 @@ ORDER BY
   r.tenant_id,
   r.period_start DESC;
 
+-- fetch_adjustments_by_service
+SELECT
+  tenant_id,
+  plan_id,
+  service,
+  usage_period_start,
+  SUM(allocated_cost_usd) AS unblended_usd,
+  SUM(allocated_amortized_cost_usd) AS amortized_usd,
+  SUM(allocated_net_amortized_cost_usd) AS net_amortized_usd
+FROM fact_cost_adjustment
+WHERE
+  period_start = :period_start
+GROUP BY
+  1,
+  2,
+  3,
+  4
+ORDER BY
+  1,
+  2,
+  3,
+  4;
+
 -- fetch_adjustments_by_tenant
 SELECT
   tenant_id,
@@ -532,10 +555,18 @@ ORDER BY
 
 -- fetch_allocated_by_scope
 SELECT
-  tenant_id,
-  plan_id,
-  service,
-  service_component,
+  CASE
+    WHEN GROUPING(tenant_id) = 0
+    THEN 'tenant'
+    WHEN GROUPING(plan_id) = 0
+    THEN 'plan'
+    WHEN GROUPING(service) = 0
+    THEN 'service'
+    WHEN GROUPING(service_component) = 0
+    THEN 'component'
+    ELSE 'total'
+  END AS scope_type,
+  COALESCE(tenant_id, plan_id, service, service_component) AS scope_value,
   SUM(allocated_cost_usd) AS unblended_usd,
   SUM(allocated_amortized_cost_usd) AS amortized_usd,
   SUM(allocated_net_amortized_cost_usd) AS net_amortized_usd,
@@ -548,6 +579,56 @@ FROM fact_cost_allocated
 WHERE
   period_start = :period_start
 GROUP BY
+  GROUPING SETS (
+    (),
+    (
+      tenant_id
+    ),
+    (
+      plan_id
+    ),
+    (
+      service
+    ),
+    (
+      service_component
+    )
+  )
+HAVING
+  COUNT(*) > 0;
+
+-- fetch_allocated_by_service
+SELECT
+  tenant_id,
+  plan_id,
+  service,
+  allocation_method,
+  SUM(allocated_cost_usd) AS unblended_usd,
+  SUM(allocated_amortized_cost_usd) AS amortized_usd,
+  SUM(allocated_net_amortized_cost_usd) AS net_amortized_usd,
+  SUM(
+    CASE
+      WHEN charge_class = 'commitment_fee'
+      THEN allocated_amortized_cost_usd
+      ELSE 0
+    END
+  ) AS unused_usd,
+  SUM(
+    CASE
+      WHEN charge_class = 'commitment_fee'
+      THEN allocated_net_amortized_cost_usd
+      ELSE 0
+    END
+  ) AS net_unused_usd
+FROM fact_cost_allocated
+WHERE
+  period_start = :period_start
+GROUP BY
+  1,
+  2,
+  3,
+  4
+ORDER BY
   1,
   2,
   3,
@@ -584,6 +665,25 @@ SELECT DISTINCT
 FROM measured_lines
 WHERE
   quarantine_code IS NULL;
+
+-- fetch_booked_of_tenant
+SELECT
+  a.entry_id,
+  a.usage_period_start,
+  a.service,
+  a.service_component,
+  a.charge_class,
+  a.reason,
+  a.allocated_cost_usd,
+  a.allocated_amortized_cost_usd,
+  a.allocated_net_amortized_cost_usd
+FROM fact_cost_adjustment AS a
+WHERE
+  a.period_start = :period_start AND a.tenant_id = :tenant_id
+ORDER BY
+  a.usage_period_start,
+  a.service,
+  a.entry_id;
 
 -- fetch_conservation
 WITH pool AS (
@@ -629,7 +729,8 @@ ORDER BY
 
 -- fetch_cost_by_account
 SELECT
-  line_item_usage_account_id AS usage_account_id,
+  'account' AS scope_type,
+  line_item_usage_account_id AS scope_value,
   SUM(line_item_unblended_cost) AS unblended_usd,
   SUM(amortized_cost) AS amortized_usd,
   SUM(net_amortized_cost) AS net_amortized_usd,
@@ -658,9 +759,9 @@ FROM alike_lines
 WHERE
   period_start = :period_start
 GROUP BY
-  1
+  2
 ORDER BY
-  1;
+  2;
 
 -- fetch_cost_by_invoice
 WITH amounts AS (
@@ -944,13 +1045,16 @@ SELECT
   plan_id,
   delivery_id,
   CASE WHEN takes_back = 'commitment_fee' THEN takes_back ELSE charge_class END AS matched_class,
-  tenant_tag,
   SUM(unblended_cost) AS unblended_usd,
   SUM(amortized_cost) AS amortized_usd,
   SUM(net_amortized_cost) AS net_amortized_usd
 FROM fact_cost_tagged
 WHERE
-  period_start = :period_start AND tenant_id IS NULL
+  period_start = :period_start
+  AND tenant_id IS NULL
+  AND (
+    tenant_tag IS NULL OR NOT :holds_unknown
+  )
 GROUP BY
   1,
   2,
@@ -958,8 +1062,7 @@ GROUP BY
   4,
   5,
   6,
-  7,
-  8
+  7
 ORDER BY
   1,
   2,
@@ -967,8 +1070,7 @@ ORDER BY
   4,
   5,
   6,
-  7,
-  8;
+  7;
 
 -- fetch_posted_by_grain
 WITH posted AS (
@@ -1400,6 +1502,489 @@ FROM named_lines
 WHERE
   NOT untagged_resource IS NULL;
 
+-- focus_adjustments
+SELECT
+  *
+FROM fact_cost_adjustment
+WHERE
+  period_start = :period_start
+ORDER BY
+  entry_id;
+
+-- focus_commitments
+SELECT
+  CASE
+    WHEN savings_plan_savings_plan_a_r_n <> ''
+    THEN savings_plan_savings_plan_a_r_n
+    ELSE reservation_reservation_a_r_n
+  END AS arn,
+  MAX(CASE WHEN savings_plan_savings_plan_a_r_n <> '' THEN 1 ELSE 0 END) AS is_plan,
+  MIN(NULLIF(COALESCE(savings_plan_start_time, reservation_start_time), '')) AS begins,
+  MAX(NULLIF(COALESCE(savings_plan_end_time, reservation_end_time), '')) AS ends,
+  MIN(NULLIF(savings_plan_offering_type, '')) AS offering,
+  MIN(NULLIF(COALESCE(savings_plan_payment_option, pricing_purchase_option), '')) AS payment,
+  MIN(NULLIF(COALESCE(savings_plan_purchase_term, pricing_lease_contract_length), '')) AS term
+FROM owned_lines
+WHERE
+  line_item_line_item_type IN ('RIFee', 'SavingsPlanRecurringFee', 'SavingsPlanUpfrontFee', 'Fee')
+  AND (
+    savings_plan_savings_plan_a_r_n <> '' OR reservation_reservation_a_r_n <> ''
+  )
+GROUP BY
+  1
+ORDER BY
+  1;
+
+-- focus_difference
+WITH posted AS (
+  SELECT
+    entry_id,
+    allocated_cost_usd AS billed_usd,
+    allocated_amortized_cost_usd AS effective_usd,
+    allocated_net_amortized_cost_usd AS net_effective_usd
+  FROM fact_cost_allocated
+  WHERE
+    period_start = :period_start AND run_id = :run_id AND entry_type = 'allocation'
+  UNION ALL
+  SELECT
+    entry_id,
+    allocated_cost_usd,
+    allocated_amortized_cost_usd,
+    allocated_net_amortized_cost_usd
+  FROM fact_cost_adjustment
+  WHERE
+    period_start = :period_start
+), charged AS (
+  SELECT
+    entry_id,
+    SUM(billed_usd) AS billed_usd,
+    SUM(effective_usd) AS effective_usd,
+    SUM(net_effective_usd) AS net_effective_usd
+  FROM focus_charges
+  GROUP BY
+    1
+)
+SELECT
+  COALESCE(p.entry_id, c.entry_id) AS entry_id,
+  p.billed_usd,
+  c.billed_usd AS charged_usd
+FROM posted AS p
+FULL OUTER JOIN charged AS c
+  ON c.entry_id = p.entry_id
+WHERE
+  p.billed_usd IS DISTINCT FROM c.billed_usd
+  OR p.effective_usd IS DISTINCT FROM c.effective_usd
+  OR p.net_effective_usd IS DISTINCT FROM c.net_effective_usd
+ORDER BY
+  1;
+
+-- focus_entries_direct
+SELECT
+  *
+FROM fact_cost_allocated
+WHERE
+  period_start = :period_start
+  AND run_id = :run_id
+  AND entry_type = 'allocation'
+  AND allocation_method = 'direct'
+ORDER BY
+  entry_id;
+
+-- focus_entries_shared
+SELECT
+  *
+FROM fact_cost_allocated
+WHERE
+  period_start = :period_start
+  AND run_id = :run_id
+  AND entry_type = 'allocation'
+  AND allocation_method <> 'direct'
+ORDER BY
+  rule_id,
+  rule_version,
+  service,
+  service_component,
+  charge_class,
+  delivery_id,
+  key_name,
+  key_total,
+  pool_cost_usd,
+  tenant_id,
+  key_value,
+  allocated_cost_usd,
+  allocated_amortized_cost_usd,
+  entry_id;
+
+-- focus_invoice_sums
+SELECT
+  invoice_detail_id,
+  invoice_id,
+  billing_account_id,
+  billing_currency,
+  charge_category,
+  SUM(billed_usd) AS billed_usd
+FROM focus_charges
+WHERE
+  NOT invoice_detail_id IS NULL
+GROUP BY
+  1,
+  2,
+  3,
+  4,
+  5
+ORDER BY
+  1,
+  2,
+  3,
+  4,
+  5;
+
+-- focus_leftovers
+SELECT
+  e.entry_id,
+  SUM(g.unblended_cost) AS billed_usd
+FROM tag_groups AS g
+INNER JOIN line_owners AS o
+  ON o.usage_slice = g.usage_slice
+  AND o.account_id IS NOT DISTINCT FROM g.account_id
+  AND o.component_tag IS NOT DISTINCT FROM g.component_tag
+  AND o.resource_tenant IS NOT DISTINCT FROM g.resource_tenant
+  AND o.account_tenant IS NOT DISTINCT FROM g.account_tenant
+  AND o.category_tenant IS NOT DISTINCT FROM g.category_tenant
+  AND o.inherited_tenant IS NOT DISTINCT FROM g.inherited_tenant
+  AND o.resource_plan IS NOT DISTINCT FROM g.resource_plan
+  AND o.account_plan IS NOT DISTINCT FROM g.account_plan
+  AND o.category_plan IS NOT DISTINCT FROM g.category_plan
+INNER JOIN direct_entries AS e
+  ON e.service = g.service
+  AND e.charge_class = g.charge_class
+  AND e.tenant_id = o.tenant_id
+  AND e.delivery_id = g.delivery_id
+  AND e.service_component IS NOT DISTINCT FROM o.service_component
+  AND e.plan_id IS NOT DISTINCT FROM o.plan_id
+WHERE
+  g.line_count = 0
+GROUP BY
+  1
+ORDER BY
+  1;
+
+-- focus_line_sums
+SELECT
+  x_entry_id AS entry_id,
+  CASE
+    WHEN COUNT(invoice_id) = COUNT(*) AND MIN(invoice_id) = MAX(invoice_id)
+    THEN MIN(invoice_id)
+  END AS invoice_id,
+  CASE
+    WHEN MIN(billing_account_id) = MAX(billing_account_id)
+    THEN MIN(billing_account_id)
+  END AS payer,
+  SUM(billed_cost) AS billed_usd,
+  SUM(effective_cost) AS effective_usd,
+  SUM(x_net_effective_cost) AS net_effective_usd
+FROM focus_direct
+GROUP BY
+  1
+ORDER BY
+  1;
+
+-- focus_lines
+WITH lines AS (
+  SELECT
+    e.entry_id,
+    l.product_servicecode AS service,
+    l.charge_class,
+    l.tenant_id,
+    l.plan_id,
+    l.service_component,
+    l.tags,
+    l.line_item_line_item_type AS line_type,
+    l.commitment_line,
+    l.billed_usd,
+    l.amortized_cost AS effective_usd,
+    l.net_amortized_cost AS net_effective_usd,
+    CASE
+      WHEN l.commitment_line IN ('DiscountedUsage', 'SavingsPlanCoveredUsage')
+      THEN COALESCE(
+        NULLIF(l.pricing_public_on_demand_cost, 0),
+        NULLIF(l.line_item_unblended_cost, 0),
+        l.amortized_cost
+      )
+      ELSE l.line_item_unblended_cost
+    END AS contracted_usd,
+    CASE
+      WHEN l.line_item_line_item_type IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')
+      THEN NULLIF(l.pricing_public_on_demand_cost, 0)
+    END AS list_usd,
+    COALESCE(l.line_item_usage_start_date, CAST(l.period_start AS TIMESTAMP(6))) AS begins,
+    l.line_item_usage_end_date AS ends,
+    NULLIF(REGEXP_REPLACE(l.bill_invoice_id, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS invoice_id,
+    NULLIF(REGEXP_REPLACE(l.bill_payer_account_id, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS payer,
+    NULLIF(REGEXP_REPLACE(l.bill_payer_account_name, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS payer_name,
+    NULLIF(REGEXP_REPLACE(l.line_item_usage_account_id, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS account,
+    NULLIF(REGEXP_REPLACE(l.line_item_usage_account_name, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS account_name,
+    NULLIF(REGEXP_REPLACE(l.line_item_legal_entity, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS seller,
+    NULLIF(REGEXP_REPLACE(l.line_item_line_item_description, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS description,
+    COALESCE(
+      NULLIF(REGEXP_REPLACE(l.product_region_code, '\A\p{Zs}+|\p{Zs}+\z', ''), ''),
+      NULLIF(REGEXP_REPLACE(l.product_region, '\A\p{Zs}+|\p{Zs}+\z', ''), '')
+    ) AS region,
+    NULLIF(REGEXP_REPLACE(l.line_item_availability_zone, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS zone,
+    NULLIF(REGEXP_REPLACE(l.line_item_resource_id, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS resource,
+    NULLIF(REGEXP_REPLACE(l.product_product_family, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS family,
+    NULLIF(REGEXP_REPLACE(l.line_item_usage_type, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS usage_type,
+    NULLIF(REGEXP_REPLACE(l.line_item_operation, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS operation,
+    NULLIF(REGEXP_REPLACE(l.pricing_unit, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS unit,
+    CAST(l.line_item_usage_amount AS DECIMAL(38, 18)) AS quantity,
+    NULLIF(REGEXP_REPLACE(l.savings_plan_savings_plan_a_r_n, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS plan_arn,
+    NULLIF(REGEXP_REPLACE(l.reservation_reservation_a_r_n, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS reservation_arn,
+    CAST(l.savings_plan_total_commitment_to_date AS DECIMAL(38, 18)) AS committed_usd
+  FROM owned_lines AS l
+  INNER JOIN direct_entries AS e
+    ON e.service = l.product_servicecode
+    AND e.charge_class = l.charge_class
+    AND e.tenant_id = l.tenant_id
+    AND e.delivery_id = l.delivery_id
+    AND e.service_component IS NOT DISTINCT FROM l.service_component
+    AND e.plan_id IS NOT DISTINCT FROM l.plan_id
+  WHERE
+    NOT e.entry_id IN (
+      SELECT
+        a.entry_id
+      FROM entries_apart AS a
+    )
+), parts AS (
+  SELECT
+    l.*,
+    COALESCE(l.commitment_line, '') IN (
+      'RIFee',
+      'SavingsPlanRecurringFee',
+      'SavingsPlanUpfrontFee',
+      'CommitmentUpfrontFee'
+    ) AS is_fee,
+    FALSE AS is_unused
+  FROM lines AS l
+  UNION ALL
+  SELECT
+    l.*,
+    TRUE,
+    TRUE
+  FROM lines AS l
+  WHERE
+    l.line_type IN ('RIFee', 'SavingsPlanRecurringFee')
+    AND (
+      l.effective_usd <> 0 OR l.net_effective_usd <> 0
+    )
+), charges AS (
+  SELECT
+    p.*,
+    CASE
+      WHEN p.is_unused
+      THEN 'Usage'
+      WHEN p.line_type = 'Tax'
+      THEN 'Tax'
+      WHEN p.line_type = 'Credit' AND p.billed_usd = p.effective_usd
+      THEN 'Credit'
+      WHEN p.line_type IN ('Credit', 'Refund') OR p.line_type LIKE '%Discount'
+      THEN 'Adjustment'
+      WHEN p.is_fee OR p.line_type = 'Fee'
+      THEN 'Purchase'
+      ELSE 'Usage'
+    END AS category,
+    CASE
+      WHEN p.is_fee OR p.commitment_line IN ('DiscountedUsage', 'SavingsPlanCoveredUsage')
+      THEN COALESCE(p.plan_arn, p.reservation_arn)
+    END AS commitment
+  FROM parts AS p
+)
+SELECT
+  CASE WHEN c.is_unused THEN CAST(0 AS DECIMAL(38, 18)) ELSE c.billed_usd END AS billed_cost,
+  CASE
+    WHEN c.is_fee AND NOT c.is_unused
+    THEN CAST(0 AS DECIMAL(38, 18))
+    ELSE c.effective_usd
+  END AS effective_cost,
+  CASE
+    WHEN c.is_fee AND NOT c.is_unused
+    THEN CAST(0 AS DECIMAL(38, 18))
+    ELSE c.effective_usd
+  END AS pricing_currency_effective_cost,
+  CASE
+    WHEN c.is_fee AND NOT c.is_unused
+    THEN CAST(0 AS DECIMAL(38, 18))
+    ELSE c.net_effective_usd
+  END AS x_net_effective_cost,
+  CASE
+    WHEN c.is_unused
+    THEN c.effective_usd
+    ELSE COALESCE(c.list_usd, c.contracted_usd)
+  END AS list_cost,
+  CASE WHEN c.is_unused THEN c.effective_usd ELSE c.contracted_usd END AS contracted_cost,
+  COALESCE(c.payer, 'unknown') AS billing_account_id,
+  c.payer_name AS billing_account_name,
+  c.begins AS charge_period_start,
+  CASE WHEN c.ends > c.begins THEN c.ends ELSE c.begins + INTERVAL '1' HOUR END AS charge_period_end,
+  c.category AS charge_category,
+  COALESCE(
+    c.description,
+    c.service || ' ' || COALESCE(c.usage_type, c.operation, c.line_type)
+  ) AS charge_description,
+  CASE
+    WHEN c.category = 'Usage'
+    THEN 'Usage-Based'
+    WHEN c.line_type IN ('RIFee', 'SavingsPlanRecurringFee') OR c.charge_class = 'support'
+    THEN 'Recurring'
+    ELSE 'One-Time'
+  END AS charge_frequency,
+  c.invoice_id,
+  c.invoice_id || '-' || COALESCE(c.payer, 'unknown') || '-' || c.category AS invoice_detail_id,
+  c.seller AS publisher_name,
+  s.service_name,
+  s.service_category,
+  s.service_subcategory,
+  c.account AS sub_account_id,
+  c.account_name AS sub_account_name,
+  c.region AS region_id,
+  c.region AS region_name,
+  c.zone AS availability_zone,
+  CASE WHEN c.is_unused THEN c.commitment ELSE c.resource END AS resource_id,
+  CASE
+    WHEN c.is_unused
+    THEN CASE WHEN NOT c.commitment IS NULL THEN 'Commitment' END
+    WHEN NOT c.resource IS NULL
+    THEN COALESCE(c.family, s.service_name)
+  END AS resource_type,
+  c.tags,
+  c.commitment AS commitment_discount_id,
+  CASE
+    WHEN NOT c.commitment IS NULL
+    THEN CASE WHEN NOT c.plan_arn IS NULL THEN 'Spend' ELSE 'Usage' END
+  END AS commitment_discount_category,
+  CASE
+    WHEN NOT c.commitment IS NULL
+    THEN CASE WHEN NOT c.plan_arn IS NULL THEN 'Savings Plan' ELSE 'Reservation' END
+  END AS commitment_discount_type,
+  CASE
+    WHEN NOT c.commitment IS NULL AND c.category = 'Usage'
+    THEN CASE WHEN c.is_unused THEN 'Unused' ELSE 'Used' END
+  END AS commitment_discount_status,
+  CASE
+    WHEN c.commitment IS NULL OR NOT c.category IN ('Usage', 'Purchase')
+    THEN NULL
+    WHEN c.plan_arn IS NULL
+    THEN c.quantity
+    WHEN c.category = 'Usage'
+    THEN c.effective_usd
+    ELSE COALESCE(c.committed_usd, c.billed_usd)
+  END AS commitment_discount_quantity,
+  CASE
+    WHEN c.commitment IS NULL OR NOT c.category IN ('Usage', 'Purchase')
+    THEN NULL
+    WHEN NOT c.plan_arn IS NULL
+    THEN 'USD'
+    WHEN NOT c.quantity IS NULL
+    THEN (
+      CASE
+        WHEN LOWER(c.unit) IN ('hrs', 'hour', 'hours')
+        THEN 'Hours'
+        WHEN LOWER(c.unit) IN ('second', 'seconds')
+        THEN 'Seconds'
+        WHEN LOWER(c.unit) IN ('day', 'days')
+        THEN 'Days'
+        WHEN REGEXP_LIKE(c.unit, '\A[A-Za-z][A-Za-z0-9]*-Mo\z')
+        THEN SUBSTR(c.unit, 1, LENGTH(c.unit) - 3) || '-Months'
+        WHEN REGEXP_LIKE(c.unit, '\A[A-Za-z][A-Za-z0-9]*-Hrs\z')
+        THEN SUBSTR(c.unit, 1, LENGTH(c.unit) - 4) || '-Hours'
+        WHEN REGEXP_LIKE(c.unit, '\A[A-Za-z][A-Za-z0-9]*-Hour\z')
+        THEN SUBSTR(c.unit, 1, LENGTH(c.unit) - 5) || '-Hours'
+        WHEN REGEXP_LIKE(c.unit, '\A[A-Za-z][A-Za-z0-9]*( [A-Za-z][A-Za-z0-9]*)*\z')
+        THEN c.unit
+        ELSE 'Units'
+      END
+    )
+  END AS commitment_discount_unit,
+  CASE
+    WHEN NOT c.category IN ('Usage', 'Purchase')
+    THEN NULL
+    WHEN NOT c.commitment IS NULL AND c.category = 'Usage'
+    THEN 'Committed'
+    ELSE 'Standard'
+  END AS pricing_category,
+  CASE
+    WHEN c.category IN ('Usage', 'Purchase')
+    THEN COALESCE(CASE WHEN NOT c.is_unused THEN c.quantity END, 1)
+  END AS pricing_quantity,
+  CASE
+    WHEN NOT c.category IN ('Usage', 'Purchase')
+    THEN NULL
+    WHEN c.quantity IS NULL OR c.is_unused
+    THEN 'Charges'
+    ELSE (
+      CASE
+        WHEN LOWER(c.unit) IN ('hrs', 'hour', 'hours')
+        THEN 'Hours'
+        WHEN LOWER(c.unit) IN ('second', 'seconds')
+        THEN 'Seconds'
+        WHEN LOWER(c.unit) IN ('day', 'days')
+        THEN 'Days'
+        WHEN REGEXP_LIKE(c.unit, '\A[A-Za-z][A-Za-z0-9]*-Mo\z')
+        THEN SUBSTR(c.unit, 1, LENGTH(c.unit) - 3) || '-Months'
+        WHEN REGEXP_LIKE(c.unit, '\A[A-Za-z][A-Za-z0-9]*-Hrs\z')
+        THEN SUBSTR(c.unit, 1, LENGTH(c.unit) - 4) || '-Hours'
+        WHEN REGEXP_LIKE(c.unit, '\A[A-Za-z][A-Za-z0-9]*-Hour\z')
+        THEN SUBSTR(c.unit, 1, LENGTH(c.unit) - 5) || '-Hours'
+        WHEN REGEXP_LIKE(c.unit, '\A[A-Za-z][A-Za-z0-9]*( [A-Za-z][A-Za-z0-9]*)*\z')
+        THEN c.unit
+        ELSE 'Units'
+      END
+    )
+  END AS pricing_unit,
+  CASE WHEN c.category = 'Usage' AND NOT c.is_unused THEN c.quantity END AS x_usage_quantity,
+  CASE WHEN c.category = 'Usage' AND NOT c.is_unused THEN c.unit END AS x_usage_unit,
+  c.service AS x_service_code,
+  c.service_component AS x_service_component,
+  c.charge_class AS x_cost_class,
+  c.line_type AS x_line_type,
+  c.usage_type AS x_usage_type,
+  c.operation AS x_operation,
+  c.tenant_id AS x_tenant_id,
+  c.plan_id AS x_plan_id,
+  c.entry_id AS x_entry_id,
+  'line' AS x_grain
+FROM charges AS c
+INNER JOIN focus_services AS s
+  ON s.service = c.service AND s.charge_class = c.charge_class;
+
+-- focus_service_costs
+SELECT
+  service,
+  charge_class,
+  SUM(ABS(allocated_cost_usd)) AS cost_usd
+FROM (
+  SELECT
+    service,
+    charge_class,
+    allocated_cost_usd
+  FROM fact_cost_allocated
+  WHERE
+    period_start = :period_start AND run_id = :run_id AND entry_type = 'allocation'
+  UNION ALL
+  SELECT
+    service,
+    charge_class,
+    allocated_cost_usd
+  FROM fact_cost_adjustment
+  WHERE
+    period_start = :period_start
+) AS entries
+GROUP BY
+  1,
+  2
+ORDER BY
+  1,
+  2;
+
 -- gather_entries
 SELECT
   service,
@@ -1427,6 +2012,36 @@ GROUP BY
   charge_class,
   tenant_id,
   plan_id,
+  delivery_id
+UNION ALL
+SELECT
+  service,
+  service_component,
+  charge_class,
+  '__unallocated__',
+  NULL,
+  'rule',
+  '__unknown_tenant__',
+  NULL,
+  'tenant_tag:' || tenant_tag,
+  NULL,
+  NULL,
+  SUM(unblended_cost),
+  SUM(unblended_cost),
+  SUM(amortized_cost),
+  SUM(net_amortized_cost),
+  delivery_id
+FROM fact_cost_tagged
+WHERE
+  period_start = :period_start
+  AND tenant_id IS NULL
+  AND NOT tenant_tag IS NULL
+  AND :holds_unknown
+GROUP BY
+  service,
+  service_component,
+  charge_class,
+  tenant_tag,
   delivery_id
 UNION ALL
 SELECT
@@ -2389,6 +3004,147 @@ GROUP BY
   5,
   6;
 
+-- owned_lines
+WITH negated AS (
+  SELECT
+    l.*,
+    r.inherited_tenant,
+    CASE
+      WHEN n.taken_back IS NULL OR n.taken_back = 'part'
+      THEN l.line_item_unblended_cost
+      ELSE CAST(0 AS DECIMAL(38, 18))
+    END AS billed_usd
+  FROM single_cost_lines AS l
+  LEFT JOIN resource_tenants AS r
+    ON r.resource_id = l.untagged_resource
+  LEFT JOIN negations AS n
+    ON n.negation_key = l.negation_key
+    AND n.negation_zone = l.negation_zone
+    AND n.usage_start = l.line_item_usage_start_date
+    AND n.usage_end = l.usage_end
+  WHERE
+    l.period_start = :period_start
+    AND (
+      n.taken_back IS NULL OR l.commitment_line <> 'SavingsPlanNegation'
+    )
+)
+SELECT
+  l.*,
+  o.tenant_id,
+  o.plan_id,
+  o.service_component
+FROM negated AS l
+INNER JOIN line_owners AS o
+  ON o.usage_slice = l.usage_slice
+  AND o.account_id IS NOT DISTINCT FROM l.line_item_usage_account_id
+  AND o.component_tag IS NOT DISTINCT FROM l.component_tag
+  AND o.resource_tenant IS NOT DISTINCT FROM l.resource_tenant
+  AND o.account_tenant IS NOT DISTINCT FROM l.account_tenant
+  AND o.category_tenant IS NOT DISTINCT FROM l.category_tenant
+  AND o.inherited_tenant IS NOT DISTINCT FROM l.inherited_tenant
+  AND o.resource_plan IS NOT DISTINCT FROM l.resource_plan
+  AND o.account_plan IS NOT DISTINCT FROM l.account_plan
+  AND o.category_plan IS NOT DISTINCT FROM l.category_plan;
+
+-- pool_dimensions
+SELECT
+  product_servicecode AS service,
+  service_component,
+  charge_class,
+  delivery_id,
+  CASE
+    WHEN COUNT(NULLIF(bill_invoice_id, '')) = COUNT(*)
+    AND MIN(bill_invoice_id) = MAX(bill_invoice_id)
+    THEN MIN(bill_invoice_id)
+  END AS invoice_id,
+  CASE
+    WHEN COUNT(NULLIF(bill_payer_account_id, '')) = COUNT(*)
+    AND MIN(bill_payer_account_id) = MAX(bill_payer_account_id)
+    THEN MIN(bill_payer_account_id)
+  END AS payer,
+  CASE
+    WHEN COUNT(NULLIF(line_item_usage_account_id, '')) = COUNT(*)
+    AND MIN(line_item_usage_account_id) = MAX(line_item_usage_account_id)
+    THEN MIN(line_item_usage_account_id)
+  END AS account,
+  CASE
+    WHEN COUNT(NULLIF(product_region_code, '')) = COUNT(*)
+    AND MIN(product_region_code) = MAX(product_region_code)
+    THEN MIN(product_region_code)
+  END AS region,
+  CASE
+    WHEN COUNT(NULLIF(line_item_legal_entity, '')) = COUNT(*)
+    AND MIN(line_item_legal_entity) = MAX(line_item_legal_entity)
+    THEN MIN(line_item_legal_entity)
+  END AS seller,
+  CASE
+    WHEN MIN(line_item_line_item_type) = MAX(line_item_line_item_type)
+    THEN MIN(line_item_line_item_type)
+  END AS line_type
+FROM owned_lines
+WHERE
+  tenant_id IS NULL
+GROUP BY
+  1,
+  2,
+  3,
+  4
+ORDER BY
+  1,
+  2,
+  3,
+  4;
+
+-- pool_invoices
+WITH sums AS (
+  SELECT
+    product_servicecode AS service,
+    service_component,
+    charge_class,
+    delivery_id,
+    NULLIF(REGEXP_REPLACE(bill_invoice_id, '\A\p{Zs}+|\p{Zs}+\z', ''), '') AS invoice_id,
+    SUM(billed_usd) AS billed_usd,
+    SUM(amortized_cost) AS effective_usd,
+    SUM(net_amortized_cost) AS net_effective_usd
+  FROM owned_lines
+  WHERE
+    tenant_id IS NULL
+  GROUP BY
+    1,
+    2,
+    3,
+    4,
+    5
+)
+SELECT
+  s.*
+FROM sums AS s
+INNER JOIN (
+  SELECT
+    service,
+    service_component,
+    charge_class,
+    delivery_id
+  FROM sums
+  GROUP BY
+    1,
+    2,
+    3,
+    4
+  HAVING
+    COUNT(*) > 1
+) AS several
+  ON several.service = s.service
+  AND several.charge_class = s.charge_class
+  AND several.delivery_id = s.delivery_id
+  AND several.service_component IS NOT DISTINCT FROM s.service_component
+ORDER BY
+  1,
+  2,
+  3,
+  4,
+  5;
+
 -- stage_fact_cost_adjustment
 SELECT
   :run_id || '-' || CAST(l.line_number AS VARCHAR) AS entry_id,
@@ -2471,7 +3227,7 @@ WITH entries AS (
   SELECT
     e.*,
     ROW_NUMBER() OVER (
-      ORDER BY entry_type DESC, reversed_entry_id, allocation_method, service, service_component, charge_class, rule_id, tenant_id, plan_id, delivery_id, pool_cost_usd, key_value, allocated_cost_usd, allocated_amortized_cost_usd, allocated_net_amortized_cost_usd
+      ORDER BY entry_type DESC, reversed_entry_id, allocation_method, service, service_component, charge_class, rule_id, tenant_id, plan_id, delivery_id, pool_cost_usd, key_value, allocated_cost_usd, allocated_amortized_cost_usd, allocated_net_amortized_cost_usd, key_name
     ) AS entry_number
   FROM entries AS e
 )
