@@ -33,6 +33,7 @@ WORDS = BRACKETED | {
     "ON",
     "EXISTS",
     "SETS",
+    "JOIN",
     "ROW",
     "given",
     "t",
