@@ -92,7 +92,7 @@ def write(drafts: Drafts, out: Path) -> Path:
         CopsError: what `files.swapped` raises.
     """
     folder = out / f"drafts_{drafts.period}"
-    with files.swapped(folder) as made:
+    with files.swapped(folder, f"drafts of {drafts.period}") as made:
         (made / "invoice_detail.csv").write_bytes(_csv(drafts))
     return folder
 

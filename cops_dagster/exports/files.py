@@ -22,7 +22,8 @@ from cops_dagster.stores import csv_cells, faults
 from cops_dagster.stores.files import fsync_folder, sha256
 
 SUMS = "SHA256SUMS"
-"""Lists every other file of a folder with its digest, as `sha256sum -c` reads it; its own is the export's."""
+"""Says in a comment what the folder is, then lists every other file with its digest, as `sha256sum -c` reads
+it."""
 Columns = Sequence[tuple[str, str]]
 """Name and kind of each column: `text`, `money` (decimal(38,18)), `int`, `date`, `time` (UTC)."""
 
@@ -52,25 +53,29 @@ def parquet(path: Path, columns: Columns, rows: Sequence[Sequence[object]]) -> N
 
 
 @contextmanager
-def swapped(target: Path) -> Iterator[Path]:
+def swapped(target: Path, kind: str) -> Iterator[Path]:
     """An empty folder that takes the target's place when all of its files are written, and never in part.
 
-    A folder that stands there is replaced only if it is an export, which its `SHA256SUMS` says: what people
-    keep beside it would be lost. On the way out that list is written and everything is made durable.
+    A folder that stands there is replaced only if it is the same kind of export and is as it was written,
+    which its `SHA256SUMS` says: another export, an edited file or what people keep there would be lost. On
+    the way out that list is written and everything is made durable.
+
+    Args:
+        kind: what the folder is, such as `focus_cost_1_4 of 2025-08`.
 
     Raises:
         CopsError: `E-OUT` for a target that is something else; what `faults.writing_to` raises.
     """
     with faults.writing_to(target, "give another with --out"):
         target = Path.cwd() / target
-        _require_own(target)
+        _require_own(target, kind)
         target.parent.mkdir(parents=True, exist_ok=True)
         made = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         made.mkdir()
     try:
         yield made
         with faults.writing_to(target, "give another with --out"):
-            (made / SUMS).write_text(sums(made), encoding="utf-8")
+            (made / SUMS).write_text(_mark(kind) + sums(made), encoding="utf-8")
             _make_durable(made)
             _replace(made, target)
     finally:
@@ -92,25 +97,32 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
     return sorted(found)
 
 
-def _require_own(target: Path) -> None:
+def _mark(kind: str) -> str:
+    return f"# COPS export: {kind}\n"
+
+
+def _require_own(target: Path, kind: str) -> None:
     if not target.exists() and not target.is_symlink():
         return
+    found = "something else, which would be lost"
     if target.is_dir() and not target.is_symlink():
-        listed = {name for name, _ in _files(target)}
-        if not listed or (SUMS in listed and _listed_in(target / SUMS) >= listed - {SUMS}):
+        if not any(target.iterdir()):
             return
+        listed = target / SUMS
+        said = listed.read_text(encoding="utf-8", errors="replace") if listed.is_file() else ""
+        if said == _mark(kind) + sums(target):
+            return
+        if said.startswith(_mark(kind)):
+            found = "such an export that was edited since"
+        elif said.startswith(_mark("")[:-1]):
+            found = "another: " + said.partition("\n")[0].removeprefix(_mark("")[:-1])
     raise CopsError(
         "E-OUT",
         f"folder {target}",
-        expected="a folder that is not there yet, is empty, or holds an export of COPS and nothing else",
-        found="something else, which would be lost",
-        next_step="give another with --out",
+        expected=f"a folder that is not there yet, is empty, or is {kind} as it was written",
+        found=found,
+        next_step="give another with --out, or move that one away",
     )
-
-
-def _listed_in(path: Path) -> set[str]:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return {line[66:] for line in lines if line[64:66] == "  "}
 
 
 def _make_durable(folder: Path) -> None:

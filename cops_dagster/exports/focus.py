@@ -89,7 +89,7 @@ def export(
         month = ready.require(books, con, period, draft=draft)
         services = focus_services.read(books.settings.exports.focus_services)
         source = _made_from(books, con, month, name, services)
-        with files.swapped(out) as folder:
+        with files.swapped(out, f"{name} of {period}") as folder:
             (folder / "parquet").mkdir()
             (folder / "csv").mkdir()
             done = _written(books, con, month, side, version, services, folder)

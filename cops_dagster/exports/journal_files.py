@@ -28,7 +28,7 @@ def write(journals: Sequence[Journal], folder: Path) -> None:
     Raises:
         CopsError: `E-OUT` for a folder that is something else.
     """
-    with files.swapped(folder) as made:
+    with files.swapped(folder, "journal") as made:
         for name, text in NAMES.items():
             (made / name).write_text(text(journals), encoding="utf-8", newline="")
 

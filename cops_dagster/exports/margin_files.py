@@ -30,7 +30,7 @@ def write(books: Books, made: margin.Margins, folder: Path) -> None:
         CopsError: `E-OUT` for a folder that is something else; `E-EXPORT-DIFFERS` when the same books gave
             other bytes before.
     """
-    with files.swapped(folder) as target:
+    with files.swapped(folder, "margin") as target:
         for name, content in contents(made).items():
             (target / name).write_bytes(content)
         for one in made.months:

@@ -93,7 +93,7 @@ def pack(
         with pack_focus.selling(books, con, month, services, tenant_id) as seller:
             for facts in pack_facts.each(books, con, month, wanted, known, names):
                 folder = below / pack_names.folder_of(facts.tenant_id)
-                with files.swapped(folder) as new:
+                with files.swapped(folder, f"pack of {facts.tenant_id} for {period}") as new:
                     (new / "statement.pdf").write_bytes(pages.pdf(period, facts, issuer, said))
                     _write(new, period, facts, said)
                     seller.write(new / "focus", facts, names)

@@ -21,8 +21,8 @@ ROWS = [
 ]
 
 
-def export(target: Path, rows: Sequence[tuple[object, ...]]) -> None:
-    with files.swapped(target) as folder:
+def export(target: Path, rows: Sequence[tuple[object, ...]], kind: str = "rows of 2025-08") -> None:
+    with files.swapped(target, kind) as folder:
         (folder / "a").mkdir()
         files.parquet(folder / "a" / "rows.parquet", COLUMNS, rows)
         (folder / "rows.csv").write_bytes(files.csv_bytes([name for name, _ in COLUMNS], rows))
@@ -62,10 +62,32 @@ def test_one_that_fails_leaves_what_stood_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
-@pytest.mark.parametrize("kept", ["file", "folder", "beside"])
+@pytest.mark.parametrize("other", ["rows of 2025-09", "rows of 2025-0", "others of 2025-08"])
+def test_another_export_is_never_replaced(tmp_path: Path, other: str) -> None:
+    export(tmp_path / "one", ROWS, other)
+    before = files.digest_of(tmp_path / "one")
+    with pytest.raises(CopsError, match=f"E-OUT.*another: {other}"):
+        export(tmp_path / "one", ROWS)
+    assert files.digest_of(tmp_path / "one") == before
+
+
+def test_an_export_that_was_edited_is_never_replaced(tmp_path: Path) -> None:
+    """A tenant's form that somebody had filled in was lost with the next pack."""
+    export(tmp_path / "one", ROWS)
+    (tmp_path / "one" / "rows.csv").write_text("filled in", encoding="utf-8")
+    with pytest.raises(CopsError, match=r"E-OUT.*edited since"):
+        export(tmp_path / "one", ROWS)
+    assert (tmp_path / "one" / "rows.csv").read_text(encoding="utf-8") == "filled in"
+
+
+@pytest.mark.parametrize("kept", ["file", "folder", "beside", "release"])
 def test_what_is_no_export_is_never_replaced(tmp_path: Path, kept: str) -> None:
     target = tmp_path / "one"
-    if kept == "file":
+    if kept == "release":  # a list of digests alone makes no export of ours
+        target.mkdir()
+        (target / "mine").write_text("mine", encoding="utf-8")
+        (target / files.SUMS).write_text(files.sums(target), encoding="utf-8")
+    elif kept == "file":
         target.write_text("mine", encoding="utf-8")
     elif kept == "folder":
         target.mkdir()
