@@ -20,6 +20,8 @@ from cops_dagster.period import Period
 from cops_dagster.reconciliation import reconcile, record
 from cops_dagster.stores import tables as t
 
+AS_DRAFT = "; to see it as it is, add --draft"
+"""The end of a next step where the export has drafts."""
 _WRITERS = ("duckdb", "pyarrow")
 """Who writes the files: another version may give other bytes from the same books."""
 
@@ -53,8 +55,7 @@ def require(books: Books, con: sa.Connection, period: Period, *, draft: bool = F
             period,
             expected="a reconciled month" if not draft else "an allocated month",
             found="none",
-            next_step=f"run `cops materialize {period}`"
-            + ("" if draft or run is None else "; to see it as it is, add --draft"),
+            next_step=f"run `cops materialize {period}`" + ("" if draft or run is None else AS_DRAFT),
             subject=f"export of {period}",
         )
     locks = t.period_lock
@@ -69,9 +70,14 @@ def require(books: Books, con: sa.Connection, period: Period, *, draft: bool = F
             f"export of {period}",
             expected="a month that was reconciled as it stands",
             found="changed since its reconciliation",
-            next_step=f"run `cops materialize {period}`; to see it as it is, add --draft",
+            next_step=_again(period, state) + AS_DRAFT,
         )
     return Ready(period, state, moved_at, recon, run, draft)
+
+
+def _again(period: Period, state: str) -> str:
+    opened = f"`cops period mark-provisional {period} --reason …`, then " if state == "final" else ""
+    return f"run {opened}`cops materialize {period}`"
 
 
 def made_from(con: sa.Connection, ready: Ready, name: str, algorithm: str, *more: Field) -> str:

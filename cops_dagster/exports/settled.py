@@ -31,7 +31,7 @@ def require(books: Books, con: sa.Connection, period: Period) -> Ready:
             refusal.subject,
             expected=refusal.expected,
             found=refusal.found,
-            next_step=f"run `cops materialize {period}`, then again",
+            next_step=f"{refusal.next_step.removesuffix(ready.AS_DRAFT)}, then again",
         ) from None
     waiting = [] if lock.is_sealed(con, period) else documents.conflicts(con, period)
     if waiting:

@@ -32,6 +32,10 @@ from cops_dagster_tests.exports import made_month
 from cops_dagster_tests.shown import answer
 
 COSTS = ("BilledCost", "EffectiveCost", "x_NetEffectiveCost")
+LATE = (
+    "invoice_id,tenant_id,period_start,amount,currency,status,document_type,corrects_invoice_id\n"
+    "CN-1,acme,2025-09,-1,USD,issued,credit_note,T-1\n"
+)
 LEDGER = (
     "SELECT service, charge_class, tenant_id, SUM(allocated_cost_usd), SUM(allocated_amortized_cost_usd),"
     " SUM(allocated_net_amortized_cost_usd) FROM fact_cost_allocated"
@@ -102,6 +106,19 @@ def test_a_month_that_moved_and_came_back_leaves_anew(
         if there == "provisional":
             out = tmp_path / f"out-{number}"
             assert focus.export(books, SEPTEMBER, out, side="sell", version="1.4").is_news
+
+
+@pytest.mark.long
+def test_the_advice_for_a_stale_month_that_is_final_works(tmp_path: Path) -> None:
+    """It said to materialize, which a final month refuses."""
+    books = ready(tmp_path)
+    periods.mark(books, SEPTEMBER, "final", reason="all is in")
+    give(books, tmp_path, invoice_detail=LATE)
+    advice = refusal(books, tmp_path / "out").next_step
+    assert advice.startswith("run `cops period mark-provisional 2025-09 --reason …`, then `cops materialize")
+    periods.mark(books, SEPTEMBER, "provisional", reason="a document came")
+    run(books)
+    assert focus.export(books, SEPTEMBER, tmp_path / "out", side="cost", version="1.4").is_news
 
 
 def test_ratios_sum_to_exactly_1_and_parts_to_their_origin(wide: tuple[Books, Path]) -> None:
