@@ -60,8 +60,12 @@ def test_a_booked_correction_asks_for_the_open_month_and_the_job_makes_it_again(
     assert ticked(defs) == ["2025-10"]
     done = defs.resolve_job_def(EXPORT_JOB).execute_in_process(partition_key="2025-10")
     assert done.success
-    (event,) = done.get_asset_materialization_events()
-    assert "focus_cost_1_4" in str(event.materialization.metadata["exports"])
+    made = {
+        event.materialization.asset_key.to_user_string(): event.materialization.metadata
+        for event in done.get_asset_materialization_events()
+    }
+    assert set(made) == {"focus_export", "journal"}
+    assert "focus_cost_1_4" in str(made["focus_export"]["exports"])
     (again,) = consequences.JUDGES["focus_export"](books, OCTOBER)
     assert again.passed
     assert ticked(defs) == []
