@@ -31,7 +31,7 @@ from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, 
 MANY = """
 type    service          account       tenant      plan  component  cost
 Usage   AmazonEC2        111111111111  acme        team  api        10.10
-Usage   AmazonEC2        111111111111  acme-eu     team  api        20.20
+Usage   AmazonEC2        111111111111  acme-eu     team  Glo/bex    20.20
 Usage   AmazonS3         111111111111  Glo/bex     team  data       77.7770000001
 Usage   AmazonEC2        111111111111  .           .     .          3.01
 Usage   AWSDataTransfer  111111111111  .           .     Glo/bex    9.000000001
@@ -229,6 +229,18 @@ def test_a_rule_named_after_another_tenant_is_shown_by_its_digest(handed: Handed
     assert "Glo" not in shown["acme"]["service_component"]
 
 
+def test_a_component_named_after_another_tenant_is_shown_by_its_digest_in_direct_cost(handed: Handed) -> None:
+    shown = {
+        tenant: next(row for row in rows(handed.packs[tenant], "direct.csv") if row["service"] == "AmazonEC2")
+        for tenant in ("acme", "acme-eu")
+    }
+    assert shown["acme"]["service_component"] == "api"
+    assert re.fullmatch(r"name [0-9a-f]{12}", shown["acme-eu"]["service_component"])
+    assert shown["acme-eu"]["service_component"] in " ".join(pages(handed.packs["acme-eu"])).replace(
+        "\n", " "
+    )
+
+
 def test_names_are_text_wherever_they_stand(handed: Handed) -> None:
     (first, *_) = rows(handed.packs["acme"], "statement.csv")
     assert first["name"] == "'" + NAMES["acme"]
@@ -314,6 +326,17 @@ def test_corrections_of_a_closed_month_stand_in_the_packs_of_those_they_concern(
         charged = [Decimal(row["charged_usd"]) for row in rows(pack, "corrections.csv")]
         assert sum(charged, Decimal(0)) == Decimal(said["adjustments"]["amount_usd"])
     assert "2025-09" in pages(found["acme"])[-1]
+
+
+@pytest.mark.long
+def test_a_service_named_after_another_tenant_is_shown_by_its_digest(tmp_path: Path) -> None:
+    named = MANY.replace("AmazonS3", "acme-eu ").replace("AWSDataTransfer", "acme-eu/net    ")
+    write(tmp_path / "cur", [lines(named)])
+    books = home(tmp_path, inputs=GIVEN | {"allocation_rules": INPUTS["allocation_rules"]})
+    run(books)
+    found = {one.tenant_id: one for one in packs.pack(books, SEPTEMBER, tmp_path / "out", draft=True)}
+    assert "acme-eu" not in text(found["Glo/bex"])
+    assert "acme-eu/net" in text(found["acme-eu"])
 
 
 @pytest.mark.long
