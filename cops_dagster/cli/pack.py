@@ -12,7 +12,7 @@ from cops_dagster.cli import desk, output
 
 def pack(
     period: Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")],
-    tenant: Annotated[str, typer.Option(help="The pack of one tenant instead of all.")] = "",
+    tenant: Annotated[str | None, typer.Option(help="The pack of one tenant instead of all.")] = None,
     draft: Annotated[
         bool, typer.Option("--draft", help="Of a month that is not settled; every page says so.")
     ] = False,

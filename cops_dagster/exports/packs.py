@@ -55,42 +55,36 @@ class Packed:
 
 
 def pack(
-    books: Books, period: Period, out: Path, *, tenant_id: str = "", draft: bool = False
+    books: Books, period: Period, out: Path, *, tenant_id: str | None = None, draft: bool = False
 ) -> list[Packed]:
     """Writes the packs of a month's tenants, or of one, below `out/pack_PERIOD`; each folder whole or not.
 
     Args:
+        tenant_id: whose pack; `None` for everybody's.
         draft: also a month that is not settled: each page says so, the folder is `pack_PERIOD_draft`, and
             there is no record of it.
 
     Raises:
         CopsError: `E-POLICY`; what `settled.require` and `statement.statement` raise; `E-EXPORT-DRAFT` for a
-            month that is not settled; `E-TENANT-UNKNOWN`; `E-EXPORT-SUM`, `E-EXPORT-DIFFERS`; what
-            `files.swapped` raises.
+            month that is not settled; what `settled.require_tenant` raises; `E-EXPORT-SUM`,
+            `E-EXPORT-DIFFERS`; what `files.swapped` raises.
     """
     require_policy(books)
     made: list[Packed] = []
     with books.admin.read() as con:
         month = settled.require(books, con, period)
         stated = statement.stated(con, period).rows
+        settled.require_tenant(f"pack of {period}", period, tenant_id, {row["tenant_id"] for row in stated})
         said = _draft(period, month.recon.status, is_wanted=draft)
         month = replace(month, is_draft=bool(said))
-        wanted = [row for row in stated if tenant_id in ("", row["tenant_id"])]
-        if tenant_id and not wanted:
-            raise CopsError(
-                "E-TENANT-UNKNOWN",
-                f"pack of {period}",
-                expected="a tenant of the month",
-                found=repr(tenant_id),
-                next_step=f"take one of `cops statement {period}`",
-            )
+        wanted = [row for row in stated if tenant_id in (None, row["tenant_id"])]
         below = out / f"pack_{period}{'_draft' if said else ''}"
         known = {row.tenant_id: row.name for row in con.execute(sa.select(t.tenants))}
         pages, names, issuer = Pages(), Names(known), books.settings.exports.issuer
         services = focus_services.read(books.settings.exports.focus_services)
         writers = [version(one) for one in ("typst", "matplotlib")]
         made_from = ready.made_from(con, month, "pack", ALGORITHM, services.digest, issuer, writers)
-        with pack_focus.selling(books, con, month, services, tenant_id) as seller:
+        with pack_focus.selling(books, con, month, services, tenant_id or "") as seller:
             for facts in pack_facts.each(books, con, month, wanted, known, names):
                 folder = below / pack_names.folder_of(facts.tenant_id)
                 with files.swapped(folder) as new:
@@ -104,7 +98,7 @@ def pack(
         for one in made:
             if one.tenant_id in {tenant_id, *alone}:
                 record.record(books, _name(one.tenant_id), period, made_from, one.sha256)
-        if not tenant_id:
+        if tenant_id is None:
             record.record(books, _name(""), period, made_from, _digest(made))
     return made
 

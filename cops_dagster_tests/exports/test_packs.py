@@ -24,7 +24,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import exceptions, reconcile, statement
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.adjustments.late_deliveries import OCTOBER, late_delivery, somebody_else
-from cops_dagster_tests.cli.called import cops_json
+from cops_dagster_tests.cli.called import cops_json, ran
 from cops_dagster_tests.closing.ready import aged, close_by_two, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 
@@ -255,6 +255,18 @@ def test_the_same_books_give_the_same_bytes_for_all_or_for_one(handed: Handed, t
     (one,) = packs.pack(handed.books, SEPTEMBER, tmp_path / "one", tenant_id="acme")
     assert one.sha256 == handed.packs["acme"].sha256
     assert [path.name for path in one.folder.parent.iterdir()] == ["acme"]
+
+
+def test_an_empty_tenant_is_not_everybody(
+    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COPS_HOME", str(handed.books.settings.home))
+    for name in ("", " "):
+        with pytest.raises(CopsError, match="E-PARAM") as refused:
+            ran("pack", "2025-09", "--tenant", name, "--out", str(tmp_path / "out"))
+        assert refused.value.next_step == "leave --tenant out for all of them"
+    assert not (tmp_path / "out").exists()
+    assert len(cops_json("pack", "2025-09", "--out", str(tmp_path / "out"))["packs"]) == 3
 
 
 def test_a_tenant_that_is_the_beginning_of_another_is_asked_for_whole(handed: Handed, tmp_path: Path) -> None:
