@@ -257,6 +257,32 @@ def test_the_same_books_give_the_same_bytes_for_all_or_for_one(handed: Handed, t
     assert [path.name for path in one.folder.parent.iterdir()] == ["acme"]
 
 
+def records(books: Books) -> list[tuple[str, str]]:
+    """Name and digest of every export that was recorded, the oldest first."""
+    found = t.export_record
+    with books.admin.read() as con:
+        made = con.execute(sa.select(found).order_by(found.c.export_seq))
+        return [(row.export_name, row.sha256) for row in made]
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_other_bytes_from_the_same_books_replace_no_pack_at_all(
+    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packs.pack(handed.books, SEPTEMBER, tmp_path)
+    packs.pack(handed.books, SEPTEMBER, tmp_path)  # the same ones take their places
+    stands, before = bytes_of(tmp_path), records(handed.books)
+    monkeypatch.setattr(packs, "_readme", lambda *_: "other words")
+    with pytest.raises(CopsError, match="E-EXPORT-DIFFERS"):
+        packs.pack(handed.books, SEPTEMBER, tmp_path)
+    assert bytes_of(tmp_path) == stands
+    assert records(handed.books) == before
+
+
 def test_an_empty_tenant_is_not_everybody(
     handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +343,30 @@ def test_a_month_that_is_not_settled_is_refused_and_a_draft_says_so_on_every_pag
     assert "DRAFT" in (folder / "README.txt").read_text(encoding="utf-8")
     sold = parquet.read_table(folder / "focus" / "parquet" / "cost-and-usage.parquet").to_pylist()
     assert {row["x_Draft"] for row in sold} == {"draft"}
+
+
+def test_a_credit_note_after_the_close_gives_a_new_pack_and_a_new_record(tmp_path: Path) -> None:
+    books = ready(tmp_path)
+    close_by_two(books, SEPTEMBER)
+    for tenant in ("acme", "globex"):
+        packs.pack(books, SEPTEMBER, tmp_path, tenant_id=tenant)
+    first = {one.tenant_id: one.sha256 for one in packs.pack(books, SEPTEMBER, tmp_path)}
+    give(
+        books,
+        tmp_path,
+        invoice_detail="invoice_id,tenant_id,period_start,amount,currency,status,document_type,"
+        "corrects_invoice_id\nCN-1,acme,2025-09,-1.00,USD,issued,credit_note,T-1\n",
+    )
+    made = packs.pack(books, SEPTEMBER, tmp_path)
+    again = {one.tenant_id: one.sha256 for one in made}
+    assert again["acme"] != first["acme"]
+    assert again["globex"] == first["globex"]
+    (acme,) = [one for one in made if one.tenant_id == "acme"]
+    assert [row["invoice_id"] for row in rows(acme, "documents.csv")] == ["CN-1", "T-1"]
+    names = [name for name, _ in records(books)]
+    assert [names.count(name) for name in ("pack", "pack acme", "pack globex")] == [2, 2, 1]
+    packs.pack(books, SEPTEMBER, tmp_path)
+    assert len(records(books)) == len(names), "the same books again are no news"
 
 
 @pytest.mark.long
