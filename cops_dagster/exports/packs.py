@@ -41,6 +41,8 @@ from cops_dagster.stores import tables as t
 ALGORITHM = "pack-1"
 _SETTLED = ("ok", "warning")
 """Statuses of a reconciliation whose amounts change no more by themselves."""
+_FINAL = ("final", "closing", "closed")
+"""States of a month that nobody holds open; before them AWS may still bill."""
 _TABLES = {
     "direct.csv": ("direct", Direct), "shared.csv": ("shared", Shared),
     "corrections.csv": ("corrections", Booked), "documents.csv": ("documents", Issued),
@@ -79,7 +81,7 @@ def pack(
         month = settled.require(books, con, period)
         stated = statement.stated(con, period).rows
         settled.require_tenant(f"pack of {period}", period, tenant_id, {row["tenant_id"] for row in stated})
-        said = _draft(period, month.recon.status, is_wanted=draft)
+        said = _draft(month, is_wanted=draft)
         month = replace(month, is_draft=bool(said))
         wanted = [row for row in stated if tenant_id in (None, row["tenant_id"])]
         below = out / f"pack_{period}{'_draft' if said else ''}"
@@ -135,19 +137,24 @@ def _name(tenant_id: str) -> str:
     return f"pack {tenant_id}".strip()
 
 
-def _draft(period: Period, status: str, *, is_wanted: bool) -> str:
-    """What stands on every page of a month that is not settled; nothing for one that is."""
-    if status in _SETTLED:
-        return ""
+def _draft(month: Ready, *, is_wanted: bool) -> str:
+    """What stands on every page of a draft; nothing for a settled month that is handed out."""
+    period, status = month.period, month.recon.status
+    is_reconciled, is_final = status in _SETTLED, month.state in _FINAL
+    if is_reconciled and is_final:
+        drafted = f"DRAFT, no statement: {period} is settled, and its statement is made without --draft"
+        return drafted if is_wanted else ""
     if not is_wanted:
+        look = f"doctor {period}" if not is_reconciled else f"close {period} --dry-run"
         raise CopsError(
             "E-EXPORT-DRAFT",
             f"pack of {period}",
-            expected="a month that is reconciled with the status ok or warning",
-            found=status,
-            next_step=f"see `cops doctor {period}`; with --draft every page says that it is none",
+            expected="a month that is reconciled with the status ok or warning, and final",
+            found=status if not is_reconciled else f"{status}, but {month.state}",
+            next_step=f"see `cops {look}`; with --draft every page says that it is none",
         )
-    return f"DRAFT, no statement: {period} is {status}, and these amounts may still change"
+    unsettled = status if not is_reconciled else month.state
+    return f"DRAFT, no statement: {period} is {unsettled}, and these amounts may still change"
 
 
 def _digest(made: Sequence[Packed]) -> str:

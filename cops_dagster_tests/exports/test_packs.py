@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from pyarrow import parquet
 from pypdf import PdfReader
 
-from cops_dagster.closing import approve
+from cops_dagster.closing import approve, periods
 from cops_dagster.errors import CopsError
 from cops_dagster.exports import packs
 from cops_dagster.exports.packs import Packed
@@ -24,7 +24,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import exceptions, reconcile, statement
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.adjustments.late_deliveries import OCTOBER, late_delivery, somebody_else
-from cops_dagster_tests.cli.called import cops_json, ran
+from cops_dagster_tests.cli.called import cops, cops_json, ran
 from cops_dagster_tests.closing.ready import aged, close_by_two, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 
@@ -90,6 +90,7 @@ def invoiced(folder: Path) -> Books:
         ),
     )
     reconcile.reconcile(books, SEPTEMBER)
+    assert periods.advance(books, SEPTEMBER) == "final"
     return books
 
 
@@ -270,6 +271,22 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_draft_of_a_settled_month_is_marked_apart_and_recorded_nowhere(
+    handed: Handed, tmp_path: Path
+) -> None:
+    before = records(handed.books)
+    made = packs.pack(handed.books, SEPTEMBER, tmp_path, draft=True)
+    assert {one.folder.parent for one in made} == {tmp_path / "pack_2025-09_draft"}
+    for one in made:
+        assert all("DRAFT" in page for page in pages(one))
+        readme = (one.folder / "README.txt").read_text(encoding="utf-8")
+        assert "DRAFT" in readme
+        assert "Settled:" not in readme
+        sold = parquet.read_table(one.folder / "focus" / "parquet" / "cost-and-usage.parquet").to_pylist()
+        assert {row["x_Draft"] for row in sold} == {"draft"}
+    assert records(handed.books) == before
+
+
 def test_other_bytes_from_the_same_books_replace_no_pack_at_all(
     handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,6 +360,28 @@ def test_a_month_that_is_not_settled_is_refused_and_a_draft_says_so_on_every_pag
     assert "DRAFT" in (folder / "README.txt").read_text(encoding="utf-8")
     sold = parquet.read_table(folder / "focus" / "parquet" / "cost-and-usage.parquet").to_pylist()
     assert {row["x_Draft"] for row in sold} == {"draft"}
+
+
+def test_a_month_that_somebody_holds_provisional_is_refused_until_it_is_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = ready(tmp_path)
+    monkeypatch.setenv("COPS_HOME", str(books.settings.home))
+    periods.advance(books, SEPTEMBER)
+    assert len(packs.pack(books, SEPTEMBER, tmp_path / "out")) == 2
+    before = records(books)
+    periods.mark(books, SEPTEMBER, "provisional", reason="AWS announced a refund")
+    with pytest.raises(CopsError, match="E-EXPORT-DRAFT") as refused:
+        packs.pack(books, SEPTEMBER, tmp_path / "out")
+    assert "provisional" in refused.value.found
+    assert "`cops close 2025-09 --dry-run`" in refused.value.next_step
+    assert "marked by test" in " ".join(cops("close", "2025-09", "--dry-run", code=1).split())
+    for one in packs.pack(books, SEPTEMBER, tmp_path / "out", draft=True):
+        assert all("DRAFT" in page and "provisional" in page for page in pages(one))
+        assert "Settled:" not in (one.folder / "README.txt").read_text(encoding="utf-8")
+    assert records(books) == before
+    periods.mark(books, SEPTEMBER, "final", reason="it came")
+    assert len(packs.pack(books, SEPTEMBER, tmp_path / "out")) == 2
 
 
 def test_a_credit_note_after_the_close_gives_a_new_pack_and_a_new_record(tmp_path: Path) -> None:
