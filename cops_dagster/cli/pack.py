@@ -12,9 +12,9 @@ from cops_dagster.cli import desk, output
 
 def pack(
     period: Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")],
-    tenant: Annotated[str, typer.Option(help="The pack of one tenant instead of all.")] = "",
+    tenant: Annotated[str | None, typer.Option(help="The pack of one tenant instead of all.")] = None,
     draft: Annotated[
-        bool, typer.Option("--draft", help="Of a month that is not settled; every page says so.")
+        bool, typer.Option("--draft", help="Also of a month that is not settled; every page says so.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,

@@ -46,7 +46,7 @@ def statement(
     correct: Annotated[
         bool, typer.Option("--correct", help="Draft the documents that are still to be issued.")
     ] = False,
-    tenant: Annotated[str, typer.Option(help="Drafts of one tenant, with --correct.")] = "",
+    tenant: Annotated[str | None, typer.Option(help="Drafts of one tenant, with --correct.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the drafts below this folder, with --correct.")
     ] = None,
@@ -57,7 +57,7 @@ def statement(
     if correct:
         _drafts(period, tenant, out, as_)
         return
-    if tenant or out is not None:
+    if tenant is not None or out is not None:
         raise CopsError(
             "E-PARAM",
             "statement",
@@ -103,7 +103,7 @@ def statement(
     )
 
 
-def _drafts(period: str, tenant: str, out: Path | None, as_: StatementFormat) -> None:
+def _drafts(period: str, tenant: str | None, out: Path | None, as_: StatementFormat) -> None:
     from cops_dagster.exports import drafts
     from cops_dagster.money import amount
 

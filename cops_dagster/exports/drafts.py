@@ -70,12 +70,13 @@ def first_invoices(books: Books, period: Period) -> Drafts:
     return _drafts(books, period, is_first=True)
 
 
-def corrections(books: Books, period: Period, tenant_id: str = "") -> Drafts:
+def corrections(books: Books, period: Period, tenant_id: str | None = None) -> Drafts:
     """What brings every tenant's documents of an open month, or one tenant's, to its statement.
 
     Raises:
         CopsError: `E-POLICY`; what `settled.require` and `statement.statement` raise; `E-PERIOD-CLOSED`;
-            `E-TENANT-UNKNOWN`; `E-INV-LINK` when a credit note has no invoice that it could name.
+            what `settled.require_tenant` raises; `E-INV-LINK` when a credit note has no invoice that it could
+            name.
     """
     return _drafts(books, period, tenant_id)
 
@@ -101,7 +102,7 @@ def _csv(drafts: Drafts) -> bytes:
     return files.csv_bytes(COLUMNS, [[row[name] for name in COLUMNS] for row in drafts.rows])
 
 
-def _drafts(books: Books, period: Period, tenant_id: str = "", *, is_first: bool = False) -> Drafts:
+def _drafts(books: Books, period: Period, tenant_id: str | None = None, *, is_first: bool = False) -> Drafts:
     require_policy(books)
     with books.admin.read() as con:
         month = settled.require(books, con, period)
@@ -118,21 +119,14 @@ def _drafts(books: Books, period: Period, tenant_id: str = "", *, is_first: bool
         taken = set(con.execute(sa.select(t.invoice_detail.c.invoice_id).distinct()).scalars())
         rates, frozen = documents.fx_rates(con, period), freeze.in_force(con, period)
     by_tenant = {row["tenant_id"]: row for row in stated.rows}
-    if tenant_id and tenant_id not in by_tenant:
-        raise CopsError(
-            "E-TENANT-UNKNOWN",
-            f"drafts of {period}",
-            expected="a tenant of the month",
-            found=repr(tenant_id),
-            next_step=f"take one of `cops statement {period}`",
-        )
+    settled.require_tenant(f"drafts of {period}", period, tenant_id, by_tenant)
     made = []
     for name, row in by_tenant.items():
         # every tenant is drafted, whoever is asked for: ids must not depend on the question
         found = [] if is_first and stored[name] else _of_tenant(row, stored[name], rates, taken, period)
-        if found is None and tenant_id in ("", name):
+        if found is None and tenant_id in (None, name):
             raise _nothing_to_credit(period, row)
-        if found and tenant_id in ("", name):
+        if found and tenant_id in (None, name):
             made.append(_correction(row, stored[name], found, period))
     return Drafts(period, month.recon.status, frozen[0].reason if frozen else "", made)
 

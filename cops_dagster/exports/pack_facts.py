@@ -146,7 +146,7 @@ def each(
                 known.get(tenant, tenant),
                 row,
                 recon,
-                [_direct(one, cost) for one in entries if one["allocation_method"] == "direct"],
+                [_direct(one, cost, shown) for one in entries if one["allocation_method"] == "direct"],
                 [
                     _shared(one, cost, methods, shown)
                     for one in entries
@@ -196,9 +196,13 @@ def _require(period: Period, row: Mapping[str, Any], line: str, found: Decimal) 
         )
 
 
-def _direct(one: Mapping[str, Any], cost: str) -> Direct:
+def _direct(one: Mapping[str, Any], cost: str, shown: Callable[[str | None], str]) -> Direct:
     return Direct(
-        one["entry_id"], one["service"], one["service_component"] or "", one["charge_class"], one[cost]
+        one["entry_id"],
+        shown(one["service"]),
+        shown(one["service_component"]),
+        one["charge_class"],
+        one[cost],
     )
 
 
@@ -212,7 +216,7 @@ def _shared(
     named = shown(rule) if version is None else f"{shown(rule)}@{version}"
     return Shared(
         one["entry_id"],
-        one["service"],
+        shown(one["service"]),
         shown(one["service_component"]),
         one["charge_class"],
         named,
@@ -230,7 +234,7 @@ def _booked(one: Mapping[str, Any], cost: str, shown: Callable[[str | None], str
     return Booked(
         one["entry_id"],
         str(Period.of(one["usage_period_start"])),
-        one["service"] or "",
+        shown(one["service"]),
         shown(one["service_component"]),
         one["charge_class"] or "",
         shown(one["reason"]),

@@ -28,7 +28,7 @@ from cops_dagster.lake.duck import DuckDB
 from cops_dagster.ledger.books import Books
 
 VERSION: Version = "1.4"
-_BY_PEOPLE = ("x_service_component", "x_reason")
+_BY_PEOPLE = ("service_name", "x_service_code", "x_service_component", "x_reason")
 """What a charge says in words that people chose, perhaps about somebody else."""
 
 
@@ -95,4 +95,7 @@ def selling(
 def _as_read_by(charge: Charge, tenant_id: str, names: Names) -> Charge:
     """A charge without the names of others."""
     shown = {name: names.shown(charge[name], tenant_id) or None for name in _BY_PEOPLE if charge.get(name)}
+    service, told = charge.get("x_service_code"), charge["charge_description"]
+    if service and shown["x_service_code"] != service:  # a description begins with it
+        shown["charge_description"] = f"{shown['x_service_code']}{told.removeprefix(service)}"
     return {**charge, **shown}

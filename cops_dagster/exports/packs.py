@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,18 +27,22 @@ from cops_dagster.exports import (
     record,
     settled,
 )
+from cops_dagster.exports.focus_services import Services
 from cops_dagster.exports.pack_facts import Booked, Direct, Facts, Issued, Shared
 from cops_dagster.exports.pack_names import Names
 from cops_dagster.exports.pack_pages import LINES, Pages
+from cops_dagster.exports.ready import Ready
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import statement
+from cops_dagster.reconciliation import documents, statement
 from cops_dagster.stores import tables as t
 
 ALGORITHM = "pack-1"
 _SETTLED = ("ok", "warning")
 """Statuses of a reconciliation whose amounts change no more by themselves."""
+_FINAL = ("final", "closing", "closed")
+"""States of a month that nobody holds open; before them AWS may still bill."""
 _TABLES = {
     "direct.csv": ("direct", Direct), "shared.csv": ("shared", Shared),
     "corrections.csv": ("corrections", Booked), "documents.csv": ("documents", Issued),
@@ -55,58 +60,76 @@ class Packed:
 
 
 def pack(
-    books: Books, period: Period, out: Path, *, tenant_id: str = "", draft: bool = False
+    books: Books, period: Period, out: Path, *, tenant_id: str | None = None, draft: bool = False
 ) -> list[Packed]:
-    """Writes the packs of a month's tenants, or of one, below `out/pack_PERIOD`; each folder whole or not.
+    """Writes the packs of a month's tenants, or of one, below `out/pack_PERIOD`: all of them or none.
 
     Args:
+        tenant_id: whose pack; `None` for everybody's.
         draft: also a month that is not settled: each page says so, the folder is `pack_PERIOD_draft`, and
             there is no record of it.
 
     Raises:
         CopsError: `E-POLICY`; what `settled.require` and `statement.statement` raise; `E-EXPORT-DRAFT` for a
-            month that is not settled; `E-TENANT-UNKNOWN`; `E-EXPORT-SUM`, `E-EXPORT-DIFFERS`; what
-            `files.swapped` raises.
+            month that is not settled; what `settled.require_tenant` raises; `E-EXPORT-SUM`,
+            `E-EXPORT-DIFFERS`; what `files.swapped` raises.
     """
     require_policy(books)
     made: list[Packed] = []
-    with books.admin.read() as con:
+    # folders take their places on the way out, when all are written and recorded: a refusal replaces nothing
+    with ExitStack() as swaps, books.admin.read() as con:
         month = settled.require(books, con, period)
         stated = statement.stated(con, period).rows
-        said = _draft(period, month.recon.status, is_wanted=draft)
+        settled.require_tenant(f"pack of {period}", period, tenant_id, {row["tenant_id"] for row in stated})
+        said = _draft(month, is_wanted=draft)
         month = replace(month, is_draft=bool(said))
-        wanted = [row for row in stated if tenant_id in ("", row["tenant_id"])]
-        if tenant_id and not wanted:
-            raise CopsError(
-                "E-TENANT-UNKNOWN",
-                f"pack of {period}",
-                expected="a tenant of the month",
-                found=repr(tenant_id),
-                next_step=f"take one of `cops statement {period}`",
-            )
+        wanted = [row for row in stated if tenant_id in (None, row["tenant_id"])]
         below = out / f"pack_{period}{'_draft' if said else ''}"
         known = {row.tenant_id: row.name for row in con.execute(sa.select(t.tenants))}
         pages, names, issuer = Pages(), Names(known), books.settings.exports.issuer
         services = focus_services.read(books.settings.exports.focus_services)
-        writers = [version(one) for one in ("typst", "matplotlib")]
-        made_from = ready.made_from(con, month, "pack", ALGORITHM, services.digest, issuer, writers)
-        with pack_focus.selling(books, con, month, services, tenant_id) as seller:
+        with pack_focus.selling(books, con, month, services, tenant_id or "") as seller:
             for facts in pack_facts.each(books, con, month, wanted, known, names):
                 folder = below / pack_names.folder_of(facts.tenant_id)
-                with files.swapped(folder, f"pack of {facts.tenant_id} for {period}") as new:
-                    (new / "statement.pdf").write_bytes(pages.pdf(period, facts, issuer, said))
-                    _write(new, period, facts, said)
-                    seller.write(new / "focus", facts, names)
-                made.append(Packed(facts.tenant_id, folder, files.digest_of(folder)))
-        # what went out alone is made again with the others, or it would stay behind the books for ever
-        alone = {one.tenant_id for one in made if record.made(con, _name(one.tenant_id), period)}
-    if not said:
-        for one in made:
-            if one.tenant_id in {tenant_id, *alone}:
-                record.record(books, _name(one.tenant_id), period, made_from, one.sha256)
-        if not tenant_id:
-            record.record(books, _name(""), period, made_from, _digest(made))
+                new = swaps.enter_context(files.swapped(folder, f"pack of {facts.tenant_id} for {period}"))
+                (new / "statement.pdf").write_bytes(pages.pdf(period, facts, issuer, said))
+                _write(new, period, facts, said)
+                seller.write(new / "focus", facts, names)
+                made.append(Packed(facts.tenant_id, folder, files.digest_of(new)))
+        if not said:
+            _record(books, con, month, services, tenant_id, made)
     return made
+
+
+def _record(
+    books: Books,
+    con: sa.Connection,
+    month: Ready,
+    services: Services,
+    tenant_id: str | None,
+    made: Sequence[Packed],
+) -> None:
+    """Records what was asked for, and of the others what went out alone before.
+
+    That is made again with them, or it would stay behind the books for ever.
+
+    Raises:
+        CopsError: `E-EXPORT-DIFFERS`.
+    """
+    period = month.period
+    issued = documents.invoices(con, period)  # come for a closed month as well, which nothing else tells
+    writers = [version(one) for one in ("typst", "matplotlib")]
+    given = (services.digest, books.settings.exports.issuer, writers)
+
+    def made_from(whose: str | None) -> str:
+        shown = [tuple(row) for row in issued if whose in (None, row.tenant_id)]
+        return ready.made_from(con, month, "pack", ALGORITHM, *given, shown)
+
+    for one in made:
+        if one.tenant_id == tenant_id or record.made(con, _name(one.tenant_id), period):
+            record.record(books, _name(one.tenant_id), period, made_from(one.tenant_id), one.sha256)
+    if tenant_id is None:
+        record.record(books, _name(""), period, made_from(None), _digest(made))
 
 
 def _name(tenant_id: str) -> str:
@@ -114,19 +137,24 @@ def _name(tenant_id: str) -> str:
     return f"pack {tenant_id}".strip()
 
 
-def _draft(period: Period, status: str, *, is_wanted: bool) -> str:
-    """What stands on every page of a month that is not settled; nothing for one that is."""
-    if status in _SETTLED:
-        return ""
+def _draft(month: Ready, *, is_wanted: bool) -> str:
+    """What stands on every page of a draft; nothing for a settled month that is handed out."""
+    period, status = month.period, month.recon.status
+    is_reconciled, is_final = status in _SETTLED, month.state in _FINAL
+    if is_reconciled and is_final:
+        drafted = f"DRAFT, no statement: {period} is settled, and its statement is made without --draft"
+        return drafted if is_wanted else ""
     if not is_wanted:
+        look = f"doctor {period}" if not is_reconciled else f"close {period} --dry-run"
         raise CopsError(
             "E-EXPORT-DRAFT",
             f"pack of {period}",
-            expected="a month that is reconciled with the status ok or warning",
-            found=status,
-            next_step=f"see `cops doctor {period}`; with --draft every page says that it is none",
+            expected="a month that is reconciled with the status ok or warning, and final",
+            found=status if not is_reconciled else f"{status}, but {month.state}",
+            next_step=f"see `cops {look}`; with --draft every page says that it is none",
         )
-    return f"DRAFT, no statement: {period} is {status}, and these amounts may still change"
+    unsettled = status if not is_reconciled else month.state
+    return f"DRAFT, no statement: {period} is {unsettled}, and these amounts may still change"
 
 
 def _digest(made: Sequence[Packed]) -> str:

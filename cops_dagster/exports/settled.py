@@ -1,10 +1,13 @@
 """Months that drafts and packs are made of: reconciled as they stand, and no document in doubt.
 
-Belongs here: the refusal of a month whose documents are in conflict. Does not belong here: whether a month
-was reconciled (`exports/ready.py`), what is made of it (`exports/drafts.py`, `exports/packs.py`).
+Belongs here: the refusal of a month whose documents are in conflict, and of a tenant that it does not have.
+Does not belong here: whether a month was reconciled (`exports/ready.py`), what is made of it
+(`exports/drafts.py`, `exports/packs.py`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import sqlalchemy as sa
 
@@ -43,3 +46,29 @@ def require(books: Books, con: sa.Connection, period: Period) -> Ready:
             next_step=f"decide which one stands: cops exceptions list {period}",
         )
     return found
+
+
+def require_tenant(subject: str, period: Period, tenant_id: str | None, known: Collection[str]) -> None:
+    """Refuses to answer for a tenant that the month does not have; `None` asks for all of them.
+
+    Raises:
+        CopsError: `E-PARAM` for an empty id, which a script may give by mistake and must not mean everybody;
+            `E-TENANT-UNKNOWN`.
+    """
+    if tenant_id is None or tenant_id in known:
+        return
+    if not tenant_id.strip():
+        raise CopsError(
+            "E-PARAM",
+            f"{subject}, --tenant",
+            expected="the id of a tenant",
+            found=repr(tenant_id),
+            next_step="leave --tenant out for all of them",
+        )
+    raise CopsError(
+        "E-TENANT-UNKNOWN",
+        subject,
+        expected="a tenant of the month",
+        found=repr(tenant_id),
+        next_step=f"take one of `cops statement {period}`",
+    )

@@ -102,6 +102,11 @@ def test_the_commands_print_write_and_refuse(tmp_path: Path, monkeypatch: pytest
     assert cops("statement", "2025-09", "--format", "invoice_detail") == HEADER
     with pytest.raises(CopsError, match="E-PARAM"):
         ran("statement", "2025-09", "--tenant", "globex")
+    with pytest.raises(CopsError, match="E-PARAM") as refused:
+        ran("statement", "2025-09", "--correct", "--tenant", "", "--out", str(tmp_path / "all"))
+    assert refused.value.next_step == "leave --tenant out for all of them"
+    assert not (tmp_path / "all").exists()
+    assert "acme" in cops("statement", "2025-09", "--correct", "--format", "invoice_detail")
 
 
 @pytest.mark.long

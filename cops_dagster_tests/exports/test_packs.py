@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from pyarrow import parquet
 from pypdf import PdfReader
 
-from cops_dagster.closing import approve
+from cops_dagster.closing import approve, periods
 from cops_dagster.errors import CopsError
 from cops_dagster.exports import packs
 from cops_dagster.exports.packs import Packed
@@ -24,14 +24,14 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.reconciliation import exceptions, reconcile, statement
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.adjustments.late_deliveries import OCTOBER, late_delivery, somebody_else
-from cops_dagster_tests.cli.called import cops_json
+from cops_dagster_tests.cli.called import cops, cops_json, ran
 from cops_dagster_tests.closing.ready import aged, close_by_two, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, home, lines, run, write
 
 MANY = """
 type    service          account       tenant      plan  component  cost
 Usage   AmazonEC2        111111111111  acme        team  api        10.10
-Usage   AmazonEC2        111111111111  acme-eu     team  api        20.20
+Usage   AmazonEC2        111111111111  acme-eu     team  Glo/bex    20.20
 Usage   AmazonS3         111111111111  Glo/bex     team  data       77.7770000001
 Usage   AmazonEC2        111111111111  .           .     .          3.01
 Usage   AWSDataTransfer  111111111111  .           .     Glo/bex    9.000000001
@@ -90,6 +90,7 @@ def invoiced(folder: Path) -> Books:
         ),
     )
     reconcile.reconcile(books, SEPTEMBER)
+    assert periods.advance(books, SEPTEMBER) == "final"
     return books
 
 
@@ -229,6 +230,18 @@ def test_a_rule_named_after_another_tenant_is_shown_by_its_digest(handed: Handed
     assert "Glo" not in shown["acme"]["service_component"]
 
 
+def test_a_component_named_after_another_tenant_is_shown_by_its_digest_in_direct_cost(handed: Handed) -> None:
+    shown = {
+        tenant: next(row for row in rows(handed.packs[tenant], "direct.csv") if row["service"] == "AmazonEC2")
+        for tenant in ("acme", "acme-eu")
+    }
+    assert shown["acme"]["service_component"] == "api"
+    assert re.fullmatch(r"name [0-9a-f]{12}", shown["acme-eu"]["service_component"])
+    assert shown["acme-eu"]["service_component"] in " ".join(pages(handed.packs["acme-eu"])).replace(
+        "\n", " "
+    )
+
+
 def test_names_are_text_wherever_they_stand(handed: Handed) -> None:
     (first, *_) = rows(handed.packs["acme"], "statement.csv")
     assert first["name"] == "'" + NAMES["acme"]
@@ -243,6 +256,60 @@ def test_the_same_books_give_the_same_bytes_for_all_or_for_one(handed: Handed, t
     (one,) = packs.pack(handed.books, SEPTEMBER, tmp_path / "one", tenant_id="acme")
     assert one.sha256 == handed.packs["acme"].sha256
     assert [path.name for path in one.folder.parent.iterdir()] == ["acme"]
+
+
+def records(books: Books) -> list[tuple[str, str]]:
+    """Name and digest of every export that was recorded, the oldest first."""
+    found = t.export_record
+    with books.admin.read() as con:
+        made = con.execute(sa.select(found).order_by(found.c.export_seq))
+        return [(row.export_name, row.sha256) for row in made]
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_draft_of_a_settled_month_is_marked_apart_and_recorded_nowhere(
+    handed: Handed, tmp_path: Path
+) -> None:
+    before = records(handed.books)
+    made = packs.pack(handed.books, SEPTEMBER, tmp_path, draft=True)
+    assert {one.folder.parent for one in made} == {tmp_path / "pack_2025-09_draft"}
+    for one in made:
+        assert all("DRAFT" in page for page in pages(one))
+        readme = (one.folder / "README.txt").read_text(encoding="utf-8")
+        assert "DRAFT" in readme
+        assert "Settled:" not in readme
+        sold = parquet.read_table(one.folder / "focus" / "parquet" / "cost-and-usage.parquet").to_pylist()
+        assert {row["x_Draft"] for row in sold} == {"draft"}
+    assert records(handed.books) == before
+
+
+def test_other_bytes_from_the_same_books_replace_no_pack_at_all(
+    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packs.pack(handed.books, SEPTEMBER, tmp_path)
+    packs.pack(handed.books, SEPTEMBER, tmp_path)  # the same ones take their places
+    stands, before = bytes_of(tmp_path), records(handed.books)
+    monkeypatch.setattr(packs, "_readme", lambda *_: "other words")
+    with pytest.raises(CopsError, match="E-EXPORT-DIFFERS"):
+        packs.pack(handed.books, SEPTEMBER, tmp_path)
+    assert bytes_of(tmp_path) == stands
+    assert records(handed.books) == before
+
+
+def test_an_empty_tenant_is_not_everybody(
+    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COPS_HOME", str(handed.books.settings.home))
+    for name in ("", " "):
+        with pytest.raises(CopsError, match="E-PARAM") as refused:
+            ran("pack", "2025-09", "--tenant", name, "--out", str(tmp_path / "out"))
+        assert refused.value.next_step == "leave --tenant out for all of them"
+    assert not (tmp_path / "out").exists()
+    assert len(cops_json("pack", "2025-09", "--out", str(tmp_path / "out"))["packs"]) == 3
 
 
 def test_a_tenant_that_is_the_beginning_of_another_is_asked_for_whole(handed: Handed, tmp_path: Path) -> None:
@@ -295,6 +362,52 @@ def test_a_month_that_is_not_settled_is_refused_and_a_draft_says_so_on_every_pag
     assert {row["x_Draft"] for row in sold} == {"draft"}
 
 
+def test_a_month_that_somebody_holds_provisional_is_refused_until_it_is_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = ready(tmp_path)
+    monkeypatch.setenv("COPS_HOME", str(books.settings.home))
+    periods.advance(books, SEPTEMBER)
+    assert len(packs.pack(books, SEPTEMBER, tmp_path / "out")) == 2
+    before = records(books)
+    periods.mark(books, SEPTEMBER, "provisional", reason="AWS announced a refund")
+    with pytest.raises(CopsError, match="E-EXPORT-DRAFT") as refused:
+        packs.pack(books, SEPTEMBER, tmp_path / "out")
+    assert "provisional" in refused.value.found
+    assert "`cops close 2025-09 --dry-run`" in refused.value.next_step
+    assert "marked by test" in " ".join(cops("close", "2025-09", "--dry-run", code=1).split())
+    for one in packs.pack(books, SEPTEMBER, tmp_path / "out", draft=True):
+        assert all("DRAFT" in page and "provisional" in page for page in pages(one))
+        assert "Settled:" not in (one.folder / "README.txt").read_text(encoding="utf-8")
+    assert records(books) == before
+    periods.mark(books, SEPTEMBER, "final", reason="it came")
+    assert len(packs.pack(books, SEPTEMBER, tmp_path / "out")) == 2
+
+
+def test_a_credit_note_after_the_close_gives_a_new_pack_and_a_new_record(tmp_path: Path) -> None:
+    books = ready(tmp_path)
+    close_by_two(books, SEPTEMBER)
+    for tenant in ("acme", "globex"):
+        packs.pack(books, SEPTEMBER, tmp_path, tenant_id=tenant)
+    first = {one.tenant_id: one.sha256 for one in packs.pack(books, SEPTEMBER, tmp_path)}
+    give(
+        books,
+        tmp_path,
+        invoice_detail="invoice_id,tenant_id,period_start,amount,currency,status,document_type,"
+        "corrects_invoice_id\nCN-1,acme,2025-09,-1.00,USD,issued,credit_note,T-1\n",
+    )
+    made = packs.pack(books, SEPTEMBER, tmp_path)
+    again = {one.tenant_id: one.sha256 for one in made}
+    assert again["acme"] != first["acme"]
+    assert again["globex"] == first["globex"]
+    (acme,) = [one for one in made if one.tenant_id == "acme"]
+    assert [row["invoice_id"] for row in rows(acme, "documents.csv")] == ["CN-1", "T-1"]
+    names = [name for name, _ in records(books)]
+    assert [names.count(name) for name in ("pack", "pack acme", "pack globex")] == [2, 2, 1]
+    packs.pack(books, SEPTEMBER, tmp_path)
+    assert len(records(books)) == len(names), "the same books again are no news"
+
+
 @pytest.mark.long
 def test_corrections_of_a_closed_month_stand_in_the_packs_of_those_they_concern(tmp_path: Path) -> None:
     books = ready(tmp_path)
@@ -314,6 +427,17 @@ def test_corrections_of_a_closed_month_stand_in_the_packs_of_those_they_concern(
         charged = [Decimal(row["charged_usd"]) for row in rows(pack, "corrections.csv")]
         assert sum(charged, Decimal(0)) == Decimal(said["adjustments"]["amount_usd"])
     assert "2025-09" in pages(found["acme"])[-1]
+
+
+@pytest.mark.long
+def test_a_service_named_after_another_tenant_is_shown_by_its_digest(tmp_path: Path) -> None:
+    named = MANY.replace("AmazonS3", "acme-eu ").replace("AWSDataTransfer", "acme-eu/net    ")
+    write(tmp_path / "cur", [lines(named)])
+    books = home(tmp_path, inputs=GIVEN | {"allocation_rules": INPUTS["allocation_rules"]})
+    run(books)
+    found = {one.tenant_id: one for one in packs.pack(books, SEPTEMBER, tmp_path / "out", draft=True)}
+    assert "acme-eu" not in text(found["Glo/bex"])
+    assert "acme-eu/net" in text(found["acme-eu"])
 
 
 @pytest.mark.long
