@@ -70,7 +70,11 @@ def export(
 @app.command("accounts")
 def accounts(
     default: Annotated[
-        bool, typer.Option("--default", help="Print the map that is shipped, to look through and load.")
+        bool,
+        typer.Option(
+            "--default",
+            help="Print the map that is shipped, to look through and load; rows that are loaded as they are.",
+        ),
     ] = False,
     period: Annotated[
         str | None, typer.Option(help="The month whose first day counts; by default this one.")
@@ -85,7 +89,12 @@ def accounts(
     from cops_dagster.stores.admin import now
 
     if default:
-        sys.stdout.write(accounts.default(desk.settings().actor_name))
+        actor, there = desk.settings().actor_name, desk.books_if_any()
+        if there is None:
+            sys.stdout.write(accounts.default(actor))
+            return
+        with there.admin.read() as con:
+            sys.stdout.write(accounts.default(actor, con))
         return
     month = desk.month(period) if period else Period.of(now().date())
     with desk.books().admin.read() as con:

@@ -1,7 +1,8 @@
 """Whether a period has work: each layer's inputs against those its head was made from; and who did it.
 
 Belongs here: the decision "nothing to do", on sizes, times and ids alone, before Dagster is imported; which
-months a run may start for by itself; whether a run wrote anything, or came second.
+months a run may start for by itself; whether what stands answers the registers of now; whether a run wrote
+anything, or came second.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.ledger.states import UNATTENDED
 from cops_dagster.period import Period
+from cops_dagster.policy import Policy
 from cops_dagster.reconciliation import reconcile, record
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag
@@ -45,17 +47,26 @@ def is_current(books: Books, period: Period) -> bool:
             for table in LAKE_TABLES:
                 files = live.live_files(con, books.lake, table, period_start=period.start)
                 live.verify(files, digests=False)
-            tagged = head(con, tag.TABLE, period)
-            if tagged is None or tagged.inputs_id != tag.inputs_of(con, books.policy, period):
-                return False
-            allocated = head(con, allocate.TABLE, period)
-            gathered = gather(con, books.policy, period)
-            if not answers(con, allocated, gathered.inputs_id):
-                return False
-            made = record.newest(con, period)
-            return made is not None and made.inputs_id == reconcile.inputs_of(con, books.policy, period)
         except CopsError:
             return False  # the run itself will say what is wrong
+        return stands(con, books.policy, period)
+
+
+def stands(con: sa.Connection, policy: Policy, period: Period) -> bool:
+    """Tags, entries and reconciliation answer what the registers say now; those of a sealed month always."""
+    if lock.is_sealed(con, period):
+        return True
+    try:
+        tagged = head(con, tag.TABLE, period)
+        if tagged is None or tagged.inputs_id != tag.inputs_of(con, policy, period):
+            return False
+        gathered = gather(con, policy, period)
+        if not answers(con, head(con, allocate.TABLE, period), gathered.inputs_id):
+            return False
+        made = record.newest(con, period)
+        return made is not None and made.inputs_id == reconcile.inputs_of(con, policy, period)
+    except CopsError:
+        return False  # the run itself will say what is wrong
 
 
 def waits(books: Books, period: Period) -> str | None:

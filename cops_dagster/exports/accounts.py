@@ -21,13 +21,37 @@ from cops_dagster.stores import tables as t
 _SHIPPED = Path(__file__).with_name("gl_accounts.csv")
 
 
-def default(actor: str) -> str:
-    """The shipped map as a CSV file that `cops admin load` takes, approved by who loads it."""
+def default(actor: str, con: sa.Connection | None = None) -> str:
+    """The shipped map as a CSV file that `cops admin load` takes, approved by who loads it.
+
+    Args:
+        con: the books, where there are any: a row that they hold stands as they hold it, since what is loaded
+            is never overwritten.
+    """
+    held: dict[tuple[str, ...], list[object]] = {}
+    for row in con.execute(sa.select(t.gl_accounts)).mappings() if con is not None else ():
+        held[tuple(str(row[name]) for name in _KEY)] = [_as_loaded(value) for value in row.values()]
     with _SHIPPED.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
+    at = [header.index(name) for name in _KEY]
     made = io.StringIO()
-    csv_cells.write(made, header, [[cell.replace("{actor}", actor) for cell in row] for row in rows])
+    csv_cells.write(
+        made,
+        header,
+        [
+            held.get(tuple(row[one] for one in at)) or [cell.replace("{actor}", actor) for cell in row]
+            for row in rows
+        ],
+    )
     return made.getvalue()
+
+
+_KEY = ("purpose", "tenant_id", "service", "version")
+
+
+def _as_loaded(value: object) -> object:
+    """What is written so that a load reads the stored value: a guard that is stored is not guarded again."""
+    return csv_cells.text_of(value) if isinstance(value, str) else value
 
 
 def of(con: sa.Connection, period: Period) -> AccountMap:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.exports import accounts, entries, journal_documents
+from cops_dagster.exports import accounts, earned, entries, journal_documents
 from cops_dagster.exports.entries import Entry, Line
 from cops_dagster.inputs.account_map import Account
 from cops_dagster.ledger import lock
@@ -28,7 +28,6 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import margin_cells
 from cops_dagster.reconciliation.margin import Cell
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -154,8 +153,8 @@ def recorded(con: sa.Connection, period: Period) -> list[Posted]:
 
 
 def _wanted(books: Books, con: sa.Connection, period: Period, *, draft: bool) -> tuple[list[Entry], str]:
-    earned = margin_cells.read(books, con, period, draft=draft)
-    unpriced = sorted({cell.tenant_id for cell in earned.cells if cell.markup is None})
+    month = earned.read(books, con, period, draft=draft)
+    unpriced = sorted({cell.tenant_id for cell in month.cells if cell.markup is None})
     if unpriced:
         raise CopsError(
             "E-PLAN-UNKNOWN",
@@ -169,14 +168,14 @@ def _wanted(books: Books, con: sa.Connection, period: Period, *, draft: bool) ->
     by_account = accounts.of(con, period)
     documents = journal_documents.read(con, period, Period.of(changes_on) if changes_on else period)
     # a draft knows no close: nobody may take it for what a month came to
-    is_actual = earned.is_closed and not draft
+    is_actual = month.is_closed and not draft
     kind: entries.Kind = "actual" if is_actual else "accrual"
     posted = _posted_on(con, period) if is_actual else period.end - _DAY
     billed = documents.aws if is_actual else None
-    lines = entries.cost(earned.cells, billed, documents.known.get(entries.AWS, {}))
+    lines = entries.cost(month.cells, billed, documents.known.get(entries.AWS, {}))
     made = [entries.entry(f"{kind}/cost", kind, posted, lines, by_account)]
     charged: defaultdict[str, list[Cell]] = defaultdict(list)
-    for cell in earned.cells:
+    for cell in month.cells:
         if cell.is_tenants:
             charged[cell.tenant_id].append(cell)
     for tenant in sorted({*charged, *documents.tenants} if is_actual else charged):
@@ -186,7 +185,7 @@ def _wanted(books: Books, con: sa.Connection, period: Period, *, draft: bool) ->
     for late in documents.late:
         subject = f"document/{late.document_id}/{late.tenant_id}"
         made.append(entries.entry(subject, "document", period.end - _DAY, entries.late(late), by_account))
-    return [one for one in made if one is not None], earned.recon_id
+    return [one for one in made if one is not None], month.recon_id
 
 
 def _posted_on(con: sa.Connection, period: Period) -> date:

@@ -1,7 +1,7 @@
 """The margin of months as rows: by tenant, plan or service, with unit costs.
 
 Belongs here: columns, months that are left out. Does not belong here: the arithmetic
-(`reconciliation/margin.py`), reading a month (`reconciliation/margin_cells.py`), files (`margin_files.py`).
+(`reconciliation/margin.py`), reading a month (`exports/earned.py`), files (`margin_files.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import unknown_month
+from cops_dagster.exports import earned
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import margin, margin_cells, record
+from cops_dagster.reconciliation import margin, record
 from cops_dagster.reconciliation.margin import By, MarginLine
 from cops_dagster.reconciliation.margin_cells import Earned
 from cops_dagster.stores import tables as t
@@ -67,8 +68,8 @@ def margins(books: Books, period: Period, months: int = 1, *, draft: bool = Fals
     """The margin of a month and of those before it. A month before it that was never reconciled is left out.
 
     Raises:
-        CopsError: `E-NOT-RECONCILED` for a month whose entries, plans or documents changed since its
-            reconciliation, and for the named one without any.
+        CopsError: `E-NOT-RECONCILED` for a month that changed since its reconciliation, and for the named one
+            without any.
     """
     found: list[Earned] = []
     left_out: list[Period] = []
@@ -76,7 +77,7 @@ def margins(books: Books, period: Period, months: int = 1, *, draft: bool = Fals
     with books.admin.read() as con:
         for _ in range(months):
             if one == period or record.newest(con, one) is not None:
-                found.append(margin_cells.read(books, con, one, draft=draft))
+                found.append(earned.read(books, con, one, draft=draft))
             else:
                 left_out.append(one)
             one = one.previous()

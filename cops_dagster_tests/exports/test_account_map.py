@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
+from cops_dagster import settings
+from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster.exports import accounts
 from cops_dagster.inputs import account_map
@@ -16,7 +19,7 @@ from cops_dagster.inputs.load import load
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
-from cops_dagster_tests.deliveries import INPUTS, home
+from cops_dagster_tests.deliveries import INPUTS, give, home
 
 DAY = date(2025, 9, 1)
 HEADER = (
@@ -129,3 +132,32 @@ def test_the_map_that_is_shipped_is_whole_and_is_taken_as_it_is_printed(tmp_path
     assert [one["purpose"] for one in shown] == list(PURPOSES)
     assert len({one["account"] for one in shown}) == len(PURPOSES)
     assert approved == ["'=kim, or lee"]
+
+
+def test_the_shipped_map_is_taken_again_as_printed_whoever_loaded_it_and_whatever_accounts_they_put_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COPS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COPS_ACTOR", "lee")
+    settings.current.cache_clear()
+
+    def printed() -> str:
+        done = CliRunner().invoke(app, ["journal", "accounts", "--default"])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    assert printed() == accounts.default("lee")  # without a home
+    books = home(tmp_path, inputs=INPUTS)
+    theirs = accounts.default("=kim, or lee").replace(",2100,", ",2101,")
+    give(books, tmp_path, gl_accounts=theirs)
+    assert printed() == theirs
+    give(books, tmp_path, gl_accounts=printed())
+    with books.admin.read() as con:
+        held = con.execute(sa.select(t.gl_accounts)).all()
+    assert len(held) == len(PURPOSES)
+    # another account is a row of its own: the next version, from a later day
+    changed = "purpose,version,effective_from,account,name,kind,approved_by\n"
+    give(books, tmp_path, gl_accounts=f"{changed}aws_payable,2,2025-09-01,2102,AWS,liability,lee\n")
+    assert printed() == theirs
+    with books.admin.read() as con:
+        assert accounts.of(con, Period(2025, 9)).account("aws_payable").code == "2102"

@@ -211,6 +211,10 @@ def test_a_document_that_corrects_a_closed_month_is_booked_in_the_month_that_bea
         ("billing_difference", 3 * amount.ATTO, "CN-1", "2025-09-01"),
     }  # fmt: skip
     assert sums(made) == {"receivable": Decimal(-3), "billing_difference": Decimal(3)}
+    # no bridge counts it: neither that of the month that bears it nor that of its own
+    others = Journal(OCTOBER, [one for one in made.posted if one is not note], 0)
+    assert sums(others).get("receivable", 0) == step(books, "invoiced", OCTOBER) == 0
+    assert sums(closed)["receivable"] == step(books, "invoiced") == Decimal("42.31")
 
 
 def test_corrections_of_a_closed_month_are_lines_of_their_own_that_name_it(
