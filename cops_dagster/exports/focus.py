@@ -34,6 +34,7 @@ from cops_dagster.lake import focus_rows, guarded_csv
 from cops_dagster.lake.views import read_parquet, view
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import documents
 from cops_dagster.stores import tables as t
 
 Side = Literal["cost", "sell"]
@@ -69,9 +70,21 @@ def name_of(side: Side, version: Version) -> str:
     return f"focus_{side}_{version.replace('.', '_')}"
 
 
-def _made_from(books: Books, con: sa.Connection, month: Ready, name: str, services: Services) -> str:
-    issuer = books.settings.exports.issuer
-    return ready.made_from(con, month, name, ALGORITHM, services.digest, issuer)
+def _made_from(
+    books: Books, con: sa.Connection, month: Ready, side: Side, version: Version, services: Services
+) -> str:
+    # documents come for a closed month as well, which no run and no reconciliation tells
+    issued = [tuple(row) for row in documents.invoices(con, month.period)] if side == "sell" else []
+    corrects = sorted((one, other) for one, other in _corrects(con, side).items() if other)
+    given = (services.digest, books.settings.exports.issuer, issued, corrects)
+    return ready.made_from(con, month, name_of(side, version), ALGORITHM, *given)
+
+
+def _corrects(con: sa.Connection, side: Side) -> dict[str, str | None]:
+    """Document → the one that it corrects, of AWS's or of ours."""
+    table = t.aws_invoices if side == "cost" else t.invoice_detail
+    asked = sa.select(table.c.invoice_id, table.c.corrects_invoice_id)
+    return {row.invoice_id: row.corrects_invoice_id for row in con.execute(asked)}
 
 
 def export(
@@ -88,7 +101,7 @@ def export(
     with books.admin.read() as con:
         month = ready.require(books, con, period, draft=draft)
         services = focus_services.read(books.settings.exports.focus_services)
-        source = _made_from(books, con, month, name, services)
+        source = _made_from(books, con, month, side, version, services)
         with files.swapped(out, f"{name} of {period}") as folder:
             (folder / "parquet").mkdir()
             (folder / "csv").mkdir()
@@ -178,11 +191,7 @@ def beside(
 ) -> list[str]:
     """Writes the other datasets; the commitments that are not among them."""
     changed_at = _changed_at(month)
-    documents = t.aws_invoices if side == "cost" else t.invoice_detail
-    corrects = {
-        row.invoice_id: row.corrects_invoice_id
-        for row in con.execute(sa.select(documents.c.invoice_id, documents.c.corrects_invoice_id))
-    }
+    corrects = _corrects(con, side)
     lines = focus_documents.invoice_lines(month, issuer, _sums(books, target), corrects, changed_at)
     agreed, unknown = focus_documents.commitments(month, issuer, found, changed_at)
     periods = focus_documents.periods(month, issuer, changed_at)

@@ -12,12 +12,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.closing import current
 from cops_dagster.errors import CopsError, unknown_month
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import Field, digest
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import reconcile, record
+from cops_dagster.reconciliation import record
 from cops_dagster.stores import tables as t
 
 AS_DRAFT = "; to see it as it is, add --draft"
@@ -61,15 +62,12 @@ def require(books: Books, con: sa.Connection, period: Period, *, draft: bool = F
     locks = t.period_lock
     state = lock.state_of(con, period)
     moved_at = con.execute(sa.select(locks.c.changed_at).where(locks.c.period_start == period.start)).scalar()
-    is_stale = not lock.is_sealed(con, period) and (
-        recon is None or recon.inputs_id != reconcile.inputs_of(con, books.policy, period)
-    )
-    if is_stale and not draft:
+    if not draft and not current.stands(con, books.policy, period):
         raise CopsError(
             "E-EXPORT-STALE",
             f"export of {period}",
             expected="a month that was reconciled as it stands",
-            found="changed since its reconciliation",
+            found="entries, usage, rules, tags, documents or another input changed since",
             next_step=_again(period, state) + AS_DRAFT,
         )
     return Ready(period, state, moved_at, recon, run, draft)

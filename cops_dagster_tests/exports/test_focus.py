@@ -26,7 +26,7 @@ from cops_dagster.reconciliation import reconcile, statement
 from cops_dagster.settings_sections import Exports
 from cops_dagster.stores import tables as t
 from cops_dagster_tests.adjustments.late_deliveries import OCTOBER
-from cops_dagster_tests.closing.ready import ready
+from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, give, home, lines, run, write
 from cops_dagster_tests.exports import made_month
 from cops_dagster_tests.shown import answer
@@ -106,6 +106,19 @@ def test_a_month_that_moved_and_came_back_leaves_anew(
         if there == "provisional":
             out = tmp_path / f"out-{number}"
             assert focus.export(books, SEPTEMBER, out, side="sell", version="1.4").is_news
+
+
+@pytest.mark.long
+def test_a_document_that_came_after_the_close_leaves_in_a_new_export_of_its_month(tmp_path: Path) -> None:
+    """It was refused for ever: no run and no reconciliation of a closed month tells of it."""
+    books = ready(tmp_path)
+    close_by_two(books, SEPTEMBER)
+    given: dict[str, Any] = {"side": "sell", "version": "1.4"}
+    focus.export(books, SEPTEMBER, tmp_path / "out", **given)
+    give(books, tmp_path, invoice_detail=LATE)
+    assert focus.export(books, SEPTEMBER, tmp_path / "out", **given).is_news
+    assert [row["BilledCost"] for row in rows(tmp_path / "out") if row["InvoiceId"] == "CN-1"] == [-1]
+    assert not focus.export(books, SEPTEMBER, tmp_path / "out", **given).is_news
 
 
 @pytest.mark.long
