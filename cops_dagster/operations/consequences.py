@@ -117,8 +117,8 @@ def _topics(con: sa.Connection, books: Books, period: Period) -> dict[str, str]:
     if recon is not None:
         about["recon_summary"] = about["margin"] = recon.recon_id
     if exported := handed_out.newest(con, period):
-        changed = handed_out.changed_at(con, period)
-        about["focus_export"] = (sorted(row.export_seq for row in exported), changed)
+        changed = (handed_out.changed_at(con, period), handed_out.document_at(con, period))
+        about["focus_export"] = (sorted(row.export_seq for row in exported), *changed)
     version = books.adopted.version if books.adopted else 0
     return {
         asset: f"{_TOPIC} {asset} {period} {digest(_TOPIC, asset, str(period), version, about[asset])[:32]}"

@@ -22,6 +22,7 @@ from cops_dagster.evidence import chain
 from cops_dagster.exports import focus, record
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import handed_out
 from cops_dagster.reconciliation import reconcile, statement
 from cops_dagster.settings_sections import Exports
 from cops_dagster.stores import tables as t
@@ -60,6 +61,11 @@ def refusal(books: Books, out: Path, **given: Any) -> CopsError:
     with pytest.raises(CopsError) as refused:
         focus.export(books, SEPTEMBER, out, **{"side": "cost", "version": "1.4", **given})
     return refused.value
+
+
+def stale(books: Books) -> Any:
+    (verdict,) = handed_out.exports(books, SEPTEMBER)
+    return verdict.figures["stale"]
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +121,11 @@ def test_a_document_that_came_after_the_close_leaves_in_a_new_export_of_its_mont
     close_by_two(books, SEPTEMBER)
     given: dict[str, Any] = {"side": "sell", "version": "1.4"}
     focus.export(books, SEPTEMBER, tmp_path / "out", **given)
+    focus.export(books, SEPTEMBER, tmp_path / "cost", side="cost", version="1.4")
     give(books, tmp_path, invoice_detail=LATE)
+    assert stale(books) == "focus_sell_1_4"
     assert focus.export(books, SEPTEMBER, tmp_path / "out", **given).is_news
+    assert stale(books) == "none"
     assert [row["BilledCost"] for row in rows(tmp_path / "out") if row["InvoiceId"] == "CN-1"] == [-1]
     assert not focus.export(books, SEPTEMBER, tmp_path / "out", **given).is_news
 
