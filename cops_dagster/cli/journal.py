@@ -38,12 +38,16 @@ def export(
     from cops_dagster.exports import journal, journal_files, journal_text
 
     books, months = desk.books(), [desk.month(text) for text in periods]
-    made = [
-        journal.draft(books, one) if draft else journal.export(books, one) for one in dict.fromkeys(months)
-    ]
-    if not draft:
-        journal_files.keep(books, made)
+
+    def give_out() -> list[journal.Journal]:
+        give = journal.draft if draft else journal.export
+        made = [give(books, one) for one in dict.fromkeys(months)]
+        if not draft:
+            journal_files.keep(books, made)
+        return made
+
     if out is None:
+        made = give_out()
         write = {
             "csv": journal_text.csv,
             "beancount": journal_text.beancount,
@@ -51,7 +55,7 @@ def export(
         }
         sys.stdout.write(write[as_.value](made))
     else:
-        journal_files.write(made, out)
+        made = list(journal_files.write(give_out, out))
     facts = {
         "months": [
             {"period": str(one.period), "entries": len(one.posted), "new": one.new, "is_draft": one.is_draft}

@@ -7,7 +7,7 @@ Does not belong here: the texts (`exports/journal_text.py`), how a folder takes 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cops_dagster.exports import files, journal_text, record
@@ -22,15 +22,21 @@ NAMES = {
 }
 
 
-def write(journals: Sequence[Journal], folder: Path) -> None:
+def write(give_out: Callable[[], Sequence[Journal]], folder: Path) -> Sequence[Journal]:
     """Writes the journal of some months in all three formats; the folder takes its place whole.
+
+    Args:
+        give_out: makes the journals, and records them. Asked once the folder is known to be fit: entries that
+            nobody could be handed would stand as given out for ever.
 
     Raises:
         CopsError: `E-OUT` for a folder that is something else.
     """
     with files.swapped(folder, "journal") as made:
+        journals = give_out()
         for name, text in NAMES.items():
             (made / name).write_text(text(journals), encoding="utf-8", newline="")
+    return journals
 
 
 def keep(books: Books, journals: Sequence[Journal]) -> None:

@@ -118,11 +118,19 @@ def test_a_second_export_is_the_same_bytes_and_records_nothing(books: Books, tmp
     for name in ("one", "two"):
         made = journal.export(books, SEPTEMBER)
         journal_files.keep(books, [made])
-        journal_files.write([made], tmp_path / name)
+        journal_files.write(lambda made=made: [made], tmp_path / name)
     for name in (*journal_files.NAMES, "SHA256SUMS"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     with books.admin.read() as con:
         assert len(con.execute(sa.select(t.export_record)).all()) == 1
+
+
+def test_entries_that_cannot_be_handed_out_are_not_recorded(books: Books, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(CopsError, match="E-OUT"):
+        journal_files.write(lambda: [journal.export(books, SEPTEMBER)], tmp_path)
+    with books.admin.read() as con:
+        assert con.execute(sa.select(t.journal_entry)).all() == []
 
 
 def test_a_change_gives_the_opposite_of_what_was_given_out_and_the_new_entry(
@@ -369,7 +377,8 @@ def test_beancount_and_hledger_find_nothing_wrong(books: Books, tmp_path: Path, 
     journal.export(books, SEPTEMBER)
     close_by_two(books)
     made = named(journal.export(books, SEPTEMBER), name)
-    journal_files.write([made, named(journal.draft(books, SEPTEMBER), name)], tmp_path / "out")
+    both = [made, named(journal.draft(books, SEPTEMBER), name)]
+    journal_files.write(lambda: both, tmp_path / "out")
     commands = [
         [str(BEAN_CHECK), str(tmp_path / "out" / "journal.beancount")],
         ["hledger", "-f", str(tmp_path / "out" / "journal.hledger"), "check", "--strict", "ordereddates"],
