@@ -155,16 +155,18 @@ def _say_status(period: str, status: str) -> None:
 
 def bridge(
     period: _Period,
-    tenant: Annotated[str, typer.Option(help="Of one tenant instead of the whole month.")] = "",
+    tenant: Annotated[str | None, typer.Option(help="Of one tenant instead of the whole month.")] = None,
     as_: _As = Format.table,
     json: _Json = False,
 ) -> None:
     """Print the steps from AWS's bill to our invoices."""
+    from cops_dagster.exports import settled
     from cops_dagster.money import footing
     from cops_dagster.reconciliation import statement
 
     as_ = Format.json if json else as_
-    rows = statement.bridge(desk.books(), desk.month(period), tenant)
+    settled.require_some(f"bridge of {period}", tenant)
+    rows = statement.bridge(desk.books(), desk.month(period), tenant or "")
     if as_ is not Format.table:
         _plain(rows, as_)
         return

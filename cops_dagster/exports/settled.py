@@ -52,19 +52,12 @@ def require_tenant(subject: str, period: Period, tenant_id: str | None, known: C
     """Refuses to answer for a tenant that the month does not have; `None` asks for all of them.
 
     Raises:
-        CopsError: `E-PARAM` for an empty id, which a script may give by mistake and must not mean everybody;
+        CopsError: `E-PARAM` for an empty id, which a script may give by mistake;
             `E-TENANT-UNKNOWN`.
     """
     if tenant_id is None or tenant_id in known:
         return
-    if not tenant_id.strip():
-        raise CopsError(
-            "E-PARAM",
-            f"{subject}, --tenant",
-            expected="the id of a tenant",
-            found=repr(tenant_id),
-            next_step="leave --tenant out for all of them",
-        )
+    require_some(subject, tenant_id)
     raise CopsError(
         "E-TENANT-UNKNOWN",
         subject,
@@ -72,3 +65,19 @@ def require_tenant(subject: str, period: Period, tenant_id: str | None, known: C
         found=repr(tenant_id),
         next_step=f"take one of `cops statement {period}`",
     )
+
+
+def require_some(subject: str, tenant_id: str | None) -> None:
+    """Refuses an empty id, which must not mean everybody; `None` asks for all of them.
+
+    Raises:
+        CopsError: `E-PARAM`.
+    """
+    if tenant_id is not None and not tenant_id.strip():
+        raise CopsError(
+            "E-PARAM",
+            f"{subject}, --tenant",
+            expected="the id of a tenant",
+            found=repr(tenant_id),
+            next_step="leave --tenant out for all of them",
+        )

@@ -104,6 +104,8 @@ def test_the_commands_print_write_and_refuse(tmp_path: Path, monkeypatch: pytest
         ran("statement", "2025-09", "--tenant", "globex")
     with pytest.raises(CopsError, match="E-PARAM") as refused:
         ran("statement", "2025-09", "--correct", "--tenant", "", "--out", str(tmp_path / "all"))
+    with pytest.raises(CopsError, match="E-PARAM"):
+        ran("bridge", "2025-09", "--tenant", "")
     assert refused.value.next_step == "leave --tenant out for all of them"
     assert not (tmp_path / "all").exists()
     assert "acme" in cops("statement", "2025-09", "--correct", "--format", "invoice_detail")
