@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.exports.pack_names import Names
+from cops_dagster.exports.pack_names import Names, spelled
 from cops_dagster.exports.ready import Ready
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
@@ -143,7 +143,7 @@ def each(
             booked = engine.fetch("fetch_booked_of_tenant", start | {"tenant_id": tenant}).dicts()
             facts = Facts(
                 tenant,
-                known.get(tenant, tenant),
+                spelled(known.get(tenant, tenant)),
                 row,
                 recon,
                 [_direct(one, cost, shown) for one in entries if one["allocation_method"] == "direct"],

@@ -20,6 +20,7 @@ _SAFE = re.compile(r"[a-z0-9_][a-z0-9_-]{0,63}", re.ASCII)
 _UNSAFE = re.compile(r"[^a-z0-9_-]+", re.ASCII)
 _DEVICES = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.ASCII)
 """Names that Windows keeps for itself."""
+_TURNS = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
 
 def folder_of(tenant_id: str) -> str:
@@ -61,7 +62,7 @@ class Names:
         for name, begin, end in found:
             if name != tenant_id and not any(a <= begin and end <= b for a, b in own):
                 return f"name {digest('pack-name-1', text)[:12]}"
-        return text
+        return spelled(text)
 
     def _in(self, text: str) -> list[tuple[str, int, int]]:
         """Who is named where in a text; asked once for a text that stands in many packs."""
@@ -75,5 +76,12 @@ class Names:
         return self._named[text]
 
 
+def spelled(text: str) -> str:
+    """A text with the signs that turn its direction spelled out: with them a name reads as another one."""
+    return _TURNS.sub(lambda sign: f"<U+{ord(sign[0]):04X}>", text)
+
+
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    """As it is compared: a sign within a name that nobody sees does not hide it."""
+    seen = "".join(one for one in text if unicodedata.category(one) != "Cf")
+    return unicodedata.normalize("NFKC", seen).casefold()

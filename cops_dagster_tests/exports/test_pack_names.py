@@ -43,6 +43,7 @@ SHOWN = {
     "acme-eu and globex": set(),
     "the part of שמות inc.": {"globex"},
     "ｇｌｏｂｅｘ": {"globex"},
+    "glo\u200bbex": {"globex"},
     "x1": {"x1"},
     "x12": {"acme", "acme-eu", "globex", "x1"},
 }
@@ -56,6 +57,10 @@ def test_a_text_that_names_another_tenant_is_shown_by_its_digest(text: str) -> N
     hidden = {told for told in shown.values() if told != text}
     assert len(hidden) <= 1, "the same text has the same digest for everybody"
     assert all(re.fullmatch(r"name [0-9a-f]{12}", told) for told in hidden)
+
+
+def test_signs_that_turn_the_direction_of_text_are_spelled_out() -> None:
+    assert Names(TENANTS).shown("\u202elive\u2069", "acme") == "<U+202E>live<U+2069>"
 
 
 def test_nothing_is_nothing() -> None:
