@@ -7,7 +7,7 @@ what a child is (`lake/reader.py`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -54,9 +54,22 @@ def reader(settings: Settings, subject: str, size: int) -> Iterator[DuckDB]:
 @contextmanager
 def lines(settings: Settings, admin: Admin, period: Period | None) -> Iterator[Engine]:
     """What reads lines: a reader that is locked down to the lake, or the cluster with such a one beside."""
-    subject = f"lines of {period}" if period else "lines"
-    with kept_files(settings, admin, period) as made, scanning(settings, made, subject) as engine:
+    with (
+        kept_files(settings, admin, period) as made,
+        scanning(settings, made, _lines_of(period)) as engine,
+    ):
         yield engine
+
+
+def apart(settings: Settings, admin: Admin, period: Period | None) -> AbstractContextManager[DuckDB]:
+    """An engine in a process of its own that may read everything until it is locked down."""
+    with admin.read() as con:
+        size = bytes_of(con, period.start if period else None)
+    return reader(settings, _lines_of(period), size)
+
+
+def _lines_of(period: Period | None) -> str:
+    return f"lines of {period}" if period else "lines"
 
 
 @contextmanager
@@ -121,10 +134,8 @@ def queries(settings: Settings) -> Queries:
 
 @contextmanager
 def kept_files(settings: Settings, admin: Admin, period: Period | None) -> Iterator[DuckDB]:
-    """The same, always on this machine: for what files say of themselves, and for copies of them."""
-    with admin.read() as con:
-        size = bytes_of(con, period.start if period else None)
-    with reader(settings, f"lines of {period}" if period else "lines", size) as made:
+    """`apart`, locked down to the lake: for what files say of themselves, and for copies of them."""
+    with apart(settings, admin, period) as made:
         made.lock_down((), settings.lake_root)
         yield made
 

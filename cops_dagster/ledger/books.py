@@ -105,9 +105,7 @@ class Books:
         """An engine in a process of its own; who asks it locks it down before a person's statement runs."""
         from cops_dagster.lake import opened
 
-        with self.admin.read() as con:
-            size = opened.bytes_of(con, period.start if period else None)
-        return opened.reader(self.settings, f"lines of {period}" if period else "lines", size)
+        return opened.apart(self.settings, self.admin, period)
 
     @contextmanager
     def reader(self, subject: str, paths: Sequence[Path], writable: Path) -> Iterator[DuckDB]:
