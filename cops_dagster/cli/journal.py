@@ -40,10 +40,10 @@ def export(
     books, months = desk.books(), [desk.month(text) for text in periods]
 
     def give_out() -> list[journal.Journal]:
-        give = journal.draft if draft else journal.export
-        made = [give(books, one) for one in dict.fromkeys(months)]
-        if not draft:
-            journal_files.keep(books, made)
+        if draft:
+            return [journal.draft(books, one) for one in dict.fromkeys(months)]
+        made = journal.exports(books, months)
+        journal_files.keep(books, made)
         return made
 
     if out is None:

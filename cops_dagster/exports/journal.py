@@ -12,7 +12,7 @@ so that the next month bears the difference alone. Nothing that was given out is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -63,16 +63,29 @@ def export(books: Books, period: Period) -> Journal:
         CopsError: `E-NOT-RECONCILED`; `E-GL-UNMAPPED` for a purpose without an account; `E-PLAN-UNKNOWN` when
             nobody can say what a tenant owes; `E-FX` for an invoice of AWS that is worth nothing in USD.
     """
+    (made,) = exports(books, [period])
+    return made
+
+
+def exports(books: Books, periods: Iterable[Period]) -> list[Journal]:
+    """The journals of months; when one of them is refused, nothing of the others is recorded.
+
+    Raises: as `export`.
+    """
     require_policy(books)
+    months = sorted(set(periods))  # in one order: two exports never wait for each other
     with books.admin.read() as con:
-        wanted, recon_id = _wanted(books, con, period, draft=False)
+        asked = [_wanted(books, con, period, draft=False) for period in months]
+    made = []
     with books.admin.write() as con:
-        lock.hold(con, books, period)  # two exports at once: the second finds what the first recorded
-        found = recorded(con, period)
-        new = _following(found, wanted, period, _takes_changes(con, period))
-        for one in new:
-            _append(con, books, one, recon_id)
-    return Journal(period, [*found, *new], len(new))
+        for period, (wanted, recon_id) in zip(months, asked, strict=True):
+            lock.hold(con, books, period)  # two exports at once: the second finds what the first recorded
+            found = recorded(con, period)
+            new = _following(found, wanted, period, _takes_changes(con, period))
+            for one in new:
+                _append(con, books, one, recon_id)
+            made.append(Journal(period, [*found, *new], len(new)))
+    return made
 
 
 def draft(books: Books, period: Period) -> Journal:

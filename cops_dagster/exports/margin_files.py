@@ -37,7 +37,9 @@ def write(books: Books, made: margin.Margins, folder: Path) -> None:
             if one.recon_id:
                 own = contents(margin.Margins([one], []))
                 sha256 = digest("margin", [(name, content.decode()) for name, content in own.items()])
-                record.record(books, "margin", one.period, digest(_ALGORITHM, one.recon_id), sha256)
+                record.record(
+                    books, "margin", one.period, digest(_ALGORITHM, one.recon_id, one.is_closed), sha256
+                )
 
 
 def contents(made: margin.Margins) -> dict[str, bytes]:

@@ -125,6 +125,13 @@ def test_a_second_export_is_the_same_bytes_and_records_nothing(books: Books, tmp
         assert len(con.execute(sa.select(t.export_record)).all()) == 1
 
 
+def test_of_months_of_which_one_is_refused_nothing_is_recorded(books: Books) -> None:
+    with pytest.raises(CopsError):
+        journal.exports(books, [SEPTEMBER, SEPTEMBER.next()])
+    with books.admin.read() as con:
+        assert con.execute(sa.select(t.journal_entry)).all() == []
+
+
 def test_entries_that_cannot_be_handed_out_are_not_recorded(books: Books, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(CopsError, match="E-OUT"):
