@@ -56,21 +56,13 @@ class Journal:
     is_draft: bool = False
 
 
-def export(books: Books, period: Period) -> Journal:
-    """The journal of a month. What is new in it is recorded; with the books as they were, nothing is.
+def exports(books: Books, periods: Iterable[Period]) -> list[Journal]:
+    """The journals of months. What is new in them is recorded; with the books as they were, nothing is.
 
     Raises:
-        CopsError: `E-NOT-RECONCILED`; `E-GL-UNMAPPED` for a purpose without an account; `E-PLAN-UNKNOWN` when
-            nobody can say what a tenant owes; `E-FX` for an invoice of AWS that is worth nothing in USD.
-    """
-    (made,) = exports(books, [period])
-    return made
-
-
-def exports(books: Books, periods: Iterable[Period]) -> list[Journal]:
-    """The journals of months; when one of them is refused, nothing of the others is recorded.
-
-    Raises: as `export`.
+        CopsError: and nothing of any month is recorded: `E-NOT-RECONCILED`; `E-GL-UNMAPPED` for a purpose
+            without an account; `E-PLAN-UNKNOWN` when nobody can say what a tenant owes; `E-FX` for an invoice of
+            AWS that is worth nothing in USD.
     """
     require_policy(books)
     months = sorted(set(periods))  # in one order: two exports never wait for each other
@@ -91,7 +83,7 @@ def exports(books: Books, periods: Iterable[Period]) -> list[Journal]:
 def draft(books: Books, period: Period) -> Journal:
     """The journal as it would be if the month were reconciled as it stands; nothing is recorded.
 
-    Raises: as `export`, but for the reconciliation.
+    Raises: as `exports`, but for the reconciliation.
     """
     with books.admin.read() as con:
         wanted, _ = _wanted(books, con, period, draft=True)

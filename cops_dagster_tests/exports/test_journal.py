@@ -57,6 +57,12 @@ def sums(*journals: Journal) -> dict[str, Decimal]:
     return {purpose: amount.to_decimal(usd) for purpose, usd in found.items() if usd}
 
 
+def exported(books: Books, period: Period) -> Journal:
+    """The journal of one month, given out."""
+    (made,) = journal.exports(books, [period])
+    return made
+
+
 def kinds(one: Journal) -> list[str]:
     return [posted.entry.kind for posted in one.posted]
 
@@ -73,7 +79,7 @@ def text(one: Journal) -> str:
 
 
 def test_an_open_month_is_accrued_on_its_last_day_and_taken_back_on_the_next(books: Books) -> None:
-    made = journal.export(books, SEPTEMBER)
+    made = exported(books, SEPTEMBER)
     assert kinds(made) == ["accrual", "reversal"] * 3  # the cost, and what each tenant is charged
     assert {(one.entry.kind, str(one.entry.posted)) for one in made.posted} == {
         ("accrual", "2025-09-30"), ("reversal", "2025-10-01"),
@@ -87,9 +93,9 @@ def test_an_open_month_is_accrued_on_its_last_day_and_taken_back_on_the_next(boo
 def test_a_closed_month_leaves_nothing_accrued_and_its_accounts_are_the_bridge_to_the_last_digit(
     books: Books,
 ) -> None:
-    journal.export(books, SEPTEMBER)
+    exported(books, SEPTEMBER)
     close_by_two(books)
-    made = journal.export(books, SEPTEMBER)
+    made = exported(books, SEPTEMBER)
     assert (kinds(made)[6:], {str(one.entry.posted) for one in made.posted[6:]}) == (
         ["actual"] * 3, {"2025-10-01"},
     )  # fmt: skip
@@ -108,15 +114,15 @@ def test_a_closed_month_leaves_nothing_accrued_and_its_accounts_are_the_bridge_t
 
 def test_a_month_that_was_never_accrued_is_booked_in_itself(books: Books) -> None:
     close_by_two(books)
-    assert {str(one.entry.posted) for one in journal.export(books, SEPTEMBER).posted} == {"2025-09-30"}
+    assert {str(one.entry.posted) for one in exported(books, SEPTEMBER).posted} == {"2025-09-30"}
 
 
 def test_a_second_export_is_the_same_bytes_and_records_nothing(books: Books, tmp_path: Path) -> None:
-    first = journal.export(books, SEPTEMBER)
-    again = journal.export(books, SEPTEMBER)
+    first = exported(books, SEPTEMBER)
+    again = exported(books, SEPTEMBER)
     assert (first.new, again.new) == (6, 0)
     for name in ("one", "two"):
-        made = journal.export(books, SEPTEMBER)
+        made = exported(books, SEPTEMBER)
         journal_files.keep(books, [made])
         journal_files.write(lambda made=made: [made], tmp_path / name)
     for name in (*journal_files.NAMES, "SHA256SUMS"):
@@ -135,7 +141,7 @@ def test_of_months_of_which_one_is_refused_nothing_is_recorded(books: Books) -> 
 def test_entries_that_cannot_be_handed_out_are_not_recorded(books: Books, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(CopsError, match="E-OUT"):
-        journal_files.write(lambda: [journal.export(books, SEPTEMBER)], tmp_path)
+        journal_files.write(lambda: [exported(books, SEPTEMBER)], tmp_path)
     with books.admin.read() as con:
         assert con.execute(sa.select(t.journal_entry)).all() == []
 
@@ -143,10 +149,10 @@ def test_entries_that_cannot_be_handed_out_are_not_recorded(books: Books, tmp_pa
 def test_a_change_gives_the_opposite_of_what_was_given_out_and_the_new_entry(
     books: Books, tmp_path: Path
 ) -> None:
-    first = journal.export(books, SEPTEMBER)
+    first = exported(books, SEPTEMBER)
     give(books, tmp_path, replace=True, tenant_network_usage=USAGE.format(5))
     run(books)
-    made = journal.export(books, SEPTEMBER)
+    made = exported(books, SEPTEMBER)
     assert made.posted[:6] == first.posted  # what was given out stays as it was
     # both tenants bear other shares, and the cost is borne by others: each undone with its reversal
     assert kinds(made)[6:] == ["undo", "undo", "accrual", "reversal"] * 3
@@ -161,28 +167,28 @@ def test_a_change_gives_the_opposite_of_what_was_given_out_and_the_new_entry(
 
 
 def test_what_comes_back_to_an_earlier_value_is_an_entry_of_its_own(books: Books, tmp_path: Path) -> None:
-    journal.export(books, SEPTEMBER)
+    exported(books, SEPTEMBER)
     for value in (5, 1):
         give(books, tmp_path, replace=True, tenant_network_usage=USAGE.format(value))
         run(books)
-        made = journal.export(books, SEPTEMBER)
+        made = exported(books, SEPTEMBER)
     assert len({one.entry_id for one in made.posted}) == len(made.posted) == 6 + 12 + 12
     assert sums(made) == {}
-    assert journal.export(books, SEPTEMBER).new == 0
+    assert exported(books, SEPTEMBER).new == 0
 
 
 def test_another_account_is_a_change_and_the_ledger_is_none_the_less_the_same(
     books: Books, tmp_path: Path
 ) -> None:
     close_by_two(books)
-    before = journal.export(books, SEPTEMBER)
+    before = exported(books, SEPTEMBER)
     version = "own_cost,2,2025-09-01,6200,Own,expense,kim\n"
     give(
         books,
         tmp_path,
         gl_accounts=f"purpose,version,effective_from,account,name,kind,approved_by\n{version}",
     )
-    after = journal.export(books, SEPTEMBER)
+    after = exported(books, SEPTEMBER)
     assert kinds(after)[len(before.posted) :] == ["undo", "actual"]  # the cost alone knows of it
     assert {str(one.entry.posted) for one in after.posted[len(before.posted) :]} == {"2025-10-01"}
     assert sums(after) == sums(before)
@@ -192,10 +198,10 @@ def test_a_month_without_a_reconciliation_of_what_stands_is_refused_and_a_draft_
     books: Books, tmp_path: Path
 ) -> None:
     with pytest.raises(CopsError, match="E-NOT-RECONCILED"):
-        journal.export(books, OCTOBER)
+        exported(books, OCTOBER)
     give(books, tmp_path, invoice_detail=NOTE)
     with pytest.raises(CopsError, match=r"E-NOT-RECONCILED.*invoiced of acme"):
-        journal.export(books, SEPTEMBER)
+        exported(books, SEPTEMBER)
     draft = journal.draft(books, SEPTEMBER)
     assert {row["status"] for row in csv.DictReader(io.StringIO(text(draft)))} == {"DRAFT"}
     for made in (journal_text.beancount([draft]), journal_text.hledger([draft])):
@@ -206,20 +212,20 @@ def test_a_month_without_a_reconciliation_of_what_stands_is_refused_and_a_draft_
     with books.admin.read() as con:
         assert con.execute(sa.select(t.journal_entry)).first() is None
     run(books)
-    assert journal.export(books, SEPTEMBER).new == 6
+    assert exported(books, SEPTEMBER).new == 6
 
 
 def test_a_document_that_corrects_a_closed_month_is_booked_in_the_month_that_bears_it(
     books: Books, tmp_path: Path
 ) -> None:
     close_by_two(books)
-    closed = journal.export(books, SEPTEMBER)
+    closed = exported(books, SEPTEMBER)
     give(books, tmp_path, invoice_detail=NOTE)
-    assert journal.export(books, SEPTEMBER).posted == closed.posted
+    assert exported(books, SEPTEMBER).posted == closed.posted
     month(tmp_path, MONTH, period=OCTOBER, assembly="o1")
     give(books, tmp_path, tenant_network_usage=USED_IN_OCTOBER)
     run(books, OCTOBER)
-    made = journal.export(books, OCTOBER)
+    made = exported(books, OCTOBER)
     (note,) = [one for one in made.posted if one.entry.kind == "document"]
     assert {(line.purpose, line.amount, line.document_id, str(line.usage)) for line in note.entry.lines} == {
         ("receivable", -3 * amount.ATTO, "CN-1", "2025-09-01"),
@@ -242,7 +248,7 @@ def test_corrections_of_a_closed_month_are_lines_of_their_own_that_name_it(
     month(tmp_path, MONTH, period=OCTOBER, assembly="o1")
     give(books, tmp_path, tenant_network_usage=USED_IN_OCTOBER)
     run(books, OCTOBER)
-    made = journal.export(books, OCTOBER)
+    made = exported(books, OCTOBER)
     accrued = [one for one in made.posted if one.entry.kind == "accrual"]
     late = [line for one in accrued for line in one.entry.lines if line.usage is not None]
     assert {f"{line.usage}" for line in late} == {"2025-09-01"}
@@ -274,7 +280,7 @@ def test_a_document_in_euros_is_balanced_in_euros_and_in_dollars(tmp_path: Path)
     )  # fmt: skip
     run(books)
     close_by_two(books)
-    made = journal.export(books, SEPTEMBER)
+    made = exported(books, SEPTEMBER)
     euros = [
         (line.purpose, amount.to_decimal(line.amount))
         for posted in made.posted
@@ -306,12 +312,12 @@ def test_three_months_accrued_and_closed_leave_nothing_in_the_accrual_accounts(t
         more = {} if one == SEPTEMBER else {"tenant_network_usage": usage}
         give(books, tmp_path, **documents, **more)
         run(books, one)
-        journal.export(books, one)
+        exported(books, one)
     aged(tmp_path / "cur", datetime(2026, 1, 9, tzinfo=UTC))
     for one in months:
         run(books, one)
         close_by_two(books, one)
-    made = [journal.export(books, one) for one in months]
+    made = [exported(books, one) for one in months]
     assert {kind for one in made for kind in kinds(one)} == {"accrual", "reversal", "actual"}
     found = sums(*made)
     assert {"aws_accrual", "income_accrual"} & set(found) == set()
@@ -323,12 +329,12 @@ def test_three_months_accrued_and_closed_leave_nothing_in_the_accrual_accounts(t
 def test_postgresql_takes_the_same_entries_and_none_of_them_changes(tmp_path: Path) -> None:
     books = ready(tmp_path, admin_db=postgres.database())
     give(books, tmp_path, gl_accounts=accounts.default("kim"))
-    first = journal.export(books, SEPTEMBER)
+    first = exported(books, SEPTEMBER)
     give(books, tmp_path, replace=True, tenant_network_usage=USAGE.format(5))
     run(books)
-    made = journal.export(books, SEPTEMBER)
+    made = exported(books, SEPTEMBER)
     assert (made.posted[:6], len(made.posted), sums(made)) == (first.posted, 18, {})
-    assert journal.export(books, SEPTEMBER).posted == made.posted
+    assert exported(books, SEPTEMBER).posted == made.posted
     line = t.journal_line
     columns = [one + 90 if one.name == "line_no" else one for one in line.c]
     more = sa.insert(line).from_select([one.name for one in line.c], sa.select(*columns))
@@ -381,9 +387,9 @@ BEAN_CHECK = Path(__file__).resolve().parents[2] / ".ledgers" / "bin" / "bean-ch
 @pytest.mark.parametrize("name", ["Own cloud cost", *HOSTILE])
 def test_beancount_and_hledger_find_nothing_wrong(books: Books, tmp_path: Path, name: str) -> None:
     """Their own programs: `make ledgers`, and the package hledger of the system."""
-    journal.export(books, SEPTEMBER)
+    exported(books, SEPTEMBER)
     close_by_two(books)
-    made = named(journal.export(books, SEPTEMBER), name)
+    made = named(exported(books, SEPTEMBER), name)
     both = [made, named(journal.draft(books, SEPTEMBER), name)]
     journal_files.write(lambda: both, tmp_path / "out")
     commands = [
