@@ -61,8 +61,8 @@ def exports(books: Books, periods: Iterable[Period]) -> list[Journal]:
 
     Raises:
         CopsError: and nothing of any month is recorded: `E-NOT-RECONCILED`; `E-GL-UNMAPPED` for a purpose
-            without an account; `E-PLAN-UNKNOWN` when nobody can say what a tenant owes; `E-FX` for an invoice of
-            AWS that is worth nothing in USD.
+            without an account; `E-PLAN-UNKNOWN` when nobody can say what a tenant owes; `E-FX` for an
+            invoice of AWS that is worth nothing in USD.
     """
     require_policy(books)
     months = sorted(set(periods))  # in one order: two exports never wait for each other
