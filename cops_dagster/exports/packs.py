@@ -101,6 +101,19 @@ def pack(
     return made
 
 
+def pack_all(books: Books, period: Period) -> list[Packed]:
+    """The packs of every tenant, into `exports` of the home; none for a month that is not settled.
+
+    Raises:
+        CopsError: as `pack`, but for `E-EXPORT-DRAFT`.
+    """
+    with books.admin.read() as con:
+        month = settled.require(books, con, period)
+    if month.recon.status in _SETTLED and month.state in _FINAL:
+        return pack(books, period, books.settings.home / "exports")
+    return []
+
+
 def _record(
     books: Books,
     con: sa.Connection,

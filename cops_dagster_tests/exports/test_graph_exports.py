@@ -7,12 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cops_dagster.exports import focus
+from cops_dagster.exports import files, focus, packs
 from cops_dagster.graph.build import EXPORT_JOB, build_defs
 from cops_dagster.operations import consequences, handed_out
 from cops_dagster.period import Period
 from cops_dagster_tests.adjustments.late_deliveries import OCTOBER
-from cops_dagster_tests.closing.ready import ready
+from cops_dagster_tests.closing.ready import close_by_two, ready
 from cops_dagster_tests.deliveries import SEPTEMBER, give, run
 from cops_dagster_tests.exports import made_month
 
@@ -64,8 +64,28 @@ def test_a_booked_correction_asks_for_the_open_month_and_the_job_makes_it_again(
         event.materialization.asset_key.to_user_string(): event.materialization.metadata
         for event in done.get_asset_materialization_events()
     }
-    assert set(made) == {"focus_export", "journal"}
+    assert set(made) == {"focus_export", "journal", "margin_export"}  # October is not settled: no pack
     assert "focus_cost_1_4" in str(made["focus_export"]["exports"])
     (again,) = consequences.JUDGES["focus_export"](books, OCTOBER)
     assert again.passed
     assert ticked(defs) == []
+
+
+@pytest.mark.long
+def test_the_job_hands_out_the_margin_and_the_packs_of_a_settled_month(
+    tmp_path: Path, defs: dg.Definitions
+) -> None:
+    books = ready(tmp_path)
+    close_by_two(books)
+    packs.pack(books, SEPTEMBER, tmp_path / "by_hand")
+    done = defs.resolve_job_def(EXPORT_JOB).execute_in_process(partition_key="2025-09")
+    assert done.success
+    assert len(done.asset_materializations_for_node("tenant_pack")) == 1
+    of_home, by_hand = (
+        files.digest_of(place / "pack_2025-09" / "acme")
+        for place in (books.settings.home / "exports", tmp_path / "by_hand")
+    )
+    assert of_home == by_hand
+    assert (books.settings.home / "exports" / "margin" / "2025-09" / "margin_cells.csv").is_file()
+    with books.admin.read() as con:
+        assert {row.export_name for row in handed_out.newest(con, SEPTEMBER)} >= {"margin", "pack"}

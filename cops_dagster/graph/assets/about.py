@@ -31,7 +31,7 @@ READ_ON: Mapping[str, tuple[str, str]] = {
     "unallocated_cost": ("fetch_unclaimed_by_service", "allocation-rules"),
     "recon_summary": ("", "reconciliation"),
     "close_report": ("", "reconciliation"),
-    **dict.fromkeys(("margin", "journal", "focus_export"), ("", "exports")),
+    **dict.fromkeys(("margin", "journal", "focus_export", "margin_export", "tenant_pack"), ("", "exports")),
     "budget_master": ("", "budgets-alerts"),
     "control_status": ("", "budgets-alerts"),
     "allocation_rules": ("", "allocation-rules"),
@@ -105,7 +105,7 @@ def columns_of(name: str) -> tuple[tuple[str, str], ...]:
         return (("service", "VARCHAR"), ("charge_class", "VARCHAR"), ("unclaimed_usd", "DECIMAL(38,18)"))
     if name in _EXPORTED:
         return tuple((column, _kind(column)) for column in _EXPORTED[name])
-    if name == "focus_export":
+    if name in ("focus_export", "margin_export", "tenant_pack"):
         name = "export_record"
     if _USAGE.fullmatch(name):
         name = "tenant_usage"

@@ -1,14 +1,16 @@
 """What leaves COPS: exports of a reconciled month, made into the home and recorded."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
-from cops_dagster.exports import focus, journal
+from cops_dagster.exports import focus, journal, margin, margin_files, packs
 from cops_dagster.graph import outcome
 from cops_dagster.graph.assets.about import FINANCE, about
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import Ledger, act
+from cops_dagster.money.digest import digest
 
 
 def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -34,4 +36,26 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         there = act(lambda: journal.standing(books, period))
         return outcome.materialized("journal", there.figures, there.digest)
 
-    return [focus_export, journal_]
+    @dg.asset(**about("margin_export", periods, "exports", ["margin"], FINANCE))
+    def margin_export(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+        """The margin of the month as CSV files, in `exports/margin` of the home."""
+        books, period = ledger.books(context), period_of(context)
+        made = act(lambda: margin.margins(books, period))
+        folder = books.settings.home / "exports" / "margin" / str(period)
+        act(lambda: margin_files.write(books, made, folder))
+        return outcome.materialized("margin_export", {"folder": str(folder)}, made.months[0].recon_id)
+
+    @dg.asset(**about("tenant_pack", periods, "exports", ["recon_summary"], FINANCE), output_required=False)
+    def tenant_pack(context: dg.AssetExecutionContext, ledger: Ledger) -> Iterator[dg.MaterializeResult[Any]]:
+        """A folder for each tenant of a settled month, in `exports` of the home; of another month none."""
+        books, period = ledger.books(context), period_of(context)
+        made = act(lambda: packs.pack_all(books, period))
+        if not made:
+            context.log.info("%s is not settled, and no pack of it goes out: see `cops doctor`", period)
+            return
+        rows = [{"tenant": one.tenant_id, "sha256": one.sha256, "folder": str(one.folder)} for one in made]
+        yield outcome.materialized(
+            "tenant_pack", {"packs": rows}, digest("packs", [one.sha256 for one in made])
+        )
+
+    return [focus_export, journal_, margin_export, tenant_pack]
