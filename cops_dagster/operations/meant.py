@@ -7,6 +7,7 @@ belong here: which codes there are and who raises them (the steps), how alike tw
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 import sqlalchemy as sa
@@ -34,6 +35,7 @@ def hinted(books: Books, refusal: CopsError) -> CopsError:
         return refusal
     with books.admin.read() as con:
         names = known(con)
+        called = _called(con) if known is _NAMES["E-TENANT-UNKNOWN"] else {}
     if typed in names:
         return refusal
     if is_id:
@@ -41,8 +43,12 @@ def hinted(books: Books, refusal: CopsError) -> CopsError:
         cut = {name[: len(typed)].casefold(): name for name in names}
         found = near(typed, cut, alike_pct=_ID_ALIKE_PCT)
         meant = cut[found][:shown] if found else None
-    else:
-        meant = near(typed, names)
+    else:  # a name in full says more than an id that is alike
+        named = near(typed, called)
+        is_name = named is not None and named.strip().casefold() == typed.strip().casefold()
+        meant = (
+            called[named] if named and is_name else near(typed, names) or (called[named] if named else None)
+        )
     if meant is None or meant == typed:
         return refusal
     return CopsError(
@@ -85,6 +91,14 @@ def _column(table: str, column: str) -> Known:
         return sorted(found.scalars())
 
     return known
+
+
+def _called(con: sa.Connection) -> dict[str, str]:
+    """Id of each tenant by its name, which people type for it; a name of two tenants means neither."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for row in con.execute(sa.select(t.tenants.c.name, t.tenants.c.tenant_id).limit(_IDS_MAX)):
+        found[row.name].append(row.tenant_id)
+    return {name: ids[0] for name, ids in found.items() if len(set(ids)) == 1}
 
 
 def _waiting(con: sa.Connection) -> list[str]:

@@ -15,7 +15,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.operations import meant
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster_tests.deliveries import home
+from cops_dagster_tests.deliveries import give, home
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,23 @@ def test_the_name_that_was_meant_comes_before_the_next_step(
 )
 def test_where_nothing_is_alike_the_refusal_stays_as_it_was(books: Books, given: CopsError) -> None:
     assert meant.hinted(books, given) is given
+
+
+@pytest.mark.parametrize("typed", ["Bright Harbour Ltd", "bright harbor ltd", "Acme of the North"])
+def test_the_name_of_a_tenant_that_is_typed_for_its_id_is_answered_with_the_id(
+    tmp_path: Path, typed: str
+) -> None:
+    books = home(tmp_path)
+    give(books, tmp_path, tenants=(
+        "tenant_id,name,plan_id,active_from\nt-17,Bright Harbor Ltd,team,2025-01-01\n"
+        "t-18,Acme of the North,team,2025-01-01\n"
+        "t-19,Twin,team,2025-01-01\nt-20,Twin,team,2025-01-01\n"
+    ))  # fmt: skip
+    meaning = "t-18" if typed.startswith("Acme") else "t-17"
+    found = meant.hinted(books, refusal("E-TENANT-UNKNOWN", repr(typed)))
+    assert found.next_step.startswith(f"did you mean {meaning}?")
+    of_two = refusal("E-TENANT-UNKNOWN", "'Twin'")
+    assert meant.hinted(books, of_two) is of_two
 
 
 def test_an_id_is_found_by_its_beginning_with_a_letter_wrong(books: Books) -> None:
