@@ -7,6 +7,7 @@ Belongs here: reading what the list is judged on. Does not belong here: what mus
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -71,7 +72,7 @@ def requirements(books: Books, period: Period) -> list[readiness.Requirement]:
         facts,
         readiness.ClosingFacts(
             is_current=current.is_current(books, period) and _head_is_plain(books, period),
-            earlier_open=readiness.open_before(period, closed, known),
+            earlier_open=open_before(period, closed, known),
             verdicts=verdicts,
             unexplained=_unexplained(tenants, explained),
             frozen_by=frozen,
@@ -81,6 +82,23 @@ def requirements(books: Books, period: Period) -> list[readiness.Requirement]:
             unproven=[f"{one.what}: expected {one.expected}, found {one.found}" for one in unproven],
         ),
     )
+
+
+def open_before(period: Period, closed: Sequence[date], known: Sequence[date]) -> list[Period]:
+    """Earlier periods of the books that are not closed, oldest first: months close in order.
+
+    Args:
+        closed: first days of the closed periods.
+        known: first days of the periods that were ever delivered; the first of them is the beginning.
+    """
+    if not known or period.start <= min(known):
+        return []
+    at, found = Period.of(min(known)), []
+    while at < period:
+        if at.start not in closed:
+            found.append(at)
+        at = at.next()
+    return found
 
 
 def _off_tolerance(con: sa.Connection, period: Period) -> Sequence[Any]:

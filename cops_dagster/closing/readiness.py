@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from cops_dagster.allocation.verdicts import (
@@ -145,7 +145,8 @@ def finality(facts: Facts) -> list[Requirement]:
     waiting = [one for one in facts.deliveries if not one.is_invoiced]
     open_sources = ", ".join(one.source_id for one in waiting)
     first = first_final_moment(facts.period)
-    rest = "wait" if newest is None else f"wait until {newest + UNCHANGED_FOR:%Y-%m-%d %H:%M} UTC"
+    is_unchanged = age is not None and age >= UNCHANGED_FOR
+    said_last = f"; its last word, says {facts.said_by}" if facts.said_by and not is_unchanged else ""
     run = f"run `cops materialize {facts.period}`"
     return [
         Requirement(
@@ -169,8 +170,9 @@ def finality(facts: Facts) -> list[Requirement]:
             _until_invoiced(facts, waiting),
         ),
         Requirement(
-            "delivery_unchanged_for_72_hours", age is not None and age >= UNCHANGED_FOR,
-            f"unchanged for {_hours(age)}" if age is not None else "no delivery", "time", rest,
+            UNCHANGED, is_unchanged or (age is not None and facts.said_by is not None),
+            f"unchanged for {_hours(age)}{said_last}" if age is not None else "no delivery", "time",
+            _until_unchanged(facts, newest),
         ),
         Requirement(
             "no_line_is_quarantined", facts.quarantined_lines == 0,
@@ -195,6 +197,17 @@ def finality(facts: Facts) -> list[Requirement]:
 
 
 INVOICED = "every_cost_line_has_an_invoice"
+UNCHANGED = "delivery_unchanged_for_72_hours"
+
+
+def _until_unchanged(facts: Facts, newest: datetime | None) -> str:
+    if newest is None:
+        return "wait"
+    wait = f"wait until {newest + UNCHANGED_FOR:%Y-%m-%d %H:%M} UTC"
+    if not may_be_said_last(facts, has_evidence=True):
+        return wait
+    mark = f"`cops period mark-final {facts.period} --reason … --evidence LINK`"
+    return f"{wait}; or, of files that AWS finished earlier, {mark}"
 
 
 def _until_invoiced(facts: Facts, waiting: Sequence[Delivered]) -> str:
@@ -217,14 +230,23 @@ def may_be_said_final(facts: Facts, *, has_evidence: bool) -> bool:
     return not any(one.names_invoices or (one.ever_named and not has_evidence) for one in waiting)
 
 
+def may_be_said_last(facts: Facts, *, has_evidence: bool) -> bool:
+    """Whether a person's word, with evidence, may stand for the 72 hours: files out of an archive.
+
+    Only where a delivery could have stood for so long since the month was settled: AWS changes a bill most
+    just after it.
+    """
+    return has_evidence and facts.now >= first_final_moment(facts.period) + UNCHANGED_FOR
+
+
 def against_marking(facts: Facts, *, has_evidence: bool) -> list[Requirement]:
-    """What keeps a person from marking a month final, where they may say that no invoice will come."""
-    said = may_be_said_final(facts, has_evidence=has_evidence)
-    missing = [
-        one
-        for one in unmet(finality(facts))
-        if one.name != "nobody_holds_it_provisional" and not (one.name == INVOICED and said)
-    ]
+    """What keeps a person from marking a month final, beyond what they may say themselves."""
+    said = {"nobody_holds_it_provisional"}
+    if may_be_said_final(facts, has_evidence=has_evidence):
+        said.add(INVOICED)
+    if may_be_said_last(facts, has_evidence=has_evidence) and facts.deliveries:
+        said.add(UNCHANGED)
+    missing = [one for one in unmet(finality(facts)) if one.name not in said]
     is_reconciled = all(one.name != "period_is_reconciled" for one in missing)
     if is_reconciled and facts.reconciled == "provisional" and facts.once_final == "failed":
         missing.append(
@@ -366,23 +388,6 @@ def _told(value: object) -> str:
 def unmet(requirements: Sequence[Requirement]) -> list[Requirement]:
     """What blocks."""
     return [one for one in requirements if not one.holds]
-
-
-def open_before(period: Period, closed: Sequence[date], known: Sequence[date]) -> list[Period]:
-    """Earlier periods of the books that are not closed, oldest first: months close in order.
-
-    Args:
-        closed: first days of the closed periods.
-        known: first days of the periods that were ever delivered; the first of them is the beginning.
-    """
-    if not known or period.start <= min(known):
-        return []
-    at, found = Period.of(min(known)), []
-    while at < period:
-        if at.start not in closed:
-            found.append(at)
-        at = at.next()
-    return found
 
 
 def _hours(age: timedelta) -> str:

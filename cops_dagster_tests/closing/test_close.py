@@ -212,6 +212,24 @@ def test_what_is_missing_blocks_the_close_by_name_and_changes_nothing(
     assert dump(books) == before
 
 
+def test_files_of_an_archive_close_at_once_on_a_persons_word_and_a_later_delivery_takes_it_back(
+    books: Books, tmp_path: Path
+) -> None:
+    unpriced(books, tmp_path)
+    assert blocking(books) == ["delivery_unchanged_for_72_hours"]
+    with pytest.raises(CopsError, match="E-NOT-FINAL") as refused:
+        periods.mark(books, SEPTEMBER, "final", reason="AWS finished it on 2025-10-09")
+    assert "--evidence LINK" in refused.value.next_step
+    periods.mark(books, SEPTEMBER, "final", reason="AWS finished it on 2025-10-09", evidence="bills/I-1.pdf")
+    assert blocking(books) == []
+    write(tmp_path / "cur", [lines(MONTH)], assembly="younger")
+    run(books)
+    assert (state(books), blocking(books)) == ("provisional", ["delivery_unchanged_for_72_hours"])
+    periods.mark(books, SEPTEMBER, "final", reason="now it is", evidence="bills/I-1.pdf")
+    assert close_by_two(books).wrote
+    assert [one["evidence_id"] for one in periods.history(books, SEPTEMBER) if one["reason"] == "now it is"]
+
+
 @pytest.mark.long
 def test_a_difference_that_was_explained_with_evidence_does_not_block(books: Books, tmp_path: Path) -> None:
     slightly_overbilled(books, tmp_path)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cops_dagster.allocation.verdicts import ALLOCATED_EQUALS_POOL, UNALLOCATED_WITHIN_2_PCT
+from cops_dagster.closing.checklist import open_before
 from cops_dagster.closing.readiness import (
     UNCHANGED_FOR,
     ClosingFacts,
@@ -20,7 +21,6 @@ from cops_dagster.closing.readiness import (
     against_marking,
     finality,
     is_late,
-    open_before,
     readiness,
     unmet,
 )
@@ -161,6 +161,31 @@ def test_72_hours_are_counted_to_the_second() -> None:
     at = replace(GOOD, deliveries=delivered, now=datetime(2025, 10, 13))
     assert missing(at) == []
     assert missing(replace(at, now=at.now - SECOND)) == ["delivery_unchanged_for_72_hours"]
+
+
+@pytest.mark.parametrize(("at", "delivered", "evidence", "missing"), [
+    ("2025-12-01 00:00", "2025-11-30 23:00", True, ""),
+    ("2025-12-01 00:00", "2025-11-30 23:00", False, "delivery_unchanged_for_72_hours"),
+    ("2025-10-11 00:00", "2025-10-10 23:00", True, ""),
+    ("2025-10-10 23:59", "2025-10-10 23:00", True, "delivery_unchanged_for_72_hours"),
+    ("2025-12-01 00:00", None, True, "delivery_is_complete delivery_unchanged_for_72_hours"),
+])  # fmt: skip
+def test_a_person_may_say_with_evidence_that_old_files_are_awss_last_word(
+    at: str, delivered: str | None, evidence: bool, missing: str
+) -> None:
+    """A month of 2018 that was handed over today could be closed in three days."""
+    known = [Delivered("r", datetime.fromisoformat(delivered), True)] if delivered else []
+    facts = replace(GOOD, deliveries=known, now=datetime.fromisoformat(at))
+    assert [one.name for one in against_marking(facts, has_evidence=evidence)] == missing.split()
+
+
+def test_the_list_says_who_said_it_and_before_how_it_is_said() -> None:
+    fresh = [Delivered("r", datetime(2025, 11, 30, 23), True)]
+    facts = replace(GOOD, deliveries=fresh, now=datetime(2025, 12, 1))
+    (young,) = unmet(finality(facts))
+    assert "`cops period mark-final 2025-09 --reason … --evidence LINK`" in young.next_step
+    (said,) = [one for one in finality(replace(facts, said_by="kim")) if one.name == young.name]
+    assert (said.holds, said.found) == (True, "unchanged for 1.0 h; its last word, says kim")
 
 
 def test_support_fees_have_arrived_from_the_eighth_on() -> None:
