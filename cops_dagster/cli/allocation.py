@@ -108,6 +108,7 @@ def _variances(books: Books, period: Period, *, as_json: bool, outcome: dict[str
     from cops_dagster.reconciliation import reconcile
 
     numbers = ["allocated_total_usd", "unallocated_usd", "expected_usd", "invoiced_total_usd", "variance_usd"]
+    words = ["allocated", "nobody bears yet", "billable", "invoiced", "over-billed"]
     rows = [dict(row._mapping) for row in reconcile.trend(books, period)]
     if as_json:
         kept = ["recon_id", "run_id", "status", *numbers]
@@ -115,7 +116,7 @@ def _variances(books: Books, period: Period, *, as_json: bool, outcome: dict[str
         return
     output.table(
         f"{period}: reconciliation before and after",
-        ["run", "status", *(name.removesuffix("_usd") for name in numbers), "at (UTC)"],
+        ["run", "status", *words, "at (UTC)"],
         [
             [
                 (row["run_id"] or "")[:16],
@@ -138,5 +139,5 @@ def _variances(books: Books, period: Period, *, as_json: bool, outcome: dict[str
                 )
             ]
         ],
-        right=[name.removesuffix("_usd") for name in numbers],
+        right=words,
     )

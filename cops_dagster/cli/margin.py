@@ -28,9 +28,10 @@ class Format(StrEnum):
 
 
 _SHOWN = {
-    "charged_usd": "charged", "invoiced_usd": "invoiced", "direct_usd": "direct", "shared_usd": "shared",
-    "adjustments_usd": "adjustments", "markup_usd": "markup", "own_cost_usd": "own cost",
-    "unallocated_usd": "unallocated", "unused_commitments_usd": "unused commitments", "margin_usd": "margin",
+    "charged_usd": "billable", "invoiced_usd": "invoiced", "direct_usd": "direct", "shared_usd": "shared",
+    "adjustments_usd": "prior-period", "markup_usd": "markup", "own_cost_usd": "own cost",
+    "unallocated_usd": "nobody bears yet", "unused_commitments_usd": "unused commitments",
+    "margin_usd": "margin",
 }  # fmt: skip
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -79,28 +80,51 @@ def statement(
     if as_ is not StatementFormat.table:
         _plain(found.rows, Format(as_))
         return
-    from cops_dagster.money import amount
+    from cops_dagster.reports import close_tables
 
-    shown = ("direct", "shared", "adjustments", "markup", "rounding", "total")
     output.table(
         f"{period}: statement ({found.status}, charge basis {found.basis})",
-        ["tenant", "total USD", "rate", "currency", *shown],
+        ["tenant", "billable USD", "rate", "currency", *_WORDS],
         [
-            [
-                row["tenant_id"],
-                output.usd(row["total_usd"]),
-                f"{row['fx_rate'].normalize():f}",
-                row["currency"],
-                *(
-                    # rounding is less than the unit that amounts are rounded to: four decimals more
-                    amount.shown(row[name], -row["total"].as_tuple().exponent + 4 * (name == "rounding"))
-                    for name in shown
-                ),
-            ]
-            for row in found.rows
+            *(
+                [
+                    row["tenant_id"],
+                    output.usd(row["total_usd"]),
+                    close_tables.rate_told(row),
+                    row["currency"],
+                    *(_own(row, name) for name in _AMOUNTS),
+                ]
+                for row in found.rows
+            ),
+            *_totals(found.rows),
         ],
-        right=["total USD", "rate", *shown],
+        right=["billable USD", "rate", *_WORDS],
     )
+
+
+_AMOUNTS = ("direct", "shared", "adjustments", "markup", "rounding", "total")
+_WORDS = ("direct", "shared", "prior-period", "markup", "rounding", "billable")
+
+
+def _own(row: Mapping[str, Any], name: str) -> str:
+    from cops_dagster.money import amount
+
+    # rounding is less than the unit that amounts are rounded to: four decimals more
+    return amount.shown(row[name], -row["total"].as_tuple().exponent + 4 * (name == "rounding"))
+
+
+def _totals(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """What tenants owe in each currency, and in USD; before it what rounded rows leave to that."""
+    from cops_dagster.reports import close_tables, sheet
+
+    made = []
+    for code in sorted({row["currency"] for row in rows}):
+        of_it = [row for row in rows if row["currency"] == code]
+        sums = {name: sum(row[name] for row in of_it) for name in _AMOUNTS}
+        told = [_own(sums, name) if name != "rounding" else "" for name in _AMOUNTS]
+        made.append([f"total {code}", "", "", code, *told])
+    foot = close_tables.stated(rows).foot
+    return made + [[str(cells[0]), sheet.text(cells[1]), "", "", *[""] * len(_WORDS)] for cells in foot]
 
 
 def _drafts(period: str, tenant: str | None, out: Path | None, as_: StatementFormat) -> None:
@@ -163,6 +187,7 @@ def bridge(
     from cops_dagster.exports import settled
     from cops_dagster.money import footing
     from cops_dagster.reconciliation import statement
+    from cops_dagster.reconciliation.bridge import is_shown, told
 
     as_ = Format.json if json else as_
     settled.require_some(f"bridge of {period}", tenant)
@@ -170,13 +195,15 @@ def bridge(
     if as_ is not Format.table:
         _plain(rows, as_)
         return
+    exact = {row["step"]: row["amount_usd"] for row in rows}
+    rows = [row for row in rows if is_shown(row["step"], exact)]
     amounts = footing.told([(row["kind"], row["amount_usd"]) for row in rows])
     output.table(
         f"{period}: from AWS's bill to our invoices{f' ({tenant})' if tenant else ''}",
         ["step", "USD", ""],
         [
             [
-                row["step"].replace("_", " "),
+                told(row["step"], row["amount_usd"]),
                 ("+" if row["kind"] == "change" and usd.strip("-0.") and usd[0] != "-" else "") + usd,
                 {"level": "=", "part": "of which", "change": ""}[row["kind"]],
             ]

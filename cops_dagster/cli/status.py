@@ -162,7 +162,7 @@ def print_statuses(books: Books, period: Period | None) -> None:
     if not rows:
         output.say("no delivery seen yet: set COPS_CUR and run `cops materialize PERIOD`, or try `cops demo`")
         return
-    numbers = ["lines", "AWS USD", "allocated USD", "gap", "invoiced USD", "variance", "coverage %"]
+    numbers = ["lines", "AWS USD", "allocated USD", "gap", "invoiced USD", "over-billed", "coverage %"]
     output.table(
         "",
         ["period", "state", "final", *numbers, "reconciled", "last ingestion", "layout"],

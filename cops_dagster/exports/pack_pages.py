@@ -23,7 +23,7 @@ from cops_dagster.period import Period
 
 _TEMPLATE = Path(__file__).with_name("pack_statement.typ")
 LINES = (
-    ("direct", "Direct cost"), ("shared", "Shared cost"), ("adjustments", "Corrections of closed months"),
+    ("direct", "Direct cost"), ("shared", "Shared cost"), ("adjustments", "Prior-period adjustments"),
     ("markup", "Markup"),
 )  # fmt: skip
 """Lines of a statement that make up its total, with what they are called."""
@@ -69,11 +69,11 @@ def _data(period: Period, facts: Facts, issuer: str, draft: str) -> dict[str, An
         "facts": [
             ["Month", str(period)],
             ["Currency", code],
-            *([] if code == "USD" else [["Rate", f"1 {code} = {_short(facts.stated['fx_rate'])} USD"]]),
+            *([] if code == "USD" else [[f"Rate {code}→USD", _short(facts.stated["fx_rate"])]]),
             ["Charge basis", recon.charge_basis.replace("_", " ")],
             ["Reconciled", f"{at:%Y-%m-%d %H:%M} UTC"],
         ],
-        "owed": [f"Total of {period.start:%B %Y}", f"{_own(facts.stated['total'], code)} {code}"],
+        "owed": [f"Total of {period.start:%B %Y}", f"{currency.told(facts.stated['total'], code)} {code}"],
         "summary": _summary(facts, code),
         "documents": _documents(facts, code),
         "direct": _direct(facts),
@@ -86,7 +86,7 @@ def _data(period: Period, facts: Facts, issuer: str, draft: str) -> dict[str, An
 
 def _summary(facts: Facts, code: str) -> dict[str, Any]:
     def line(name: str, told: str) -> list[str]:
-        return [told, amount.plain(facts.stated[f"{name}_usd"]), _own(facts.stated[name], code)]
+        return [told, amount.plain(facts.stated[f"{name}_usd"]), currency.told(facts.stated[name], code)]
 
     rounding = amount.plain(facts.stated["rounding"])
     return {
@@ -106,7 +106,8 @@ def _documents(facts: Facts, code: str) -> dict[str, Any]:
     beside = f" Documents in {', '.join(others)} are not in this sum." if others else ""
     says = "The documents come to the total of this statement."
     if apart or others:
-        says = f"The documents come to {_own(total, code)} {code}, which is {_own(apart, code)} beside it."
+        says = f"The documents come to {currency.told(total, code)} {code},"
+        says += f" which is {currency.told(apart, code)} beside it."
     return {
         "heads": ["document", "kind", "corrects", "amount"],
         "rows": [
@@ -114,11 +115,11 @@ def _documents(facts: Facts, code: str) -> dict[str, Any]:
                 one.invoice_id,
                 one.document_type.replace("_", " "),
                 one.corrects_invoice_id,
-                f"{_own(one.amount, one.currency)} {one.currency}",
+                f"{currency.told(one.amount, one.currency)} {one.currency}",
             ]
             for one in facts.documents
         ],
-        "totals": [["Sum", "", "", f"{_own(total, code)} {code}"]],
+        "totals": [["Sum", "", "", f"{currency.told(total, code)} {code}"]],
         "note": says + beside,
     }
 
@@ -192,14 +193,6 @@ def _dispute(period: Period, facts: Facts) -> list[str]:
 
 def _footed(total: Decimal, parts: Sequence[Decimal]) -> list[str]:
     return footing.told([("level", total), *(("part", one) for one in parts)])
-
-
-def _own(value: Decimal, code: str) -> str:
-    """An amount with the decimals of its currency; all of them where it has more."""
-    places = currency.places(code) if currency.is_known(code) else 2
-    if value % Decimal(1).scaleb(-places):
-        return amount.plain(value)
-    return amount.shown(value, places)
 
 
 def _unit(code: str) -> str:

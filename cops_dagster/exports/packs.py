@@ -38,7 +38,7 @@ from cops_dagster.period import Period
 from cops_dagster.reconciliation import documents, statement
 from cops_dagster.stores import tables as t
 
-ALGORITHM = "pack-1"
+ALGORITHM = "pack-2"
 _SETTLED = ("ok", "warning")
 """Statuses of a reconciliation whose amounts change no more by themselves."""
 _FINAL = ("final", "closing", "closed")

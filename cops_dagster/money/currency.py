@@ -11,9 +11,10 @@ Metals, funds without a minor unit and codes for tests are no currency of a docu
 from __future__ import annotations
 
 import difflib
+from decimal import Decimal
 
 from cops_dagster.errors import CopsError
-from cops_dagster.money.amount import ATTO
+from cops_dagster.money.amount import ATTO, plain, shown
 
 _OTHER_THAN_TWO: dict[int, str] = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
@@ -61,6 +62,12 @@ def places(code: str) -> int:
 def unit(code: str) -> int:
     """The smallest amount of a currency, in atto-units of it: 1 yen, 1 cent, 1 fils. Raises as `places`."""
     return int(ATTO // 10 ** places(code))
+
+
+def told(value: Decimal, code: str) -> str:
+    """An amount with the decimals of its currency; all of them where it has more."""
+    decimals = places(code) if is_known(code) else 2
+    return plain(value) if value % Decimal(1).scaleb(-decimals) else shown(value, decimals)
 
 
 def unknown(code: str) -> CopsError:

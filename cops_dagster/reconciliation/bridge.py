@@ -1,7 +1,7 @@
 """The bridge from AWS's bill to our invoices, each step a named amount. Pure.
 
-Belongs here: the steps, their order and that they add up. Σ over the tenants, `__operator__` and
-`__unallocated__` of every step is that step of the whole month, to difference 0.
+Belongs here: the steps, their order, that they add up, what finance calls them. Σ over the tenants,
+`__operator__` and `__unallocated__` of every step is that step of the whole month, to difference 0.
 
     aws_billed + amortisation = amortised;  + back_to_charge_basis − operator − unallocated = allocated
     allocated = direct + shared;  + adjustments + markup = expected;  + variance = invoiced
@@ -9,8 +9,9 @@ Belongs here: the steps, their order and that they add up. Σ over the tenants, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from cops_dagster.reconciliation.variance import TenantLine
@@ -19,6 +20,34 @@ from cops_dagster.words import OPERATOR, UNALLOCATED
 Kind = Literal["level", "change", "part"]
 WHOLE_MONTH = ""
 """The name under which the steps of the whole month stand."""
+_TOLD: Mapping[str, str] = {
+    "aws_billed": "billed by AWS",
+    "amortisation": "to accrual basis",
+    "amortised": "on accrual basis (amortised)",
+    "back_to_charge_basis": "back to charge basis",
+    "operator": "own cost",
+    "unallocated": "cost that nobody bears yet",
+    "allocated": "chargeable cost",
+    "adjustments": "prior-period adjustments",
+    "expected": "billable",
+}
+_HALF_CENT = Decimal("0.005")
+_ACCRUAL = ("amortisation", "amortised", "back_to_charge_basis")
+
+
+def told(step: str, usd: Decimal = Decimal(0)) -> str:
+    """What finance calls a step; that of the variance says by its sign who was billed too much."""
+    if step == "variance":
+        if abs(usd) < _HALF_CENT:
+            return "over- or under-billed"
+        return "over-billed" if usd > 0 else "under-billed"
+    return _TOLD.get(step, step.replace("_", " "))
+
+
+def is_shown(step: str, amounts: Mapping[str, Decimal]) -> bool:
+    """Whether people read a step: the way to accrual basis and back says nothing where it cancels out."""
+    there, back = (amounts.get(name, Decimal(0)) for name in ("amortisation", "back_to_charge_basis"))
+    return step not in _ACCRUAL or there + back != 0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cops_dagster.money import footing
+from cops_dagster.reconciliation import bridge
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 PNG_DPI = 70
 """Of 5.4 inches: 378 pixels and some 8 kB, since each goes into Dagster's event log."""
 INK, LEVEL, UP, DOWN, PART, LINE = "#1b2733", "#33506b", "#b4552d", "#2f7d5b", "#8aa3ba", "#c9d2da"
+CHANGE = "#6d8fb3"
+"""A step of the bridge: markup is no alarm and own cost no success. UP and DOWN are floor and target."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,13 @@ class Chart:
 
 
 def waterfall(steps: Sequence[tuple[str, Kind, Decimal, Decimal]]) -> Chart:
-    """The bridge as horizontal bars, labelled in whole dollars that add up.
+    """The bridge as horizontal bars, labelled in finance's words and in whole dollars that add up.
 
     Args:
         steps: name, kind (level, change, part), amount and where the bar ends, USD.
     """
+    exact = {name: usd for name, _, usd, _ in steps}
+    steps = [step for step in steps if bridge.is_shown(step[0], exact)]
     labels = footing.told([(kind, usd) for _, kind, usd, _ in steps], places=0)
     figure, axes = _canvas(5.4, 0.3 * len(steps) + 0.2)
     reach = max((abs(float(end)) for _, _, _, end in steps), default=0.0) or 1.0
@@ -67,11 +72,11 @@ def waterfall(steps: Sequence[tuple[str, Kind, Decimal, Decimal]]) -> Chart:
             left, part_from = part_from, part_from + usd
         elif kind == "level":
             part_from = 0.0
-        colour = {"level": LEVEL, "part": PART}.get(kind, UP if usd >= 0 else DOWN)
+        colour = {"level": LEVEL, "part": PART}.get(kind, CHANGE)
         axes.barh(at, usd, left=left, height=0.62, color=colour)
         sign = "+" if kind == "change" and label.strip("-0") and usd > 0 else ""
         axes.text(max(left, left + usd) + 0.012 * reach, at, sign + label, va="center", size=9, color=INK)
-    axes.set_yticks(range(len(steps)), [name.replace("_", " ") for name, _, _, _ in steps], size=9)
+    axes.set_yticks(range(len(steps)), [bridge.told(name, usd) for name, _, usd, _ in steps], size=9)
     axes.invert_yaxis()
     axes.set_xlim(min(0.0, *(float(end) for _, _, _, end in steps)) if steps else 0, reach * 1.2)
     axes.xaxis.set_visible(False)

@@ -1,8 +1,8 @@
 """The close report: one self-contained page per period, stored as evidence.
 
 Belongs here: gathering the figures, rendering them with the template beside, keeping the page. Does not
-belong here: what stands in its tables (`reports/close_tables.py`), how a chart is drawn
-(`reports/charts.py`).
+belong here: what stands in its tables (`reports/close_tables.py`: money; `reports/close_record.py`: people,
+proof), how a table foots (`reports/sheet.py`), how a chart is drawn (`reports/charts.py`).
 
 The same books give the same bytes, so making it again stores nothing; no clock stands in it. Amounts are
 exact in its CSV; on the page they are rounded to cents such that what stands beside each other adds up.
@@ -10,7 +10,7 @@ exact in its CSV; on the page they are rounded to cents such that what stands be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -24,10 +24,14 @@ from cops_dagster.evidence.chain import Piece
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, footing
+from cops_dagster.money.footing import Kind
 from cops_dagster.period import Period
 from cops_dagster.policy import Coverage
-from cops_dagster.reconciliation import record
-from cops_dagster.reports.close_tables import Table, bridge, coverage, tables
+from cops_dagster.reconciliation import bridge, record
+from cops_dagster.reports import close_record, close_tables
+from cops_dagster.reports.close_record import SignOff
+from cops_dagster.reports.close_tables import bridge_told, coverage, steps_of
+from cops_dagster.reports.sheet import Table
 from cops_dagster.stores import faults
 
 if TYPE_CHECKING:
@@ -35,9 +39,21 @@ if TYPE_CHECKING:
 
 KIND = "close_report"
 
-_COUNTS = ("rows", "journal", "number", "months_off", "change_pct", "margin_pct")
-_PROSE = ("what", "decision", "target", "measured", "note")
+_COUNTS = ("rows", "journal", "months_off", "change_pct", "margin_pct", "rate", "total", "before_tax", "tax",
+           "amount")  # fmt: skip
+_PROSE = ("about", "decision_and_evidence", "target", "measured", "note", "why", "must_hold", "control")
 _TEMPLATE = Path(__file__).with_name("close_report.html.j2")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A step of the bridge on the page: its amount as displayed, and where its bar lies, of 1000."""
+
+    told: str
+    kind: Kind
+    usd: str
+    left: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -47,8 +63,9 @@ class Report:
     period: Period
     state: str
     recon: Any
+    signed: SignOff
     facts: Sequence[tuple[str, str]]
-    waterfall: str
+    bars: Sequence[Bar]
     coverage: str
     tables: Sequence[Table]
 
@@ -75,15 +92,20 @@ def gather(books: Books, period: Period) -> Report:
             raise unknown_month(
                 period, expected="a reconciled month", found="none", subject=f"close report of {period}"
             )
-        months = coverage(con, period)
+        signed = close_record.sign_off(con, books, recon, period)
+        steps = steps_of(con, recon.recon_seq)
         return Report(
             period,
             lock.state_of(con, period),
             recon,
-            _facts(recon, months),
-            bridge_chart(con, recon.recon_seq).svg(),
+            signed,
+            _facts(recon, bridge_told(steps), coverage(con, period)),
+            _bars(steps),
             coverage_chart(con, books.policy.coverage, period).svg(),
-            tables(con, books, recon, period),
+            [
+                *close_tables.tables(con, books, recon, period),
+                *close_record.tables(con, books, period, signed.closed_at),
+            ],
         )
 
 
@@ -91,7 +113,7 @@ def bridge_chart(con: sa.Connection, recon_seq: int) -> Chart:
     """From AWS's bill to our invoices, as one reconciliation saw it."""
     from cops_dagster.reports import charts
 
-    return charts.waterfall(bridge(con, recon_seq))
+    return charts.waterfall(steps_of(con, recon_seq))
 
 
 def coverage_chart(con: sa.Connection, limits: Coverage, period: Period) -> Chart:
@@ -108,7 +130,6 @@ def render(report: Report) -> bytes:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["shown"] = _shown
     environment.tests["numeric"] = lambda column: column.endswith("_usd") or column in _COUNTS
     environment.tests["prose"] = lambda column: column in _PROSE
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
@@ -146,22 +167,38 @@ def write(books: Books, period: Period, folder: Path) -> list[Path]:
     return [folder / name for name in pages]
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, Decimal):
-        return amount.shown(value)
-    return "" if value is None else str(value)
-
-
-def _facts(recon: Any, months: Sequence[tuple[str, Decimal | None]]) -> list[tuple[str, str]]:
-    coverage = months[-1][1] if months else None
-    expected, variance, invoiced = footing.told(
-        [("level", recon.expected_usd), ("change", recon.variance_usd), ("level", recon.invoiced_total_usd)]
-    )
+def _facts(
+    recon: Any, told: Mapping[str, str], months: Sequence[tuple[str, Decimal | None]]
+) -> list[tuple[str, str]]:
+    """The cards: the same figures as the bridge shows."""
+    coverage, off = months[-1][1] if months else None, recon.variance_usd
+    names = ("aws_billed", "expected", "invoiced", "variance")
     return [
-        ("AWS billed", _shown(recon.aws_total_usd)),
-        ("expected", expected),
-        ("invoiced", invoiced),
-        ("variance", variance),
-        ("variance %", "" if recon.variance_pct is None else f"{recon.variance_pct.normalize():f}"),
-        ("tag coverage %", "" if coverage is None else f"{coverage:.2f}"),
+        *((bridge.told(name, off), told.get(name, "")) for name in names),
+        ("in % of billable", _percent(recon.variance_pct)),
+        ("tag coverage, %", "" if coverage is None else f"{coverage:.2f}"),
     ]
+
+
+def _percent(pct: Decimal | None) -> str:
+    if pct is None:
+        return ""
+    told = amount.shown(pct)
+    return "below 0.01" if pct and not told.strip("-0.") else told
+
+
+def _bars(found: Sequence[tuple[str, Kind, Decimal, Decimal]]) -> list[Bar]:
+    """The bridge as it is read, with bars between 0 and the largest amount that it comes to."""
+    exact = {name: usd for name, _, usd, _ in found}
+    shown = [step for step in found if bridge.is_shown(step[0], exact)]
+    told = footing.told([(kind, usd) for _, kind, usd, _ in shown])
+    reach = max((abs(amount.from_decimal(end)) for _, _, _, end in shown), default=0) or 1
+    made, part_at = [], 0
+    for (name, kind, usd, end), text in zip(shown, told, strict=True):
+        size, stop = amount.from_decimal(usd), amount.from_decimal(end)
+        start = {"level": 0, "part": part_at}.get(kind, stop - size)
+        part_at = start + size if kind == "part" else 0
+        sign = "+" if kind == "change" and text.strip("-0.") and size > 0 else ""
+        left, right = (min(max(at, 0) * 1000 // reach, 1000) for at in sorted((start, start + size)))
+        made.append(Bar(bridge.told(name, usd), kind, sign + text, left, right - left))
+    return made

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import re
+from dataclasses import replace
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,9 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import chain, verify
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import controls
-from cops_dagster.reports import charts, close_report, close_tables
+from cops_dagster.reports import charts, close_report, close_tables, sheet
+from cops_dagster.reports.sheet import Table
+from cops_dagster.settings_sections import Exports
 from cops_dagster.stores import csv_cells
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
@@ -64,7 +67,8 @@ def test_the_page_says_everything_a_close_is_about(books: Books) -> None:
     text = page(books).text
     for needed in (
         "2025-09 close report", "reconciliation ok", "From AWS's bill to our invoices", "Tag coverage",
-        "Tenants: allocation and reconciliation", "Top movers", "Exceptions", "Reconciliations of this month",
+        "Tenants: what is billable and what was invoiced", "Top movers", "Exceptions",
+        "Reconciliations of this month",
         "Preventive controls", "Runs that this month consists of", "Proof", "run certificate", "acme",
         "globex", "40.88", "42.31",
     ):  # fmt: skip
@@ -167,7 +171,7 @@ def test_the_csv_inside_the_page_is_the_table_to_the_last_digit(books: Books) ->
 
 def test_files_are_written_for_people(books: Books, tmp_path: Path) -> None:
     files = close_report.write(books, SEPTEMBER, tmp_path / "out")
-    assert [file.name for file in files[:2]] == ["close_report_2025-09.html", "tenants_2025-09.csv"]
+    assert [file.name for file in files[:2]] == ["close_report_2025-09.html", "bridge_2025-09.csv"]
     assert all(file.is_file() for file in files)
 
 
@@ -209,17 +213,86 @@ def test_a_folder_that_cannot_be_written_to_is_refused(books: Books, tmp_path: P
 
 def test_rows_and_bridge_of_the_page_add_up_as_displayed() -> None:
     """All three bridges of the demo were a cent off, and so were the cards."""
-    movers = close_tables.Table(
+    movers = Table(
         "movers", "", ("tenant", "before_usd", "now_usd", "change_usd"),
         [("acme", Decimal("1.005"), Decimal("2.0104"), Decimal("1.0054"))],
         foots=(("level", "before_usd"), ("change", "change_usd"), ("level", "now_usd")),
     )  # fmt: skip
     assert [*movers.shown] == [["acme", "1.00", "2.01", "1.01"]]
     assert "1.0054" in movers.csv()
-    steps = [("aws_billed", "level", Decimal("51516.0541")), ("amortisation", "change", Decimal("-121.9149")),
-             ("amortised", "level", Decimal("51394.1392"))]  # fmt: skip
-    bridge = close_tables.Table("bridge", "", ("step", "kind", "amount_usd"), steps)
-    assert [row[2] for row in bridge.shown] == ["51,516.05", "-121.91", "51,394.14"]
+    told = close_tables.bridge_told(
+        [("aws_billed", "level", Decimal("51516.0541"), Decimal(0)),
+         ("amortisation", "change", Decimal("-121.9149"), Decimal(0)),
+         ("amortised", "level", Decimal("51394.1392"), Decimal(0))]
+    )  # fmt: skip
+    assert [*told.values()] == ["51,516.05", "-121.91", "51,394.14"]
+
+
+def test_what_rounded_rows_leave_to_their_total_is_a_row_and_none_where_they_leave_nothing() -> None:
+    def made(*cents: str) -> Table:
+        rows = [(f"t{at}", Decimal(one)) for at, one in enumerate(cents)]
+        return Table("x", "", ("tenant", "cost_usd"), rows, total=("total", sum(row[1] for row in rows)))
+
+    assert made("0.004", "0.004", "0.004").foot == [["rounding", "0.01"], ["total", Decimal("0.012")]]
+    assert made("0.010", "0.020").foot == [["total", Decimal("0.030")]]
+    assert Table("x", "", ("tenant", "cost_usd"), []).foot == []
+
+
+def displayed(table: Table, column: str) -> list[Decimal]:
+    at = table.columns.index(column)
+    told = [sheet.text(row[at]) for row in (*table.shown, *table.foot)]
+    return [Decimal(one.replace(",", "")) for one in told if one]
+
+
+def test_every_table_cards_and_bridge_foot_as_displayed_and_with_each_other(books: Books) -> None:
+    report = close_report.gather(books, SEPTEMBER)
+    tables = {table.name: table for table in report.tables}
+    for table in tables.values():
+        if table.total is None:
+            continue
+        for column in table.columns:
+            if column.endswith("_usd") and (shown := displayed(table, column)):
+                assert sum(shown[:-1]) == shown[-1], (table.name, column)
+    bars = {bar.told: bar.usd.lstrip("+") for bar in report.bars}
+    cards = dict(report.facts)
+    total = dict(zip(tables["tenants"].columns, tables["tenants"].foot[-1], strict=True))
+    assert cards["billable"] == bars["billable"] == total["expected_usd"] == "42.31"
+    assert cards["invoiced"] == bars["invoiced"] == total["invoiced_usd"]
+    assert displayed(tables["margin"], "charged_usd")[-1] == Decimal("42.31")
+    assert displayed(tables["documents"], "amount_usd")[-1] == Decimal(cards["invoiced"])
+    assert "on accrual basis (amortised)" not in bars or report.recon.charge_basis != "unblended"
+
+
+def test_a_month_that_is_not_closed_is_a_draft_and_a_closed_one_says_who_signed_it(books: Books) -> None:
+    books = replace(
+        books, settings=books.settings.model_copy(update={"exports": Exports(issuer="Example <GmbH>")})
+    )
+    controls.evaluate(books)
+    draft = page(books)
+    assert "DRAFT" in draft.text
+    assert "SEALED" not in draft.text
+    assert "nobody asked to close it yet" in draft.text
+    sealed = close_by_two(books, SEPTEMBER)
+    signed = close_report.gather(books, SEPTEMBER)
+    said = dict(signed.signed.lines)
+    assert said["Legal entity"] == "Example <GmbH>"
+    assert said["Prepared by"].startswith(books.actor)
+    assert said["Approved by"].startswith("second, ")
+    assert said["Approved by"].endswith(": looked at the list")
+    assert said["Closed by"].startswith("second (claimed), ")
+    assert said["Seal"] == sealed.seal_digest
+    shown = page(books).text
+    assert "DRAFT" not in shown
+    assert "SEALED" in shown
+    tables = {table.name: table for table in signed.tables}
+    assert {row[1] for row in tables["readiness"].rows} == {"ok"}
+    assert [row[0] for row in tables["moves"].rows] == ["open", "provisional", "final", "closing", "closed"]
+    assert [row[0] for row in tables["documents"].rows] == ["T-1", "T-2"]
+    assert [row[0] for row in tables["aws_invoices"].rows] == ["I-1"]
+    was = tables["controls"].rows
+    controls.evaluate(books)
+    assert close_report.render(close_report.gather(books, SEPTEMBER)) == close_report.render(signed)
+    assert was
 
 
 def test_the_bars_of_the_bridge_are_labelled_in_whole_dollars_that_add_up() -> None:
