@@ -84,6 +84,7 @@ def diagnose(books: Books, period: Period, symptom: str | None = None) -> list[F
             found.append(refused(step, problem))
             if step == "scope":  # of a month that nobody knows there is nothing more to ask
                 break
+    found += [] if symptom else _receivers(books)
     with books.admin.read() as con:
         closed = lock.is_sealed(con, period)
         late = _late_documents(con)
@@ -313,20 +314,8 @@ def _alerts(books: Books, period: Period) -> list[Finding]:
     ]
     at = now()
     with books.admin.read() as con:
-        refusing, (untold, gravest) = board.not_accepting(con), board.nobody_knows(con)
         silent = board.silences(con, at)
         judged = board.judged_at(con, at)
-    for name in refusing:
-        found.append(
-            Finding(
-                "alerts",
-                "red",
-                f"{name} does not accept messages",
-                f"{name} (not accepted)",
-                "cops alerts list",
-                "cops alerts test",
-            )
-        )
     if judged is None or not is_within(judged, timedelta(hours=2), at):
         found.append(
             Finding(
@@ -349,7 +338,25 @@ def _alerts(books: Books, period: Period) -> list[Finding]:
                 "it ends by itself",
             )
         )
-    if receivers and untold:
+    return found + _receivers(books)
+
+
+def _receivers(books: Books) -> list[Finding]:
+    """Messages that reach nobody: whatever else is asked, whoever asks has not been told."""
+    with books.admin.read() as con:
+        refusing, (untold, gravest) = board.not_accepting(con), board.nobody_knows(con)
+    found = [
+        Finding(
+            "alerts",
+            "red",
+            f"{name} does not accept messages",
+            f"{name} (not accepted)",
+            "cops alerts list",
+            "cops alerts test",
+        )
+        for name in refusing
+    ]
+    if books.settings.notify.receivers and untold:
         found.append(
             Finding(
                 "alerts",

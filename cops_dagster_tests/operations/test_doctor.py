@@ -206,6 +206,9 @@ def test_each_thing_that_keeps_a_message_back_is_named(tmp_path: Path) -> None:
     with books.admin.write() as con:
         con.execute(sa.insert(t.notification_log).values(row))
     assert "ops does not accept messages" in {one.what for one in alerting(books)}
+    assert "ops does not accept messages" in {one.what for one in doctor.diagnose(books, SEPTEMBER)}
+    asked = {one.what for one in doctor.diagnose(books, SEPTEMBER, "untagged-cost")}
+    assert "ops does not accept messages" not in asked
 
 
 @pytest.mark.sampled(11)
