@@ -10,6 +10,8 @@ from cops_dagster.cli import desk, output
 from cops_dagster.errors import CopsError
 
 if TYPE_CHECKING:
+    from cops_dagster.ledger.books import Books
+    from cops_dagster.period import Period
     from cops_dagster.reports.explain import Explanation
 
 
@@ -69,6 +71,26 @@ def explain(
         ],
         right=["USD"],
     )
+    if service is None:
+        _say_billable(books, desk.month(str(period)), str(tenant))
+
+
+def _say_billable(books: Books, period: Period, tenant: str) -> None:
+    """How the entries lead to what the statement says, where the month is reconciled."""
+    from cops_dagster.money import footing
+    from cops_dagster.reconciliation import statement
+    from cops_dagster.reconciliation.bridge import told
+
+    try:
+        rows = {row["step"]: row for row in statement.bridge(books, period, tenant)}
+    except CopsError as refusal:
+        if refusal.code not in ("E-PERIOD-UNKNOWN", "E-TENANT-UNKNOWN"):
+            raise
+        return
+    steps = [rows[name] for name in ("allocated", "adjustments", "markup", "expected")]
+    usd = footing.told([(row["kind"], row["amount_usd"]) for row in steps])
+    said = [f"{told(row['step'])} {shown}" for row, shown in zip(steps, usd, strict=True)]
+    output.say(f"by the newest reconciliation, USD: {' + '.join(said[:-1])} = {said[-1]}")
 
 
 def _print(found: Explanation) -> None:

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from cops_dagster import settings
+from cops_dagster.cli import materialize
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
+from cops_dagster.reconciliation import reconcile
+from cops_dagster.stores import tables as t
 from cops_dagster_tests.cli.called import cops, cops_json, ran
 from cops_dagster_tests.closing.ready import close_by_two, month, ready
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, give, run
@@ -34,6 +38,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def said(*arguments: str, code: int = 0) -> str:
     """What people are told beside the output."""
     return ran(*arguments, code=code).stderr
+
+
+def test_a_run_says_why_its_month_has_no_statement(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a missing rate only `cops statement` spoke."""
+    books = ready(tmp_path)
+    materialize.report(books, SEPTEMBER, [])
+    assert "no statement yet" not in capsys.readouterr().err
+    with books.admin.write() as con:
+        con.execute(sa.update(t.tenants).where(t.tenants.c.tenant_id == "acme").values(currency="EUR"))
+    reconcile.reconcile(books, SEPTEMBER)
+    materialize.report(books, SEPTEMBER, [])
+    assert "no statement yet, E-FX: none for EUR; next: load fx_rates.csv" in capsys.readouterr().err
 
 
 def as_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +178,9 @@ def test_who_decided_is_told_with_what_proves_it(folder: Path, monkeypatch: pyte
         assert "was approved before, by lee (claimed) on " in said("approve", one, "--reason", "agreed")
 
 
+_GLOBEX = ("explain", "--tenant", "globex", "--period", "2025-09")
+
+
 def test_an_amount_is_explained_down_to_the_delivered_file(folder: Path) -> None:
     listed = cops_json("explain", "--tenant", "globex", "--period", "2025-09")
     shared = next(one for one in listed["entries"] if one["rule_id"] == "transfer")
@@ -171,6 +192,9 @@ def test_an_amount_is_explained_down_to_the_delivered_file(folder: Path) -> None
     assert len(found["files"][0]["sha256"]) == 64
     assert {one["kind"] for one in found["evidence"]} == {"run_inputs", "run_sql", "run_certificate"}
     assert "delivered files" in cops("explain", shared["entry_id"])
+    # the entries add up to cost, and the statement says more
+    assert re.search(r"chargeable cost \S+ \+ .* markup \S+ = billable 28\.21$", said(*_GLOBEX).strip())
+    assert "billable" not in said(*_GLOBEX, "--service", "AmazonEC2")
     for wrong in (["nothing-1"], ["--tenant", "nobody", "--period", "2025-09"], [], ["--tenant", "acme"]):
         with pytest.raises(CopsError):
             cops("explain", *wrong)
