@@ -166,11 +166,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments win over the environment, which wins over `cops.toml`."""
-        given = init_settings.init_kwargs if isinstance(init_settings, InitSettingsSource) else {}
+        given = dict(init_settings.init_kwargs) if isinstance(init_settings, InitSettingsSource) else {}
+        file = given.pop("config", None)
         return (
             InitSettingsSource(settings_cls, as_lake(given)),
             _Environment(settings_cls),
-            InitSettingsSource(settings_cls, as_lake(_placed(_written()))),
+            InitSettingsSource(settings_cls, as_lake(_placed(_written(file)))),
         )
 
     @model_validator(mode="before")
@@ -304,8 +305,8 @@ class _Environment(EnvSettingsSource):
 
 
 def load(**overrides: object) -> Settings:
-    """Settings of this process. Raises `E-SETTING` naming the setting that is wrong, and where it stands."""
-    written = _written()
+    """Settings of this process (`config`: for `COPS_CONFIG`). Raises `E-SETTING`: what, and where."""
+    written = _written(overrides.get("config"))
     settings_words.refuse_written_secrets(written)
     settings_words.refuse_misspelt(written, Settings)
     made = _made(written, lambda: Settings(**overrides))  # type: ignore[arg-type]
@@ -355,12 +356,12 @@ def _made(written: Written, make: Callable[[], Any], *within: str) -> Any:
         raise settings_words.no_json(written, Settings) from None
 
 
-def _written() -> Written:
+def _written(named: object = None) -> Written:
     """The settings file of this process and the environment, as they are now."""
     environment = {
         name.upper(): text for name, text in os.environ.items() if name.upper().startswith("COPS_")
     }
-    config = os.environ.get("COPS_CONFIG")
+    config = str(named or os.environ.get("COPS_CONFIG") or "")
     file = Path(folder_place(config)) if config else Path("cops.toml").absolute()
     return Written.read(file, environment, must_exist=bool(config))
 
@@ -391,7 +392,7 @@ def _placed(written: Written) -> dict[str, Any]:
     return data
 
 
-@lru_cache(maxsize=1)
-def current() -> Settings:
-    """The settings of this process, read once."""
-    return load()
+@lru_cache
+def current(home: str | None = None, config: str | None = None) -> Settings:
+    """The settings of this process, read once; of a home and a file that a project names, if it does."""
+    return load(config=config, **({"home": home} if home else {}))

@@ -577,6 +577,7 @@ def exists(named: str) -> bool:
         module = path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
         if module.is_file():
             known = defined(tree(module)) | {name for _, name in imported(tree(module))}
+            known |= {one.name for one in tree(module).body if isinstance(one, ast.ClassDef)}
             return length == len(parts) or parts[length] in known | {"__file__"}
     return False
 

@@ -9,49 +9,62 @@ import dagster as dg
 from cops_dagster import settings
 from cops_dagster.graph import checks, listening, schedules, sensors
 from cops_dagster.graph.assets import exports, month, sources
+from cops_dagster.graph.host import EXPORT_JOB, JOB, Host
 from cops_dagster.graph.partitions import billing_periods
-from cops_dagster.graph.resources import Ledger
 from cops_dagster.ingestion import places
 from cops_dagster.period import Period
 
-JOB = "materialise_period"
-EXPORT_JOB = "export_period"
+__all__ = ["EXPORT_JOB", "JOB", "build_defs", "definitions_of"]
 
 
 def build_defs(
     *, first: Period | None = None, resources: Mapping[str, object] | None = None
 ) -> dg.Definitions:
-    """The whole graph.
+    """The whole graph of COPS by itself.
 
     Args:
         first: first billing period; by default from the settings or the oldest delivery.
         resources: replacements by name, for tests and special builds.
     """
-    periods = billing_periods(first or places.first_period(settings.current()))
-    made = month.assets(periods)
-    left = exports.assets(periods)
-    job = dg.define_asset_job(
-        JOB,
-        selection=dg.AssetSelection.assets(*made) - dg.AssetSelection.assets("control_status"),
-        description="One billing period from delivery to reconciled.",
-    )
-    leaving = dg.define_asset_job(
-        EXPORT_JOB,
-        selection=dg.AssetSelection.assets(*left),
-        partitions_def=periods,
-        description="What leaves COPS of one reconciled period, into the home.",
-    )
+    host = Host(billing_periods(first or places.first_period(settings.current())))
+    made = definitions_of(host)
     return dg.Definitions(
-        assets=[*sources.sources(periods), *made, *left],
-        asset_checks=checks.period_checks(periods),
-        jobs=[job, leaving, *schedules.jobs(periods)],
-        schedules=[*schedules.schedules(periods), sensors.open_periods(periods, job)],
-        sensors=[
-            *listening.sensors(),
-            *sensors.sensors(periods, job),
-            sensors.stale_exports(periods, leaving),
-        ],
-        resources={"ledger": Ledger(), **(resources or {})},
+        assets=made.assets,
+        asset_checks=made.asset_checks,
+        jobs=made.jobs,
+        schedules=made.schedules,
+        sensors=made.sensors,
+        resources={**(made.resources or {}), **(resources or {})},
         # 3 steps take 5 s in process and 19 s with a process each (measured); the work is in DuckDB
         executor=dg.in_process_executor,
+    )
+
+
+def definitions_of(host: Host) -> dg.Definitions:
+    """The whole graph within a host; what is the host's to decide, such as its executor, is left to it."""
+    made = month.assets(host)
+    left = exports.assets(host)
+    job = dg.define_asset_job(
+        host.name(JOB),
+        selection=dg.AssetSelection.assets(*made) - dg.AssetSelection.assets(host.key("control_status")),
+        description="One billing period from delivery to reconciled.",
+        executor_def=dg.in_process_executor,
+    )
+    leaving = dg.define_asset_job(
+        host.name(EXPORT_JOB),
+        selection=dg.AssetSelection.assets(*left),
+        description="What leaves COPS of one reconciled period, into the home.",
+        executor_def=dg.in_process_executor,
+    )
+    return dg.Definitions(
+        assets=[*sources.sources(host), *made, *left],
+        asset_checks=checks.period_checks(host),
+        jobs=[job, leaving, *schedules.jobs(host)],
+        schedules=[*schedules.schedules(host), sensors.open_periods(host, job)],
+        sensors=[
+            *listening.sensors(host),
+            *sensors.sensors(host, job),
+            sensors.stale_exports(host, leaving),
+        ],
+        resources={host.resource: host.ledger()},
     )

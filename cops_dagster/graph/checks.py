@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+from cops_dagster.graph.host import Host
 from cops_dagster.graph.outcome import result
 from cops_dagster.graph.partitions import period_of
-from cops_dagster.graph.resources import Ledger, act
+from cops_dagster.graph.resources import act
 from cops_dagster.operations import consequences
 from cops_dagster.operations.all_checks import of_table
 from cops_dagster.verdict import Check
@@ -19,23 +20,32 @@ CHECKS: dict[str, tuple[Check, ...]] = {asset: of_table(asset) for asset in cons
 """Asset → its checks, as the steps define them."""
 
 
-def period_checks(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+def period_checks(host: Host) -> list[dg.AssetChecksDefinition]:
     """Every asset's checks; one step reads an asset once for all of them."""
-    return [_checks_of(asset, periods) for asset in CHECKS]
+    return [_checks_of(asset, host) for asset in CHECKS]
 
 
-def _checks_of(asset: str, periods: dg.MonthlyPartitionsDefinition) -> dg.AssetChecksDefinition:
+def _checks_of(asset: str, host: Host) -> dg.AssetChecksDefinition:
     specs = [
         dg.AssetCheckSpec(
-            one.name, asset=asset, description=one.sentence, blocking=one.blocks, partitions_def=periods
+            one.name,
+            asset=host.key(asset),
+            description=one.sentence,
+            blocking=one.blocks,
+            partitions_def=host.periods,
         )
         for one in CHECKS[asset]
     ]
 
-    @dg.multi_asset_check(specs=specs, can_subset=True, name=f"{asset}_checks")
-    def checks(context: dg.AssetCheckExecutionContext, ledger: Ledger) -> Iterable[dg.AssetCheckResult]:
+    @dg.multi_asset_check(
+        specs=specs,
+        can_subset=True,
+        name=host.name(f"{asset}_checks"),
+        required_resource_keys={host.resource},
+    )
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterable[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
-        books, period = ledger.books(context), period_of(context)
+        books, period = host.books(context), period_of(context)
         for verdict in act(lambda: consequences.record(books, period, asset)):
             if verdict.check in wanted:
                 yield result(verdict, period)

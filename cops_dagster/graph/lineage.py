@@ -7,7 +7,7 @@ not belong here: the computing (`sql/`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 import dagster as dg
@@ -123,19 +123,21 @@ def made_of(name: str, column: str) -> str | None:
     return f"from {', '.join(found)}"
 
 
-def column_lineage(name: str) -> dict[str, dg.TableColumnLineage]:
+def column_lineage(
+    name: str, key: Callable[[str], dg.AssetKey] = dg.AssetKey
+) -> dict[str, dg.TableColumnLineage]:
     """A table's lineage as the metadata of a materialisation; empty for a table without."""
     found = parents(name)
     if not found:
         return {}
     return {
         "dagster/column_lineage": dg.TableColumnLineage(
-            {column: list(_deps(made_of)) for column, made_of in found.items()}
+            {column: list(_deps(made_of, key)) for column, made_of in found.items()}
         )
     }
 
 
-def _deps(made_of: Iterable[str]) -> Iterable[dg.TableColumnDep]:
+def _deps(made_of: Iterable[str], key: Callable[[str], dg.AssetKey]) -> Iterable[dg.TableColumnDep]:
     for name in made_of:
         table, _, column = name.partition(".")
-        yield dg.TableColumnDep(asset_key=table, column_name=column)
+        yield dg.TableColumnDep(asset_key=key(table), column_name=column)

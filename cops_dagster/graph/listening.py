@@ -7,15 +7,15 @@ Does not belong here: what checks said, which is recorded where they are asked (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
-from cops_dagster import settings
 from cops_dagster.alerts import escalation
 from cops_dagster.alerts.lifecycle import Observation
-from cops_dagster.evidence.home import existing_books
+from cops_dagster.graph.host import Host
 from cops_dagster.graph.resources import no_home
 from cops_dagster.ledger.books import Books
 from cops_dagster.operations import messages
@@ -25,16 +25,27 @@ _PARTITION = "dagster/partition"
 _ERROR_MAX = 1_000
 
 
-def observe(books: Books, instance: dg.DagsterInstance, run_id: str) -> int:
-    """Applies the outcome of a finished run to its alert; how many changed."""
+def observe(
+    books: Books,
+    instance: dg.DagsterInstance,
+    run_id: str,
+    plain: Callable[[str], str] = lambda job: job.removeprefix("__"),
+) -> int:
+    """Applies the outcome of a finished run to its alert; how many changed.
+
+    Args:
+        plain: what a job is called in an alert, whatever its name is in this Dagster.
+    """
     run = instance.get_run_by_id(run_id)
     if run is None:
         return 0
     period = Period.parse(run.tags[_PARTITION]) if _PARTITION in run.tags else None
-    return messages.observe(books, _outcome(instance, run, period))
+    return messages.observe(books, _outcome(instance, run, period, plain(run.job_name)))
 
 
-def _outcome(instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | None) -> Observation | None:
+def _outcome(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | None, job: str
+) -> Observation | None:
     failed = run.status == dg.DagsterRunStatus.FAILURE
     if not failed and run.status != dg.DagsterRunStatus.SUCCESS:
         return None
@@ -42,7 +53,7 @@ def _outcome(instance: dg.DagsterInstance, run: dg.DagsterRun, period: Period | 
     ended = record.end_time if record and record.end_time else None
     at = datetime.fromtimestamp(ended, UTC) if ended else datetime.now(UTC)
     return escalation.of_run(
-        run.job_name.removeprefix("__"),
+        job,
         period,
         failed,
         at.replace(tzinfo=None),
@@ -59,36 +70,36 @@ def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     return "no step said why; the process may have died"
 
 
-def sensors() -> list[dg.SensorDefinition]:
+def sensors(host: Host) -> list[dg.SensorDefinition]:
     """Two that hear of every finished run (`monitored_jobs` unset, so ad-hoc ones too), one that sends."""
 
     @dg.run_status_sensor(
-        name="check_alerts",
+        name=host.name("check_alerts"),
         run_status=dg.DagsterRunStatus.SUCCESS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=host.sensor_status,
         description="A run that succeeded ends the alert of the one that failed; sends what is due.",
     )
     def check_alerts(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
-        return _hear(context)
+        return _hear(context, host)
 
     @dg.run_failure_sensor(
-        name="failed_run_alerts",
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        name=host.name("failed_run_alerts"),
+        default_status=host.sensor_status,
         description="Failed runs become alerts; sends what is due.",
     )
     def failed_run_alerts(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
-        return _hear(context)
+        return _hear(context, host)
 
     @dg.sensor(
-        name="send_alerts",
+        name=host.name("send_alerts"),
         minimum_interval_seconds=60,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=host.sensor_status,
         description="Sends what is due every minute: first messages, repeats, and what was refused before.",
     )
     def send_alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        books = existing_books(settings.current())
+        books = host.existing_books()
         if books is None:
-            return no_home()
+            return no_home(host.settings())
         done = messages.send(books)
         if done.busy:
             return dg.SkipReason("another tick is running")
@@ -97,10 +108,12 @@ def sensors() -> list[dg.SensorDefinition]:
     return [check_alerts, failed_run_alerts, send_alerts]
 
 
-def _hear(context: dg.RunStatusSensorContext) -> dg.SkipReason | None:
-    books = existing_books(settings.current())
+def _hear(context: dg.RunStatusSensorContext, host: Host) -> dg.SkipReason | None:
+    if not host.runs(context.dagster_run):
+        return None
+    books = host.existing_books()
     if books is None:
-        return no_home()
-    observe(books, context.instance, context.dagster_run.run_id)
+        return no_home(host.settings())
+    observe(books, context.instance, context.dagster_run.run_id, host.plain)
     messages.send(books)
     return None

@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,10 +80,17 @@ def release(run_id: str) -> None:
         os.close(handle)
 
 
-def bury(instance: dg.DagsterInstance, home: Path, *, at: datetime | None = None) -> list[str]:
+def bury(
+    instance: dg.DagsterInstance,
+    home: Path,
+    *,
+    ours: Callable[[dg.DagsterRun], bool] = lambda run: True,
+    at: datetime | None = None,
+) -> list[str]:
     """Reports every run as ended whose process is gone; their ids. Signs of ended runs are removed.
 
     Args:
+        ours: of which runs it is for us to say so.
         at: the time it is, UTC; by default now.
     """
     moment, believed, buried = at or datetime.now(UTC), set(), []
@@ -90,7 +98,7 @@ def bury(instance: dg.DagsterInstance, home: Path, *, at: datetime | None = None
         run = record.dagster_run
         believed.add(run.run_id)
         age = moment - record.update_timestamp.replace(tzinfo=UTC)
-        if is_dead(_sign(instance, home, run), age) and _report(instance, run.run_id):
+        if ours(run) and is_dead(_sign(instance, home, run), age) and _report(instance, run.run_id):
             buried.append(run.run_id)
     _clear(home, believed - set(buried))
     return buried

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster.evidence import sweep
+from cops_dagster.graph.host import Host
 from cops_dagster.graph.lineage import column_lineage
 from cops_dagster.graph.resources import act
 from cops_dagster.ledger import month
@@ -93,23 +94,29 @@ def table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:
 
 
 def materialized(
-    name: str, figures: dict[str, Any], version: str, **pictures: dg.MetadataValue
+    host: Host, name: str, figures: dict[str, Any], version: str, **pictures: dg.MetadataValue
 ) -> dg.MaterializeResult[Any]:
     """An asset as it was made: its figures, its lineage, and the version of its data."""
     return dg.MaterializeResult(
-        metadata={**metadata(figures, trends=TRENDS), **pictures, **column_lineage(name)},
+        metadata={**metadata(figures, trends=TRENDS), **pictures, **column_lineage(name, host.key)},
         data_version=dg.DataVersion(version[:60]),
     )
 
 
 def published(
-    books: Books, period: Period, name: str, wrote: bool, reversed_run_id: str | None = None
+    host: Host,
+    books: Books,
+    period: Period,
+    name: str,
+    wrote: bool,
+    reversed_run_id: str | None = None,
 ) -> dg.MaterializeResult[Any]:
     """A table of the ledger as its heads have it, once the lake shows them too."""
     act(lambda: sweep.project(books))
     with books.admin.read() as con:
         rows = month.runs(con, period, name)
     return materialized(
+        host,
         name,
         {
             "dagster/partition_row_count": sum(row.row_count for row in rows),

@@ -18,8 +18,8 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import home
 from cops_dagster.evidence.home import open_books, require_books
 from cops_dagster.graph import liveness
-from cops_dagster.graph.schedules import EVALUATE_CONTROLS, REFRESH_BUDGETS
 from cops_dagster.ledger.books import Books
+from cops_dagster.settings import Settings
 
 Outcome = TypeVar("Outcome")
 TRANSIENT = frozenset(
@@ -31,8 +31,6 @@ TRANSIENT = frozenset(
 """Refusals that may be gone a minute later without anybody doing anything."""
 RETRIES = 3
 WAIT_SECONDS = 60
-MEASURING = frozenset({REFRESH_BUDGETS, EVALUATE_CONTROLS})
-"""Jobs that the clock starts wherever Dagster runs."""
 BY_COMMAND = {"cops/cause": "command"}
 """Tags of a run whose outcome a person at a terminal waits for."""
 
@@ -41,36 +39,47 @@ STEP_BEGINS: ContextVar[Callable[[str], None]] = ContextVar("step_begins", defau
 
 
 class Ledger(dg.ConfigurableResource):
-    """Opens the books of `COPS_HOME` lazily; nothing is read when definitions load."""
+    """Opens the books lazily; nothing is read when definitions load.
 
+    Attributes:
+        home, config: the home and the settings file; `None`: `COPS_HOME` and `COPS_CONFIG`, as for `cops`.
+    """
+
+    home: str | None = None
+    config: str | None = None
     _books: Books | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Shows that the run lives, before its first step."""
         if context.run is not None:
             with suppress(CopsError):  # of wrong settings the first step says so
-                liveness.hold(settings.current().home, context.run.run_id)
+                liveness.hold(self._settings().home, context.run.run_id)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """The run's steps are done."""
         if context.run is not None:
             liveness.release(context.run.run_id)
 
-    def books(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Books:
+    def _settings(self) -> Settings:
+        return settings.current(self.home, self.config)
+
+    def books(
+        self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, *, measures: bool
+    ) -> Books:
         """The open books, acting within the context's Dagster run.
 
         A month that is materialised may make the home; what measures by the clock finds one or refuses.
         """
         STEP_BEGINS.get()(context.op_execution_context.op.name)
         if self._books is None:
-            opened = require_books if context.run.job_name in MEASURING else open_books
-            self._books = act(lambda: opened(settings.current()))
+            opened = require_books if measures else open_books
+            self._books = act(lambda: opened(self._settings()))
         return self._books.during(context.run.run_id)
 
 
-def no_home() -> dg.SkipReason:
+def no_home(current: Settings) -> dg.SkipReason:
     """What a sensor says that finds no home: it watches one, and never makes it."""
-    refusal = home.missing(settings.current())
+    refusal = home.missing(current)
     return dg.SkipReason(f"there is no home yet: {refusal.found}; next: {refusal.next_step}")
 
 

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import dagster as dg
 
-from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.evidence.home import existing_books
+from cops_dagster.graph.host import EVALUATE_CONTROLS, REFRESH_BUDGETS, Host
 from cops_dagster.graph.partitions import newest_partition
 
-REFRESH_BUDGETS = "refresh_budgets"
-EVALUATE_CONTROLS = "evaluate_controls"
 
-
-def standing_still() -> dg.SkipReason | None:
+def standing_still(host: Host) -> dg.SkipReason | None:
     """Why no act may begin in this process: its settings are not the policy of the books."""
-    books = existing_books(settings.current())
+    books = host.existing_books()
     try:
         if books is not None:
             require_policy(books)
@@ -28,48 +24,52 @@ def standing_still() -> dg.SkipReason | None:
     return None
 
 
-def jobs(periods: dg.MonthlyPartitionsDefinition) -> list[dg.UnresolvedAssetJobDefinition]:
+def jobs(host: Host) -> list[dg.UnresolvedAssetJobDefinition]:
     """The jobs that the schedules start; each may also be started by hand."""
     return [
         dg.define_asset_job(
-            REFRESH_BUDGETS,
-            selection=dg.AssetSelection.assets("budget_master"),
-            partitions_def=periods,
+            host.name(REFRESH_BUDGETS),
+            selection=dg.AssetSelection.assets(host.key("budget_master")),
+            executor_def=dg.in_process_executor,
             description="Every active budget against the newest allocated month, and its alerts.",
         ),
         dg.define_asset_job(
-            EVALUATE_CONTROLS,
-            selection=dg.AssetSelection.assets("control_status"),
+            host.name(EVALUATE_CONTROLS),
+            selection=dg.AssetSelection.assets(host.key("control_status")),
+            executor_def=dg.in_process_executor,
             description="The preventive controls, the alerts of those that do not hold, and the tick.",
         ),
     ]
 
 
-def schedules(periods: dg.MonthlyPartitionsDefinition) -> list[dg.ScheduleDefinition]:
+def schedules(host: Host) -> list[dg.ScheduleDefinition]:
     """Both run unattended: they measure and tell, and change no amount."""
 
     @dg.schedule(
-        name=REFRESH_BUDGETS,
-        job_name=REFRESH_BUDGETS,
+        name=host.name(REFRESH_BUDGETS),
+        job_name=host.name(REFRESH_BUDGETS),
         cron_schedule="0 4 * * *",
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=host.schedule_status,
         description="Daily at 04:00 UTC.",
     )
     def refresh_budgets(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return standing_still() or dg.RunRequest(
-            run_key=f"{context.scheduled_execution_time:%Y-%m-%d}", partition_key=newest_partition(periods)
+        return standing_still(host) or dg.RunRequest(
+            run_key=f"{context.scheduled_execution_time:%Y-%m-%d}",
+            partition_key=newest_partition(host.periods),
         )
 
     @dg.schedule(
-        name=EVALUATE_CONTROLS,
-        job_name=EVALUATE_CONTROLS,
+        name=host.name(EVALUATE_CONTROLS),
+        job_name=host.name(EVALUATE_CONTROLS),
         cron_schedule="0 * * * *",
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=host.schedule_status,
         description="Every hour: that nothing was delivered is seen too.",
     )
     def evaluate_controls(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return standing_still() or dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%dT%H}")
+        return standing_still(host) or dg.RunRequest(
+            run_key=f"{context.scheduled_execution_time:%Y-%m-%dT%H}"
+        )
 
     return [refresh_budgets, evaluate_controls]

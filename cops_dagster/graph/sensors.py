@@ -13,14 +13,13 @@ from datetime import datetime
 
 import dagster as dg
 
-from cops_dagster import settings
 from cops_dagster.adjustments import late
 from cops_dagster.closing import current
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.evidence.home import existing_books
 from cops_dagster.graph import liveness
+from cops_dagster.graph.host import Host
 from cops_dagster.graph.partitions import newest_partition
 from cops_dagster.graph.resources import no_home
 from cops_dagster.graph.schedules import standing_still
@@ -38,72 +37,68 @@ RUNS_MAX = 6
 """Runs asked for at once: a new home with five years of reports takes them in turns."""
 
 
-def sensors(
-    periods: dg.MonthlyPartitionsDefinition, job: dg.UnresolvedAssetJobDefinition
-) -> list[dg.SensorDefinition]:
+def sensors(host: Host, job: dg.UnresolvedAssetJobDefinition) -> list[dg.SensorDefinition]:
     """Those that watch deliveries, the outbox and the crawler."""
 
     @dg.sensor(
-        name="cur_manifests",
+        name=host.name("cur_manifests"),
         job=job,
-        minimum_interval_seconds=settings.current().watch.every_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=host.settings().watch.every_seconds,
+        default_status=host.sensor_status,
         description="New or restated deliveries in the report roots, folders and S3: a run for each month.",
     )
     def cur_manifests(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         known = known_of(context.cursor)
         try:
-            current = settings.current()
-            books = existing_books(current)
+            current = host.settings()
+            books = host.existing_books()
             if books is not None:
                 require_policy(books)
             elif any(is_s3(root) for root in current.report_roots):
-                return no_home()  # what lies in S3 is seen by what was fetched into the home
+                return no_home(host.settings())  # what lies in S3 is seen by what was fetched into the home
             lying = places.fingerprints(current, known)
         except CopsError as problem:
             return _refused(problem)
-        return _requests(books, periods, lying, known)
+        return _requests(books, host, lying, known)
 
     @dg.sensor(
-        name="late_deliveries",
-        minimum_interval_seconds=3 * settings.current().watch.every_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        name=host.name("late_deliveries"),
+        minimum_interval_seconds=3 * host.settings().watch.every_seconds,
+        default_status=host.sensor_status,
         description="Deliveries for closed months become proposed adjustments, which a person approves.",
     )
     def late_deliveries(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        return _told(late.propose_all)
+        return _told(host, late.propose_all)
 
     @dg.sensor(
-        name="publish_sweep",
+        name=host.name("publish_sweep"),
         minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=host.sensor_status,
         description="Finishes what a crash left: dead runs, projections, attempts, files, unasked checks.",
     )
     def publish_sweep(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        return _told(lambda books: "; ".join([*buried(books, context), swept(books)]))
+        return _told(host, lambda books: "; ".join([*buried(books, context, host), swept(books)]))
 
-    return [cur_manifests, late_deliveries, publish_sweep, _crawler_watch()]
+    return [cur_manifests, late_deliveries, publish_sweep, _crawler_watch(host)]
 
 
-def stale_exports(
-    periods: dg.MonthlyPartitionsDefinition, job: dg.UnresolvedAssetJobDefinition
-) -> dg.SensorDefinition:
+def stale_exports(host: Host, job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
     """Exports are made again when a correction was booked, or the month was made again, since they were."""
 
     @dg.sensor(
-        name="stale_exports",
+        name=host.name("stale_exports"),
         job=job,
-        minimum_interval_seconds=3 * settings.current().watch.every_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=3 * host.settings().watch.every_seconds,
+        default_status=host.sensor_status,
         description="Months that left COPS and changed since: their exports are made again.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        books = existing_books(settings.current())
+        books = host.existing_books()
         if books is None:
-            return no_home()
-        if (still := standing_still()) is not None:
+            return no_home(host.settings())
+        if (still := standing_still(host)) is not None:
             return still
-        offered = set(periods.get_partition_keys())
+        offered = set(host.periods.get_partition_keys())
         with books.admin.read() as con:
             stale = handed_out.stale_months(con)
         wanted = {period: state for period, state in stale.items() if str(period) in offered}
@@ -119,11 +114,11 @@ def stale_exports(
     return sensor
 
 
-def _told(act: Callable[[Books], str]) -> dg.SkipReason:
+def _told(host: Host, act: Callable[[Books], str]) -> dg.SkipReason:
     """What an act on the books found; that there are none yet, or why it was refused, is an answer too."""
     try:
-        books = existing_books(settings.current())
-        return no_home() if books is None else dg.SkipReason(act(books))
+        books = host.existing_books()
+        return no_home(host.settings()) if books is None else dg.SkipReason(act(books))
     except CopsError as problem:
         return _refused(problem)
 
@@ -132,13 +127,15 @@ def _refused(problem: CopsError) -> dg.SkipReason:
     return dg.SkipReason(str(problem))
 
 
-def buried(books: Books, context: dg.SensorEvaluationContext) -> list[str]:
+def buried(books: Books, context: dg.SensorEvaluationContext, host: Host) -> list[str]:
     """Tells Dagster of runs whose process is gone: their months are free again, and people hear of it."""
     try:
         instance = context.instance
     except dg.DagsterInvariantViolationError:
         return []  # a sensor that is called by hand knows no runs
-    return [f"run {run_id[:8]} is dead" for run_id in liveness.bury(instance, books.settings.home)]
+    return [
+        f"run {run_id[:8]} is dead" for run_id in liveness.bury(instance, books.settings.home, ours=host.runs)
+    ]
 
 
 def swept(books: Books) -> str:
@@ -154,11 +151,11 @@ def swept(books: Books) -> str:
     )
 
 
-def _crawler_watch() -> dg.SensorDefinition:
+def _crawler_watch(host: Host) -> dg.SensorDefinition:
     @dg.sensor(
-        name="crawler_watch",
+        name=host.name("crawler_watch"),
         minimum_interval_seconds=900,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=host.sensor_status,
         description="Starts the Glue crawler if its last crawl failed or its table lacks a delivered month.",
     )
     def crawler_watch(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -171,7 +168,7 @@ def _crawler_watch() -> dg.SensorDefinition:
             cursor = at.isoformat() if was_started else cursor
             return told
 
-        return dg.SensorResult(skip_reason=_told(watch), cursor=cursor)
+        return dg.SensorResult(skip_reason=_told(host, watch), cursor=cursor)
 
     return crawler_watch
 
@@ -196,20 +193,20 @@ def known_of(cursor: str | None) -> dict[str, str]:
 
 def _requests(
     books: Books | None,
-    periods: dg.MonthlyPartitionsDefinition,
+    host: Host,
     lying: Mapping[Period, str],
     known: dict[str, str],
 ) -> dg.SensorResult | dg.SkipReason:
     """A run for each changed month. Without a home every month is new: its first run makes the home."""
     changed = [period for period in sorted(lying) if known.get(str(period)) != lying[period]]
-    offered = set(periods.get_partition_keys())
+    offered = set(host.periods.get_partition_keys())
     requests: list[dg.RunRequest] = []
     told: list[str] = []
     for period in changed:
         if len(requests) == RUNS_MAX:
             told.append(f"{len(changed) - changed.index(period)} more month(s) at the next tick")
             break
-        waits = _not_offered(period, offered) or (current.waits(books, period) if books else None)
+        waits = _not_offered(host, period, offered) or (current.waits(books, period) if books else None)
         if waits:
             told.append(f"{period}: {waits}")
             continue  # not remembered: it is asked for once it can be
@@ -232,24 +229,22 @@ def _requests(
     return dg.SensorResult(run_requests=requests, cursor=cursor)
 
 
-def _not_offered(period: Period, offered: set[str]) -> str | None:
+def _not_offered(host: Host, period: Period, offered: set[str]) -> str | None:
     """Why Dagster has no partition of a month, or `None`."""
     if str(period) in offered:
         return None
     first = min(offered, default=str(period))
     if str(period) < first:
-        return f"before {first}, the first month that Dagster offers: reload the code location{_also()}"
+        return f"before {first}, the first month that Dagster offers: reload the code location{_also(host)}"
     return "later than this month by this machine's clock"
 
 
-def _also() -> str:
-    given = settings.current().first_period
+def _also(host: Host) -> str:
+    given = host.settings().first_period
     return f" with COPS_FIRST_PERIOD earlier than {given}, or unset" if given else ""
 
 
-def open_periods(
-    periods: dg.MonthlyPartitionsDefinition, job: dg.UnresolvedAssetJobDefinition
-) -> dg.ScheduleDefinition:
+def open_periods(host: Host, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
     """Daily: every month that is not final and has work gets a run, if no sensor saw why.
 
     Months that lie in a report root count as well as those on record: one whose first run failed before its
@@ -257,20 +252,20 @@ def open_periods(
     """
 
     @dg.schedule(
-        name="open_periods",
+        name=host.name("open_periods"),
         job=job,
         cron_schedule="30 5 * * *",
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=host.schedule_status,
         description="Daily at 05:30 UTC: open months with new inputs, and final ones that may move on.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        books = existing_books(settings.current())
+        books = host.existing_books()
         if books is None:
-            return no_home()
-        if (still := standing_still()) is not None:
+            return no_home(host.settings())
+        if (still := standing_still(host)) is not None:
             return still
-        offered, newest = set(periods.get_partition_keys()), newest_partition(periods)
+        offered, newest = set(host.periods.get_partition_keys()), newest_partition(host.periods)
         day = f"{context.scheduled_execution_time:%Y-%m-%d}"
         open_ = current.unattended(books)
         wanted = [one for one in open_ if str(one) in offered and not current.is_current(books, one)]

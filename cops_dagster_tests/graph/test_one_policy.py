@@ -18,7 +18,9 @@ from cops_dagster import settings
 from cops_dagster.evidence.home import open_books
 from cops_dagster.graph import schedules, sensors
 from cops_dagster.graph.build import build_defs
+from cops_dagster.graph.host import Host
 from cops_dagster.graph.launch import launch
+from cops_dagster.graph.partitions import billing_periods
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -129,7 +131,7 @@ def test_a_schedule_asks_for_its_run_where_settings_agree(
     begun: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere(begun, "same", monkeypatch, COPS_CUR=str(begun / "cur"), COPS_CHARGE__BASIS="amortized")
-    assert schedules.standing_still() is None
+    assert schedules.standing_still(Host(billing_periods(FIRST))) is None
     found = {one.name: one for one in build_defs(first=FIRST).schedules or []}
     at = dg.build_schedule_context(scheduled_execution_time=datetime(2025, 10, 1, tzinfo=UTC))
     assert isinstance(found["evaluate_controls"](at), dg.RunRequest)  # type: ignore[operator]

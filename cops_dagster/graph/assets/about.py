@@ -9,6 +9,7 @@ import dagster as dg
 from cops_dagster import shipped
 from cops_dagster.exports import journal_text, margin
 from cops_dagster.graph.columns import described
+from cops_dagster.graph.host import Host
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TENANT_TAGS, USD
 from cops_dagster.lake.views import admin_columns
 from cops_dagster.stores import tables as t
@@ -44,21 +45,29 @@ _USAGE = re.compile(r"tenant_[a-z]+_usage")
 
 def about(
     name: str,
-    periods: dg.MonthlyPartitionsDefinition,
+    host: Host,
     group: str,
     deps: list[str],
     owners: list[str] | None = None,
 ) -> dict[str, Any]:
     """What every asset of a month tells: its table's columns, who owns it, what it is made from."""
     return {
-        "name": name,
-        "group_name": in_flow(group),
-        "deps": deps,
-        "partitions_def": periods,
-        "owners": owners or OWNERS,
+        **placed(name, host, group, owners or OWNERS),
+        "deps": host.keys(deps),
+        "partitions_def": host.periods,
+        "required_resource_keys": {host.resource},
         "kinds": {"duckdb", "parquet"} if name.startswith(("fact_", "cur_")) else {"sql"},
-        "pool": "ledger",
+        "pool": host.name("ledger"),
         "metadata": schema(name),
+    }
+
+
+def placed(name: str, host: Host, group: str, owners: list[str]) -> dict[str, Any]:
+    """Key, group and owners of an asset, as its host has them."""
+    return {
+        "key": host.key(name),
+        "group_name": host.group or in_flow(group),
+        "owners": list(host.owners) or owners,
     }
 
 

@@ -8,19 +8,20 @@ from cops_dagster.allocation import allocate, unclaimed
 from cops_dagster.closing import repair
 from cops_dagster.graph import outcome
 from cops_dagster.graph.assets.about import about
+from cops_dagster.graph.host import Host
 from cops_dagster.graph.partitions import period_of
-from cops_dagster.graph.resources import Ledger, act
+from cops_dagster.graph.resources import act
 from cops_dagster.ingestion import claims
 from cops_dagster.money import amount
 
 
-def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def assets(host: Host) -> list[dg.AssetsDefinition]:
     """Keys, entries, and what nobody bears."""
 
     @dg.asset(
         **about(
             "allocation_key_snapshot",
-            periods,
+            host,
             "allocation",
             [
                 "fact_cost_tagged",
@@ -32,10 +33,10 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         )
     )
     def allocation_key_snapshot(
-        context: dg.AssetExecutionContext, ledger: Ledger
+        context: dg.AssetExecutionContext,
     ) -> dg.MaterializeResult[Any]:
         """The keys that today's rules split the month by, frozen, also for a run that is refused."""
-        books, period = ledger.books(context), period_of(context)
+        books, period = host.books(context), period_of(context)
         inputs, made = act(lambda: allocate.snapshot_keys(books, period))
         rows = [
             {
@@ -47,26 +48,27 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
             for key in made.keys.values()
         ]
         return outcome.materialized(
-            "allocation_key_snapshot", {"rules": len(inputs.rules), "keys": rows}, inputs.inputs_id
+            host, "allocation_key_snapshot", {"rules": len(inputs.rules), "keys": rows}, inputs.inputs_id
         )
 
-    @dg.asset(**about("fact_cost_allocated", periods, "allocation", ["allocation_key_snapshot"]))
-    def fact_cost_allocated(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+    @dg.asset(**about("fact_cost_allocated", host, "allocation", ["allocation_key_snapshot"]))
+    def fact_cost_allocated(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         """The append-only ledger: what every tenant bears, why, and the reversals of what was replaced."""
-        books, period = ledger.books(context), period_of(context)
+        books, period = host.books(context), period_of(context)
         act(lambda: claims.require_one(books, period))
         act(lambda: repair.mend(books, period))
         done = act(lambda: allocate.allocate(books, period))
         return outcome.published(
-            books, period, "fact_cost_allocated", done.wrote, reversed_run_id=done.reversed_run_id
+            host, books, period, "fact_cost_allocated", done.wrote, reversed_run_id=done.reversed_run_id
         )
 
-    @dg.asset(**about("unallocated_cost", periods, "allocation", ["fact_cost_allocated"]))
-    def unallocated_cost(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+    @dg.asset(**about("unallocated_cost", host, "allocation", ["fact_cost_allocated"]))
+    def unallocated_cost(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         """Cost that no rule claimed, whose key failed or whose tag names nobody; expected to be empty."""
-        books, period = ledger.books(context), period_of(context)
+        books, period = host.books(context), period_of(context)
         found = unclaimed.unclaimed(books, period)
         return outcome.materialized(
+            host,
             "unallocated_cost",
             {
                 "unclaimed_usd": found.cost_usd,

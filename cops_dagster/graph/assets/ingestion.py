@@ -12,48 +12,50 @@ from cops_dagster.closing.status import PeriodStatus, statuses
 from cops_dagster.errors import CopsError
 from cops_dagster.graph import outcome
 from cops_dagster.graph.assets.about import about
+from cops_dagster.graph.host import Host
 from cops_dagster.graph.partitions import period_of
-from cops_dagster.graph.resources import Ledger, act
+from cops_dagster.graph.resources import act
 from cops_dagster.ingestion import claims, ingest, look, quarantine
 from cops_dagster.lake import iceberg
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 
 
-def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def assets(host: Host) -> list[dg.AssetsDefinition]:
     """What was delivered and what was ingested of it."""
 
-    @dg.asset(**about("cur_billing_master", periods, "ingestion", ["cur_delivery"]))
-    def cur_billing_master(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+    @dg.asset(**about("cur_billing_master", host, "ingestion", ["cur_delivery"]))
+    def cur_billing_master(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         """The newest complete delivery of every source, as AWS sent it, under Athena names.
 
         A view over the delivered files. A refused delivery leaves the one before in place; the checks
         say why it was refused and stop the run.
         """
-        books, period = ledger.books(context), period_of(context)
+        books, period = host.books(context), period_of(context)
         act(lambda: repair.require_mendable(books, period))
         seen = act(lambda: look.look(books, period))
         proposed = act(lambda: late.propose(books, period))
-        _observe(context, period, seen)
+        _observe(context, host, period, seen)
         ids = ",".join(sorted(source.delivery_id or "" for source in seen))
         figures = _delivered(books, period, seen) | {"proposed_adjustment": proposed}
-        return outcome.materialized("cur_billing_master", figures, ids)
+        return outcome.materialized(host, "cur_billing_master", figures, ids)
 
-    @dg.asset(**about("fact_cost_raw", periods, "ingestion", ["cur_billing_master"]))
-    def fact_cost_raw(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+    @dg.asset(**about("fact_cost_raw", host, "ingestion", ["cur_billing_master"]))
+    def fact_cost_raw(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         """Every delivered line once, with exact money and all cost views."""
-        books, period = ledger.books(context), period_of(context)
+        books, period = host.books(context), period_of(context)
         iceberg.prepare()
         act(lambda: claims.require_one(books, period))
         done = act(lambda: ingest.ingest(books, period))
-        return outcome.published(books, period, "fact_cost_raw", any(source.wrote for source in done))
+        return outcome.published(host, books, period, "fact_cost_raw", any(source.wrote for source in done))
 
-    @dg.asset(**about("cur_quarantine", periods, "ingestion", ["fact_cost_raw"]))
-    def cur_quarantine(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+    @dg.asset(**about("cur_quarantine", host, "ingestion", ["fact_cost_raw"]))
+    def cur_quarantine(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         """Lines that cannot be booked, each with its reason; expected to be empty."""
-        books, period = ledger.books(context), period_of(context)
+        books, period = host.books(context), period_of(context)
         found = quarantine.quarantined(books, period)
         return outcome.materialized(
+            host,
             "cur_quarantine",
             {
                 "dagster/partition_row_count": found.lines,
@@ -66,12 +68,14 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
     return [cur_billing_master, fact_cost_raw, cur_quarantine]
 
 
-def _observe(context: dg.AssetExecutionContext, period: Period, seen: Sequence[look.Seen]) -> None:
+def _observe(
+    context: dg.AssetExecutionContext, host: Host, period: Period, seen: Sequence[look.Seen]
+) -> None:
     for source in seen:
         if source.is_new and source.delivery_id:
             context.log_event(
                 dg.AssetMaterialization(
-                    "cur_delivery",
+                    host.key("cur_delivery"),
                     partition=str(period),
                     tags={"dagster/data_version": source.delivery_id[:32]},
                 )

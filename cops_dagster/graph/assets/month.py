@@ -3,15 +3,16 @@
 import dagster as dg
 
 from cops_dagster.graph.assets import allocation, ingestion, margin, operations, reconciliation, tagging
+from cops_dagster.graph.host import Host
 
 
-def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def assets(host: Host) -> list[dg.AssetsDefinition]:
     """The assets of the month, from delivery to reconciled, and what is watched beside it."""
     return [
-        *ingestion.assets(periods),
-        *tagging.assets(periods),
-        *allocation.assets(periods),
-        *reconciliation.assets(periods),
-        *operations.assets(periods),
-        *margin.assets(periods),
+        *ingestion.assets(host),
+        *tagging.assets(host),
+        *allocation.assets(host),
+        *reconciliation.assets(host),
+        *operations.assets(host),
+        *margin.assets(host),
     ]

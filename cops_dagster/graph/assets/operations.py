@@ -5,8 +5,9 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster.graph import outcome
-from cops_dagster.graph.assets.about import FINANCE, OWNERS, about, in_flow, schema
-from cops_dagster.graph.resources import Ledger, act
+from cops_dagster.graph.assets.about import FINANCE, OWNERS, about, placed, schema
+from cops_dagster.graph.host import Host
+from cops_dagster.graph.resources import act
 from cops_dagster.operations import budgets, controls, messages
 
 LEVEL = (
@@ -24,15 +25,13 @@ CONTROL = ("control", "status", "target", "measured", "next_step")
 """What is shown of a control."""
 
 
-def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def assets(host: Host) -> list[dg.AssetsDefinition]:
     """Budgets and controls."""
 
-    @dg.asset(
-        **about("budget_master", periods, "reconciliation", ["fact_cost_allocated", "budgets"], FINANCE)
-    )
-    def budget_master(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+    @dg.asset(**about("budget_master", host, "reconciliation", ["fact_cost_allocated", "budgets"], FINANCE))
+    def budget_master(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         """Budgets against the newest allocated month: actual, level, when refreshed."""
-        books = ledger.books(context)
+        books = host.books(context)
         done = act(lambda: budgets.refresh(books))
         with books.admin.read() as con:
             rows = budgets.standing(con)
@@ -45,15 +44,14 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
         return dg.MaterializeResult(metadata=outcome.metadata(figures))
 
     @dg.asset(
-        name="control_status",
-        group_name=in_flow("operations"),
-        owners=OWNERS,
+        **placed("control_status", host, "operations", OWNERS),
+        required_resource_keys={host.resource},
         kinds={"sql"},
         metadata=schema("control_status"),
     )
-    def control_status(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+    def control_status(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         """The preventive controls, judged hourly; then whoever must be told is told."""
-        books = ledger.books(context)
+        books = host.books(context)
         found = act(lambda: controls.evaluate(books))
         sent = messages.send(books)
         figures: dict[str, Any] = {

@@ -6,29 +6,30 @@ import dagster as dg
 
 from cops_dagster.closing.periods import advance
 from cops_dagster.graph import outcome
-from cops_dagster.graph.assets.about import FINANCE, about, in_flow, references
+from cops_dagster.graph.assets.about import FINANCE, about, placed, references
+from cops_dagster.graph.host import Host
 from cops_dagster.graph.partitions import period_of
-from cops_dagster.graph.resources import Ledger, act
+from cops_dagster.graph.resources import act
 from cops_dagster.money import amount, footing
 from cops_dagster.reconciliation import reconcile, record
 from cops_dagster.reports.close_report import bridge_chart, keep
 
 
-def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def assets(host: Host) -> list[dg.AssetsDefinition]:
     """The month against invoices and budgets."""
 
     @dg.asset(
         **about(
             "recon_summary",
-            periods,
+            host,
             "reconciliation",
             ["fact_cost_allocated", "fact_cost_adjustment", "invoice_detail"],
             FINANCE,
         )
     )
-    def recon_summary(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+    def recon_summary(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         """AWS ↔ allocated ↔ invoiced in USD, every term of the expectation a column."""
-        books, period = ledger.books(context), period_of(context)
+        books, period = host.books(context), period_of(context)
         done = act(lambda: reconcile.reconcile(books, period))
         moved_to = act(lambda: advance(books, period))
         with books.admin.read() as con:
@@ -36,21 +37,20 @@ def assets(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetsDefinition]
             chart = outcome.picture(bridge_chart(con, made.seq))
         tenants = [_tenant(one) for one in made.tenants]
         told = {"status": done.status, "period_state": moved_to, **made.amounts, "tenants": tenants}
-        return outcome.materialized("recon_summary", told, done.recon_id, bridge=chart)
+        return outcome.materialized(host, "recon_summary", told, done.recon_id, bridge=chart)
 
     @dg.asset(
-        name="close_report",
-        group_name=in_flow("reconciliation"),
-        deps=["recon_summary", "tag_coverage"],
-        partitions_def=periods,
-        owners=FINANCE,
+        **placed("close_report", host, "reconciliation", FINANCE),
+        deps=host.keys(["recon_summary", "tag_coverage"]),
+        partitions_def=host.periods,
+        required_resource_keys={host.resource},
         kinds={"html"},
-        pool="ledger",
+        pool=host.name("ledger"),
         metadata=references("close_report"),
     )
-    def close_report(context: dg.AssetExecutionContext, ledger: Ledger) -> dg.MaterializeResult[Any]:
+    def close_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         """One page a month for finance: totals, bridge, coverage, tenants, exceptions, proof."""
-        books, period = ledger.books(context), period_of(context)
+        books, period = host.books(context), period_of(context)
         kept = act(lambda: keep(books, period))
         return dg.MaterializeResult(
             metadata=outcome.metadata(

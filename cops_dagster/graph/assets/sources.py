@@ -3,10 +3,11 @@
 import dagster as dg
 
 from cops_dagster.graph.assets import about
+from cops_dagster.graph.host import Host
 from cops_dagster.period import Period
 
 
-def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
+def sources(host: Host) -> list[dg.AssetSpec]:
     """What a run reads and does not make."""
     described = {
         "cur_delivery": (
@@ -24,22 +25,18 @@ def sources(periods: dg.MonthlyPartitionsDefinition) -> list[dg.AssetSpec]:
         "budgets": ("inputs", "Budget targets, versioned.", ["table"]),
     }
     adjustment = dg.AssetSpec(
-        "fact_cost_adjustment",
-        group_name=about.in_flow("allocation"),
+        **about.placed("fact_cost_adjustment", host, "allocation", about.FINANCE),
         description="Corrections of closed months, booked in the open one by `cops approve`.",
         kinds={"duckdb", "parquet"},
-        owners=about.FINANCE,
-        partitions_def=periods,
+        partitions_def=host.periods,
         metadata=about.schema("fact_cost_adjustment"),
     )
     return [adjustment] + [
         dg.AssetSpec(
-            name,
-            group_name=about.in_flow(group),
+            **about.placed(name, host, group, about.OWNERS),
             description=text,
             kinds=set(kinds),
-            owners=about.OWNERS,
-            partitions_def=periods if name == "cur_delivery" else None,
+            partitions_def=host.periods if name == "cur_delivery" else None,
             metadata=about.references(name) if name == "cur_delivery" else about.schema(name),
         )
         for name, (group, text, kinds) in described.items()
