@@ -17,13 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import (
-    Field,
-    PrivateAttr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -103,6 +97,8 @@ class Settings(BaseSettings):
     notify: Notify = Notify()
     exports: Exports = Exports()
     watch: Watch = Watch()
+    keys: str | None = None
+    sources: dict[str, SecretStr] = Field(default_factory=dict)
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _ignored: tuple[str, ...] = PrivateAttr(default=())
 
@@ -382,6 +378,7 @@ def _placed(written: Written) -> dict[str, Any]:
         ("evidence", folder_place),
         ("admin_db", database),
         ("signing_key", key_place),
+        ("keys", folder_place),
     ):
         text = data.get(name)
         if isinstance(text, str) and text and not (name == "evidence" and OTHER_SCHEME.match(text)):

@@ -104,7 +104,7 @@ def refused(
     names = tuple(loc)
     if first["type"] == "extra_forbidden":
         return _unknown(names, written, kind)
-    is_secret = "receivers" in names
+    is_secret = "receivers" in names or "sources" in names
     given = "" if is_secret else _short(first.get("input"))
     context = first.get("ctx", {})
     expected, found = _words(first["type"], names, context, str(first["msg"]), first.get("input"), is_secret)
@@ -128,7 +128,7 @@ def no_json(written: Written, kind: type[BaseModel]) -> CopsError:
         inner = field if isinstance(field, type) and issubclass(field, BaseModel) else None
         if inner is None and "tuple" not in str(field) and "dict" not in str(field):
             continue
-        text = "" if "notify" in name else _short(written.environment[variable])
+        text = "" if name[0] in ("notify", "sources") else _short(written.environment[variable])
         example = (
             f"{variable}__{next(iter(inner.model_fields)).upper()}=…, or {variable}='{{…}}' in JSON"
             if inner
@@ -186,7 +186,8 @@ def refuse_secrets(file: Path, data: Mapping[str, Any]) -> None:
     """As `refuse_written_secrets`, of settings that are about to be written into a file."""
     for name, text in _texts(data, ()):
         is_receivers = name[:2] == ("notify", "receivers") and len(name) == 4
-        secret = "a secret" if is_receivers and name[3] in ("url", "password") else redaction.found(text)
+        is_secret = (is_receivers and name[3] in ("url", "password")) or name[0] == "sources"
+        secret = "a secret" if is_secret else redaction.found(text)
         if secret:
             raise _refusal(
                 f"setting {'.'.join(name)}",

@@ -22,7 +22,7 @@ KERNEL_MAX = 1_000  # lines of `ledger/`, which knows runs, months and the one c
 HOUR_MAX = 2_200  # lines that whoever wants to trust the ledger reads in an hour
 
 STEPS = ("ingestion", "tagging", "allocation", "reconciliation", "adjustments", "closing")
-DECIDING = ("money", "ledger", "evidence", "alerts", *STEPS, "inputs", "operations")
+DECIDING = ("money", "ledger", "evidence", "alerts", *STEPS, "inputs", "usage", "operations")
 """Folders that decide amounts or verdicts; the faces, the stores and the lake do not."""
 
 SQL_TEXT = re.compile(

@@ -1,6 +1,7 @@
 """The keys that a run used, frozen under the id of its inputs: what was split by stays visible as it was.
 
-Belongs here: rows of `allocation_key_snapshot`. Does not belong here: what a key is (`allocation/rules.py`).
+Belongs here: rows of `allocation_key_snapshot`. Does not belong here: what a key is (`allocation/rules.py`),
+of which version of its usage it was made (`allocation/key_versions.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from itertools import islice
 import sqlalchemy as sa
 
 from cops_dagster import words
+from cops_dagster.allocation import key_versions
 from cops_dagster.allocation.inputs import Inputs
 from cops_dagster.allocation.rules import Plan
 from cops_dagster.ledger.books import Books
@@ -45,3 +47,5 @@ def freeze(books: Books, period: Period, inputs: Inputs, made: Plan) -> None:
         ).first()
         while not frozen and (batch := list(islice(rows, _ROWS_AT_A_TIME))):
             con.execute(sa.insert(snapshots), batch)
+        if not frozen:
+            key_versions.name(con, period, inputs.inputs_id, made.keys.values())

@@ -1,7 +1,7 @@
 """The checks of keys and allocations, and when each holds. Pure.
 
 Belongs here: a check as a constant, and as a function of exact figures. Does not belong here: measuring them
-(`allocation/checks.py`). One that is longer has a module: `key_shares`.
+(`allocation/checks.py`). Those that are longer have modules: `key_shares`, `key_days`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cops_dagster.money import amount
 from cops_dagster.verdict import OF_FINANCE, OF_MONTH, Check, Verdict, percent
 from cops_dagster.words import near
 
-_KEYS, _ALLOCATED = "allocation_key_snapshot", "fact_cost_allocated"
+_KEYS, _ALLOCATED, _USAGE = "allocation_key_snapshot", "fact_cost_allocated", "tenant_usage"
 
 # fmt: off
 KEY_TOTALS_POSITIVE = Check(
@@ -55,6 +55,25 @@ KEYS_FRESH_24H = Check(
     "keys_fresh_24h", "Keys were refreshed in time (after month end for ended months).", _KEYS,
     look=OF_MONTH.format("empty_keys"),
     mend="run the usage pipeline; cops admin load tenant_MEASURE_usage.csv --replace", headline="stale",
+)
+USAGE_DAYS_COME_IN_TIME = Check(
+    "usage_days_come_in_time", "Every day of a usage key that is due has been taken.", _USAGE,
+    look="cops keys list", mend="mend the source; cops keys refresh --period {P}", headline="missing",
+)
+USAGE_DAYS_NAME_TENANTS = Check(
+    "usage_days_name_tenants", "Every name of a day is a tenant's, and no tenant drops out of it.", _USAGE,
+    look="cops keys list", mend="register the tenant or declare an alias; cops keys refresh --period {P}",
+    headline="names",
+)
+USAGE_DAY_SHARES_STEADY = Check(
+    "usage_day_shares_stay_steady", "Each tenant's share of a day stays near that of the day before.", _USAGE,
+    look="cops keys list", mend="is the figure right? else mend the source; cops keys refresh --period {P}",
+    headline="moved",
+)
+USAGE_DAYS_BEFORE_CLOSE = Check(
+    "usage_days_come_before_the_close", "No day of a usage key came after its month was closed.", _USAGE,
+    look="cops sql -q 'SELECT * FROM usage_day'",
+    mend="the month stays; what it changes is an adjustment: cops adjust note {P} …", headline="late",
 )
 ALLOCATED_EQUALS_POOL = Check(
     "allocated_equals_pool", "Σ allocated = Σ raw per service and class, difference 0.", _ALLOCATED,

@@ -28,6 +28,7 @@ from cops_dagster.cli import (
     freeze,
     init,
     journal,
+    keys,
     lake,
     margin,
     materialize,
@@ -84,6 +85,7 @@ app.add_typer(exceptions.app, name="exceptions")
 app.add_typer(focus.app, name="focus")
 app.add_typer(freeze.app, name="freeze")
 app.add_typer(journal.app, name="journal")
+app.add_typer(keys.app, name="keys")
 app.add_typer(lake.app, name="lake")
 app.add_typer(period.app, name="period")
 app.add_typer(policy.app, name="policy")

@@ -108,6 +108,11 @@ BOUND = (
     Bound("allocation_rule_date", _of_month, "never"),
     Bound("allocation_key_snapshot", _of_month, "never"),
     Bound("tenant_usage", _of_month, "told"),
+    Bound("key_usage_version", _of_month, "never"),
+    Bound("usage_day", _of_month, "free"),
+    Bound("usage_day_value", _of_month, "free"),
+    Bound("usage_month", _of_month, "free"),
+    Bound("usage_refusal", _of_month, "free"),
     Bound("fx_rates", _of_month, "told"),
     # what was said of it: documents, reconciliation, statement, decisions
     Bound("invoice_detail", _of_month, "explained"),

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from cops_dagster.alerts import board, escalation
 from cops_dagster.alerts.lifecycle import Alert
 from cops_dagster.allocation.checks import allocated, keys
+from cops_dagster.allocation.verdicts import USAGE_DAYS_COME_IN_TIME
 from cops_dagster.closing import current, periods
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion.checks import delivery, quarantined, raw
@@ -215,7 +216,7 @@ def failing(books: Books, period: Period) -> list[dict[str, str]]:
         for one in live.values()
         if one.passed is False
     ]
-    order = list(JUDGES)
+    order = [*JUDGES, USAGE_DAYS_COME_IN_TIME.table]
     return sorted(found, key=lambda one: (order.index(one["asset"]), one["check"]))
 
 

@@ -26,6 +26,7 @@ from cops_dagster.evidence.chain import anchor_news
 from cops_dagster.evidence.standing import Finding
 from cops_dagster.ingestion import claims
 from cops_dagster.ledger.books import Books
+from cops_dagster.operations import starved
 from cops_dagster.operations.checks import budgets
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -191,6 +192,7 @@ def _keys(books: Books, at: datetime) -> Control:
                 .group_by(usage.c.measure)
             ).all()
         )
+        silent = starved.told(con, period) if period else ""
     if period is None or not keys:
         return made("unknown", "no usage key is in use", "tenant_usage", None, "cops status")
     used = {row.key_name: refreshed.get(row.measure) for row in keys}
@@ -201,7 +203,8 @@ def _keys(books: Books, at: datetime) -> Control:
     return made(
         "ok" if verdict.passed else "failed",
         f"{len(used) - len(stale)} of {len(used)} keys of {period} fresh"
-        + (f"; stale: {', '.join(str(one['key_name']) for one in stale)}" if stale else ""),
+        + (f"; stale: {', '.join(str(one['key_name']) for one in stale)}" if stale else "")
+        + (f"; no figures of {silent}" if silent else ""),
         "tenant_usage",
         min(known, default=None),
         "cops docs allocation-rules: reload the usage files, then cops allocate PERIOD",

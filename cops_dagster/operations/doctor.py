@@ -26,6 +26,7 @@ from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head, known
 from cops_dagster.money import amount
+from cops_dagster.operations import starved
 from cops_dagster.operations.checks import budgets
 from cops_dagster.operations.diagnosis import STEPS, SYMPTOMS, Finding, Step, of_closed_month, of_verdict
 from cops_dagster.operations.home_health import findings, refused
@@ -198,7 +199,7 @@ def _allocation(books: Books, period: Period) -> list[Finding]:
             .limit(1)
         ).one_or_none()
         entries = head(con, allocate.TABLE, period)
-    found: list[Finding] = []
+        found = starved.findings(con, period)
     if last is not None and last.status in ("refused", "failed"):
         found.append(
             Finding(

@@ -33,6 +33,7 @@ from cops_dagster.stores import faults
 REVISIONS = (
     "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013",
     "0014",
+    "0015",
 )  # fmt: skip
 """Every migration, oldest first. Kept here as well as in `migrations/versions`, because to read them
 from there costs the import of Alembic (0.7 to 1.1 s) on every command; a test compares the two."""

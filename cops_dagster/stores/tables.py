@@ -1,11 +1,11 @@
 """The tables of the admin database: inputs, state and logs. Names and columns are a public contract.
 
-Belongs here: columns, keys and constraints, once, for both dialects. This is the one door to all tables: the
-tables that people fill are written in `stores/input_tables.py`, those of deliveries in
+Belongs here: columns, keys and constraints, once, for both dialects. This is the one door to all tables:
+the tables that people fill are written in `stores/input_tables.py`, those of deliveries in
 `stores/delivery_tables.py`, of alerts in `stores/alert_tables.py`, of decisions in
-`stores/decision_tables.py`. Does not belong here: any query; migrations (they are written from this, see
-`stores/migrations`). Money is `Money`, exact on every dialect; times are UTC without zone; ids and account
-numbers are text.
+`stores/decision_tables.py`, of usage in `stores/usage_tables.py`. Does not belong here: any query;
+migrations (they are written from this, see `stores/migrations`). Money is `Money`, exact on every dialect;
+times are UTC without zone; ids and account numbers are text.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ from cops_dagster.stores.input_tables import plans as plans
 from cops_dagster.stores.input_tables import tag_aliases as tag_aliases
 from cops_dagster.stores.input_tables import tenant_usage as tenant_usage
 from cops_dagster.stores.input_tables import tenants as tenants
+from cops_dagster.stores.usage_tables import key_usage_version as key_usage_version
+from cops_dagster.stores.usage_tables import usage_day as usage_day
+from cops_dagster.stores.usage_tables import usage_day_value as usage_day_value
+from cops_dagster.stores.usage_tables import usage_month as usage_month
+from cops_dagster.stores.usage_tables import usage_refusal as usage_refusal
 
 # fmt: off
 # --- runs, the commit point and its projection ------------------------------------------------------

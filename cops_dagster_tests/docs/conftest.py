@@ -111,7 +111,8 @@ def workshop(demo_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Works
     (cwd / "report").mkdir()
     for file in (folder / "cur").rglob("*.parquet"):
         shutil.copy2(file, cwd / "report")
-    for block in pages.blocks("json"):
-        if block.file:
-            (cwd / block.file).write_text(block.text, encoding="utf-8")
+    for kind in ("json", "toml", "text"):
+        for block in pages.blocks(kind):
+            if block.file:
+                (cwd / block.file).write_text(block.text, encoding="utf-8")
     return Workshop(home, cwd, demo_home / "demo" / "cur")

@@ -30,6 +30,7 @@ WITH_COPS = [block for block in pages.blocks("bash") if pages.lines(block, "cops
 MAY_BE_RED = (
     "cops materialize", "cops allocate", "cops close", "cops exceptions list", "cops alerts list",
     "cops budgets list", "cops budgets refresh", "cops controls", "cops doctor", "cops reverse",
+    "cops keys list",
 )  # fmt: skip
 
 

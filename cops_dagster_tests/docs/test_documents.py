@@ -58,6 +58,8 @@ def test_no_setting_is_in_the_documents_that_does_not_exist() -> None:
     named = set(re.findall(r"COPS_[A-Z_]+", pages.everything()))
     known = {f"COPS_{name.upper()}" for name in Settings.model_fields} | {
         "COPS_CONFIG",
+        "COPS_SOURCES__NAME",
+        "COPS_SOURCES__WAREHOUSE",
         "COPS_TAGS__TENANT_ID",
         "COPS_NOTIFY__RECEIVERS__ONCALL__URL",
     }

@@ -30,6 +30,7 @@ PATHS: dict[str, tuple[str, ...]] = {
 COUNTED = (
     "alert_clock", "alert_event", "close_request", "cur_ingestion_log", "export_record", "invoice_freeze",
     "journal_entry", "notification_log", "outbox", "publish_journal", "recon_run", "source_event",
+    "usage_day", "usage_month", "usage_refusal",
 )  # fmt: skip
 """Tables whose first column the database counts up."""
 
@@ -66,6 +67,7 @@ _SPECIAL: dict[tuple[str, str], Any] = {
     ("recon_exceptions", "withdrawn_at"): None,
     ("recon_run_bridge", "kind"): "level",
     ("source_event", "event"): "retired",
+    ("usage_day_value", "standing"): "taken",
 }
 
 
@@ -199,7 +201,8 @@ def fill(con: sa.Connection) -> None:
         begin(con, month)
         deliver(con, f"d{name}", month)
         insert(con, t.cur_billing_head, period_start=month, delivery_id=f"d{name}")
-        insert(con, t.allocation_key_snapshot, inputs_id=f"i{name}", period_start=month)
+        for part in (t.allocation_key_snapshot, t.key_usage_version):
+            insert(con, part, inputs_id=f"i{name}", period_start=month)
         insert(con, t.allocation_rule_date, period_start=month)
         publish(con, f"r{name}", month=month, inputs=f"i{name}")
         insert(con, t.tag_coverage, period_start=month, run_id=f"r{name}")
@@ -212,6 +215,8 @@ def fill(con: sa.Connection) -> None:
         insert(con, t.alert_state, fingerprint=name, period_start=month)
         for part in (t.journal_line, t.journal_entry):
             insert(con, part, entry_id=f"e{name}", period_start=month)
+        for part in (t.usage_day_value, t.usage_day):
+            insert(con, part, measure=f"m{name}", period_start=month)
     prove(con, kind="readiness")
     prove(con, kind="conversion", subject_type="delivery", subject_id="x/7/x")
     put(con, "closed", AUGUST)

@@ -46,10 +46,12 @@ NEVER_CHANGED = (
     "cur_delivery_hold", "cur_delivery_profile", "disputes", "document_conflict", "evidence_index",
     "expected_cur_schema", "export_record", "fx_rates",
     "gl_accounts",
-    "invoice_detail", "journal_entry", "journal_line", "lake_file", "load_log", "notification_log",
+    "invoice_detail", "journal_entry", "journal_line", "key_usage_version", "lake_file", "load_log",
+    "notification_log",
     "period_lock_event", "plans", "policy", "publish_journal",
     "recon_run", "recon_run_bridge", "recon_run_statement", "recon_run_tenant", "run_reversal",
     "signature", "source_event",
+    "usage_day", "usage_day_value", "usage_month", "usage_refusal",
 )  # fmt: skip
 DELETED_BY_CODE = (
     "active_cost_allocation_tag", "aws_budget", "budget_master", "cur_billing_head",

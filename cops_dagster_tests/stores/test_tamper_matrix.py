@@ -49,6 +49,10 @@ ADDED = {
     "alert_silence": "keeps messages back for a while, no P1; named in the log",
     "signature": "a further signature: `cops evidence verify` holds each against its decision",
     "tenant_usage": "a key figure: the sealed run's keys are frozen in its snapshot",
+    "usage_day": "a day that comes late: kept, told, and in no figure of the month",
+    "usage_day_value": "a figure of a version that is to come; one that is there takes no further figure",
+    "usage_month": "what somebody says was rolled up: the snapshot names its figures by digest",
+    "usage_refusal": "that a source was asked in vain",
 }
 """Tables that take a row about a closed month, and why that changes nothing of it."""
 

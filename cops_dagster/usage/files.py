@@ -1,0 +1,100 @@
+"""Asking the files of a day: flow logs, access logs, whatever is Parquet or delimited text.
+
+Belongs here: which files a day has, in folders and S3, their digests, one SELECT over them in a locked
+process. Does not belong here: how the engine reads them (`lake/asked_files.py`), fetching
+(`stores/aws/day_files.py`).
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from cops_dagster.errors import CopsError
+from cops_dagster.ledger.books import Books
+from cops_dagster.settings_places import is_s3
+from cops_dagster.stores import files as bytes_of
+from cops_dagster.stores import scratch
+from cops_dagster.usage.answer import ROWS_MAX, Answer, refused, two_columns
+from cops_dagster.usage.declared import Files, Measure
+
+FILES_MAX = 20_000
+
+
+def ask(books: Books, measure: Measure, day: date) -> Answer:
+    """What the SELECT gives over the files of the day; `:day` and `:next_day` are its parameters.
+
+    Raises:
+        CopsError: `E-USAGE-FILES`, `E-USAGE-QUERY`; `E-AWS-…` for S3, `E-READER-CRASH`, `E-RESOURCE`.
+    """
+    source = measure.source
+    assert isinstance(source, Files)
+    with ExitStack() as opened:
+        room = opened.enter_context(scratch.folder(books.settings.home))
+        found = [one for pattern in source.paths for one in _of_day(measure, pattern, day, room)]
+        paths = [path for _, path in found]
+        if not paths:
+            raise refused(
+                "E-USAGE-FILES", measure.name, day, "files of the day",
+                f"none: {', '.join(_placed(one, day) for one in source.paths)}",
+                "deliver them, or correct paths; {year}, {month} and {day} stand for the day",
+            )  # fmt: skip
+        if len(paths) > FILES_MAX or len({path.name.endswith(".parquet") for path in paths}) > 1:
+            raise refused(
+                "E-USAGE-FILES", measure.name, day, f"at most {FILES_MAX} files, all Parquet or all text",
+                f"{len(paths)} files, mixed" if len(paths) <= FILES_MAX else f"{len(paths)} files",
+                "narrow the pattern: {year}, {month}, {day}, a suffix",
+            )  # fmt: skip
+        read = [
+            {"file": name, "sha256": bytes_of.sha256(path), "size_bytes": path.stat().st_size}
+            for name, path in sorted(found)
+        ]
+        rows = _rows(books, measure, day, paths, room)
+    return Answer(rows, source.query, {"files": read})
+
+
+def _rows(books: Books, measure: Measure, day: date, paths: list[Path], room: Path) -> list[tuple[Any, Any]]:
+    from cops_dagster.lake import asked_files
+
+    params = {"day": day, "next_day": day + timedelta(days=1)}
+    with books.reader(f"usage {measure.name} {day}", paths, room / "work") as engine:
+        try:
+            rows = asked_files.answer(engine, paths, measure.query, params)
+        except CopsError as problem:
+            if problem.code not in ("E-SQL", "E-PARAM"):
+                raise
+            raise refused(
+                "E-USAGE-QUERY", measure.name, day,
+                "one SELECT over the table files, which reads nothing else", problem.found,
+                "correct query; its parameters are :day and :next_day",
+            ) from None  # fmt: skip
+    two_columns(measure.name, day, rows.columns)
+    if len(rows.rows) > ROWS_MAX:
+        raise refused(
+            "E-USAGE-QUERY", measure.name, day, f"at most {ROWS_MAX} rows", f"{len(rows.rows)}",
+            "group by the tenant's name",
+        )  # fmt: skip
+    return [(name, value) for name, value in rows.rows]
+
+
+def _of_day(measure: Measure, pattern: str, day: date, room: Path) -> Iterator[tuple[str, Path]]:
+    """Name and place of every file that a pattern means."""
+    placed = _placed(pattern, day)
+    if not is_s3(placed):
+        for path in sorted(glob.glob(placed, recursive=True)):  # noqa: PTH207, patterns are absolute
+            if Path(path).is_file():
+                yield path, Path(path)
+        return
+    from cops_dagster.stores.aws import day_files
+
+    yield from day_files.fetch(placed, room / "s3", at_most=FILES_MAX)
+
+
+def _placed(pattern: str, day: date) -> str:
+    for word, number in (("{year}", day.year), ("{month}", day.month), ("{day}", day.day)):
+        pattern = pattern.replace(word, f"{number:02d}")
+    return pattern

@@ -1,0 +1,162 @@
+"""From an answer to the figures of a day: exact, each tenant once, as the contract wants it, or refused.
+
+Belongs here: what a value may be, names, units, the contract. Does not belong here: asking
+(`usage/sources.py`), keeping (`usage/record.py`). Figures are integers of 10⁻¹⁸ of the key's unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from cops_dagster.errors import CopsError
+from cops_dagster.inputs import cells
+from cops_dagster.money import amount
+from cops_dagster.money.digest import digest
+from cops_dagster.usage.answer import Answer, refused
+from cops_dagster.usage.declared import ACTIVE, Measure
+from cops_dagster.usage.names import Names
+from cops_dagster.words import near
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a day is: the figure of every tenant, and of every name that is held."""
+
+    taken: Mapping[str, int]
+    held: Mapping[str, int]
+
+    @property
+    def digest(self) -> str:
+        """Two days with the same digest say the same."""
+        return digest("usage-day-1", sorted(self.taken.items()), sorted(self.held.items()))
+
+
+def judge(
+    measure: Measure, day: date, answer: Answer, names: Names, before: Mapping[str, int] | None
+) -> Figures:
+    """The figures of an answer.
+
+    Args:
+        before: those of the day before, of the same month; `None` where there are none.
+
+    Raises:
+        CopsError: `E-USAGE-EMPTY`, `E-USAGE-VALUE`, `E-KEY-NEG`, `E-USAGE-TWICE`, `E-TENANT-UNKNOWN`,
+            `E-USAGE-MISSING`, `E-USAGE-RANGE`, `E-USAGE-FELL`.
+    """
+    if not answer.rows:
+        raise refused(
+            "E-USAGE-EMPTY", measure.name, day, "a figure for each tenant", "no row",
+            "does the source have the day? A day without usage has rows of 0",
+        )  # fmt: skip
+    by_name: dict[str, int] = {}
+    for given, value in answer.rows:
+        name = _name(measure, day, given)
+        if name in by_name and not answer.may_repeat:
+            raise refused(
+                "E-USAGE-TWICE", measure.name, day, "each name once", f"{name!r} again",
+                "does a join multiply rows? Else add up: GROUP BY the name, or sum by the label",
+            )  # fmt: skip
+        by_name[name] = by_name.get(name, 0) + _value(measure, day, name, value)
+    figures = _named(measure, day, by_name, names)
+    _hold_the_contract(measure, day, figures, names, before)
+    return figures
+
+
+def _name(measure: Measure, day: date, given: Any) -> str:
+    name = f"{given:012d}" if measure.names == "account" and isinstance(given, int) else given
+    if not isinstance(name, str) or not name.strip() or cells.CONTROL.search(name):
+        raise refused(
+            "E-USAGE-VALUE", measure.name, day, "a name in every row", repr(given)[:80],
+            "leave out or name what belongs to nobody: WHERE … IS NOT NULL, or COALESCE(…, 'nobody')",
+        )  # fmt: skip
+    return name
+
+
+def _value(measure: Measure, day: date, name: str, given: Any) -> int:
+    """The value in the key's unit."""
+
+    def bad(found: str, next_step: str = "correct the value at its source") -> CopsError:
+        expected = f"an exact {measure.source_unit} of {name!r}"
+        return refused("E-USAGE-VALUE", measure.name, day, expected, found, next_step)
+
+    if given is None or (isinstance(given, str) and not given.strip()):
+        raise bad("a blank", "a tenant without usage has 0: COALESCE(SUM(…), 0)")
+    if isinstance(given, bool) or not isinstance(given, (int, Decimal, str)):
+        kind = type(given).__name__
+        raise bad(
+            f"{kind} {given}"[:60], "write CAST(SUM(…) AS DECIMAL(38,6)): a float adds up otherwise each time"
+        )
+    try:
+        value = Decimal(given)
+        if not value.is_finite():
+            raise bad(str(given))
+        sign, digits, exponent = value.as_tuple()
+        atto = amount.from_decimal(Decimal((sign, digits, int(exponent) + measure.power)), subject=name)
+    except InvalidOperation:
+        raise bad(repr(given)[:60]) from None
+    except CopsError as problem:
+        if problem.code.startswith("E-USAGE"):
+            raise
+        raise bad(problem.found, f"{problem.expected}: CAST to fewer decimals, or a bigger unit") from None
+    if atto < 0:
+        raise refused(
+            "E-KEY-NEG", measure.name, day, "a usage of 0 or more", f"{given} of {name!r}",
+            "correct the value at its source",
+        )  # fmt: skip
+    return atto
+
+
+def _named(measure: Measure, day: date, by_name: Mapping[str, int], names: Names) -> Figures:
+    taken: dict[str, int] = {}
+    held: dict[str, int] = {}
+    for name, atto in sorted(by_name.items()):
+        tenant = names.tenant(name)
+        if tenant is not None:
+            taken[tenant] = taken.get(tenant, 0) + atto
+        elif measure.contract.unknown == "hold":
+            held[name] = atto
+        else:
+            known = {*names.tenants, *names.others}
+            likely = near(name, known)
+            raise refused(
+                "E-TENANT-UNKNOWN", measure.name, day, "names of tenants, or aliases of them",
+                f"{name!r}" + (f"; did you mean {likely}?" if likely else ""),
+                f"register the tenant, or add {name!r} to [measures.{measure.name}.aliases];"
+                ' contract.unknown = "hold" keeps such figures out of the split',
+            )  # fmt: skip
+    return Figures(taken, held)
+
+
+def _hold_the_contract(
+    measure: Measure, day: date, figures: Figures, names: Names, before: Mapping[str, int] | None
+) -> None:
+    contract = measure.contract
+    wanted = names.active if contract.tenants == ACTIVE else contract.tenants
+    if missing := sorted(set(wanted) - set(figures.taken)):
+        raise refused(
+            "E-USAGE-MISSING", measure.name, day, f"a figure of {', '.join(sorted(wanted))[:120]}",
+            f"none of {', '.join(missing)}", "a tenant without usage has 0; else mend the pipeline",
+        )  # fmt: skip
+    least = amount.from_decimal(contract.min)
+    most = None if contract.max is None else amount.from_decimal(contract.max)
+    for tenant, atto in sorted(figures.taken.items()):
+        if atto < least or (most is not None and atto > most):
+            raise refused(
+                "E-USAGE-RANGE", measure.name, day,
+                f"{contract.min} to {contract.max or 'any'} {measure.unit} of a tenant",
+                f"{_shown(atto)} of {tenant}", "is the unit right? Else widen contract.min or max",
+            )  # fmt: skip
+        was = (before or {}).get(tenant, 0)
+        if contract.monotone and atto < was:
+            raise refused(
+                "E-USAGE-FELL", measure.name, day, f"{_shown(was)} or more of {tenant}, as the day before",
+                _shown(atto), "did its counter begin anew? Correct the source, or set monotone = false",
+            )  # fmt: skip
+
+
+def _shown(atto: int) -> str:
+    return f"{amount.to_decimal(atto).normalize():f}"

@@ -1,0 +1,224 @@
+"""Asking a Prometheus server for the samples of a day, by its HTTP API.
+
+Belongs here: the calls, what a server says of its metrics, gaps, and what cannot be an answer. Does not
+belong here: from samples to a figure (`usage/samples.py`), from names to tenants (`usage/judged.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cops_dagster.errors import CopsError
+from cops_dagster.money import amount
+from cops_dagster.settings import Settings
+from cops_dagster.stores import network
+from cops_dagster.usage import samples
+from cops_dagster.usage.answer import Answer, refused
+from cops_dagster.usage.declared import Measure, Prometheus, server_url
+from cops_dagster.usage.samples import Sample
+
+if TYPE_CHECKING:
+    import requests
+
+TRIES = 4
+PAUSE_SECONDS = 1
+"""Tries of each call, with pauses that double: a server that restarts is back within seconds."""
+SECONDS = 60
+BYTES_MAX = 256 << 20
+_SUFFIX = re.compile(r"\b[a-zA-Z_:][a-zA-Z0-9_:]*_(bytes|seconds)(?:_total|_sum)?\b")
+"""Prometheus' own way to name units: the base unit ends the name of a metric."""
+
+
+def ask(settings: Settings, measure: Measure, day: date) -> Answer:
+    """The figure of every series over the day, by its label.
+
+    Raises:
+        CopsError: `E-KEYS-SOURCE`; `E-USAGE-SOURCE` for a server that does not answer; `E-USAGE-QUERY`,
+            `E-USAGE-UNIT`, `E-USAGE-GAP`, `E-USAGE-VALUE`.
+    """
+    source = measure.source
+    assert isinstance(source, Prometheus)
+    url = source.url or server_url(settings, str(source.server))
+    with _session() as session:
+        said = _Server(session, url.rstrip("/"), measure.name, day)
+        _require_unit(said, measure, source)
+        start, end = _day(day)
+        last = end if source.fold == "rises" else end - source.step_seconds
+        series = said.range(source.query, start, last, source.step_seconds)
+    rows, resets = [], 0
+    for labels, found in series:
+        name = labels.get(source.label)
+        if name is None:
+            raise refused(
+                "E-USAGE-QUERY", measure.name, day, f"series with the label {source.label}",
+                f"one with {', '.join(sorted(labels)) or 'no label'}",
+                f"aggregate with `sum by ({source.label}) (…)`, or correct label",
+            )  # fmt: skip
+        try:
+            folded = samples.fold(found, source.fold)
+        except CopsError as problem:
+            raise refused(
+                "E-USAGE-VALUE", measure.name, day, f"numbers in the series of {name!r}",
+                problem.found, "correct the query: it divides by nothing, or its figures are no usage",
+            ) from None  # fmt: skip
+        rows.append((name, amount.to_decimal(folded.atto)))
+        resets += folded.resets
+    _require_no_gap(measure, source, day, series, start, last)
+    return Answer(
+        rows,
+        source.query,
+        {
+            "server": urlsplit(url).hostname or "", "from": start, "to": last,
+            "step_seconds": source.step_seconds,
+            "fold": source.fold, "series": len(series), "samples": sum(len(one) for _, one in series),
+            "counter_resets": resets,
+        },
+        may_repeat=source.series == "many",
+    )  # fmt: skip
+
+
+def _day(day: date) -> tuple[int, int]:
+    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return int(begin.timestamp()), int((begin + timedelta(days=1)).timestamp())
+
+
+def _session() -> requests.Session:
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    session = requests.Session()
+    again = Retry(
+        total=TRIES - 1, backoff_factor=PAUSE_SECONDS, status_forcelist=(429, 502, 503, 504),
+        allowed_methods=("GET",), respect_retry_after_header=False, raise_on_status=False, redirect=0,
+    )  # fmt: skip
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=again))
+    return session
+
+
+class _Server:
+    """One server, asked about one day of a measure."""
+
+    def __init__(self, session: requests.Session, url: str, measure: str, day: date) -> None:
+        self._session, self._url, self._measure, self._day = session, url, measure, day
+
+    def range(
+        self, query: str, start: int, end: int, step: int
+    ) -> Sequence[tuple[Mapping[str, str], Sequence[Sample]]]:
+        """Every series with its samples."""
+        asked = {"query": query, "start": str(start), "end": str(end), "step": str(step)}
+        answer = self._get("query_range", asked)
+        if answer.get("warnings"):
+            raise self._refused(
+                "E-USAGE-GAP", "a whole answer", f"a part: {answer['warnings'][0]}", "mend it"
+            )
+        data = answer.get("data", {})
+        if data.get("resultType") != "matrix":
+            raise self._refused(
+                "E-USAGE-QUERY", "series over time", str(data.get("resultType")), "correct it"
+            )
+        found = [
+            (one.get("metric", {}), [(int(moment), str(text)) for moment, text in one.get("values", ())])
+            for one in data["result"]
+        ]
+        if not found:
+            raise self._refused(
+                "E-USAGE-EMPTY", "a series for each tenant", "none",
+                "run the query in the server's own page; is the job that scrapes it alive?",
+            )  # fmt: skip
+        return found
+
+    def metadata(self, metric: str) -> Mapping[str, str]:
+        """Type and unit of a metric, as far as the server knows."""
+        found = self._get("metadata", {"metric": metric}).get("data", {}).get(metric, [])
+        return found[0] if found else {}
+
+    def _get(self, what: str, asked: Mapping[str, str]) -> Any:
+        import requests
+
+        try:
+            answer = self._session.get(
+                f"{self._url}/api/v1/{what}",
+                params=asked,
+                timeout=SECONDS,
+                stream=True,
+                allow_redirects=False,
+            )
+            body = answer.raw.read(BYTES_MAX + 1, decode_content=True)
+        except (requests.RequestException, OSError) as problem:
+            raise self._refused(
+                "E-USAGE-SOURCE", "an answer of Prometheus", f"{network.why(problem)}, {TRIES} times tried",
+                "start it, or correct url; then: cops keys refresh " + self._measure,
+            ) from None  # fmt: skip
+        if len(body) > BYTES_MAX:
+            raise self._refused("E-USAGE-QUERY", f"at most {BYTES_MAX} bytes", "more", "aggregate the series")
+        try:
+            said = json.loads(body, parse_float=str)
+            is_good = said["status"] == "success"
+        except (ValueError, TypeError, KeyError):
+            raise self._refused(
+                "E-USAGE-SOURCE", "an answer of Prometheus", f"HTTP {answer.status_code} and no JSON of one",
+                "correct url: it is the server's root, without /api",
+            ) from None  # fmt: skip
+        if not is_good:
+            code = "E-USAGE-SOURCE" if answer.status_code >= 500 else "E-USAGE-QUERY"
+            raise self._refused(
+                code, "a query that runs", str(said.get("error", "an error")), "correct query"
+            )
+        return said
+
+    def _refused(self, code: str, expected: str, found: str, next_step: str) -> CopsError:
+        return refused(code, self._measure, self._day, expected, found, next_step)
+
+
+def _require_unit(server: _Server, measure: Measure, source: Prometheus) -> None:
+    """What the server and the metric's name say of unit and type fits what is declared."""
+    said: dict[str, str] = {}
+    if source.metric:
+        known = server.metadata(source.metric)
+        if known.get("unit"):
+            said["the server's metadata"] = str(known["unit"])
+        if known.get("type") not in (None, "", "unknown", "counter") and source.fold == "rises":
+            raise server._refused(
+                "E-USAGE-UNIT", "a counter, of which the rises are added up",
+                f"{source.metric} is a {known['type']}", 'set fold to "sum", "max" or "last"',
+            )  # fmt: skip
+    for name in _SUFFIX.finditer(source.query):
+        said.setdefault(f"the name {name[0]}", name[1])
+    for where, unit in said.items():
+        if unit != measure.source_unit:
+            raise server._refused(
+                "E-USAGE-UNIT", f"{measure.source_unit}, as declared", f"{unit}, by {where}",
+                f'set source.unit = "{unit}": figures of it become {measure.unit} where that is exact',
+            )  # fmt: skip
+
+
+def _require_no_gap(
+    measure: Measure,
+    source: Prometheus,
+    day: date,
+    series: Sequence[tuple[Mapping[str, str], Sequence[Sample]]],
+    start: int,
+    end: int,
+) -> None:
+    longest = 60 * source.max_gap_minutes
+    together = {moment for _, found in series for moment, _ in found}
+    gap, whose = samples.silence(together, start, end, longest), "all series"
+    for labels, found in series:
+        if gap is None:  # a tenant may begin or end within the day, and not be silent between
+            moments = [moment for moment, _ in found]
+            gap = samples.silence(moments, moments[0], moments[-1], longest)
+            whose = f"the series of {labels.get(source.label)!r}"
+    if gap is not None:
+        since, until = (datetime.fromtimestamp(one, UTC).strftime("%H:%M") for one in gap)
+        raise refused(
+            "E-USAGE-GAP", measure.name, day, f"samples every {source.max_gap_minutes} minutes at least",
+            f"none from {since} to {until} UTC in {whose}",
+            "refresh the day once the samples are there, or raise max_gap_minutes if it may be silent",
+        )  # fmt: skip

@@ -1,0 +1,130 @@
+"""Asking for a day: its answer becomes the next version if it says something new, or its refusal is kept.
+
+Belongs here: the act on one day, and which days of a month wait to be asked. Does not belong here: how a
+source is asked (`usage/sources.py`), what an answer must be (`usage/judged.py`), the month
+(`usage/roll_up.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from cops_dagster.alerts import board
+from cops_dagster.errors import CopsError
+from cops_dagster.evidence.adoption import require_policy
+from cops_dagster.ledger import lock, month
+from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
+from cops_dagster.stores.admin import now
+from cops_dagster.usage import checks, declared, judged, names, record, roll_up, sources
+from cops_dagster.usage.answer import refused
+from cops_dagster.usage.declared import Measure
+from cops_dagster.usage.record import Version
+from cops_dagster.usage.roll_up import Month
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What asking for a day came to.
+
+    Attributes:
+        wrote: a new version was written; else the answer was as before.
+        month: how the month stands with it.
+    """
+
+    measure: str
+    day: date
+    version: Version
+    wrote: bool
+    month: Month
+
+
+def refresh(books: Books, measure: Measure, day: date, *, at: datetime | None = None) -> Refreshed:
+    """Asks a measure's source for a day, keeps a new answer, and loads the month once it has no gap.
+
+    Args:
+        at: the moment that it is, by default now.
+
+    Raises:
+        CopsError: `E-USAGE-EARLY` for a day that is not complete yet; what `sources.ask`, `judged.judge` and
+            `inputs/load.py` raise. No version is written then but the refusal, in `usage_refusal`.
+    """
+    require_policy(books)
+    moment = at or now()
+    _require_complete(measure, day, moment)
+    period = Period.of(day)
+    try:
+        answer = sources.ask(books, measure, day)
+        with books.admin.read() as con:
+            known = names.on(con, books.policy.tags, measure, day)
+            days = record.counting(con, measure.name, period)
+            before = days.get(day - timedelta(days=1))
+            figures = record.figures(con, before).taken if before else None
+        found = judged.judge(measure, day, answer, known, figures)
+        with books.admin.write() as con:
+            there = record.newest(con, measure.name, period).get(day)
+            is_news = there is None or there.figures_digest != found.digest
+            version = record.write(con, books, measure, day, answer, found, at=moment) if is_news else there
+            assert version is not None
+        rolled = roll_up.roll_up(books, measure, period)
+    except CopsError as refusal:
+        with books.admin.write() as con:
+            record.write_refusal(con, books, measure, day, refusal, at=moment)
+        tell(books, period, at=moment)
+        raise
+    tell(books, period, at=moment)
+    return Refreshed(measure.name, day, version, is_news, rolled)
+
+
+def waiting(
+    books: Books, measures: Sequence[Measure], period: Period, *, at: datetime | None = None
+) -> list[tuple[Measure, date]]:
+    """The days of a month that are complete and have no version, the oldest first."""
+    moment = at or now()
+    with books.admin.read() as con:
+        return [
+            (measure, day)
+            for measure in measures
+            if measure.asks
+            for taken in [record.newest(con, measure.name, period)]
+            for day in measure.days(period, moment)
+            if day not in taken
+        ]
+
+
+def due(
+    books: Books, measures: Sequence[Measure], *, at: datetime | None = None
+) -> list[tuple[Measure, date]]:
+    """The same of every month that is not closed: those of the books, this one, and the one before."""
+    moment = at or now()
+    this = Period.of(moment.date())
+    with books.admin.read() as con:
+        months = {*month.known(con), this, this.previous()}
+        open_ = sorted(one for one in months if not lock.is_sealed(con, one))
+    return [one for period in open_ for one in waiting(books, measures, period, at=moment)]
+
+
+def tell(books: Books, period: Period, *, at: datetime | None = None) -> None:
+    """What the checks say of the days of all declared measures, with the alerts of those that do not hold."""
+    require_policy(books)
+    moment = at or now()
+    measures = declared.measures(books.settings).values()
+    with books.admin.read() as con:
+        verdicts = checks.of_month(con, measures, period, moment)
+    with books.admin.write() as con:
+        board.judged(con, books, period, verdicts, at=moment)
+
+
+def _require_complete(measure: Measure, day: date, at: datetime) -> None:
+    if measure.since and day < measure.since:
+        raise refused(
+            "E-USAGE-EARLY", measure.name, day, f"a day from {measure.since} on, as since says",
+            f"{day}", "ask for a later day, or correct since",
+        )  # fmt: skip
+    if at < measure.complete_at(day):
+        raise refused(
+            "E-USAGE-EARLY", measure.name, day, f"a complete day: from {measure.complete_at(day)} UTC on",
+            f"{at:%Y-%m-%d %H:%M} UTC", "ask again then, or set an earlier cut_off",
+        )  # fmt: skip
