@@ -8,11 +8,12 @@ import dagster as dg
 
 from cops_dagster import settings
 from cops_dagster.graph import checks, listening, schedules, sensors
-from cops_dagster.graph.assets import exports, month, sources
+from cops_dagster.graph.assets import exports, month, sources, usage
 from cops_dagster.graph.host import EXPORT_JOB, JOB, Host
 from cops_dagster.graph.partitions import billing_periods
 from cops_dagster.ingestion import places
 from cops_dagster.period import Period
+from cops_dagster.usage import declared
 
 __all__ = ["EXPORT_JOB", "JOB", "build_defs", "definitions_of"]
 
@@ -42,7 +43,9 @@ def build_defs(
 
 def definitions_of(host: Host) -> dg.Definitions:
     """The whole graph within a host; what is the host's to decide, such as its executor, is left to it."""
-    made = month.assets(host)
+    measures = list(declared.measures(host.settings()).values())
+    keys = usage.assets(host, measures)
+    made = month.assets(host, [one.asset for one in measures])
     left = exports.assets(host)
     job = dg.define_asset_job(
         host.name(JOB),
@@ -56,11 +59,16 @@ def definitions_of(host: Host) -> dg.Definitions:
         description="What leaves COPS of one reconciled period, into the home.",
         executor_def=dg.in_process_executor,
     )
+    asking = [usage.job(host, measures)] if keys else []
     return dg.Definitions(
-        assets=[*sources.sources(host), *made, *left],
+        assets=[*sources.sources(host, measures), *keys, *made, *left],
         asset_checks=checks.period_checks(host),
-        jobs=[job, leaving, *schedules.jobs(host)],
-        schedules=[*schedules.schedules(host), sensors.open_periods(host, job)],
+        jobs=[job, leaving, *schedules.jobs(host), *asking],
+        schedules=[
+            *schedules.schedules(host),
+            sensors.open_periods(host, job),
+            *[usage.schedule(host, measures, one) for one in asking],
+        ],
         sensors=[
             *listening.sensors(host),
             *sensors.sensors(host, job),

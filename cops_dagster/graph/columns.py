@@ -14,7 +14,7 @@ from cops_dagster.graph.lineage import made_of
 
 _ROW = re.compile(r"\| `([a-z_0-9]+)` \| (.+) \|")
 _HEADING = re.compile(r"## `([a-z_]+)`")
-_USAGE = re.compile(r"tenant_[a-z_]+_usage")
+_USAGE = re.compile(r"tenant_[a-z][a-z0-9_]*_usage")
 _EVERYWHERE = ""
 
 

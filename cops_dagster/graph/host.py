@@ -24,7 +24,8 @@ JOB = "materialise_period"
 EXPORT_JOB = "export_period"
 REFRESH_BUDGETS = "refresh_budgets"
 EVALUATE_CONTROLS = "evaluate_controls"
-JOBS = frozenset({JOB, EXPORT_JOB, REFRESH_BUDGETS, EVALUATE_CONTROLS})
+REFRESH_USAGE_KEYS = "refresh_usage_keys"
+JOBS = frozenset({JOB, EXPORT_JOB, REFRESH_BUDGETS, EVALUATE_CONTROLS, REFRESH_USAGE_KEYS})
 MEASURING = frozenset({REFRESH_BUDGETS, EVALUATE_CONTROLS})
 """Jobs that the clock starts wherever Dagster runs."""
 

@@ -25,7 +25,7 @@ Outcome = TypeVar("Outcome")
 TRANSIENT = frozenset(
     {
         "E-AWS-THROTTLED", "E-AWS-UNREACHABLE", "E-CONTENTION", "E-DB-BUSY", "E-DB-UNREACHABLE",
-        "E-EVIDENCE-STORE", "E-LAKE-STORE",
+        "E-EVIDENCE-STORE", "E-LAKE-STORE", "E-USAGE-SOURCE",
     }
 )  # fmt: skip
 """Refusals that may be gone a minute later without anybody doing anything."""

@@ -40,7 +40,7 @@ READ_ON: Mapping[str, tuple[str, str]] = {
     **{f"tenant_{one}_usage": ("", "admin-data") for one in ("network", "compute", "storage")},
 }
 """Of an asset the SQL that makes it, if one statement does, and the document that explains it."""
-_USAGE = re.compile(r"tenant_[a-z]+_usage")
+_USAGE = re.compile(r"tenant_[a-z][a-z0-9_]*_usage")
 
 
 def about(

@@ -1,5 +1,6 @@
 """Keys, entries, and what nobody bears."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -14,22 +15,23 @@ from cops_dagster.graph.resources import act
 from cops_dagster.ingestion import claims
 from cops_dagster.money import amount
 
+USAGE = ("tenant_network_usage", "tenant_compute_usage", "tenant_storage_usage")
+"""The usual usage keys, which are loaded where nothing declares them."""
 
-def assets(host: Host) -> list[dg.AssetsDefinition]:
-    """Keys, entries, and what nobody bears."""
+
+def assets(host: Host, usage: Sequence[str] = ()) -> list[dg.AssetsDefinition]:
+    """Keys, entries, and what nobody bears.
+
+    Args:
+        usage: assets of the declared usage keys, besides the usual ones.
+    """
 
     @dg.asset(
         **about(
             "allocation_key_snapshot",
             host,
             "allocation",
-            [
-                "fact_cost_tagged",
-                "allocation_rules",
-                "tenant_network_usage",
-                "tenant_compute_usage",
-                "tenant_storage_usage",
-            ],
+            ["fact_cost_tagged", "allocation_rules", *dict.fromkeys((*USAGE, *usage))],
         )
     )
     def allocation_key_snapshot(

@@ -1,14 +1,17 @@
 """What a run reads and does not make, and what a person does to have it recorded."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from cops_dagster.graph.assets import about
 from cops_dagster.graph.host import Host
 from cops_dagster.period import Period
+from cops_dagster.usage.declared import Measure
 
 
-def sources(host: Host) -> list[dg.AssetSpec]:
-    """What a run reads and does not make."""
+def sources(host: Host, measures: Sequence[Measure] = ()) -> list[dg.AssetSpec]:
+    """What a run reads and does not make; a usage key that is asked is made, and not among them."""
     described = {
         "cur_delivery": (
             "delivery",
@@ -24,6 +27,12 @@ def sources(host: Host) -> list[dg.AssetSpec]:
         "invoice_detail": ("inputs", "Issued tenant documents.", ["table"]),
         "budgets": ("inputs", "Budget targets, versioned.", ["table"]),
     }
+    for measure in measures:
+        if measure.asks:
+            described.pop(measure.asset, None)
+        else:
+            text = f"Usage of {measure.name} per tenant in {measure.unit}, loaded: a usage key."
+            described.setdefault(measure.asset, ("inputs", text, ["table"]))
     adjustment = dg.AssetSpec(
         **about.placed("fact_cost_adjustment", host, "allocation", about.FINANCE),
         description="Corrections of closed months, booked in the open one by `cops approve`.",
@@ -50,4 +59,8 @@ def recorded_by(name: str, period: Period) -> str:
         f" cops materialize {period} --select cur_billing_master",
         "fact_cost_adjustment": "cops approve books it: see cops adjust list",
         "control_status": "it is judged every hour, for all months: cops controls",
-    }.get(name, f"cops admin load records it: cops admin load {name}.csv")
+    }.get(name, f"cops admin load records it: cops admin load {name}.csv{_or_asked(name)}")
+
+
+def _or_asked(name: str) -> str:
+    return "; what keys.toml declares: cops keys refresh" if name.endswith("_usage") else ""
