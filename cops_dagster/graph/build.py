@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from cops_dagster import settings
-from cops_dagster.graph import checks, listening, schedules, sensors
+from cops_dagster.graph import checks, listening, schedules, sensors, usage_days
 from cops_dagster.graph.assets import exports, month, sources, usage
 from cops_dagster.graph.host import EXPORT_JOB, JOB, Host
 from cops_dagster.graph.partitions import billing_periods
@@ -44,7 +44,8 @@ def build_defs(
 def definitions_of(host: Host) -> dg.Definitions:
     """The whole graph within a host; what is the host's to decide, such as its executor, is left to it."""
     measures = list(declared.measures(host.settings()).values())
-    keys = usage.assets(host, measures)
+    days = usage_days.days_of(host)
+    keys = usage.assets(host, days, measures)
     made = month.assets(host, [one.asset for one in measures])
     left = exports.assets(host)
     job = dg.define_asset_job(
@@ -59,7 +60,7 @@ def definitions_of(host: Host) -> dg.Definitions:
         description="What leaves COPS of one reconciled period, into the home.",
         executor_def=dg.in_process_executor,
     )
-    asking = [usage.job(host, measures)] if keys else []
+    asking = [usage_days.job(host, measures)] if keys else []
     return dg.Definitions(
         assets=[*sources.sources(host, measures), *keys, *made, *left],
         asset_checks=checks.period_checks(host),
@@ -67,7 +68,7 @@ def definitions_of(host: Host) -> dg.Definitions:
         schedules=[
             *schedules.schedules(host),
             sensors.open_periods(host, job),
-            *[usage.schedule(host, measures, one) for one in asking],
+            *[usage_days.schedule(host, measures, one) for one in asking],
         ],
         sensors=[
             *listening.sensors(host),

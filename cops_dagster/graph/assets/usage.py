@@ -1,10 +1,8 @@
 """Usage keys that come by themselves: an asset per declared measure, partitioned by days, with its checks.
 
-Belongs here: assets, their job and their schedule, of a home that declares measures; else there are none.
-Does not belong here: what a measure is (`usage/declared.py`), asking for a day (`usage/refresh.py`).
+Belongs here: the assets of a home that declares measures; else there are none. Does not belong here: when
+they are asked (`graph/usage_days.py`), what a measure is (`usage/declared.py`), asking (`usage/refresh.py`).
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
@@ -13,12 +11,10 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster.allocation import verdicts
-from cops_dagster.errors import CopsError
 from cops_dagster.graph import outcome
 from cops_dagster.graph.assets.about import OWNERS, placed, schema
-from cops_dagster.graph.host import REFRESH_USAGE_KEYS, Host
-from cops_dagster.graph.resources import act, no_home
-from cops_dagster.graph.schedules import standing_still
+from cops_dagster.graph.host import Host
+from cops_dagster.graph.resources import act
 from cops_dagster.usage import checks, refresh
 from cops_dagster.usage.declared import Measure
 
@@ -29,24 +25,19 @@ CHECKS = (
     verdicts.USAGE_DAYS_BEFORE_CLOSE,
 )
 """Freshness, completeness, share jumps, and that nothing came too late."""
-RUNS_MAX = 40
-"""Days that one tick asks for: a month of one measure, and a few of others."""
 
 
-def assets(host: Host, measures: Sequence[Measure]) -> list[dg.AssetsDefinition]:
+def assets(
+    host: Host, days: dg.DailyPartitionsDefinition, measures: Sequence[Measure]
+) -> list[dg.AssetsDefinition]:
     """An asset for each measure that is asked."""
-    return [_asset(host, measure) for measure in measures if measure.asks]
+    return [_asset(host, days, measure) for measure in measures if measure.asks]
 
 
-def _days_of(host: Host) -> dg.DailyPartitionsDefinition:
-    """The days of all billing periods up to yesterday, UTC."""
-    return dg.DailyPartitionsDefinition(start_date=host.periods.start.strftime("%Y-%m-%d"), timezone="UTC")
-
-
-def _asset(host: Host, measure: Measure) -> dg.AssetsDefinition:
+def _asset(host: Host, days: dg.DailyPartitionsDefinition, measure: Measure) -> dg.AssetsDefinition:
     @dg.asset(
         **placed(measure.asset, host, "inputs", OWNERS),
-        partitions_def=_days_of(host),
+        partitions_def=days,
         required_resource_keys={host.resource},
         kinds={measure.source.kind, "table"},
         pool=host.name("ledger"),
@@ -64,7 +55,7 @@ def _asset(host: Host, measure: Measure) -> dg.AssetsDefinition:
             for one in CHECKS
         ],
     )
-    def usage_of_a_day(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+    def usage_of_a_day(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         books, day = host.books(context), date.fromisoformat(context.partition_key)
         done = act(lambda: refresh.refresh(books, measure, day))
         judged = checks.now(books, measure, day)
@@ -86,56 +77,3 @@ def _asset(host: Host, measure: Measure) -> dg.AssetsDefinition:
         )
 
     return usage_of_a_day
-
-
-def job(host: Host, measures: Sequence[Measure]) -> dg.UnresolvedAssetJobDefinition:
-    """What asks for days, by the schedule or by hand."""
-    return dg.define_asset_job(
-        host.name(REFRESH_USAGE_KEYS),
-        selection=dg.AssetSelection.assets(*host.keys(one.asset for one in measures if one.asks)),
-        executor_def=dg.in_process_executor,
-        description="Days of usage keys: asked of their sources, kept, and added up to the month.",
-    )
-
-
-def schedule(
-    host: Host,
-    measures: Sequence[Measure],
-    refresh_job: dg.UnresolvedAssetJobDefinition,
-) -> dg.ScheduleDefinition:
-    """Every day that is complete and missing gets a run: yesterday's, and those that a pipeline owes."""
-
-    @dg.schedule(
-        name=host.name(REFRESH_USAGE_KEYS),
-        job=refresh_job,
-        cron_schedule="15 1-23/3 * * *",
-        execution_timezone="UTC",
-        default_status=host.schedule_status,
-        description="Daily from 01:15 UTC, every three hours: the days that are complete and missing.",
-    )
-    def refresh_usage_keys(
-        context: dg.ScheduleEvaluationContext,
-    ) -> list[dg.RunRequest] | dg.SkipReason:
-        books = host.existing_books()
-        if books is None:
-            return no_home(host.settings())
-        if (still := standing_still(host)) is not None:
-            return still
-        try:
-            due = refresh.due(books, measures)
-        except CopsError as problem:
-            return dg.SkipReason(str(problem))
-        offered = set(_days_of(host).get_partition_keys())
-        hour = f"{context.scheduled_execution_time:%Y-%m-%dT%H}"
-        return [
-            dg.RunRequest(
-                run_key=f"{hour}:{measure.name}:{day}",
-                partition_key=f"{day}",
-                asset_selection=[host.key(measure.asset)],
-                tags={"cops/cause": REFRESH_USAGE_KEYS},
-            )
-            for measure, day in due
-            if f"{day}" in offered
-        ][:RUNS_MAX] or dg.SkipReason("no day is missing that is complete")
-
-    return refresh_usage_keys
