@@ -111,6 +111,33 @@ class Lateness(Section):
     delivery_lag_hours: int = Field(48, ge=1)
 
 
+class Containers(Section):
+    """Who bears an instance that runs containers: whoever its own tags name, or the tenants of its pods.
+
+    Attributes:
+        use: `parent` or `split` (docs/adr/0054); never both.
+        unused: what no pod used goes by use (`spread`), to the `operator`, or is parked (`hold`).
+        namespaces: tenants by the names of namespaces, or `cluster/namespace`; for tasks the service's name.
+    """
+
+    use: Literal["parent", "split"] = "parent"
+    unused: Literal["spread", "operator", "hold"] = "spread"
+    namespaces: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("namespaces")
+    @classmethod
+    def _sorted(cls, names: dict[str, str]) -> dict[str, str]:
+        for name, tenant in names.items():
+            if not name.strip() or not tenant.strip():
+                raise ValueError(f"{name!r} = {tenant!r} names no namespace or no tenant")
+        return dict(sorted(names.items()))
+
+    @property
+    def as_input(self) -> list[Any]:
+        """What of it decides who bears what, in one canonical form."""
+        return [self.use, self.unused, [list(pair) for pair in self.namespaces.items()]]
+
+
 class Policy(Section):
     """Everything that decides numbers or verdicts, every value explicit."""
 
@@ -122,6 +149,7 @@ class Policy(Section):
     budgets: BudgetLevels = BudgetLevels()
     controls: Lateness = Lateness()
     margin: Margins = Margins()
+    containers: Containers = Containers()
 
     @property
     def values(self) -> dict[str, Any]:
@@ -172,7 +200,7 @@ def shown(name: str, value: Any) -> str:
     """A value as people write it in a settings file; equal values look alike."""
     if isinstance(value, list) and name in _UNORDERED:
         value = sorted(set(value))
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, bool)) else str(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict, bool)) else str(value)
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

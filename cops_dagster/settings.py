@@ -34,6 +34,7 @@ from cops_dagster.period import Period
 from cops_dagster.policy import (
     NAMES,
     Charge,
+    Containers,
     Coverage,
     Delivery,
     Margins,
@@ -94,6 +95,7 @@ class Settings(BaseSettings):
     budgets: Budgets = Budgets()
     controls: Controls = Controls()
     margin: Margins = Margins()
+    containers: Containers = Containers()
     notify: Notify = Notify()
     exports: Exports = Exports()
     watch: Watch = Watch()

@@ -6,6 +6,6 @@ SELECT
     SUM(amortized_cost) AS amortized_usd,
     SUM(net_amortized_cost) AS net_amortized_usd
 FROM fact_cost_tagged
-WHERE period_start = :period_start AND tenant_id IS NOT NULL
+WHERE period_start = :period_start AND tenant_id NOT IN ('__operator__', '__unallocated__')
 GROUP BY 1, 2
 ORDER BY 1, 2

@@ -18,6 +18,7 @@ SELECT
     l.resource_plan,
     l.account_plan,
     l.category_plan,
+    l.container_of,
     MIN(n.negated_usd) AS negated_usd,
     MIN(n.negated_net_usd) AS negated_net_usd,
     SUM(l.line_item_unblended_cost) AS covered_usd,
@@ -32,5 +33,5 @@ WHERE
     l.period_start = :period_start AND n.taken_back = 'part'
     AND l.commitment_line = 'SavingsPlanCoveredUsage'
     AND l.line_item_line_item_type = 'SavingsPlanCoveredUsage'
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18
-ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19
+ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19

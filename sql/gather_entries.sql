@@ -1,5 +1,6 @@
 -- What an allocation posts: what tags already gave to tenants, what is held of tags that name nobody (the tag
--- stands where a key would), and what the rules gave (split on integers outside SQL, delivered here as
+-- stands where a key would), what no container used of its instance where the policy says who bears that
+-- (docs/adr/0054), and what the rules gave (split on integers outside SQL, delivered here as
 -- split_entries).
 SELECT
     service, service_component, charge_class, tenant_id, plan_id,
@@ -15,7 +16,7 @@ SELECT
     SUM(net_amortized_cost) AS allocated_net_amortized_cost_usd,
     delivery_id
 FROM fact_cost_tagged
-WHERE period_start = :period_start AND tenant_id IS NOT NULL
+WHERE period_start = :period_start AND tenant_id NOT IN ('__operator__', '__unallocated__')
 GROUP BY service, service_component, charge_class, tenant_id, plan_id, delivery_id
 UNION ALL
 SELECT
@@ -25,6 +26,14 @@ SELECT
 FROM fact_cost_tagged
 WHERE period_start = :period_start AND tenant_id IS NULL AND tenant_tag IS NOT NULL AND :holds_unknown
 GROUP BY service, service_component, charge_class, tenant_tag, delivery_id
+UNION ALL
+SELECT
+    service, service_component, charge_class, tenant_id, NULL, 'rule', '__unused_containers__', NULL,
+    NULL, NULL, NULL, SUM(unblended_cost), SUM(unblended_cost), SUM(amortized_cost),
+    SUM(net_amortized_cost), delivery_id
+FROM fact_cost_tagged
+WHERE period_start = :period_start AND tenant_id IN ('__operator__', '__unallocated__')
+GROUP BY service, service_component, charge_class, tenant_id, delivery_id
 UNION ALL
 SELECT
     service, service_component, charge_class, tenant_id, plan_id, 'rule', rule_id, rule_version, key_name,

@@ -2,6 +2,7 @@
 -- tenants meet groups afterwards, not lines. Lines that are alike come as one row (lake/alike.py). Usage that
 -- a savings-plan negation takes back, and the negation, cost nothing here (unblended): what is left of the
 -- two, and a negation of a part, are rows of their own.
+-- A line of an instance whose hour was split stays apart by that hour (container_of, docs/adr/0054).
 -- Positive sums stay those of the lines: they weigh how usage is tagged.
 WITH negated_lines AS (
     SELECT
@@ -46,6 +47,8 @@ SELECT
     CASE WHEN follows THEN first_account_plan ELSE account_plan END AS account_plan,
     CASE WHEN follows THEN first_category_plan ELSE category_plan END AS category_plan,
     CASE WHEN NOT follows THEN takes_back END AS takes_back,
+    CASE WHEN NOT follows THEN container_of END AS container_of,
+    CAST(NULL AS VARCHAR) AS borne_by,
     SUM(line_count) AS line_count,
     SUM(CASE WHEN line_item_unblended_cost > 0 THEN line_count ELSE 0 END) AS positive_line_count,
     SUM(CASE WHEN costs THEN line_item_unblended_cost ELSE 0 END) AS unblended_cost,
@@ -61,7 +64,7 @@ SELECT
     SUM(CASE WHEN amortized_cost > 0 THEN amortized_cost ELSE 0 END) AS positive_amortized_cost,
     SUM(CASE WHEN net_amortized_cost > 0 THEN net_amortized_cost ELSE 0 END) AS positive_net_amortized_cost
 FROM negated_lines
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
 UNION ALL
 SELECT
     CAST(:period_start AS DATE),
@@ -80,6 +83,8 @@ SELECT
     CASE WHEN n.taken_back = 'whole' THEN n.account_plan END,
     CASE WHEN n.taken_back = 'whole' THEN n.category_plan END,
     CASE WHEN n.taken_back = 'over' THEN 'usage' END,
+    CAST(NULL AS VARCHAR),
+    CAST(NULL AS VARCHAR),
     0, 0, n.rest_usd, 0, n.rest_net_usd, 0, 0, 0, 0, 0, 0, 0, 0
 FROM negations AS n
 WHERE n.is_group AND n.taken_back IN ('whole', 'over') AND (n.rest_usd <> 0 OR n.rest_net_usd <> 0)
@@ -100,6 +105,8 @@ SELECT
     resource_plan,
     account_plan,
     category_plan,
+    CAST(NULL AS VARCHAR),
+    container_of,
     CAST(NULL AS VARCHAR),
     0, 0, unblended_cost, 0, net_unblended_cost, 0, 0, 0, 0, 0, 0, 0, 0
 FROM negation_shares

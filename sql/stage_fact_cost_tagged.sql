@@ -3,6 +3,7 @@
 -- lines, the account mapping. A name counts only while its tenant is active at the time of usage.
 -- An unknown tag names no tenant: the next kind is asked, and tenant_tag keeps what was delivered. A plan
 -- tag that names no plan in force names none: the tenant's own plan counts, and plan_tag keeps the tag.
+-- What no container used of its instance is borne by whom the policy names (borne_by, docs/adr/0054).
 -- In one order: made again from the same inputs, the file has the same bytes.
 WITH spoken AS (
     SELECT usage_slice, resource_tenant_name AS tag_name FROM spelled_groups
@@ -94,8 +95,9 @@ named AS (
 decided AS (
     SELECT
         n.*,
-        COALESCE(by_resource, by_account, by_category, by_inheritance, by_mapping) AS tenant_id,
+        COALESCE(borne_by, by_resource, by_account, by_category, by_inheritance, by_mapping) AS tenant_id,
         CASE
+            WHEN borne_by IS NOT NULL THEN 'none'
             WHEN by_resource IS NOT NULL THEN 'resource'
             WHEN by_account IS NOT NULL THEN 'account'
             WHEN by_category IS NOT NULL THEN 'cost_category'
@@ -104,14 +106,14 @@ decided AS (
             ELSE 'none'
         END AS tag_source,
         CASE
-            WHEN COALESCE(by_resource, by_account, by_category) IS NULL
+            WHEN COALESCE(borne_by, by_resource, by_account, by_category) IS NULL
                 THEN COALESCE(
                     resource_tenant_name, account_tenant_name, category_tenant_name,
                     CASE WHEN COALESCE(by_inheritance, by_mapping) IS NULL THEN inherited_tenant_name END,
                     CASE WHEN COALESCE(by_inheritance, by_mapping) IS NULL THEN mapped_name END
                 )
         END AS tenant_tag,
-        CASE WHEN tagged_plan IS NULL THEN plan_name END AS plan_tag
+        CASE WHEN tagged_plan IS NULL AND borne_by IS NULL THEN plan_name END AS plan_tag
     FROM named AS n
 )
 
@@ -124,7 +126,7 @@ SELECT
     CASE WHEN d.tenant_id IS NULL THEN d.account_id END AS usage_account_id,
     d.charge_class,
     d.tenant_id,
-    COALESCE(d.tagged_plan, p.plan_id) AS plan_id,
+    CASE WHEN d.borne_by IS NULL THEN COALESCE(d.tagged_plan, p.plan_id) END AS plan_id,
     d.tag_source,
     d.tenant_tag,
     d.plan_tag,

@@ -43,6 +43,8 @@ Asked = Callable[[Collection[str]], Mapping[str, exp.Expr | None]]
 or what of one is asked, as an expression over the columns. Those that it has not are left out."""
 Only = Callable[[Collection[str]], exp.Expr]
 """Of the columns that a delivery has: a condition over them on the lines that are asked about."""
+Joined = tuple[str, Callable[[exp.Subquery, Collection[str]], exp.Select]]
+"""A column, and the lines with it, of lines and the columns that a delivery has."""
 Part = Literal["plain", "hourly", "single"]
 EVERY: tuple[Part, ...] = ("plain", "hourly", "single")
 HOURLY_ALONE: tuple[Part, ...] = ("hourly",)
@@ -78,6 +80,7 @@ def alike(
     parts: Sequence[Part],
     beside: Mapping[str, exp.Expr] = _NONE,
     only: Only | None = None,
+    joined: Joined | None = None,
 ) -> exp.Query:
     """`fact_cost_raw` of one delivery with lines that are alike in one row, and `line_count`.
 
@@ -89,14 +92,19 @@ def alike(
             meets what takes it back; those that stay `single`.
         beside: what else the lines of a row agree in, as expressions over the delivered files.
         only: leaves the other lines out.
+        joined: the lines with further columns in which those of a row agree too.
     """
     given = carried(files)
     columns = {name: sent for name, (_, sent) in given.items()}
-    more = [exp.column(name, quoted=True) for name in beside]
     lines = _read(files, through, given, beside)
     if only is not None:
         lines = exp.select("*").from_(lines).where(only(given)).subquery("asked")
-    keys = _keys(given, asked(given)) | {name: exp.column(name, quoted=True) for name in beside}
+    names = list(beside)
+    if joined is not None:
+        name, join = joined
+        lines, names = join(lines, given).subquery("joined"), [*names, name]
+    more = [exp.column(name, quoted=True) for name in names]
+    keys = _keys(given, asked(given)) | {name: exp.column(name, quoted=True) for name in names}
     queries: list[exp.Query] = []
     if "plain" in parts:
         apart = _is_of((*SINGLE, *(COVERED if "hourly" in parts else ())))
@@ -121,7 +129,9 @@ def alike(
 def bare(files: DeliveredFiles, through: Lens, columns: Sequence[str]) -> exp.Query:
     """These delivered columns of the lines that can be booked, as they are carried: the lens is not asked."""
     given = carried(files)
-    read = _read(files, through, {name: given[name] for name in columns if name in given}, _NONE)
+    # a report may have none of them (no tag at all), and no query selects nothing
+    asked = {name: given[name] for name in columns if name in given} or {_TYPE: given[_TYPE]}
+    read = _read(files, through, asked, _NONE)
     return exp.Select().from_(read).select(exp.Star(), copy=False)
 
 

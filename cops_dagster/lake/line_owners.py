@@ -30,6 +30,7 @@ def provide(engine: Engine, parameters: Mapping[str, Value]) -> None:
         .distinct()
         .from_("decided AS d")
         .join("tenants AS p", on="p.tenant_id = d.tenant_id", join_type="left")
+        .where("d.borne_by IS NULL")
     )
     for expression in tree.ctes:
         found = found.with_(expression.alias, as_=expression.this, copy=False)

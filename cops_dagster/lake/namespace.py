@@ -6,7 +6,7 @@ Identifiers and paths enter SQL as quoted trees, never as formatted text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, partial
@@ -18,7 +18,7 @@ from sqlglot import exp
 
 from cops_dagster.cur import schema
 from cops_dagster.lake import lens, pools, statements
-from cops_dagster.lake.alike import COUNT, Asked, Only, Part, alike, bare, by
+from cops_dagster.lake.alike import COUNT, Asked, Joined, Only, Part, alike, bare, by
 from cops_dagster.lake.delivered import DeliveredFiles, master_query
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.lens import Lens
@@ -132,19 +132,32 @@ class Namespace:
         """`alike_lines`: `fact_cost_raw`, lines in one row that agree in these columns (`lake/alike.py`)."""
         self.alike_lines("alike_lines", by(*columns), ("plain", "single"))
 
-    def alike_lines(self, name: str, asked: Asked, parts: Sequence[Part], only: Only | None = None) -> None:
+    def alike_lines(
+        self,
+        name: str,
+        asked: Asked,
+        parts: Sequence[Part],
+        only: Only | None = None,
+        joined: Joined | None = None,
+    ) -> None:
         """`fact_cost_raw` under another name, with lines that are alike in one row; see `lake/alike.py`."""
 
         def grouped(files: DeliveredFiles, through: Lens, period_start: date) -> exp.Query:
-            return alike(files, through, period_start, asked, parts, only=only)
+            return alike(files, through, period_start, asked, parts, only=only, joined=joined)
 
-        self._lines(name, grouped, f"*, 1 AS {COUNT}")
+        self._lines(name, grouped, f"*, 1 AS {COUNT}", joined[1] if joined else None)
 
-    def bare_lines(self, columns: Sequence[str]) -> None:
+    def bare_lines(self, columns: Sequence[str], name: str = "bare_lines") -> None:
         """`bare_lines`: these columns of the lines that can be booked, read without the lens."""
-        self._lines("bare_lines", lambda files, through, _: bare(files, through, columns))
+        self._lines(name, lambda files, through, _: bare(files, through, columns))
 
-    def _lines(self, name: str, query_of: LensQuery, of_typed: str = "*") -> None:
+    def _lines(
+        self,
+        name: str,
+        query_of: LensQuery,
+        of_typed: str = "*",
+        join: Callable[[exp.Subquery, Collection[str]], exp.Select] | None = None,
+    ) -> None:
         found = self._live("fact_cost_raw")
         self._hold(verify(found, digests=self.digests))
         self._require_apart()
@@ -156,6 +169,9 @@ class Namespace:
                 lambda: exp.select(*of_typed.split(", ")).from_(typed.tree().subquery("typed")),
             )
         ]
+        if join is not None:
+            make_typed, names = queries[0].tree, [column for column, _ in FACT_COST_RAW]
+            queries = [statements.written(lambda: join(make_typed().subquery("typed"), names))]
         for files in _deliveries(found):
             through = Lens.from_json(files[0].lens)
             kept_bytes = kept_delivery(self.con, files, through)

@@ -71,6 +71,8 @@ def columns_of(names: Iterable[str], kind: str) -> list[str]:
     return found
 
 
+CONTAINER = "container_span"
+"""What a contained line meets (`lake/container_lines.py`), where lines have it."""
 REGISTRY = ("tenants", "tag_aliases", "account_tenants", "plans")
 """What `provide_registry` is made of."""
 
@@ -154,15 +156,9 @@ def cost_lines(
             credits among them: they belong to who has the resource that they name.
     """
     query = exp.select("*")
-    tenant: list[exp.Expr] = []
-    made: dict[str, exp.Expr] = {}
-    for kind in KINDS:
-        given = _first(columns_of(tags.tenant_id, kind), present)
-        tenant.append(given)
-        made[f"{kind}_tenant"] = given
-        made[f"{kind}_plan"] = _first(columns_of(tags.plan_id, kind), present)
-    made["component_tag"] = _first(columns_of(tags.service_component, "resource"), present)
-    made["usage_slice"] = _slice(boundaries)
+    made = tags_said(tags, present)
+    tenant = [made[f"{kind}_tenant"] for kind in KINDS]
+    made["usage_slice"] = slice_of(boundaries, exp.column("period_start"))
     made["tag_order"] = exp.Case().when(_parsed(_COVERED), _joined(list(made.values())))
     for name, text in (
         ("negation_key", _NEGATION_KEY),
@@ -171,8 +167,33 @@ def cost_lines(
         ("takes_back", _TAKES_BACK),
     ):
         made[name] = _parsed(text)
+    made["container_of"] = exp.cast(exp.column(CONTAINER) if CONTAINER in present else exp.null(), "VARCHAR")
     query = query.select(*(exp.alias_(value.copy(), name) for name, value in made.items()))
     return query.select(exp.alias_(_heir(tenant, present, inherit=inherit), "untagged_resource"))
+
+
+def tags_said(tags: Tags, present: set[str]) -> dict[str, exp.Expr]:
+    """What a line's tags say, by the names of `tag_names`; NULL where it has no such column.
+
+    Args:
+        present: the columns of the lines.
+    """
+    said: dict[str, exp.Expr] = {}
+    for kind in KINDS:
+        said[f"{kind}_tenant"] = _first(columns_of(tags.tenant_id, kind), present)
+        said[f"{kind}_plan"] = _first(columns_of(tags.plan_id, kind), present)
+    said["component_tag"] = _first(columns_of(tags.service_component, "resource"), present)
+    return said
+
+
+def tag_names() -> tuple[str, ...]:
+    """The columns that say what a line's tags say."""
+    return (*(f"{kind}_{name}" for kind in KINDS for name in ("tenant", "plan")), "component_tag")
+
+
+def tags_of(tags: Tags, kind: str) -> list[str]:
+    """The CUR columns of one kind that name a tenant or a plan."""
+    return [name for names in (tags.tenant_id, tags.plan_id) for name in columns_of(names, kind)]
 
 
 def spoken_columns(tags: Tags) -> list[str]:
@@ -282,8 +303,12 @@ def _joined(values: Sequence[exp.Expr]) -> exp.Expr:
     return joined
 
 
-def _slice(boundaries: Sequence[date]) -> exp.Expr:
-    first: exp.Expr = exp.column("period_start")
+def slice_of(boundaries: Sequence[date], first: exp.Expr) -> exp.Expr:
+    """The day on which a line's slice of the month begins; see `cost_lines`.
+
+    Args:
+        first: the day on which the month begins.
+    """
     if not boundaries:
         return first
     case = exp.Case()

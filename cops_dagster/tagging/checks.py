@@ -15,7 +15,7 @@ from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
-from cops_dagster.tagging import active, lookups, plans, tag, unknown_tags, verdicts
+from cops_dagster.tagging import active, containers, lookups, plans, tag, unknown_tags, verdicts
 from cops_dagster.verdict import Verdict
 
 
@@ -35,6 +35,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
             sa.select(usage.c.tenant_id, usage.c.value).where(usage.c.period_start == period.start)
         ).all()
         before = _direct_before(books, con, period)
+        unsplit = _unsplit(books, engine, con, period)
         variants = tag.spelling_variants(books, engine, con, period)
         listed = active.recorded(con)
         accounts = _mapped_accounts(con, period)
@@ -43,6 +44,7 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         preserved,
         _negations(books, alone, totals),
         verdicts.refunds_follow_what_they_name([row for row in alone if row["takes_back"] == "resource"]),
+        verdicts.containers_are_split(unsplit),
         tag.covered(books.policy, coverage),
         *named,
         verdicts.tenants_with_usage_have_direct_cost(idle),
@@ -61,6 +63,12 @@ def named(books: Books, period: Period) -> list[Verdict]:
         alone = engine.fetch("find_unfollowed", start).dicts()
         totals = engine.fetch("measure_fact_cost_tagged", start).one()
         return [*_names(books, engine, con, period), _negations(books, alone, totals)]
+
+
+def _unsplit(books: Books, engine: Engine, con: sa.Connection, period: Period) -> list[dict[str, Any]] | None:
+    if books.policy.containers.use == "parent":
+        return None
+    return containers.unsplit(books.namespace(engine, con, period), books.policy, period)
 
 
 def _negations(books: Books, alone: list[dict[str, Any]], totals: dict[str, Any]) -> Verdict:

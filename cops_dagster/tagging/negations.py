@@ -21,7 +21,7 @@ from cops_dagster.period import Period
 _TAGS = (
     "source_id", "delivery_id", "service", "account_id", "charge_class", "usage_slice", "component_tag",
     "resource_tenant", "account_tenant", "category_tenant", "inherited_tenant", "resource_plan",
-    "account_plan", "category_plan",
+    "account_plan", "category_plan", "container_of",
 )  # fmt: skip
 _COLUMNS = (
     *((name, "DATE" if name == "usage_slice" else "VARCHAR") for name in _TAGS),

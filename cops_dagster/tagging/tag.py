@@ -34,7 +34,7 @@ from cops_dagster.period import Period
 from cops_dagster.policy import Policy
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.tagging import negations
+from cops_dagster.tagging import containers, negations
 from cops_dagster.tagging.verdicts import Coverage, tag_coverage_at_target, tagging_preserves_cost
 
 TABLE = "fact_cost_tagged"
@@ -105,6 +105,7 @@ def inputs_of(con: sa.Connection, policy: Policy, period: Period) -> str:
         _content(con, *t.account_tenants.c),
         _content(con, *(t.tenants.c[name] for name in ("tenant_id", "plan_id", "active_from", "active_to"))),
         _plans_in_force(con, period),
+        *([policy.containers.as_input] if policy.containers.use == "split" else []),
     )
 
 
@@ -160,6 +161,13 @@ def _publish(books: Books, con: sa.Connection, trying: Attempt, run: Run) -> Non
     )
 
 
+def _aliases(con: sa.Connection) -> set[str]:
+    """Names that stand for a tenant at some time."""
+    names = t.tag_aliases
+    found = sa.select(names.c.alias).where(names.c.tag_name == "tenant_id")
+    return set(con.execute(found).scalars())
+
+
 TABLE_STATEMENT = "stage_fact_cost_tagged"
 
 
@@ -178,14 +186,20 @@ def group(books: Books, con: sa.Connection, names: Namespace, period: Period) ->
     engine.keep("untagged_resources", "find_untagged_resources")
     engine.keep("resource_tenants", "find_resource_tenants")
     days = boundaries(con, period)
-    asked = tag_columns.asked(tags, days, inherit=tags.inherit)
+    asked, joined = tag_columns.asked(tags, days, inherit=tags.inherit), None
+    if splits := books.policy.containers.use == "split":
+        containers.provide_spans(names, books.policy, days, period.start)
+        joined = containers.SPANNED
     for name, parts in (("alike", alike.EVERY), ("hourly", alike.HOURLY_ALONE)):
-        names.alike_lines(f"{name}_lines", asked, parts)
+        names.alike_lines(f"{name}_lines", asked, parts, joined=joined)
         tag_columns.provide_cost_lines(
             engine, tags, days, inherit=tags.inherit, name=f"{name}_cost_lines", of=f"{name}_lines"
         )
     negations.provide(engine, period, follow=books.revision > revision.FIRST)
-    engine.keep("tag_groups", "group_lines_by_tags", {"period_start": period.start})
+    start: dict[str, Value] = {"period_start": period.start}
+    engine.keep(containers.GROUPS if splits else "tag_groups", "group_lines_by_tags", start)
+    if splits:
+        containers.provide_groups(engine, books.policy.containers, _aliases(con))
     tag_columns.provide_registry(engine, tags, period.start)
     tag_columns.provide_spelled_groups(engine, tags)
 

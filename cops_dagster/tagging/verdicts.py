@@ -31,6 +31,11 @@ REFUNDS_FOLLOW_WHAT_THEY_NAME = Check(
     look="cops sql -q \"SELECT * FROM fact_cost_tagged WHERE takes_back = 'resource' AND tenant_id IS NULL\"",
     mend="tag the resource, then: cops materialize {P}",
 )
+CONTAINERS_ARE_SPLIT = Check(
+    "containers_are_split", "Every split row says how its instance is split.", _TAGGED,
+    look="cops docs containers",
+    mend="turn split cost allocation on in the report, or [containers] use = \"parent\"", whose=OF_TAGGING,
+)
 TAG_COVERAGE_AT_TARGET = Check(
     "tag_coverage_at_target", "Coverable cost carries tenant and plan tags, by cost.", _TAGGED,
     gravest="ERROR", look=OF_MONTH.format("untagged_by_service"),
@@ -162,6 +167,21 @@ def refunds_follow_what_they_name(alone: Sequence[dict[str, object]]) -> Verdict
         not alone,
         "WARN",
         {"unmatched_usd": usd, "unmatched": [dict(row) for row in alone[:50]]},
+    )
+
+
+def containers_are_split(unsplit: Sequence[dict[str, object]] | None) -> Verdict:
+    """Every split row has its instance, and figures that split it; other hours stay with the instance.
+
+    Args:
+        unsplit: fault, how many, and the cost that they split; `None` where instances bear themselves.
+    """
+    usd = sum((abs(Decimal(str(row["split_usd"]))) for row in unsplit or ()), Decimal(0))
+    return Verdict(
+        CONTAINERS_ARE_SPLIT,
+        None if unsplit is None else not unsplit,
+        "WARN",
+        {"unsplit_usd": usd, "unsplit": [dict(row) for row in unsplit or ()]},
     )
 
 

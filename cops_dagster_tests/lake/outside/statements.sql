@@ -828,7 +828,8 @@ SELECT
   SUM(net_amortized_cost) AS net_amortized_usd
 FROM fact_cost_tagged
 WHERE
-  period_start = :period_start AND NOT tenant_id IS NULL
+  period_start = :period_start
+  AND NOT tenant_id IN ('__operator__', '__unallocated__')
 GROUP BY
   1,
   2
@@ -963,6 +964,7 @@ SELECT
   l.resource_plan,
   l.account_plan,
   l.category_plan,
+  l.container_of,
   MIN(n.negated_usd) AS negated_usd,
   MIN(n.negated_net_usd) AS negated_net_usd,
   SUM(l.line_item_unblended_cost) AS covered_usd,
@@ -998,7 +1000,8 @@ GROUP BY
   15,
   16,
   17,
-  18
+  18,
+  19
 ORDER BY
   1,
   2,
@@ -1017,7 +1020,8 @@ ORDER BY
   15,
   16,
   17,
-  18;
+  18,
+  19;
 
 -- fetch_pool_by_service
 SELECT
@@ -1493,6 +1497,90 @@ GROUP BY
   1
 ORDER BY
   3 DESC,
+  1;
+
+-- find_unsplit_containers
+WITH hours AS (
+  SELECT
+    parent_id,
+    span_start,
+    MAX(fault) AS fault,
+    SUM(used_usd) + SUM(unused_usd) AS split_usd
+  FROM container_rows
+  GROUP BY
+    1,
+    2
+), instances AS (
+  SELECT DISTINCT
+    line_item_resource_id AS parent_id,
+    line_item_usage_start_date AS span_start
+  FROM split_lines
+  WHERE
+    COALESCE(split_line_item_parent_resource_id, '') = ''
+    AND line_item_resource_id IN (
+      SELECT
+        parent_id
+      FROM hours
+    )
+), judged AS (
+  SELECT
+    CASE
+      WHEN i.parent_id IS NULL
+      THEN 'no_parent'
+      WHEN NOT h.fault IS NULL
+      THEN h.fault
+      WHEN h.split_usd <= 0
+      THEN 'no_figures'
+    END AS fault,
+    h.split_usd
+  FROM hours AS h
+  LEFT JOIN instances AS i
+    ON i.parent_id = h.parent_id AND i.span_start = h.span_start
+), named AS (
+  SELECT
+    line_item_resource_id AS pod_id,
+    SUM(
+      COALESCE(split_line_item_split_cost, 0) + COALESCE(split_line_item_unused_cost, 0)
+    ) AS split_usd
+  FROM split_lines
+  WHERE
+    split_line_item_parent_resource_id <> '' AND line_item_resource_id <> ''
+  GROUP BY
+    1
+  HAVING
+    MIN(REGEXP_REPLACE(tenant_tag, '\A\p{Zs}+|\p{Zs}+\z', '')) <> MAX(REGEXP_REPLACE(tenant_tag, '\A\p{Zs}+|\p{Zs}+\z', ''))
+)
+SELECT
+  fault,
+  COUNT(*) AS found,
+  SUM(split_usd) AS split_usd
+FROM judged
+WHERE
+  NOT fault IS NULL
+GROUP BY
+  1
+UNION ALL
+SELECT
+  'two_tenants',
+  COUNT(*),
+  SUM(split_usd)
+FROM named
+HAVING
+  COUNT(*) > 0
+UNION ALL
+SELECT
+  'no_column',
+  COUNT(*),
+  SUM(
+    COALESCE(split_line_item_split_cost, 0) + COALESCE(split_line_item_unused_cost, 0)
+  )
+FROM split_lines
+WHERE
+  line_item_operation IN ('EKSPod-EC2', 'ECSTask-EC2')
+  AND COALESCE(split_line_item_parent_resource_id, '') = ''
+HAVING
+  COUNT(*) > 0
+ORDER BY
   1;
 
 -- find_untagged_resources
@@ -2005,7 +2093,8 @@ SELECT
   delivery_id
 FROM fact_cost_tagged
 WHERE
-  period_start = :period_start AND NOT tenant_id IS NULL
+  period_start = :period_start
+  AND NOT tenant_id IN ('__operator__', '__unallocated__')
 GROUP BY
   service,
   service_component,
@@ -2042,6 +2131,33 @@ GROUP BY
   service_component,
   charge_class,
   tenant_tag,
+  delivery_id
+UNION ALL
+SELECT
+  service,
+  service_component,
+  charge_class,
+  tenant_id,
+  NULL,
+  'rule',
+  '__unused_containers__',
+  NULL,
+  NULL,
+  NULL,
+  NULL,
+  SUM(unblended_cost),
+  SUM(unblended_cost),
+  SUM(amortized_cost),
+  SUM(net_amortized_cost),
+  delivery_id
+FROM fact_cost_tagged
+WHERE
+  period_start = :period_start AND tenant_id IN ('__operator__', '__unallocated__')
+GROUP BY
+  service,
+  service_component,
+  charge_class,
+  tenant_id,
   delivery_id
 UNION ALL
 SELECT
@@ -2165,6 +2281,8 @@ SELECT
   CASE WHEN follows THEN first_account_plan ELSE account_plan END AS account_plan,
   CASE WHEN follows THEN first_category_plan ELSE category_plan END AS category_plan,
   CASE WHEN NOT follows THEN takes_back END AS takes_back,
+  CASE WHEN NOT follows THEN container_of END AS container_of,
+  CAST(NULL AS VARCHAR) AS borne_by,
   SUM(line_count) AS line_count,
   SUM(CASE WHEN line_item_unblended_cost > 0 THEN line_count ELSE 0 END) AS positive_line_count,
   SUM(CASE WHEN costs THEN line_item_unblended_cost ELSE 0 END) AS unblended_cost,
@@ -2195,7 +2313,8 @@ GROUP BY
   13,
   14,
   15,
-  16
+  16,
+  17
 UNION ALL
 SELECT
   CAST(:period_start AS DATE),
@@ -2214,6 +2333,8 @@ SELECT
   CASE WHEN n.taken_back = 'whole' THEN n.account_plan END,
   CASE WHEN n.taken_back = 'whole' THEN n.category_plan END,
   CASE WHEN n.taken_back = 'over' THEN 'usage' END,
+  CAST(NULL AS VARCHAR),
+  CAST(NULL AS VARCHAR),
   0,
   0,
   n.rest_usd,
@@ -2251,6 +2372,8 @@ SELECT
   resource_plan,
   account_plan,
   category_plan,
+  CAST(NULL AS VARCHAR),
+  container_of,
   CAST(NULL AS VARCHAR),
   0,
   0,
@@ -3381,8 +3504,10 @@ WITH spoken AS (
 ), decided AS (
   SELECT
     n.*,
-    COALESCE(by_resource, by_account, by_category, by_inheritance, by_mapping) AS tenant_id,
+    COALESCE(borne_by, by_resource, by_account, by_category, by_inheritance, by_mapping) AS tenant_id,
     CASE
+      WHEN NOT borne_by IS NULL
+      THEN 'none'
       WHEN NOT by_resource IS NULL
       THEN 'resource'
       WHEN NOT by_account IS NULL
@@ -3396,7 +3521,7 @@ WITH spoken AS (
       ELSE 'none'
     END AS tag_source,
     CASE
-      WHEN COALESCE(by_resource, by_account, by_category) IS NULL
+      WHEN COALESCE(borne_by, by_resource, by_account, by_category) IS NULL
       THEN COALESCE(
         resource_tenant_name,
         account_tenant_name,
@@ -3408,7 +3533,7 @@ WITH spoken AS (
         CASE WHEN COALESCE(by_inheritance, by_mapping) IS NULL THEN mapped_name END
       )
     END AS tenant_tag,
-    CASE WHEN tagged_plan IS NULL THEN plan_name END AS plan_tag
+    CASE WHEN tagged_plan IS NULL AND borne_by IS NULL THEN plan_name END AS plan_tag
   FROM named AS n
 )
 SELECT
@@ -3420,7 +3545,7 @@ SELECT
   CASE WHEN d.tenant_id IS NULL THEN d.account_id END AS usage_account_id,
   d.charge_class,
   d.tenant_id,
-  COALESCE(d.tagged_plan, p.plan_id) AS plan_id,
+  CASE WHEN d.borne_by IS NULL THEN COALESCE(d.tagged_plan, p.plan_id) END AS plan_id,
   d.tag_source,
   d.tenant_tag,
   d.plan_tag,
