@@ -59,13 +59,12 @@ class CostLedger(dg.Component, dg.Model, dg.Resolvable):
         from cops_dagster import settings
         from cops_dagster.graph.build import definitions_of
         from cops_dagster.graph.host import Host
-        from cops_dagster.graph.partitions import billing_periods
-        from cops_dagster.ingestion import places
+        from cops_dagster.graph.partitions import offered
 
         home, config = (_placed(one, context.project_root) for one in (self.home, self.config))
         return definitions_of(
             Host(
-                billing_periods(places.first_period(settings.current(home, config))),
+                offered(settings.current(home, config)),
                 tuple(self.key_prefix),
                 home,
                 config,

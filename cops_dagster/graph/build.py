@@ -10,8 +10,7 @@ from cops_dagster import settings
 from cops_dagster.graph import checks, listening, schedules, sensors, usage_days
 from cops_dagster.graph.assets import exports, month, sources, usage
 from cops_dagster.graph.host import EXPORT_JOB, JOB, Host
-from cops_dagster.graph.partitions import billing_periods
-from cops_dagster.ingestion import places
+from cops_dagster.graph.partitions import offered
 from cops_dagster.period import Period
 from cops_dagster.usage import declared
 
@@ -19,15 +18,19 @@ __all__ = ["EXPORT_JOB", "JOB", "build_defs", "definitions_of"]
 
 
 def build_defs(
-    *, first: Period | None = None, resources: Mapping[str, object] | None = None
+    *,
+    first: Period | None = None,
+    also: Period | None = None,
+    resources: Mapping[str, object] | None = None,
 ) -> dg.Definitions:
     """The whole graph of COPS by itself.
 
     Args:
         first: first billing period; by default from the settings or the oldest delivery.
+        also: a month that is offered whatever was delivered.
         resources: replacements by name, for tests and special builds.
     """
-    host = Host(billing_periods(first or places.first_period(settings.current())))
+    host = Host(offered(settings.current(), first=first, also=also))
     made = definitions_of(host)
     return dg.Definitions(
         assets=made.assets,

@@ -17,7 +17,9 @@ import dagster as dg
 from cops_dagster import settings
 from cops_dagster.evidence.home import existing_books
 from cops_dagster.graph.resources import Ledger
+from cops_dagster.graph.run_tags import PARTITION, said
 from cops_dagster.ledger.books import Books
+from cops_dagster.period import Period
 from cops_dagster.settings import Settings
 
 JOB = "materialise_period"
@@ -88,6 +90,13 @@ class Host:
     def plain(self, name: str) -> str:
         """A job's name without our prefix."""
         return name.removeprefix(self.name("")).removeprefix("__")
+
+    def run_of(self, period: Period, key: str, cause: str, reason: str) -> dg.RunRequest:
+        """A run of a month; one that Dagster offers only after a reload is asked for by the month's tag."""
+        tags = said(self.settings().actor_name, reason, cause=cause, period=str(period))
+        if str(period) in self.periods.get_partition_keys():
+            return dg.RunRequest(run_key=key, partition_key=str(period), tags=tags)
+        return dg.RunRequest(run_key=key, tags={**tags, PARTITION: str(period)})
 
     def runs(self, run: dg.DagsterRun) -> bool:
         """Whether a run is of this graph: a guest neither hears nor buries the runs of its host."""

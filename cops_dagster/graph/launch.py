@@ -20,6 +20,7 @@ from cops_dagster.graph.assets.sources import recorded_by
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.outcome import texts_of
 from cops_dagster.graph.resources import BY_COMMAND, STEP_BEGINS
+from cops_dagster.graph.run_tags import said
 from cops_dagster.ingestion import places
 from cops_dagster.lake import reader
 from cops_dagster.ledger import month
@@ -41,11 +42,13 @@ def launch(
     select: list[str] | None,
     *,
     run_id: str | None = None,
+    reason: str = "",
     step: Callable[[str], None] = lambda name: None,
 ) -> list[dict[str, str]]:
     """Materialises a period; the checks of the month that do not hold, with their figures.
 
     Args:
+        reason: why the run is made, as Dagster shows it; by default the command.
         step: is told the name of each step as it begins.
 
     Raises:
@@ -53,7 +56,7 @@ def launch(
             blocking check, in the ledger's own words; `E-INTERNAL` for a step that died of anything else.
     """
     first = min(places.first_period(books.settings), period)
-    definitions = build_defs(first=first)
+    definitions = build_defs(first=first, also=period)
     STEP_BEGINS.set(step)
     job = definitions.resolve_job_def(JOB)
     selection = _selection(definitions, job, select, period) if select else None
@@ -71,7 +74,10 @@ def launch(
                     raise_on_error=False,
                     asset_selection=selection,
                     run_config=_QUIET,
-                    tags={**BY_COMMAND, "cops/period": str(period)},
+                    tags={
+                        **BY_COMMAND,
+                        **said(books.actor, reason or f"cops materialize {period}", period=str(period)),
+                    },
                 )
             if _was_stopped(result):
                 raise KeyboardInterrupt

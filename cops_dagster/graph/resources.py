@@ -18,6 +18,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import home
 from cops_dagster.evidence.home import open_books, require_books
 from cops_dagster.graph import liveness
+from cops_dagster.graph.run_tags import REASON, said
 from cops_dagster.ledger.books import Books
 from cops_dagster.settings import Settings
 
@@ -50,10 +51,18 @@ class Ledger(dg.ConfigurableResource):
     _books: Books | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Shows that the run lives, before its first step."""
+        """Shows that the run lives, before its first step, and in whose name it acts."""
         if context.run is not None:
+            self._say(context.run, context.instance)
             with suppress(CopsError):  # of wrong settings the first step says so
                 liveness.hold(self._settings().home, context.run.run_id)
+
+    def _say(self, run: dg.DagsterRun, instance: dg.DagsterInstance | None) -> None:
+        """Of a run that a person launched in Dagster: who is recorded with what it does."""
+        if instance is None or REASON in run.tags:
+            return
+        with suppress(CopsError):
+            instance.add_run_tags(run.run_id, said(self._settings().actor_name, "launched in Dagster"))
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         """The run's steps are done."""
@@ -101,10 +110,14 @@ def act(act: Callable[[], Outcome]) -> Outcome:
         ) from refusal
 
 
+def is_waited_for(run: dg.DagsterRun) -> bool:
+    """Whether a person at a terminal waits for what comes of a run."""
+    return any(run.tags.get(name) == value for name, value in BY_COMMAND.items())
+
+
 def _may_wait() -> bool:
     try:
         context = dg.AssetExecutionContext.get()
     except dg.DagsterInvariantViolationError:  # a check: it is asked again with the next run
         return False
-    waited_for = any(context.run.tags.get(name) == value for name, value in BY_COMMAND.items())
-    return not waited_for and context.retry_number < RETRIES
+    return not is_waited_for(context.run) and context.retry_number < RETRIES

@@ -11,6 +11,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.graph.host import EVALUATE_CONTROLS, REFRESH_BUDGETS, Host
 from cops_dagster.graph.partitions import newest_partition
+from cops_dagster.graph.run_tags import said
 
 
 def standing_still(host: Host) -> dg.SkipReason | None:
@@ -57,6 +58,7 @@ def schedules(host: Host) -> list[dg.ScheduleDefinition]:
         return standing_still(host) or dg.RunRequest(
             run_key=f"{context.scheduled_execution_time:%Y-%m-%d}",
             partition_key=newest_partition(host.periods),
+            tags=said(host.settings().actor_name, "daily at 04:00 UTC", cause=REFRESH_BUDGETS),
         )
 
     @dg.schedule(
@@ -69,7 +71,8 @@ def schedules(host: Host) -> list[dg.ScheduleDefinition]:
     )
     def evaluate_controls(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         return standing_still(host) or dg.RunRequest(
-            run_key=f"{context.scheduled_execution_time:%Y-%m-%dT%H}"
+            run_key=f"{context.scheduled_execution_time:%Y-%m-%dT%H}",
+            tags=said(host.settings().actor_name, "hourly", cause=EVALUATE_CONTROLS),
         )
 
     return [refresh_budgets, evaluate_controls]

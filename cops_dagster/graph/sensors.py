@@ -103,10 +103,11 @@ def stale_exports(host: Host, job: dg.UnresolvedAssetJobDefinition) -> dg.Sensor
             stale = handed_out.stale_months(con)
         wanted = {period: state for period, state in stale.items() if str(period) in offered}
         return [
-            dg.RunRequest(
-                run_key=f"export:{period}:{state}",
-                partition_key=str(period),
-                tags={"cops/period": str(period), "cops/cause": "stale_exports"},
+            host.run_of(
+                period,
+                f"export:{period}:{state}",
+                "stale_exports",
+                f"{period} changed since it left COPS",
             )
             for period, state in list(wanted.items())[:RUNS_MAX]
         ] or dg.SkipReason("what left COPS is what the books say")
@@ -210,17 +211,13 @@ def _requests(
         if waits:
             told.append(f"{period}: {waits}")
             continue  # not remembered: it is asked for once it can be
-        why = current.needs_none(books, period) if books else None
-        if why is None:
-            requests.append(
-                dg.RunRequest(
-                    run_key=f"{period}:{digest(lying[period])[:32]}",
-                    partition_key=str(period),
-                    tags={"cops/period": str(period), "cops/cause": "delivery"},
-                )
-            )
+        done = current.needs_none(books, period) if books else None
+        if done is None:
+            mark = digest(lying[period])[:32]
+            why = f"the delivery of {period} is new or was restated"
+            requests.append(host.run_of(period, f"{period}:{mark}", "delivery", why))
         else:
-            told.append(f"{period}: {why}")
+            told.append(f"{period}: {done}")
         known[str(period)] = lying[period]
     cursor = json.dumps(dict(sorted(known.items())[-MONTHS_MAX:]))
     if not requests:
@@ -236,6 +233,8 @@ def _not_offered(host: Host, period: Period, offered: set[str]) -> str | None:
     first = min(offered, default=str(period))
     if str(period) < first:
         return f"before {first}, the first month that Dagster offers: reload the code location{_also(host)}"
+    if period <= Period.of(now().date()):
+        return None  # Dagster offers it after a reload; its run needs none
     return "later than this month by this machine's clock"
 
 
@@ -268,16 +267,15 @@ def open_periods(host: Host, job: dg.UnresolvedAssetJobDefinition) -> dg.Schedul
         offered, newest = set(host.periods.get_partition_keys()), newest_partition(host.periods)
         day = f"{context.scheduled_execution_time:%Y-%m-%d}"
         open_ = current.unattended(books)
-        wanted = [one for one in open_ if str(one) in offered and not current.is_current(books, one)]
+        wanted = [
+            one
+            for one in open_
+            if not _not_offered(host, one, offered) and not current.is_current(books, one)
+        ]
         if not wanted:
             return dg.SkipReason(f"{len(open_)} open month(s) up to {newest}, nothing to do")
         return [
-            dg.RunRequest(
-                run_key=f"{day}:{one}",
-                partition_key=str(one),
-                tags={"cops/period": str(one), "cops/cause": "open_periods"},
-            )
-            for one in wanted
+            host.run_of(one, f"{day}:{one}", "open_periods", f"{one} is open and has work") for one in wanted
         ]
 
     return schedule

@@ -237,6 +237,15 @@ def first_period(settings: Settings) -> Period:
     """`COPS_FIRST_PERIOD`, else the oldest delivery found, else this month."""
     if settings.first_period:
         return Period.parse(settings.first_period)
+    return min(_at_hand(settings), default=Period.of(datetime.now(UTC).date()))
+
+
+def newest_period(settings: Settings) -> Period | None:
+    """The newest delivery found; `None` for none."""
+    return max(_at_hand(settings), default=None)
+
+
+def _at_hand(settings: Settings) -> list[Period]:
     found = []
     for root in (*settings.report_roots, str(settings.deliveries_root)):
         # definitions load in seconds and without AWS: of a root in S3, what was fetched so far counts
@@ -245,4 +254,4 @@ def first_period(settings: Settings) -> Period:
             found += [month.period for month in layout.months(files.Folder(place))]
         except (CopsError, OSError):
             continue  # a root that does not exist yet holds no period
-    return min(found, default=Period.of(datetime.now(UTC).date()))
+    return found

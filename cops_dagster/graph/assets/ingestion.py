@@ -1,6 +1,6 @@
 """What was delivered, what was ingested of it, and what is set aside."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ from cops_dagster.graph import outcome
 from cops_dagster.graph.assets.about import about
 from cops_dagster.graph.host import Host
 from cops_dagster.graph.partitions import period_of
-from cops_dagster.graph.resources import act
+from cops_dagster.graph.resources import act, is_waited_for
 from cops_dagster.ingestion import claims, ingest, look, quarantine
 from cops_dagster.lake import iceberg
 from cops_dagster.ledger.books import Books
@@ -24,21 +24,23 @@ from cops_dagster.period import Period
 def assets(host: Host) -> list[dg.AssetsDefinition]:
     """What was delivered and what was ingested of it."""
 
-    @dg.asset(**about("cur_billing_master", host, "ingestion", ["cur_delivery"]))
-    def cur_billing_master(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+    @dg.asset(**about("cur_billing_master", host, "ingestion", ["cur_delivery"]), output_required=False)
+    def cur_billing_master(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         """The newest complete delivery of every source, as AWS sent it, under Athena names.
 
         A view over the delivered files. A refused delivery leaves the one before in place; the checks
-        say why it was refused and stop the run.
+        say why it was refused and stop the run. Of a month without a delivery nothing is made.
         """
         books, period = host.books(context), period_of(context)
         act(lambda: repair.require_mendable(books, period))
-        seen = act(lambda: look.look(books, period))
+        seen = act(lambda: _look(context, books, period))
+        if seen is None:
+            return
         proposed = act(lambda: late.propose(books, period))
         _observe(context, host, period, seen)
         ids = ",".join(sorted(source.delivery_id or "" for source in seen))
         figures = _delivered(books, period, seen) | {"proposed_adjustment": proposed}
-        return outcome.materialized(host, "cur_billing_master", figures, ids)
+        yield outcome.materialized(host, "cur_billing_master", figures, ids)
 
     @dg.asset(**about("fact_cost_raw", host, "ingestion", ["cur_billing_master"]))
     def fact_cost_raw(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
@@ -66,6 +68,21 @@ def assets(host: Host) -> list[dg.AssetsDefinition]:
         )
 
     return [cur_billing_master, fact_cost_raw, cur_quarantine]
+
+
+def _look(context: dg.AssetExecutionContext, books: Books, period: Period) -> Sequence[look.Seen] | None:
+    """What lies there; `None` when nobody delivered the month.
+
+    That is no failure, unless a person at a terminal asked for it.
+    """
+    try:
+        return look.look(books, period)
+    except CopsError as refusal:
+        nothing = refusal.code == "E-PERIOD-UNKNOWN" and period not in look.months(books)
+        if not nothing or is_waited_for(context.run):
+            raise
+    context.log.info("%s is skipped: nothing was delivered; cur_manifests looks again", period)
+    return None
 
 
 def _observe(
