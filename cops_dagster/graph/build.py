@@ -77,6 +77,7 @@ def definitions_of(host: Host) -> dg.Definitions:
             *listening.sensors(host),
             *sensors.sensors(host, job),
             sensors.stale_exports(host, leaving),
+            sensors.loaded_inputs(host),
         ],
         resources={host.resource: host.ledger()},
     )

@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster.errors import CopsError
-from cops_dagster.graph import listening, liveness, storage
+from cops_dagster.graph import listening, liveness, loads, storage
 from cops_dagster.graph.assets.sources import recorded_by
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.outcome import texts_of
@@ -64,6 +64,7 @@ def launch(
     os.environ["DAGSTER_HOME"] = str(home)
     with storage.opened(books.settings.home) as instance:
         liveness.bury(instance, books.settings.home)
+        loads.report(books, instance)
         with _marked(instance, home, run_id or str(uuid.uuid4())) as run_id:
             liveness.hold(books.settings.home, run_id)
             with reader.resting():
