@@ -1,25 +1,27 @@
 """What a run shows: figures as Dagster metadata, exact.
 
-Belongs here: text for money, numbers only for plotted trends, tables for lists. Does not belong here: the
-figures themselves (the steps).
+Belongs here: text for figures, numbers only for those that move from month to month, tables for lists. Does
+not belong here: the figures themselves (the steps), small charts (`graph/bars.py`).
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import Any
 
 import dagster as dg
 
 from cops_dagster.evidence import sweep
+from cops_dagster.graph import bars
 from cops_dagster.graph.host import Host
 from cops_dagster.graph.lineage import column_lineage
 from cops_dagster.graph.resources import act
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
-from cops_dagster.money import amount
+from cops_dagster.money import amount, footing
 from cops_dagster.operations.diagnosis import of_verdict
 from cops_dagster.period import Period
 from cops_dagster.reports.charts import Chart
@@ -27,49 +29,65 @@ from cops_dagster.verdict import Figure, Verdict
 
 ROWS_MAX = 50
 """Rows of a table in metadata: it goes into the event log, which is no place for volume."""
-TRENDS = (
-    "delivered_usd",
-    "cost_usd",
-    "quarantined_usd",
-    "missing_usd",
-    "unclaimed_usd",
-    "aws_total_usd",
-    "invoiced_total_usd",
-    "variance_usd",
-)
-"""Amounts that Dagster plots over the months."""
+PLOTTED = frozenset(
+    {
+        "delivered_usd", "cost_usd", "quarantined_usd", "missing_usd", "unclaimed_usd", "aws_total_usd",
+        "invoiced_total_usd", "variance_usd", "margin_usd", "margin_pct", "tag_coverage_pct",
+        "dagster/partition_row_count",
+    }
+)  # fmt: skip
+"""Figures that move from month to month. Dagster draws every number, so all others are text."""
 
 
-def metadata(figures: Mapping[str, Figure], *, trends: Sequence[str] = ()) -> dict[str, dg.MetadataValue]:
-    """Amounts as exact text, percentages as numbers, which Dagster plots over periods.
+def metadata(
+    figures: Mapping[str, Figure], *, plotted: AbstractSet[str] = frozenset()
+) -> dict[str, dg.MetadataValue]:
+    """Figures as texts, amounts exact; tables for lists.
 
     Args:
-        trends: amounts that stand there as a number too, to be plotted beside the percentages.
+        plotted: those that are numbers instead, to the cent, which Dagster draws over the months.
     """
     made: dict[str, dg.MetadataValue] = {}
     for name, value in figures.items():
-        if value is None:
-            continue
-        if isinstance(value, Decimal):
-            if name.endswith("_pct"):
-                made[name] = dg.MetadataValue.float(float(value))
-            else:
-                made[name] = dg.MetadataValue.text(amount.plain(value))
-                if name in trends:
-                    made[f"{name} (trend)"] = dg.MetadataValue.float(float(value))
-        elif isinstance(value, int):
-            made[name] = dg.MetadataValue.int(value)
-        elif isinstance(value, str):
-            made[name] = dg.MetadataValue.text(value)
+        if isinstance(value, Decimal | int) and not isinstance(value, bool) and name in plotted:
+            made[name] = _number(value)
+        elif isinstance(value, Decimal):
+            share = name.endswith("_pct")
+            made[name] = dg.MetadataValue.text(f"{float(value)}" if share else amount.plain(value))
+        elif isinstance(value, int | str):
+            made[name] = dg.MetadataValue.text(f"{value}")
         elif value:
             made[name] = table(value)
     return made
+
+
+def _number(value: Decimal | int) -> dg.MetadataValue:
+    if isinstance(value, int):
+        return dg.MetadataValue.int(value)
+    return dg.MetadataValue.float(float(amount.shown(value).replace(",", "")))
 
 
 def picture(chart: Chart) -> dg.MetadataValue:
     """A chart within the page: Dagster shows Markdown, and Markdown shows pictures that it carries itself."""
     encoded = base64.b64encode(chart.png()).decode()
     return dg.MetadataValue.md(f"![{chart.title}](data:image/png;base64,{encoded})")
+
+
+def steps(of: Sequence[tuple[str, footing.Kind, Decimal, Decimal]]) -> dg.MetadataValue:
+    """A bridge at a glance, to the cent, so that it adds up as it is read."""
+    texts = footing.told([(kind, usd) for _, kind, usd, _ in of])
+    named = zip(of, texts, strict=True)
+    return bars.bars("USD", [(name.replace("_", " "), text, usd) for (name, _, usd, _), text in named])
+
+
+def totals(of: Sequence[tuple[str, Decimal | None]]) -> dg.MetadataValue:
+    """A few amounts at a glance."""
+    return bars.bars("USD", [(name, amount.shown(usd), usd) for name, usd in of if usd is not None])
+
+
+def months(of: Sequence[tuple[str, Decimal | None]]) -> dg.MetadataValue:
+    """A percentage by month at a glance."""
+    return bars.bars("%", [(month, amount.shown(one), one) for month, one in of if one is not None])
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:
@@ -96,11 +114,19 @@ def table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:
 def materialized(
     host: Host, name: str, figures: dict[str, Any], version: str, **pictures: dg.MetadataValue
 ) -> dg.MaterializeResult[Any]:
-    """An asset as it was made: its figures, its lineage, and the version of its data."""
+    """An asset as it was made: pictures, figures to the cent, the exact ones, lineage, data version."""
+    decimals = {of: value for of, value in figures.items() if isinstance(value, Decimal)}
+    read = figures | {of: _shown(of, value) for of, value in decimals.items() if of not in PLOTTED}
+    rows = [{"figure": of, "exact": value} for of, value in decimals.items()]
+    exact = {"exact": table(rows)} if rows else {}
     return dg.MaterializeResult(
-        metadata={**metadata(figures, trends=TRENDS), **pictures, **column_lineage(name, host.key)},
+        metadata={**pictures, **metadata(read, plotted=PLOTTED), **exact, **column_lineage(name, host.key)},
         data_version=dg.DataVersion(version[:60]),
     )
+
+
+def _shown(name: str, value: Decimal) -> str:
+    return amount.shown(value, 4 if name.endswith("_pct") else 2)
 
 
 def published(
@@ -172,6 +198,6 @@ def texts_of(evaluation: dg.AssetCheckEvaluation) -> dict[str, str]:
         if isinstance(value, dg.TableMetadataValue):
             first = ", ".join(str(cell) for cell in value.records[0].data.values())
             figures[name] = f"{len(value.records)} ({first}{', …' if len(value.records) > 1 else ''})"
-        elif not name.endswith("(trend)") and isinstance(value.value, (str, int, float)):
-            figures[name] = str(value.value)
+        elif isinstance(value.value, str):
+            figures[name] = value.value
     return figures

@@ -13,6 +13,17 @@ from cops_dagster.graph.resources import act
 from cops_dagster.money import amount, footing
 from cops_dagster.reconciliation import reconcile, record
 from cops_dagster.reports.close_report import bridge_chart, keep
+from cops_dagster.reports.close_tables import bridge
+
+CARDS = {
+    "aws_total_usd": "billed by AWS",
+    "allocated_total_usd": "allocated",
+    "unallocated_usd": "of it to nobody yet",
+    "expected_usd": "expected to be invoiced",
+    "invoiced_total_usd": "invoiced",
+    "variance_usd": "difference",
+}
+"""What is shown of the report's figures where its page is not at hand."""
 
 
 def assets(host: Host) -> list[dg.AssetsDefinition]:
@@ -35,9 +46,11 @@ def assets(host: Host) -> list[dg.AssetsDefinition]:
         with books.admin.read() as con:
             made = record.of(con, done.recon_id)
             chart = outcome.picture(bridge_chart(con, made.seq))
+            steps = bridge(con, made.seq)
+        short = outcome.steps(steps)
         tenants = [_tenant(one) for one in made.tenants]
         told = {"status": done.status, "period_state": moved_to, **made.amounts, "tenants": tenants}
-        return outcome.materialized(host, "recon_summary", told, done.recon_id, bridge=chart)
+        return outcome.materialized(host, "recon_summary", told, done.recon_id, in_short=short, bridge=chart)
 
     @dg.asset(
         **placed("close_report", host, "reconciliation", FINANCE),
@@ -52,8 +65,11 @@ def assets(host: Host) -> list[dg.AssetsDefinition]:
         """One page a month for finance: totals, bridge, coverage, tenants, exceptions, proof."""
         books, period = host.books(context), period_of(context)
         kept = act(lambda: keep(books, period))
+        with books.admin.read() as con:
+            figures = record.of(con, record.newest(con, period).recon_id).amounts
         return dg.MaterializeResult(
-            metadata=outcome.metadata(
+            metadata={"in_short": outcome.totals([(said, figures[name]) for name, said in CARDS.items()])}
+            | outcome.metadata(
                 {"evidence": kept.evidence_seq, "sha256": kept.sha256, "size_bytes": kept.size_bytes}
             )
             | {

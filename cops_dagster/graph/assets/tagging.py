@@ -10,6 +10,7 @@ from cops_dagster.graph.host import Host
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import act
 from cops_dagster.reports.close_report import coverage_chart
+from cops_dagster.reports.close_tables import coverage
 from cops_dagster.tagging import missing, tag
 
 COVERAGE = (
@@ -41,8 +42,11 @@ def assets(host: Host) -> list[dg.AssetsDefinition]:
         with books.admin.read() as con:
             row = tag.coverage_row(con, period)
             chart = outcome.picture(coverage_chart(con, books.policy.coverage, period))
+            short = outcome.months(coverage(con, period))
         figures = {name: row[name] for name in COVERAGE}
-        return outcome.materialized(host, "tag_coverage", figures, row["run_id"], over_months=chart)
+        return outcome.materialized(
+            host, "tag_coverage", figures, row["run_id"], by_month=short, over_months=chart
+        )
 
     @dg.asset(**about("missing_tenant_tags", host, "tagging", ["fact_cost_raw", "fact_cost_tagged"]))
     def missing_tenant_tags(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
