@@ -4,11 +4,15 @@ from typing import Any
 
 import dagster as dg
 
+from cops_dagster.closing import status
+from cops_dagster.closing.status import PeriodStatus
 from cops_dagster.graph import outcome
 from cops_dagster.graph.assets.about import FINANCE, OWNERS, about, placed, schema
 from cops_dagster.graph.host import Host
 from cops_dagster.graph.resources import act
-from cops_dagster.operations import budgets, controls, messages
+from cops_dagster.ledger.books import Books
+from cops_dagster.operations import budgets, consequences, controls, messages
+from cops_dagster.period import Period
 
 LEVEL = (
     "budget_id",
@@ -50,11 +54,15 @@ def assets(host: Host) -> list[dg.AssetsDefinition]:
         metadata=schema("control_status"),
     )
     def control_status(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        """The preventive controls, judged hourly; then whoever must be told is told."""
+        """The preventive controls, judged hourly, and how each month stands; then who must be told is told.
+
+        Dagster's list of checks shows the month that was asked last; the table `months` shows them all.
+        """
         books = host.books(context)
         found = act(lambda: controls.evaluate(books))
         sent = messages.send(books)
         figures: dict[str, Any] = {
+            "months": [_standing(books, one) for one in status.statuses(books)],
             "failed": sum(one.status == "failed" for one in found),
             "unknown": sum(one.status == "unknown" for one in found),
             "controls": [outcome.shown(vars(one), *CONTROL) for one in found],
@@ -64,3 +72,12 @@ def assets(host: Host) -> list[dg.AssetsDefinition]:
         return dg.MaterializeResult(metadata=outcome.metadata(figures))
 
     return [budget_master, control_status]
+
+
+def _standing(books: Books, one: PeriodStatus) -> dict[str, object]:
+    """A month in one line: its state, and the checks of it that do not hold, whichever run asked them."""
+    found = consequences.failing(books, Period.parse(one.period))
+    told: dict[str, object] = {"month": one.period, "state": one.state}
+    for name, severity in (("errors", "ERROR"), ("warnings", "WARN")):
+        told[name] = ", ".join(each["check"] for each in found if each["severity"] == severity) or "none"
+    return told
