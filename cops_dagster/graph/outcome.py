@@ -52,13 +52,19 @@ def metadata(
         if isinstance(value, Decimal | int) and not isinstance(value, bool) and name in plotted:
             made[name] = _number(value)
         elif isinstance(value, Decimal):
-            share = name.endswith("_pct")
-            made[name] = dg.MetadataValue.text(f"{float(value)}" if share else amount.plain(value))
+            text = amount.plain(value)
+            made[name] = dg.MetadataValue.text(_short(text) if name.endswith("_pct") else text)
         elif isinstance(value, int | str):
             made[name] = dg.MetadataValue.text(f"{value}")
         elif value:
             made[name] = table(value)
     return made
+
+
+def _short(text: str) -> str:
+    """A percentage without the zeros that say nothing: `98.0`, `96.920868`."""
+    whole, _, part = text.partition(".")
+    return f"{whole}.{part.rstrip('0') or '0'}"
 
 
 def _number(value: Decimal | int) -> dg.MetadataValue:

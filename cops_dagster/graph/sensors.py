@@ -107,7 +107,7 @@ def stale_exports(host: Host, job: dg.UnresolvedAssetJobDefinition) -> dg.Sensor
                 period,
                 f"export:{period}:{state}",
                 "stale_exports",
-                f"{period} changed since it left COPS",
+                "changed since it left",
             )
             for period, state in list(wanted.items())[:RUNS_MAX]
         ] or dg.SkipReason("what left COPS is what the books say")
@@ -240,8 +240,7 @@ def _requests(
         done = current.needs_none(books, period) if books else None
         if done is None:
             mark = digest(lying[period])[:32]
-            why = f"the delivery of {period} is new or was restated"
-            requests.append(host.run_of(period, f"{period}:{mark}", "delivery", why))
+            requests.append(host.run_of(period, f"{period}:{mark}", "delivery", "new or restated delivery"))
         else:
             told.append(f"{period}: {done}")
         known[str(period)] = lying[period]
@@ -300,8 +299,6 @@ def open_periods(host: Host, job: dg.UnresolvedAssetJobDefinition) -> dg.Schedul
         ]
         if not wanted:
             return dg.SkipReason(f"{len(open_)} open month(s) up to {newest}, nothing to do")
-        return [
-            host.run_of(one, f"{day}:{one}", "open_periods", f"{one} is open and has work") for one in wanted
-        ]
+        return [host.run_of(one, f"{day}:{one}", "open_periods", "open, with work") for one in wanted]
 
     return schedule

@@ -43,9 +43,16 @@ def test_only_what_moves_from_month_to_month_is_a_number_that_dagster_draws() ->
 
 
 def test_a_check_has_no_number_since_dagster_draws_them_by_the_time_of_the_run() -> None:
-    verdict = Verdict(TAG_COVERAGE_AT_TARGET, True, "WARN", {"floor_pct": Decimal(98), "rows": 3})
+    verdict = Verdict(
+        TAG_COVERAGE_AT_TARGET,
+        True,
+        "WARN",
+        {"floor_pct": Decimal(98), "variance_pct": Decimal("0.000014"), "rows": 3},
+    )
     shown = outcome.result(verdict, Period(2025, 8)).metadata
-    assert {name: one.value for name, one in shown.items()} == {"floor_pct": "98.0", "rows": "3"}
+    assert {name: one.value for name, one in shown.items()} == {
+        "floor_pct": "98.0", "variance_pct": "0.000014", "rows": "3",
+    }  # fmt: skip
 
 
 def test_a_chart_of_text_is_small_enough_to_be_shown_without_a_click() -> None:
