@@ -32,7 +32,9 @@ def invoices_of_aws(here: Path) -> str:
         if one["stage"] == "aws_invoice":
             number, _, what = one["subject_id"].partition(" ")
             missing[number][what == "tax"] -= Decimal(one["amount_usd"])
-    rows = [f"{number},2025-06,{payer},INVOICE,USD,{net:f},{tax:f}" for number, (net, tax) in missing.items()]
+    rows = [
+        f"{number},2025-06,{payer},INVOICE,USD,{net:.2f},{tax:.2f}" for number, (net, tax) in missing.items()
+    ]
     return "\n".join([AWS, *rows])
 
 
@@ -44,6 +46,9 @@ def test_a_month_closes_by_the_readmes_lines_alone(tmp_path: Path) -> None:
     cur.write_month(tmp_path / "cur", Period(2025, 6), lines=2_000)
     for file in (tmp_path / "cur").rglob("*.parquet"):
         file.rename(here / "bills" / file.name)
+    # what `cops init` asks of people, answered: which tag names the tenant, and that none names a plan
+    answered = '[tags]\ntenant_id = ["user_tenant_id"]\nplan_id = []\n'
+    (here / "cops.toml").write_text(answered, encoding="utf-8")
     first, again, last = (
         block.text.splitlines()
         for block in pages.blocks("text")
