@@ -88,15 +88,14 @@ def list_(period: _Period = None, json: _Json = False) -> None:
 
 
 @app.command("refresh")
-def refresh(
+def refresh_(
     measure: _Measure = None,
     day: Annotated[str | None, typer.Option("--day", help="This day, also when it was taken.")] = None,
     period: Annotated[str | None, typer.Option("--period", help="Every day that the month lacks.")] = None,
     json: _Json = False,
 ) -> None:
     """Ask for the days that are complete and missing; exit 1 when one was refused."""
-    from cops_dagster.usage import declared, standing
-    from cops_dagster.usage import refresh as act
+    from cops_dagster.usage import declared, refresh, standing
 
     books = desk.books()
     wanted = (
@@ -107,7 +106,7 @@ def refresh(
     if day is not None:
         asked = [(one, _day(day)) for one in wanted]
     else:
-        asked = act.waiting(books, wanted, desk.month(period) if period else standing.newest_month(books))
+        asked = refresh.waiting(books, wanted, desk.month(period) if period else standing.newest_month(books))
     told = [_ask(books, one, of) for one, of in asked]
     if json:
         output.as_json(told)
@@ -123,11 +122,11 @@ def refresh(
 def _ask(books: Books, measure: Measure, day: date) -> dict[str, Any]:
     """What became of one day; a refusal is told, and the next day is asked."""
     from cops_dagster.errors import CopsError
-    from cops_dagster.usage import refresh as act
+    from cops_dagster.usage import refresh
 
     said: dict[str, Any] = {"measure": measure.name, "day": day, "version": None, "wrote": False, "month": ""}
     try:
-        done = act.refresh(books, measure, day)
+        done = refresh.refresh(books, measure, day)
     except CopsError as refusal:
         return {**said, "told": str(refusal), "error_code": refusal.code}
     told = f"version {done.version.version}" if done.wrote else f"as in version {done.version.version}"

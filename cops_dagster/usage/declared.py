@@ -45,12 +45,17 @@ class Csv(_Part):
 
 
 class Files(_Part):
-    """Parquet or CSV files of a day, in folders or S3, asked by one SELECT as the table `files`."""
+    """Parquet or CSV files of a day, in folders or S3, asked by one SELECT as the table `files`.
+
+    Attributes:
+        separator: what stands between the values of a line; by default what the engine finds there.
+    """
 
     kind: Literal["files"]
     paths: tuple[str, ...] = Field(min_length=1)
     query: str = Field(min_length=1)
     unit: str | None = None
+    separator: str | None = Field(None, min_length=1, max_length=1)
 
     @field_validator("paths")
     @classmethod

@@ -17,8 +17,8 @@ from typing import Any
 from cops_dagster.errors import CopsError
 from cops_dagster.ledger.books import Books
 from cops_dagster.settings_places import is_s3
-from cops_dagster.stores import files as bytes_of
 from cops_dagster.stores import scratch
+from cops_dagster.stores.files import sha256
 from cops_dagster.usage.answer import ROWS_MAX, Answer, refused, two_columns
 from cops_dagster.usage.declared import Files, Measure
 
@@ -50,7 +50,7 @@ def ask(books: Books, measure: Measure, day: date) -> Answer:
                 "narrow the pattern: {year}, {month}, {day}, a suffix",
             )  # fmt: skip
         read = [
-            {"file": name, "sha256": bytes_of.sha256(path), "size_bytes": path.stat().st_size}
+            {"file": name, "sha256": sha256(path), "size_bytes": path.stat().st_size}
             for name, path in sorted(found)
         ]
         rows = _rows(books, measure, day, paths, room)
@@ -61,9 +61,10 @@ def _rows(books: Books, measure: Measure, day: date, paths: list[Path], room: Pa
     from cops_dagster.lake import asked_files
 
     params = {"day": day, "next_day": day + timedelta(days=1)}
+    separator = getattr(measure.source, "separator", None)
     with books.reader(f"usage {measure.name} {day}", paths, room / "work") as engine:
         try:
-            rows = asked_files.answer(engine, paths, measure.query, params)
+            rows = asked_files.answer(engine, paths, measure.query, params, separator=separator)
         except CopsError as problem:
             if problem.code not in ("E-SQL", "E-PARAM"):
                 raise

@@ -92,15 +92,14 @@ def _value(measure: Measure, day: date, name: str, given: Any) -> int:
         )
     try:
         value = Decimal(given)
-        if not value.is_finite():
-            raise bad(str(given))
-        sign, digits, exponent = value.as_tuple()
-        atto = amount.from_decimal(Decimal((sign, digits, int(exponent) + measure.power)), subject=name)
     except InvalidOperation:
         raise bad(repr(given)[:60]) from None
+    if not value.is_finite():
+        raise bad(str(given))
+    sign, digits, exponent = value.as_tuple()
+    try:
+        atto = amount.from_decimal(Decimal((sign, digits, int(exponent) + measure.power)), subject=name)
     except CopsError as problem:
-        if problem.code.startswith("E-USAGE"):
-            raise
         raise bad(problem.found, f"{problem.expected}: CAST to fewer decimals, or a bigger unit") from None
     if atto < 0:
         raise refused(
