@@ -39,7 +39,8 @@ def observe(
     run = instance.get_run_by_id(run_id)
     if run is None:
         return 0
-    period = Period.parse(run.tags[_PARTITION]) if _PARTITION in run.tags else None
+    key = run.tags.get(_PARTITION)
+    period = Period.parse(key[:7]) if key else None  # of a day, its month
     return messages.observe(books, _outcome(instance, run, period, plain(run.job_name)))
 
 
@@ -53,13 +54,22 @@ def _outcome(
     ended = record.end_time if record and record.end_time else None
     at = datetime.fromtimestamp(ended, UTC) if ended else datetime.now(UTC)
     return escalation.of_run(
-        job,
+        _subject(run, job),
         period,
         failed,
         at.replace(tzinfo=None),
         run.run_id,
         _why(instance, run) if failed else "",
     )
+
+
+def _subject(run: dg.DagsterRun, job: str) -> str:
+    """What its alert is about: the job; of a day also what was asked, or another day would end the alert."""
+    key = run.tags.get(_PARTITION, "")
+    if key.count("-") < 2:
+        return job
+    chosen = sorted(one.path[-1] for one in run.asset_selection or ())
+    return " ".join([job, *chosen, key])
 
 
 def _why(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

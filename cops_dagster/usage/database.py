@@ -27,6 +27,8 @@ _DIALECTS = {
     "oracle": "oracle",
 }
 
+_SQLITE_DOWN = ("unable to open", "locked", "disk I/O", "malformed", "not a database")
+
 
 def ask(settings: Settings, measure: Measure, day: date) -> Answer:
     """What the SELECT gives for the day; `:day` and `:next_day` are its parameters.
@@ -117,7 +119,10 @@ def _query(measure: Measure, day: date, found: str) -> CopsError:
 def _coded(measure: Measure, day: date, problem: sa.exc.SQLAlchemyError) -> CopsError:
     said: Any = getattr(problem, "orig", None)
     first = (str(said or problem).strip().splitlines() or [""])[0]
-    if isinstance(problem, (sa.exc.OperationalError, sa.exc.InterfaceError)) and "no such" not in first:
+    is_down = isinstance(problem, (sa.exc.OperationalError, sa.exc.InterfaceError))
+    if "sqlite" in type(said).__module__:  # it calls a wrong statement by the same name
+        is_down = is_down and any(sign in first for sign in _SQLITE_DOWN)
+    if is_down:
         return refused(
             "E-USAGE-SOURCE", measure.name, day, "a database that answers", first,
             f"is it up? Its address is COPS_SOURCES__{_name(measure)}",
