@@ -17,6 +17,7 @@ from cops_dagster.cli import (
     aws,
     budgets,
     close,
+    commitments,
     controls,
     demo,
     docs,
@@ -66,6 +67,7 @@ app.command("explain")(explain.explain)
 app.command("statement")(statement.statement)
 app.command("bridge")(statement.bridge)
 app.command("margin")(margin.margin)
+app.command("commitments")(commitments.commitments)
 app.command("report")(report.report)
 app.command("pack")(pack.pack)
 app.command("close")(close.close)

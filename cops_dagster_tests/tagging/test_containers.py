@@ -37,7 +37,7 @@ SHORT = (
 
 # The worked example of AWS's guide, "Example of split cost allocation data for accelerated instances": one
 # p3.16xlarge (8 GPU, 64 vCPU, 488 GB) for one hour at 10 USD amortised, a GPU worth nine times a vCPU with
-# its memory, these 9:1. Allocated is the larger of reserved and used: 66 of 64 vCPU, 8 of 8 GPU, 440 of 488 GB.
+# its memory, these 9:1. Allocated is the larger of reserved and used: 66 of 64 vCPU, 8 GPU, 440 of 488 GB.
 EXAMPLE = (
     ("namespace1", "pod1", 16, 1, 100, "1.85", "0.06"),
     ("namespace2", "pod2", 18, 3, 140, "3.18", "0.09"),

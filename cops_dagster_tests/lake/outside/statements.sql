@@ -685,6 +685,58 @@ ORDER BY
   a.service,
   a.entry_id;
 
+-- fetch_commitment_use
+SELECT
+  COALESCE(NULLIF(l.savings_plan_savings_plan_a_r_n, ''), l.reservation_reservation_a_r_n) AS commitment,
+  l.commitment_line IN ('SavingsPlanRecurringFee', 'RIFee') AS is_fee,
+  l.product_servicecode AS service,
+  o.tenant_id,
+  SUM(l.amortized_cost) AS amortized_usd,
+  SUM(
+    CASE
+      WHEN l.commitment_line IN ('SavingsPlanRecurringFee', 'RIFee')
+      THEN l.line_item_unblended_cost - l.true_up_cost
+      ELSE 0
+    END
+  ) AS billed_usd,
+  SUM(
+    CASE l.commitment_line
+      WHEN 'SavingsPlanCoveredUsage'
+      THEN COALESCE(l.pricing_public_on_demand_cost, l.line_item_unblended_cost)
+      WHEN 'DiscountedUsage'
+      THEN COALESCE(l.pricing_public_on_demand_cost, 0)
+      ELSE 0
+    END
+  ) AS on_demand_usd
+FROM single_cost_lines AS l
+LEFT JOIN resource_tenants AS r
+  ON r.resource_id = l.untagged_resource
+LEFT JOIN line_owners AS o
+  ON o.usage_slice = l.usage_slice
+  AND o.account_id IS NOT DISTINCT FROM l.line_item_usage_account_id
+  AND o.component_tag IS NOT DISTINCT FROM l.component_tag
+  AND o.resource_tenant IS NOT DISTINCT FROM l.resource_tenant
+  AND o.account_tenant IS NOT DISTINCT FROM l.account_tenant
+  AND o.category_tenant IS NOT DISTINCT FROM l.category_tenant
+  AND o.inherited_tenant IS NOT DISTINCT FROM r.inherited_tenant
+  AND o.resource_plan IS NOT DISTINCT FROM l.resource_plan
+  AND o.account_plan IS NOT DISTINCT FROM l.account_plan
+  AND o.category_plan IS NOT DISTINCT FROM l.category_plan
+WHERE
+  l.period_start = :period_start
+  AND l.line_item_line_item_type IN ('SavingsPlanCoveredUsage', 'DiscountedUsage', 'SavingsPlanRecurringFee', 'RIFee')
+  AND NOT l.commitment_line IS NULL
+GROUP BY
+  1,
+  2,
+  3,
+  4
+ORDER BY
+  1,
+  2,
+  3,
+  4;
+
 -- fetch_conservation
 WITH pool AS (
   SELECT
@@ -878,6 +930,23 @@ ORDER BY
   ABS(e.allocated_cost_usd) DESC,
   e.entry_id;
 
+-- fetch_fee_bearers
+SELECT
+  service,
+  tenant_id,
+  SUM(allocated_amortized_cost_usd) AS borne_usd
+FROM fact_cost_allocated
+WHERE
+  period_start = :period_start AND charge_class = 'commitment_fee'
+GROUP BY
+  1,
+  2
+HAVING
+  SUM(allocated_amortized_cost_usd) > 0
+ORDER BY
+  1,
+  2;
+
 -- fetch_held_tags
 SELECT
   key_name,
@@ -943,6 +1012,22 @@ ORDER BY
   usage_account_id,
   resource_id
 LIMIT 20;
+
+-- fetch_on_demand_instances
+SELECT
+  product_servicecode AS service,
+  SUM(line_item_unblended_cost) AS on_demand_usd
+FROM fact_cost_raw
+WHERE
+  period_start = :period_start
+  AND line_item_line_item_type = 'Usage'
+  AND COALESCE(product_instance_type, '') <> ''
+  AND COALESCE(line_item_usage_type, '') NOT LIKE '%Spot%'
+  AND line_item_unblended_cost > 0
+GROUP BY
+  1
+ORDER BY
+  1;
 
 -- fetch_part_negations
 SELECT
