@@ -50,6 +50,7 @@ EVERY: tuple[Part, ...] = ("plain", "hourly", "single")
 HOURLY_ALONE: tuple[Part, ...] = ("hourly",)
 _NONE: Mapping[str, exp.Expr] = {}
 _SIGN = " sign"  # no delivered name ends so
+_ALONE = " alone"
 _DECIDING = (
     "bill_billing_entity", "line_item_line_item_type", "product_product_name", "product_servicecode",
     "line_item_product_code", "line_item_operation",
@@ -81,6 +82,8 @@ def alike(
     beside: Mapping[str, exp.Expr] = _NONE,
     only: Only | None = None,
     joined: Joined | None = None,
+    *,
+    in_one: bool = False,
 ) -> exp.Query:
     """`fact_cost_raw` of one delivery with lines that are alike in one row, and `line_count`.
 
@@ -93,10 +96,12 @@ def alike(
         beside: what else the lines of a row agree in, as expressions over the delivered files.
         only: leaves the other lines out.
         joined: the lines with further columns in which those of a row agree too.
+        in_one: all parts in one reading, plain lines among them, for engines that are paid by the byte.
     """
     given = carried(files)
     columns = {name: sent for name, (_, sent) in given.items()}
-    lines = _read(files, through, given, beside)
+    apart_by = {_ALONE: exp.Case().when(_is_of(SINGLE, given[_TYPE][0]), _anything())} if in_one else _NONE
+    lines = _read(files, through, given, {**beside, **apart_by})
     if only is not None:
         lines = exp.select("*").from_(lines).where(only(given)).subquery("asked")
     names = list(beside)
@@ -106,6 +111,9 @@ def alike(
     more = [exp.column(name, quoted=True) for name in names]
     keys = _keys(given, asked(given)) | {name: exp.column(name, quoted=True) for name in names}
     queries: list[exp.Query] = []
+    if in_one:
+        queries.append(_in_one(lines, keys, columns, parts))
+        parts = ()
     if "plain" in parts:
         apart = _is_of((*SINGLE, *(COVERED if "hourly" in parts else ())))
         others = exp.or_(exp.column(_TYPE).is_(exp.null()), apart.not_())
@@ -175,9 +183,42 @@ def _grouped(
     )
 
 
-def _is_of(types: Sequence[str]) -> exp.Expr:
+def _in_one(
+    lines: exp.Subquery, keys: Mapping[str, exp.Expr], columns: Mapping[str, Sent], parts: Sequence[Part]
+) -> exp.Select:
+    """Plain lines and the other parts in one reading: a line that stays single is a row by itself."""
+    hourly = [name for name in HOURLY if name in columns] if "hourly" in parts else []
+    found = {name: _where_of(COVERED, name, keys.get(name)) for name in hourly}
+    found = {**keys, **found}
+    if "single" not in parts:
+        apart = exp.or_(exp.column(_TYPE).is_(exp.null()), _is_of(SINGLE).not_())
+        return _grouped(lines, found, columns, apart)
+    found = {name: _where_of(SINGLE, name, value) for name, value in found.items()}
+    query = _grouped(lines, found, columns, exp.true())
+    rest = [name for name in columns if name not in found and name not in _COSTS]
+    values = [exp.func("ANY_VALUE", _where_of(SINGLE, name, None)) for name in rest]
+    query.select(*[named(value, name) for value, name in zip(values, rest, strict=True)], copy=False)
+    return query.group_by(exp.column(_ALONE, quoted=True), copy=False)
+
+
+def _where_of(types: Sequence[str], name: str, others: exp.Expr | None) -> exp.Expr:
+    """The column itself in lines of these types, and what is asked of the others."""
+    column = exp.column(name, quoted=True)
+    if others == column:
+        return column
+    found = exp.Case().when(_is_of(types), column)
+    return found if others is None else found.else_(others.copy())
+
+
+def _anything() -> exp.Expr:
+    """A text that no other line has."""
+    return exp.cast(exp.func("UUID"), "varchar")
+
+
+def _is_of(types: Sequence[str], column: exp.Expr | None = None) -> exp.Expr:
     # of the column alone, so that the reader itself leaves the other lines out
-    return exp.In(this=exp.column(_TYPE), expressions=[exp.Literal.string(name) for name in types])
+    of = exp.column(_TYPE) if column is None else column.copy()
+    return exp.In(this=of, expressions=[exp.Literal.string(name) for name in types])
 
 
 @cache

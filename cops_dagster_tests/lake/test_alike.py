@@ -97,38 +97,41 @@ def shown(engine: DuckDB, of: str, count: str, keys: tuple[str, ...]) -> list[An
     return engine.run(f"SELECT {listed}, {', '.join(sums)} FROM {of} GROUP BY {listed} ORDER BY ALL").rows
 
 
-def provide(engine: DuckDB, odd: Odd, through: Lens, parts: tuple[alike.Part, ...]) -> None:
+def provide(engine: DuckDB, odd: Odd, through: Lens, parts: tuple[alike.Part, ...], *, in_one: bool) -> None:
     columns = union_by_name([empty(FACT_COST_RAW), lens.booked(odd.files, through, PERIOD)])
     view(engine, "fact_cost_raw", columns)
     tag_columns.provide_cost_lines(engine, TAGS, [BOUNDARY], name="cost_lines", of="fact_cost_raw")
-    grouped = alike.alike(odd.files, through, PERIOD, tag_columns.asked(TAGS, [BOUNDARY]), parts)
+    asked = tag_columns.asked(TAGS, [BOUNDARY])
+    grouped = alike.alike(odd.files, through, PERIOD, asked, parts, in_one=in_one)
     counted = exp.select("*", "0 AS line_count").from_(empty(FACT_COST_RAW).subquery("none"))
     view(engine, "alike_lines", union_by_name([counted, grouped]))
     tag_columns.provide_cost_lines(engine, TAGS, [BOUNDARY], name="alike_cost_lines", of="alike_lines")
 
 
+@pytest.mark.parametrize("in_one", [False, True])
 @pytest.mark.parametrize("faults", [False, True])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_is_asked_of_groups_is_what_is_asked_of_lines(
-    engine: DuckDB, tmp_path: Path, seed: int, faults: bool
+    engine: DuckDB, tmp_path: Path, seed: int, faults: bool, in_one: bool
 ) -> None:
     odd = Odd(engine, tmp_path).take(lines(month(seed, faults=faults)))
     hourly = (*KEYS, "negation_key", "negation_zone", "line_item_usage_start_date")
     for parts, keys in ((("plain", "single"), KEYS), (alike.EVERY, hourly)):
-        provide(engine, odd, Lens(has_faults=faults), parts)
+        provide(engine, odd, Lens(has_faults=faults), parts, in_one=in_one)
         where = "" if keys == KEYS else " WHERE negation_key IS NOT NULL"
         assert shown(engine, f"alike_cost_lines{where}", "line_count", keys) == shown(
             engine, f"cost_lines{where}", "1", keys
         )
 
 
-def test_lines_that_are_alike_are_one_row(engine: DuckDB, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_one", [False, True])
+def test_lines_that_are_alike_are_one_row(engine: DuckDB, tmp_path: Path, in_one: bool) -> None:
     one = (
         dict.fromkeys(TEXTS) | dict.fromkeys(VIEW_COSTS) | {"day": DAYS[0], "line_item_unblended_cost": 0.25}
     )
     rows = [one | {"line_item_line_item_type": "Usage"}] * 5 + [one | {"line_item_line_item_type": "Fee"}] * 2
     odd = Odd(engine, tmp_path).take(lines(rows))
-    provide(engine, odd, Lens(), alike.EVERY)
+    provide(engine, odd, Lens(), alike.EVERY, in_one=in_one)
     counted = (
         "SELECT line_item_line_item_type, line_count, line_item_unblended_cost FROM alike_lines ORDER BY ALL"
     )
