@@ -241,6 +241,11 @@ class Settings(BaseSettings):
         return self.home / "lake"
 
     @property
+    def leaves_in_s3(self) -> bool:
+        """Lines are scanned elsewhere, over a lake in S3: of files there outlines do here."""
+        return self.engine != "duckdb" and self.lake.place is not None
+
+    @property
     def deliveries_root(self) -> Path:
         """Where `cops deliver` keeps files that came without a manifest; always a report root."""
         return self.home / "deliveries"
@@ -252,9 +257,7 @@ class Settings(BaseSettings):
 
     def fetched_place(self, root: str) -> Path:
         """Where the files of a report root in S3 lie once they were fetched."""
-        return self.home.joinpath(
-            "fetched", *(part for part in root.removeprefix("s3://").split("/") if part)
-        )
+        return self.home.joinpath("fetched", *filter(None, root.removeprefix("s3://").split("/")))
 
     @property
     def report_roots(self) -> tuple[str, ...]:

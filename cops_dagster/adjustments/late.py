@@ -192,6 +192,7 @@ def _files(books: Books, con: sa.Connection, late: Late) -> list[restate.Given]:
     for number, source in enumerate(sorted(rows), start=1):
         row = rows[source]
         files = DeliveredFiles.recorded(row, books.settings.home)
+        live.fetch_whole(books.settings.home, files.paths)
         live.verify(live.delivered_files(con, books.settings.home, files), digests=True)
         known = con.execute(
             sa.select(delivered.c.name, delivered.c.sha256)

@@ -124,6 +124,7 @@ def _delivered(con: sa.Connection, books: Books, period: Period) -> list[Deliver
         held = kept.get(row.delivery_id, [])
         if [file.sha256 for file in held] == _digests(con, row.delivery_id):  # else it was converted
             files = live.lying_at(files, held)
+        live.fetch_whole(books.settings.home, files.paths)  # they become objects of evidence
         live.verify(live.delivered_files(con, books.settings.home, files), digests=True)
         found.append(files)
     return found

@@ -161,7 +161,8 @@ def _written(books: Books, trying: Attempt, period: Period, runs: list[Any]) -> 
     folder.mkdir(parents=True)
     with books.admin.read() as con:
         by_run: dict[str, list[LiveFile]] = {}
-        for file in live_files(con, lake, TABLE, period_start=period.start):
+        whole = not books.settings.leaves_in_s3
+        for file in live_files(con, lake, TABLE, period_start=period.start, whole=whole):
             by_run.setdefault(file.run_id, []).append(file)
         with books.lines(period) as engine:
             namespace = books.namespace(engine, con, period)

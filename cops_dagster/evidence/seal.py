@@ -102,10 +102,10 @@ def _order(row: Sequence[Any]) -> list[tuple[bool, str]]:
 
 def elsewhere(books: Books, con: sa.Connection, period: Period) -> tuple[str, int]:
     """The digest of every posted entry once more, and their number: another process, other code."""
-    files = {
-        name: [str(file.path) for file in live.live_files(con, books.lake, name, period_start=period.start)]
-        for name in SEALED
+    found = {
+        name: live.live_files(con, books.lake, name, period_start=period.start, whole=True) for name in SEALED
     }
+    files = {name: [str(file.path) for file in of] for name, of in found.items()}
     columns = {name: [column for column, _ in LAKE_TABLES[name]] for name in SEALED}
     done = subprocess.run(
         [sys.executable, "-m", "cops_dagster.evidence.seal_child"],

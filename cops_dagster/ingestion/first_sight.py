@@ -37,6 +37,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import files
+from cops_dagster.stores.aws import outlines
 
 REPEATS_OF = 2_000_000
 """How many lines are looked at for repeats: all 10 M take 1.2 s, a sixth of them 0.2 s (measured)."""
@@ -101,8 +102,19 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
     Raises:
         CopsError: whatever a whole delivery is refused for; files that COPS made of it are gone again.
     """
-    subject = f"delivery {delivered.source_id} {delivered.period}"
     paths = [Path(file.path) for file in delivered.files]
+    _fetch_whole(books, paths, f"delivery {delivered.source_id} {delivered.period}")
+    try:
+        return _seen(books, delivered, paths)
+    except CopsError as problem:
+        if not (needs_mending(problem) and any(outlines.of(books.settings.home, path) for path in paths)):
+            raise
+    live.fetch_whole(books.settings.home, paths)  # lines are mended on this machine
+    return _seen(books, delivered, paths)
+
+
+def _seen(books: Books, delivered: layout.Delivered, paths: list[Path]) -> Sight:
+    subject = f"delivery {delivered.source_id} {delivered.period}"
     seen = [files.identity(path) for path in paths]
     kind = _format(delivered, subject)
     readable = [*paths, *(Path(file.path) for file in delivered.status_files)]
@@ -113,7 +125,7 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
         ThreadPoolExecutor(max_workers=1) as aside,
     ):
         # digests are taken here while the reader reads: they need no engine
-        digesting = aside.submit(files.sha256_all, paths)
+        digesting = aside.submit(live.sha256_of, books.settings.home, paths)
         made: list[Path] = []
         try:
             reading = paths
@@ -154,6 +166,21 @@ def first_sight(books: Books, delivered: layout.Delivered) -> Sight:
         faults=faults,
         breakdown=breakdown,
     )
+
+
+def _fetch_whole(books: Books, paths: Sequence[Path], subject: str) -> None:
+    """Fetches whole what is here as an outline, if this machine must read its lines.
+
+    It must where no engine elsewhere does, and to write files of an odd shape plainly.
+    """
+    home = books.settings.home
+    if not any(outlines.of(home, path) for path in paths):
+        return
+    if books.settings.leaves_in_s3:
+        with books.reader(subject, paths, books.settings.converted_root) as engine:
+            if shapes.are_plain(survey(engine, paths, subject)):
+                return
+    live.fetch_whole(home, paths)
 
 
 def _require_same(paths: Sequence[Path], seen: Sequence[files.Identity], subject: str) -> None:
@@ -220,7 +247,8 @@ def _measured(
     try:
         return _looked_at(books, engine, delivered, reading, made, subject)
     except CopsError as problem:
-        if not needs_mending(problem):
+        is_here = not any(outlines.of(books.settings.home, path) for path in reading)
+        if not (needs_mending(problem) and is_here):
             raise
     mended = []
     for path in reading:
@@ -248,9 +276,10 @@ def _looked_at(
         made += targets
         reading = shapes.plain(engine, surveyed, agreed, targets)
         surveyed = survey(engine, reading, subject)
-    columns, counts = inspect(engine, reading, subject=subject, surveyed=surveyed)
-    require(columns, subject)
     with opened.scanning(books.settings, engine, subject, work=books.settings.converted_root) as scanning:
+        keys_in = scanning if any(outlines.of(books.settings.home, path) for path in reading) else engine
+        columns, counts = inspect(engine, reading, subject=subject, surveyed=surveyed, keys_in=keys_in)
+        require(columns, subject)
         totals, faults, breakdown = measure(scanning, _as_read(delivered, columns, reading), delivered.period)
     accept(totals, faults, subject=subject)
     return columns, counts, reading, totals, faults, breakdown

@@ -32,6 +32,7 @@ from cops_dagster.ledger.run import Attempt, Run, attempt, id_beside, settle
 from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.aws import outlines
 
 TABLE = measures.TABLE
 ALGORITHM = "raw-3"
@@ -217,7 +218,10 @@ def _named_aside(trying: Attempt, raw: Run, kept: Kept) -> list[Staged]:
     for one in _staged(kept, is_aside=True):
         if one.rows:
             target = trying.target(QUARANTINE, raw.period, raw.id).with_name(one.path.name)
-            keeping.keep(one.path, target, is_ours=True)
+            if outline := outlines.of(trying.books.settings.lake_root, one.path):
+                outlines.another(one.path, target, outline)
+            else:
+                keeping.keep(one.path, target, is_ours=True)
             named.append(replace(one, path=target))
     return named
 

@@ -25,6 +25,7 @@ from cops_dagster.lake.live import LiveFile
 from cops_dagster.lake.mend import mend, needs_mending
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.stores.aws import outlines
 from cops_dagster.stores.files import identity
 
 
@@ -73,10 +74,15 @@ def keep(
 def _kept(books: Books, files: DeliveredFiles, given: Lens, period: Period, target: Path) -> Kept:
     subject = f"delivery {files.source_id} {period}"
     files.verify_unchanged()
+    if not books.settings.leaves_in_s3:
+        live.fetch_whole(books.settings.home, files.reading)
     with books.admin.read() as con:
         known = live.files_read(con, books.settings.home, files)
     kept = replace(files, read_paths=tuple(_brought(books, known, target)))
-    lying = [replace(file, path=path) for file, path in zip(known, kept.reading, strict=True)]
+    lying = [
+        replace(file, path=path, elsewhere=outlines.of(books.settings.home, path))
+        for file, path in zip(known, kept.reading, strict=True)
+    ]
     held = {file: identity(file.path) for file in lying}
     origins = {path: file.path for file, path in zip(known, kept.reading, strict=True)}
     with ThreadPoolExecutor(max_workers=1) as aside:
@@ -118,7 +124,10 @@ def _brought(books: Books, known: Sequence[LiveFile], target: Path) -> list[Path
         place = target.with_name(f"{target.stem}-{number:05d}.parquet")
         place.unlink(missing_ok=True)
         try:
-            keeping.keep(file.path, place, is_ours=any(file.path.is_relative_to(one) for one in ours))
+            if file.elsewhere:
+                outlines.another(file.path, place, file.elsewhere)
+            else:
+                keeping.keep(file.path, place, is_ours=any(file.path.is_relative_to(one) for one in ours))
         except OSError as problem:
             record.drop_conversion(books, file.run_id)
             raise live.other_bytes(file, str(problem.strerror)) from None
@@ -128,7 +137,7 @@ def _brought(books: Books, known: Sequence[LiveFile], target: Path) -> list[Path
 
 def _require_same(books: Books, known: Sequence[LiveFile], kept: DeliveredFiles) -> None:
     """What lies in the lake has the digests of first sight, or the delivery is refused."""
-    for file, sha256 in zip(known, live.digests(kept.reading), strict=True):
+    for file, sha256 in zip(known, live.digests(books.settings.home, kept.reading), strict=True):
         if sha256 != file.sha256:
             record.drop_conversion(books, file.run_id)  # where it was that, the next look makes it anew
             raise live.other_bytes(file, f"sha256 {sha256[:12]}…")
@@ -137,6 +146,7 @@ def _require_same(books: Books, known: Sequence[LiveFile], kept: DeliveredFiles)
 def _mended(books: Books, files: DeliveredFiles, given: Lens, period: Period) -> DeliveredFiles:
     """The same files with bytes that are no UTF-8 marked: first sight had no need of their column."""
     subject = f"delivery {files.source_id} {period}"
+    live.fetch_whole(books.settings.home, files.reading)
     made = [mend(path, new_read_file(books), subject=subject) for path in files.reading]
     record.record_mended(books, files.delivery_id, made)
     return replace(files, columns=given.columns_of(files.columns), read_paths=tuple(made))

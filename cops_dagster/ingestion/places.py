@@ -126,7 +126,7 @@ def _fetched(settings: Settings, place: str, period: Period | None) -> Path:
     from cops_dagster.stores.aws import reports
 
     fetched = settings.fetched_place(place)
-    reports.fetch(place, fetched, period)
+    reports.fetch(place, fetched, period, outlined=settings.leaves_in_s3)
     return fetched
 
 

@@ -54,6 +54,7 @@ class Cluster:
     """
 
     is_apart = True
+    reads_elsewhere = True
 
     def __init__(
         self,

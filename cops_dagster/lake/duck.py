@@ -37,6 +37,7 @@ class DuckDB:
     """
 
     is_apart = False
+    reads_elsewhere = False
 
     def __init__(self, *, memory_limit: str = "2500MiB", spill: Path | None = None) -> None:
         self._con = duckdb.connect(config=configuration(memory_limit, spill))

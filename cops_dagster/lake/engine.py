@@ -47,9 +47,11 @@ class Engine(Protocol):
 
     Attributes:
         is_apart: it works in a process of its own, so it may read bytes that COPS has not written.
+        reads_elsewhere: it reads objects where they lie, so outlines of them are enough on this machine.
     """
 
     is_apart: bool
+    reads_elsewhere: bool
 
     def fetch(self, statement: Asked, params: Mapping[str, Value] | None = None) -> Rows:
         """The rows of a statement, for results that a driver holds."""

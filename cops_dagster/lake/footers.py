@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import sqlglot
 from sqlglot import exp
 
 from cops_dagster.cur import names, schema
 from cops_dagster.cur.schema import Sent
 from cops_dagster.errors import CopsError
-from cops_dagster.lake import shapes
+from cops_dagster.lake import shapes, statements
 from cops_dagster.lake.duck import DuckDB, exact_name
+from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.shapes import Seen
 
 COLUMNS_MAX = 4000
@@ -23,6 +25,15 @@ COLUMNS_MAX = 4000
 
 ROWS_PER_BYTE_MAX = 100
 """A real month takes 40 bytes a line; more rows than this are declared, not delivered."""
+Keys = dict[str, list[tuple[str, bool]]]
+"""By map column its keys, each with whether some line has one of its keys twice."""
+_KEYS = f"""
+SELECT DISTINCT
+    map_name AS of_map, k.named, CARDINALITY(ARRAY_DISTINCT(s.keys)) < CARDINALITY(s.keys) AS twice
+FROM (SELECT DISTINCT MAP_KEYS(map_column) AS keys FROM files_of_maps) AS s
+CROSS JOIN UNNEST(s.keys) AS k (named)
+LIMIT {2 * COLUMNS_MAX + 1}
+"""
 
 
 def survey(engine: DuckDB, paths: Sequence[Path], subject: str) -> list[Seen]:
@@ -59,7 +70,12 @@ def names_in(engine: DuckDB, path: Path) -> set[str]:
 
 
 def inspect(
-    engine: DuckDB, paths: Sequence[Path], *, subject: str, surveyed: Sequence[Seen] | None = None
+    engine: DuckDB,
+    paths: Sequence[Path],
+    *,
+    subject: str,
+    surveyed: Sequence[Seen] | None = None,
+    keys_in: Engine | None = None,
 ) -> tuple[dict[str, Sent], list[int]]:
     """Flat columns and rows per file.
 
@@ -68,6 +84,7 @@ def inspect(
 
     Args:
         surveyed: what `survey` found, if it was asked before.
+        keys_in: what reads the lines for their keys, where these files are outlines.
 
     Raises:
         CopsError: what `survey` and `shapes.agree` raise, `E-RESOURCE` (absurdly many columns).
@@ -79,7 +96,7 @@ def inspect(
         for name in shapes.OWN
         if any(name in one.types for one in files)
     }
-    return _flat(engine, paths, agreed, subject) | own, [one.rows for one in files]
+    return _flat(keys_in or engine, paths, agreed, subject) | own, [one.rows for one in files]
 
 
 def parquet(paths: Sequence[Path], *, by_name: bool = False, file_column: str = "") -> exp.Table:
@@ -126,7 +143,7 @@ def too_large(path: Path, subject: str, found: str) -> CopsError:
     )
 
 
-def _flat(engine: DuckDB, paths: Sequence[Path], agreed: shapes.Agreement, subject: str) -> dict[str, Sent]:
+def _flat(engine: Engine, paths: Sequence[Path], agreed: shapes.Agreement, subject: str) -> dict[str, Sent]:
     found: dict[str, Sent] = {}
     maps = {name: kind for name, kind in agreed.kinds.items() if kind.startswith("map ")}
     for name, kind in agreed.kinds.items():
@@ -134,9 +151,11 @@ def _flat(engine: DuckDB, paths: Sequence[Path], agreed: shapes.Agreement, subje
             found[name] = Sent(kind, ((name, None),))
     spelled = {name.lower(): name for name in found}
     not_plain = {name for odd in agreed.odd for name in odd}
-    for column in sorted(maps.keys() - not_plain):
+    wanted_maps = sorted(maps.keys() - not_plain)
+    keys = _keys_elsewhere if engine.reads_elsewhere else _keys_here
+    for column, rows in keys(engine, paths, wanted_maps).items():
         kind = maps[column].removeprefix("map ")
-        for key in _keys(engine, paths, column, subject):
+        for key in _checked(rows, column, subject):
             wanted = names.map_column(column.lower(), key)
             name = spelled.setdefault(wanted, wanted)
             before = found.get(name)
@@ -150,8 +169,13 @@ def _flat(engine: DuckDB, paths: Sequence[Path], agreed: shapes.Agreement, subje
     return found
 
 
-def _keys(engine: DuckDB, paths: Sequence[Path], column: str, subject: str) -> list[str]:
-    """The keys that any line has. Lines share few sets of keys, so each set is looked at once."""
+def _keys_here(engine: Engine, paths: Sequence[Path], columns: Sequence[str]) -> Keys:
+    """The keys that any line has in each column; a column at a time, so that one that is bad is named."""
+    return {column: _keys_of(engine, paths, column) for column in columns}
+
+
+def _keys_of(engine: Engine, paths: Sequence[Path], column: str) -> list[tuple[str, bool]]:
+    """Lines share few sets of keys, so each set is looked at once."""
     keys = exp.func("map_keys", exp.column(column, quoted=True))
     source = parquet(paths, by_name=len(paths) > 1)
     sets = exp.select(exp.alias_(keys, "keys")).distinct().from_(source).subquery("sets")
@@ -159,7 +183,30 @@ def _keys(engine: DuckDB, paths: Sequence[Path], column: str, subject: str) -> l
     twice = exp.LT(this=different, expression=exp.func("len", exp.column("keys")))
     one = exp.alias_(exp.func("unnest", exp.column("keys")), "key")
     query = exp.select(one, exp.alias_(twice, "twice")).distinct().from_(sets).limit(2 * COLUMNS_MAX + 1)
-    rows = engine.fetch(query).rows
+    return [(key, twice) for key, twice in engine.fetch(query).rows]
+
+
+def _keys_elsewhere(engine: Engine, paths: Sequence[Path], columns: Sequence[str]) -> Keys:
+    """The same in one statement: each waits there, and reads the maps again."""
+    union: exp.Query | None = None
+    for column in columns:
+        each = sqlglot.parse_one(_KEYS, read=statements.SOURCE_DIALECT)
+        assert isinstance(each, exp.Query)
+        for named in list(each.find_all(exp.Column, exp.Table)):
+            if named.name == "map_column":
+                named.replace(exp.column(column, quoted=True))
+            elif named.name == "map_name":
+                named.replace(exp.Literal.string(column))
+            elif named.name == "files_of_maps":
+                named.replace(parquet(paths, by_name=len(paths) > 1))
+        union = each if union is None else exp.union(union, each, distinct=False, copy=False)
+    found: Keys = {column: [] for column in columns}
+    for column, key, twice in engine.fetch(union).rows if union else ():
+        found[column].append((key, twice))
+    return found
+
+
+def _checked(rows: Sequence[tuple[str, bool]], column: str, subject: str) -> list[str]:
     found = {key for key, _ in rows if key}
     if len(found) > COLUMNS_MAX:
         raise _too_many(f"{subject}, map {column}", len(found))

@@ -19,7 +19,9 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake.kept import conversion
 from cops_dagster.lake.tables import APPEND_ONLY, KEPT
 from cops_dagster.stores import tables as t
-from cops_dagster.stores.files import Identity, identity, sha256, sha256_all
+from cops_dagster.stores.aws import outlines
+from cops_dagster.stores.aws.outlines import Outline
+from cops_dagster.stores.files import Identity, identity, sha256_all
 from cops_dagster.stores.volume import Volume
 
 if TYPE_CHECKING:  # its SQL brings the engine, which `cops status` does without
@@ -36,6 +38,7 @@ class LiveFile:
 
     Attributes:
         lens: how kept delivered bytes are read (`lake/lens.py`); empty for a file that COPS wrote.
+        elsewhere: the object that holds the bytes, where this machine has an outline of it.
     """
 
     table_name: str
@@ -48,6 +51,7 @@ class LiveFile:
     mtime_ns: int
     delivery_id: str | None = None
     lens: str = ""
+    elsewhere: Outline | None = None
 
 
 def live_files(
@@ -58,12 +62,14 @@ def live_files(
     period_start: date | None = None,
     as_of_seq: int | None = None,
     bring: bool = True,
+    whole: bool = False,
 ) -> list[LiveFile]:
     """The files that make up a table, on this machine: the heads' files, or all of an append-only table.
 
     Args:
         as_of_seq: only runs with a journal number up to this count; later ones have not happened.
         bring: fetch what a lake in S3 has and this machine has not.
+        whole: lines are read on this machine, so outlines are not enough.
 
     Raises:
         CopsError: `E-LAKE-STORE`, `E-DIGEST` for a file that must come from S3 and cannot.
@@ -93,7 +99,7 @@ def live_files(
         .order_by(files.c.path)
     ).all()
     for row in rows if bring else ():
-        lake.bring(row.path, row.sha256, row.mtime_ns)
+        lake.bring(row.path, row.sha256, row.mtime_ns, whole=whole)
         if as_of_seq is not None:
             _require_kept(con, lake, row)
     return [
@@ -108,6 +114,7 @@ def live_files(
             row.mtime_ns,
             row.delivery_id,
             row.columns_json if row.schema_version == KEPT else "",
+            outlines.of(lake.root, lake.root / row.path) if lake.place else None,
         )
         for row in rows
     ]
@@ -133,10 +140,12 @@ def _require_kept(con: sa.Connection, lake: Volume, row: Any) -> None:
         )
 
 
-def kept(con: sa.Connection, lake: Volume, period_start: date | None = None) -> dict[str, list[LiveFile]]:
+def kept(
+    con: sa.Connection, lake: Volume, period_start: date | None = None, *, whole: bool = True
+) -> dict[str, list[LiveFile]]:
     """The delivered bytes that the lake keeps, by delivery; each in the order it was delivered in."""
     found: dict[str, list[LiveFile]] = {}
-    for file in live_files(con, lake, "fact_cost_raw", period_start=period_start):
+    for file in live_files(con, lake, "fact_cost_raw", period_start=period_start, whole=whole):
         if file.lens and file.delivery_id:
             found.setdefault(file.delivery_id, []).append(file)
     return found
@@ -189,7 +198,7 @@ def verify(files: Sequence[LiveFile], *, digests: bool) -> Held:
         if (digests or identity[3] != file.mtime_ns) and key not in _verified:
             to_digest.append((file, key))
     try:
-        found = sha256_all([file.path for file, _ in to_digest])
+        found = _sha256_all([(file.path, file.elsewhere) for file, _ in to_digest])
     except OSError as problem:
         unread = next(file for file, _ in to_digest if str(file.path) == problem.filename)
         raise other_bytes(unread, str(problem.strerror)) from None
@@ -215,7 +224,7 @@ def changed(files: Sequence[LiveFile]) -> list[tuple[LiveFile, str]]:
             there.append(file)
         else:
             found.append((file, f"{size} bytes"))
-    digests = sha256_all([file.path for file in there])
+    digests = _sha256_all([(file.path, file.elsewhere) for file in there])
     return found + [
         (file, f"sha256 {sha256[:12]}…")
         for file, sha256 in zip(there, digests, strict=True)
@@ -234,16 +243,34 @@ def require_same(held: Mapping[LiveFile, Identity]) -> None:
         now = _identity(file)
         if now == before:
             continue
-        if now[:4] != before[:4] or sha256(file.path) != file.sha256:
+        if now[:4] != before[:4] or _sha256_all([(file.path, file.elsewhere)]) != [file.sha256]:
             raise _exchanged(file)
 
 
-def digests(paths: Sequence[Path]) -> list[str]:
-    """Digests of files; one that this process has digested, and that is the same since, is not read again."""
+def sha256_of(root: Path, paths: Sequence[Path]) -> list[str]:
+    """Digests of files as they are; of outlines below `root`, where COPS alone writes, of their objects."""
+    return _sha256_all([(path, outlines.of(root, path)) for path in paths])
+
+
+def _sha256_all(files: Sequence[tuple[Path, Outline | None]]) -> list[str]:
+    """Digests of the bytes, also where only an outline of them is here."""
+    apart = [(path, outline) for path, outline in files if outline]
+    here = [path for path, outline in files if not outline]
+    found = dict(zip((path for path, _ in apart), outlines.sha256_all(apart), strict=True))
+    found |= dict(zip(here, sha256_all(here), strict=True))
+    return [found[path] for path, _ in files]
+
+
+def digests(root: Path, paths: Sequence[Path]) -> list[str]:
+    """Digests of files; one that this process has digested, and that is the same since, is not read again.
+
+    Args:
+        root: a folder that COPS alone writes to; below it there may be outlines, whose objects count.
+    """
     seen = [(str(path), identity(path)) for path in paths]
     known = {(path, then): digest for path, then, digest in _verified}
     unread = [path for path, one in zip(paths, seen, strict=True) if one not in known]
-    known |= dict(zip((one for one in seen if one not in known), sha256_all(unread), strict=True))
+    known |= dict(zip((one for one in seen if one not in known), sha256_of(root, unread), strict=True))
     _verified.update((*one, known[one]) for one in seen)
     return [known[one] for one in seen]
 
@@ -297,9 +324,21 @@ def delivered_files(con: sa.Connection, home: Path, delivered: DeliveredFiles) -
             sha256,
             size,
             version,
+            elsewhere=outlines.of(home, path),
         )
         for path, sha256, size, version in read
     ]
+
+
+def fetch_whole(home: Path, paths: Sequence[Path]) -> None:
+    """Fetches what is here as an outline: lines of these files are read on this machine.
+
+    Raises:
+        CopsError: `E-DIGEST` for an object that was exchanged; `E-AWS-…`, `E-DISK`.
+    """
+    for path in paths:
+        if outline := outlines.of(home, path):
+            outlines.whole(path, outline)
 
 
 def files_read(con: sa.Connection, home: Path, delivered: DeliveredFiles) -> list[LiveFile]:

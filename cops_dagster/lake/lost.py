@@ -19,6 +19,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake import live
 from cops_dagster.lake.live import LiveFile
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.aws import outlines
 from cops_dagster.stores.files import fsync_folder, sha256, sha256_all
 from cops_dagster.stores.volume import Volume
 
@@ -38,9 +39,12 @@ def lost_files(
         wrong = _wrong(file, digests=digests)
         if wrong and lake.place is not None:
             file.path.unlink(missing_ok=True)
+            outlines.forget(file.path)
             live.forget([file.path])
             try:
-                lake.bring(file.path.relative_to(lake.root).as_posix(), file.sha256, file.mtime_ns)
+                lake.bring(
+                    file.path.relative_to(lake.root).as_posix(), file.sha256, file.mtime_ns, whole=True
+                )
             except CopsError as problem:
                 if problem.code != "E-DIGEST":
                     raise

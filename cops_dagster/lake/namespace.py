@@ -26,6 +26,7 @@ from cops_dagster.lake.live import (
     Held,
     LiveFile,
     delivered_files,
+    fetch_whole,
     kept,
     live_files,
     require_same,
@@ -46,6 +47,7 @@ from cops_dagster.policy import Tags
 from cops_dagster.settings import Settings
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.places import open_volume
+from cops_dagster.stores.volume import Volume
 
 LINES = frozenset({"fact_cost_raw", "cur_quarantine", "cur_billing_master", "missing_tenant_tags"})
 """Names behind which delivered bytes are read: what asks for one uses an engine apart (`Books.lines`)."""
@@ -116,13 +118,24 @@ class Namespace:
     def _lake_table(self, name: str) -> None:
         self.lake_view(name, self._live(name))
 
-    def _live(self, name: str) -> list[LiveFile]:
-        volume = open_volume(self.settings.lake_root, self.settings.lake.place)
-        return live_files(self.con, volume, name, period_start=self.period_start, as_of_seq=self.as_of_seq)
+    def _live(self, name: str, *, reads: bool = True) -> list[LiveFile]:
+        return live_files(
+            self.con,
+            self._volume(),
+            name,
+            period_start=self.period_start,
+            as_of_seq=self.as_of_seq,
+            whole=reads and not self.engine.reads_elsewhere,
+        )
+
+    def _volume(self) -> Volume:
+        return open_volume(
+            self.settings.lake_root, self.settings.lake.place, outlined=self.engine.reads_elsewhere
+        )
 
     def lake_view(self, name: str, found: Sequence[LiveFile]) -> None:
         """A lake table over the given files, digests checked first."""
-        self._hold(verify(found, digests=self.digests))
+        self._hold_to_read(found)
         if any(file.lens for file in found):
             self._require_apart()
         self.paths[name] = [file.path for file in found]
@@ -143,7 +156,8 @@ class Namespace:
         """`fact_cost_raw` under another name, with lines that are alike in one row; see `lake/alike.py`."""
 
         def grouped(files: DeliveredFiles, through: Lens, period_start: date) -> exp.Query:
-            return alike(files, through, period_start, asked, parts, only=only, joined=joined)
+            in_one = self.engine.reads_elsewhere
+            return alike(files, through, period_start, asked, parts, only=only, joined=joined, in_one=in_one)
 
         self._lines(name, grouped, f"*, 1 AS {COUNT}", joined[1] if joined else None)
 
@@ -159,7 +173,7 @@ class Namespace:
         join: Callable[[exp.Subquery, Collection[str]], exp.Select] | None = None,
     ) -> None:
         found = self._live("fact_cost_raw")
-        self._hold(verify(found, digests=self.digests))
+        self._hold_to_read(found)
         self._require_apart()
         self.paths[name] = [file.path for file in found]
         typed = over_files(FACT_COST_RAW, [file.path for file in found if not file.lens])
@@ -185,9 +199,14 @@ class Namespace:
             raise AssertionError("delivered bytes are read by `Books.lines`")
 
     def _line_pool(self) -> None:
-        found = self._live("fact_cost_raw")
+        found = self._live("fact_cost_raw", reads=False)  # what was measured stands in their rows
         self._hold(verify(found, digests=self.digests))
         pools.provide(self.engine, found)
+
+    def _hold_to_read(self, found: Sequence[LiveFile]) -> None:
+        if not self.engine.reads_elsewhere and any(file.elsewhere for file in found):
+            raise AssertionError("an outline is read where its object lies")
+        self._hold(verify(found, digests=self.digests))
 
     def _hold(self, held: Held) -> None:
         self.engine.relies_on(lambda: require_same(held))
@@ -217,13 +236,12 @@ class Namespace:
         if self.period_start is not None:
             query = query.where(head.c.period_start == self.period_start)
         queries: list[exp.Query] = [empty(CUR_BILLING_MASTER)]
-        held = kept(
-            self.con, open_volume(self.settings.lake_root, self.settings.lake.place), self.period_start
-        )
+        whole = not self.engine.reads_elsewhere
+        held = kept(self.con, self._volume(), self.period_start, whole=whole)
         for row in self.con.execute(query):
             self._require_apart()
             if files := held.get(row.delivery_id):
-                self._hold(verify(files, digests=self.digests))
+                self._hold_to_read(files)
                 self.paths.setdefault(name, []).extend(file.path for file in files)
                 queries.append(master_query(kept_delivery(self.con, files, Lens.from_json(files[0].lens))))
                 continue
@@ -233,7 +251,9 @@ class Namespace:
             ).all()
             found = DeliveredFiles.recorded(row, self.settings.home, converted)
             found.verify_unchanged()
-            self._hold(verify(delivered_files(self.con, self.settings.home, found), digests=self.digests))
+            if whole:
+                fetch_whole(self.settings.home, found.reading)
+            self._hold_to_read(delivered_files(self.con, self.settings.home, found))
             self.paths.setdefault(name, []).extend(found.reading)
             queries.append(master_query(found))
         view(self.engine, name, union_by_name(queries))

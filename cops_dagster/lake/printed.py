@@ -22,7 +22,7 @@ def views(con: sa.Connection, lake: Volume, period_start: date | None = None) ->
     """One `CREATE OR REPLACE VIEW` for each lake table, in DuckDB's dialect; files are on this machine."""
     made = []
     for name in LAKE_TABLES:
-        query = lake_query(con, name, live_files(con, lake, name, period_start=period_start))
+        query = lake_query(con, name, live_files(con, lake, name, period_start=period_start, whole=True))
         created = exp.Create(
             this=exp.to_table(name, dialect="duckdb"), kind="VIEW", replace=True, expression=query
         )

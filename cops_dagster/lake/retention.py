@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from cops_dagster.lake.tables import KEPT
 from cops_dagster.stores import tables as t
+from cops_dagster.stores.aws import outlines
 from cops_dagster.stores.volume import Volume
 
 SEALED = ("closing", "closed")
@@ -26,6 +27,7 @@ def drop(con: sa.Connection, lake: Volume, before: datetime) -> int:
         file = lake.root / path
         with suppress(FileNotFoundError):
             file.unlink()
+            outlines.forget(file)
             dropped += 1
         with suppress(OSError):  # another file of the attempt may stand there
             file.parent.rmdir()

@@ -20,7 +20,7 @@ from cops_dagster.lake import declared
 from cops_dagster.lake.declared import DataFile
 from cops_dagster.settings import Settings
 from cops_dagster.stores import files
-from cops_dagster.stores.aws import leftovers
+from cops_dagster.stores.aws import leftovers, outlines
 from cops_dagster.stores.aws.call import Call, calling
 from cops_dagster.stores.aws.s3 import S3Place
 from cops_dagster.stores.places import open_volume
@@ -68,6 +68,9 @@ class Session:
             size = path.stat().st_size
             if self._held[uri][0] != size:
                 raise _exchanged(uri, f"{self._held[uri][0]} bytes", f"{size} bytes")
+            outline = outlines.of(self._settings.home, path)
+            if outline and self._held[uri][1] != outline.source.etag:
+                raise _exchanged(uri, f"ETag {self._held[uri][1]}", f"ETag {outline.source.etag}")
             found.append(DataFile(uri, count, size))
         with _glue():
             declared.declare(
@@ -79,6 +82,8 @@ class Session:
         """Where the engine finds a file's bytes: in the lake, in AWS's own bucket, else uploaded."""
         from cops_dagster.stores.aws import reports
 
+        if outline := outlines.of(self._settings.home, path):
+            return outline.uri
         if source := reports.origin(self._settings.home / "fetched", path):
             return f"s3://{source.bucket}/{source.key}"
         if self._lake.place and path.is_relative_to(self._lake.root):

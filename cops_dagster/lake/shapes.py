@@ -18,6 +18,7 @@ from sqlglot import exp
 from cops_dagster.cur import names, schema
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.duck import DuckDB
+from cops_dagster.lake.engine import Asked, Rows, Value
 from cops_dagster.lake.maps import is_unreadable, of_kind
 
 UNREADABLE_MAP = "E-MAP-PARSE"
@@ -121,6 +122,30 @@ def agree(engine: DuckDB, files: Sequence[Seen], subject: str) -> Agreement:
         if not one.rows and dict(one.types) != dict(full[0].types):
             odd[one.path] = {name: exp.column(name, quoted=True) for name in full[0].types}
     return Agreement(kinds, list(odd.values()), list(faults.values()))
+
+
+def are_plain(files: Sequence[Seen]) -> bool:
+    """Whether their footers alone say that none must be written anew; what is refused is as good as plain."""
+    try:
+        return not any(agree(_Footers(), files, "").odd)
+    except _AsksLines:
+        return False
+    except CopsError:
+        return True
+
+
+class _AsksLines(Exception):
+    """What a column holds decides."""
+
+
+class _Footers(DuckDB):
+    """An engine that reads no line."""
+
+    def __init__(self) -> None:
+        pass
+
+    def fetch(self, statement: Asked, params: Mapping[str, Value] | None = None) -> Rows:
+        raise _AsksLines
 
 
 def _changed(

@@ -127,7 +127,8 @@ class Books:
     @property
     def lake(self) -> Volume:
         """Where the lake's files are kept."""
-        return open_volume(self.settings.lake_root, self.settings.lake.place)
+        given = self.settings
+        return open_volume(given.lake_root, given.lake.place, outlined=given.leaves_in_s3)
 
     def lake_path(self, path: Path) -> str:
         """A file's path as `lake_file` records it: relative, so that a moved home works."""

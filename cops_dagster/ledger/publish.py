@@ -147,7 +147,7 @@ def refuse(verdicts: Sequence[Verdict], subject: str) -> None:
 
 def _recorded(books: Books, publication: Publication) -> list[dict[str, object]]:
     run = publication.run
-    digests = live.digests([staged.path for staged in publication.staged])
+    digests = live.digests(books.settings.lake_root, [one.path for one in publication.staged])
     lake = books.lake
     rows: list[dict[str, object]] = []
     for staged, sha256 in zip(publication.staged, digests, strict=True):

@@ -41,9 +41,9 @@ def open_objects(uri: str) -> Objects:
     return FolderObjects(Path(uri.removeprefix("file://").removeprefix("file:")).expanduser().absolute())
 
 
-def open_volume(root: Path, uri: str | None) -> Volume:
-    """The lake below `root`, kept in `s3://bucket/prefix` if that is given."""
+def open_volume(root: Path, uri: str | None, *, outlined: bool = False) -> Volume:
+    """The lake below `root`, kept in `s3://bucket/prefix` if that is given; `outlined` as of a `Volume`."""
     if uri is None:
         return Volume(root)
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    return Volume(root, S3Place(bucket, prefix.strip("/"), unusable=unusable, missing=missing))
+    return Volume(root, S3Place(bucket, prefix.strip("/"), unusable=unusable, missing=missing), outlined)

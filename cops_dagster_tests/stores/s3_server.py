@@ -37,6 +37,10 @@ class Bucket:
     """Whether an answer to a copy tells the digest of what was written."""
     copied: list[str] = field(default_factory=list)
     """Keys that were copied by the server, of parts one entry each."""
+    sent: dict[str, int] = field(default_factory=dict)
+    """Bytes of each object that answers to GET carried."""
+    checksums: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What HEAD says of the SHA-256 of an object, in base64, and of its type."""
     modified: str = "2025-10-09T00:00:00.000Z"
     """When every object was written, as the listing tells."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -218,9 +222,13 @@ class _Handler(BaseHTTPRequestHandler):
             if found_range := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
                 first, last = int(found_range[1]), int(found_range[2] or len(data) - 1)
                 headers["Content-Range"] = f"bytes {first}-{min(last, len(data) - 1)}/{len(data)}"
-                self._answer(206, data[first : last + 1], headers)
-            else:
-                self._answer(200, data, headers)
+                data = data[first : last + 1]
+            if self.command == "GET":
+                self.held.sent[key] = self.held.sent.get(key, 0) + len(data)
+            elif key in self.held.checksums and "x-amz-checksum-mode" in self.headers:
+                said = self.held.checksums[key]
+                headers |= {"x-amz-checksum-sha256": said[0], "x-amz-checksum-type": said[1]}
+            self._answer(206 if found_range else 200, data, headers)
 
     def _list_current(self, prefix: str) -> None:
         rows = "".join(

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ WHOLE_MAX = 1 << 30
 """Beyond it an object is copied in parts; S3 copies 5 GiB at once, but answers only when it is done."""
 PART = 512 << 20
 _BLOCK = 1 << 20
+Span = Callable[[int, int], str]
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class Source:
     etag: str | None = None
 
 
-def copied(place: S3Place, name: str, source: Source, file: Path, sha256: str) -> bool:
+def copied(
+    place: S3Place, name: str, source: Source, file: Path, sha256: str, span: Span | None = None
+) -> bool:
     """Lets S3 copy an object to a name that is free; `False` where it does not, whatever the reason.
 
     S3 digests what it writes (SHA-256), the whole object or each part of it, and its answer says so. That is
@@ -39,14 +44,15 @@ def copied(place: S3Place, name: str, source: Source, file: Path, sha256: str) -
     what was digested at first sight, not merely what has the same ETag. Where it says none, it is read back.
 
     Args:
-        file: the same bytes on this machine, as was verified.
+        file: the same bytes on this machine, as was verified; with `span` of the same size.
+        span: the digest of a part of the bytes, by its first and last place, where `file` has them not.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
     size = file.stat().st_size
     try:
         if size > WHOLE_MAX:
-            return _in_parts(place, name, source, file, size)
+            return _in_parts(place, name, source, span or partial(_digest, file), size)
         return _whole(place, name, source, sha256)
     except (BotoCoreError, ClientError, LookupError, TypeError):  # the last two: an answer of another service
         return False
@@ -63,7 +69,7 @@ def _whole(place: S3Place, name: str, source: Source, sha256: str) -> bool:
     return bool(said == _base64(bytes.fromhex(sha256)))
 
 
-def _in_parts(place: S3Place, name: str, source: Source, file: Path, size: int) -> bool:
+def _in_parts(place: S3Place, name: str, source: Source, span_of: Span, size: int) -> bool:
     from botocore.exceptions import ClientError
 
     at = place.at(name)
@@ -77,7 +83,7 @@ def _in_parts(place: S3Place, name: str, source: Source, file: Path, size: int) 
             span = f"bytes={first}-{last}"
             made = place.client.upload_part_copy(**at, **number, **_from(source), CopySourceRange=span)
             result = made["CopyPartResult"]
-            if result.get("ChecksumSHA256") != _digest(file, first, last):
+            if result.get("ChecksumSHA256") != span_of(first, last):
                 place.client.abort_multipart_upload(**at)
                 return False
             parts.append({**number, "ETag": result["ETag"], "ChecksumSHA256": result["ChecksumSHA256"]})

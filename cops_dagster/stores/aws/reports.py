@@ -3,9 +3,9 @@
 Belongs here: listing a root, fetching what is new or changed by its ETag, keeping what was fetched. Does not
 belong here: which files make a delivery (`cur/layout.py`) and their digests. The bucket is only read.
 
-DuckDB reads local files, so a month is copied once. Every object is read with `If-Match`: bytes that AWS
-replaces meanwhile are never mixed. Manifests come last, so a delivery that is cut short on its way here
-looks like one that AWS has not finished.
+DuckDB reads local files, so a month is copied once; for an engine elsewhere outlines do (`outlines.py`).
+Every object is read with `If-Match`: bytes that AWS replaces meanwhile are never mixed. Manifests come last,
+so a delivery that is cut short on its way here looks like one that AWS has not finished.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 from cops_dagster.cur.layout import period_of
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
+from cops_dagster.stores.aws import outlines
 from cops_dagster.stores.aws.call import Call, calling
 from cops_dagster.stores.aws.copies import Source
 
@@ -59,8 +60,11 @@ class _Replaced(Exception):
     """An object changed between listing and reading."""
 
 
-def fetch(uri: str, place: Path, period: Period | None) -> int:
+def fetch(uri: str, place: Path, period: Period | None, *, outlined: bool = False) -> int:
     """Brings manifests, and the files of one month, into `place`; how many objects were fetched.
+
+    Args:
+        outlined: of Parquet the outlines are enough. One that is there is not fetched whole by this.
 
     Raises:
         CopsError: `E-SOURCE-UNKNOWN` when nothing lies under the address; `E-AWS-DENIED`,
@@ -83,7 +87,8 @@ def fetch(uri: str, place: Path, period: Period | None) -> int:
                     next_step="correct COPS_CUR",
                 )
             try:
-                brought = _bring(client, bucket, [one for one in listed if _wanted(one, period)], place)
+                wanted = [one for one in listed if _wanted(one, period)]
+                brought = _bring(client, bucket, wanted, place, outlined=outlined)
                 _forget(place, {one.parts for one in listed}, period)
                 return brought
             except _Replaced:
@@ -143,7 +148,7 @@ def _wanted(one: Listed, period: Period | None) -> bool:
     return period is not None and (of == period if of else one.size <= SMALL)
 
 
-def _bring(client: Any, bucket: str, listed: Sequence[Listed], place: Path) -> int:
+def _bring(client: Any, bucket: str, listed: Sequence[Listed], place: Path, *, outlined: bool) -> int:
     try:
         place.mkdir(parents=True, exist_ok=True)
         with (place / ".lock").open("w") as handle:
@@ -151,7 +156,7 @@ def _bring(client: Any, bucket: str, listed: Sequence[Listed], place: Path) -> i
             index = _index(place)
             missing = [one for one in listed if not _is_there(place, index, one)]
             for one in sorted(missing, key=lambda one: (one.is_manifest, one.parts)):
-                _read(client, bucket, one, place.joinpath(*one.parts))
+                _read(client, bucket, one, place.joinpath(*one.parts), outlined=outlined)
                 index["/".join(one.parts)] = one.etag
             if missing:
                 partial = place / f"{INDEX}.partial"
@@ -175,6 +180,7 @@ def _forget(place: Path, listed: set[tuple[str, ...]], period: Period | None) ->
         is_ours = file.is_file() and not parts[-1].startswith(".")
         if is_ours and parts not in listed and period_of(parts[:-1]) == period:
             file.unlink(missing_ok=True)
+            outlines.forget(file)
 
 
 def _index(place: Path) -> dict[str, str]:
@@ -195,12 +201,19 @@ def _is_there(place: Path, index: dict[str, str], one: Listed) -> bool:
     )
 
 
-def _read(client: Any, bucket: str, one: Listed, file: Path) -> None:
+def _read(client: Any, bucket: str, one: Listed, file: Path, *, outlined: bool) -> None:
     from botocore.exceptions import ClientError
 
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.partial")
+    source = Source(bucket, one.key, one.etag)
     try:
+        if (
+            outlined
+            and file.suffix == ".parquet"
+            and outlines.make(client, source, one.size, one.mtime_ns, file)
+        ):
+            return
         body = client.get_object(Bucket=bucket, Key=one.key, IfMatch=one.etag)["Body"]
     except ClientError as problem:
         if problem.response.get("Error", {}).get("Code") in ("PreconditionFailed", "412", "NoSuchKey"):
@@ -213,3 +226,4 @@ def _read(client: Any, bucket: str, one: Listed, file: Path) -> None:
         os.fsync(written.fileno())
     os.utime(partial, ns=(one.mtime_ns, one.mtime_ns))
     partial.replace(file)
+    outlines.forget(file)
