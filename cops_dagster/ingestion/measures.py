@@ -26,7 +26,8 @@ from cops_dagster.lake.delivered import FILE, DeliveredFiles
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.footers import parquet
 from cops_dagster.lake.functions import READ_WHOLE
-from cops_dagster.lake.judged import quarantine_code
+from cops_dagster.lake.inlined import inlined
+from cops_dagster.lake.judged import lines_query, quarantine_code
 from cops_dagster.lake.lens import Lens
 from cops_dagster.lake.live import LiveFile
 from cops_dagster.lake.tables import FACT_COST_RAW
@@ -111,12 +112,13 @@ class Measured:
 def measure(engine: Engine, files: DeliveredFiles, given: Lens, period: Period) -> Measured:
     """Reads a delivery whole, once for every column and once in sum; the engine keeps `measured_lines`."""
     through = replace(given, net_unused=net_unused.found(engine, files, given, period))
-    engine.fetch(_whole(files))
+    engine.fetch(_whole(files, _unread(engine, files, given)))
     # the bytes are those of first sight: where it found every line sound, none is judged again
     code = quarantine_code(files, through.accounts) if given.has_faults else exp.cast(exp.null(), "varchar")
     beside = {"file_name": exp.column(FILE), "quarantine_code": code}
     every = replace(through, has_faults=False)
-    lines = alike(files, every, period.start, _ASKED, ("plain", "single"), beside)
+    in_one = engine.reads_elsewhere
+    lines = alike(files, every, period.start, _ASKED, ("plain", "single"), beside, in_one=in_one)
     counted = exp.select("*", "0 AS line_count", "'' AS file_name", "'' AS quarantine_code")
     none = counted.from_(empty(FACT_COST_RAW).subquery("none"))
     wanted = [exp.column(name, quoted=True) for name in _asked_of_measured()]
@@ -149,10 +151,24 @@ def _asked_of_measured() -> tuple[str, ...]:
     return tuple(name for name in there if name in asked)
 
 
-def _whole(files: DeliveredFiles) -> exp.Query:
-    """Reads every column of every line: a page that cannot be read refuses the delivery now, not who asks."""
-    every = dict.fromkeys(column for sent in files.columns.values() for column, _ in sent.origins)
-    read = exp.Anonymous(this=READ_WHOLE, expressions=[exp.column(name, quoted=True) for name in every])
+def _unread(engine: Engine, files: DeliveredFiles, given: Lens) -> list[str]:
+    """Every column; of one that is paid by the byte those that first sight did not read of the same bytes."""
+    every = list(dict.fromkeys(column for sent in files.columns.values() for column, _ in sent.origins))
+    if not engine.reads_elsewhere or given.is_mended or files.is_converted:
+        return every
+    asked = inlined(statements.parsed("measure_delivery"), {"delivered_lines": lines_query(files)}, {})
+    read = {
+        column.name
+        for table in asked.find_all(exp.Table)
+        if isinstance(table.this, exp.Anonymous)
+        for column in table.parent_select.find_all(exp.Column)  # type: ignore[union-attr]
+    }
+    return [name for name in every if name not in read] or every[:1]
+
+
+def _whole(files: DeliveredFiles, columns: Sequence[str]) -> exp.Query:
+    """Reads columns of every line: a page that cannot be read refuses the delivery now, not who asks."""
+    read = exp.Anonymous(this=READ_WHOLE, expressions=[exp.column(name, quoted=True) for name in columns])
     source = parquet(files.reading, by_name=len(files.reading) > 1)
     return exp.select(read).from_(source)
 

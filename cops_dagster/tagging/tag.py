@@ -195,6 +195,8 @@ def group(books: Books, con: sa.Connection, names: Namespace, period: Period) ->
         tag_columns.provide_cost_lines(
             engine, tags, days, inherit=tags.inherit, name=f"{name}_cost_lines", of=f"{name}_lines"
         )
+    if engine.reads_elsewhere:
+        negations.keep_lines(engine)
     negations.provide(engine, period, follow=books.revision > revision.FIRST)
     start: dict[str, Value] = {"period_start": period.start}
     engine.keep(containers.GROUPS if splits else "tag_groups", "group_lines_by_tags", start)

@@ -151,6 +151,8 @@ class Nowhere:
 class Listening(Both):
     """DuckDB answers, and what a cluster would be sent is written down."""
 
+    reads_elsewhere = True
+
     def fetch(self, statement: Asked, params: Mapping[str, Value] | None = None) -> Rows:
         self._other.fetch(again(statement), params)
         self._asked.append(statement if isinstance(statement, str) else "tree")

@@ -11,9 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import sqlglot
+from sqlglot import exp
 
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.lake import cluster, statements, trino
+from cops_dagster.lake import cluster, footers, statements, trino
+from cops_dagster.lake.engine import Rows
 from cops_dagster.lake.trino import Dialect
 from cops_dagster.tagging import tag
 from cops_dagster_tests.deliveries import SEPTEMBER, acts, home, write
@@ -63,6 +65,26 @@ def test_every_tree_of_a_month_is_read_back_and_calls_known_functions_alone(
     assert "group_lines_by_tags" in " ".join(asked) or "measure_lines" in asked
     for text in heard.texts:
         require_spoken(text, "athena")
+
+
+def test_the_keys_of_maps_are_asked_in_one_statement() -> None:
+    asked: list[exp.Expr] = []
+
+    class There:
+        reads_elsewhere = True
+
+        def fetch(self, tree: exp.Expr) -> Rows:
+            asked.append(tree)
+            return Rows((), [("resource_tags", "user_a", False), ("product", "b", True)])
+
+    columns = ["product", "resource_tags"]
+    found = footers._keys_elsewhere(There(), [Path("/a"), Path("/b")], columns)  # type: ignore[arg-type]
+    assert found == {"product": [("b", True)], "resource_tags": [("user_a", False)]}
+    (tree,) = asked
+    for table in list(tree.find_all(exp.Table)):
+        if isinstance(table.this, exp.Anonymous):
+            table.replace(exp.to_table("made_1"))
+    require_spoken(trino.expanded(tree, "athena").sql(dialect="athena", comments=False), "athena")
 
 
 def test_a_month_of_500_long_tags_is_short_enough_for_athena(
