@@ -19,6 +19,7 @@ from cops_dagster.graph import bars
 from cops_dagster.graph.host import Host
 from cops_dagster.graph.lineage import column_lineage
 from cops_dagster.graph.resources import act
+from cops_dagster.lake import bill
 from cops_dagster.ledger import month
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, footing
@@ -126,13 +127,24 @@ def materialized(
     rows = [{"figure": of, "exact": value} for of, value in decimals.items()]
     exact = {"exact": table(rows)} if rows else {}
     return dg.MaterializeResult(
-        metadata={**pictures, **metadata(read, plotted=PLOTTED), **exact, **column_lineage(name, host.key)},
+        metadata={
+            **pictures,
+            **metadata(read, plotted=PLOTTED),
+            **billed(),
+            **exact,
+            **column_lineage(name, host.key),
+        },
         data_version=dg.DataVersion(version[:60]),
     )
 
 
 def _shown(name: str, value: Decimal) -> str:
     return amount.shown(value, 4 if name.endswith("_pct") else 2)
+
+
+def billed() -> dict[str, dg.MetadataValue]:
+    """What the step asked of other machines: statements, bytes scanned, USD; nothing with DuckDB alone."""
+    return metadata(bill.of_step())
 
 
 def published(

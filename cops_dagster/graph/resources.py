@@ -19,6 +19,7 @@ from cops_dagster.evidence import home
 from cops_dagster.evidence.home import open_books, require_books
 from cops_dagster.graph import liveness
 from cops_dagster.graph.run_tags import REASON, said
+from cops_dagster.lake import bill
 from cops_dagster.ledger.books import Books
 from cops_dagster.settings import Settings
 
@@ -80,6 +81,7 @@ class Ledger(dg.ConfigurableResource):
         A month that is materialised may make the home; what measures by the clock finds one or refuses.
         """
         STEP_BEGINS.get()(context.op_execution_context.op.name)
+        bill.begin(context.run.run_id)
         if self._books is None:
             opened = require_books if measures else open_books
             self._books = act(lambda: opened(self._settings()))

@@ -21,6 +21,8 @@ LEAST = 10_000_000
 """Bytes that Athena charges at least for a statement."""
 _TERABYTE = 10**12
 _LOG = "engine_bill.jsonl"
+_step: list[Bill] = []
+_run: list[str | None] = [None]
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,12 @@ class Bill:
         """One line more in the home's log; none for a session that asked nothing."""
         if not self.asked:
             return
+        _step.append(self)
         line = {
             "ended_at": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds"),
             "engine": self.engine,
             "subject": self.subject,
+            "dagster_run_id": _run[0],
             "queries": len(self.asked),
             "scanned_bytes": self.scanned_bytes,
             "usd": format(self.usd, "f"),
@@ -94,6 +98,24 @@ class Bill:
         with (home / _LOG).open("a", encoding="utf-8") as log:
             fcntl.flock(log, fcntl.LOCK_EX)
             log.write(json.dumps(line) + "\n")
+
+
+def begin(dagster_run_id: str) -> None:
+    """A step of a run begins in this process: what is asked from here on is its own."""
+    _step.clear()
+    _run[0] = dagster_run_id
+
+
+def of_step() -> dict[str, str | int | Decimal]:
+    """What this step asked of other machines, in sum; nothing where it asked none."""
+    if not _step:
+        return {}
+    return {
+        "engine": _step[0].engine,
+        "engine_queries": sum(len(one.asked) for one in _step),
+        "engine_scanned_bytes": sum(one.scanned_bytes for one in _step),
+        "engine_usd": sum((one.usd for one in _step), Decimal(0)),
+    }
 
 
 def recorded(home: Path, about: str = "") -> list[dict[str, Any]]:

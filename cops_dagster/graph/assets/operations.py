@@ -45,7 +45,7 @@ def assets(host: Host) -> list[dg.AssetsDefinition]:
             "aws_budgets": done.aws_budgets,
             "aws_refusal": done.aws_refusal,
         }
-        return dg.MaterializeResult(metadata=outcome.metadata(figures))
+        return dg.MaterializeResult(metadata=outcome.metadata(figures) | outcome.billed())
 
     @dg.asset(
         **placed("control_status", host, "operations", OWNERS),
