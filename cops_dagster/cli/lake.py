@@ -129,3 +129,24 @@ def views(
         output.as_json({"dialect": dialect, "sql": statements})
     else:
         typer.echo(statements)
+
+
+@app.command("register")
+def register(json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """Show the kept lines in the catalog, as tables and views that Athena or Trino asks by name."""
+    from cops_dagster.lake import iceberg, opened, registered
+
+    books = desk.books()
+    with (
+        output.working(f"registering kept files in {registered.DATABASE}"),
+        books.admin.read() as con,
+        opened.kept_files(books.settings, books.admin, None) as engine,
+    ):
+        catalog, queries = (
+            iceberg.open_catalog(books.settings),
+            opened.queries(books.settings, registered.DATABASE),
+        )
+        done = registered.register(con, books.lake, engine, catalog, queries)
+    said = {"database": registered.DATABASE, **done.__dict__}
+    text = f"{registered.DATABASE}: {len(done.tables)} tables of files, {len(done.views)} views over them"
+    output.told(json, said, text)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from cops_dagster.errors import CopsError
 from cops_dagster.lake.bill import Bill
 from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.engine import Engine
@@ -105,16 +106,32 @@ def scanning(
         bill.record(settings.home)
 
 
-def queries(settings: Settings) -> Queries:
-    """The transport that the settings name; it connects when it is asked."""
+def queries(settings: Settings, database: str | None = None) -> Queries:
+    """The transport that the settings name; it connects when it is asked.
+
+    Args:
+        database: what names without one mean; else that of sessions.
+
+    Raises:
+        CopsError: `E-SETTING` where no engine elsewhere is set.
+    """
     given = settings.cluster
+    if settings.engine == "duckdb":
+        raise CopsError(
+            "E-SETTING",
+            "setting engine",
+            expected="trino or athena",
+            found="duckdb, which asks no catalog",
+            next_step="set COPS_ENGINE",
+        )
+    database = database or given.database
     if settings.engine == "trino":
         from cops_dagster.stores.trino_client import Trino
 
         return Trino(
             str(given.url),
             given.catalog,
-            given.database,
+            database,
             user=given.user,
             password=given.password.get_secret_value() if given.password else None,
             max_bytes=given.max_gib << 30,
@@ -125,7 +142,7 @@ def queries(settings: Settings) -> Queries:
 
     return Athena(
         given.catalog,
-        given.database,
+        database,
         workgroup=given.workgroup,
         output=place_of(settings).uri("athena/"),
         max_minutes=given.max_minutes,

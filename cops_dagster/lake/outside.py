@@ -22,7 +22,7 @@ from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.lens import Lens
 from cops_dagster.lake.live import LiveFile, live_files
 from cops_dagster.lake.namespace import LENS, kept_delivery
-from cops_dagster.lake.tables import LAKE_TABLES
+from cops_dagster.lake.tables import LAKE_TABLES, Columns
 from cops_dagster.lake.trino import Dialect
 from cops_dagster.stores.volume import Volume
 
@@ -78,18 +78,28 @@ def views(
         runs: dict[str, list[LiveFile]] = {}
         for file in live_files(con, lake, name, period_start=period_start):
             runs.setdefault(file.run_id, []).append(file)
-        over = [_Over(con, lake, engine, dialect, files) for files in runs.values()]
-        columns = dict(LAKE_TABLES[name])
+        over = [Over(con, lake, engine, dialect, files) for files in runs.values()]
         for one in over:
-            # what AWS added is text, and stands behind the others
-            columns |= {column: "VARCHAR" for column in one.columns if column not in columns}
-            made += [one.table_text(), _created(one.name, one.lines, dialect)]
-        made.append(_created(name, _union(over, columns), dialect))
+            made += [one.table_text(), created(one.name, one.lines, dialect)]
+        shown = [(one.name, one.columns) for one in over]
+        made.append(created(name, union(shown, columns_in(LAKE_TABLES[name], shown)), dialect))
     return "\n".join(made)
 
 
-def _created(name: str, query: exp.Query, dialect: Dialect) -> str:
-    """A view of its own for each run keeps statements short: Athena takes so many bytes of one."""
+def columns_in(known: Columns, over: Sequence[tuple[str, Sequence[str]]]) -> dict[str, str]:
+    """The columns of a view over others: what AWS added is text, and stands behind those that are known."""
+    columns = dict(known)
+    for _, has in over:
+        columns |= {column: "VARCHAR" for column in has if column not in columns}
+    return columns
+
+
+def created(name: str, query: exp.Query, dialect: Dialect) -> str:
+    """A view's statement. One for each run keeps it short: Athena takes so many bytes.
+
+    Raises:
+        CopsError: `E-DIALECT` for one that is too long.
+    """
     created = exp.Create(this=exp.to_table(name), kind="VIEW", replace=True, expression=query)
     text = trino.expanded(created, dialect).sql(dialect=dialect, pretty=True, comments=False) + ";\n"
     if dialect == "athena" and len(text.encode()) > LONGEST:
@@ -104,23 +114,24 @@ def _created(name: str, query: exp.Query, dialect: Dialect) -> str:
     return text
 
 
-def _union(over: Sequence[_Over], columns: Mapping[str, str]) -> exp.Query:
-    union: exp.Query = _nothing(columns)
-    for number, one in enumerate(over):
-        branch = _branch(one, columns)
-        union = exp.union(union, branch, distinct=False, copy=False) if number else branch
-    return union
+def union(over: Sequence[tuple[str, Sequence[str]]], columns: Mapping[str, str]) -> exp.Query:
+    """The rows of views, each with the columns it has, under all of `columns`; without any, no row."""
+    made: exp.Query = _nothing(columns)
+    for number, (name, has) in enumerate(over):
+        branch = _branch(name, has, columns)
+        made = exp.union(made, branch, distinct=False, copy=False) if number else branch
+    return made
 
 
-def _branch(one: _Over, columns: Mapping[str, str]) -> exp.Select:
+def _branch(name: str, has: Sequence[str], columns: Mapping[str, str]) -> exp.Select:
     """Every column of the view in its order, NULL where these files have none: UNION goes by position."""
     values = [
-        exp.column(name, quoted=True)
-        if name in one.columns
-        else exp.alias_(exp.cast(exp.null(), kind), name, quoted=True)
-        for name, kind in columns.items()
+        exp.column(column, quoted=True)
+        if column in has
+        else exp.alias_(exp.cast(exp.null(), kind), column, quoted=True)
+        for column, kind in columns.items()
     ]
-    return exp.Select().from_(exp.to_table(one.name)).select(*values, copy=False)
+    return exp.Select().from_(exp.to_table(name)).select(*values, copy=False)
 
 
 def _nothing(columns: Mapping[str, str]) -> exp.Select:
@@ -128,11 +139,16 @@ def _nothing(columns: Mapping[str, str]) -> exp.Select:
     return exp.Select().select(*nulls, copy=False).where(exp.false(), copy=False)
 
 
-class _Over:
-    """One run's files as an external table, and the view over it.
+class Over:
+    """One run's files as a table, and the view over it.
 
     Attributes:
+        run: the beginning of the run's id.
         name: of the view.
+        table: its name.
+        files, rows: the run's files, and the rows of each.
+        kinds: of each column of the files that is read, as it is written there, the reader's type.
+        kept: the delivery, where the files are its bytes.
         lines: the lines of the run, as a query over the table.
         columns: what the view has.
     """
@@ -141,13 +157,15 @@ class _Over:
         self, con: sa.Connection, lake: Volume, engine: DuckDB, dialect: Dialect, files: list[LiveFile]
     ) -> None:
         first = files[0]
-        self._files, self._dialect = files, dialect
+        self.files, self._dialect = files, dialect
         self._subject = f"{first.table_name} of {first.period_start:%Y-%m}, source {first.source_id}"
-        self.name = f"{first.table_name}_{first.run_id[:16]}"
-        self._table = f"{self.name}_files"
-        self._place = self._folder(con, lake)
+        self.run = first.run_id[:16]
+        self.name = f"{first.table_name}_{self.run}"
+        self.table = f"{self.name}_files"
+        self._lake = lake
         self._through = Lens.from_json(first.lens) if first.lens else None
-        self._delivery = kept_delivery(con, files, self._through) if self._through else None
+        self.kept = kept_delivery(con, files, self._through) if self._through else None
+        self.kinds: dict[str, str] = {}
         self._types = self._declared(engine)
         self.lines = self._seen()
         self.columns = self.lines.named_selects
@@ -162,7 +180,7 @@ class _Over:
         ]
         parquet, at = (
             exp.FileFormatProperty(this=exp.Literal.string("PARQUET")),
-            exp.Literal.string(self._place),
+            exp.Literal.string(self._folder()),
         )
         properties: list[exp.Expr] = (
             [exp.Property(this=exp.var("external_location"), value=at), parquet]
@@ -174,7 +192,7 @@ class _Over:
             ]
         )
         created = exp.Create(
-            this=exp.Schema(this=exp.to_table(self._table), expressions=columns),
+            this=exp.Schema(this=exp.to_table(self.table), expressions=columns),
             kind="TABLE",
             exists=True,
             properties=exp.Properties(expressions=properties),
@@ -183,19 +201,23 @@ class _Over:
 
     def _seen(self) -> exp.Query:
         """The lines of the run."""
-        table = exp.to_table(self._table)
-        if self._through is None or self._delivery is None:
+        table = exp.to_table(self.table)
+        if self._through is None or self.kept is None:
             return exp.select(*[exp.column(name, quoted=True) for name in self._types]).from_(table)
-        first = self._files[0]
-        query = LENS[first.table_name](self._delivery, self._through, first.period_start)
+        first = self.files[0]
+        return self.over_table(LENS[first.table_name](self.kept, self._through, first.period_start))
+
+    def over_table(self, query: exp.Query) -> exp.Query:
+        """A query over the run's files as one over its table."""
         for source in list(query.find_all(exp.Table)):
             if isinstance(source.this, exp.Anonymous):  # read_parquet
-                source.replace(table.copy())
+                source.replace(exp.to_table(self.table))
         return query
 
-    def _folder(self, con: sa.Connection, lake: Volume) -> str:
+    def _folder(self) -> str:
         """Where the files lie: a folder of them alone, since these engines read all that is in one."""
-        folders = {file.path.parent for file in self._files}
+        lake = self._lake
+        folders = {file.path.parent for file in self.files}
         folder = min(folders)
         below = folder.relative_to(lake.root).as_posix()
         there = (
@@ -203,7 +225,7 @@ class _Over:
             if lake.place is None
             else {name.rpartition("/")[2] for name in lake.place.listed(f"{below}/")}
         )
-        strange = sorted(there - {file.path.name for file in self._files})
+        strange = sorted(there - {file.path.name for file in self.files})
         if len(folders) > 1 or strange:
             found = f"{strange[0]!r} beside them" if strange else f"{len(folders)} folders"
             raise self._refused(
@@ -214,14 +236,15 @@ class _Over:
     def _declared(self, engine: DuckDB) -> dict[str, str]:
         """The columns that are read, by name in lower case, with their types in the files."""
         given: dict[str, set[str]] = {}
-        seen = footers.survey(engine, [file.path for file in self._files], self._subject)
+        seen = footers.survey(engine, [file.path for file in self.files], self._subject)
+        self.rows = [one.rows for one in seen]
         for one in [one for one in seen if one.rows] or seen:
             written = footers.names_in(engine, one.path)
             for column, kind in one.types.items():
                 if column not in written:  # the engine gave it this name, since another has its own
                     raise self._refused(_PLAIN_NAMES, column)
                 given.setdefault(column, set()).add(kind)
-        read = self._read() if self._delivery else {name: [None] for name in given}
+        read = self._read() if self.kept else {name: [None] for name in given}
         declared: dict[str, str] = {}
         for column, names in read.items():
             kinds = given[column]
@@ -236,15 +259,15 @@ class _Over:
                 raise self._refused("types that both engines read alike", f"{column}: {kind}")
             if not _NAME.fullmatch(lower) or lower in declared:
                 raise self._refused(_PLAIN_NAMES, column)
-            declared[lower] = word
+            declared[lower], self.kinds[column] = word, kind
             self._require_exact(column, kind, names)
         return declared
 
     def _read(self) -> dict[str, list[Any]]:
         """Columns of the files that the lens reads, each with what it is read as."""
-        assert self._delivery
+        assert self.kept
         found: dict[str, list[Any]] = {}
-        for name, sent in self._delivery.columns.items():
+        for name, sent in self.kept.columns.items():
             # no line has a value in a column of nothing, so the lens does not read it
             for column, _ in sent.origins if sent.data_type != schema.NOTHING else ():
                 found.setdefault(column, []).append((name, sent))

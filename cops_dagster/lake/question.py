@@ -9,15 +9,55 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
+
+from sqlglot import exp
 
 from cops_dagster.errors import CopsError
 from cops_dagster.lake.duck import DuckDB
+from cops_dagster.lake.engine import Value
 
 _READS = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 """Kinds of query that only read. To the engine a DELETE inside WITH is a SELECT, so each part is judged."""
+_PLAIN = frozenset(
+    {
+        exp.Select,
+        exp.From,
+        exp.Table,
+        exp.TableAlias,
+        exp.Identifier,
+        exp.Column,
+        exp.Alias,
+        exp.Star,
+        exp.Where,
+        exp.Group,
+        exp.Order,
+        exp.Ordered,
+        exp.Limit,
+        exp.Union,
+        exp.Max,
+        exp.Min,
+        exp.Count,
+        exp.Sum,
+        exp.Distinct,
+        exp.Literal,
+        exp.Placeholder,
+        exp.And,
+        exp.EQ,
+        exp.GTE,
+        exp.GT,
+        exp.LTE,
+        exp.LT,
+        exp.Between,
+        exp.Is,
+        exp.Null,
+        exp.Not,
+    }
+)
+"""What a plain question is made of."""
 _SPOKEN = re.compile(
     r"""
       (?:\b[eE]'(?:[^'\\]|\\.|'')*')       # text with escapes
@@ -76,6 +116,21 @@ def question(engine: DuckDB, sql: str) -> Question:
         if part.get("table_name"):
             tables.add((str(part.get("schema_name", "")).lower(), str(part["table_name"]).lower()))
     return Question(text, frozenset(parameters), frozenset(tables))
+
+
+def is_plain(tree: exp.Expr, params: Mapping[str, Value]) -> bool:
+    """Whether every engine answers it alike, in few rows: counts, sums and bounds of columns.
+
+    The playbook's questions about freshness are such: the newest line, lines delivered against ingested.
+    """
+    nodes = list(tree.walk())
+    compared = [one for one in nodes if isinstance(one, exp.Literal) and one.is_string]
+    return (
+        all(type(one) in _PLAIN for one in nodes)
+        and all(any(each.find(exp.AggFunc) for each in one.expressions) for one in tree.find_all(exp.Select))
+        and not any(one.find_ancestor(exp.Where) for one in compared)
+        and all(isinstance(value, date) for value in params.values())
+    )
 
 
 def _parts(tree: Any) -> Iterator[dict[str, Any]]:

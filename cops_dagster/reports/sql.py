@@ -19,7 +19,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.lake import statements
 from cops_dagster.lake.engine import Rows, Value
 from cops_dagster.lake.namespace import LINES, Namespace
-from cops_dagster.lake.question import Question, question
+from cops_dagster.lake.question import Question, is_plain, question
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -75,6 +75,9 @@ def ask(
 ) -> Answer:
     """Runs one SELECT over the whole namespace.
 
+    A plain question about lines alone goes where `COPS_ENGINE` reads lines, if they lie in S3; every other
+    is answered on this machine.
+
     Args:
         as_of: id of a run; later runs have not happened.
         verify: digest every file before it is read, not only those whose size or time moved.
@@ -90,12 +93,16 @@ def ask(
         _check_parameters(asked, params)
         names = Namespace(engine, con, books.settings, books.policy.tags, as_of_seq=seq, digests=verify)
         wanted = _wanted(asked, names)
+        tree = statements.tree_of(sql)
+        if books.settings.leaves_in_s3 and LINES.issuperset(wanted) and tree and is_plain(tree, params):
+            there = names.engine = opened.enter_context(books.lines())
+            names.provide(wanted)
+            return Answer(there.fetch(tree.copy(), params), _hint(tree))
         if LINES.intersection(wanted):  # delivered bytes: they are read in a process of their own
             names.engine = engine = opened.enter_context(books.apart())
         names.provide(wanted)
         engine.lock_down([path for paths in names.paths.values() for path in paths])
         rows = engine.run(asked.text, params)
-    tree = statements.tree_of(sql)
     return Answer(rows, _hint(tree) if tree else None)
 
 

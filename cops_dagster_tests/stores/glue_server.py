@@ -62,6 +62,16 @@ class Glue:
         self.tables[before["Name"]] = {**before, **body["TableInput"], "VersionId": version}
         return {}
 
+    def _GetTables(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "TableList": [one for one in self.tables.values() if one["DatabaseName"] == body["DatabaseName"]]
+        }
+
+    def _DeleteTable(self, body: dict[str, Any]) -> dict[str, Any]:
+        _one(self.tables, body["Name"])
+        del self.tables[body["Name"]]
+        return {}
+
     def _GetPartitions(self, body: dict[str, Any]) -> dict[str, Any]:
         _one(self.tables, body["TableName"])
         return {"Partitions": [{"Values": values} for values in self.partitions]}
