@@ -129,6 +129,7 @@ def is_plain(tree: exp.Expr, params: Mapping[str, Value]) -> bool:
         all(type(one) in _PLAIN for one in nodes)
         and all(any(each.find(exp.AggFunc) for each in one.expressions) for one in tree.find_all(exp.Select))
         and not any(one.find_ancestor(exp.Where) for one in compared)
+        and not any(one.args.get("all") or one.name.lower() == "all" for one in nodes)  # GROUP BY ALL
         and all(isinstance(value, date) for value in params.values())
     )
 

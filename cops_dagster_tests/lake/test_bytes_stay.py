@@ -16,7 +16,8 @@ import pytest
 from cops_dagster.closing import current
 from cops_dagster.errors import CopsError
 from cops_dagster.ingestion import ingest, look
-from cops_dagster.lake import live
+from cops_dagster.lake import live, statements
+from cops_dagster.lake.question import is_plain
 from cops_dagster.ledger.books import Books
 from cops_dagster.stores import files
 from cops_dagster.stores.aws import copies, outlines
@@ -191,3 +192,44 @@ def test_a_mark_beside_a_delivered_file_points_nowhere(there: Bucket, tmp_path: 
     acts(books, SEPTEMBER)
     assert answer(books, "SELECT sha256 FROM cur_delivery_file") == [(files.sha256(file),)]
     assert "secret.parquet" not in " ".join(there.calls)
+
+
+NEWEST = (
+    "SELECT MAX(bill_billing_period_start_date) AS latest_period_start,"
+    " MAX(line_item_usage_start_date) AS latest_usage_ts FROM cur_billing_master"
+)
+
+
+def test_a_plain_question_about_lines_is_answered_where_they_lie(there: Bucket, tmp_path: Path) -> None:
+    month(there, tmp_path / "made", [many(1000)])
+    books = opened(tmp_path)
+    acts(books, SEPTEMBER)
+    before = dict(there.sent)
+    newest = answer(books, NEWEST)
+    assert there.sent == before
+    local = replace(books, settings=books.settings.model_copy(update={"engine": "duckdb"}))
+    assert answer(local, NEWEST) == newest
+    assert there.sent != before
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        (NEWEST, True),
+        (
+            "SELECT 'cur' AS src, COUNT(*) cnt FROM x WHERE d = :d UNION ALL SELECT 'raw', COUNT(*) FROM y",
+            True,
+        ),
+        ("SELECT a, SUM(b) FROM x GROUP BY 1 ORDER BY 1", True),
+        ("SELECT * FROM x", False),  # every line
+        ("SELECT SUM(a) / COUNT(*) FROM x", False),  # engines divide otherwise
+        ("SELECT COUNT(*) FROM x WHERE d = '2025-09-01'", False),  # engines compare otherwise
+        ("SELECT COUNT(*) FROM x WHERE TRIM(a) = b", False),
+        ("SELECT a, COUNT(*) FROM x GROUP BY ALL", False),
+    ],
+)
+def test_a_question_is_plain_that_every_engine_answers_alike(text: str, verdict: bool) -> None:
+    tree = statements.tree_of(text)
+    assert tree is not None
+    assert is_plain(tree, {}) is verdict
+    assert not is_plain(tree, {"d": "text"})

@@ -126,7 +126,7 @@ def test_what_aws_removed_of_the_month_is_removed_here(bucket: Bucket, tmp_path:
 def test_a_key_that_is_no_honest_path_is_not_fetched(bucket: Bucket, tmp_path: Path, key: str) -> None:
     bucket.on_top("exports/report/fine.json", b"1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reports, "_bring", lambda *given: given[2])
+        patch.setattr(reports, "_bring", lambda *given, **_: given[2])
         patch.setattr(
             "botocore.paginate.PageIterator.__iter__",
             lambda _: iter([{"Contents": [_object("exports/" + key), _object("exports/report/fine.json")]}]),
