@@ -39,7 +39,8 @@ class Queries(Protocol):
 
         Raises:
             CopsError: `E-ENGINE-BUSY`, `E-ENGINE-FAILED`, `E-ENGINE-STOPPED`, `E-ENGINE-LIMIT`;
-                `E-COST-RANGE` for sums beyond decimal(38,18); `E-AWS-…` of the way there.
+                `E-COST-RANGE` for sums beyond decimal(38,18); `E-AWS-DENIED` for what it may not read;
+                `E-AWS-…` of the way there.
         """
         ...
 
@@ -62,6 +63,10 @@ def refused(code: str, subject: str, found: str) -> CopsError:
         "E-ENGINE-LIMIT": (
             "a statement within the limits of bytes and time",
             "look at the month's size; if it is right, raise COPS_CLUSTER__MAX_GIB or …__MAX_MINUTES",
+        ),
+        "E-AWS-DENIED": (
+            "an engine that may read the lake and the report, and write below its own place",
+            "give its role these rights (deploy/aws/cops-engine-policy.json); the month stands as it was",
         ),
         "E-COST-RANGE": (
             "sums with at most 20 digits before the point",
@@ -97,6 +102,8 @@ def code_of(text: str) -> str:
         return "E-ENGINE-LIMIT"
     if any(sign in low for sign in ("cancel", "killed", "administratively", "user_canceled")):
         return "E-ENGINE-STOPPED"
+    if any(sign in low for sign in ("status code: 403", "access denied", "accessdenied")):
+        return "E-AWS-DENIED"
     if any(
         sign in low
         for sign in (
@@ -109,6 +116,7 @@ def code_of(text: str) -> str:
             "throttl",
             "slow down",
             "slowdown",
+            "status code: 503",
             "could not communicate",
             "server_starting_up",
             "query not found",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import queries
 from cops_dagster.stores.queries import Dialect, Ran
+
+if TYPE_CHECKING:
+    from trino.exceptions import TrinoQueryError
 
 
 class Trino:
@@ -42,7 +46,7 @@ class Trino:
     def run(self, sql: str) -> Ran:
         """See `Queries.run`."""
         from requests.exceptions import RequestException
-        from trino.exceptions import Error, TrinoQueryError
+        from trino.exceptions import Error, HttpError, TrinoQueryError
 
         subject = f"Trino at {urlsplit(self._url).netloc.rpartition('@')[2]}"
         connection = self._connected()
@@ -58,10 +62,14 @@ class Trino:
                 int(stats.get("physicalInputBytes", 0)),
             )
         except TrinoQueryError as problem:
-            said = f"{problem.error_name}: {problem.message}"
-            raise queries.refused(queries.code_of(said), subject, said) from None
-        except (Error, RequestException, OSError) as problem:
-            raise self._unreachable(subject, problem) from None
+            raise _failed(subject, problem) from None
+        except HttpError as problem:
+            raise _answered(subject, problem) from None
+        except (Error, RequestException, OSError, ValueError, LookupError) as problem:
+            # the last two: a page of a proxy's, with a status that says all is well
+            raise queries.refused(
+                "E-ENGINE-BUSY", subject, f"no answer of Trino ({type(problem).__name__})"
+            ) from None
         finally:
             connection.close()
 
@@ -88,5 +96,29 @@ class Trino:
             max_attempts=3,
         )
 
-    def _unreachable(self, subject: str, problem: Exception) -> CopsError:
-        return queries.refused("E-ENGINE-BUSY", subject, f"no answer ({type(problem).__name__})")
+
+def _failed(subject: str, problem: TrinoQueryError) -> CopsError:
+    """What ended a statement: Trino's own words, else the first cause that means more than a failure.
+
+    S3's refusal of a write, for one, comes as `HIVE_WRITER_CLOSE_ERROR` with S3's answer two causes below.
+    """
+    said = [f"{problem.error_name}: {problem.message}"]
+    cause = (problem.failure_info or {}).get("cause")
+    while cause:
+        said.append(str(cause.get("message")))
+        cause = cause.get("cause")
+    codes = [queries.code_of(one) for one in said]
+    at = next((at for at, code in enumerate(codes) if code != "E-ENGINE-FAILED"), 0)
+    return queries.refused(codes[at], subject, "; ".join(dict.fromkeys([said[0], said[at]])))
+
+
+_PASSING = ("404", "408", "410", "429", "500", "502", "503", "504")
+"""404 and 410: the server was started anew and does not know the statement."""
+
+
+def _answered(subject: str, problem: Exception) -> CopsError:
+    """An answer that is no result: its status, and nothing of a page that may be a proxy's."""
+    found = re.search(r"\berror (\d{3})\b", str(problem))
+    status = found[1] if found else "unknown"
+    code = "E-ENGINE-BUSY" if status in _PASSING else "E-ENGINE-FAILED"
+    return queries.refused(code, subject, f"HTTP status {status}")

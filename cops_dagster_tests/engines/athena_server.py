@@ -24,8 +24,9 @@ class Athena:
     """What it was asked, and how the next statements end.
 
     Attributes:
-        ends: how the next statements end, one each: a state (`FAILED`, `CANCELLED`) with its reason, or
-            `THROTTLED` for a refusal of the start.
+        ends: how the next statements end, one each: a state (`FAILED`, `CANCELLED`, `QUEUED` for one that
+            stays so) with its reason; a code of AWS for a refusal of the start; `GONE` for one whose result
+            cannot be had; `""` for one that is really run.
     """
 
     trino_port: int
@@ -44,8 +45,8 @@ class Athena:
             if token and run["token"] == token:
                 return 200, {"QueryExecutionId": run["id"]}
         end = self.ends.pop(0) if self.ends else ("", "")
-        if end[0] == "THROTTLED":
-            return 400, {"__type": "TooManyRequestsException", "message": end[1]}
+        if end[0].endswith("Exception"):
+            return 400, {"__type": end[0], "message": end[1]}
         context = ask.get("QueryExecutionContext") or {}
         run = {
             "id": str(uuid.uuid4()), "sql": ask["QueryString"], "token": token, "state": "QUEUED", "why": "",
@@ -61,7 +62,7 @@ class Athena:
         from trino.dbapi import connect
 
         run["state"] = "RUNNING"
-        if run["end"][0]:
+        if run["end"][0] not in ("", "GONE"):
             run["state"], run["why"] = run["end"]
             return
         try:
@@ -109,6 +110,8 @@ class Athena:
     def results(self, ask: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """GetQueryResults: the first row has the columns' names; a thousand rows a page."""
         run = self.runs[ask["QueryExecutionId"]]
+        if run["end"][0] == "GONE":
+            return 400, {"__type": "InvalidRequestException", "message": run["end"][1]}
         names = [[name for name, _ in run["columns"]]] if run["rows"] or not run.get("is_update") else []
         every = names + [[_text(value) for value in row] for row in run["rows"]]
         first = int(ask.get("NextToken") or 0)

@@ -24,6 +24,8 @@ SAID = {
     "Query exhausted resources at this scale factor": "E-ENGINE-BUSY",
     "QUERY_QUEUE_FULL: Too many queued queries": "E-ENGINE-BUSY",
     "NUMERIC_VALUE_OUT_OF_RANGE: Decimal overflow": "E-COST-RANGE",
+    "ICEBERG_FILESYSTEM_ERROR: Failed to read: (Service: S3, Status Code: 403)": "E-AWS-DENIED",
+    "ICEBERG_FILESYSTEM_ERROR: Failed to read: (Service: S3, Status Code: 503)": "E-ENGINE-BUSY",
     "SYNTAX_ERROR: line 1:8: Column 'x' cannot be resolved": "E-ENGINE-FAILED",
 }
 GLUE = {"catalog": "glue", "lake": {"place": "s3://bucket/lake"}}

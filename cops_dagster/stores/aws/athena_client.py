@@ -7,13 +7,18 @@ query that somebody else started (`stores/aws/athena.py`).
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Any
 
+from cops_dagster.errors import CopsError
 from cops_dagster.stores import queries
-from cops_dagster.stores.aws.call import Call, calling
+from cops_dagster.stores.aws import call
+from cops_dagster.stores.aws.call import Call, calling, meaning
 from cops_dagster.stores.queries import Dialect, Ran
 
 POLL_SECONDS = 0.5
+MINUTE = 60.0
+"""Seconds."""
 
 
 class Athena:
@@ -45,25 +50,35 @@ class Athena:
 
     def run(self, sql: str) -> Ran:
         """See `Queries.run`."""
+        from botocore.config import Config
         from pyathena import connect
         from pyathena.error import Error
+        from pyathena.util import RetryConfig
 
-        call = Call("athena", "AWS Athena", "athena:StartQueryExecution and athena:GetQueryResults")
-        with calling(call):
-            connection = connect(**{name: value for name, value in self._given.items() if value})
+        asked = Call("athena", "AWS Athena", "athena:StartQueryExecution and athena:GetQueryResults")
+        with calling(asked):
+            connection = connect(
+                **{name: value for name, value in self._given.items() if value},
+                # one layer of tries below ours: pyathena's own waits two minutes for each of them
+                retry_config=RetryConfig(attempt=1),
+                config=Config(retries={"mode": "standard", "total_max_attempts": call.ATTEMPTS}),
+            )
             try:
                 cursor = connection.cursor()
-                stopped = threading.Event()
-                timer = threading.Timer(60 * self._max_minutes, _stop, (cursor, stopped))
+                late = threading.Event()
+                timer = threading.Timer(MINUTE * self._max_minutes, _stop, (cursor, late))
                 timer.daemon = True
                 timer.start()
                 try:
-                    cursor.execute(sql, result_reuse_enable=False)
+                    cursor.execute(
+                        sql,
+                        result_reuse_enable=False,
+                        # AWS may have throttled the start for longer than the statement may take
+                        on_start_query_execution=lambda _: _stop(cursor, late) if late.is_set() else None,
+                    )
                     rows = [tuple(row) for row in cursor.fetchall()] if cursor.description else []
                 except Error as problem:
-                    said = str(problem)
-                    code = "E-ENGINE-LIMIT" if stopped.is_set() else queries.code_of(said)
-                    raise queries.refused(code, call.place, said) from None
+                    raise _refused(asked, problem, is_late=late.is_set()) from None
                 finally:
                     timer.cancel()
                 return Ran(
@@ -80,6 +95,24 @@ class Athena:
         return f"table_type = 'ICEBERG', is_external = false, format = 'PARQUET', location = '{location}'"
 
 
-def _stop(cursor: Any, stopped: threading.Event) -> None:
-    stopped.set()
-    cursor.cancel()
+def _stop(cursor: Any, late: threading.Event) -> None:
+    from pyathena.error import Error
+
+    late.set()
+    with suppress(Error):  # not started yet: it is stopped when it is
+        cursor.cancel()
+
+
+def _refused(asked: Call, problem: Exception, *, is_late: bool) -> CopsError:
+    """How a statement ended, or what AWS answered: of that its code alone, since a text may hold keys."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    cause = problem.__cause__
+    if isinstance(cause, ClientError):
+        code = str(cause.response.get("Error", {}).get("Code", ""))
+        if code == "InvalidRequestException":  # of the statement, or of what is left of its result
+            return queries.refused("E-ENGINE-FAILED", asked.place, str(problem))
+    if isinstance(cause, (ClientError, BotoCoreError)):
+        return asked.refused(meaning(cause))
+    said = str(problem)
+    return queries.refused("E-ENGINE-LIMIT" if is_late else queries.code_of(said), asked.place, said)
