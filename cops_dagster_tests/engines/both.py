@@ -185,26 +185,14 @@ def listening(monkeypatch: pytest.MonkeyPatch, heard: Heard, asked: list[str]) -
 
 @contextmanager
 def comparing(monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> Iterator[None]:
-    """Every scan, and every other statement of a step, is held against the engine of the settings."""
+    """Every scan of lines is held against the engine of the settings."""
     real = opened.scanning
-    local = opened.engine
 
     @contextmanager
     def scanning(settings: Settings, beside: DuckDB, subject: str, **more: Any) -> Iterator[Any]:
         with real(settings, beside, subject, **more) as cluster:
             yield Both(beside, cluster, asked)
 
-    @contextmanager
-    def engine(settings: Settings, at_most: str | None = None) -> Iterator[Any]:
-        with (
-            local(settings, at_most) as duck,
-            opened.reader(settings, "conformance", 1 << 30) as beside,
-        ):
-            beside.lock_down((), settings.lake_root)
-            with real(settings, beside, "conformance") as cluster:
-                yield Both(duck, cluster, asked)
-
     with monkeypatch.context() as patched:
         patched.setattr(opened, "scanning", scanning)
-        patched.setattr(opened, "engine", engine)
         yield

