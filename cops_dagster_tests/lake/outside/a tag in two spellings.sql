@@ -178,31 +178,28 @@ WITH (
           THEN SUBSTR(
             CONCAT(
               'E-TAG-CLASH ',
-              COALESCE(
-                CAST(ARRAY_JOIN(
-                  ARRAY_SORT(
-                    ARRAY_DISTINCT(
-                      ARRAY[NULLIF(
-                        REGEXP_REPLACE(
-                          CAST(ELEMENT_AT("resource_tags", 'user_Tenant_id') AS VARCHAR),
-                          '\A\p{Zs}+|\p{Zs}+\z',
-                          ''
-                        ),
+              CAST(ARRAY_JOIN(
+                ARRAY_SORT(
+                  ARRAY_DISTINCT(
+                    ARRAY[NULLIF(
+                      REGEXP_REPLACE(
+                        CAST(ELEMENT_AT("resource_tags", 'user_Tenant_id') AS VARCHAR),
+                        '\A\p{Zs}+|\p{Zs}+\z',
                         ''
-                      ), NULLIF(
-                        REGEXP_REPLACE(
-                          CAST(ELEMENT_AT("resource_tags", 'user_tenant_id') AS VARCHAR),
-                          '\A\p{Zs}+|\p{Zs}+\z',
-                          ''
-                        ),
+                      ),
+                      ''
+                    ), NULLIF(
+                      REGEXP_REPLACE(
+                        CAST(ELEMENT_AT("resource_tags", 'user_tenant_id') AS VARCHAR),
+                        '\A\p{Zs}+|\p{Zs}+\z',
                         ''
-                      )]
-                    )
-                  ),
-                  ' | '
-                ) AS VARCHAR),
-                ''
-              )
+                      ),
+                      ''
+                    )]
+                  )
+                ),
+                ' | '
+              ) AS VARCHAR)
             ),
             1,
             256
@@ -268,31 +265,28 @@ WITH (
         THEN SUBSTR(
           CONCAT(
             'E-TAG-CLASH ',
-            COALESCE(
-              CAST(ARRAY_JOIN(
-                ARRAY_SORT(
-                  ARRAY_DISTINCT(
-                    ARRAY[NULLIF(
-                      REGEXP_REPLACE(
-                        CAST(ELEMENT_AT("resource_tags", 'user_Tenant_id') AS VARCHAR),
-                        '\A\p{Zs}+|\p{Zs}+\z',
-                        ''
-                      ),
+            CAST(ARRAY_JOIN(
+              ARRAY_SORT(
+                ARRAY_DISTINCT(
+                  ARRAY[NULLIF(
+                    REGEXP_REPLACE(
+                      CAST(ELEMENT_AT("resource_tags", 'user_Tenant_id') AS VARCHAR),
+                      '\A\p{Zs}+|\p{Zs}+\z',
                       ''
-                    ), NULLIF(
-                      REGEXP_REPLACE(
-                        CAST(ELEMENT_AT("resource_tags", 'user_tenant_id') AS VARCHAR),
-                        '\A\p{Zs}+|\p{Zs}+\z',
-                        ''
-                      ),
+                    ),
+                    ''
+                  ), NULLIF(
+                    REGEXP_REPLACE(
+                      CAST(ELEMENT_AT("resource_tags", 'user_tenant_id') AS VARCHAR),
+                      '\A\p{Zs}+|\p{Zs}+\z',
                       ''
-                    )]
-                  )
-                ),
-                ' | '
-              ) AS VARCHAR),
-              ''
-            )
+                    ),
+                    ''
+                  )]
+                )
+              ),
+              ' | '
+            ) AS VARCHAR)
           ),
           1,
           256
@@ -516,10 +510,7 @@ WITH (
           )
         END
       )
-      THEN CONCAT(
-        'line_item_unblended_cost = ',
-        COALESCE(CAST("line_item_unblended_cost" AS VARCHAR), '')
-      )
+      THEN CONCAT('line_item_unblended_cost = ', CAST("line_item_unblended_cost" AS VARCHAR))
       WHEN NOT (
         CASE
           WHEN "reservation_effective_cost" IS NULL
@@ -538,10 +529,7 @@ WITH (
           )
         END
       )
-      THEN CONCAT(
-        'reservation_effective_cost = ',
-        COALESCE(CAST("reservation_effective_cost" AS VARCHAR), '')
-      )
+      THEN CONCAT('reservation_effective_cost = ', CAST("reservation_effective_cost" AS VARCHAR))
       WHEN NOT (
         CASE
           WHEN "savings_plan_savings_plan_effective_cost" IS NULL
@@ -562,7 +550,7 @@ WITH (
       )
       THEN CONCAT(
         'savings_plan_savings_plan_effective_cost = ',
-        COALESCE(CAST("savings_plan_savings_plan_effective_cost" AS VARCHAR), '')
+        CAST("savings_plan_savings_plan_effective_cost" AS VARCHAR)
       )
       WHEN COALESCE(CAST("line_item_line_item_type" AS VARCHAR), '') IN ('DiscountedUsage', 'SavingsPlanCoveredUsage', 'SavingsPlanNegation', 'Usage')
       AND "line_item_usage_start_date" IS NULL

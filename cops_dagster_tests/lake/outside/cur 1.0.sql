@@ -335,10 +335,7 @@ WITH (
           )
         END
       )
-      THEN CONCAT(
-        'line_item_unblended_cost = ',
-        COALESCE(CAST("line_item_unblended_cost" AS VARCHAR), '')
-      )
+      THEN CONCAT('line_item_unblended_cost = ', CAST("line_item_unblended_cost" AS VARCHAR))
       WHEN NOT (
         CASE
           WHEN "reservation_effective_cost" IS NULL
@@ -357,10 +354,7 @@ WITH (
           )
         END
       )
-      THEN CONCAT(
-        'reservation_effective_cost = ',
-        COALESCE(CAST("reservation_effective_cost" AS VARCHAR), '')
-      )
+      THEN CONCAT('reservation_effective_cost = ', CAST("reservation_effective_cost" AS VARCHAR))
       WHEN NOT (
         CASE
           WHEN "savings_plan_savings_plan_effective_cost" IS NULL
@@ -381,7 +375,7 @@ WITH (
       )
       THEN CONCAT(
         'savings_plan_savings_plan_effective_cost = ',
-        COALESCE(CAST("savings_plan_savings_plan_effective_cost" AS VARCHAR), '')
+        CAST("savings_plan_savings_plan_effective_cost" AS VARCHAR)
       )
       WHEN COALESCE(CAST("line_item_line_item_type" AS VARCHAR), '') IN ('DiscountedUsage', 'SavingsPlanCoveredUsage', 'SavingsPlanNegation', 'Usage')
       AND "line_item_usage_start_date" IS NULL

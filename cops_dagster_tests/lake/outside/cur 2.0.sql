@@ -344,10 +344,7 @@ WITH (
           )
         END
       )
-      THEN CONCAT(
-        'line_item_unblended_cost = ',
-        COALESCE(CAST("line_item_unblended_cost" AS VARCHAR), '')
-      )
+      THEN CONCAT('line_item_unblended_cost = ', CAST("line_item_unblended_cost" AS VARCHAR))
       WHEN NOT (
         CASE
           WHEN "reservation_effective_cost" IS NULL
@@ -366,10 +363,7 @@ WITH (
           )
         END
       )
-      THEN CONCAT(
-        'reservation_effective_cost = ',
-        COALESCE(CAST("reservation_effective_cost" AS VARCHAR), '')
-      )
+      THEN CONCAT('reservation_effective_cost = ', CAST("reservation_effective_cost" AS VARCHAR))
       WHEN NOT (
         CASE
           WHEN "savings_plan_savings_plan_effective_cost" IS NULL
@@ -390,7 +384,7 @@ WITH (
       )
       THEN CONCAT(
         'savings_plan_savings_plan_effective_cost = ',
-        COALESCE(CAST("savings_plan_savings_plan_effective_cost" AS VARCHAR), '')
+        CAST("savings_plan_savings_plan_effective_cost" AS VARCHAR)
       )
       WHEN COALESCE(CAST("line_item_line_item_type" AS VARCHAR), '') IN ('DiscountedUsage', 'SavingsPlanCoveredUsage', 'SavingsPlanNegation', 'Usage')
       AND "line_item_usage_start_date" IS NULL

@@ -1819,22 +1819,76 @@ SELECT
 FROM tag_groups AS g
 INNER JOIN line_owners AS o
   ON o.usage_slice = g.usage_slice
-  AND o.account_id IS NOT DISTINCT FROM g.account_id
-  AND o.component_tag IS NOT DISTINCT FROM g.component_tag
-  AND o.resource_tenant IS NOT DISTINCT FROM g.resource_tenant
-  AND o.account_tenant IS NOT DISTINCT FROM g.account_tenant
-  AND o.category_tenant IS NOT DISTINCT FROM g.category_tenant
-  AND o.inherited_tenant IS NOT DISTINCT FROM g.inherited_tenant
-  AND o.resource_plan IS NOT DISTINCT FROM g.resource_plan
-  AND o.account_plan IS NOT DISTINCT FROM g.account_plan
-  AND o.category_plan IS NOT DISTINCT FROM g.category_plan
+  AND (
+    o.account_id = g.account_id
+    OR (
+      o.account_id IS NULL AND g.account_id IS NULL
+    )
+  )
+  AND (
+    o.component_tag = g.component_tag
+    OR (
+      o.component_tag IS NULL AND g.component_tag IS NULL
+    )
+  )
+  AND (
+    o.resource_tenant = g.resource_tenant
+    OR (
+      o.resource_tenant IS NULL AND g.resource_tenant IS NULL
+    )
+  )
+  AND (
+    o.account_tenant = g.account_tenant
+    OR (
+      o.account_tenant IS NULL AND g.account_tenant IS NULL
+    )
+  )
+  AND (
+    o.category_tenant = g.category_tenant
+    OR (
+      o.category_tenant IS NULL AND g.category_tenant IS NULL
+    )
+  )
+  AND (
+    o.inherited_tenant = g.inherited_tenant
+    OR (
+      o.inherited_tenant IS NULL AND g.inherited_tenant IS NULL
+    )
+  )
+  AND (
+    o.resource_plan = g.resource_plan
+    OR (
+      o.resource_plan IS NULL AND g.resource_plan IS NULL
+    )
+  )
+  AND (
+    o.account_plan = g.account_plan
+    OR (
+      o.account_plan IS NULL AND g.account_plan IS NULL
+    )
+  )
+  AND (
+    o.category_plan = g.category_plan
+    OR (
+      o.category_plan IS NULL AND g.category_plan IS NULL
+    )
+  )
 INNER JOIN direct_entries AS e
   ON e.service = g.service
   AND e.charge_class = g.charge_class
   AND e.tenant_id = o.tenant_id
   AND e.delivery_id = g.delivery_id
-  AND e.service_component IS NOT DISTINCT FROM o.service_component
-  AND e.plan_id IS NOT DISTINCT FROM o.plan_id
+  AND (
+    e.service_component = o.service_component
+    OR (
+      e.service_component IS NULL AND o.service_component IS NULL
+    )
+  )
+  AND (
+    e.plan_id = o.plan_id OR (
+      e.plan_id IS NULL AND o.plan_id IS NULL
+    )
+  )
 WHERE
   g.line_count = 0
 GROUP BY
@@ -1919,8 +1973,17 @@ WITH lines AS (
     AND e.charge_class = l.charge_class
     AND e.tenant_id = l.tenant_id
     AND e.delivery_id = l.delivery_id
-    AND e.service_component IS NOT DISTINCT FROM l.service_component
-    AND e.plan_id IS NOT DISTINCT FROM l.plan_id
+    AND (
+      e.service_component = l.service_component
+      OR (
+        e.service_component IS NULL AND l.service_component IS NULL
+      )
+    )
+    AND (
+      e.plan_id = l.plan_id OR (
+        e.plan_id IS NULL AND l.plan_id IS NULL
+      )
+    )
   WHERE
     NOT e.entry_id IN (
       SELECT
@@ -2872,7 +2935,7 @@ GROUP BY
 UNION ALL
 SELECT
   'payer_account' AS dimension,
-  CONCAT(COALESCE(CAST(payer AS VARCHAR), ''), '/', COALESCE(CAST(account AS VARCHAR), '')) AS value,
+  CONCAT(CAST(payer AS VARCHAR), '/', CAST(account AS VARCHAR)) AS value,
   CAST(SUM(row_count) AS BIGINT) AS row_count,
   SUM(cost_usd) AS cost_usd
 FROM delivered_groups
@@ -3244,15 +3307,60 @@ SELECT
 FROM negated AS l
 INNER JOIN line_owners AS o
   ON o.usage_slice = l.usage_slice
-  AND o.account_id IS NOT DISTINCT FROM l.line_item_usage_account_id
-  AND o.component_tag IS NOT DISTINCT FROM l.component_tag
-  AND o.resource_tenant IS NOT DISTINCT FROM l.resource_tenant
-  AND o.account_tenant IS NOT DISTINCT FROM l.account_tenant
-  AND o.category_tenant IS NOT DISTINCT FROM l.category_tenant
-  AND o.inherited_tenant IS NOT DISTINCT FROM l.inherited_tenant
-  AND o.resource_plan IS NOT DISTINCT FROM l.resource_plan
-  AND o.account_plan IS NOT DISTINCT FROM l.account_plan
-  AND o.category_plan IS NOT DISTINCT FROM l.category_plan;
+  AND (
+    o.account_id = l.line_item_usage_account_id
+    OR (
+      o.account_id IS NULL AND l.line_item_usage_account_id IS NULL
+    )
+  )
+  AND (
+    o.component_tag = l.component_tag
+    OR (
+      o.component_tag IS NULL AND l.component_tag IS NULL
+    )
+  )
+  AND (
+    o.resource_tenant = l.resource_tenant
+    OR (
+      o.resource_tenant IS NULL AND l.resource_tenant IS NULL
+    )
+  )
+  AND (
+    o.account_tenant = l.account_tenant
+    OR (
+      o.account_tenant IS NULL AND l.account_tenant IS NULL
+    )
+  )
+  AND (
+    o.category_tenant = l.category_tenant
+    OR (
+      o.category_tenant IS NULL AND l.category_tenant IS NULL
+    )
+  )
+  AND (
+    o.inherited_tenant = l.inherited_tenant
+    OR (
+      o.inherited_tenant IS NULL AND l.inherited_tenant IS NULL
+    )
+  )
+  AND (
+    o.resource_plan = l.resource_plan
+    OR (
+      o.resource_plan IS NULL AND l.resource_plan IS NULL
+    )
+  )
+  AND (
+    o.account_plan = l.account_plan
+    OR (
+      o.account_plan IS NULL AND l.account_plan IS NULL
+    )
+  )
+  AND (
+    o.category_plan = l.category_plan
+    OR (
+      o.category_plan IS NULL AND l.category_plan IS NULL
+    )
+  );
 
 -- pool_dimensions
 SELECT
@@ -3345,7 +3453,12 @@ INNER JOIN (
   ON several.service = s.service
   AND several.charge_class = s.charge_class
   AND several.delivery_id = s.delivery_id
-  AND several.service_component IS NOT DISTINCT FROM s.service_component
+  AND (
+    several.service_component = s.service_component
+    OR (
+      several.service_component IS NULL AND s.service_component IS NULL
+    )
+  )
 ORDER BY
   1,
   2,
