@@ -101,7 +101,7 @@ def propose(books: Books, period: Period) -> str | None:
         before = one_time.posted(books, con, period, with_one_time=False)
     with (
         scratch.folder(books.settings.home) as folder,
-        restate.remade(folder / "home", inputs, period, given) as remade,
+        restate.remade(folder / "home", inputs, period, given, books.settings) as remade,
         remade.admin.read() as con,
     ):
         after = one_time.posted(remade, con, period)

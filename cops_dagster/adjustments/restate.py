@@ -22,9 +22,11 @@ from cops_dagster.errors import CopsError
 from cops_dagster.evidence import documents, seal
 from cops_dagster.evidence.home import open_books
 from cops_dagster.ingestion import deliver, ingest, look
+from cops_dagster.lake.opened import on_engine_of
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
+from cops_dagster.settings import Settings
 from cops_dagster.settings_sections import Lake, Security
 from cops_dagster.stores import scratch
 from cops_dagster.stores.files import sha256_all
@@ -59,11 +61,12 @@ class Replayed:
         return self.sealed_digest == self.replayed_digest
 
 
-def replay(home: Path, objects: Objects, period: Period) -> Replayed:
+def replay(home: Path, objects: Objects, period: Period, on: Settings | None = None) -> Replayed:
     """Replays a closed month from the evidence store alone.
 
     Args:
         home: a folder to work in, if it is there; what is made in it is removed again.
+        on: settings whose engine reads the lines; this machine's if none are given.
 
     Raises:
         CopsError: `E-EVIDENCE-…` for objects that are missing or not what was stored.
@@ -81,7 +84,7 @@ def replay(home: Path, objects: Objects, period: Period) -> Replayed:
                 objects.fetch(f"objects/{file['sha256'][:2]}/{file['sha256']}", path)
                 files.append((str(file["name"]), path))
             given.append(Given(f"source-{number}", files))
-        with remade(folder / "home", inputs, period, given) as books, books.admin.read() as con:
+        with remade(folder / "home", inputs, period, given, on) as books, books.admin.read() as con:
             run = head(con, allocate.TABLE, period)
             found = seal.of_period(books, con, period, run.run_id if run else "")
     return Replayed(period, sealed["result_digest"], found.result, found.row_count)
@@ -99,30 +102,35 @@ def _folder(home: Path) -> Iterator[Path]:
 
 @contextmanager
 def remade(
-    home: Path, inputs: dict[str, Any], period: Period, deliveries: Sequence[Given]
+    home: Path,
+    inputs: dict[str, Any],
+    period: Period,
+    deliveries: Sequence[Given],
+    on: Settings | None = None,
 ) -> Iterator[Books]:
     """Books in an empty home that hold one month, made from a run's inputs and some delivered files.
 
     Args:
         inputs: a `run_inputs` document.
+        on: as of `replay`.
     """
     given = inputs["settings"]
-    opened = open_books(
-        # nothing of this process's places: a store of others would be written to, or refuse another chain
-        settings.load(
-            home=home,
-            cur="",
-            admin_db=None,
-            evidence=None,
-            lake=Lake(),
-            catalog="file",
-            security=Security(),
-            signing_key=None,
-            actor="replay",
-            first_period=None,
-            **given,
-        )
+    # nothing of this process's places: a store of others would be written to, or refuse another chain
+    own = settings.load(
+        home=home,
+        cur="",
+        admin_db=None,
+        evidence=None,
+        lake=Lake(),
+        catalog="file",
+        engine="duckdb",
+        security=Security(),
+        signing_key=None,
+        actor="replay",
+        first_period=None,
+        **given,
     )
+    opened = open_books(on_engine_of(own, on))
     books = replace(opened, revision=revision.of(inputs))  # what was closed is not judged by later rules
     try:
         with books.admin.write() as con:

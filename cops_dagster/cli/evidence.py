@@ -99,7 +99,7 @@ def replay(
 
     current, wanted = desk.settings(), desk.month(period)
     with output.working(f"{wanted}: made again from the evidence"):
-        done = restate.replay(current.home, open_objects(current.evidence_uri), wanted)
+        done = restate.replay(current.home, open_objects(current.evidence_uri), wanted, current)
     if json:
         output.as_json({**asdict(done), "period": str(wanted), "agrees": done.agrees})
     else:

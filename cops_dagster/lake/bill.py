@@ -20,7 +20,8 @@ from cops_dagster.stores.queries import Ran
 LEAST = 10_000_000
 """Bytes that Athena charges at least for a statement."""
 _TERABYTE = 10**12
-_LOG = "engine_bill.jsonl"
+LOG = "engine_bill.jsonl"
+"""The home's file of them."""
 _step: list[Bill] = []
 _run: list[str | None] = [None]
 
@@ -95,7 +96,7 @@ class Bill:
             "usd": format(self.usd, "f"),
             "statements": [asdict(one) for one in self.asked],
         }
-        with (home / _LOG).open("a", encoding="utf-8") as log:
+        with (home / LOG).open("a", encoding="utf-8") as log:
             fcntl.flock(log, fcntl.LOCK_EX)
             log.write(json.dumps(line) + "\n")
 
@@ -121,7 +122,7 @@ def of_step() -> dict[str, str | int | Decimal]:
 def recorded(home: Path, about: str = "") -> list[dict[str, Any]]:
     """The sessions of a home whose subject names this, oldest first."""
     try:
-        lines = (home / _LOG).read_text(encoding="utf-8").splitlines()
+        lines = (home / LOG).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
     return [one for one in map(json.loads, lines) if about in one["subject"]]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
 
+    from cops_dagster.stores.aws.s3 import S3Place
+
 NAMESPACE = "cops"
 _SEQ, _RUN = "cops.journal_seq", "cops.run_id"
 
@@ -85,12 +87,10 @@ def open_catalog(settings: Settings) -> Catalog:
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)
     settings.lake_root.mkdir(parents=True, exist_ok=True)
     lake = open_volume(settings.lake_root, settings.lake.place)
-    properties = {"warehouse": lake.uri("iceberg"), **_reaching(lake)}
+    properties = {"warehouse": lake.uri("iceberg"), **_reaching(lake.place)}
     if settings.catalog == "glue":
-        from pyiceberg.catalog.glue import GlueCatalog
-
-        with calling(Call("glue", "the Glue catalog", "glue:CreateTable and glue:UpdateTable")) as call:
-            catalog: Catalog = GlueCatalog("cops", client=call.client(), **properties)
+        catalog = _glue(properties)
+        with calling(Call("glue", "the Glue catalog", "glue:CreateDatabase")):
             catalog.create_namespace_if_not_exists(NAMESPACE)
         return catalog
     from pyiceberg.catalog.sql import SqlCatalog
@@ -98,6 +98,23 @@ def open_catalog(settings: Settings) -> Catalog:
     catalog = SqlCatalog("cops", uri=f"sqlite:///{_file(settings)}", **properties)
     catalog.create_namespace_if_not_exists(NAMESPACE)
     return catalog
+
+
+def engine_catalog(place: S3Place) -> Catalog:
+    """Glue, where engines find what a session declares below its place, wherever the projection is.
+
+    Raises:
+        CopsError: as `open_catalog`.
+    """
+    logging.getLogger("pyiceberg").setLevel(logging.ERROR)
+    return _glue({"warehouse": place.uri("iceberg"), **_reaching(place)})
+
+
+def _glue(properties: dict[str, str]) -> Catalog:
+    from pyiceberg.catalog.glue import GlueCatalog
+
+    with calling(Call("glue", "the Glue catalog", "glue:CreateTable and glue:UpdateTable")) as call:
+        return GlueCatalog("cops", client=call.client(), **properties)
 
 
 def is_known(settings: Settings) -> bool:
@@ -109,13 +126,13 @@ def _file(settings: Settings) -> Path:
     return settings.lake_root / "iceberg_catalog.db"
 
 
-def _reaching(lake: Volume) -> dict[str, str]:
+def _reaching(place: S3Place | None) -> dict[str, str]:
     """How pyarrow reaches the same S3 as boto3 does, with the same credentials."""
-    if lake.place is None:
+    if place is None:
         return {}
-    with lake.place.answering():
-        client = lake.place.client
-        found = lake.place.session.get_credentials()
+    with place.answering():
+        client = place.client
+        found = place.session.get_credentials()
         frozen = found.get_frozen_credentials() if found else None
     reach = {"s3.endpoint": client.meta.endpoint_url, "s3.region": client.meta.region_name}
     if frozen:

@@ -15,7 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from cops_dagster.errors import CopsError
-from cops_dagster.lake.bill import Bill
+from cops_dagster.lake.bill import LOG, Bill
 from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.engine import Engine
 from cops_dagster.lake.reader import Reader
@@ -104,6 +104,24 @@ def scanning(
             yield made
     finally:
         bill.record(settings.home)
+
+
+def on_engine_of(own: Settings, other: Settings | None) -> Settings:
+    """Settings of a home that lasts as long as one piece of work, its lines read where others say.
+
+    Sessions and their bill are the other home's: what a dead one left is swept from there.
+    """
+    if other is None or other.engine == "duckdb":
+        return own
+    from cops_dagster.lake.session import LOCKS, place_of
+
+    own.home.mkdir(parents=True, exist_ok=True)
+    if other.home.is_dir():
+        (other.home / LOCKS).mkdir(exist_ok=True)
+        for name in (LOCKS, LOG):
+            (own.home / name).symlink_to(other.home / name)
+    cluster = other.cluster.model_copy(update={"output": place_of(other).uri("")})
+    return own.model_copy(update={"engine": other.engine, "cluster": cluster})
 
 
 def queries(settings: Settings, database: str | None = None) -> Queries:

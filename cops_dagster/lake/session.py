@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from cops_dagster.lake.declared import Catalog
 
 
+LOCKS = "sessions"
+"""The home's folder of them."""
+
+
 class Session:
     """A session, which lives as long as its lock is held."""
 
@@ -158,7 +162,7 @@ def place_of(settings: Settings) -> S3Place:
 def _opened(settings: Settings) -> Catalog:
     from cops_dagster.lake import iceberg
 
-    catalog = iceberg.open_catalog(settings)
+    catalog = iceberg.engine_catalog(place_of(settings))
     with _glue():
         catalog.create_namespace_if_not_exists(settings.cluster.database)
     return catalog
@@ -175,7 +179,7 @@ def _prefix(session: str) -> str:
 
 
 def _locks(settings: Settings) -> Path:
-    return settings.home / "sessions"
+    return settings.home / LOCKS
 
 
 def _glue() -> contextlib.AbstractContextManager[Call]:

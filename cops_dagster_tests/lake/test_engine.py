@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
+from cops_dagster import settings
 from cops_dagster.errors import CopsError
-from cops_dagster.lake import statements
+from cops_dagster.lake import opened, session, statements
 from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.question import question
 from cops_dagster.lake.views import read_parquet, view
@@ -374,3 +375,21 @@ def test_a_table_takes_rows_from_an_iterator_and_gives_them_back_one_by_one() ->
         asked = exp.select("name", "value").from_("numbers").order_by("value")
         seen = [(name, int(value)) for name, value in engine.each(asked)]
     assert seen == [(str(number), number) for number in range(25_000)]
+
+
+def test_a_home_of_one_work_reads_lines_where_the_other_does_and_leaves_sessions_there(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "real").mkdir()
+    lasting = settings.load(
+        home=tmp_path / "real", engine="athena", catalog="glue", lake={"place": "s3://bucket/lake"}
+    )
+    own = settings.load(home=tmp_path / "work")
+    made = opened.on_engine_of(own, lasting)
+    assert (made.engine, made.catalog, made.lake.place) == ("athena", "file", None)
+    assert (
+        session.place_of(made).uri("x") == session.place_of(lasting).uri("x") == "s3://bucket/lake-engine/x"
+    )
+    assert (made.home / session.LOCKS).resolve() == lasting.home / session.LOCKS
+    assert opened.on_engine_of(own, None) is own
+    assert opened.on_engine_of(own, settings.load(home=tmp_path / "real")) is own
