@@ -48,6 +48,13 @@ AGAIN: dict[str, dict[str, str]] = {
         "allocation_rules.csv": "rule_id,version,effective_from,priority,match_service,match_charge_class,"
         "method,on_zero_key,approved_by\nbench-{n},1,2025-01-01,{n},AmazonRDS,usage,even,hold,bench\n",
     },
+    "a chain of three": {
+        "allocation_rules.csv": "rule_id,version,effective_from,priority,match_service,match_charge_class,"
+        "method,shares,on_zero_key,approved_by\n"
+        'chain-a,1,2025-01-01,1,AWSDataTransfer,usage,fixed,"{{""service:AmazonEKS"": ""100""}}",hold,bench\n'
+        "chain-b,1,2025-01-01,2,AmazonEKS,usage,fixed,"
+        '"{{""service:AmazonS3"": ""40"", ""rule:clusters"": ""60""}}",hold,bench\n',
+    },
 }
 """What people change between two runs of a month: files to load."""
 

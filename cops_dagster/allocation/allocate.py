@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 from cops_dagster import revision
-from cops_dagster.allocation import entries, in_force, key_snapshot, post, rule_date, rules, run_log
+from cops_dagster.allocation import chained, entries, in_force, key_snapshot, post, rule_date, run_log
 from cops_dagster.allocation.inputs import ALGORITHM, Inputs, answers, gather
 from cops_dagster.allocation.rules import Costs, Keys, Plan
 from cops_dagster.allocation.run_log import Recipe
@@ -59,9 +58,8 @@ def compute(engine: Engine, inputs: Inputs, period: Period, *, holds: bool | Non
     pools = [in_force.pool(row) for row in rows.dicts()]
     if inputs.revision == revision.FIRST:
         pools = [replace(pool, matched_class=None) for pool in pools]
-    direct = _direct(engine, inputs, period)
-    active = frozenset(inputs.tenants) or frozenset(name for costs in direct.values() for name in costs)
-    return rules.plan(pools, inputs.rules, Keys(inputs.usage, active, direct), holds_unknown=holds)
+    keys, services = keys_of(engine, inputs, period), in_force.services(engine, period)
+    return chained.plan(pools, inputs, keys, services, holds_unknown=holds)
 
 
 def holds_unknown(engine: Engine, inputs: Inputs, period: Period) -> bool:
@@ -71,13 +69,14 @@ def holds_unknown(engine: Engine, inputs: Inputs, period: Period) -> bool:
     return unknown_tags.outweigh(engine, inputs.basis, period)
 
 
-def _direct(engine: Engine, inputs: Inputs, period: Period) -> Mapping[str, dict[str, int]]:
-    """Service → tenant → direct cost. One row for each of them: their names are kept once."""
+def keys_of(engine: Engine, inputs: Inputs, period: Period) -> Keys:
+    """What pools can be split by. One row for each service and tenant: their names are kept once."""
     direct: defaultdict[str, dict[str, int]] = defaultdict(dict)
     at = Costs._fields.index(inputs.basis)
     for service, tenant, *costs in engine.each("fetch_direct_cost", {"period_start": period.start}):
         direct[service][sys.intern(tenant)] = amount.from_decimal(costs[at])
-    return direct
+    active = frozenset(inputs.tenants) or frozenset(name for costs in direct.values() for name in costs)
+    return Keys(inputs.usage, active, direct)
 
 
 def snapshot_keys(books: Books, period: Period) -> tuple[Inputs, Plan]:
@@ -96,7 +95,8 @@ def allocate(books: Books, period: Period) -> Allocated:
 
     Raises:
         CopsError: `E-KEY-ZERO` when a key that a pool needs is empty and its rule says `fail`;
-            `E-VERDICT` when the staged entries do not equal the pool; the head stays in each case.
+            `E-VERDICT` when the staged entries do not equal the pool; what `chained.plan` raises. The head
+            stays in each case.
     """
     require_policy(books, is_run=True)
     return settle(f"allocation of {period}", _planned, books, period)

@@ -7,16 +7,20 @@ deliveries (`ingestion/checks.py`), when a check holds (`allocation/verdicts.py`
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.allocation import allocate, mismatch, post, rule_date, tenant_usage, verdicts
+from cops_dagster.allocation.chain import goes_on, sent_to
+from cops_dagster.allocation.chained import Chained
 from cops_dagster.allocation.inputs import Inputs, gather
 from cops_dagster.allocation.key_shares import KeyMonths, key_shares_steady
-from cops_dagster.allocation.rules import MATCHED, Plan, Shared
+from cops_dagster.allocation.rules import MATCHED, Key, Plan, Shared
 from cops_dagster.clocks import APART, is_within
 from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
@@ -56,11 +60,17 @@ def keys(books: Books, period: Period) -> list[Verdict]:
             is_decided=decided is not None,
         ),
         verdicts.keys_name_every_tenant(
-            {name: key.weights for name, key in inputs.usage.items()}, inputs.tenants
+            {name: key.weights for name, key in inputs.usage.items() if not _names_services(key, inputs)},
+            inputs.tenants,
         ),
         steady,
         keys_fresh(period, {name: key.refreshed_at for name, key in made.keys.items()}, ages),
     ]
+
+
+def _names_services(key: Key, inputs: Inputs) -> bool:
+    """A key that sends cost to services need not name each tenant: those bear by the services' own keys."""
+    return any(goes_on(name, inputs.plans) for name in key.weights)
 
 
 def _steady(con: sa.Connection, period: Period, inputs: Inputs, made: Plan) -> Verdict:
@@ -76,8 +86,11 @@ def _steady(con: sa.Connection, period: Period, inputs: Inputs, made: Plan) -> V
     pools: dict[str, int] = {}
     for one in made.claimed:  # a pool is what its entries are: it is summed without making them
         name = one.key.key_name if isinstance(one, Shared) else one.key_name
-        if name is not None and name in inputs.usage:
-            pools[name] = pools.get(name, 0) + getattr(one.costs, inputs.basis)
+        parts = one.way.through if isinstance(one, Chained) else {str(name): Fraction(1)}
+        for key_name, part in parts.items():
+            if key_name in inputs.usage:
+                cost = math.trunc(getattr(one.costs, inputs.basis) * part)
+                pools[key_name] = pools.get(key_name, 0) + cost
     then, today = set(tenant_usage.active_tenants(con, before)), set(inputs.tenants)
     return key_shares_steady(
         [
@@ -94,6 +107,7 @@ def _matched(books: Books, engine: Engine, con: sa.Connection, period: Period, i
     """What rules match on, against the values that have cost in the month or had some the month before."""
     wanted = [(rule.rule_id, *match) for rule in inputs.rules for match in rule.matches]
     known: dict[str, set[str]] = {column: set() for column in MATCHED}
+    known["service"] |= sent_to(inputs.rules, inputs.usage.values(), inputs.plans)
     if wanted:
         known["charge_class"] |= set(CHARGE_CLASSES)  # a month without refunds is no misspelt rule
         _learn(engine, period, known)

@@ -6,15 +6,17 @@ is wrong with a set is in `allocation/rule_set.py`, what a set does to a month i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from cops_dagster.allocation import rule_set, rules
 from cops_dagster.allocation.rules import Costs, Pool, Rule
+from cops_dagster.lake.engine import Engine
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
@@ -73,6 +75,17 @@ def pools_of(books: Books, period: Period) -> list[Pool] | None:
             books.namespace(engine, con, period).provide(["fact_cost_tagged"])
             rows = engine.fetch("fetch_pools", {"period_start": period.start, "holds_unknown": False}).dicts()
     return [pool(row) for row in rows]
+
+
+def services(engine: Engine, period: Period) -> Callable[[], frozenset[str]]:
+    """The services that the tagged month has, asked for once and only when somebody wants them."""
+
+    @cache
+    def found() -> frozenset[str]:
+        rows = engine.fetch("find_matched_values", {"period_start": period.start}).dicts()
+        return frozenset(row["matched_value"] for row in rows if row["matched_column"] == "service")
+
+    return found
 
 
 def pool(row: Mapping[str, Any]) -> Pool:

@@ -15,6 +15,8 @@ from datetime import date, timedelta
 from itertools import chain, combinations, pairwise
 from typing import Any, Literal
 
+from cops_dagster.allocation import chain_set
+from cops_dagster.allocation.chain import RULE, SERVICES, goes_on
 from cops_dagster.allocation.rules import Pool, Rule, in_force
 from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
@@ -66,6 +68,7 @@ def problems(
         _fallbacks(standing, ids, day),
         _cycles(standing),
         _gaps(standing, pools),
+        (Problem(*one) for one in chain_set.problems(standing, tenants)),
     )
     return sorted(set(found), key=lambda problem: problem.rank)
 
@@ -177,6 +180,9 @@ def _shared_priorities(standing: Sequence[Rule]) -> Iterator[Problem]:
 def _shadows(standing: Sequence[Rule]) -> Iterator[Problem]:
     """A rule whose every pool an earlier rule claims. What several together hide is not looked for."""
     wanted = {fallback(rule) for rule in standing if fallback(rule) != rule.rule_id}
+    wanted |= {
+        name.removeprefix(RULE) for rule in standing for name, _ in rule.shares if name != rule.rule_id
+    }
     first: dict[frozenset[tuple[str, str]], Rule] = {}
     for rule in standing:  # by priority
         earlier = [first[part] for part in _parts(rule.matches) if part in first]
@@ -274,8 +280,8 @@ def _misfits(rule: Rule) -> Iterator[tuple[str, str]]:
         yield "on_zero_key fail, hold, even or rule:ID", f"on_zero_key {rule.on_zero_key}"
 
 
-_KEYS: Mapping[str, tuple[str | None, ...]] = {"proportional_cost": (None, "service")}
-_KEYS_SAID = {"proportional_cost": "key_name service or none"}
+_KEYS: Mapping[str, tuple[str | None, ...]] = {"proportional_cost": (None, "service", SERVICES)}
+_KEYS_SAID = {"proportional_cost": "key_name service, services or none"}
 
 
 def _shares(rule: Rule, tenants: Collection[str]) -> Iterator[Problem]:
@@ -287,5 +293,5 @@ def _shares(rule: Rule, tenants: Collection[str]) -> Iterator[Problem]:
         found = f"a sum of {amount.to_decimal(total).normalize():f}"
         yield _error("E-RULE-SUM", [rule.rule_id], "shares that sum to exactly 100", found)
     for name, _ in rule.shares:
-        if name != OPERATOR and name not in tenants:
+        if name != OPERATOR and name not in tenants and not goes_on(name, tenants):
             yield _error("E-TENANT-UNKNOWN", [rule.rule_id], "shares of tenants that are registered", name)

@@ -206,7 +206,7 @@ class Shared:
         for tenant in sorted(self.key.weights):
             share = Costs(*(column[tenant] for column in columns))
             if any(share):
-                yield _line(self.head, tenant, self.rule, self.key, self.costs, share)
+                yield line(self.head, tenant, self.rule, self.key, self.costs, share)
 
 
 @dataclass
@@ -269,7 +269,7 @@ def plan(pools: Sequence[Pool], rules: Sequence[Rule], keys: Keys, *, holds_unkn
         claimed[rule, place] = claimed[rule, place].plus(pool.costs)
     for (rule, head), costs in claimed.items():
         if not any(costs):  # nothing to split, so an empty key does no harm; the pool stays visible
-            made.claimed.append(_line(head, UNALLOCATED, rule, None, costs, costs))
+            made.claimed.append(line(head, UNALLOCATED, rule, None, costs, costs))
             continue
         made.claimed.append(_claimed(made, head, rule, costs, keys, by_id))
     return made
@@ -279,10 +279,10 @@ def _claimed(
     made: Plan, head: Head, rule: Rule | None, costs: Costs, keys: Keys, by_id: Mapping[str, Rule]
 ) -> Shared | Split:
     if rule is None:
-        return _line(head, UNALLOCATED, None, None, costs, costs)
+        return line(head, UNALLOCATED, None, None, costs, costs)
     key = keys.of(rule, head[0])
     if key is None:  # hold: parked, shown with its rule
-        return _line(head, UNALLOCATED, rule, None, costs, costs)
+        return line(head, UNALLOCATED, rule, None, costs, costs)
     made.keys[key.key_name] = key
     if key.total > 0:
         return Shared(head, rule, key, costs)
@@ -296,10 +296,11 @@ def _claimed(
         return _claimed(made, head, by_id[fallback.removeprefix("rule:")], costs, keys, by_id)
     if fallback != "hold":
         made.zero_keys.append((rule, key, costs))
-    return _line(head, UNALLOCATED, rule, key, costs, costs)
+    return line(head, UNALLOCATED, rule, key, costs, costs)
 
 
-def _line(head: Head, tenant: str, rule: Rule | None, key: Key | None, pool: Costs, share: Costs) -> Split:
+def line(head: Head, tenant: str, rule: Rule | None, key: Key | None, pool: Costs, share: Costs) -> Split:
+    """The entry of what a tenant bears of a pool."""
     service, component, charge_class, delivery_id = head
     return Split(
         service=service,

@@ -111,6 +111,24 @@ def _print(found: Explanation) -> None:
             [list(pair) for pair in found.key.items()],
             right=["value"],
         )
+    if found.chain:
+        numbers = ["passes %", "borne there %", f"{entry['tenant_id']} %"]
+        output.table(
+            "its way, in per cent of the pool",
+            ["pool", "key", "sends on", *numbers],
+            [
+                [
+                    one.place,
+                    one.key_name,
+                    "; ".join(f"{name} {pct:f} %" for name, pct in one.sends_pct.items()),
+                    f"{one.passes_pct:f}",
+                    f"{one.borne_pct:f}",
+                    f"{one.tenant_pct:f}",
+                ]
+                for one in found.chain
+            ],
+            right=numbers,
+        )
     output.table(
         f"CUR lines of {entry['service']}, {entry['charge_class']}",
         ["account", "line type", "usage type", "tenant tag", "lines", "USD"],

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from cops_dagster.inputs.rule_effects import Claim
+    from cops_dagster.inputs.rule_graph import PoolOf
+    from cops_dagster.period import Period
 
 app = typer.Typer(no_args_is_help=True, help="Allocation rules: checked, explained, compared.")
 
@@ -77,11 +79,16 @@ def _problems(listed: list[dict[str, Any]]) -> None:
 @app.command("explain")
 def explain(
     period: Annotated[str, typer.Argument(help="Billing month, YYYY-MM.")],
+    graph: Annotated[bool, typer.Option("--graph", help="The pools that feed one another instead.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show what each rule claims of a month, and where it ends up."""
     from dataclasses import asdict
     from decimal import Decimal
+
+    if graph:
+        _graph(desk.month(period), json)
+        return
 
     from cops_dagster.inputs import rule_effects
     from cops_dagster.money import footing
@@ -112,6 +119,51 @@ def explain(
         ],
         right=["priority", *numbers],
     )
+
+
+def _graph(month: Period, json: bool) -> None:
+    from dataclasses import asdict
+
+    from cops_dagster.inputs import rule_graph
+
+    found = rule_graph.graph(desk.books(), month)
+    if json:
+        output.as_json(asdict(found))
+        return
+    if not found.pools:
+        output.say(f"{month}: no rule with cost sends a pool to a service")
+        return
+    numbers = ["own USD", "received", "sent", "tenants", "__operator__", "__unallocated__", "difference"]
+    output.table(
+        f"{month}: pools that feed one another; own + received = sent + borne",
+        ["pool", "class", "key", "sends to", *numbers],
+        [
+            [
+                one.name,
+                one.charge_class,
+                one.key_name,
+                "; ".join(f"{name} {usd}" for name, usd in sent.items()),
+                *amounts,
+                one.difference_usd,
+            ]
+            for one, sent, amounts in map(_balanced, found.pools)
+        ],
+        right=numbers,
+    )
+
+
+def _balanced(one: PoolOf) -> tuple[PoolOf, dict[str, str], list[str]]:
+    """A pool's amounts in cents that add up: own and received, what is sent, and what is borne."""
+    from decimal import Decimal
+
+    from cops_dagster.money import footing
+
+    received, sent = (sum(flows.values(), Decimal(0)) for flows in (one.received, one.sent))
+    whole = one.own_usd + received
+    (own,), (coming,) = footing.told_parts(whole, [(one.own_usd,), (received,)])
+    borne = [(one.tenants_usd,), (one.operator_usd,), (one.unallocated_usd,)]
+    (total, *each), *rest = footing.told_parts(whole, [(sent, *one.sent.values()), *borne])
+    return one, dict(zip(one.sent, each, strict=True)), [own, coming, total, *(part[0] for part in rest)]
 
 
 def _claimed(one: Claim, amounts: list[str]) -> list[object]:

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import get_args
 
+from cops_dagster.allocation.chain import RULE, SERVICE
 from cops_dagster.errors import CopsError
 from cops_dagster.inputs import account_map
 from cops_dagster.money import amount, currency
@@ -116,6 +117,20 @@ def tenant_cell(text: str) -> str:
     return identifier_cell(text)
 
 
+def bearer_cell(text: str) -> str:
+    """A tenant id, or `service:NAME` with a service's name as AWS writes it."""
+    if text.startswith(SERVICE):
+        return SERVICE + present_cell(text.removeprefix(SERVICE))
+    return tenant_cell(text)
+
+
+def present_cell(text: str) -> str:
+    """Any text on one line, but not none."""
+    if not text:
+        raise bad("a name", text)
+    return text_cell(text)
+
+
 def rule_cell(text: str) -> str:
     """The id of a rule; names with two underscores in front are COPS' own."""
     if text.startswith("__"):
@@ -216,7 +231,7 @@ def on_zero_key_cell(text: str) -> str:
 
 
 def shares_cell(text: str) -> str:
-    """Canonical JSON of tenant → percent: sorted, plain decimals, so equal shares are equal text."""
+    """Canonical JSON of tenant, `service:NAME` or `rule:ID` → percent; equal shares are equal text."""
     try:
         # numbers stay text: a float would not be exact, and 1e999999999 as a number is a bomb
         pairs = json.loads(text, object_pairs_hook=tuple, parse_float=str, parse_int=str, parse_constant=str)
@@ -236,8 +251,10 @@ def shares_cell(text: str) -> str:
             next_step="correct the shares; they are never scaled",
         )
     for name in sorted(shares):
-        if name != OPERATOR:
-            tenant_cell(name)
+        if name.startswith(RULE):
+            rule_cell(name.removeprefix(RULE))
+        elif name != OPERATOR:
+            bearer_cell(name)
     return json.dumps(
         {name: f"{amount.to_decimal(shares[name]).normalize():f}" for name in sorted(shares)},
         ensure_ascii=False,

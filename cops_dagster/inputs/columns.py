@@ -80,7 +80,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
     ),
     "tenant_usage": (
         Field("period_start", cells.month_cell),
-        Field("tenant_id", cells.tenant_cell),
+        Field("tenant_id", cells.bearer_cell),
         Field("measure", cells.word_cell),
         Field("value", cells.usage_cell),
         Field("refreshed_at", cells.time_cell),

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.inputs import (
+    chains,
     closed,
     disputes,
     documents,
@@ -71,8 +72,8 @@ def load(books: Books, paths: Sequence[Path], *, replace: bool = False) -> LoadR
             single cells (see `inputs/files.py`); `E-LOAD-CONFLICT`, `E-INV-CONFLICT`, `E-INV-DUP`,
             `E-LOAD-IMMUTABLE`, `E-PERIOD-CLOSED`; `E-TENANT-UNKNOWN`, `E-PLAN-UNKNOWN`,
             `E-KEY-UNKNOWN`, `E-MAP-DUP`, `E-ACCOUNT-OVERLAP`, `E-BUDGET-OVERLAP`, `E-RULE-METHOD`,
-            `E-RULE-SUM`, `E-RULE-DATES`, `E-RULE-OVERLAP`, `E-RULE-CYCLE`, `E-INV-LINK`, `E-FX`,
-            `E-CCY-SCALE`, `E-FREEZE`; `E-POLICY`, `E-EVIDENCE-…`, and in signed books what
+            `E-RULE-SUM`, `E-RULE-DATES`, `E-RULE-OVERLAP`, `E-RULE-CYCLE`, `E-CHAIN-CYCLE`, `E-INV-LINK`,
+            `E-FX`, `E-CCY-SCALE`, `E-FREEZE`; `E-POLICY`, `E-EVIDENCE-…`, and in signed books what
             `signatures.require` raises. A document in conflict is refused and kept in `document_conflict`.
     """
     require_policy(books)
@@ -136,6 +137,8 @@ def store(
         added = tuple(row.values for row in new.values())
         reports[name] = TableReport(len(new), unchanged, replaced, left_out.get(name, {}), added, same)
     references.check_names_of_tenants(con, given, spelling)
+    if "allocation_rules" in reports and reports["allocation_rules"].added:
+        chains.check(con, reports["allocation_rules"].added)
     return reports
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cops_dagster.allocation.chain import SERVICES, goes_on
 from cops_dagster.errors import CopsError
 from cops_dagster.inputs.files import Row
 from cops_dagster.policy import Tags
@@ -27,6 +28,8 @@ from cops_dagster.words import OPERATOR, UNALLOCATED
 
 DOCUMENTS = ("invoice_detail", "aws_invoices")
 FOREVER = date.max
+_BEARERS = ("tenant_usage", "allocation_rules")
+"""Tables in which a service may stand for a tenant."""
 
 Key = tuple[Any, ...]
 Rows = dict[Key, Row]
@@ -61,12 +64,13 @@ def plain(value: object) -> str:
 def check_references(con: sa.Connection, given: Mapping[str, Sequence[Row]]) -> None:
     """Every tenant, plan, key and rule that a row names exists, stored or in this load."""
     tenants = known(con, given, t.tenants.c.tenant_id)
+    _check_new_tenants(con, given.get("tenants", ()))
     for name in ("account_tenants", "tenant_usage", "invoice_detail", "disputes", "gl_accounts"):
         for row in given.get(name, ()):  # an account for all tenants names none
             _require_tenant(row, "tenant_id", row.values["tenant_id"], tenants | {""})
     for row in given.get("tag_aliases", ()):
         if row.values["tag_name"] == "tenant_id":
-            _refuse_reserved(row)
+            _refuse_reserved(row, ("alias", "canonical"), (UNALLOCATED, OPERATOR))
             _require_tenant(row, "canonical", row.values["canonical"], tenants)
     plans = known(con, given, t.plans.c.plan_id)
     for row in given.get("tenants", ()):
@@ -81,20 +85,30 @@ def check_references(con: sa.Connection, given: Mapping[str, Sequence[Row]]) -> 
         _check_rule(row, tenants, keys, rules)
 
 
-def _refuse_reserved(row: Row) -> None:
-    for column in ("alias", "canonical"):
-        if row.values[column].strip() in (UNALLOCATED, OPERATOR):
+def _check_new_tenants(con: sa.Connection, rows: Sequence[Row]) -> None:
+    """What an older COPS took stays a tenant; a new one has no name that means a service or a rule."""
+    meant = [row.values["tenant_id"] for row in rows if goes_on(row.values["tenant_id"], ())]
+    if meant:
+        stored = set(con.execute(sa.select(t.tenants.c.tenant_id)).scalars())
+        for row in rows:
+            _refuse_reserved(row, ("tenant_id",), set(meant) - stored)
+
+
+def _refuse_reserved(row: Row, columns: Sequence[str], names: Collection[str]) -> None:
+    for column in columns:
+        if row.values[column].strip() in names:
             raise CopsError(
                 "E-TENANT-RESERVED",
                 row.where(column),
                 expected="the name of a tenant",
                 found=repr(row.values[column]),
-                next_step="remove the row; COPS books under this name, and no tag may ask for it",
+                next_step="remove the row or choose another name; COPS books under this one, or means a"
+                " service or a rule by it",
             )
 
 
 def _require_tenant(row: Row, column: str, tenant: str, tenants: set[Any]) -> None:
-    if tenant not in tenants:
+    if tenant not in tenants and not (row.table in _BEARERS and goes_on(tenant, tenants)):
         raise _unknown("E-TENANT-UNKNOWN", row, column, tenant, "tenants")
 
 
@@ -123,12 +137,14 @@ def _check_rule(row: Row, tenants: set[Any], keys: set[Any], rules: set[Any]) ->
             _require_tenant(row, "shares", tenant, tenants)
     if rule["method"] == "usage_key" and rule["key_name"] not in keys:
         raise _unknown("E-KEY-UNKNOWN", row, "key_name", rule["key_name"], "allocation_keys")
-    allowed = {"usage_key": keys, "proportional_cost": {None, "service"}}.get(rule["method"], {None})
+    allowed = {"usage_key": keys, "proportional_cost": {None, "service", SERVICES}}.get(
+        rule["method"], {None}
+    )
     if rule["key_name"] not in allowed:
         raise CopsError(
             "E-RULE-METHOD",
             row.where("key_name"),
-            expected="a key for usage_key, service or nothing for proportional_cost, else nothing",
+            expected="a key for usage_key, service, services or nothing for proportional_cost, else nothing",
             found=f"method {rule['method']}, key_name {rule['key_name']}",
             next_step="correct the method or the key",
         )

@@ -196,7 +196,7 @@ def _keys(con: sa.Connection, period: Period) -> dict[str, dict[str, int]]:
         .where(
             snapshots.c.inputs_id == stands.inputs_id,
             snapshots.c.key_name.in_(measured),
-            snapshots.c.tenant_id.not_in((OPERATOR, UNALLOCATED)),
+            snapshots.c.tenant_id.in_(sa.select(t.tenants.c.tenant_id)),  # neither we nor services
         )
         .order_by(snapshots.c.key_name, snapshots.c.tenant_id)
     ):

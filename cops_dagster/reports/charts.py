@@ -114,6 +114,42 @@ def trend(months: Sequence[tuple[str, Decimal | None]], target: Decimal, floor: 
     return Chart("Tag coverage, percent of coverable cost", figure)
 
 
+def flows(arrows: Sequence[tuple[str, str, Decimal]]) -> Chart:
+    """Who sends how much to whom, as boxes in columns: those that nobody sends to stand at the left.
+
+    Args:
+        arrows: from, to, USD; whoever sends nothing on stands at the right.
+    """
+    names = list(dict.fromkeys(name for tail, head, _ in arrows for name in (tail, head)))
+    ends = [name for name in names if all(tail != name for tail, _, _ in arrows)]
+    fed = {head for _, head, _ in arrows}
+    column = {name: 0 for name in names if name not in fed} or {names[0]: 0}
+    while more := {
+        head: column[tail] + 1 for tail, head, _ in arrows if tail in column and head not in column
+    }:
+        column |= more
+    column |= dict.fromkeys(ends, max(column.values()) + (not ends))
+    rows: dict[int, list[str]] = {}
+    for name in names:
+        rows.setdefault(column.get(name, 0), []).append(name)
+    place = {name: (at * 2.7, -float(row)) for at, held in rows.items() for row, name in enumerate(held)}
+    figure, axes = _canvas(2.6 * len(rows), 0.9 * max(map(len, rows.values())) + 0.4)
+    for tail, head, usd in arrows:
+        (x, y), (to_x, to_y) = place[tail], place[head]
+        bent = {"arrowstyle": "-|>", "color": LINE, "connectionstyle": "arc3,rad=0.15", "shrinkA": 24}
+        axes.annotate("", (to_x, to_y), (x, y), arrowprops=bent | {"shrinkB": 24})
+        middle = (x + (to_x - x) * 0.42, y + (to_y - y) * 0.42)
+        axes.text(*middle, f"{usd:,.2f}", size=8, color=INK, ha="center", va="center")
+    for name, (x, y) in place.items():
+        box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": PART}
+        axes.text(x, y, name.replace("$", r"\$"), size=8, color=INK, ha="center", va="center", bbox=box)
+    axes.set_xlim(-1.2, max(x for x, _ in place.values()) + 1.2)
+    axes.set_ylim(min(y for _, y in place.values()) - 0.5, 0.5)
+    axes.xaxis.set_visible(False)
+    axes.yaxis.set_visible(False)
+    return Chart("Pools that feed one another, USD", figure)
+
+
 def _canvas(width: float, height: float) -> tuple[Any, Any]:
     import matplotlib as mpl
     from matplotlib.figure import Figure

@@ -18,6 +18,8 @@ from cops_dagster.errors import CopsError, unknown_month
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.period import Period
+from cops_dagster.reports import explain_chain
+from cops_dagster.reports.explain_chain import Stop
 from cops_dagster.stores import tables as t
 
 LINE_GROUPS_SHOWN = 10
@@ -32,6 +34,7 @@ class Explanation:
         reversed_by: the run that took it back, if any: then it counts no more.
         rule: the version that split the pool, or `None` for direct cost.
         key: tenant → key value, as frozen for the run.
+        chain: the places that the pool went by, where it went by services; else none.
         line_groups: CUR lines of the entry's service and charge class; the largest ten.
         files: delivered files with their digests.
         evidence: documents that prove the run.
@@ -41,6 +44,7 @@ class Explanation:
     reversed_by: str | None
     rule: dict[str, Any] | None
     key: dict[str, Decimal]
+    chain: list[Stop]
     line_groups: list[dict[str, Any]]
     line_groups_left: int
     files: list[dict[str, Any]]
@@ -105,6 +109,7 @@ def entry(books: Books, entry_id: str) -> Explanation:
             reversed_by=_reversed_by(con, run_id),
             rule=_rule(con, found),
             key=_key(con, run.inputs_id, found["key_name"]),
+            chain=explain_chain.way(con, found, run.inputs_id),
             line_groups=groups[:LINE_GROUPS_SHOWN],
             line_groups_left=max(len(groups) - LINE_GROUPS_SHOWN, 0),
             files=_files(con, found["delivery_id"]),

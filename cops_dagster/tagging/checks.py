@@ -32,7 +32,10 @@ def tagged(books: Books, period: Period) -> list[Verdict]:
         direct = _by_tenant(engine.fetch("fetch_direct_cost", start).dicts())
         usage = t.tenant_usage
         using = con.execute(
-            sa.select(usage.c.tenant_id, usage.c.value).where(usage.c.period_start == period.start)
+            sa.select(usage.c.tenant_id, usage.c.value).where(
+                usage.c.period_start == period.start,
+                usage.c.tenant_id.in_(sa.select(t.tenants.c.tenant_id)),  # no services
+            )
         ).all()
         before = _direct_before(books, con, period)
         unsplit = _unsplit(books, engine, con, period)

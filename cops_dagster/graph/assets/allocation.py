@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster.allocation import allocate, unclaimed
+from cops_dagster.allocation.chained import has_chains
 from cops_dagster.closing import repair
 from cops_dagster.graph import outcome
 from cops_dagster.graph.assets.about import about
@@ -13,7 +14,9 @@ from cops_dagster.graph.host import Host
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import act
 from cops_dagster.ingestion import claims
+from cops_dagster.inputs import rule_graph
 from cops_dagster.money import amount
+from cops_dagster.reports import charts
 
 USAGE = ("tenant_network_usage", "tenant_compute_usage", "tenant_storage_usage")
 """The usual usage keys, which are loaded where nothing declares them."""
@@ -49,8 +52,13 @@ def assets(host: Host, usage: Sequence[str] = ()) -> list[dg.AssetsDefinition]:
             }
             for key in made.keys.values()
         ]
+        arrows = rule_graph.graph(books, period).arrows if has_chains(made) else []
         return outcome.materialized(
-            host, "allocation_key_snapshot", {"rules": len(inputs.rules), "keys": rows}, inputs.inputs_id
+            host,
+            "allocation_key_snapshot",
+            {"rules": len(inputs.rules), "keys": rows},
+            inputs.inputs_id,
+            **({"pools": outcome.picture(charts.flows(arrows))} if arrows else {}),
         )
 
     @dg.asset(**about("fact_cost_allocated", host, "allocation", ["allocation_key_snapshot"]))
