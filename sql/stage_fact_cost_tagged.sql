@@ -1,6 +1,6 @@
 -- fact_cost_tagged: the lines of a period at the grain that allocation and drill-down need. Who names the
--- tenant, strongest first: a tag on the resource, on the account, a cost category, the same resource's other
--- lines, the account mapping. A name counts only while its tenant is active at the time of usage.
+-- tenant, strongest first: a tag on the resource, on the account, a cost category, the identity that called (in
+-- the category's column, docs/adr/0055), the same resource's other lines, the account mapping. A name counts only while its tenant is active at the time of usage.
 -- An unknown tag names no tenant: the next kind is asked, and tenant_tag keeps what was delivered. A plan
 -- tag that names no plan in force names none: the tenant's own plan counts, and plan_tag keeps the tag.
 -- What no container used of its instance is borne by whom the policy names (borne_by, docs/adr/0054).
@@ -100,6 +100,7 @@ decided AS (
             WHEN borne_by IS NOT NULL THEN 'none'
             WHEN by_resource IS NOT NULL THEN 'resource'
             WHEN by_account IS NOT NULL THEN 'account'
+            WHEN by_category IS NOT NULL AND is_by_identity THEN 'identity'
             WHEN by_category IS NOT NULL THEN 'cost_category'
             WHEN by_inheritance IS NOT NULL THEN 'inherited'
             WHEN by_mapping IS NOT NULL THEN 'mapping'

@@ -26,6 +26,13 @@ _BY_TAG = ("resource", "account")
 VALUE_MAX = 256
 """AWS takes tag values of at most 256 characters; a longer one names nobody."""
 TOO_LONG = "E-TAG-LONG"
+IDENTITY = "line_item_iam_principal"
+"""Who called, as an ARN (CUR 2.0)."""
+_OF_IDENTITY = "iam_principal_"
+"""How columns of tags on identities begin: `iamPrincipal/tenant_id` of the map `tags`."""
+_MARK = "CHR(30)"
+"""Before a tenant that an identity names, until groups are spelled: it comes in the column of the weakest
+kind of tags, and no tag value has this character."""
 _PREFIX = {"resource": "resource_tags_", "account": "account_tag_", "category": "cost_category_"}
 
 # Which lines meet: covered usage and the negation that takes it back (docs/adr/0028). Service and class
@@ -57,8 +64,25 @@ def columns_of(names: Iterable[str], kind: str) -> list[str]:
     """The CUR columns of one kind that a `[tags]` entry means, in order.
 
     `user_tenant_id` is the key `tenant_id` wherever it was put: on the resource, on the account, or as a
-    cost category of that name. A full column name (`account_tag_team`) means that column alone.
+    cost category of that name. A full column name (`account_tag_team`) means that column alone. Columns of
+    identities are asked after those of cost categories, and only where they are named in full.
     """
+    given = list(names)
+    found = _columns_of((name for name in given if not is_identity(name)), kind)
+    return [*found, *identities_of(given)] if kind == KINDS[-1] else found
+
+
+def is_identity(name: str) -> bool:
+    """Whether a column says who called."""
+    return name == IDENTITY or name.startswith(_OF_IDENTITY)
+
+
+def identities_of(names: Iterable[str]) -> list[str]:
+    """The columns of identities among the names of `[tags]`, in order."""
+    return [name for name in names if is_identity(name)]
+
+
+def _columns_of(names: Iterable[str], kind: str) -> list[str]:
     found: list[str] = []
     for name in names:
         if any(name.startswith(prefix) for prefix in _PREFIX.values()):
@@ -158,6 +182,7 @@ def cost_lines(
     query = exp.select("*")
     made = tags_said(tags, present)
     tenant = [made[f"{kind}_tenant"] for kind in KINDS]
+    made[f"{KINDS[-1]}_tenant"] = _marked(tags, present, tenant[-1])
     made["usage_slice"] = slice_of(boundaries, exp.column("period_start"))
     made["tag_order"] = exp.Case().when(_parsed(_COVERED), _joined(list(made.values())))
     for name, text in (
@@ -170,6 +195,19 @@ def cost_lines(
     made["container_of"] = exp.cast(exp.column(CONTAINER) if CONTAINER in present else exp.null(), "VARCHAR")
     query = query.select(*(exp.alias_(value.copy(), name) for name, value in made.items()))
     return query.select(exp.alias_(_heir(tenant, present, inherit=inherit), "untagged_resource"))
+
+
+def _marked(tags: Tags, present: set[str], given: exp.Expr) -> exp.Expr:
+    """The weakest kind's tenant, with the mark where an identity names it."""
+    identities = identities_of(tags.tenant_id)
+    if not present.intersection(identities):
+        return given
+    marked = exp.DPipe(this=_parsed(_MARK), expression=_first(identities, present))
+    return exp.func("COALESCE", _first(_columns_of(_others(tags), KINDS[-1]), present), marked)
+
+
+def _others(tags: Tags) -> list[str]:
+    return [name for name in tags.tenant_id if not is_identity(name)]
 
 
 def tags_said(tags: Tags, present: set[str]) -> dict[str, exp.Expr]:
@@ -255,8 +293,16 @@ def provide_registry(engine: Engine, tags: Tags, day: date) -> None:
 def provide_spelled_groups(engine: Engine, tags: Tags) -> None:
     """`spelled_groups`: `tag_groups` with every tag in the declared spelling."""
     query = exp.select("*").from_("tag_groups")
+    by_identity: exp.Expr = exp.false()
     for kind in (*KINDS, "inherited"):
-        query = query.select(exp.alias_(spelling(exp.column(f"{kind}_tenant"), tags), f"{kind}_tenant_name"))
+        tenant: exp.Expr = exp.column(f"{kind}_tenant")
+        if kind == KINDS[-1] and identities_of(tags.tenant_id):
+            first = exp.func("LEFT", tenant.copy(), exp.Literal.number(1))
+            by_identity = exp.func("COALESCE", first.eq(_parsed(_MARK)), exp.false())
+            rest = exp.func("SUBSTR", tenant.copy(), exp.Literal.number(2))
+            tenant = exp.Case().when(by_identity.copy(), rest).else_(tenant)
+        query = query.select(exp.alias_(spelling(tenant, tags), f"{kind}_tenant_name"))
+    query = query.select(exp.alias_(by_identity, "is_by_identity"))
     plans = exp.func("COALESCE", *[exp.column(f"{kind}_plan") for kind in KINDS])
     query = query.select(
         exp.alias_(spelling(plans, tags), "plan_name"),

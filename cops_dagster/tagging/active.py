@@ -29,7 +29,8 @@ SETTINGS = ("tenant_id", "plan_id", "service_component")
 
 _USER = "user_"
 _RESOURCE = "resource_tags_"
-_ELSEWHERE = ("account_tag_", "cost_category_")  # columns that no tag of a resource fills
+# columns that no tag of a resource fills
+_ELSEWHERE = ("account_tag_", "cost_category_", "iam_principal_", "line_item_")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,43 @@ def test_the_strongest_kind_that_names_a_tenant_wins_and_says_so(tmp_path: Path)
     assert sum(by_tenant(books).values()) == 127
 
 
+CALLS = """
+type  service account      resource tenant CATEGORY iam_principal_tenant_id line_item_iam_principal cost
+Usage A       111111111111 .        acme   .        globex                  arn:aws:iam::1:role/x   1
+Usage B       111111111111 .        .      acme     globex                  arn:aws:iam::1:role/x   2
+Usage C       111111111111 .        .      .        globex                  arn:aws:iam::1:role/x   4
+Usage D       111111111111 .        .      .        .                       arn:aws:iam::1:role/x   8
+Usage E       111111111111 .        .      .        .                       arn:aws:iam::1:role/y   16
+Usage F       111111111111 m1       .      .        globex                  .                       32
+Usage G       111111111111 m1       .      .        .                       .                       64
+""".replace("CATEGORY", "cost_category_tenant_id")
+CALLERS = ("user_tenant_id", "iam_principal_tenant_id", "line_item_iam_principal")
+
+
+def test_who_called_names_a_tenant_where_no_tag_does_and_says_so(tmp_path: Path) -> None:
+    alias = "tag_name,alias,canonical\ntenant_id,arn:aws:iam::1:role/x,acme\n"
+    books = ran(tmp_path, CALLS, {"tag_aliases": alias}, tags={"tenant_id": CALLERS})
+    assert sources(books) == {
+        "A": ("acme", "resource"), "B": ("acme", "cost_category"), "C": ("globex", "identity"),
+        "D": ("acme", "identity"), "E": (None, "none"), "F": ("globex", "identity"),
+        "G": ("globex", "inherited"),
+    }  # fmt: skip
+    assert answer(books, "SELECT tenant_tag FROM fact_cost_tagged WHERE service = 'E'") == [
+        ("arn:aws:iam::1:role/y",)
+    ]
+    assert sum(by_tenant(books).values()) == 127
+    (covered,) = answer(books, "SELECT covered_usd, missing_tenant_tag FROM tag_coverage")
+    assert covered[1] == 6
+
+
+@pytest.mark.long
+def test_who_called_names_nobody_where_tags_are_asked_alone(tmp_path: Path) -> None:
+    books = ran(tmp_path, CALLS)
+    assert [source for _, source in sources(books).values()] == [
+        "resource", "cost_category", "none", "none", "none", "none", "none",
+    ]  # fmt: skip
+
+
 @pytest.mark.long
 def test_coverage_counts_what_was_delivered_on_resource_or_account_and_the_rest_beside_it(
     tmp_path: Path,

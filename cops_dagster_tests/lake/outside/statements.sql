@@ -3710,6 +3710,8 @@ WITH spoken AS (
       THEN 'resource'
       WHEN NOT by_account IS NULL
       THEN 'account'
+      WHEN NOT by_category IS NULL AND is_by_identity
+      THEN 'identity'
       WHEN NOT by_category IS NULL
       THEN 'cost_category'
       WHEN NOT by_inheritance IS NULL
