@@ -42,6 +42,8 @@ def margin(
     by: Annotated[By, typer.Option(help="tenant, plan or service.")] = By.tenant,
     months: Annotated[int, typer.Option(min=1, max=120, help="So many months up to this one.")] = 1,
     units: Annotated[bool, typer.Option("--units", help="What a unit of each usage key costs.")] = False,
+    per: Annotated[int, typer.Option(min=1, help="With --units: of so many, such as 1000000.")] = 1,
+    service: Annotated[str | None, typer.Option(help="With --units: the cost of this service alone.")] = None,
     draft: Annotated[
         bool, typer.Option("--draft", help="As the month stands, with or without a reconciliation.")
     ] = False,
@@ -66,7 +68,7 @@ def margin(
         margin_files.write(books, made, out)
         output.say(f"written: {out}")
         return
-    rows = margin.units(made, by.value) if units else margin.rows(made, by.value)
+    rows = margin.units(made, by.value, per=per, service=service) if units else margin.rows(made, by.value)
     if json or as_ is Format.json:
         output.as_json(rows)
     elif as_ is Format.csv:
@@ -74,7 +76,9 @@ def margin(
     elif units:
         columns = ["units", "cost_usd", "unit_cost_usd", "unit_charge_usd"]
         output.table(
-            f"{month}: unit costs by {by.value}",
+            f"{month}: unit costs by {by.value}"
+            + (f", per {per:,} units" if per > 1 else "")
+            + (f", of {service}" if service else ""),
             ["month", by.value, "key", *columns],
             [
                 [f"{row['period_start']:%Y-%m}", row["name"], row["key_name"]]

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cops_dagster.errors import unknown_month
+from cops_dagster.errors import CopsError, unknown_month
 from cops_dagster.exports import earned
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
@@ -21,6 +21,7 @@ from cops_dagster.reconciliation import margin, record
 from cops_dagster.reconciliation.margin import By, MarginLine
 from cops_dagster.reconciliation.margin_cells import Earned
 from cops_dagster.stores import tables as t
+from cops_dagster.words import near
 
 COLUMNS = (
     "period_start", "by", "name", "charged_usd", "invoiced_usd", "direct_usd", "shared_usd",
@@ -94,16 +95,39 @@ def totals(made: Margins) -> list[dict[str, Any]]:
     return [_row(one, "month", one.total) for one in made.months]
 
 
-def units(made: Margins, by: By) -> list[dict[str, Any]]:
-    """What a unit of each usage key costs and is charged, a row for each line and key."""
+def units(made: Margins, by: By, *, per: int = 1, service: str | None = None) -> list[dict[str, Any]]:
+    """What a unit of each usage key costs and is charged, a row for each line and key.
+
+    Args:
+        per: so many units, such as a million tokens.
+        service: the cost of this service alone. A tenant without units has no row, and none is 0.
+
+    Raises:
+        CopsError: `E-PARAM` when none of the months has cost of the service, with the near name.
+    """
+    if service is not None:
+        _require_service(made, service)
     found = []
     for month in made.months:
-        for one in margin.unit_costs(month.cells, month.keys, by):
+        cells = [cell for cell in month.cells if service in (None, cell.service)]
+        for one in margin.unit_costs(cells, month.keys, by, per=per):
             used = amount.to_decimal(one.units)
             usd = (one.cost_usd, one.unit_cost_usd, one.unit_charge_usd)
             values = (month.period.start, by, one.name, one.key_name, used, *usd)
             found.append(dict(zip(UNIT_COLUMNS, values, strict=True)))
     return found
+
+
+def _require_service(made: Margins, service: str) -> None:
+    known = {cell.service for month in made.months for cell in month.cells}
+    if service not in known:
+        raise CopsError(
+            "E-PARAM",
+            f"service {service!r}",
+            expected="one that has cost in the month",
+            found="none" + (f"; {meant} has" if (meant := near(service, known)) else ""),
+            next_step="take its name from `cops margin --by service`",
+        )
 
 
 def _row(month: Earned, by: str, line: MarginLine) -> dict[str, Any]:

@@ -217,7 +217,9 @@ class UnitCost:
     unit_charge_usd: Decimal | None
 
 
-def unit_costs(cells: Sequence[Cell], keys: Mapping[str, Mapping[str, int]], by: By) -> list[UnitCost]:
+def unit_costs(
+    cells: Sequence[Cell], keys: Mapping[str, Mapping[str, int]], by: By, *, per: int = 1
+) -> list[UnitCost]:
     """Cost and charge per unit of every key, by line; what has no units has no unit cost.
 
     A plan's units are those of the tenants that have no other plan: of the others nobody knows which part
@@ -225,6 +227,7 @@ def unit_costs(cells: Sequence[Cell], keys: Mapping[str, Mapping[str, int]], by:
 
     Args:
         keys: key name → tenant → units used, as the month was split by.
+        per: of so many units, such as a million tokens; rounded once, half even, to 18 places.
     """
     mine = [cell for cell in cells if cell.is_tenants]
     plans: defaultdict[str, set[str]] = defaultdict(set)
@@ -243,9 +246,9 @@ def unit_costs(cells: Sequence[Cell], keys: Mapping[str, Mapping[str, int]], by:
             )
             if units <= 0 or split:
                 continue
-            charge = _per_unit(line.charged, units) if line.is_priced else None
+            charge = _per_unit(per * line.charged, units) if line.is_priced else None
             cost = amount.to_decimal(line.cost)
-            found.append(UnitCost(line.name, key, units, cost, _per_unit(line.cost, units), charge))
+            found.append(UnitCost(line.name, key, units, cost, _per_unit(per * line.cost, units), charge))
     return found
 
 

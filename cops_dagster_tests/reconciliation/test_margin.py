@@ -84,6 +84,15 @@ def test_a_plans_units_are_told_only_where_no_tenant_of_it_has_another() -> None
     assert (ec2.units, ec2.unit_cost_usd) == (4 * USD, Decimal(2))
 
 
+def test_a_million_tokens_cost_what_the_service_cost_rounded_once() -> None:
+    cells = [of("acme", "AmazonBedrock", 2 * USD), of("globex", "AmazonBedrock", USD)]
+    tokens = {"tokens": {"acme": 3_000_000 * USD, "globex": 0}}
+    (acme,) = margin.unit_costs(cells, tokens, "tenant", per=1_000_000)
+    assert (acme.name, acme.unit_cost_usd) == ("acme", Decimal("0.666666666666666667"))
+    (one,) = margin.unit_costs(cells, tokens, "tenant")
+    assert one.unit_cost_usd == Decimal("0.000000666666666667")
+
+
 def test_what_used_nothing_has_no_unit_cost() -> None:
     assert margin.unit_costs([of("acme", "EC2", USD)], {"network": {"acme": 0}}, "tenant") == []
 
