@@ -31,6 +31,8 @@ from cops_dagster.reconciliation import exceptions, notes, reconcile
 from cops_dagster.stores import policies
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag
+from cops_dagster.usage import refresh, roll_up
+from cops_dagster.usage.declared import Measure
 from cops_dagster_tests.deliveries import INPUTS, MONTH, SEPTEMBER, adopt, give, home, lines, run, write
 
 MAPPED = {"tags": {"plan_id": []}, "recon": {"warning_usd": "2.50"}}
@@ -151,6 +153,7 @@ def test_another_value_is_refused_and_both_are_shown(made: Path, name: str) -> N
     assert "cops policy adopt" in refusal.value.next_step
 
 
+SEATS = Measure.model_validate({"name": "seats", "unit": "seats", "source": {"kind": "csv"}})
 ACTS: dict[str, Callable[[Books], object]] = {
     "look": lambda books: look.look(books, SEPTEMBER),
     "ingest": lambda books: ingest.ingest(books, SEPTEMBER),
@@ -176,6 +179,9 @@ ACTS: dict[str, Callable[[Books], object]] = {
     "late": lambda books: late.propose(books, SEPTEMBER),
     "budgets": budgets.refresh,
     "controls": controls.evaluate,
+    "tell of usage": lambda books: refresh.tell(books, SEPTEMBER),
+    "usage of a day": lambda books: refresh.refresh(books, SEATS, SEPTEMBER.start),
+    "roll up": lambda books: roll_up.roll_up(books, SEATS, SEPTEMBER),
     "hand over": lambda books: deliver.deliver(books, [], SEPTEMBER),
 }
 

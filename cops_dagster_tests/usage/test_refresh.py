@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from cops_dagster.allocation import allocate
+from cops_dagster.closing import proof
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import verify
 from cops_dagster.ingestion import ingest, look
@@ -18,7 +19,8 @@ from cops_dagster.operations import doctor
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag
 from cops_dagster.usage import refresh, standing
-from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, force_state, give, lines, write
+from cops_dagster_tests.closing.ready import DOCUMENTS, aged, close_by_two
+from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, force_state, give, lines, run, write
 from cops_dagster_tests.usage.declaring import FILES, day_of, declaring, flow, network, take
 
 DAYS = [day_of(number) for number in range(1, 31)]
@@ -353,3 +355,25 @@ def test_shares_that_jump_from_one_day_to_the_next_are_told(tmp_path: Path) -> N
         take(books, day, at=datetime(2025, 9, 3) + timedelta(hours=1))
     (alert,) = [row for row in rows(books, t.alert_state) if row.alert_rule == "usage_day_shares_stay_steady"]
     assert "90.00 %" in alert.detail
+
+
+@pytest.mark.long
+def test_a_month_whose_key_died_and_recovered_closes_and_stays_as_sealed(tmp_path: Path) -> None:
+    write(tmp_path / "cur", [lines(MONTH)])
+    aged(tmp_path / "cur")
+    books = declaring(tmp_path, LAST_DAYS)
+    give(books, tmp_path, **DOCUMENTS)
+    for day in DAYS[27:29]:
+        flow(tmp_path, day, acme=1, globex=2)
+        take(books, day)
+    assert refusal(books, DAYS[29]).code == "E-USAGE-FILES"
+    flow(tmp_path, DAYS[29], acme=1, globex=2)
+    take(books, DAYS[29], at=datetime(2025, 10, 2))
+    run(books)
+    assert close_by_two(books).wrote
+    before = loaded(books)
+    flow(tmp_path, DAYS[27], acme=9, globex=2)
+    assert take(books, DAYS[27], at=datetime(2025, 11, 2)).month.state == "closed"
+    assert loaded(books) == before == {"acme": 3, "globex": 6}
+    assert [one for month in proof.closed_months(books) for one in month.findings] == []
+    assert len(rows(books, t.key_usage_version)) == 1
