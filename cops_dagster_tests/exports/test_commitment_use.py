@@ -43,7 +43,8 @@ SHORT = {
 }  # fmt: skip
 RULES = (
     INPUTS["allocation_rules"].split("\n")[0]
-    + '\nfees,1,2025-01-01,10,,commitment_fee,fixed,,"{""__operator__"": ""75"", ""acme"": ""25""}",fail,kim\n'
+    + "\nfees,1,2025-01-01,10,,commitment_fee,fixed,,"
+    + '"{""__operator__"": ""75"", ""acme"": ""25""}",fail,kim\n'
 )
 
 

@@ -13,7 +13,7 @@ from cops_dagster.graph.resources import act
 from cops_dagster.money import amount, footing
 from cops_dagster.reconciliation import reconcile, record
 from cops_dagster.reports.close_report import bridge_chart, keep
-from cops_dagster.reports.close_tables import bridge
+from cops_dagster.reports.close_tables import steps_of
 
 CARDS = {
     "aws_total_usd": "billed by AWS",
@@ -46,7 +46,7 @@ def assets(host: Host) -> list[dg.AssetsDefinition]:
         with books.admin.read() as con:
             made = record.of(con, done.recon_id)
             chart = outcome.picture(bridge_chart(con, made.seq))
-            steps = bridge(con, made.seq)
+            steps = steps_of(con, made.seq)
         short = outcome.steps(steps)
         tenants = [_tenant(one) for one in made.tenants]
         told = {"status": done.status, "period_state": moved_to, **made.amounts, "tenants": tenants}
