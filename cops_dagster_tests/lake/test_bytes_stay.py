@@ -81,6 +81,13 @@ def says(bucket: Bucket, kind: str = "FULL_OBJECT") -> None:
         bucket.checksums[key] = base64.b64encode(raw).decode(), kind
 
 
+def taken(books: Books) -> None:
+    """The lines are in the books, and nothing is made of them yet."""
+    (seen,) = look.look(books, SEPTEMBER)
+    assert seen.goes_on
+    ingest.ingest(books, SEPTEMBER)
+
+
 def shown(books: Books) -> dict[str, list[str]]:
     local = replace(books, settings=books.settings.model_copy(update={"engine": "duckdb"}))
     found = {name: sorted(map(str, answer(local, f"SELECT * FROM {name}"))) for name in LIVE}
@@ -119,7 +126,7 @@ def test_a_month_is_made_of_footers_and_is_the_month_that_duckdb_makes(there: Bu
     assert fetched(there, "lake/fact_cost_raw") == size
 
 
-@pytest.mark.parametrize("kind", ["none", "COMPOSITE"])
+@pytest.mark.parametrize("kind", ["none", pytest.param("COMPOSITE", marks=pytest.mark.long)])
 def test_what_s3_does_not_say_whole_is_digested_as_a_stream_once(
     kind: str, there: Bucket, tmp_path: Path
 ) -> None:
@@ -127,9 +134,9 @@ def test_what_s3_does_not_say_whole_is_digested_as_a_stream_once(
     if kind != "none":
         says(there, kind)
     books = opened(tmp_path)
-    acts(books, SEPTEMBER)
+    taken(books)
     live._verified.clear()
-    acts(books, SEPTEMBER)
+    taken(books)
     assert size <= fetched(there, "exports/") < size * 1.2
     assert on_disk(books.settings.home / "fetched") < size / 2
     recorded = answer(books, "SELECT sha256 FROM cur_delivery_file")
@@ -152,7 +159,10 @@ def test_an_object_that_is_exchanged_after_it_was_outlined_is_refused(there: Buc
     ingest.ingest(books, SEPTEMBER)
 
 
-@pytest.mark.parametrize("shape", ["cur 2.0", "a tag in two spellings", "times and numbers as text", "csv"])
+LONG = [pytest.param(one, marks=pytest.mark.long) for one in ("a tag in two spellings", "csv")]
+
+
+@pytest.mark.parametrize("shape", ["cur 2.0", "times and numbers as text", *LONG])
 def test_a_month_of_any_shape_is_that_of_duckdb(shape: str, there: Bucket, tmp_path: Path) -> None:
     SHAPES[shape](tmp_path / "made")
     put(there, tmp_path / "made")
@@ -174,7 +184,7 @@ def test_the_kept_copy_is_made_by_s3_or_of_bytes_that_were_fetched_once(
         monkeypatch.setattr(copies, "WHOLE_MAX", 1000)
         monkeypatch.setattr(copies, "PART", 30_000)
     books = opened(tmp_path)
-    acts(books, SEPTEMBER)
+    taken(books)
     (kept,) = data(there, "lake/fact_cost_raw")
     assert there.current(kept) == there.current(data(there)[0])
     found = fetched(there, "exports/"), fetched(there, "lake/fact_cost_raw"), there.copied, size
@@ -189,7 +199,7 @@ def test_a_mark_beside_a_delivered_file_points_nowhere(there: Bucket, tmp_path: 
     (file,) = folder.glob("*.parquet")
     outlines.mark(file, outlines.Outline(Source("billing", "secret.parquet", '"1"')))
     books = opened(tmp_path, cur=str(tmp_path / "cur"))
-    acts(books, SEPTEMBER)
+    taken(books)
     assert answer(books, "SELECT sha256 FROM cur_delivery_file") == [(files.sha256(file),)]
     assert "secret.parquet" not in " ".join(there.calls)
 
@@ -203,7 +213,7 @@ NEWEST = (
 def test_a_plain_question_about_lines_is_answered_where_they_lie(there: Bucket, tmp_path: Path) -> None:
     month(there, tmp_path / "made", [many(1000)])
     books = opened(tmp_path)
-    acts(books, SEPTEMBER)
+    taken(books)
     before = dict(there.sent)
     newest = answer(books, NEWEST)
     assert there.sent == before
