@@ -77,7 +77,8 @@ def test_a_month_that_stays_in_s3_is_that_of_duckdb_and_the_catalog_says_how_fre
     counted = sql.ask(books, COUNTED.format(start=":period_start"), dict(start)).rows.rows
     assert len(recorded(books.settings.home)) == bills + 2  # they were asked there
     assert newest == sql.ask(here(books), NEWEST, {}).rows.rows
-    assert counted == sql.ask(here(books), COUNTED.format(start=":period_start"), dict(start)).rows.rows
+    local = sql.ask(here(books), COUNTED.format(start=":period_start"), dict(start)).rows.rows
+    assert sorted(counted) == sorted(local)  # a union has no order
 
     monkeypatch.setattr(registered, "DATABASE", f"lines_{uuid.uuid4().hex[:8]}")
     with books.admin.read() as con, opened.kept_files(books.settings, books.admin, None) as engine:
