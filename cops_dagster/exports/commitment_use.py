@@ -7,6 +7,7 @@ Belongs here: reading lines and entries, columns. Does not belong here: the arit
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from cops_dagster.errors import unknown_month
@@ -14,6 +15,7 @@ from cops_dagster.lake import line_owners, tag_columns
 from cops_dagster.ledger.books import Books
 from cops_dagster.ledger.month import head
 from cops_dagster.money import amount
+from cops_dagster.money.digest import digest
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import commitment_account
 from cops_dagster.reconciliation.commitment_account import Account, Use
@@ -58,6 +60,11 @@ def rows(books: Books, period: Period) -> list[dict[str, Any]]:
     found = commitment_account.accounts([_use(row) for row in used], bearers, by_service)
     whole = commitment_account.total(found, sum(by_service.values()))
     return [row for one in found for row in _rows(period, one)] + [_row(period, whole, "total")]
+
+
+def digest_of(account: Sequence[dict[str, Any]]) -> str:
+    """Equal accounts have equal digests."""
+    return digest("commitments-1", [[str(value) for value in row.values()] for row in account])
 
 
 def _use(row: dict[str, Any]) -> Use:

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster import shipped
-from cops_dagster.exports import journal_text, margin
+from cops_dagster.exports import commitment_use, journal_text, margin
 from cops_dagster.graph.columns import described
 from cops_dagster.graph.host import Host
 from cops_dagster.lake.tables import CUR_BILLING_MASTER, LAKE_TABLES, MISSING_TENANT_TAGS, USD
@@ -33,6 +33,7 @@ READ_ON: Mapping[str, tuple[str, str]] = {
     "recon_summary": ("", "reconciliation"),
     "close_report": ("", "reconciliation"),
     **dict.fromkeys(("margin", "journal", "focus_export", "margin_export", "tenant_pack"), ("", "exports")),
+    "commitment_account": ("fetch_commitment_use", "exports"),
     "budget_master": ("", "budgets-alerts"),
     "control_status": ("", "budgets-alerts"),
     "allocation_rules": ("", "allocation-rules"),
@@ -121,7 +122,11 @@ def columns_of(name: str) -> tuple[tuple[str, str], ...]:
     return admin_columns(t.metadata.tables[t.VIEW_OF.get(name, name)])
 
 
-_EXPORTED = {"margin": margin.COLUMNS, "journal": journal_text.COLUMNS}
+_EXPORTED = {
+    "margin": margin.COLUMNS,
+    "journal": journal_text.COLUMNS,
+    "commitment_account": commitment_use.COLUMNS,
+}
 """Assets that are no table: their CSV has these columns."""
 
 

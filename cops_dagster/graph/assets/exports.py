@@ -5,13 +5,19 @@ from typing import Any
 
 import dagster as dg
 
-from cops_dagster.exports import focus, journal, margin, margin_files, packs
+from cops_dagster.exports import commitment_use, focus, journal, margin, margin_files, packs
 from cops_dagster.graph import outcome
 from cops_dagster.graph.assets.about import FINANCE, about
 from cops_dagster.graph.host import Host
 from cops_dagster.graph.partitions import period_of
 from cops_dagster.graph.resources import act
 from cops_dagster.money.digest import digest
+
+ACCOUNT = (
+    "commitment", "bought_usd", "used_usd", "unused_usd", "saved_usd", "utilisation_pct", "coverage_pct",
+    "savings_rate_pct",
+)  # fmt: skip
+"""What is shown of a commitment, and of all of them but the name."""
 
 
 def assets(host: Host) -> list[dg.AssetsDefinition]:
@@ -59,4 +65,15 @@ def assets(host: Host) -> list[dg.AssetsDefinition]:
             host, "tenant_pack", {"packs": rows}, digest("packs", [one.sha256 for one in made])
         )
 
-    return [focus_export, journal_, margin_export, tenant_pack]
+    @dg.asset(
+        **about("commitment_account", host, "exports", ["fact_cost_raw", "fact_cost_allocated"], FINANCE)
+    )
+    def commitment_account(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        """Each reservation and savings plan: bought, used by whom, unused, borne by whom."""
+        books, period = host.books(context), period_of(context)
+        rows = act(lambda: commitment_use.rows(books, period))
+        accounts = [outcome.shown(row, *ACCOUNT) for row in rows if row["by"] == "commitment"]
+        figures = {name: rows[-1][name] for name in ACCOUNT[1:]} | {"accounts": accounts}
+        return outcome.materialized(host, "commitment_account", figures, commitment_use.digest_of(rows))
+
+    return [focus_export, journal_, margin_export, tenant_pack, commitment_account]
