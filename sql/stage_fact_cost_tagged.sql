@@ -1,6 +1,7 @@
 -- fact_cost_tagged: the lines of a period at the grain that allocation and drill-down need. Who names the
--- tenant, strongest first: a tag on the resource, on the account, a cost category, the identity that called (in
--- the category's column, docs/adr/0055), the same resource's other lines, the account mapping. A name counts only while its tenant is active at the time of usage.
+-- tenant, strongest first: a tag on the resource, on the account, a cost category, who called (which comes in
+-- the column of the category), the same resource's other lines, the account mapping. A name counts only
+-- while its tenant is active at the time of usage.
 -- An unknown tag names no tenant: the next kind is asked, and tenant_tag keeps what was delivered. A plan
 -- tag that names no plan in force names none: the tenant's own plan counts, and plan_tag keeps the tag.
 -- What no container used of its instance is borne by whom the policy names (borne_by, docs/adr/0054).
