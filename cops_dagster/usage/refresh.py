@@ -7,9 +7,12 @@ source is asked (`usage/sources.py`), what an answer must be (`usage/judged.py`)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+
+import sqlalchemy as sa
 
 from cops_dagster.alerts import board
 from cops_dagster.errors import CopsError
@@ -63,7 +66,7 @@ def refresh(books: Books, measure: Measure, day: date, *, at: datetime | None = 
             before = days.get(day - timedelta(days=1))
             figures = record.figures(con, before).taken if before else None
         found = judged.judge(measure, day, answer, known, figures)
-        with books.admin.write() as con:
+        with _alone(measure, day), books.admin.write() as con:
             there = record.newest(con, measure.name, period).get(day)
             is_news = there is None or there.figures_digest != found.digest
             version = record.write(con, books, measure, day, answer, found, at=moment) if is_news else there
@@ -115,6 +118,18 @@ def tell(books: Books, period: Period, *, at: datetime | None = None) -> None:
         verdicts = checks.of_month(con, measures, period, moment)
     with books.admin.write() as con:
         board.judged(con, books, period, verdicts, at=moment)
+
+
+@contextmanager
+def _alone(measure: Measure, day: date) -> Iterator[None]:
+    """Two that ask for a day at once cannot both write its next version: the guards stop one."""
+    try:
+        yield
+    except sa.exc.DBAPIError as problem:
+        raise refused(
+            "E-CONTENTION", measure.name, day, "one who asks for a day at a time", type(problem).__name__,
+            f"cops keys refresh {measure.name} --day {day}",
+        ) from problem  # fmt: skip
 
 
 def _require_complete(measure: Measure, day: date, at: datetime) -> None:

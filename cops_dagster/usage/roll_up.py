@@ -16,6 +16,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from cops_dagster.allocation import key_versions
+from cops_dagster.errors import CopsError
 from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.inputs.load import load
 from cops_dagster.ledger import lock
@@ -31,6 +32,8 @@ from cops_dagster.usage.declared import Measure
 from cops_dagster.usage.record import Version
 
 State = Literal["loaded", "gap", "closed", "empty"]
+ROUNDS = 5
+"""How often a month is added up again because a day came meanwhile."""
 COLUMNS = ("period_start", "tenant_id", "value", "refreshed_at")
 
 
@@ -55,17 +58,34 @@ def roll_up(books: Books, measure: Measure, period: Period) -> Month:
     """Loads the month's figures so far, if no day is missing before the newest one. A closed month stays.
 
     Raises:
-        CopsError: what `inputs/load.py` raises; nothing was loaded.
+        CopsError: what `inputs/load.py` raises, and nothing was loaded; `E-CONTENTION` when days keep coming.
     """
     require_policy(books)
+    for _ in range(ROUNDS):
+        done, used = _once(books, measure, period)
+        with books.admin.read() as con:
+            if used is None or used == record.counting(con, measure.name, period):
+                return done
+        # another run wrote a day meanwhile: whoever loads last must have seen all of them
+    raise CopsError(
+        "E-CONTENTION",
+        f"measure {measure.name} of {period}",
+        expected="days that stay while they are added up",
+        found=f"new ones {ROUNDS} times",
+        next_step=f"cops keys refresh {measure.name} --period {period}",
+    )
+
+
+def _once(books: Books, measure: Measure, period: Period) -> tuple[Month, Mapping[date, Version] | None]:
+    """How the month stands, and the versions that were loaded, if any were."""
     with books.admin.read() as con:
         days = record.counting(con, measure.name, period)
         if lock.is_sealed(con, period):
-            return Month("closed", len(days))
+            return Month("closed", len(days)), None
         if not days:
-            return Month("empty", 0)
+            return Month("empty", 0), None
         if gaps := missing(measure, period, list(days)):
-            return Month("gap", len(days), gaps)
+            return Month("gap", len(days), gaps), None
         by_day = {day: record.figures(con, version).taken for day, version in days.items()}
         figures = combined(measure.month, by_day)
         usage = t.tenant_usage
@@ -76,13 +96,18 @@ def roll_up(books: Books, measure: Measure, period: Period) -> Month:
         ).scalars()
         # a correction may take a tenant out: its stored figure would stay, and bear cost
         figures = {**dict.fromkeys(there, 0), **figures}
-    versions = [(day, version.version, version.figures_digest) for day, version in sorted(days.items())]
-    usage_id = digest("usage-month-1", measure.name, str(period), measure.month, measure.unit, versions)
+    usage_id = identity(measure, period, days)
     refreshed_at = max(version.taken_at for version in days.values())
     load_id = _load(books, measure, period, figures, refreshed_at)
     with books.admin.write() as con:
         _put_on_record(con, books, measure, period, days, figures, usage_id, load_id)
-    return Month("loaded", len(days), (), usage_id, load_id)
+    return Month("loaded", len(days), (), usage_id, load_id), days
+
+
+def identity(measure: Measure, period: Period, days: Mapping[date, Version]) -> str:
+    """The id of what these versions make: the same versions, added up alike, are the same month."""
+    versions = [(day, version.version, version.figures_digest) for day, version in sorted(days.items())]
+    return digest("usage-month-1", measure.name, str(period), measure.month, measure.unit, versions)
 
 
 def missing(measure: Measure, period: Period, days: Sequence[date]) -> list[date]:

@@ -33,7 +33,8 @@ class Standing:
 
     Attributes:
         state: `fresh`; `waiting` for its first day; `late`, `refused`, `gap`; `by hand`: other figures than
-            those of its days are loaded; `closed`; of a CSV `loaded` or `missing`.
+            those of its days are loaded; `behind`: those of earlier versions; `closed`; of a CSV `loaded` or
+            `missing`.
         last_day, version: the newest day with a version. Of a CSV: none.
         why: of what is not fresh.
         usage_id: of the figures that are loaded, if days made them.
@@ -55,7 +56,7 @@ class Standing:
     @property
     def starves(self) -> bool:
         """Its pipeline does not give what is due."""
-        return self.state in ("late", "refused", "gap", "missing")
+        return self.state in ("late", "refused", "gap", "behind", "missing")
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,11 @@ def _state(
         return "gap", f"{gaps[0]} has no version, and {len(gaps) - 1} later day(s)"
     if not days:
         return "waiting", "no day is complete yet"
-    return ("fresh", "") if usage_id else ("by hand", "tenant_usage holds other figures than its days make")
+    if usage_id is None:
+        return "by hand", "tenant_usage holds other figures than its days make"
+    if usage_id != roll_up.identity(measure, period, record.counting(con, measure.name, period)):
+        return "behind", f"a newer version of a day is not loaded: cops keys refresh {measure.name} --day …"
+    return "fresh", ""
 
 
 def _hanging(books: Books, con: sa.Connection, period: Period, keys: Sequence[str]) -> list[Hanging]:
