@@ -90,6 +90,7 @@ def test_samples_of_a_gauge_fold_exactly(tmp_path: Path, fold: str, expected: st
     assert asked(tmp_path, matrix({"acme": samples}), *gauge) == {"acme": Decimal(expected)}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("answer", "code"),
     [

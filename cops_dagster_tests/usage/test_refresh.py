@@ -112,6 +112,7 @@ def test_bytes_become_gigabytes_without_a_lost_digit(tmp_path: Path) -> None:
     assert loaded(books) == {"acme": Decimal("0.000000001"), "globex": Decimal("1000000.000000001")}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("figures", "query", "code"),
     [
@@ -163,6 +164,7 @@ def test_a_query_reads_its_declared_files_and_nothing_else(tmp_path: Path) -> No
     assert take(books, DAYS[0]).wrote  # the day's own file by its name is one of them
 
 
+@pytest.mark.long
 def test_the_contract_is_held(tmp_path: Path) -> None:
     def refused(contract: str, **figures: object) -> str:
         books = declaring(tmp_path, f"{FILES}\n[measures.network.contract]\n{contract}\n")
@@ -269,6 +271,7 @@ def test_a_day_that_comes_after_the_close_is_kept_and_told_and_changes_nothing(t
     assert (standing_.state, standing_.version) == ("closed", 1)
 
 
+@pytest.mark.long
 def test_the_frozen_key_names_the_version_that_it_is_made_of(tmp_path: Path) -> None:
     write(tmp_path / "cur", [lines(MONTH)])
     books = declaring(tmp_path, LAST_DAYS)
