@@ -264,7 +264,9 @@ def test_of_a_closed_month_no_row_is_added_but_what_changes_nothing_of_it(
         return [inserting(table, schema, a_row(table))] if month_of(table) else []
 
     found = answers(actors(actor), actor, added)
-    assert set(found) == (set() if actor == "reader" else set(ADDED))
+    # PostgreSQL looks at the end of a transaction whether the entry of a line came: SQLite cannot
+    allowed = set(ADDED) if actor == "sqlite" else set(ADDED) - {"journal_line"}
+    assert set(found) == (set() if actor == "reader" else allowed)
 
 
 @pytest.mark.sampled(3)
