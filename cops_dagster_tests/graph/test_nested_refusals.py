@@ -10,12 +10,16 @@ import pytest
 from cops_dagster import settings
 from cops_dagster.errors import CopsError
 from cops_dagster.graph import resources, sensors
+from cops_dagster.graph.host import Host
 from cops_dagster.graph.launch import launch
+from cops_dagster.graph.partitions import billing_periods
 from cops_dagster.ingestion.verdicts import NO_DELIVERY_WAITS_FOR_APPROVAL
 from cops_dagster.operations.diagnosis import of_verdict
+from cops_dagster.period import Period
 from cops_dagster.verdict import Verdict
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, home, lines, run, write
 
+HOST = Host(billing_periods(Period(2025, 9)))
 REFUSAL = CopsError(
     "E-SHRINK", "delivery report of 2025-09", expected="as much as before", found="half of it",
     next_step="cops approve abc --reason '…'", details={"rows": 3},
@@ -62,7 +66,7 @@ def test_a_sensor_in_an_unknown_home_says_so_and_makes_none(
 ) -> None:
     monkeypatch.setenv("COPS_HOME", str(tmp_path / "nowhere"))
     settings.current.cache_clear()
-    said = str(sensors._told(sensors.swept).skip_message)
+    said = str(sensors._told(HOST, sensors.swept).skip_message)
     assert "no home at" in said
     assert not (tmp_path / "nowhere").exists()
 

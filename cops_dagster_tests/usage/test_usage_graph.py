@@ -14,7 +14,8 @@ from cops_dagster.evidence import verify
 from cops_dagster.graph import usage_days
 from cops_dagster.graph.assets import usage
 from cops_dagster.graph.build import build_defs
-from cops_dagster.graph.resources import Ledger
+from cops_dagster.graph.host import Host
+from cops_dagster.graph.partitions import billing_periods
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
@@ -25,6 +26,8 @@ from cops_dagster_tests.usage.declaring import FILES, day_of, declaring, flow, t
 
 BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+
+HOST = Host(billing_periods(Period(2025, 8)))
 
 
 @pytest.fixture
@@ -60,8 +63,7 @@ def test_the_schedule_asks_for_every_day_that_is_complete_and_missing(process: P
     yesterday = now().date() - timedelta(days=1)
     books = declaring(process, since(yesterday - timedelta(days=2)))
     measures = list(declared.measures(books.settings).values())
-    days = usage_days.days_of(dg.MonthlyPartitionsDefinition(start_date="2025-08", fmt="%Y-%m"))
-    schedule = usage_days.schedule(days, measures, usage_days.job(days, measures))
+    schedule = usage_days.schedule(HOST, measures, usage_days.job(HOST, measures))
 
     def asked() -> list[str]:
         with dg.build_schedule_context(scheduled_execution_time=now()) as context:
@@ -79,14 +81,12 @@ def test_a_run_of_a_day_shows_its_version_and_its_checks(process: Path) -> None:
     books = declaring(process, since(day_of(1)))
     flow(process, day_of(1), acme=3, globex=1)
     measures = list(declared.measures(books.settings).values())
-    days = usage_days.days_of(dg.MonthlyPartitionsDefinition(start_date="2025-08", fmt="%Y-%m"))
-    done = dg.materialize(
-        usage.assets(days, measures), partition_key="2025-09-01", resources={"ledger": Ledger()}
-    )
+    assets = usage.assets(HOST, usage_days.days_of(HOST), measures)
+    done = dg.materialize(assets, partition_key="2025-09-01", resources={"ledger": HOST.ledger()})
     assert done.success
     (made,) = done.asset_materializations_for_node("tenant_network_usage")
     assert made.partition == "2025-09-01"
-    assert (made.metadata["version"].value, made.metadata["month"].value) == (1, "loaded")
+    assert (made.metadata["version"].value, made.metadata["month"].value) == ("1", "loaded")
     judged = {one.check_name: one.passed for one in done.get_asset_check_evaluations()}
     assert judged == {
         "usage_days_come_in_time": False,  # the days after it are due, and long so

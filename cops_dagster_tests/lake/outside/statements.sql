@@ -713,15 +713,60 @@ LEFT JOIN resource_tenants AS r
   ON r.resource_id = l.untagged_resource
 LEFT JOIN line_owners AS o
   ON o.usage_slice = l.usage_slice
-  AND o.account_id IS NOT DISTINCT FROM l.line_item_usage_account_id
-  AND o.component_tag IS NOT DISTINCT FROM l.component_tag
-  AND o.resource_tenant IS NOT DISTINCT FROM l.resource_tenant
-  AND o.account_tenant IS NOT DISTINCT FROM l.account_tenant
-  AND o.category_tenant IS NOT DISTINCT FROM l.category_tenant
-  AND o.inherited_tenant IS NOT DISTINCT FROM r.inherited_tenant
-  AND o.resource_plan IS NOT DISTINCT FROM l.resource_plan
-  AND o.account_plan IS NOT DISTINCT FROM l.account_plan
-  AND o.category_plan IS NOT DISTINCT FROM l.category_plan
+  AND (
+    o.account_id = l.line_item_usage_account_id
+    OR (
+      o.account_id IS NULL AND l.line_item_usage_account_id IS NULL
+    )
+  )
+  AND (
+    o.component_tag = l.component_tag
+    OR (
+      o.component_tag IS NULL AND l.component_tag IS NULL
+    )
+  )
+  AND (
+    o.resource_tenant = l.resource_tenant
+    OR (
+      o.resource_tenant IS NULL AND l.resource_tenant IS NULL
+    )
+  )
+  AND (
+    o.account_tenant = l.account_tenant
+    OR (
+      o.account_tenant IS NULL AND l.account_tenant IS NULL
+    )
+  )
+  AND (
+    o.category_tenant = l.category_tenant
+    OR (
+      o.category_tenant IS NULL AND l.category_tenant IS NULL
+    )
+  )
+  AND (
+    o.inherited_tenant = r.inherited_tenant
+    OR (
+      o.inherited_tenant IS NULL AND r.inherited_tenant IS NULL
+    )
+  )
+  AND (
+    o.resource_plan = l.resource_plan
+    OR (
+      o.resource_plan IS NULL AND l.resource_plan IS NULL
+    )
+  )
+  AND (
+    o.account_plan = l.account_plan
+    OR (
+      o.account_plan IS NULL AND l.account_plan IS NULL
+    )
+  )
+  AND (
+    o.category_plan = l.category_plan
+    OR (
+      o.category_plan IS NULL AND l.category_plan IS NULL
+    )
+  )
 WHERE
   l.period_start = :period_start
   AND l.line_item_line_item_type IN ('SavingsPlanCoveredUsage', 'DiscountedUsage', 'SavingsPlanRecurringFee', 'RIFee')
