@@ -118,29 +118,39 @@ class _Server:
             raise self._refused(
                 "E-USAGE-GAP", "a whole answer", f"a part: {answer['warnings'][0]}", "mend it"
             )
-        data = answer.get("data", {})
-        if data.get("resultType") != "matrix":
-            raise self._refused(
-                "E-USAGE-QUERY", "series over time", str(data.get("resultType")), "correct it"
-            )
-        found = [
-            (one.get("metric", {}), [(int(moment), str(text)) for moment, text in one.get("values", ())])
-            for one in data["result"]
-        ]
+        try:
+            kind, found = answer["data"]["resultType"], []
+            if kind == "matrix":
+                found = [
+                    (one["metric"], [(int(moment), str(text)) for moment, text in one.get("values", ())])
+                    for one in answer["data"]["result"]
+                ]
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise self._no_answer(f"JSON of another shape: {type(problem).__name__}") from None
+        if kind != "matrix":
+            raise self._refused("E-USAGE-QUERY", "series over time", str(kind), "correct it")
         if not found:
             raise self._refused(
                 "E-USAGE-EMPTY", "a series for each tenant", "none",
                 "run the query in the server's own page; is the job that scrapes it alive?",
             )  # fmt: skip
+        if silent := next((labels for labels, values in found if not values), None):
+            raise self._refused(
+                "E-USAGE-QUERY", "series of numbers",
+                f"one without any: {', '.join(f'{name}={value}' for name, value in sorted(silent.items()))}",
+                "of a native histogram ask for a number: histogram_sum(…) or histogram_count(…)",
+            )  # fmt: skip
         return found
 
     def metadata(self, metric: str) -> Mapping[str, str]:
         """Type and unit of a metric, as far as the server knows."""
-        found = self._get("metadata", {"metric": metric}).get("data", {}).get(metric, [])
+        known = self._get("metadata", {"metric": metric}).get("data") or {}
+        found = known.get(metric) if isinstance(known, dict) else None
         return found[0] if found else {}
 
     def _get(self, what: str, asked: Mapping[str, str]) -> Any:
         import requests
+        import urllib3
 
         try:
             answer = self._session.get(
@@ -151,7 +161,7 @@ class _Server:
                 allow_redirects=False,
             )
             body = answer.raw.read(BYTES_MAX + 1, decode_content=True)
-        except (requests.RequestException, OSError) as problem:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
             raise self._refused(
                 "E-USAGE-SOURCE", "an answer of Prometheus", f"{network.why(problem)}, {TRIES} times tried",
                 "start it, or correct url; then: cops keys refresh " + self._measure,
@@ -162,16 +172,17 @@ class _Server:
             said = json.loads(body, parse_float=str)
             is_good = said["status"] == "success"
         except (ValueError, TypeError, KeyError):
-            raise self._refused(
-                "E-USAGE-SOURCE", "an answer of Prometheus", f"HTTP {answer.status_code} and no JSON of one",
-                "correct url: it is the server's root, without /api",
-            ) from None  # fmt: skip
+            raise self._no_answer(f"HTTP {answer.status_code} and no JSON of one") from None
         if not is_good:
             code = "E-USAGE-SOURCE" if answer.status_code >= 500 else "E-USAGE-QUERY"
             raise self._refused(
                 code, "a query that runs", str(said.get("error", "an error")), "correct query"
             )
         return said
+
+    def _no_answer(self, found: str) -> CopsError:
+        expected, next_step = "an answer of Prometheus", "correct url: it is the server's root, without /api"
+        return self._refused("E-USAGE-SOURCE", expected, found, next_step)
 
     def _refused(self, code: str, expected: str, found: str, next_step: str) -> CopsError:
         return refused(code, self._measure, self._day, expected, found, next_step)

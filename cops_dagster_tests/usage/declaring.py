@@ -80,8 +80,14 @@ Said = Mapping[str, Any] | str | int
 
 
 @contextmanager
-def prometheus(answer: Callable[[str, Mapping[str, str]], Said]) -> Iterator[str]:
-    """A server that speaks the two calls of Prometheus' HTTP API that are asked; its address."""
+def prometheus(
+    answer: Callable[[str, Mapping[str, str]], Said], header: tuple[str, str] | None = None
+) -> Iterator[str]:
+    """A server that speaks the two calls of Prometheus' HTTP API that are asked; its address.
+
+    Args:
+        header: one that says something else than what is sent.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -95,7 +101,9 @@ def prometheus(answer: Callable[[str, Mapping[str, str]], Said]) -> Iterator[str
                 "" if isinstance(said, int) else said if isinstance(said, str) else json.dumps(said)
             ).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
+            said_of_it = dict([("Content-Length", str(len(body))), *([header] if header else [])])
+            for name, value in said_of_it.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 

@@ -107,6 +107,10 @@ def test_samples_of_a_gauge_fold_exactly(tmp_path: Path, fold: str, expected: st
         ({"http": 503, "status": "error", "error": "query timed out"}, "E-USAGE-SOURCE"),
         ("<html>a login page</html>", "E-USAGE-SOURCE"),
         (500, "E-USAGE-SOURCE"),
+        ({"status": "success", "data": None}, "E-USAGE-SOURCE"),
+        ({"status": "success", "data": {"resultType": "matrix", "result": None}}, "E-USAGE-SOURCE"),
+        ({"status": "success", "data": {"resultType": "scalar", "result": [1, "2"]}}, "E-USAGE-QUERY"),
+        (matrix({"acme": rising(1), "globex": []}), "E-USAGE-QUERY"),  # a native histogram has no values
     ],
 )
 def test_what_is_no_whole_answer_is_refused(tmp_path: Path, answer: Said, code: str) -> None:
@@ -155,6 +159,18 @@ def test_a_server_that_is_down_is_named_without_its_login(tmp_path: Path) -> Non
     assert caught.value.code == "E-USAGE-SOURCE"
     assert "nobody listens there" in caught.value.found
     assert "geheim" not in str(caught.value.as_dict())
+
+
+@pytest.mark.parametrize("header", [("Content-Length", "1000"), ("Content-Encoding", "gzip")])
+def test_an_answer_that_breaks_off_is_a_refusal_of_its_day(tmp_path: Path, header: tuple[str, str]) -> None:
+    with prometheus(lambda *_: matrix({}), header) as url:
+        books = declaring(tmp_path, DECLARED.format(url=url))
+        with pytest.raises(CopsError) as caught:
+            take(books, DAY)
+    assert caught.value.code == "E-USAGE-SOURCE"
+    with books.admin.read() as con:
+        (refused,) = con.execute(sa.select(t.usage_refusal)).all()
+    assert refused.error_code == "E-USAGE-SOURCE"
 
 
 def test_a_server_that_fails_once_is_asked_again(tmp_path: Path) -> None:
