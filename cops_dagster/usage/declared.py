@@ -161,6 +161,13 @@ class Measure(_Part):
     since: date | None = None
     contract: Contract = Contract()
 
+    @field_validator("cut_off")
+    @classmethod
+    def _in_utc(cls, cut_off: time) -> time:
+        if cut_off.tzinfo is not None:
+            raise ValueError("a time of day in UTC, without a zone: 02:00:00")
+        return cut_off
+
     @model_validator(mode="after")
     def _units_fit(self) -> Measure:
         _ = self.power

@@ -29,6 +29,8 @@ def read(folder: Path, text: str) -> dict[str, declared.Measure]:
         ('unit = "bytes"', "", "E-KEYS-FIELD", "measure network, unit"),
         ('unit = "bytes"', 'unit = "bytes"\nmoth = "sum"', "E-KEYS-FIELD", "did you mean month?"),
         ('unit = "bytes"', 'unit = "bytes"\nmonth = "mean"', "E-KEYS-FIELD", "measure network, month"),
+        ('unit = "bytes"', 'unit = "bytes"\ncut_off = "02:00+02:00"', "E-KEYS-FIELD", "without a zone"),
+        ('unit = "bytes"', 'unit = "bytes"\ncut_off = 7200', "E-KEYS-FIELD", "without a zone"),
         ("max = 5", "maxi = 5", "E-KEYS-FIELD", "did you mean max?"),
         ("max = 5", 'max = "much"', "E-KEYS-FIELD", "contract.max"),
         ('kind = "files"', 'kind = "file"', "E-KEYS-FIELD", "did you mean files?"),
