@@ -75,6 +75,11 @@ def _engine(measure: Measure, day: date, url: str) -> sa.Engine:
                     f"correct COPS_SOURCES__{_name(measure)}",
                 )  # fmt: skip
             given = given.set(database=f"file:{file}", query={"mode": "ro", "uri": "true"})
+        if "@" in (given.host or ""):  # a part of the password would be taken for the host, and be shown
+            raise refused(
+                "E-USAGE-SOURCE", measure.name, day, "one @ in the URL, before the host", "more than one",
+                f"write an @ of the login as %40 in COPS_SOURCES__{_name(measure)}",
+            )  # fmt: skip
         return sa.create_engine(given, poolclass=sa.NullPool)
     except (sa.exc.SQLAlchemyError, ImportError, ValueError) as problem:
         raise refused(

@@ -79,6 +79,15 @@ def test_a_database_that_is_not_there_is_named_without_its_password(tmp_path: Pa
     assert caught.value.code == "E-USAGE-SOURCE"
     assert "COPS_SOURCES__WAREHOUSE" in caught.value.next_step
     assert "geheim" not in str(caught.value.as_dict())
+    books = declaring(
+        tmp_path / "at",
+        TEXT.format(query=SUM),
+        sources={"warehouse": "postgresql://ann:ge@heim@127.0.0.1:9/x"},
+    )
+    with pytest.raises(CopsError) as caught:
+        take(books, day_of(1))
+    assert "%40" in caught.value.next_step
+    assert "heim" not in str(caught.value.as_dict())
     assert code(tmp_path / "file", f"sqlite:///{tmp_path / 'no.db'}", SUM) == "E-USAGE-SOURCE"
     assert not (tmp_path / "no.db").exists()
     assert code(tmp_path / "scheme", "nosuch://h/b", SUM) == "E-USAGE-SOURCE"
