@@ -114,6 +114,13 @@ def _named(measure: Measure, day: date, by_name: Mapping[str, int], names: Names
     held: dict[str, int] = {}
     for name, atto in sorted(by_name.items()):
         tenant = names.tenant(name)
+        if tenant is not None and not names.is_bearer(tenant):
+            likely = near(tenant, names.registered)
+            raise refused(
+                "E-TENANT-UNKNOWN", measure.name, day, f"a registered tenant as what {name!r} means",
+                f"{tenant!r}" + (f"; did you mean {likely}?" if likely else ""),
+                "register it (cops admin load tenants.csv), or correct the alias",
+            )  # fmt: skip
         if tenant is not None:
             taken[tenant] = taken.get(tenant, 0) + atto
         elif measure.contract.unknown == "hold":

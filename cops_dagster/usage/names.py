@@ -12,6 +12,7 @@ from datetime import date
 
 import sqlalchemy as sa
 
+from cops_dagster.allocation import chain
 from cops_dagster.policy import Tags
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging.spelling import spelled
@@ -25,6 +26,7 @@ class Names:
     Attributes:
         tenants: every registered id; active: those that are active on the day.
         others: a name of the source → tenant, where it is no id itself.
+        registered: as tenants, also where names are those of accounts.
         tags: by which a spelling is compared, as tagging does.
     """
 
@@ -32,6 +34,7 @@ class Names:
     active: Collection[str]
     others: Mapping[str, str]
     tags: Tags
+    registered: Collection[str]
 
     def tenant(self, name: str) -> str | None:
         """The tenant that is meant; `None` for a name that nobody has. Declared aliases go first."""
@@ -40,6 +43,10 @@ class Names:
         if name in self.tenants:
             return name
         return self.others.get(spelled(name, self.tags, "tenant_id"))
+
+    def is_bearer(self, tenant: str) -> bool:
+        """Whether it may stand in a usage file: a registered tenant, or a service that bears."""
+        return tenant in self.registered or chain.goes_on(tenant, self.registered)
 
 
 def on(con: sa.Connection, tags: Tags, measure: Measure, day: date) -> Names:
@@ -59,8 +66,9 @@ def on(con: sa.Connection, tags: Tags, measure: Measure, day: date) -> Names:
         aliases = t.tag_aliases
         for row in con.execute(_in_force(aliases, day).where(aliases.c.tag_name == "tenant_id")):
             others[spelled(row.alias, tags, "tenant_id")] = row.canonical
-    known = frozenset() if measure.names == "account" else frozenset(row.tenant_id for row in rows)
-    return Names(known, frozenset(active), {**others, **measure.aliases}, tags)
+    registered = frozenset(row.tenant_id for row in rows)
+    known = frozenset() if measure.names == "account" else registered
+    return Names(known, frozenset(active), {**others, **measure.aliases}, tags, registered)
 
 
 def _in_force(table: sa.Table, day: date) -> sa.Select[tuple[object, ...]]:
