@@ -60,7 +60,7 @@ def schedule(
         if (still := standing_still(host)) is not None:
             return still
         try:
-            due = refresh.due(books, measures)
+            due = refresh.in_turn(books, refresh.due(books, measures))
         except CopsError as problem:
             return dg.SkipReason(str(problem))
         offered = set(days_of(host).get_partition_keys())

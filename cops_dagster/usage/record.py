@@ -71,6 +71,14 @@ def counting(con: sa.Connection, measure: str, period: Period) -> dict[date, Ver
     return {row.usage_day: _version(row) for row in rows}
 
 
+def standing(con: sa.Connection, measure: str, period: Period) -> dict[date, Version]:
+    """The versions that a new answer is held against.
+
+    A close that could not be sealed gives its month back: what came while it was closing is asked again.
+    """
+    return (newest if lock.is_sealed(con, period) else counting)(con, measure, period)
+
+
 def figures(con: sa.Connection, version: Version) -> Figures:
     """The figures of a version."""
     values = t.usage_day_value

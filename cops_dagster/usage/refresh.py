@@ -20,6 +20,7 @@ from cops_dagster.evidence.adoption import require_policy
 from cops_dagster.ledger import lock, month
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
 from cops_dagster.usage import checks, declared, judged, names, record, roll_up, sources
 from cops_dagster.usage.answer import refused
@@ -67,7 +68,7 @@ def refresh(books: Books, measure: Measure, day: date, *, at: datetime | None = 
             figures = record.figures(con, before).taken if before else None
         found = judged.judge(measure, day, answer, known, figures)
         with _alone(measure, day), books.admin.write() as con:
-            there = record.newest(con, measure.name, period).get(day)
+            there = record.standing(con, measure.name, period).get(day)
             is_news = there is None or there.figures_digest != found.digest
             version = record.write(con, books, measure, day, answer, found, at=moment) if is_news else there
             assert version is not None
@@ -84,17 +85,22 @@ def refresh(books: Books, measure: Measure, day: date, *, at: datetime | None = 
 def waiting(
     books: Books, measures: Sequence[Measure], period: Period, *, at: datetime | None = None
 ) -> list[tuple[Measure, date]]:
-    """The days of a month that are complete and have no version, the oldest first."""
+    """The days of a month that are complete and have no version, the oldest first.
+
+    Where none is missing and the month is not loaded as they make it, its newest day: asking for it loads.
+    """
     moment = at or now()
+    found: list[tuple[Measure, date]] = []
     with books.admin.read() as con:
-        return [
-            (measure, day)
-            for measure in measures
-            if measure.asks
-            for taken in [record.newest(con, measure.name, period)]
-            for day in measure.days(period, moment)
-            if day not in taken
-        ]
+        for measure in measures:
+            if not measure.asks:
+                continue
+            taken = record.standing(con, measure.name, period)
+            wanted = [day for day in measure.days(period, moment) if day not in taken]
+            if not wanted and roll_up.is_behind(con, measure, period):
+                wanted = [max(taken)]
+            found += [(measure, day) for day in wanted]
+    return found
 
 
 def due(
@@ -107,6 +113,20 @@ def due(
         months = {*month.known(con), this, this.previous()}
         open_ = sorted(one for one in months if not lock.is_sealed(con, one))
     return [one for period in open_ for one in waiting(books, measures, period, at=moment)]
+
+
+def in_turn(books: Books, asked: Sequence[tuple[Measure, date]]) -> list[tuple[Measure, date]]:
+    """The same days; refused ones come last, the newest first: a dead source starves no other."""
+    refusals = t.usage_refusal
+    with books.admin.read() as con:
+        refused = {
+            (row.measure, row.usage_day)
+            for row in con.execute(sa.select(refusals.c.measure, refusals.c.usage_day).distinct())
+        }
+    told = [one for one in asked if (one[0].name, one[1]) in refused]
+    return [one for one in asked if (one[0].name, one[1]) not in refused] + sorted(
+        told, key=lambda one: one[1], reverse=True
+    )
 
 
 def tell(books: Books, period: Period, *, at: datetime | None = None) -> None:

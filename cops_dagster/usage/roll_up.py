@@ -110,6 +110,24 @@ def identity(measure: Measure, period: Period, days: Mapping[date, Version]) -> 
     return digest("usage-month-1", measure.name, str(period), measure.month, measure.unit, versions)
 
 
+def is_behind(con: sa.Connection, measure: Measure, period: Period) -> bool:
+    """Whether the days of an open month without a gap were never loaded as they stand.
+
+    A load was refused, a process died before it, or days are added up in another way since.
+    """
+    days = record.counting(con, measure.name, period)
+    if not days or lock.is_sealed(con, period) or missing(measure, period, list(days)):
+        return False
+    months = t.usage_month
+    last = con.execute(
+        sa.select(months.c.usage_id)
+        .where(months.c.measure == measure.name, months.c.period_start == period.start)
+        .order_by(months.c.usage_month_seq.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return last != identity(measure, period, days)
+
+
 def missing(measure: Measure, period: Period, days: Sequence[date]) -> list[date]:
     """Days before the newest one that have no version."""
     if not days:

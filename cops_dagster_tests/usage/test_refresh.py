@@ -18,7 +18,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.operations import doctor
 from cops_dagster.stores import tables as t
 from cops_dagster.tagging import tag
-from cops_dagster.usage import refresh, standing
+from cops_dagster.usage import refresh, roll_up, standing
 from cops_dagster_tests.closing.ready import DOCUMENTS, aged, close_by_two
 from cops_dagster_tests.deliveries import MONTH, SEPTEMBER, force_state, give, lines, run, write
 from cops_dagster_tests.usage.declaring import FILES, day_of, declaring, flow, network, take
@@ -269,6 +269,62 @@ def test_a_day_that_comes_after_the_close_is_kept_and_told_and_changes_nothing(t
     assert "2025-09-29" in alert.detail
     (standing_,) = standing.standings(books, SEPTEMBER)
     assert (standing_.state, standing_.version) == ("closed", 1)
+
+
+def test_a_day_that_came_while_a_close_failed_counts_once_it_is_asked_again(tmp_path: Path) -> None:
+    books = declaring(tmp_path, LAST_DAYS)
+    for day in DAYS[27:]:
+        flow(tmp_path, day, acme=1, globex=1)
+    for day in DAYS[27:29]:
+        take(books, day)
+    for state in ("closing", "final"):
+        with books.admin.write() as con:
+            force_state(con, state, SEPTEMBER)
+        assert take(books, DAYS[29]).wrote
+    assert loaded(books) == {"acme": 3, "globex": 3}
+    assert [row.month_state for row in rows(books, t.usage_day)][2:] == ["closing", "final"]
+
+
+def test_days_that_were_refused_are_asked_after_those_that_were_not(tmp_path: Path) -> None:
+    books = declaring(tmp_path)
+    for day in DAYS[:2]:
+        assert refusal(books, day).code == "E-USAGE-FILES"
+    waits = refresh.waiting(books, [network(books)], SEPTEMBER, at=datetime(2025, 9, 5, 2))
+    assert [day for _, day in waits] == DAYS[:4]
+    turned = refresh.in_turn(books, waits)
+    assert [day for _, day in turned] == [DAYS[2], DAYS[3], DAYS[1], DAYS[0]]
+
+
+def test_a_month_whose_last_load_failed_waits_for_its_newest_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = declaring(tmp_path, LAST_DAYS)
+    for day in DAYS[27:]:
+        flow(tmp_path, day, acme=1)
+    for day in DAYS[27:29]:
+        take(books, day)
+    with monkeypatch.context() as patch:
+        patch.setattr(roll_up, "load", _dies)
+        with pytest.raises(KeyboardInterrupt):
+            take(books, DAYS[29])
+    assert loaded(books)["acme"] == 2
+    october = datetime(2025, 10, 2)
+    assert refresh.waiting(books, [network(books)], SEPTEMBER, at=october) == [(network(books), DAYS[29])]
+    take(books, DAYS[29])
+    assert loaded(books)["acme"] == 3
+    assert refresh.waiting(books, [network(books)], SEPTEMBER, at=october) == []
+
+
+def _dies(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_alias_of_nobody_is_refused_before_its_day_is_a_version(tmp_path: Path) -> None:
+    books = declaring(tmp_path, f'{FILES}\n[measures.network.aliases]\n"neo" = "acmee"\n')
+    flow(tmp_path, DAYS[0], neo=1)
+    found = refusal(books, DAYS[0])
+    assert (found.code, "did you mean acme?" in found.found) == ("E-TENANT-UNKNOWN", True)
+    assert rows(books, t.usage_day) == []
 
 
 @pytest.mark.long
