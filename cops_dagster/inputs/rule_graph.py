@@ -7,7 +7,7 @@ here: what each rule claims (`inputs/rule_effects.py`), how a chain is solved (`
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -15,6 +15,7 @@ from cops_dagster.allocation import allocate, chain_flows, chained, in_force
 from cops_dagster.allocation.chain import Graph, Place
 from cops_dagster.allocation.chain_flows import TENANTS, Arrow
 from cops_dagster.allocation.inputs import gather
+from cops_dagster.allocation.rules import Pool
 from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount
 from cops_dagster.period import Period
@@ -81,20 +82,24 @@ def graph(books: Books, period: Period) -> PoolGraph:
         holds = allocate.holds_unknown(engine, inputs, period)
         rows = engine.fetch("fetch_pools", {"period_start": period.start, "holds_unknown": holds})
         keys, services = allocate.keys_of(engine, inputs, period), in_force.services(engine, period)
-        pools = [in_force.pool(row) for row in rows.dicts()]
-    found = Graph(inputs.rules, keys, inputs.plans, services)
-    going = chained.going_on(inputs.rules, keys, inputs.plans)
+        found = Graph(inputs.rules, keys, inputs.plans, services)
+        own = _walked(found, [in_force.pool(row) for row in rows.dicts()])
+    arrows = chain_flows.flows(own, found.steps)
+    shown = [_pool(place, found, own[place], arrows) for place in found.steps]
+    return PoolGraph(str(period), tuple(sorted(shown, key=lambda one: (len(one.received) > 0, one.name))))
+
+
+def _walked(found: Graph, pools: Sequence[Pool]) -> Mapping[Place, int]:
+    """Takes in every chain of a month; what the places on their way have of their own."""
+    going = chained.going_on(found.rules, found.keys, found.tenants)
     own: defaultdict[Place, int] = defaultdict(int)
     for pool in pools:
-        rule = next((rule for rule in inputs.rules if rule.claims(pool)), None)
+        rule = next((rule for rule in found.rules if rule.claims(pool)), None)
         place = Place(rule, pool.service, str(pool.offered("charge_class")))
         own[place] += pool.costs.unblended
         if rule is not None and rule.rule_id in going and any(pool.costs):
             found.walk(place)
-    own = defaultdict(int, {place: cost for place, cost in own.items() if place in found.steps})
-    arrows = chain_flows.flows(own, found.steps)
-    shown = [_pool(place, found, own[place], arrows) for place in found.steps]
-    return PoolGraph(str(period), tuple(sorted(shown, key=lambda one: (len(one.received) > 0, one.name))))
+    return defaultdict(int, {place: cost for place, cost in own.items() if place in found.steps})
 
 
 def _pool(place: Place, found: Graph, own: int, arrows: Mapping[Arrow, int]) -> PoolOf:

@@ -198,6 +198,9 @@ def test_a_service_that_nobody_pays_is_a_fault_with_its_money(folder: Path) -> N
     assert rows[0] == {  # type: ignore[index]
         "service": "AmazonEKS", "charge_class": "usage", "unblended_usd": "68.000000000000000000",
     }  # fmt: skip
+    shown = {one.name: one for one in rule_graph.graph(books, SEPTEMBER).pools}  # no rule names the service
+    assert shown["AmazonEKS (no rule)"].unallocated_usd == 68
+    assert {one.difference_usd for one in shown.values()} == {Decimal(0)}
 
 
 @pytest.mark.long
