@@ -73,9 +73,7 @@ def provide(engine: Engine, tags: Tags, boundaries: Sequence[date], start: date,
         engine.table(ROWS, [(name, kind) for name, kind in _row_columns()], [])
     else:
         engine.keep(ROWS, _rows(present, tags, boundaries, start, of))
-    sound = exp.select(
-        "parent_id", "span_start", "parent_id || CHR(31) || CAST(span_start AS VARCHAR) AS span"
-    )
+    sound = exp.select("parent_id", "span_start", "parent_id || CHR(31) || TIME_TEXT(span_start) AS span")
     sound = sound.from_(ROWS).group_by("parent_id", "span_start")
     engine.keep(SPANS, sound.having("MAX(fault) IS NULL AND SUM(used_usd) + SUM(unused_usd) > 0"))
 

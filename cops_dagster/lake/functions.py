@@ -115,6 +115,7 @@ FUNCTIONS: dict[str, exp.Expr] = {
         "NFC": "NFC_NORMALIZE(x)",
         "FOCUS_UNIT": _FOCUS_UNIT,
         "JSON_TEXT": "CAST(TO_JSON(x) AS VARCHAR)",
+        "TIME_TEXT": "CAST(x AS VARCHAR)",
     }.items()
 }
 """Name → the expression over the column `x` that it stands for."""

@@ -714,57 +714,75 @@ LEFT JOIN resource_tenants AS r
 LEFT JOIN line_owners AS o
   ON o.usage_slice = l.usage_slice
   AND (
-    o.account_id = l.line_item_usage_account_id
-    OR (
-      o.account_id IS NULL AND l.line_item_usage_account_id IS NULL
+    COALESCE(CAST(o.account_id AS VARCHAR), '') = COALESCE(CAST(l.line_item_usage_account_id AS VARCHAR), '')
+    AND (
+      o.account_id IS NULL
+    ) = (
+      l.line_item_usage_account_id IS NULL
     )
   )
   AND (
-    o.component_tag = l.component_tag
-    OR (
-      o.component_tag IS NULL AND l.component_tag IS NULL
+    COALESCE(CAST(o.component_tag AS VARCHAR), '') = COALESCE(CAST(l.component_tag AS VARCHAR), '')
+    AND (
+      o.component_tag IS NULL
+    ) = (
+      l.component_tag IS NULL
     )
   )
   AND (
-    o.resource_tenant = l.resource_tenant
-    OR (
-      o.resource_tenant IS NULL AND l.resource_tenant IS NULL
+    COALESCE(CAST(o.resource_tenant AS VARCHAR), '') = COALESCE(CAST(l.resource_tenant AS VARCHAR), '')
+    AND (
+      o.resource_tenant IS NULL
+    ) = (
+      l.resource_tenant IS NULL
     )
   )
   AND (
-    o.account_tenant = l.account_tenant
-    OR (
-      o.account_tenant IS NULL AND l.account_tenant IS NULL
+    COALESCE(CAST(o.account_tenant AS VARCHAR), '') = COALESCE(CAST(l.account_tenant AS VARCHAR), '')
+    AND (
+      o.account_tenant IS NULL
+    ) = (
+      l.account_tenant IS NULL
     )
   )
   AND (
-    o.category_tenant = l.category_tenant
-    OR (
-      o.category_tenant IS NULL AND l.category_tenant IS NULL
+    COALESCE(CAST(o.category_tenant AS VARCHAR), '') = COALESCE(CAST(l.category_tenant AS VARCHAR), '')
+    AND (
+      o.category_tenant IS NULL
+    ) = (
+      l.category_tenant IS NULL
     )
   )
   AND (
-    o.inherited_tenant = r.inherited_tenant
-    OR (
-      o.inherited_tenant IS NULL AND r.inherited_tenant IS NULL
+    COALESCE(CAST(o.inherited_tenant AS VARCHAR), '') = COALESCE(CAST(r.inherited_tenant AS VARCHAR), '')
+    AND (
+      o.inherited_tenant IS NULL
+    ) = (
+      r.inherited_tenant IS NULL
     )
   )
   AND (
-    o.resource_plan = l.resource_plan
-    OR (
-      o.resource_plan IS NULL AND l.resource_plan IS NULL
+    COALESCE(CAST(o.resource_plan AS VARCHAR), '') = COALESCE(CAST(l.resource_plan AS VARCHAR), '')
+    AND (
+      o.resource_plan IS NULL
+    ) = (
+      l.resource_plan IS NULL
     )
   )
   AND (
-    o.account_plan = l.account_plan
-    OR (
-      o.account_plan IS NULL AND l.account_plan IS NULL
+    COALESCE(CAST(o.account_plan AS VARCHAR), '') = COALESCE(CAST(l.account_plan AS VARCHAR), '')
+    AND (
+      o.account_plan IS NULL
+    ) = (
+      l.account_plan IS NULL
     )
   )
   AND (
-    o.category_plan = l.category_plan
-    OR (
-      o.category_plan IS NULL AND l.category_plan IS NULL
+    COALESCE(CAST(o.category_plan AS VARCHAR), '') = COALESCE(CAST(l.category_plan AS VARCHAR), '')
+    AND (
+      o.category_plan IS NULL
+    ) = (
+      l.category_plan IS NULL
     )
   )
 WHERE
@@ -1865,57 +1883,75 @@ FROM tag_groups AS g
 INNER JOIN line_owners AS o
   ON o.usage_slice = g.usage_slice
   AND (
-    o.account_id = g.account_id
-    OR (
-      o.account_id IS NULL AND g.account_id IS NULL
+    COALESCE(CAST(o.account_id AS VARCHAR), '') = COALESCE(CAST(g.account_id AS VARCHAR), '')
+    AND (
+      o.account_id IS NULL
+    ) = (
+      g.account_id IS NULL
     )
   )
   AND (
-    o.component_tag = g.component_tag
-    OR (
-      o.component_tag IS NULL AND g.component_tag IS NULL
+    COALESCE(CAST(o.component_tag AS VARCHAR), '') = COALESCE(CAST(g.component_tag AS VARCHAR), '')
+    AND (
+      o.component_tag IS NULL
+    ) = (
+      g.component_tag IS NULL
     )
   )
   AND (
-    o.resource_tenant = g.resource_tenant
-    OR (
-      o.resource_tenant IS NULL AND g.resource_tenant IS NULL
+    COALESCE(CAST(o.resource_tenant AS VARCHAR), '') = COALESCE(CAST(g.resource_tenant AS VARCHAR), '')
+    AND (
+      o.resource_tenant IS NULL
+    ) = (
+      g.resource_tenant IS NULL
     )
   )
   AND (
-    o.account_tenant = g.account_tenant
-    OR (
-      o.account_tenant IS NULL AND g.account_tenant IS NULL
+    COALESCE(CAST(o.account_tenant AS VARCHAR), '') = COALESCE(CAST(g.account_tenant AS VARCHAR), '')
+    AND (
+      o.account_tenant IS NULL
+    ) = (
+      g.account_tenant IS NULL
     )
   )
   AND (
-    o.category_tenant = g.category_tenant
-    OR (
-      o.category_tenant IS NULL AND g.category_tenant IS NULL
+    COALESCE(CAST(o.category_tenant AS VARCHAR), '') = COALESCE(CAST(g.category_tenant AS VARCHAR), '')
+    AND (
+      o.category_tenant IS NULL
+    ) = (
+      g.category_tenant IS NULL
     )
   )
   AND (
-    o.inherited_tenant = g.inherited_tenant
-    OR (
-      o.inherited_tenant IS NULL AND g.inherited_tenant IS NULL
+    COALESCE(CAST(o.inherited_tenant AS VARCHAR), '') = COALESCE(CAST(g.inherited_tenant AS VARCHAR), '')
+    AND (
+      o.inherited_tenant IS NULL
+    ) = (
+      g.inherited_tenant IS NULL
     )
   )
   AND (
-    o.resource_plan = g.resource_plan
-    OR (
-      o.resource_plan IS NULL AND g.resource_plan IS NULL
+    COALESCE(CAST(o.resource_plan AS VARCHAR), '') = COALESCE(CAST(g.resource_plan AS VARCHAR), '')
+    AND (
+      o.resource_plan IS NULL
+    ) = (
+      g.resource_plan IS NULL
     )
   )
   AND (
-    o.account_plan = g.account_plan
-    OR (
-      o.account_plan IS NULL AND g.account_plan IS NULL
+    COALESCE(CAST(o.account_plan AS VARCHAR), '') = COALESCE(CAST(g.account_plan AS VARCHAR), '')
+    AND (
+      o.account_plan IS NULL
+    ) = (
+      g.account_plan IS NULL
     )
   )
   AND (
-    o.category_plan = g.category_plan
-    OR (
-      o.category_plan IS NULL AND g.category_plan IS NULL
+    COALESCE(CAST(o.category_plan AS VARCHAR), '') = COALESCE(CAST(g.category_plan AS VARCHAR), '')
+    AND (
+      o.category_plan IS NULL
+    ) = (
+      g.category_plan IS NULL
     )
   )
 INNER JOIN direct_entries AS e
@@ -1924,14 +1960,19 @@ INNER JOIN direct_entries AS e
   AND e.tenant_id = o.tenant_id
   AND e.delivery_id = g.delivery_id
   AND (
-    e.service_component = o.service_component
-    OR (
-      e.service_component IS NULL AND o.service_component IS NULL
+    COALESCE(CAST(e.service_component AS VARCHAR), '') = COALESCE(CAST(o.service_component AS VARCHAR), '')
+    AND (
+      e.service_component IS NULL
+    ) = (
+      o.service_component IS NULL
     )
   )
   AND (
-    e.plan_id = o.plan_id OR (
-      e.plan_id IS NULL AND o.plan_id IS NULL
+    COALESCE(CAST(e.plan_id AS VARCHAR), '') = COALESCE(CAST(o.plan_id AS VARCHAR), '')
+    AND (
+      e.plan_id IS NULL
+    ) = (
+      o.plan_id IS NULL
     )
   )
 WHERE
@@ -2019,14 +2060,19 @@ WITH lines AS (
     AND e.tenant_id = l.tenant_id
     AND e.delivery_id = l.delivery_id
     AND (
-      e.service_component = l.service_component
-      OR (
-        e.service_component IS NULL AND l.service_component IS NULL
+      COALESCE(CAST(e.service_component AS VARCHAR), '') = COALESCE(CAST(l.service_component AS VARCHAR), '')
+      AND (
+        e.service_component IS NULL
+      ) = (
+        l.service_component IS NULL
       )
     )
     AND (
-      e.plan_id = l.plan_id OR (
-        e.plan_id IS NULL AND l.plan_id IS NULL
+      COALESCE(CAST(e.plan_id AS VARCHAR), '') = COALESCE(CAST(l.plan_id AS VARCHAR), '')
+      AND (
+        e.plan_id IS NULL
+      ) = (
+        l.plan_id IS NULL
       )
     )
   WHERE
@@ -3353,57 +3399,75 @@ FROM negated AS l
 INNER JOIN line_owners AS o
   ON o.usage_slice = l.usage_slice
   AND (
-    o.account_id = l.line_item_usage_account_id
-    OR (
-      o.account_id IS NULL AND l.line_item_usage_account_id IS NULL
+    COALESCE(CAST(o.account_id AS VARCHAR), '') = COALESCE(CAST(l.line_item_usage_account_id AS VARCHAR), '')
+    AND (
+      o.account_id IS NULL
+    ) = (
+      l.line_item_usage_account_id IS NULL
     )
   )
   AND (
-    o.component_tag = l.component_tag
-    OR (
-      o.component_tag IS NULL AND l.component_tag IS NULL
+    COALESCE(CAST(o.component_tag AS VARCHAR), '') = COALESCE(CAST(l.component_tag AS VARCHAR), '')
+    AND (
+      o.component_tag IS NULL
+    ) = (
+      l.component_tag IS NULL
     )
   )
   AND (
-    o.resource_tenant = l.resource_tenant
-    OR (
-      o.resource_tenant IS NULL AND l.resource_tenant IS NULL
+    COALESCE(CAST(o.resource_tenant AS VARCHAR), '') = COALESCE(CAST(l.resource_tenant AS VARCHAR), '')
+    AND (
+      o.resource_tenant IS NULL
+    ) = (
+      l.resource_tenant IS NULL
     )
   )
   AND (
-    o.account_tenant = l.account_tenant
-    OR (
-      o.account_tenant IS NULL AND l.account_tenant IS NULL
+    COALESCE(CAST(o.account_tenant AS VARCHAR), '') = COALESCE(CAST(l.account_tenant AS VARCHAR), '')
+    AND (
+      o.account_tenant IS NULL
+    ) = (
+      l.account_tenant IS NULL
     )
   )
   AND (
-    o.category_tenant = l.category_tenant
-    OR (
-      o.category_tenant IS NULL AND l.category_tenant IS NULL
+    COALESCE(CAST(o.category_tenant AS VARCHAR), '') = COALESCE(CAST(l.category_tenant AS VARCHAR), '')
+    AND (
+      o.category_tenant IS NULL
+    ) = (
+      l.category_tenant IS NULL
     )
   )
   AND (
-    o.inherited_tenant = l.inherited_tenant
-    OR (
-      o.inherited_tenant IS NULL AND l.inherited_tenant IS NULL
+    COALESCE(CAST(o.inherited_tenant AS VARCHAR), '') = COALESCE(CAST(l.inherited_tenant AS VARCHAR), '')
+    AND (
+      o.inherited_tenant IS NULL
+    ) = (
+      l.inherited_tenant IS NULL
     )
   )
   AND (
-    o.resource_plan = l.resource_plan
-    OR (
-      o.resource_plan IS NULL AND l.resource_plan IS NULL
+    COALESCE(CAST(o.resource_plan AS VARCHAR), '') = COALESCE(CAST(l.resource_plan AS VARCHAR), '')
+    AND (
+      o.resource_plan IS NULL
+    ) = (
+      l.resource_plan IS NULL
     )
   )
   AND (
-    o.account_plan = l.account_plan
-    OR (
-      o.account_plan IS NULL AND l.account_plan IS NULL
+    COALESCE(CAST(o.account_plan AS VARCHAR), '') = COALESCE(CAST(l.account_plan AS VARCHAR), '')
+    AND (
+      o.account_plan IS NULL
+    ) = (
+      l.account_plan IS NULL
     )
   )
   AND (
-    o.category_plan = l.category_plan
-    OR (
-      o.category_plan IS NULL AND l.category_plan IS NULL
+    COALESCE(CAST(o.category_plan AS VARCHAR), '') = COALESCE(CAST(l.category_plan AS VARCHAR), '')
+    AND (
+      o.category_plan IS NULL
+    ) = (
+      l.category_plan IS NULL
     )
   );
 
@@ -3499,9 +3563,11 @@ INNER JOIN (
   AND several.charge_class = s.charge_class
   AND several.delivery_id = s.delivery_id
   AND (
-    several.service_component = s.service_component
-    OR (
-      several.service_component IS NULL AND s.service_component IS NULL
+    COALESCE(CAST(several.service_component AS VARCHAR), '') = COALESCE(CAST(s.service_component AS VARCHAR), '')
+    AND (
+      several.service_component IS NULL
+    ) = (
+      s.service_component IS NULL
     )
   )
 ORDER BY
