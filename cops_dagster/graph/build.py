@@ -7,12 +7,14 @@ from collections.abc import Mapping
 import dagster as dg
 
 from cops_dagster import settings
+from cops_dagster.errors import CopsError
 from cops_dagster.graph import checks, listening, schedules, sensors, usage_days
 from cops_dagster.graph.assets import exports, month, sources, usage
 from cops_dagster.graph.host import EXPORT_JOB, JOB, Host
 from cops_dagster.graph.partitions import offered
 from cops_dagster.period import Period
 from cops_dagster.usage import declared
+from cops_dagster.usage.declared import Measure
 
 __all__ = ["EXPORT_JOB", "JOB", "build_defs", "definitions_of"]
 
@@ -46,7 +48,7 @@ def build_defs(
 
 def definitions_of(host: Host) -> dg.Definitions:
     """The whole graph within a host; what is the host's to decide, such as its executor, is left to it."""
-    measures = list(declared.measures(host.settings()).values())
+    measures, broken = _declared(host)
     days = usage_days.days_of(host)
     keys = usage.assets(host, days, measures)
     made = month.assets(host, [one.asset for one in measures])
@@ -78,6 +80,15 @@ def definitions_of(host: Host) -> dg.Definitions:
             *sensors.sensors(host, job),
             sensors.stale_exports(host, leaving),
             sensors.loaded_inputs(host),
+            *broken,
         ],
         resources={host.resource: host.ledger()},
     )
+
+
+def _declared(host: Host) -> tuple[list[Measure], list[dg.SensorDefinition]]:
+    """What `keys.toml` declares; where it is refused nothing, and what says so: no month waits for it."""
+    try:
+        return list(declared.measures(host.settings()).values()), []
+    except CopsError as refusal:
+        return [], [usage_days.refused(host, refusal)]

@@ -1,7 +1,7 @@
 """When usage keys are asked: the days that there are, a job over them, and its schedule.
 
-Belongs here: which days get a run. Does not belong here: the assets (`graph/assets/usage.py`), which days are
-complete and missing (`usage/refresh.py`).
+Belongs here: which days get a run, and who says that none can. Does not belong here: the assets
+(`graph/assets/usage.py`), which days are complete and missing (`usage/refresh.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cops_dagster.errors import CopsError
 from cops_dagster.graph.host import REFRESH_USAGE_KEYS, Host
 from cops_dagster.graph.resources import no_home
 from cops_dagster.graph.schedules import standing_still
-from cops_dagster.usage import refresh
+from cops_dagster.usage import declared, refresh
 from cops_dagster.usage.declared import Measure
 
 RUNS_MAX = 40
@@ -77,3 +77,19 @@ def schedule(
         ][:RUNS_MAX] or dg.SkipReason("no day is missing that is complete")
 
     return refresh_usage_keys
+
+
+def refused(host: Host, refusal: CopsError) -> dg.SensorDefinition:
+    """Stands where `keys.toml` is refused: months go on with the keys they have, and its ticks are red."""
+
+    @dg.sensor(
+        name=host.name("declared_usage_keys"),
+        minimum_interval_seconds=300,
+        default_status=host.sensor_status,
+        description=f"No usage key is asked: {refusal}",
+    )
+    def declared_usage_keys(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        declared.measures(host.settings())  # as long as it is refused the tick fails and says why
+        return dg.SkipReason("keys.toml is sound again: reload the definitions to have it asked")
+
+    return declared_usage_keys

@@ -59,6 +59,22 @@ def test_a_declared_measure_is_made_and_the_others_are_still_read(process: Path)
     assert {one.name for one in made.schedules or ()} >= {"refresh_usage_keys", "open_periods"}
 
 
+def test_a_file_that_is_refused_stops_no_month_and_says_so_at_every_tick(process: Path) -> None:
+    (process / "keys.toml").write_text("[measures.network]\nunti = 'bytes'\n", encoding="utf-8")
+    made = build_defs(first=Period(2025, 8))
+    dg.Definitions.validate_loadable(made)
+    specs = {spec.key.to_user_string(): spec for spec in made.resolve_all_asset_specs()}
+    assert specs["tenant_network_usage"].partitions_def is None  # loaded, as where nothing is declared
+    assert "refresh_usage_keys" not in {one.name for one in made.schedules or ()}
+    (told,) = [one for one in made.sensors or () if one.name == "declared_usage_keys"]
+    with dg.build_sensor_context(definitions=made) as context:
+        with pytest.raises(Exception, match="E-KEYS-FIELD"):
+            told(context)
+        (process / "keys.toml").write_text(FILES, encoding="utf-8")
+        assert "reload" in str(told(context))
+    assert "declared_usage_keys" not in {one.name for one in build_defs(first=Period(2025, 8)).sensors or ()}
+
+
 def test_the_schedule_asks_for_every_day_that_is_complete_and_missing(process: Path) -> None:
     yesterday = now().date() - timedelta(days=1)
     books = declaring(process, since(yesterday - timedelta(days=2)))
