@@ -141,12 +141,13 @@ def _check_lines(books: Books, paths: list[Path], kind: formats.Format, period: 
 
 def _billing_days(engine: Engine, paths: list[Path], names: Iterable[str]) -> set[str]:
     """First days of the billing months that Parquet lines name, `YYYY-MM-DD`; one column is read."""
-    found = [name for name in names if name.lower() == BILLING_PERIOD]
-    if not found:
+    named = [name for name in names if name.lower() == BILLING_PERIOD]
+    if not named:
         return set()
-    column = exp.column(found[0], quoted=True)
-    query = exp.select(exp.cast(column, "VARCHAR")).distinct().from_(parquet(paths, by_name=True))
-    days = {str(day)[:10] for (day,) in engine.fetch(query.limit(13)).rows if day is not None}
+    column = exp.column(named[0], quoted=True)
+    day = exp.func("LEFT", exp.cast(column, "VARCHAR"), exp.Literal.number(10))
+    query = exp.select(day).distinct().from_(parquet(paths, by_name=True))
+    days = {str(found) for (found,) in engine.fetch(query.limit(13)).rows if found is not None}
     return {day for day in days if re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])-01", day, re.ASCII)}
 
 
