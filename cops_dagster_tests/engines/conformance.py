@@ -93,6 +93,7 @@ def of_functions(folder: Path) -> Iterator[Case]:
     x, n = exp.column("x"), exp.column("n")
     of: dict[str, exp.Expr] = {name: functions.call(name, x) for name in functions.FUNCTIONS}
     of |= {name: exp.func(name, x.copy()) for name in ("TRIM", "LOWER", "LENGTH")}
+    of["TIME_TEXT"] = functions.call("TIME_TEXT", functions.call("UTC_TIME", x))  # of a time, not of a text
     several = exp.Anonymous(this=functions.ROW_HASH, expressions=[n.copy(), x.copy()])
     of[functions.ROW_HASH] = exp.func("SIGN", several)
     of["concat_ws"] = functions.joined("; ", [x, exp.func("NULLIF", x.copy(), exp.Literal.string("")), x])

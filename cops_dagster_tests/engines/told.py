@@ -1,18 +1,19 @@
 """A life of two months that asks every statement of `sql/`, for the conformance list.
 
 September with all that a bill has, its checks, exports, samples and reports; closed; delivered once more and
-corrected in October; a rule that was wrong and taken back.
+corrected in October; a rule that was wrong and taken back; one whose instances ran containers.
 """
 
 from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from cops_dagster.adjustments import one_time
 from cops_dagster.allocation import allocate, reverse, unclaimed
 from cops_dagster.allocation import checks as allocation_checks
-from cops_dagster.exports import focus, margin, packs
+from cops_dagster.exports import commitment_use, focus, margin, packs
 from cops_dagster.ingestion import checks as ingestion_checks
 from cops_dagster.ingestion import quarantine
 from cops_dagster.lake import inlined, statements
@@ -29,6 +30,7 @@ from cops_dagster_tests.deliveries import SEPTEMBER, acts, home, write
 from cops_dagster_tests.engines.recorded import SQL
 from cops_dagster_tests.exports import made_month
 from cops_dagster_tests.lake.shaped import delivered
+from cops_dagster_tests.tagging import test_containers
 
 OCTOBER = Period(2025, 10)
 BUDGETS = (
@@ -43,6 +45,7 @@ def live(folder: Path) -> None:
     _every_shape(folder / "shapes")
     _wide(folder / "wide")
     _closed(folder / "closed")
+    _contained(folder / "contained")
 
 
 def _every_shape(folder: Path) -> None:
@@ -56,6 +59,7 @@ def _wide(folder: Path) -> None:
     books = made_month.wide(folder)
     focus.export_all(books, SEPTEMBER)
     packs.pack(books, SEPTEMBER, folder / "packs", draft=True)
+    commitment_use.rows(books, SEPTEMBER)
     _asked_of(books, SEPTEMBER)
     with books.admin.read() as con:
         newest = head(con, allocate.TABLE, SEPTEMBER)
@@ -78,6 +82,28 @@ def _closed(folder: Path) -> None:
         _asked_of(books, period)
 
 
+def _contained(folder: Path) -> None:
+    """A month that is split, and one row of each fault beside it."""
+    faulty = [
+        row for number, (rows, fault, _) in enumerate(test_containers.BAD.values()) if fault
+        for row in _elsewhere(rows, number)
+    ]  # fmt: skip
+    folder.mkdir()
+    books = test_containers.given(
+        folder, test_containers.a_month() + faulty, namespaces={"prod/team-g": "globex"}
+    )
+    tagging_checks.tagged(books, SEPTEMBER)
+    allocation_checks.keys(books, SEPTEMBER)
+    allocate.allocate(books, SEPTEMBER)
+    focus.export(books, SEPTEMBER, folder / "out", side="cost", version="1.4", draft=True)
+
+
+def _elsewhere(rows: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """The same rows of other instances, so that one fault hides none."""
+    named = "line_item_resource_id", "split_line_item_parent_resource_id"
+    return [row | {name: f"{row[name]}-{number}" for name in named if row.get(name)} for row in rows]
+
+
 def _asked_of(books: Books, period: Period) -> None:
     """What checks, reports and the playbook ask of a month."""
     for check in (
@@ -94,6 +120,8 @@ def _asked_of(books: Books, period: Period) -> None:
         names.lines_by("line_item_usage_account_id", "line_item_usage_start_date")
         start = {"period_start": period.start}
         engine.fetch("fetch_cost_by_account", start)
+        names.provide(["fact_cost_raw"])
+        engine.fetch("measure_fact_cost_raw", start)
         engine.fetch("fetch_allocated_by_scope", start)
         engine.fetch("fetch_usage_by_day", {**start, "period_end": period.end})
         for name in ("cost_as_reported", "cost_restated", "missing_tenant_tags"):
