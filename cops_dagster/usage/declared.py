@@ -139,6 +139,12 @@ class Contract(_Part):
     unknown: Literal["refuse", "hold"] = "refuse"
     share_points: int = Field(20, ge=1, le=100)
 
+    @model_validator(mode="after")
+    def _has_room(self) -> Contract:
+        if self.max is not None and self.max < self.min:
+            raise ValueError(f"no figure is at least {self.min} and at most {self.max}")
+        return self
+
 
 class Measure(_Part):
     """One measure: where its figures come from, what they are, how days become a month.

@@ -19,6 +19,7 @@ from cops_dagster.money.digest import digest
 from cops_dagster.usage.answer import Answer, refused
 from cops_dagster.usage.declared import ACTIVE, Measure
 from cops_dagster.usage.names import Names
+from cops_dagster.usage.samples import number
 from cops_dagster.words import near
 
 
@@ -91,7 +92,7 @@ def _value(measure: Measure, day: date, name: str, given: Any) -> int:
             f"{kind} {given}"[:60], "write CAST(SUM(…) AS DECIMAL(38,6)): a float adds up otherwise each time"
         )
     try:
-        value = Decimal(given)
+        value = number(given) if isinstance(given, str) else Decimal(given)
     except InvalidOperation:
         raise bad(repr(given)[:60]) from None
     if not value.is_finite():

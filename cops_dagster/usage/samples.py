@@ -47,7 +47,7 @@ def fold(samples: Sequence[Sample], how: str) -> Folded:
 def exact(text: str) -> int:
     """Decimal text, also with an exponent, as an integer of 10⁻¹⁸."""
     try:
-        return amount.from_decimal(Decimal(text), subject="sample")
+        return amount.from_decimal(number(text), subject="sample")
     except InvalidOperation:
         raise CopsError(
             "E-COST-PARSE",
@@ -62,3 +62,14 @@ def silence(moments: Iterable[int], start: int, end: int, longest: int) -> tuple
     """The first stretch within [start, end] that is longer than `longest` seconds without a sample."""
     at = [start, *sorted(moments), end]
     return next(((one, other) for one, other in pairwise(at) if other - one > longest), None)
+
+
+def number(text: str) -> Decimal:
+    """Decimal text as a machine writes it: `Decimal` takes `1_000` and the digits of every script besides.
+
+    Raises:
+        InvalidOperation: for any other text.
+    """
+    if not text.isascii() or "_" in text:
+        raise InvalidOperation(text)
+    return Decimal(text)

@@ -32,6 +32,7 @@ def read(folder: Path, text: str) -> dict[str, declared.Measure]:
         ('unit = "bytes"', 'unit = "bytes"\ncut_off = "02:00+02:00"', "E-KEYS-FIELD", "without a zone"),
         ('unit = "bytes"', 'unit = "bytes"\ncut_off = 7200', "E-KEYS-FIELD", "without a zone"),
         ("max = 5", "maxi = 5", "E-KEYS-FIELD", "did you mean max?"),
+        ("max = 5", "max = 5\nmin = 6", "E-KEYS-FIELD", "at least 6 and at most 5"),
         ("max = 5", 'max = "much"', "E-KEYS-FIELD", "contract.max"),
         ('kind = "files"', 'kind = "file"', "E-KEYS-FIELD", "did you mean files?"),
         ('kind = "files"', "", "E-KEYS-FIELD", "source.kind"),

@@ -121,6 +121,8 @@ def test_bytes_become_gigabytes_without_a_lost_digit(tmp_path: Path) -> None:
         ({"acme": 1}, "SELECT tenant, CAST(bytes AS DOUBLE) FROM files", "E-USAGE-VALUE"),
         ({"acme": 1}, "SELECT tenant, 'NaN' FROM files", "E-USAGE-VALUE"),
         ({"acme": 1}, "SELECT tenant, 'Infinity' FROM files", "E-USAGE-VALUE"),
+        ({"acme": 1}, "SELECT tenant, '1_000' FROM files", "E-USAGE-VALUE"),
+        ({"acme": 1}, "SELECT tenant, '١٢' FROM files", "E-USAGE-VALUE"),
         ({"acme": 1}, "SELECT NULL, 1 FROM files", "E-USAGE-VALUE"),
         ({"acme": 1}, "SELECT a.tenant, a.bytes FROM files a, (VALUES (1), (2)) b", "E-USAGE-TWICE"),
         ({"acme": 1}, "SELECT tenant, bytes FROM files WHERE false", "E-USAGE-EMPTY"),
