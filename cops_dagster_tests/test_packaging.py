@@ -145,3 +145,9 @@ def test_dagster_starts_on_the_instance_file(tmp_path: Path) -> None:
         assert per_period["limit"] == 1
         assert not instance.telemetry_enabled
         assert not instance.nux_enabled
+
+
+def test_nothing_that_is_built_or_fetched_lies_at_the_top() -> None:
+    """A wheel that a tool left there was committed with everything else, 2.9 MB of it."""
+    kept = {".cfg", ".in", ".lock", ".md", ".py", ".toml", ".yaml", ""}
+    assert {path.name for path in ROOT.iterdir() if path.is_file() and path.suffix not in kept} == set()
