@@ -21,17 +21,12 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster_tests.closing.ready import aged, close_by_two
 from cops_dagster_tests.deliveries import acts, give, home
+from cops_dagster_tests.engines.digits import sums
 from cops_dagster_tests.engines.left import orphans
 from cops_dagster_tests.shown import answer
 
 OCTOBER = Period(2018, 10)
 TAG = "resource_tags_user_cost_center"
-TABLES = (
-    "fact_cost_raw", "cur_quarantine", "fact_cost_tagged", "fact_cost_allocated", "fact_cost_adjustment",
-    "recon_summary", "tenant_statement",
-)  # fmt: skip
-OF_WHEN = ("reconciled_at", "recon_id", "actor")
-"""Columns that say when and by whom."""
 RULES = (
     "rule_id,version,effective_from,priority,match_service,match_charge_class,method,key_name,shares,"
     "on_zero_key,approved_by\n"
@@ -102,26 +97,6 @@ def cents(usd: Decimal) -> str:
     """As a document shows it."""
     whole = round(Fraction(usd) * 100)
     return f"{Decimal(whole).scaleb(-2):f}"
-
-
-def sums(books: Books) -> dict[str, list[tuple[Any, ...]]]:
-    """Rows and a checksum of every column of every table, and every run id."""
-    found = {
-        name: answer(
-            books, f"SELECT COUNT(*), SUM(CAST(HASH({_columns(books, name)}) AS HUGEINT)) FROM {name}"
-        )
-        for name in TABLES
-    }
-    heads = "SELECT table_name, source_id, run_id, inputs_id FROM period_head ORDER BY ALL"
-    return found | {"runs": answer(books, heads), "seal": answer(books, SEAL)}
-
-
-SEAL = "SELECT state, state_seq FROM period_lock"
-
-
-def _columns(books: Books, name: str) -> str:
-    asked = f"SELECT column_name FROM information_schema.columns WHERE table_name = '{name}' ORDER BY 1"
-    return ", ".join(f'"{one}"' for (one,) in answer(books, asked) if one not in OF_WHEN)
 
 
 def test_a_real_month_has_the_rows_run_ids_and_seal_of_duckdb_from_delivery_to_close(
