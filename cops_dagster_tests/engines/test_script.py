@@ -1,4 +1,4 @@
-"""The script for a real account, run against Athena's protocol: what it prints there is what it prints here."""
+"""The script for a real account, run against Athena's protocol: it says there what it says here."""
 
 from __future__ import annotations
 
