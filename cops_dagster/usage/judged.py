@@ -36,17 +36,16 @@ class Figures:
         return digest("usage-day-1", sorted(self.taken.items()), sorted(self.held.items()))
 
 
-def judge(
-    measure: Measure, day: date, answer: Answer, names: Names, before: Mapping[str, int] | None
-) -> Figures:
-    """The figures of an answer.
+Told = tuple[date, int]
+"""A figure, and the day that said it."""
 
-    Args:
-        before: those of the day before, of the same month; `None` where there are none.
+
+def judge(measure: Measure, day: date, answer: Answer, names: Names) -> Figures:
+    """The figures of an answer.
 
     Raises:
         CopsError: `E-USAGE-EMPTY`, `E-USAGE-VALUE`, `E-KEY-NEG`, `E-USAGE-TWICE`, `E-TENANT-UNKNOWN`,
-            `E-USAGE-MISSING`, `E-USAGE-RANGE`, `E-USAGE-FELL`.
+            `E-USAGE-MISSING`, `E-USAGE-RANGE`.
     """
     if not answer.rows:
         raise refused(
@@ -63,7 +62,7 @@ def judge(
             )  # fmt: skip
         by_name[name] = by_name.get(name, 0) + _value(measure, day, name, value)
     figures = _named(measure, day, by_name, names)
-    _hold_the_contract(measure, day, figures, names, before)
+    _hold_the_contract(measure, day, figures, names)
     return figures
 
 
@@ -138,9 +137,38 @@ def _named(measure: Measure, day: date, by_name: Mapping[str, int], names: Names
     return Figures(taken, held)
 
 
-def _hold_the_contract(
-    measure: Measure, day: date, figures: Figures, names: Names, before: Mapping[str, int] | None
+def require_no_fall(
+    measure: Measure,
+    day: date,
+    figures: Figures,
+    earlier: Mapping[str, Told],
+    later: Mapping[str, Told],
 ) -> None:
+    """No tenant has less than before, nor, once a day is corrected, more than a later day says.
+
+    Args:
+        earlier, later: of each tenant, the figure next to this day on either side, within the month.
+
+    Raises:
+        CopsError: `E-USAGE-FELL`.
+    """
+    for tenant, atto in sorted(figures.taken.items()):
+        since, was = earlier.get(tenant, (day, atto))
+        if atto < was:
+            raise refused(
+                "E-USAGE-FELL", measure.name, day, f"{_shown(was)} or more of {tenant}, as on {since}",
+                _shown(atto), "did its counter begin anew? Correct the source, or set monotone = false",
+            )  # fmt: skip
+        then, becomes = later.get(tenant, (day, atto))
+        if atto > becomes:
+            raise refused(
+                "E-USAGE-FELL", measure.name, day, f"{_shown(becomes)} or less of {tenant}, as on {then}",
+                _shown(atto), f"is {then} wrong too? Then first: cops keys refresh {measure.name}"
+                f" --day {then}; else correct the source, or set monotone = false",
+            )  # fmt: skip
+
+
+def _hold_the_contract(measure: Measure, day: date, figures: Figures, names: Names) -> None:
     contract = measure.contract
     wanted = names.active if contract.tenants == ACTIVE else contract.tenants
     if missing := sorted(set(wanted) - set(figures.taken)):
@@ -156,12 +184,6 @@ def _hold_the_contract(
                 "E-USAGE-RANGE", measure.name, day,
                 f"{contract.min} to {contract.max or 'any'} {measure.unit} of a tenant",
                 f"{_shown(atto)} of {tenant}", "is the unit right? Else widen contract.min or max",
-            )  # fmt: skip
-        was = (before or {}).get(tenant, 0)
-        if contract.monotone and atto < was:
-            raise refused(
-                "E-USAGE-FELL", measure.name, day, f"{_shown(was)} or more of {tenant}, as the day before",
-                _shown(atto), "did its counter begin anew? Correct the source, or set monotone = false",
             )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from cops_dagster.period import Period
 from cops_dagster.stores import tables as t
 from cops_dagster.usage.answer import Answer
 from cops_dagster.usage.declared import Measure
-from cops_dagster.usage.judged import Figures
+from cops_dagster.usage.judged import Figures, Told
 
 KIND = "usage_day"
 """What a day's version is among the pieces of evidence."""
@@ -95,6 +95,21 @@ def figures(con: sa.Connection, version: Version) -> Figures:
             for standing in (TAKEN, HELD)
         )
     )
+
+
+def beside(
+    con: sa.Connection, versions: Mapping[date, Version], day: date
+) -> tuple[dict[str, Told], dict[str, Told]]:
+    """The figures next to a day, before and after it: of each tenant that of the nearest day that names it."""
+    earlier: dict[str, Told] = {}
+    later: dict[str, Told] = {}
+    for one in sorted(versions):
+        for tenant, atto in figures(con, versions[one]).taken.items() if one != day else ():
+            if one < day:
+                earlier[tenant] = one, atto
+            else:
+                later.setdefault(tenant, (one, atto))
+    return earlier, later
 
 
 def write(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import sqlalchemy as sa
 
@@ -63,12 +63,12 @@ def refresh(books: Books, measure: Measure, day: date, *, at: datetime | None = 
         answer = sources.ask(books, measure, day)
         with books.admin.read() as con:
             known = names.on(con, books.policy.tags, measure, day)
-            days = record.counting(con, measure.name, period)
-            before = days.get(day - timedelta(days=1))
-            figures = record.figures(con, before).taken if before else None
-        found = judged.judge(measure, day, answer, known, figures)
+        found = judged.judge(measure, day, answer, known)
         with _alone(measure, day), books.admin.write() as con:
-            there = record.standing(con, measure.name, period).get(day)
+            standing = record.standing(con, measure.name, period)
+            if measure.contract.monotone:  # here, since two days may be asked for at once
+                judged.require_no_fall(measure, day, found, *record.beside(con, standing, day))
+            there = standing.get(day)
             is_news = there is None or there.figures_digest != found.digest
             version = record.write(con, books, measure, day, answer, found, at=moment) if is_news else there
             assert version is not None

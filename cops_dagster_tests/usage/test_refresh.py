@@ -187,6 +187,30 @@ def test_the_contract_is_held(tmp_path: Path) -> None:
     assert take(books, DAYS[1]).wrote
 
 
+def test_a_monotone_measure_falls_neither_way_when_an_earlier_day_is_corrected(tmp_path: Path) -> None:
+    """Day 3 was corrected above what day 4 says, and the month then fell from one to the other."""
+    books = declaring(tmp_path, f"{FILES}\n[measures.network.contract]\nmonotone = true\n")
+    for day, acme in zip(DAYS[1:5], (2, 3, 4, 5), strict=True):
+        flow(tmp_path, day, acme=acme, **({"globex": 7} if day != DAYS[3] else {}))
+        take(books, day)
+    later = datetime(2025, 9, 10)
+    flow(tmp_path, DAYS[2], acme=5, globex=7)
+    with pytest.raises(CopsError) as caught:
+        take(books, DAYS[2], at=later)
+    assert caught.value.code == "E-USAGE-FELL"
+    assert (caught.value.expected, caught.value.found) == ("4 or less of acme, as on 2025-09-04", "5")
+    assert "cops keys refresh network --day 2025-09-04" in caught.value.next_step
+    flow(tmp_path, DAYS[2], acme=4, globex=8)  # day 4 does not name globex, and day 5 says less
+    assert refusal(books, DAYS[2]).expected == "7 or less of globex, as on 2025-09-05"
+    flow(tmp_path, DAYS[3], acme=5, globex=6)
+    assert refusal(books, DAYS[3]).expected == "7 or more of globex, as on 2025-09-03"
+    assert [row.version for row in rows(books, t.usage_day)] == [1, 1, 1, 1]
+    flow(tmp_path, DAYS[3], acme=5)
+    flow(tmp_path, DAYS[2], acme=5, globex=7)
+    assert take(books, DAYS[3], at=later).wrote, "the later day first"
+    assert take(books, DAYS[2], at=later).wrote
+
+
 def test_names_that_nobody_has_are_held_out_of_the_split_and_told(tmp_path: Path) -> None:
     books = declaring(tmp_path, f'{FILES}\n[measures.network.contract]\nunknown = "hold"\n')
     flow(tmp_path, DAYS[0], acme=1, globex=1, stranger=2)
