@@ -11,20 +11,44 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from cops_dagster.cur.names import athena_name
+from cops_dagster.errors import CopsError
+from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 
 ChargeBasis = Literal["unblended", "amortized", "net_amortized"]
 
 
 class Section(BaseModel):
-    """Some settings that belong together; no others."""
+    """Some settings that belong together; no others. Its numbers are digits, and fit beside amounts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _digits(cls, given: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        kinds = {kind, *get_args(kind)}
+        if isinstance(given, bool) and int in kinds and bool not in kinds:
+            raise PydanticCustomError("int_type", "a whole number")
+        is_text = bool({int, Decimal} & kinds) and isinstance(given, str)
+        if is_text and (not given.isascii() or "_" in given):  # Python reads `1_000`, and every script
+            raise PydanticCustomError("int_parsing" if int in kinds else "decimal_parsing", "plain digits")
+        return given
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _fits(cls, value: Any) -> Any:
+        try:
+            _ = amount.from_decimal(value) if isinstance(value, Decimal) else 0
+        except CopsError as problem:
+            raise PydanticCustomError("decimal_size", problem.expected) from None
+        return value
 
 
 class Tags(Section):

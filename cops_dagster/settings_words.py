@@ -61,7 +61,7 @@ class Written:
                 f"line {line} is in another encoding",
                 f"save {file.name} as UTF-8",
             ) from None
-        except tomllib.TOMLDecodeError as problem:
+        except (ValueError, RecursionError) as problem:  # also 5,000 digits, 1,000 lists in lists
             raise _refusal(
                 f"file {file}",
                 'TOML: name = "text", number, true, or ["list"], under its [section]',
@@ -256,6 +256,7 @@ _KINDS = (
     (("model_", "dict_"), "a section: [{path}] on a line of its own, its settings below"),
     (("bool",), "true or false"),
     (("int",), "a whole number"),
+    (("decimal_size",), "at most 20 digits before the point and 18 after it"),
     (("decimal", "finite", "float", "number"), "a number such as 2.50"),
     (("string_type", "path", "secret"), 'text in quotes: {name} = "…"'),
     (("greater",), "{limit} or more"),

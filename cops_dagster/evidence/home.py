@@ -103,7 +103,7 @@ def _candidates(home: Path) -> Iterator[Path]:
 def _configured(folder: Path) -> Iterator[Path]:
     try:
         named = tomllib.loads((folder / "cops.toml").read_text(encoding="utf-8")).get("home")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return
     if isinstance(named, str):
         yield (folder / Path(named).expanduser()).absolute()

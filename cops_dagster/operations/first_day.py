@@ -85,7 +85,7 @@ def write_config(
     there = path.read_text(encoding="utf-8") if path.is_file() else None
     try:
         stands = tomllib.loads(there or "")
-    except tomllib.TOMLDecodeError as problem:
+    except (ValueError, RecursionError) as problem:
         raise _other_value(path, "", "TOML", str(problem)) from None
     for name, value in given.items():
         if stands.get(name, value) != value:

@@ -14,11 +14,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from cops_dagster import redaction
 from cops_dagster.errors import CopsError
 from cops_dagster.period import Period
+from cops_dagster.policy import Section
 from cops_dagster.settings import Settings
 from cops_dagster.settings_places import folder_place, is_s3, s3_meant
 from cops_dagster.words import near
@@ -34,17 +35,13 @@ POWERS: Mapping[str, Mapping[str, int]] = {
 """Units that are told apart, each with its power of ten: between them figures move without rounding."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Csv(_Part):
+class Csv(Section):
     """Month figures that people load with `cops admin load`."""
 
     kind: Literal["csv"]
 
 
-class Files(_Part):
+class Files(Section):
     """Parquet or CSV files of a day, in folders or S3, asked by one SELECT as the table `files`.
 
     Attributes:
@@ -68,7 +65,7 @@ class Files(_Part):
         return paths
 
 
-class Prometheus(_Part):
+class Prometheus(Section):
     """A range query over the day, and how the samples of a series become its figure.
 
     Attributes:
@@ -107,7 +104,7 @@ class Prometheus(_Part):
         return step
 
 
-class Database(_Part):
+class Database(Section):
     """One SELECT in a database whose URL is `COPS_SOURCES__NAME`."""
 
     kind: Literal["database"]
@@ -116,10 +113,20 @@ class Database(_Part):
     unit: str | None = None
 
 
-Source = Annotated[Csv | Files | Prometheus | Database, Field(discriminator="kind")]
+def _kind(given: Any) -> str:
+    return str(given.get("kind") if isinstance(given, dict) else getattr(given, "kind", None))
 
 
-class Contract(_Part):
+Source = Annotated[
+    Annotated[Csv, Tag("csv")]
+    | Annotated[Files, Tag("files")]
+    | Annotated[Prometheus, Tag("prometheus")]
+    | Annotated[Database, Tag("database")],
+    Discriminator(_kind),
+]
+
+
+class Contract(Section):
     """What must hold of a day's answer, or it is refused.
 
     Attributes:
@@ -139,6 +146,13 @@ class Contract(_Part):
     unknown: Literal["refuse", "hold"] = "refuse"
     share_points: int = Field(20, ge=1, le=100)
 
+    @field_validator("tenants")
+    @classmethod
+    def _named(cls, tenants: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        if any(not one.strip() for one in tenants):
+            raise ValueError("a name in every place of the list")
+        return tenants
+
     @model_validator(mode="after")
     def _has_room(self) -> Contract:
         if self.max is not None and self.max < self.min:
@@ -146,7 +160,7 @@ class Contract(_Part):
         return self
 
 
-class Measure(_Part):
+class Measure(Section):
     """One measure: where its figures come from, what they are, how days become a month.
 
     Attributes:
@@ -166,6 +180,13 @@ class Measure(_Part):
     cut_off: time = time(1)
     since: date | None = None
     contract: Contract = Contract()
+
+    @field_validator("aliases")
+    @classmethod
+    def _of_somebody(cls, aliases: dict[str, str]) -> dict[str, str]:
+        if blank := next((one for one in aliases.items() if not one[0].strip() or not one[1].strip()), None):
+            raise ValueError(f"a name of the source and its tenant, not {blank[0]!r} = {blank[1]!r}")
+        return aliases
 
     @field_validator("cut_off")
     @classmethod
@@ -251,8 +272,8 @@ def measures(settings: Settings) -> dict[str, Measure]:
         return {}
     try:
         text = file.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        data = tomllib.loads(text, parse_float=Decimal)
+    except (OSError, ValueError, RecursionError) as problem:
         raise _refusal(
             "E-KEYS-FILE", f"file {file}", "TOML in UTF-8", str(problem), f"correct {file}"
         ) from None
@@ -296,12 +317,10 @@ def server_url(settings: Settings, name: str) -> str:
     if secret is None:
         likely = near(name, settings.sources)
         raise _refusal(
-            "E-KEYS-SOURCE",
-            f"source {name}",
-            f"its address in COPS_SOURCES__{name.upper()}",
+            "E-KEYS-SOURCE", f"source {name}", f"its address in COPS_SOURCES__{name.upper()}",
             "no such variable" + (f"; there is {likely}" if likely else ""),
             f"set COPS_SOURCES__{name.upper()}",
-        )
+        )  # fmt: skip
     return secret.get_secret_value()
 
 
@@ -329,7 +348,8 @@ def _placed(file: Path, path: object) -> object:
 def _of_field(file: Path, measure: str, problem: ValidationError) -> CopsError:
     first = problem.errors(include_url=False)[0]
     kinds = _kinds()
-    names = [str(part) for part in first["loc"] if not isinstance(part, int) and part not in kinds]
+    told = [str(part) for part in first["loc"] if not isinstance(part, int) and part not in kinds]
+    names = [name for name in told if not name.startswith(("tuple[", "literal["))]  # a choice of types
     if first["type"] == "extra_forbidden":
         return _unknown(file, measure, names[-1], _fields(first["loc"], names))
     if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -353,7 +373,7 @@ def _of_field(file: Path, measure: str, problem: ValidationError) -> CopsError:
     )
 
 
-def _kinds() -> dict[str, type[_Part]]:
+def _kinds() -> dict[str, type[Section]]:
     return {"csv": Csv, "database": Database, "files": Files, "prometheus": Prometheus}
 
 

@@ -100,7 +100,7 @@ def figures(con: sa.Connection, version: Version) -> Figures:
 def beside(
     con: sa.Connection, versions: Mapping[date, Version], day: date
 ) -> tuple[dict[str, Told], dict[str, Told]]:
-    """The figures next to a day, before and after it: of each tenant that of the nearest day that names it."""
+    """The figures before and after a day: of each tenant that of the nearest day that names it."""
     earlier: dict[str, Told] = {}
     later: dict[str, Told] = {}
     for one in sorted(versions):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,38 @@ def read(folder: Path, text: str) -> dict[str, declared.Measure]:
         ("max = 5", "maxi = 5", "E-KEYS-FIELD", "did you mean max?"),
         ("max = 5", "max = 5\nmin = 6", "E-KEYS-FIELD", "at least 6 and at most 5"),
         ("max = 5", 'max = "much"', "E-KEYS-FIELD", "contract.max"),
+        (
+            "max = 5",
+            "max = 1e30",
+            "E-KEYS-FIELD",
+            "contract.max: expected at most 20 digits before the point",
+        ),
+        ("max = 5", "max = 1e-30", "E-KEYS-FIELD", "contract.max: expected at most 18 decimals"),
+        ("max = 5", 'max = "1e999999999"', "E-KEYS-FIELD", "contract.max: expected at most 20 digits"),
+        (
+            "max = 5",
+            "min = 99999999999999999999.5000000000000000001",
+            "E-KEYS-FIELD",
+            "contract.min: expected",
+        ),
+        ("max = 5", f"max = {'9' * 5000}", "E-KEYS-FILE", "TOML"),
+        ("max = 5", f"max = {'[' * 3000}", "E-KEYS-FILE", "TOML"),
+        ("max = 5", "max = nan", "E-KEYS-FIELD", "contract.max"),
+        ("max = 5", "max = -inf", "E-KEYS-FIELD", "contract.max"),
+        ("max = 5", "max = true", "E-KEYS-FIELD", "contract.max"),
+        ("max = 5", 'max = "1_000"', "E-KEYS-FIELD", "contract.max: expected plain digits"),
+        ("max = 5", 'max = "١٢"', "E-KEYS-FIELD", "contract.max: expected plain digits"),
+        ("max = 5", "min = -1", "E-KEYS-FIELD", "contract.min"),
+        ("max = 5", "late_hours = true", "E-KEYS-FIELD", "contract.late_hours: expected a whole number"),
+        ("max = 5", 'share_points = "1_0"', "E-KEYS-FIELD", "contract.share_points: expected plain digits"),
+        ("max = 5", 'tenants = ["acme", ""]', "E-KEYS-FIELD", "contract.tenants: expected a name"),
+        ("max = 5", "tenants = 5", "E-KEYS-FIELD", "contract.tenants: "),
+        (
+            'unit = "bytes"',
+            'unit = "bytes"\naliases = {neo = " "}',
+            "E-KEYS-FIELD",
+            "aliases: expected a name",
+        ),
         ('kind = "files"', 'kind = "file"', "E-KEYS-FIELD", "did you mean files?"),
         ('kind = "files"', "", "E-KEYS-FIELD", "source.kind"),
         ('kind = "files"', 'kind = "files"\nunit = "hours"', "E-KEYS-FIELD", "exactly"),
@@ -54,6 +87,12 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, old: str, new: str, co
     assert caught.value.code == code
     assert said in str(caught.value)
     assert "geheim" not in str(caught.value)
+
+
+def test_a_limit_keeps_every_digit_that_is_written(tmp_path: Path) -> None:
+    for written in ("0.100000000000000001", "99999999999999999999.5", '"0.100000000000000001"'):
+        found = read(tmp_path, GOOD.replace("max = 5", f"max = {written}"))
+        assert found["network"].contract.max == Decimal(written.strip('"'))
 
 
 def test_without_a_file_nothing_is_declared_and_a_named_one_must_be_there(tmp_path: Path) -> None:
