@@ -89,3 +89,28 @@ def masked_within(value: Any) -> Any:
 def is_secret_name(name: str) -> bool:
     """Whether a parameter of this name holds a secret."""
     return re.fullmatch(_NAME, name, re.IGNORECASE) is not None
+
+
+_PLACES = ("host", "hostaddr", "port", "dbname", "user")
+_OPTIONS = ("sslmode", "connect_timeout", "options", "application_name", "service", "target_session_attrs")
+_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+def without_options(text: str, password: str, options: Mapping[str, str | tuple[str, ...]]) -> str:
+    """A message of a driver without what of its URL may be a secret; a short one is hidden where it is one.
+
+    libpq quotes an option that it does not know, such as the rest of a password with an `&`, and the value of
+    one that it does.
+    """
+    given = {password}
+    for name, value in options.items():
+        if name not in _PLACES:
+            given |= {value} if isinstance(value, str) else set(value)
+        if name not in (*_PLACES, *_OPTIONS) and not is_secret_name(name):
+            given.add(name)
+    for secret in sorted(given - set(_MODES), key=len, reverse=True):
+        if len(secret) >= 4:
+            text = text.replace(secret, MASK)
+        elif secret:
+            text = text.replace(f":{secret}@", f":{MASK}@")
+    return masked(text)

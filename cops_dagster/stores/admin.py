@@ -27,7 +27,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 
 from cops_dagster.errors import CopsError
 from cops_dagster.money import context
-from cops_dagster.redaction import MASK, is_secret_name, masked
+from cops_dagster.redaction import without_options
 from cops_dagster.stores import faults
 
 REVISIONS = (
@@ -385,14 +385,5 @@ def _first_line(problem: Exception) -> str:
 
 
 def without_password(text: str, url: sa.URL) -> str:
-    """A message of the driver without the password of its URL; a short one is hidden where it is one."""
-    given = [str(url.password or "")]
-    for name, value in url.query.items():
-        if is_secret_name(name):
-            given += [value] if isinstance(value, str) else list(value)
-    for secret in given:
-        if len(secret) >= 4:
-            text = text.replace(secret, MASK)
-        elif secret:
-            text = text.replace(f":{secret}@", f":{MASK}@")
-    return masked(text)
+    """A message of the driver without what of its URL may be a secret."""
+    return without_options(text, str(url.password or ""), url.query)

@@ -223,6 +223,9 @@ def test_a_version_row_that_does_not_fit_the_tables_is_refused_and_nothing_is_mi
         ("sqlite:///:memory:", "E-DB-URL"),
         ("postgresql+psycopg2://u:hunter2@127.0.0.1:1/x", "E-DB-UNREACHABLE"),
         ("postgresql+psycopg2://u@127.0.0.1:1/x?password=hunter2", "E-DB-UNREACHABLE"),
+        ("postgresql+psycopg2://u@127.0.0.1:1/x?password=a&hunter2=b", "E-DB-UNREACHABLE"),
+        ("postgresql+psycopg2://u@127.0.0.1:1/x?sslmode=hunter2", "E-DB-UNREACHABLE"),
+        ("postgresql+psycopg2://u@127.0.0.1:1/x?connect_timeout=hunter2", "E-DB-UNREACHABLE"),
         ("sqlite:////dev/null/admin.db", "E-DB-UNREACHABLE"),
     ],
 )
