@@ -148,15 +148,16 @@ def _post(configured: Configured, body: dict[str, Any], headers: dict[str, str])
 
     assert configured.url is not None  # the settings see to it
     try:
-        answer = requests.post(
-            configured.url.get_secret_value(),
-            data=json.dumps(body).encode(),
-            timeout=SECONDS,
-            headers={"Content-Type": "application/json", **headers},
-            allow_redirects=False,
-            stream=True,
-        )
-        answer.close()
+        with network.unlogged():
+            answer = requests.post(
+                configured.url.get_secret_value(),
+                data=json.dumps(body).encode(),
+                timeout=SECONDS,
+                headers={"Content-Type": "application/json", **headers},
+                allow_redirects=False,
+                stream=True,
+            )
+            answer.close()
     except requests.RequestException as problem:
         # the text of the problem holds the address, which is a secret
         raise NotAccepted(network.why(problem)) from None

@@ -1,14 +1,19 @@
 """Why somebody could not be reached, in words that people know.
 
 Belongs here: the meaning of what sockets, TLS and HTTP libraries raise, found in the chain of their errors;
-no text of theirs, since it may hold an address that is a secret. Does not belong here: who was called.
+no text of theirs, in messages or logs, since it may hold an address that is a secret. Does not belong here:
+who was called.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import get_ident
 
 _BY_NUMBER = {
     errno.ECONNREFUSED: "nobody listens there",
@@ -52,6 +57,24 @@ def why(problem: BaseException) -> str:
         (_BY_NAME[type(one).__name__] for one in chain if type(one).__name__ in _BY_NAME),
         type(problem).__name__,
     )
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Keeps what this thread asks out of the log of the HTTP library, which writes whole addresses."""
+    here = get_ident()
+
+    def others(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
+    logs = [logging.getLogger(f"urllib3.{name}") for name in ("connectionpool", "util.retry", "connection")]
+    for log in logs:
+        log.addFilter(others)
+    try:
+        yield
+    finally:
+        for log in logs:
+            log.removeFilter(others)
 
 
 def _chain(problem: BaseException) -> list[BaseException]:

@@ -368,7 +368,7 @@ def _of_field(file: Path, measure: str, problem: ValidationError) -> CopsError:
         "E-KEYS-FIELD",
         f"{file}, measure {measure}, {'.'.join(names) or 'source'}",
         "a value" if missing else said,
-        "none" if missing else repr(first.get("input"))[:80],
+        "none" if missing else "another address" if names[-1:] == ["url"] else repr(first.get("input"))[:80],
         "add it: cops docs usage-keys shows every field" if missing else "correct it",
     )
 

@@ -10,14 +10,16 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from time import sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
+from cops_dagster.redaction import masked
 from cops_dagster.settings import Settings
 from cops_dagster.stores import network
-from cops_dagster.usage import samples
+from cops_dagster.usage import in_time, samples
 from cops_dagster.usage.answer import Answer, refused
 from cops_dagster.usage.declared import Measure, Prometheus, server_url
 from cops_dagster.usage.samples import Sample
@@ -28,10 +30,17 @@ if TYPE_CHECKING:
 TRIES = 4
 PAUSE_SECONDS = 1
 """Tries of each call, with pauses that double: a server that restarts is back within seconds."""
+_AGAIN = (429, 502, 503, 504)
 SECONDS = 60
+WHOLE_SECONDS = 600
+"""For all calls of a day: a server may send a byte now and then, for ever."""
 BYTES_MAX = 256 << 20
 _SUFFIX = re.compile(r"\b[a-zA-Z_:][a-zA-Z0-9_:]*_(bytes|seconds)(?:_total|_sum)?\b")
 """Prometheus' own way to name units: the base unit ends the name of a metric."""
+
+
+Series = tuple[Mapping[str, str], Sequence[Sample]]
+"""Labels and samples."""
 
 
 def ask(settings: Settings, measure: Measure, day: date) -> Answer:
@@ -44,12 +53,25 @@ def ask(settings: Settings, measure: Measure, day: date) -> Answer:
     source = measure.source
     assert isinstance(source, Prometheus)
     url = source.url or server_url(settings, str(source.server))
-    with _session() as session:
-        said = _Server(session, url.rstrip("/"), measure.name, day)
-        _require_unit(said, measure, source)
-        start, end = _day(day)
-        last = end if source.fold == "rises" else end - source.step_seconds
-        series = said.range(source.query, start, last, source.step_seconds)
+    host = _host(measure, day, url)
+    start, end = _day(day)
+    last = end if source.fold == "rises" else end - source.step_seconds
+
+    def asked() -> Sequence[Series]:
+        import requests
+
+        with network.unlogged(), requests.Session() as session:
+            said = _Server(session, url.rstrip("/"), measure.name, day)
+            _require_unit(said, measure, source)
+            return said.range(source.query, start, last, source.step_seconds)
+
+    try:
+        series = in_time.within(WHOLE_SECONDS, asked)
+    except TimeoutError:
+        raise refused(
+            "E-USAGE-SOURCE", measure.name, day, f"an answer within {WHOLE_SECONDS} s", "a part",
+            "ask for less: a longer step_seconds, fewer series",
+        ) from None  # fmt: skip
     rows, resets = [], 0
     for labels, found in series:
         name = labels.get(source.label)
@@ -73,7 +95,7 @@ def ask(settings: Settings, measure: Measure, day: date) -> Answer:
         rows,
         source.query,
         {
-            "server": urlsplit(url).hostname or "", "from": start, "to": last,
+            "server": host, "from": start, "to": last,
             "step_seconds": source.step_seconds,
             "fold": source.fold, "series": len(series), "samples": sum(len(one) for _, one in series),
             "counter_resets": resets,
@@ -87,19 +109,25 @@ def _day(day: date) -> tuple[int, int]:
     return int(begin.timestamp()), int((begin + timedelta(days=1)).timestamp())
 
 
-def _session() -> requests.Session:
-    import requests
-    from requests.adapters import HTTPAdapter
-    from urllib3.util import Retry
+def _host(measure: Measure, day: date, url: str) -> str:
+    """The host of an address that is one: no text of a wrong one may be shown, since it may be a secret."""
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good or url.count("@") > 1 or re.search(r"[\s\x00-\x1f?#]", url):
+        raise refused(
+            "E-USAGE-SOURCE", measure.name, day, "the root of a server: https://host:port, with or without a"
+            " login and a path", "another address",
+            f"correct {_place(measure)}; write signs of a login as %40, %2F, %3F, %23",
+        )  # fmt: skip
+    return str(parts.hostname)
 
-    session = requests.Session()
-    again = Retry(
-        total=TRIES - 1, backoff_factor=PAUSE_SECONDS, status_forcelist=(429, 502, 503, 504),
-        allowed_methods=("GET",), respect_retry_after_header=False, raise_on_status=False, redirect=0,
-    )  # fmt: skip
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(max_retries=again))
-    return session
+
+def _place(measure: Measure) -> str:
+    server = getattr(measure.source, "server", None)
+    return f"COPS_SOURCES__{server.upper()}" if server else "url"
 
 
 class _Server:
@@ -108,21 +136,21 @@ class _Server:
     def __init__(self, session: requests.Session, url: str, measure: str, day: date) -> None:
         self._session, self._url, self._measure, self._day = session, url, measure, day
 
-    def range(
-        self, query: str, start: int, end: int, step: int
-    ) -> Sequence[tuple[Mapping[str, str], Sequence[Sample]]]:
+    def range(self, query: str, start: int, end: int, step: int) -> Sequence[Series]:
         """Every series with its samples."""
         asked = {"query": query, "start": str(start), "end": str(end), "step": str(step)}
         answer = self._get("query_range", asked)
-        if answer.get("warnings"):
-            raise self._refused(
-                "E-USAGE-GAP", "a whole answer", f"a part: {answer['warnings'][0]}", "mend it"
-            )
+        if said := answer.get("warnings"):
+            first = str(said[0] if isinstance(said, list) else said)
+            raise self._refused("E-USAGE-GAP", "a whole answer", f"a part: {masked(first)}", "mend it")
         try:
             kind, found = answer["data"]["resultType"], []
             if kind == "matrix":
                 found = [
-                    (one["metric"], [(int(moment), str(text)) for moment, text in one.get("values", ())])
+                    (
+                        dict(one["metric"]),
+                        [(int(moment), str(text)) for moment, text in one.get("values", ())],
+                    )
                     for one in answer["data"]["result"]
                 ]
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
@@ -146,39 +174,45 @@ class _Server:
         """Type and unit of a metric, as far as the server knows."""
         known = self._get("metadata", {"metric": metric}).get("data") or {}
         found = known.get(metric) if isinstance(known, dict) else None
-        return found[0] if found else {}
+        return found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
 
     def _get(self, what: str, asked: Mapping[str, str]) -> Any:
-        import requests
-        import urllib3
-
-        try:
-            answer = self._session.get(
-                f"{self._url}/api/v1/{what}",
-                params=asked,
-                timeout=SECONDS,
-                stream=True,
-                allow_redirects=False,
-            )
-            body = answer.raw.read(BYTES_MAX + 1, decode_content=True)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
-            raise self._refused(
-                "E-USAGE-SOURCE", "an answer of Prometheus", f"{network.why(problem)}, {TRIES} times tried",
-                "start it, or correct url; then: cops keys refresh " + self._measure,
-            ) from None  # fmt: skip
+        status, body = self._tried(f"{self._url}/api/v1/{what}", asked)
         if len(body) > BYTES_MAX:
             raise self._refused("E-USAGE-QUERY", f"at most {BYTES_MAX} bytes", "more", "aggregate the series")
         try:
             said = json.loads(body, parse_float=str)
             is_good = said["status"] == "success"
-        except (ValueError, TypeError, KeyError):
-            raise self._no_answer(f"HTTP {answer.status_code} and no JSON of one") from None
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise self._no_answer(f"HTTP {status} and no JSON of one") from None
         if not is_good:
-            code = "E-USAGE-SOURCE" if answer.status_code >= 500 else "E-USAGE-QUERY"
+            code = "E-USAGE-SOURCE" if status >= 500 else "E-USAGE-QUERY"
             raise self._refused(
-                code, "a query that runs", str(said.get("error", "an error")), "correct query"
+                code, "a query that runs", masked(str(said.get("error", "an error"))), "correct query"
             )
         return said
+
+    def _tried(self, url: str, asked: Mapping[str, str]) -> tuple[int, bytes]:
+        """Status and body of the first answer that is none of a server that restarts, or the last."""
+        import requests
+        import urllib3
+
+        for number in range(1, TRIES + 1):
+            try:
+                answer = self._session.get(
+                    url, params=asked, timeout=SECONDS, stream=True, allow_redirects=False
+                )
+                if number == TRIES or answer.status_code not in _AGAIN:
+                    return answer.status_code, answer.raw.read(BYTES_MAX + 1, decode_content=True)
+                answer.close()
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as problem:
+                why = network.why(problem)
+            if number < TRIES:
+                sleep(PAUSE_SECONDS * 2 ** (number - 1))
+        raise self._refused(
+            "E-USAGE-SOURCE", "an answer of Prometheus", f"{why}, {TRIES} times tried",
+            "start it, or correct url; then: cops keys refresh " + self._measure,
+        )  # fmt: skip
 
     def _no_answer(self, found: str) -> CopsError:
         expected, next_step = "an answer of Prometheus", "correct url: it is the server's root, without /api"
@@ -214,7 +248,7 @@ def _require_no_gap(
     measure: Measure,
     source: Prometheus,
     day: date,
-    series: Sequence[tuple[Mapping[str, str], Sequence[Sample]]],
+    series: Sequence[Series],
     start: int,
     end: int,
 ) -> None:

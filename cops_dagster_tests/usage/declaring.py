@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -81,13 +81,19 @@ Said = Mapping[str, Any] | str | int
 
 @contextmanager
 def prometheus(
-    answer: Callable[[str, Mapping[str, str]], Said], header: tuple[str, str] | None = None
+    answer: Callable[[str, Mapping[str, str]], Said],
+    header: tuple[str, str] | None = None,
+    *,
+    wait: float = 0,
 ) -> Iterator[str]:
     """A server that speaks the two calls of Prometheus' HTTP API that are asked; its address.
 
     Args:
         header: one that says something else than what is sent.
+        wait: seconds for which the connection then stays open.
     """
+
+    gone = Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -106,6 +112,7 @@ def prometheus(
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
+            gone.wait(wait)
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""
@@ -116,6 +123,7 @@ def prometheus(
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
+        gone.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -72,6 +72,8 @@ def read(folder: Path, text: str) -> dict[str, declared.Measure]:
         ('kind = "files"', 'kind = "files"\nunit = "hours"', "E-KEYS-FIELD", "exactly"),
         ('kind = "files"', 'kind = "files"\npath = "x"', "E-KEYS-FIELD", "did you mean paths?"),
         ('kind = "files"', 'kind = "files"\n# postgresql://a:geheim@h/b', "E-KEYS-FILE", "a password"),
+        ('kind = "files"', 'kind = "prometheus"\nurl = "http://h/?k=geheim"', "E-KEYS-FIELD", "source.url"),
+        ('kind = "files"', 'kind = "prometheus"\nurl = "http://h/x geheim"', "E-KEYS-FIELD", "source.url"),
         ("flow/{year}-{month}-{day}.csv", "https://b.s3.amazonaws.com/x", "E-KEYS-FIELD", "s3://b/x"),
     ],
 )

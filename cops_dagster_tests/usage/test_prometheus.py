@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import traceback
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -108,6 +109,15 @@ def test_samples_of_a_gauge_fold_exactly(tmp_path: Path, fold: str, expected: st
         ("<html>a login page</html>", "E-USAGE-SOURCE"),
         (500, "E-USAGE-SOURCE"),
         ({"status": "success", "data": None}, "E-USAGE-SOURCE"),
+        ({**matrix({"acme": rising(1)}), "warnings": {"store": "silent"}}, "E-USAGE-GAP"),
+        ("[" * 200_000, "E-USAGE-SOURCE"),
+        (
+            {
+                "status": "success",
+                "data": {"resultType": "matrix", "result": [{"metric": [1], "values": []}]},
+            },
+            "E-USAGE-SOURCE",
+        ),
         ({"status": "success", "data": {"resultType": "matrix", "result": None}}, "E-USAGE-SOURCE"),
         ({"status": "success", "data": {"resultType": "scalar", "result": [1, "2"]}}, "E-USAGE-QUERY"),
         (matrix({"acme": rising(1), "globex": []}), "E-USAGE-QUERY"),  # a native histogram has no values
@@ -159,6 +169,71 @@ def test_a_server_that_is_down_is_named_without_its_login(tmp_path: Path) -> Non
     assert caught.value.code == "E-USAGE-SOURCE"
     assert "nobody listens there" in caught.value.found
     assert "geheim" not in str(caught.value.as_dict())
+
+
+SPELLINGS = (
+    "http://ann:geheim@127.0.0.1:9",
+    "HTTPS://geheim@127.0.0.1:9",
+    "http://127.0.0.1:9/geheim/",
+    "http://127.0.0.1:9/?token=geheim",
+    "http://127.0.0.1:9/#geheim",
+    "http://ann:p/geheim@127.0.0.1:9",
+    "http://ann:p#geheim@127.0.0.1:9",
+    "http://ann:p?geheim@127.0.0.1:9",
+    "http://ann:p@geheim@127.0.0.1:9",
+    "http://ann:geheim@[::1",
+    "http://ann:geheim@127.0.0.1:port",
+    "http://ann:geheim%zz@127.0.0.1:9",
+    "http://ann:ge\nheim@127.0.0.1:9",
+    "http://127.0.0.1:9/x geheim",
+    "ftp://ann:geheim@127.0.0.1",
+    "ann:geheim@127.0.0.1:9",
+    "Bearer geheim",
+)
+
+
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_no_part_of_an_address_stands_in_a_refusal_a_log_or_the_books(
+    tmp_path: Path, spelling: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The HTTP library warned of each try with the path of the address."""
+    caplog.set_level("DEBUG")
+    text = DECLARED.replace('url = "{url}"', 'server = "metrics"')
+    books = declaring(tmp_path, text, sources={"metrics": spelling})
+    with pytest.raises(CopsError) as caught:
+        take(books, DAY)
+    assert caught.value.code == "E-USAGE-SOURCE"
+    told = "".join(traceback.format_exception(caught.value)) + str(caught.value.as_dict()) + caplog.text
+    assert "heim" not in told
+    kept = [file.read_bytes() for file in (tmp_path / "home").rglob("*") if file.is_file()]
+    assert not [content for content in kept if b"heim" in content]
+
+
+def test_what_an_address_holds_beside_its_host_is_no_evidence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    answer = matrix({"acme": rising(1)})
+    with prometheus(lambda what, _: answer if what.endswith("/geheim/api/v1/query_range") else 404) as url:
+        text = DECLARED.replace('url = "{url}"', 'server = "metrics"')
+        at = url.replace("http://", "http://ann:geheim@") + "/geheim/"
+        books = declaring(tmp_path, text, sources={"metrics": at})
+        assert take(books, DAY).wrote
+    assert "geheim" not in caplog.text
+    kept = [file.read_bytes() for file in (tmp_path / "home").rglob("*") if file.is_file()]
+    assert not [content for content in kept if b"geheim" in content]
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "WHOLE_SECONDS", 0.2)
+    with prometheus(lambda *_: matrix({}), ("Content-Length", "100000"), wait=0.6) as url:
+        books = declaring(tmp_path, DECLARED.format(url=url))
+        with pytest.raises(CopsError) as caught:
+            take(books, DAY)
+    assert caught.value.expected == "an answer within 0.2 s"
 
 
 @pytest.mark.parametrize("header", [("Content-Length", "1000"), ("Content-Encoding", "gzip")])
