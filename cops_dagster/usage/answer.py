@@ -18,6 +18,20 @@ ROWS_MAX = 100_000
 
 
 @dataclass(frozen=True)
+class Seen:
+    """When within the day a source saw each name, in seconds since 1970.
+
+    Attributes:
+        stretches: by name; start, end: of the day; longest: how many seconds of silence are none.
+    """
+
+    stretches: Mapping[str, Sequence[tuple[int, int]]]
+    start: int
+    end: int
+    longest: int
+
+
+@dataclass(frozen=True)
 class Answer:
     """The rows of one day.
 
@@ -26,12 +40,14 @@ class Answer:
         query: what was asked, word for word.
         read: what was read for it, for the evidence: files with digests, or series and samples.
         may_repeat: names may come more than once, and are added up.
+        seen: when, of a source that says so.
     """
 
     rows: Sequence[tuple[Any, Any]]
     query: str
     read: Mapping[str, Any] = field(default_factory=dict)
     may_repeat: bool = False
+    seen: Seen | None = None
 
 
 def subject(measure: str, day: date) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -22,17 +21,13 @@ from cops_dagster.period import Period
 from cops_dagster.policy import Section
 from cops_dagster.settings import Settings
 from cops_dagster.settings_places import folder_place, is_s3, s3_meant
+from cops_dagster.usage import units
 from cops_dagster.words import near
 
 FILE = "keys.toml"
 CSV = "csv"
 ACTIVE = "active"
 """In place of names: every tenant that is active on the day."""
-POWERS: Mapping[str, Mapping[str, int]] = {
-    "bytes": {"bytes": 0, "kB": 3, "MB": 6, "GB": 9, "TB": 12, "PB": 15},
-    "seconds": {"ms": -3, "seconds": 0},
-}
-"""Units that are told apart, each with its power of ten: between them figures move without rounding."""
 
 
 class Csv(Section):
@@ -134,6 +129,7 @@ class Contract(Section):
         min, max: of one tenant's day, in the key's unit.
         monotone: no tenant's figure is below that of the day before, within a month.
         late_hours: how long after the cut-off a day is in time.
+        whole_day: who must be named is seen from the day's begin to its end, where a source says when.
         unknown: names that are no tenants: the day is refused, or their figures are held.
         share_points: how many points of a tenant's share may move from day to day.
     """
@@ -142,6 +138,7 @@ class Contract(Section):
     min: Decimal = Field(Decimal(0), ge=0)
     max: Decimal | None = Field(None, gt=0)
     monotone: bool = False
+    whole_day: bool = True
     late_hours: int = Field(6, ge=0, le=24 * 31)
     unknown: Literal["refuse", "hold"] = "refuse"
     share_points: int = Field(20, ge=1, le=100)
@@ -223,16 +220,7 @@ class Measure(Section):
     @property
     def power(self) -> int:
         """The power of ten by which the source's figures are made those of the key."""
-        given = self.source_unit
-        if given == self.unit:
-            return 0
-        for powers in POWERS.values():
-            if given in powers and self.unit in powers:
-                return powers[given] - powers[self.unit]
-        raise ValueError(
-            f"{given} cannot be made {self.unit} exactly; give the same unit, or two of one kind of "
-            + "; ".join(", ".join(kind) for kind in POWERS.values())
-        )
+        return units.power(self.source_unit, self.unit)
 
     def complete_at(self, day: date) -> datetime:
         """From when on a day may be asked for."""

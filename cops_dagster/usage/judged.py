@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -16,10 +16,10 @@ from cops_dagster.errors import CopsError
 from cops_dagster.inputs import cells
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
-from cops_dagster.usage.answer import Answer, refused
+from cops_dagster.usage import samples
+from cops_dagster.usage.answer import Answer, Seen, refused
 from cops_dagster.usage.declared import ACTIVE, Measure
 from cops_dagster.usage.names import Names
-from cops_dagster.usage.samples import number
 from cops_dagster.words import near
 
 
@@ -63,6 +63,8 @@ def judge(measure: Measure, day: date, answer: Answer, names: Names) -> Figures:
         by_name[name] = by_name.get(name, 0) + _value(measure, day, name, value)
     figures = _named(measure, day, by_name, names)
     _hold_the_contract(measure, day, figures, names)
+    if answer.seen and measure.contract.whole_day:
+        _require_whole_day(measure, day, answer.seen, names)
     return figures
 
 
@@ -91,7 +93,7 @@ def _value(measure: Measure, day: date, name: str, given: Any) -> int:
             f"{kind} {given}"[:60], "write CAST(SUM(…) AS DECIMAL(38,6)): a float adds up otherwise each time"
         )
     try:
-        value = number(given) if isinstance(given, str) else Decimal(given)
+        value = samples.number(given) if isinstance(given, str) else Decimal(given)
     except InvalidOperation:
         raise bad(repr(given)[:60]) from None
     if not value.is_finite():
@@ -170,8 +172,8 @@ def require_no_fall(
 
 def _hold_the_contract(measure: Measure, day: date, figures: Figures, names: Names) -> None:
     contract = measure.contract
-    wanted = names.active if contract.tenants == ACTIVE else contract.tenants
-    if missing := sorted(set(wanted) - set(figures.taken)):
+    wanted = _wanted(measure, names)
+    if missing := sorted(wanted - set(figures.taken)):
         raise refused(
             "E-USAGE-MISSING", measure.name, day, f"a figure of {', '.join(sorted(wanted))[:120]}",
             f"none of {', '.join(missing)}", "a tenant without usage has 0; else mend the pipeline",
@@ -185,6 +187,23 @@ def _hold_the_contract(measure: Measure, day: date, figures: Figures, names: Nam
                 f"{contract.min} to {contract.max or 'any'} {measure.unit} of a tenant",
                 f"{_shown(atto)} of {tenant}", "is the unit right? Else widen contract.min or max",
             )  # fmt: skip
+
+
+def _require_whole_day(measure: Measure, day: date, seen: Seen, names: Names) -> None:
+    """Whom the contract names is there from begin to end: a series that ends at noon is half a day."""
+    for tenant in sorted(_wanted(measure, names) - set(names.part_day)):
+        own = [one for name, found in seen.stretches.items() if names.tenant(name) == tenant for one in found]
+        if gap := samples.silence(own, seen.start, seen.end, seen.longest):
+            since, until = (datetime.fromtimestamp(one, UTC).strftime("%H:%M") for one in gap)
+            raise refused(
+                "E-USAGE-GAP", measure.name, day, f"samples of {tenant} all day: contract.tenants names it",
+                f"none from {since} to {until} UTC",
+                "mend what is scraped, and refresh; or set contract.whole_day = false, if it may come and go",
+            )  # fmt: skip
+
+
+def _wanted(measure: Measure, names: Names) -> set[str]:
+    return set(names.active if measure.contract.tenants == ACTIVE else measure.contract.tenants)
 
 
 def _shown(atto: int) -> str:

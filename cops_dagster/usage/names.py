@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import sqlalchemy as sa
 
@@ -24,7 +24,8 @@ class Names:
     """Who is who on a day.
 
     Attributes:
-        tenants: every registered id; active: those that are active on the day.
+        tenants: every registered id; active: those that are active on the day, part_day: of whom it is the
+            first or the last.
         others: a name of the source → tenant, where it is no id itself.
         registered: as tenants, also where names are those of accounts.
         tags: by which a spelling is compared, as tagging does.
@@ -32,6 +33,7 @@ class Names:
 
     tenants: Collection[str]
     active: Collection[str]
+    part_day: Collection[str]
     others: Mapping[str, str]
     tags: Tags
     registered: Collection[str]
@@ -58,6 +60,9 @@ def on(con: sa.Connection, tags: Tags, measure: Measure, day: date) -> Names:
         for row in rows
         if row.active_from <= day and (row.active_to is None or day < row.active_to)
     }
+    part_day = {
+        row.tenant_id for row in rows if row.active_from == day or row.active_to == day + timedelta(days=1)
+    }
     others: dict[str, str] = {}
     if measure.names == "account":
         accounts = t.account_tenants
@@ -68,7 +73,7 @@ def on(con: sa.Connection, tags: Tags, measure: Measure, day: date) -> Names:
             others[spelled(row.alias, tags, "tenant_id")] = row.canonical
     registered = frozenset(row.tenant_id for row in rows)
     known = frozenset() if measure.names == "account" else registered
-    return Names(known, frozenset(active), {**others, **measure.aliases}, tags, registered)
+    return Names(known, frozenset(active), part_day, {**others, **measure.aliases}, tags, registered)
 
 
 def _in_force(table: sa.Table, day: date) -> sa.Select[tuple[object, ...]]:

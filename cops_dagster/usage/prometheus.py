@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from time import sleep
@@ -20,7 +21,7 @@ from cops_dagster.redaction import masked
 from cops_dagster.settings import Settings
 from cops_dagster.stores import network
 from cops_dagster.usage import in_time, samples
-from cops_dagster.usage.answer import Answer, refused
+from cops_dagster.usage.answer import Answer, Seen, refused
 from cops_dagster.usage.declared import Measure, Prometheus, server_url
 from cops_dagster.usage.samples import Sample
 
@@ -73,6 +74,7 @@ def ask(settings: Settings, measure: Measure, day: date) -> Answer:
             "ask for less: a longer step_seconds, fewer series",
         ) from None  # fmt: skip
     rows, resets = [], 0
+    seen: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for labels, found in series:
         name = labels.get(source.label)
         if name is None:
@@ -90,6 +92,7 @@ def ask(settings: Settings, measure: Measure, day: date) -> Answer:
             ) from None  # fmt: skip
         rows.append((name, amount.to_decimal(folded.atto)))
         resets += folded.resets
+        seen[name].append((found[0][0], found[-1][0]))
     _require_no_gap(measure, source, day, series, start, last)
     return Answer(
         rows,
@@ -101,6 +104,7 @@ def ask(settings: Settings, measure: Measure, day: date) -> Answer:
             "counter_resets": resets,
         },
         may_repeat=source.series == "many",
+        seen=Seen(seen, start, last, 60 * source.max_gap_minutes),
     )  # fmt: skip
 
 
@@ -253,12 +257,11 @@ def _require_no_gap(
     end: int,
 ) -> None:
     longest = 60 * source.max_gap_minutes
-    together = {moment for _, found in series for moment, _ in found}
+    together = {(moment, moment) for _, found in series for moment, _ in found}
     gap, whose = samples.silence(together, start, end, longest), "all series"
     for labels, found in series:
         if gap is None:  # a tenant may begin or end within the day, and not be silent between
-            moments = [moment for moment, _ in found]
-            gap = samples.silence(moments, moments[0], moments[-1], longest)
+            gap = samples.silence([(at, at) for at, _ in found], found[0][0], found[-1][0], longest)
             whose = f"the series of {labels.get(source.label)!r}"
     if gap is not None:
         since, until = (datetime.fromtimestamp(one, UTC).strftime("%H:%M") for one in gap)

@@ -58,10 +58,16 @@ def exact(text: str) -> int:
         ) from None
 
 
-def silence(moments: Iterable[int], start: int, end: int, longest: int) -> tuple[int, int] | None:
-    """The first stretch within [start, end] that is longer than `longest` seconds without a sample."""
-    at = [start, *sorted(moments), end]
-    return next(((one, other) for one, other in pairwise(at) if other - one > longest), None)
+def silence(
+    stretches: Iterable[tuple[int, int]], start: int, end: int, longest: int
+) -> tuple[int, int] | None:
+    """The first part of [start, end] that is longer than `longest` seconds, and in no stretch."""
+    at = start
+    for begin, until in [*sorted(stretches), (end, end)]:
+        if begin - at > longest:
+            return at, begin
+        at = max(at, until)
+    return None
 
 
 def number(text: str) -> Decimal:

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from cops_dagster.errors import CopsError
 from cops_dagster.stores import tables as t
 from cops_dagster.usage import prometheus as asking
+from cops_dagster_tests.deliveries import give
 from cops_dagster_tests.usage.declaring import Said, day_of, declaring, matrix, prometheus, take
 
 DAY = day_of(1)
@@ -130,6 +131,49 @@ def test_what_is_no_whole_answer_is_refused(tmp_path: Path, answer: Said, code: 
 def test_a_tenant_that_comes_or_goes_within_the_day_is_no_gap(tmp_path: Path) -> None:
     series = {"acme": rising(1), "globex": rising(2, without=range(100))}
     assert asked(tmp_path, matrix(series)) == {"acme": 288, "globex": 2 * 188}
+
+
+CONTRACT = '\n[measures.network.contract]\ntenants = ["globex"]\n'
+
+
+def test_a_tenant_whom_the_contract_names_and_that_ends_at_noon_for_good_is_a_gap(tmp_path: Path) -> None:
+    """Half a day of globex was taken for all of it, since the other series went on."""
+    ended, late = rising(2, without=range(144, 289)), rising(2, without=range(100))
+    for folder, series in (("ends", ended), ("begins", late)):
+        found = asked(tmp_path / folder, matrix({"acme": rising(1), "globex": series}), CONTRACT)
+        assert found == "E-USAGE-GAP"
+        found = asked(
+            tmp_path / f"{folder} the other", matrix({"acme": series, "globex": rising(1)}), CONTRACT
+        )
+        assert found == {"acme": (143 if folder == "ends" else 188) * 2, "globex": 288}
+    may = f"{CONTRACT}whole_day = false"
+    found = asked(tmp_path / "may", matrix({"acme": rising(1), "globex": ended}), may)
+    assert found == {"acme": 288, "globex": 2 * 143}
+
+
+def test_pods_that_follow_one_another_are_a_whole_day_of_their_tenant(tmp_path: Path) -> None:
+    first, second = rising(2, without=range(144, 289)), rising(2, without=range(146))
+    answer = matrix({"globex": first, "acme": rising(1)})
+    answer["data"]["result"] += matrix({"globex": second})["data"]["result"]
+    assert asked(tmp_path, answer, 'series = "many"', CONTRACT) == {"acme": 288, "globex": 2 * (143 + 142)}
+
+
+def test_a_tenant_may_begin_within_its_first_day_and_end_within_its_last(tmp_path: Path) -> None:
+    tenants = (
+        "tenant_id,name,plan_id,active_from,active_to\nneo,Neo,team,2025-09-01,\n"
+        "old,Old,team,2025-01-01,2025-09-02\n"
+    )
+    series = {
+        "neo": rising(1, without=range(100)), "old": rising(1, without=range(200, 289)),
+        "acme": rising(1), "globex": rising(1),
+    }  # fmt: skip
+    contract = '\n[measures.network.contract]\ntenants = "active"\n'
+    with prometheus(lambda *_: matrix(series)) as url:
+        books = declaring(tmp_path, DECLARED.format(url=url) + contract)
+        give(books, tmp_path, tenants=tenants)
+        assert take(books, DAY).wrote
+        with pytest.raises(CopsError, match="E-USAGE-GAP"):
+            take(books, day_of(2))
 
 
 def test_a_gap_that_may_be_is_bridged(tmp_path: Path) -> None:
