@@ -47,10 +47,13 @@ def of_month(con: sa.Connection, measures: Iterable[Measure], period: Period, at
 
 def days(con: sa.Connection, measure: Measure, period: Period, at: datetime) -> Days:
     """The days of one measure in one month."""
-    newest = record.counting(con, measure.name, period)
+    newest = record.counting(con, measure, period)
+    in_time = record.before_close(con, measure.name, period)
     figures = {day: record.figures(con, version) for day, version in newest.items()}
     late = [
-        day for day, version in record.newest(con, measure.name, period).items() if newest.get(day) != version
+        day
+        for day, version in record.newest(con, measure.name, period).items()
+        if in_time.get(day) != version
     ]
     refusals = t.usage_refusal
     refused = {

@@ -36,6 +36,7 @@ class Version:
     measure: str
     day: date
     version: int
+    unit: str
     figures_digest: str
     tenants: int
     held: int
@@ -56,7 +57,20 @@ def newest(con: sa.Connection, measure: str, period: Period) -> dict[date, Versi
     return {row.usage_day: _version(row) for row in rows}
 
 
-def counting(con: sa.Connection, measure: str, period: Period) -> dict[date, Version]:
+def counting(con: sa.Connection, measure: Measure, period: Period) -> dict[date, Version]:
+    """The versions that a month is made of.
+
+    Of an open one neither those of before `since`, nor those in another unit than the one that is declared
+    by now, which cannot be added to the others: their days are asked again.
+    """
+    found = before_close(con, measure.name, period)
+    if lock.is_sealed(con, period):
+        return found
+    first = measure.since or period.start
+    return {day: one for day, one in found.items() if day >= first and one.unit == measure.unit}
+
+
+def before_close(con: sa.Connection, measure: str, period: Period) -> dict[date, Version]:
     """As `newest`, without what came after the month was closed, which changes nothing of it."""
     days = t.usage_day
     rows = con.execute(
@@ -71,12 +85,14 @@ def counting(con: sa.Connection, measure: str, period: Period) -> dict[date, Ver
     return {row.usage_day: _version(row) for row in rows}
 
 
-def standing(con: sa.Connection, measure: str, period: Period) -> dict[date, Version]:
+def standing(con: sa.Connection, measure: Measure, period: Period) -> dict[date, Version]:
     """The versions that a new answer is held against.
 
     A close that could not be sealed gives its month back: what came while it was closing is asked again.
     """
-    return (newest if lock.is_sealed(con, period) else counting)(con, measure, period)
+    return (
+        newest(con, measure.name, period) if lock.is_sealed(con, period) else counting(con, measure, period)
+    )
 
 
 def figures(con: sa.Connection, version: Version) -> Figures:
@@ -218,6 +234,7 @@ def _version(row: sa.Row[tuple[object, ...]]) -> Version:
         row.measure,
         row.usage_day,
         row.version,
+        row.unit,
         row.figures_digest,
         row.tenant_count,
         row.held_count,

@@ -65,7 +65,7 @@ def refresh(books: Books, measure: Measure, day: date, *, at: datetime | None = 
             known = names.on(con, books.policy.tags, measure, day)
         found = judged.judge(measure, day, answer, known)
         with _alone(measure, day), books.admin.write() as con:
-            standing = record.standing(con, measure.name, period)
+            standing = record.standing(con, measure, period)
             if measure.contract.monotone:  # here, since two days may be asked for at once
                 judged.require_no_fall(measure, day, found, *record.beside(con, standing, day))
             there = standing.get(day)
@@ -95,7 +95,7 @@ def waiting(
         for measure in measures:
             if not measure.asks:
                 continue
-            taken = record.standing(con, measure.name, period)
+            taken = record.standing(con, measure, period)
             wanted = [day for day in measure.days(period, moment) if day not in taken]
             if not wanted and roll_up.is_behind(con, measure, period):
                 wanted = [max(taken)]

@@ -64,7 +64,7 @@ def roll_up(books: Books, measure: Measure, period: Period) -> Month:
     for _ in range(ROUNDS):
         done, used = _once(books, measure, period)
         with books.admin.read() as con:
-            if used is None or used == record.counting(con, measure.name, period):
+            if used is None or used == record.counting(con, measure, period):
                 return done
         # another run wrote a day meanwhile: whoever loads last must have seen all of them
     raise CopsError(
@@ -79,7 +79,7 @@ def roll_up(books: Books, measure: Measure, period: Period) -> Month:
 def _once(books: Books, measure: Measure, period: Period) -> tuple[Month, Mapping[date, Version] | None]:
     """How the month stands, and the versions that were loaded, if any were."""
     with books.admin.read() as con:
-        days = record.counting(con, measure.name, period)
+        days = record.counting(con, measure, period)
         if lock.is_sealed(con, period):
             return Month("closed", len(days)), None
         if not days:
@@ -115,7 +115,7 @@ def is_behind(con: sa.Connection, measure: Measure, period: Period) -> bool:
 
     A load was refused, a process died before it, or days are added up in another way since.
     """
-    days = record.counting(con, measure.name, period)
+    days = record.counting(con, measure, period)
     if not days or lock.is_sealed(con, period) or missing(measure, period, list(days)):
         return False
     months = t.usage_month

@@ -137,7 +137,7 @@ def _standing(con: sa.Connection, measure: Measure, period: Period, at: datetime
     ).all()
     loaded = {row.tenant_id: amount.from_decimal(row.value) for row in rows}
     refreshed = max((row.refreshed_at for row in rows), default=None)
-    found = record.counting(con, measure.name, period)
+    found = record.counting(con, measure, period)
     newest = found[max(found)] if found else None
     usage_id = key_versions.of_figures(con, measure.name, period, loaded) if loaded else None
     due = measure.days(period, at, in_time=True) if measure.asks else []
@@ -182,7 +182,7 @@ def _state(
         return "waiting", "no day is complete yet"
     if usage_id is None:
         return "by hand", "tenant_usage holds other figures than its days make"
-    if usage_id != roll_up.identity(measure, period, record.counting(con, measure.name, period)):
+    if usage_id != roll_up.identity(measure, period, record.counting(con, measure, period)):
         return "behind", f"a newer version of a day is not loaded: cops keys refresh {measure.name} --day …"
     return "fresh", ""
 

@@ -211,6 +211,44 @@ def test_a_monotone_measure_falls_neither_way_when_an_earlier_day_is_corrected(t
     assert take(books, DAYS[2], at=later).wrote
 
 
+def test_days_in_another_unit_are_asked_again_before_the_month_is_added_up(tmp_path: Path) -> None:
+    """Bytes of the first days were added to gigabytes of the others once `unit` was changed."""
+    books = declaring(tmp_path)
+    for day in DAYS[:2]:
+        flow(tmp_path, day, acme=2 * 10**9, globex=0)
+        take(books, day)
+    text = FILES.replace('unit = "bytes"', 'unit = "GB"', 1)
+    books = declaring(tmp_path, text.replace('kind = "files"', 'kind = "files"\nunit = "bytes"'))
+    flow(tmp_path, DAYS[2], acme=10**9, globex=0)
+    assert take(books, DAYS[2]).month.gaps == DAYS[:2]
+    assert loaded(books)["acme"] == 4 * 10**9, "as it was, in one unit"
+    waits = refresh.waiting(books, [network(books)], SEPTEMBER, at=datetime(2025, 9, 4, 2))
+    assert [day for _, day in waits] == DAYS[:2]
+    flow(tmp_path, DAYS[0], acme=0, globex=0)
+    for day in DAYS[:2]:
+        assert take(books, day).version.version == 2
+    assert loaded(books)["acme"] == 3
+    told = {row.alert_rule for row in rows(books, t.alert_state) if row.state != "resolved"}
+    assert "usage_days_come_before_the_close" not in told
+
+
+def test_days_before_since_count_no_more(tmp_path: Path) -> None:
+    books = declaring(tmp_path)
+    for day in DAYS[:3]:
+        flow(tmp_path, day, acme=2, globex=1)
+        take(books, day)
+    since = FILES.replace('unit = "bytes"', 'unit = "bytes"\nsince = 2025-09-03', 1)
+    books = declaring(tmp_path, since)
+    at = datetime(2025, 9, 4, 2)
+    assert refresh.waiting(books, [network(books)], SEPTEMBER, at=at) == [(network(books), DAYS[2])]
+    take(books, DAYS[2])
+    assert loaded(books) == {"acme": 2, "globex": 1}
+    with books.admin.write() as con:
+        force_state(con, "closed", SEPTEMBER)
+    books = declaring(tmp_path, since.replace("09-03", "09-20"))
+    assert standing.standings(books, SEPTEMBER)[0].days == 3, "what is closed stays as it was"
+
+
 def test_names_that_nobody_has_are_held_out_of_the_split_and_told(tmp_path: Path) -> None:
     books = declaring(tmp_path, f'{FILES}\n[measures.network.contract]\nunknown = "hold"\n')
     flow(tmp_path, DAYS[0], acme=1, globex=1, stranger=2)
