@@ -8,7 +8,7 @@ process. Does not belong here: how the engine reads them (`lake/asked_files.py`)
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import date, timedelta
 from pathlib import Path
@@ -35,7 +35,7 @@ def ask(books: Books, measure: Measure, day: date) -> Answer:
     assert isinstance(source, Files)
     with ExitStack() as opened:
         room = opened.enter_context(scratch.folder(books.settings.home))
-        found = [one for pattern in source.paths for one in _of_day(measure, pattern, day, room)]
+        found = _found(measure, source.paths, day, room)
         paths = [path for _, path in found]
         if not paths:
             raise refused(
@@ -49,12 +49,32 @@ def ask(books: Books, measure: Measure, day: date) -> Answer:
                 f"{len(paths)} files, mixed" if len(paths) <= FILES_MAX else f"{len(paths)} files",
                 "narrow the pattern: {year}, {month}, {day}, a suffix",
             )  # fmt: skip
-        read = [
-            {"file": name, "sha256": sha256(path), "size_bytes": path.stat().st_size}
-            for name, path in sorted(found)
-        ]
-        rows = _rows(books, measure, day, paths, room)
+        try:
+            before = [_state(path) for path in paths]
+            read = [
+                {"file": name, "sha256": sha256(path), "size_bytes": path.stat().st_size}
+                for name, path in sorted(found)
+            ]
+            rows = _rows(books, measure, day, paths, room)
+            is_same = before == [_state(path) for path in paths]
+        except OSError as problem:
+            raise _unread(measure, day, f"{problem.filename}: {problem.strerror}") from None
+        if not is_same:
+            raise _unread(measure, day, "one that changed meanwhile")
     return Answer(rows, source.query, {"files": read})
+
+
+def _state(path: Path) -> tuple[int, int, int, int]:
+    """What shows that a file was written to, or another one put in its place."""
+    now = path.stat()
+    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
+
+
+def _unread(measure: Measure, day: date, found: str) -> CopsError:
+    return refused(
+        "E-USAGE-FILES", measure.name, day, "files that can be read, and stay while they are", found,
+        f"once they are delivered whole: cops keys refresh {measure.name} --day {day}",
+    )  # fmt: skip
 
 
 def _rows(books: Books, measure: Measure, day: date, paths: list[Path], room: Path) -> list[tuple[Any, Any]]:
@@ -82,17 +102,26 @@ def _rows(books: Books, measure: Measure, day: date, paths: list[Path], room: Pa
     return [(name, value) for name, value in rows.rows]
 
 
-def _of_day(measure: Measure, pattern: str, day: date, room: Path) -> Iterator[tuple[str, Path]]:
-    """Name and place of every file that a pattern means."""
-    placed = _placed(pattern, day)
-    if not is_s3(placed):
-        for path in sorted(glob.glob(placed, recursive=True)):  # noqa: PTH207, patterns are absolute
-            if Path(path).is_file():
-                yield path, Path(path)
-        return
-    from cops_dagster.stores.aws import day_files
+def _found(measure: Measure, patterns: Sequence[str], day: date, room: Path) -> list[tuple[str, Path]]:
+    """Name and place of each file of the day, once, however many patterns and links mean it."""
+    found: dict[str, tuple[str, Path]] = {}
+    for number, pattern in enumerate(patterns):
+        for name, path in _of_pattern(measure, _placed(pattern, day), day, room / f"s3-{number}"):
+            found.setdefault(name if is_s3(name) else str(path.resolve()), (name, path))
+    return list(found.values())
 
-    yield from day_files.fetch(placed, room / "s3", at_most=FILES_MAX)
+
+def _of_pattern(measure: Measure, placed: str, day: date, room: Path) -> Iterator[tuple[str, Path]]:
+    if is_s3(placed):
+        from cops_dagster.stores.aws import day_files
+
+        yield from day_files.fetch(placed, room, at_most=FILES_MAX)
+        return
+    for path in sorted(glob.glob(placed, recursive=True)):  # noqa: PTH207, patterns are absolute
+        if Path(path).is_file():
+            yield path, Path(path)
+        elif not Path(path).exists():  # a part of the day that is not there
+            raise _unread(measure, day, f"{path}, a link that leads nowhere")
 
 
 def _placed(pattern: str, day: date) -> str:
