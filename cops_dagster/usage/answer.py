@@ -57,7 +57,8 @@ def subject(measure: str, day: date) -> str:
 
 def refused(code: str, measure: str, day: date, expected: str, found: str, next_step: str) -> CopsError:
     """A day whose answer is not taken; nothing of it is written but that."""
-    return CopsError(code, subject(measure, day), expected=expected, found=found[:300], next_step=next_step)
+    shown = found[:300].encode("utf-8", "backslashreplace").decode()  # JSON may hold half of a sign
+    return CopsError(code, subject(measure, day), expected=expected, found=shown, next_step=next_step)
 
 
 def two_columns(measure: str, day: date, columns: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ Belongs here: what a value may be, names, units, the contract. Does not belong h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
@@ -17,7 +17,7 @@ from cops_dagster.inputs import cells
 from cops_dagster.money import amount
 from cops_dagster.money.digest import digest
 from cops_dagster.usage import samples
-from cops_dagster.usage.answer import Answer, Seen, refused
+from cops_dagster.usage.answer import Answer, Seen, refused, subject
 from cops_dagster.usage.declared import ACTIVE, Measure
 from cops_dagster.usage.names import Names
 from cops_dagster.words import near
@@ -36,6 +36,7 @@ class Figures:
         return digest("usage-day-1", sorted(self.taken.items()), sorted(self.held.items()))
 
 
+NAME_MAX = 1000
 Told = tuple[date, int]
 """A figure, and the day that said it."""
 
@@ -45,7 +46,7 @@ def judge(measure: Measure, day: date, answer: Answer, names: Names) -> Figures:
 
     Raises:
         CopsError: `E-USAGE-EMPTY`, `E-USAGE-VALUE`, `E-KEY-NEG`, `E-USAGE-TWICE`, `E-TENANT-UNKNOWN`,
-            `E-USAGE-MISSING`, `E-USAGE-RANGE`.
+            `E-USAGE-MISSING`, `E-USAGE-RANGE`, `E-KEY-RANGE`, `E-USAGE-GAP`.
     """
     if not answer.rows:
         raise refused(
@@ -62,6 +63,7 @@ def judge(measure: Measure, day: date, answer: Answer, names: Names) -> Figures:
             )  # fmt: skip
         by_name[name] = by_name.get(name, 0) + _value(measure, day, name, value)
     figures = _named(measure, day, by_name, names)
+    require_room(subject(measure.name, day), [*figures.taken.items(), *figures.held.items()])
     _hold_the_contract(measure, day, figures, names)
     if answer.seen and measure.contract.whole_day:
         _require_whole_day(measure, day, answer.seen, names)
@@ -70,11 +72,17 @@ def judge(measure: Measure, day: date, answer: Answer, names: Names) -> Figures:
 
 def _name(measure: Measure, day: date, given: Any) -> str:
     name = f"{given:012d}" if measure.names == "account" and isinstance(given, int) else given
-    if not isinstance(name, str) or not name.strip() or cells.CONTROL.search(name):
+    if not isinstance(name, str) or not name.strip() or cells.CONTROL.search(name) or len(name) > NAME_MAX:
         raise refused(
             "E-USAGE-VALUE", measure.name, day, "a name in every row", repr(given)[:80],
             "leave out or name what belongs to nobody: WHERE … IS NOT NULL, or COALESCE(…, 'nobody')",
         )  # fmt: skip
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # JSON may hold half of a sign
+        raise refused(
+            "E-USAGE-VALUE", measure.name, day, "a name of whole signs", repr(name)[:80], "correct the label"
+        ) from None
     return name
 
 
@@ -137,6 +145,19 @@ def _named(measure: Measure, day: date, by_name: Mapping[str, int], names: Names
                 ' contract.unknown = "hold" keeps such figures out of the split',
             )  # fmt: skip
     return Figures(taken, held)
+
+
+def require_room(what: str, figures: Iterable[tuple[str, int]]) -> None:
+    """Every figure is one that a key may be: a sum of right ones may not be. Raises `E-KEY-RANGE`."""
+    most = amount.from_decimal(cells.USAGE_MAX)
+    if found := next((one for one in figures if one[1] > most), None):
+        raise CopsError(
+            "E-KEY-RANGE",
+            what,
+            expected="a usage of 10^12 at most",
+            found=f"{_shown(found[1])} of {found[0]!r}"[:300],
+            next_step="declare a bigger unit (GB, not bytes): its days are asked again",
+        )
 
 
 def require_no_fall(

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from time import sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -150,14 +151,8 @@ class _Server:
         try:
             kind, found = answer["data"]["resultType"], []
             if kind == "matrix":
-                found = [
-                    (
-                        dict(one["metric"]),
-                        [(int(moment), str(text)) for moment, text in one.get("values", ())],
-                    )
-                    for one in answer["data"]["result"]
-                ]
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+                found = [_series(one, start, end) for one in answer["data"]["result"]]
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as problem:
             raise self._no_answer(f"JSON of another shape: {type(problem).__name__}") from None
         if kind != "matrix":
             raise self._refused("E-USAGE-QUERY", "series over time", str(kind), "correct it")
@@ -224,6 +219,17 @@ class _Server:
 
     def _refused(self, code: str, expected: str, found: str, next_step: str) -> CopsError:
         return refused(code, self._measure, self._day, expected, found, next_step)
+
+
+def _series(given: Mapping[str, Any], start: int, end: int) -> Series:
+    """Labels and samples of the day. Raises `ValueError` for labels that are no text, and other moments."""
+    labels = dict(given["metric"])
+    values = [(Decimal(str(at)), str(text)) for at, text in given.get("values", ())]
+    if not all(isinstance(one, str) for one in labels.values()):
+        raise ValueError
+    if not all(start <= at <= end and at == int(at) for at, _ in values):
+        raise ValueError
+    return labels, [(int(at), text) for at, text in values]
 
 
 def _require_unit(server: _Server, measure: Measure, source: Prometheus) -> None:

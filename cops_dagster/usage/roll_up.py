@@ -27,7 +27,7 @@ from cops_dagster.period import Period
 from cops_dagster.stores import csv_cells, scratch
 from cops_dagster.stores import tables as t
 from cops_dagster.stores.admin import now
-from cops_dagster.usage import record
+from cops_dagster.usage import judged, record
 from cops_dagster.usage.declared import Measure
 from cops_dagster.usage.record import Version
 
@@ -58,7 +58,8 @@ def roll_up(books: Books, measure: Measure, period: Period) -> Month:
     """Loads the month's figures so far, if no day is missing before the newest one. A closed month stays.
 
     Raises:
-        CopsError: what `inputs/load.py` raises, and nothing was loaded; `E-CONTENTION` when days keep coming.
+        CopsError: `E-KEY-RANGE`; what `inputs/load.py` raises, and nothing was loaded; `E-CONTENTION` when
+            days keep coming.
     """
     require_policy(books)
     for _ in range(ROUNDS):
@@ -96,6 +97,7 @@ def _once(books: Books, measure: Measure, period: Period) -> tuple[Month, Mappin
         ).scalars()
         # a correction may take a tenant out: its stored figure would stay, and bear cost
         figures = {**dict.fromkeys(there, 0), **figures}
+    judged.require_room(f"measure {measure.name} of {period}", sorted(figures.items()))
     usage_id = identity(measure, period, days)
     refreshed_at = max(version.taken_at for version in days.values())
     load_id = _load(books, measure, period, figures, refreshed_at)

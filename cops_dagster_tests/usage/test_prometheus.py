@@ -128,6 +128,28 @@ def test_what_is_no_whole_answer_is_refused(tmp_path: Path, answer: Said, code: 
     assert asked(tmp_path, answer) == code
 
 
+@pytest.mark.parametrize(
+    ("metric", "values", "code"),
+    [
+        ({"tenant_id": 5}, rising(1), "E-USAGE-SOURCE"),
+        ({"tenant_id": ["acme"]}, rising(1), "E-USAGE-SOURCE"),
+        ({"tenant_id": "acme"}, [(10**400, "1")], "E-USAGE-SOURCE"),
+        ({"tenant_id": "acme"}, [*rising(1), (EVERY[-1] + STEP, "9")], "E-USAGE-SOURCE"),
+        ({"tenant_id": "acme"}, [(float(at), text) for at, text in rising(1)], {"acme": 288}),
+        ({"tenant_id": "\ud800"}, rising(1), "E-USAGE-VALUE"),
+        ({"tenant_id": "n" * 1001}, rising(1), "E-USAGE-VALUE"),
+        ({"\ud800": "acme"}, rising(1), "E-USAGE-QUERY"),
+    ],
+)
+def test_labels_and_moments_that_are_none_are_refused(
+    tmp_path: Path, metric: dict[str, Any], values: list[tuple[int, str]], code: object
+) -> None:
+    """They were tracebacks, or half a sign that no database takes."""
+    answer = {"resultType": "matrix", "result": [{"metric": metric, "values": values}]}
+    hold = '\n[measures.network.contract]\nunknown = "hold"\n'
+    assert asked(tmp_path, {"status": "success", "data": answer}, hold) == code
+
+
 def test_a_tenant_that_comes_or_goes_within_the_day_is_no_gap(tmp_path: Path) -> None:
     series = {"acme": rising(1), "globex": rising(2, without=range(100))}
     assert asked(tmp_path, matrix(series)) == {"acme": 288, "globex": 2 * 188}
@@ -168,7 +190,12 @@ def test_a_tenant_may_begin_within_its_first_day_and_end_within_its_last(tmp_pat
         "acme": rising(1), "globex": rising(1),
     }  # fmt: skip
     contract = '\n[measures.network.contract]\ntenants = "active"\n'
-    with prometheus(lambda *_: matrix(series)) as url:
+
+    def said(_: str, given: Mapping[str, str]) -> Said:
+        later = int(given["start"]) - START
+        return matrix({name: [(at + later, text) for at, text in one] for name, one in series.items()})
+
+    with prometheus(said) as url:
         books = declaring(tmp_path, DECLARED.format(url=url) + contract)
         give(books, tmp_path, tenants=tenants)
         assert take(books, DAY).wrote

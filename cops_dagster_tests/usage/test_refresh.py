@@ -211,6 +211,25 @@ def test_a_monotone_measure_falls_neither_way_when_an_earlier_day_is_corrected(t
     assert take(books, DAYS[2], at=later).wrote
 
 
+def test_a_sum_that_no_key_may_be_leaves_no_version_and_says_which_unit(tmp_path: Path) -> None:
+    """Two right names of one tenant made a figure that could be written and never be read again."""
+    books = declaring(tmp_path, f'{FILES}\n[measures.network.aliases]\n"neo" = "acme"\n')
+    flow(tmp_path, DAYS[0], acme=6 * 10**11, neo=6 * 10**11)
+    found = refusal(books, DAYS[0])
+    assert (found.code, "GB, not bytes" in found.next_step) == ("E-KEY-RANGE", True)
+    assert rows(books, t.usage_day) == []
+    for day in DAYS[:2]:
+        flow(tmp_path, day, acme=6 * 10**11)
+    assert take(books, DAYS[0]).month.state == "loaded"
+    found = refusal(books, DAYS[1])
+    assert (found.code, found.subject) == ("E-KEY-RANGE", "measure network of 2025-09")
+    text = FILES.replace('unit = "bytes"', 'unit = "GB"', 1)
+    books = declaring(tmp_path, text.replace('kind = "files"', 'kind = "files"\nunit = "bytes"'))
+    for day in DAYS[:2]:
+        take(books, day)
+    assert loaded(books) == {"acme": 1200}
+
+
 def test_days_in_another_unit_are_asked_again_before_the_month_is_added_up(tmp_path: Path) -> None:
     """Bytes of the first days were added to gigabytes of the others once `unit` was changed."""
     books = declaring(tmp_path)
