@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster.errors import CopsError
-from cops_dagster.graph import listening, liveness, loads, storage
+from cops_dagster.graph import listening, liveness, loads, standing, storage
 from cops_dagster.graph.assets.sources import recorded_by
 from cops_dagster.graph.build import JOB, build_defs
 from cops_dagster.graph.outcome import texts_of
@@ -83,6 +83,7 @@ def launch(
             if _was_stopped(result):
                 raise KeyboardInterrupt
         listening.observe(books, instance, run_id)
+        standing.restate(instance, run_id)
     asked = result.get_asset_check_evaluations()
     failed = [_failed(evaluation) for evaluation in asked if not evaluation.passed]
     if not result.success:

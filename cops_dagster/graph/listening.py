@@ -15,6 +15,7 @@ import dagster as dg
 
 from cops_dagster.alerts import escalation
 from cops_dagster.alerts.lifecycle import Observation
+from cops_dagster.graph import standing
 from cops_dagster.graph.host import Host
 from cops_dagster.graph.resources import no_home
 from cops_dagster.ledger.books import Books
@@ -126,4 +127,5 @@ def _hear(context: dg.RunStatusSensorContext, host: Host) -> dg.SkipReason | Non
         return no_home(host.settings())
     observe(books, context.instance, context.dagster_run.run_id, host.plain)
     messages.send(books)
+    standing.restate(context.instance, context.dagster_run.run_id, host.prefix)
     return None
