@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,24 @@ def test_a_month_that_nobody_delivered_is_skipped_and_a_command_for_it_is_refuse
     mine, _ = last_run(month)
     assert mine.tags["cops/reason"] == "cops materialize"
     assert mine.tags["cops/actor"] == books.actor
+
+
+def test_a_skipped_month_warns_of_nothing(month: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Dagster printed 21 warnings that steps would go on without their checks; it skipped them all."""
+    home(month)
+    job = build_defs(also=NOVEMBER).resolve_job_def(JOB)
+    with caplog.at_level(logging.WARNING), dg.DagsterInstance.ephemeral() as instance:
+        assert job.execute_in_process(partition_key=str(NOVEMBER), instance=instance).success
+    assert [one.getMessage() for one in caplog.records] == []
+
+
+def test_a_warning_about_checks_that_are_not_ours_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    build_defs()
+    logger = logging.getLogger("dagster._core.execution.plan.active")
+    told = "Blocking asset check 'a:b' emitted no result in step '{}'; downstream step 'c' will proceed"
+    logger.warning(told.format("a_checks"))
+    logger.warning(told.format("fact_cost_raw_checks"))
+    logger.warning("something else about fact_cost_raw_checks")
+    assert [one.getMessage() for one in caplog.records] == [
+        told.format("a_checks"), "something else about fact_cost_raw_checks",
+    ]  # fmt: skip
