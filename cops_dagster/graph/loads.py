@@ -41,6 +41,13 @@ def report(
     return done
 
 
+def last(books: Books, name: str) -> dg.AssetObservation | None:
+    """The newest load of a table, as it is reported; `None` if there was none."""
+    with books.admin.read() as con:
+        found = next((one for one in load_log.history(con) if name in _assets(one)), None)
+    return None if found is None else _observation(found, dg.AssetKey(name))
+
+
 def newest(books: Books) -> str:
     """The newest load, by which a sensor knows that there is nothing new; '' for none."""
     with books.admin.read() as con:

@@ -33,7 +33,10 @@ def defs() -> dg.Definitions:
 
 def made(defs: dg.Definitions) -> list[dg.AssetSpec]:
     return [
-        spec for asset in defs.assets or [] if isinstance(asset, dg.AssetsDefinition) for spec in asset.specs
+        spec
+        for asset in defs.assets or []
+        if isinstance(asset, dg.AssetsDefinition) and asset.is_materializable
+        for spec in asset.specs
     ]
 
 

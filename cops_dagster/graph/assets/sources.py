@@ -1,17 +1,23 @@
 """What a run reads and does not make, and what a person does to have it recorded."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from cops_dagster.graph import loads
 from cops_dagster.graph.assets import about
 from cops_dagster.graph.host import Host
+from cops_dagster.graph.resources import act
 from cops_dagster.period import Period
 from cops_dagster.usage.declared import Measure
 
 
-def sources(host: Host, measures: Sequence[Measure] = ()) -> list[dg.AssetSpec]:
-    """What a run reads and does not make; a usage key that is asked is made, and not among them."""
+def sources(host: Host, measures: Sequence[Measure] = ()) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    """What a run reads and does not make; a usage key that is asked is made, and not among them.
+
+    What people load is observed, so that Dagster shows when and by whom, and not "Never materialized".
+    """
     described = {
         "cur_delivery": (
             "delivery",
@@ -40,8 +46,8 @@ def sources(host: Host, measures: Sequence[Measure] = ()) -> list[dg.AssetSpec]:
         partitions_def=host.periods,
         metadata=about.schema("fact_cost_adjustment"),
     )
-    return [adjustment] + [
-        dg.AssetSpec(
+    specs = {
+        name: dg.AssetSpec(
             **about.placed(name, host, group, about.OWNERS),
             description=text,
             kinds=set(kinds),
@@ -49,7 +55,26 @@ def sources(host: Host, measures: Sequence[Measure] = ()) -> list[dg.AssetSpec]:
             metadata=about.references(name) if name == "cur_delivery" else about.schema(name),
         )
         for name, (group, text, kinds) in described.items()
-    ]
+    }
+    return [adjustment, specs.pop("cur_delivery"), _loaded(host, specs)]
+
+
+def _loaded(host: Host, specs: dict[str, dg.AssetSpec]) -> dg.AssetsDefinition:
+    def observe(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
+        books = act(host.existing_books)
+        if books is None:
+            return
+        for name, spec in specs.items():
+            seen = loads.last(books, name) if spec.key in context.selected_asset_keys else None
+            if seen is not None:
+                yield dg.ObserveResult(asset_key=spec.key, metadata=seen.metadata)
+
+    with warnings.catch_warnings():
+        # beta in 1.13; nothing but the button "Observe" and the status of an input hang on it
+        warnings.filterwarnings("ignore", category=dg.BetaWarning)
+        return dg.multi_observable_source_asset(
+            specs=list(specs.values()), name=host.name("observe_inputs"), can_subset=True
+        )(observe)
 
 
 def recorded_by(name: str, period: Period) -> str:
