@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,14 @@ _METHODS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Stamp:
+    """How binding a statement is: DRAFT, SETTLED or SEALED, and why."""
+
+    word: str
+    text: str
+
+
 class Pages:
     """Makes statements, one after the other, with fonts that are read once."""
 
@@ -47,19 +56,19 @@ class Pages:
         self._compiler = typst.Compiler(font_paths=fonts, ignore_system_fonts=True)
         self._template = _TEMPLATE.read_bytes()
 
-    def pdf(self, period: Period, facts: Facts, issuer: str, draft: str) -> bytes:
-        """The statement as a PDF. `draft` stands on every page; nothing does for a settled month."""
-        data = {"data": json.dumps(_data(period, facts, issuer, draft), ensure_ascii=False)}
+    def pdf(self, period: Period, facts: Facts, issuer: str, stamp: Stamp) -> bytes:
+        """The statement as a PDF; the stamp stands on every page."""
+        data = {"data": json.dumps(_data(period, facts, issuer, stamp), ensure_ascii=False)}
         made = self._compiler.compile(self._template, format="pdf", sys_inputs=data)
         assert isinstance(made, bytes)
         return made
 
 
-def _data(period: Period, facts: Facts, issuer: str, draft: str) -> dict[str, Any]:
+def _data(period: Period, facts: Facts, issuer: str, stamp: Stamp) -> dict[str, Any]:
     code, recon = facts.stated["currency"], facts.recon
     at = recon.reconciled_at
     return {
-        "draft": draft,
+        "stamp": {"word": stamp.word, "text": stamp.text},
         "title": "Statement",
         "period": f"{period.start:%B %Y}",
         "issuer": issuer,

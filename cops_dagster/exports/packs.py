@@ -30,7 +30,7 @@ from cops_dagster.exports import (
 from cops_dagster.exports.focus_services import Services
 from cops_dagster.exports.pack_facts import Booked, Direct, Facts, Issued, Shared
 from cops_dagster.exports.pack_names import Names
-from cops_dagster.exports.pack_pages import LINES, Pages
+from cops_dagster.exports.pack_pages import LINES, Pages, Stamp
 from cops_dagster.exports.ready import Ready
 from cops_dagster.ledger.books import Books
 from cops_dagster.money.digest import digest
@@ -38,7 +38,7 @@ from cops_dagster.period import Period
 from cops_dagster.reconciliation import documents, statement
 from cops_dagster.stores import tables as t
 
-ALGORITHM = "pack-2"
+ALGORITHM = "pack-3"
 _SETTLED = ("ok", "warning")
 """Statuses of a reconciliation whose amounts change no more by themselves."""
 _FINAL = ("final", "closing", "closed")
@@ -47,6 +47,7 @@ _TABLES = {
     "direct.csv": ("direct", Direct), "shared.csv": ("shared", Shared),
     "corrections.csv": ("corrections", Booked), "documents.csv": ("documents", Issued),
 }  # fmt: skip
+_UNCHANGED = " The amounts of this pack change no more by themselves."
 _DISPUTES = ("dispute_id", "tenant_id", "period_start", "about", "amount", "currency", "reason")
 
 
@@ -82,7 +83,7 @@ def pack(
         stated = statement.stated(con, period).rows
         settled.require_tenant(f"pack of {period}", period, tenant_id, {row["tenant_id"] for row in stated})
         said = _draft(month, is_wanted=draft)
-        month = replace(month, is_draft=bool(said))
+        month, stamp = replace(month, is_draft=bool(said)), _stamp(month, said)
         wanted = [row for row in stated if tenant_id in (None, row["tenant_id"])]
         below = out / f"pack_{period}{'_draft' if said else ''}"
         known = {row.tenant_id: row.name for row in con.execute(sa.select(t.tenants))}
@@ -92,8 +93,8 @@ def pack(
             for facts in pack_facts.each(books, con, month, wanted, known, names):
                 folder = below / pack_names.folder_of(facts.tenant_id)
                 new = swaps.enter_context(files.swapped(folder, f"pack of {facts.tenant_id} for {period}"))
-                (new / "statement.pdf").write_bytes(pages.pdf(period, facts, issuer, said))
-                _write(new, period, facts, said)
+                (new / "statement.pdf").write_bytes(pages.pdf(period, facts, issuer, stamp))
+                _write(new, period, facts, stamp)
                 seller.write(new / "focus", facts, names)
                 made.append(Packed(facts.tenant_id, folder, files.digest_of(new)))
         if not said:
@@ -170,19 +171,28 @@ def _draft(month: Ready, *, is_wanted: bool) -> str:
     return f"DRAFT, no statement: {period} is {unsettled}, and these amounts may still change"
 
 
+def _stamp(month: Ready, draft: str) -> Stamp:
+    """How binding a pack is, as it stands on every page of it."""
+    if draft:
+        return Stamp("DRAFT", draft.removeprefix("DRAFT, "))
+    if month.seal:
+        return Stamp("SEALED", f"{month.period} is closed, seal {month.seal}")
+    return Stamp("SETTLED", f"{month.period} is not closed yet, so it has no seal")
+
+
 def _digest(made: Sequence[Packed]) -> str:
     lines = "".join(f"{one.sha256}  {one.folder.name}\n" for one in made)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _write(folder: Path, period: Period, facts: Facts, said: str) -> None:
+def _write(folder: Path, period: Period, facts: Facts, stamp: Stamp) -> None:
     (folder / "statement.csv").write_bytes(_statement(period, facts))
     for name, (rows, kind) in _TABLES.items():
         columns = [one.name for one in fields(kind)]
         values = [[getattr(row, column) for column in columns] for row in getattr(facts, rows)]
         (folder / name).write_bytes(files.csv_bytes(columns, values))
     (folder / "disputes.csv").write_bytes(files.csv_bytes(_DISPUTES, [_form(period, facts)]))
-    (folder / "README.txt").write_text(_readme(period, facts, said), encoding="utf-8")
+    (folder / "README.txt").write_text(_readme(period, facts, stamp), encoding="utf-8")
 
 
 def _statement(period: Period, facts: Facts) -> bytes:
@@ -210,10 +220,10 @@ def _form(period: Period, facts: Facts) -> list[object]:
     return [name, facts.tenant_id, period.start, "total", None, facts.stated["currency"], None]
 
 
-def _readme(period: Period, facts: Facts, said: str) -> str:
+def _readme(period: Period, facts: Facts, stamp: Stamp) -> str:
     title = f"{period}, {' '.join(facts.name.split())} ({facts.tenant_id})"
     return f"""{title}
-{said or "Settled: the amounts of this pack change no more by themselves."}
+{stamp.word}: {stamp.text}.{"" if stamp.word == "DRAFT" else _UNCHANGED}
 
 statement.pdf     the statement, to read and print
 statement.csv     its lines: exact USD, and whole units of {facts.stated["currency"]}

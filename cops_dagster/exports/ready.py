@@ -31,12 +31,14 @@ _WRITERS = ("duckdb", "pyarrow")
 class Ready:
     """A month that may leave, with its newest reconciliation; `None` in a draft of one that has none.
 
-    `moved_at` is when it came into its state, UTC: a month that went and came back has another.
+    `moved_at` is when it came into its state, UTC: a month that went and came back has another. `seal` is the
+    digest of its seal, empty until it is closed.
     """
 
     period: Period
     state: str
     moved_at: Any
+    seal: str
     recon: Any
     head: month.Head
     is_draft: bool
@@ -61,7 +63,7 @@ def require(books: Books, con: sa.Connection, period: Period, *, draft: bool = F
         )
     locks = t.period_lock
     state = lock.state_of(con, period)
-    moved_at = con.execute(sa.select(locks.c.changed_at).where(locks.c.period_start == period.start)).scalar()
+    locked = con.execute(sa.select(locks).where(locks.c.period_start == period.start)).one_or_none()
     if not draft and not current.stands(con, books.policy, period):
         raise CopsError(
             "E-EXPORT-STALE",
@@ -70,7 +72,8 @@ def require(books: Books, con: sa.Connection, period: Period, *, draft: bool = F
             found="entries, usage, rules, tags, documents or another input changed since",
             next_step=_again(period, state) + AS_DRAFT,
         )
-    return Ready(period, state, moved_at, recon, run, draft)
+    seal = locked.seal_digest if locked and state == "closed" else ""
+    return Ready(period, state, locked.changed_at if locked else None, seal, recon, run, draft)
 
 
 def _again(period: Period, state: str) -> str:

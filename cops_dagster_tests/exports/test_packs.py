@@ -281,7 +281,7 @@ def test_a_draft_of_a_settled_month_is_marked_apart_and_recorded_nowhere(
         assert all("DRAFT" in page for page in pages(one))
         readme = (one.folder / "README.txt").read_text(encoding="utf-8")
         assert "DRAFT" in readme
-        assert "Settled:" not in readme
+        assert "change no more" not in readme
         sold = parquet.read_table(one.folder / "focus" / "parquet" / "cost-and-usage.parquet").to_pylist()
         assert {row["x_Draft"] for row in sold} == {"draft"}
     assert records(handed.books) == before
@@ -378,10 +378,33 @@ def test_a_month_that_somebody_holds_provisional_is_refused_until_it_is_final(
     assert "marked by test" in " ".join(cops("close", "2025-09", "--dry-run", code=1).split())
     for one in packs.pack(books, SEPTEMBER, tmp_path / "out", draft=True):
         assert all("DRAFT" in page and "provisional" in page for page in pages(one))
-        assert "Settled:" not in (one.folder / "README.txt").read_text(encoding="utf-8")
+        assert "change no more" not in (one.folder / "README.txt").read_text(encoding="utf-8")
     assert records(books) == before
     periods.mark(books, SEPTEMBER, "final", reason="it came")
     assert len(packs.pack(books, SEPTEMBER, tmp_path / "out")) == 2
+
+
+def test_a_pack_of_a_closed_month_carries_its_seal_and_one_before_says_that_there_is_none(
+    tmp_path: Path,
+) -> None:
+    """The close report named the seal, what tenants get did not: nobody could tell a sealed statement."""
+    books = ready(tmp_path)
+    periods.advance(books, SEPTEMBER)
+    for one in packs.pack(books, SEPTEMBER, tmp_path):
+        said = [" ".join(page.split()) for page in pages(one)]
+        assert all("SETTLED 2025-09 is not closed yet" in page for page in said)
+        assert not any("SEALED" in page or "DRAFT" in page for page in said)
+    close_by_two(books, SEPTEMBER)
+    with books.admin.read() as con:
+        seal = con.execute(sa.select(t.period_lock.c.seal_digest)).scalar_one()
+    for one in packs.pack(books, SEPTEMBER, tmp_path):
+        said = [" ".join(page.split()) for page in pages(one)]
+        assert all(f"SEALED 2025-09 is closed, seal {seal}" in page for page in said)
+        assert not any("SETTLED" in page or "DRAFT" in page for page in said)
+        assert f"SEALED: 2025-09 is closed, seal {seal}." in (one.folder / "README.txt").read_text()
+    for one in packs.pack(books, SEPTEMBER, tmp_path, draft=True):
+        said = [" ".join(page.split()) for page in pages(one)]
+        assert all("DRAFT no statement" in page and "SEALED" not in page for page in said)
 
 
 def test_a_credit_note_after_the_close_gives_a_new_pack_and_a_new_record(tmp_path: Path) -> None:
