@@ -18,7 +18,7 @@ from cops_dagster.closing import current
 from cops_dagster.errors import CopsError
 from cops_dagster.evidence import sweep
 from cops_dagster.evidence.adoption import require_policy
-from cops_dagster.graph import liveness, loads
+from cops_dagster.graph import liveness, loads, pages
 from cops_dagster.graph.host import Host
 from cops_dagster.graph.partitions import newest_partition
 from cops_dagster.graph.resources import no_home
@@ -116,25 +116,27 @@ def stale_exports(host: Host, job: dg.UnresolvedAssetJobDefinition) -> dg.Sensor
 
 
 def loaded_inputs(host: Host) -> dg.SensorDefinition:
-    """What people loaded becomes visible on the tables that they loaded; nothing is done with it."""
+    """What people loaded and closed becomes visible in Dagster; nothing is done with it."""
 
     @dg.sensor(
         name=host.name("loaded_inputs"),
         minimum_interval_seconds=60,
         default_status=host.sensor_status,
-        description="Loads of tenants, rules, usage, invoices and budgets, as observations of their tables.",
+        description="Loads of tenants, rules, usage, invoices and budgets, as observations of their tables;"
+        " the report of a month that was closed.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         cursor = context.cursor
 
         def look(books: Books) -> str:
             nonlocal cursor
-            newest = loads.newest(books)
+            newest = f"{loads.newest(books)} {pages.newest(books)}".strip()
             if newest == (cursor or ""):
-                return "nothing was loaded"
+                return "nothing was loaded or closed"
             done = loads.report(books, context.instance, host.key)
+            closed = pages.report(books, context.instance, host.key)
             cursor = newest
-            return f"{done} load(s) reported"
+            return f"{done} load(s) and {closed} closed month(s) reported"
 
         return dg.SensorResult(skip_reason=_told(host, look), cursor=cursor)
 

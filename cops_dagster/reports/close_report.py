@@ -28,7 +28,7 @@ from cops_dagster.money.footing import Kind
 from cops_dagster.period import Period
 from cops_dagster.policy import Coverage
 from cops_dagster.reconciliation import bridge, record
-from cops_dagster.reports import close_record, close_tables
+from cops_dagster.reports import close_brief, close_record, close_tables
 from cops_dagster.reports.close_record import SignOff
 from cops_dagster.reports.close_tables import bridge_told, coverage, steps_of
 from cops_dagster.reports.sheet import Table
@@ -72,12 +72,18 @@ class Report:
 
 @dataclass(frozen=True)
 class Kept:
-    """Where a report lies: number of its evidence entry, digest, size, and the page to open."""
+    """Where a report lies: number of its evidence entry, digest, size, the page to open; and it in short."""
 
     evidence_seq: int
     sha256: str
     size_bytes: int
-    url: str
+    path: Path
+    brief: str
+
+    @property
+    def url(self) -> str:
+        """The page as a link for a browser on this machine; pages from a server may not lead to it."""
+        return self.path.as_uri()
 
 
 def gather(books: Books, period: Period) -> Report:
@@ -143,7 +149,8 @@ def keep(books: Books, period: Period) -> Kept:
     The page to open is a copy in the home, `reports/close_report_PERIOD.html`: evidence is named by its
     digest, and no browser knows what to do with such a name.
     """
-    page = render(gather(books, period))
+    report = gather(books, period)
+    page = render(report)
     (kept,) = chain.store(books, [Piece(KIND, "period", str(period), "text/html", data=page)])
     with books.admin.write() as con:
         (number,) = chain.index(con, books, [kept])
@@ -152,7 +159,18 @@ def keep(books: Books, period: Period) -> Kept:
     partial = shown.with_suffix(".partial")
     partial.write_bytes(page)
     partial.replace(shown)
-    return Kept(number, kept.sha256, len(page), shown.as_uri())
+    return Kept(number, kept.sha256, len(page), shown, brief(report))
+
+
+def brief(report: Report) -> str:
+    """What the page begins with, as Markdown."""
+    stands = "SEALED" if report.signed.seal else "DRAFT, these amounts may still change"
+    return close_brief.brief(
+        f"{report.period}: {stands}; reconciliation {report.recon.status}, period {report.state}",
+        report.signed.lines,
+        [(bar.told, bar.usd) for bar in report.bars],
+        report.tables,
+    )
 
 
 def write(books: Books, period: Period, folder: Path) -> list[Path]:

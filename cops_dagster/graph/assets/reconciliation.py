@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from cops_dagster.closing.periods import advance
-from cops_dagster.graph import outcome
+from cops_dagster.graph import outcome, pages
 from cops_dagster.graph.assets.about import FINANCE, about, placed, references
 from cops_dagster.graph.host import Host
 from cops_dagster.graph.partitions import period_of
@@ -14,16 +14,6 @@ from cops_dagster.money import amount, footing
 from cops_dagster.reconciliation import reconcile, record
 from cops_dagster.reports.close_report import bridge_chart, keep
 from cops_dagster.reports.close_tables import steps_of
-
-CARDS = {
-    "aws_total_usd": "billed by AWS",
-    "allocated_total_usd": "allocated",
-    "unallocated_usd": "of it to nobody yet",
-    "expected_usd": "expected to be invoiced",
-    "invoiced_total_usd": "invoiced",
-    "variance_usd": "difference",
-}
-"""What is shown of the report's figures where its page is not at hand."""
 
 
 def assets(host: Host) -> list[dg.AssetsDefinition]:
@@ -65,18 +55,8 @@ def assets(host: Host) -> list[dg.AssetsDefinition]:
         """One page a month for finance: totals, bridge, coverage, tenants, exceptions, proof."""
         books, period = host.books(context), period_of(context)
         kept = act(lambda: keep(books, period))
-        with books.admin.read() as con:
-            figures = record.of(con, record.newest(con, period).recon_id).amounts
         return dg.MaterializeResult(
-            metadata={"in_short": outcome.totals([(said, figures[name]) for name, said in CARDS.items()])}
-            | outcome.metadata(
-                {"evidence": kept.evidence_seq, "sha256": kept.sha256, "size_bytes": kept.size_bytes}
-            )
-            | {
-                "page": dg.MetadataValue.url(kept.url),
-                "to_open": dg.MetadataValue.md(f"`cops report {period} --out FOLDER`"),
-            },
-            data_version=dg.DataVersion(kept.sha256),
+            metadata=pages.metadata(books, period, kept), data_version=dg.DataVersion(kept.sha256)
         )
 
     return [recon_summary, close_report]
