@@ -57,16 +57,17 @@ def fitted(
     right: Sequence[str] = (),
     spare: Sequence[str] = (),
 ) -> Grid | None:
-    """The grid that fits: with lines, else without; with `spare` columns, else without. `None`: none does.
+    """The grid that fits: with lines, else without. `None`: none does.
 
     Args:
+        spare: columns that are left out as far as there is no room, the first of them first.
         width: of the terminal; `None` of what has no width, where the lines are as long as they must be.
     """
     cells = [[row[at] for row in rows] for at in range(len(columns))]
     narrow = [least(cells[at], name, measure, is_number=name in right) for at, name in enumerate(columns)]
     wide = [_natural(cells[at], name, measure) for at, name in enumerate(columns)]
-    everything = range(len(columns))
-    for shown in (everything, [at for at in everything if columns[at] not in spare]):
+    for left_out in range(len(spare) + 1):
+        shown = [at for at, name in enumerate(columns) if name not in spare[:left_out]]
         for has_lines in (True, False):
             frame = 3 * len(shown) + 1 if has_lines else 2 * len(shown)
             smallest = sum(narrow[at] for at in shown)

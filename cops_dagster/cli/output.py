@@ -62,7 +62,7 @@ def table(
 
     Args:
         right: columns of numbers, flush right.
-        spare: columns that are left out where there is no room for them.
+        spare: columns that are left out as far as there is no room for them, the first of them first.
     """
     from rich.cells import cell_len
     from rich.text import Text

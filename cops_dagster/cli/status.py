@@ -168,7 +168,7 @@ def print_statuses(books: Books, period: Period | None) -> None:
         ["period", "state", "final", *numbers, "reconciled", "last ingestion", "layout"],
         rows,
         right=numbers,
-        spare=["layout", "last ingestion"],
+        spare=["layout", "last ingestion", "lines", "final", "invoiced USD", "allocated USD"],
     )
     for one in found:
         if one.close_asked_by:

@@ -17,6 +17,7 @@ from rich.cells import cell_len
 
 from cops_dagster.cli import layout, output
 from cops_dagster.cli.demo import _next
+from cops_dagster.cli.status import print_statuses
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster_tests.deliveries import MONTH, home, lines, run, write
@@ -59,6 +60,32 @@ def test_what_can_be_spared_goes_before_the_table_does(
     assert "tag" not in "".join(found)
     assert sum("2025-09" in line for line in found) == 2
     assert all("67e2576a8a8d22eb" in line for line in found if "2025-09" in line)
+
+
+def test_columns_are_spared_one_by_one_as_far_as_the_width_asks() -> None:
+    """At 80 columns `cops status` showed no table, though one of seven columns fits."""
+    cells = [["2025-09", "20,000", "54,205.61", "provisional"]]
+
+    def left(width: int) -> tuple[int, ...]:
+        grid = layout.fitted(
+            ["period", "lines", "AWS USD", "state"], cells, width, cell_len, spare=["lines", "state"]
+        )
+        return grid.shown if grid else ()
+
+    assert [left(width) for width in (80, 36, 24, 16)] == [(0, 1, 2, 3), (0, 2, 3), (0, 2), ()]
+
+
+def test_status_is_a_table_on_a_terminal_of_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(tmp_path / "cur", [lines(MONTH)])
+    books = home(tmp_path)
+    run(books)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_statuses(books, None)
+    heads, _, row, *_ = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert heads.split()[:5] == ["period", "state", "AWS", "USD", "gap"]
+    assert row.split()[0] == "2025-09"
 
 
 def test_a_pipe_without_a_width_gets_whole_lines(
