@@ -93,7 +93,7 @@ class Host:
 
     def run_of(self, period: Period, key: str, cause: str, reason: str) -> dg.RunRequest:
         """A run of a month; one that Dagster offers only after a reload is asked for by the month's tag."""
-        tags = said(self.settings().actor_name, reason, cause=cause, period=str(period))
+        tags = said(self.settings().actor_name, reason, cause=cause)
         if str(period) in self.periods.get_partition_keys():
             return dg.RunRequest(run_key=key, partition_key=str(period), tags=tags)
         return dg.RunRequest(run_key=key, tags={**tags, PARTITION: str(period)})

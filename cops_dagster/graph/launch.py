@@ -77,7 +77,7 @@ def launch(
                     run_config=_QUIET,
                     tags={
                         **BY_COMMAND,
-                        **said(books.actor, reason or "cops materialize", period=str(period)),
+                        **said(books.actor, reason or "cops materialize"),
                     },
                 )
             if _was_stopped(result):

@@ -90,7 +90,6 @@ def _launch(job: str, period: str) -> dict[str, object]:
         "executionMetadata": {
             "tags": [
                 {"key": "dagster/partition", "value": period},
-                {"key": "cops/period", "value": period},
                 {"key": "cops/cause", "value": "lambda"},
             ]
         },
