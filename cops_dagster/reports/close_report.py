@@ -41,6 +41,8 @@ KIND = "close_report"
 
 _COUNTS = ("rows", "journal", "months_off", "change_pct", "margin_pct", "rate", "total", "before_tax", "tax",
            "amount")  # fmt: skip
+_SOLID = ("number", "corrects", "at_utc", "payer", "period")
+"""Columns of names and times, which no phone breaks: what is broken can be neither read nor copied."""
 _PROSE = ("about", "decision_and_evidence", "target", "measured", "note", "why", "must_hold", "control")
 _TEMPLATE = Path(__file__).with_name("close_report.html.j2")
 
@@ -137,6 +139,7 @@ def render(report: Report) -> bytes:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.tests["numeric"] = lambda column: column.endswith("_usd") or column in _COUNTS
+    environment.tests["solid"] = lambda column: column in _SOLID
     environment.tests["prose"] = lambda column: column in _PROSE
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(report=report)
