@@ -231,6 +231,12 @@ def find(con: sa.Connection, kind: str, subject_type: str, subject_id: str) -> A
     ).one_or_none()
 
 
+def newest_of(con: sa.Connection, kind: str) -> int:
+    """The number of the newest entry of a kind, whatever it is about; 0 for none."""
+    entries = t.evidence_index
+    return con.scalar(sa.select(sa.func.max(entries.c.evidence_seq)).where(entries.c.kind == kind)) or 0
+
+
 def recorded_at(con: sa.Connection, seq: int) -> datetime:
     """When an entry was recorded."""
     entries = t.evidence_index

@@ -25,6 +25,7 @@ from cops_dagster.ledger.books import Books
 from cops_dagster.money import amount, footing
 from cops_dagster.operations.diagnosis import of_verdict
 from cops_dagster.period import Period
+from cops_dagster.reconciliation import bridge
 from cops_dagster.reports.charts import Chart
 from cops_dagster.verdict import Figure, Verdict
 
@@ -81,10 +82,12 @@ def picture(chart: Chart) -> dg.MetadataValue:
 
 
 def steps(of: Sequence[tuple[str, footing.Kind, Decimal, Decimal]]) -> dg.MetadataValue:
-    """A bridge at a glance, to the cent, so that it adds up as it is read."""
-    texts = footing.told([(kind, usd) for _, kind, usd, _ in of])
-    named = zip(of, texts, strict=True)
-    return bars.bars("USD", [(name.replace("_", " "), text, usd) for (name, _, usd, _), text in named])
+    """A bridge at a glance, in finance's words and to the cent, so that it adds up as it is read."""
+    exact = {name: usd for name, _, usd, _ in of}
+    read = [step for step in of if bridge.is_shown(step[0], exact)]
+    texts = footing.told([(kind, usd) for _, kind, usd, _ in read])
+    named = zip(read, texts, strict=True)
+    return bars.bars("USD", [(bridge.told(name, usd), text, usd) for (name, _, usd, _), text in named])
 
 
 def totals(of: Sequence[tuple[str, Decimal | None]]) -> dg.MetadataValue:

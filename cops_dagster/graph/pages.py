@@ -3,37 +3,35 @@
 A link to a file leads nowhere from Dagster's pages, since browsers refuse it. So what the page begins with is
 shown as it is, with the file's path to copy and the command that makes it anew.
 
-Belongs here: that, and telling Dagster of reports that were made outside of its runs. Does not belong here: the
+Belongs here: that, and telling Dagster of reports made outside of its runs. Does not belong here: the
 report (`reports/close_report.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 import dagster as dg
-import sqlalchemy as sa
 
 from cops_dagster.evidence import chain
 from cops_dagster.graph import outcome
 from cops_dagster.ledger import lock
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
-from cops_dagster.reconciliation import record
+from cops_dagster.reconciliation import bridge, record
 from cops_dagster.reports import close_report
 from cops_dagster.reports.close_report import Kept
-from cops_dagster.stores import tables as t
 
 ASSET = "close_report"
 CARDS = {
-    "aws_total_usd": "billed by AWS",
-    "allocated_total_usd": "allocated",
-    "unallocated_usd": "of it to nobody yet",
-    "expected_usd": "expected to be invoiced",
+    "aws_total_usd": "aws_billed",
+    "unallocated_usd": "unallocated",
+    "expected_usd": "expected",
     "invoiced_total_usd": "invoiced",
-    "variance_usd": "difference",
+    "variance_usd": "variance",
 }
-"""What is shown of the report's figures at once."""
+"""Figures that are shown at once: which step of the bridge each is, by whose name it is called."""
 
 
 def metadata(books: Books, period: Period, kept: Kept) -> dict[str, dg.MetadataValue]:
@@ -41,7 +39,9 @@ def metadata(books: Books, period: Period, kept: Kept) -> dict[str, dg.MetadataV
     with books.admin.read() as con:
         figures = record.of(con, record.newest(con, period).recon_id).amounts
     return {
-        "in_short": outcome.totals([(said, figures[name]) for name, said in CARDS.items()]),
+        "in_short": outcome.totals(
+            [(bridge.told(step, figures[name] or Decimal(0)), figures[name]) for name, step in CARDS.items()]
+        ),
         "report": dg.MetadataValue.md(kept.brief),
         "page": dg.MetadataValue.path(kept.path),
         "page_anew": dg.MetadataValue.md(f"`cops report {period} --out FOLDER`"),
@@ -53,10 +53,8 @@ def metadata(books: Books, period: Period, kept: Kept) -> dict[str, dg.MetadataV
 
 def newest(books: Books) -> str:
     """The newest report, by which a sensor knows that there is nothing new; '' for none."""
-    entries = t.evidence_index
-    newest = sa.select(sa.func.max(entries.c.evidence_seq)).where(entries.c.kind == close_report.KIND)
     with books.admin.read() as con:
-        return str(con.scalar(newest) or "")
+        return str(chain.newest_of(con, close_report.KIND) or "")
 
 
 def report(

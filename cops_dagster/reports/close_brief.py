@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from cops_dagster.reports.sheet import Table
 
-TABLES = ("tenants", "documents", "exceptions", "readiness")
+TABLES = ("tenants", "exceptions")
 """Tables of the page that are shown, behind the sign-off and the bridge."""
 ROWS_MAX = 50
 """Rows of a table: the text goes into Dagster's event log, which is no place for volume."""

@@ -55,6 +55,24 @@ def test_a_check_has_no_number_since_dagster_draws_them_by_the_time_of_the_run()
     }  # fmt: skip
 
 
+def test_the_bridge_is_in_finances_words_without_steps_that_cancel_out() -> None:
+    """It said `aws billed`, `operator` and `variance`, and went to accrual basis and back for nothing."""
+    steps: list[tuple[str, Any, Decimal, Decimal]] = [
+        ("aws_billed", "level", Decimal("100.004"), Decimal("100.004")),
+        ("amortisation", "change", Decimal("-7.5"), Decimal("92.504")),
+        ("amortised", "level", Decimal("92.504"), Decimal("92.504")),
+        ("back_to_charge_basis", "change", Decimal("7.5"), Decimal("100.004")),
+        ("operator", "change", Decimal("-0.004"), Decimal("100")),
+        ("expected", "level", Decimal(100), Decimal(100)),
+        ("variance", "change", Decimal(-2), Decimal(98)),
+        ("invoiced", "level", Decimal(98), Decimal(98)),
+    ]
+    lines = str(outcome.steps(steps).value).splitlines()[2:]
+    assert [line.split("|")[1].strip() for line in lines] == [
+        "billed by AWS", "own cost", "billable", "under-billed", "invoiced",
+    ]  # fmt: skip
+
+
 def test_a_chart_of_text_is_small_enough_to_be_shown_without_a_click() -> None:
     years = [(f"20{year}-{at:02d}", f"{at}.00", Decimal(at)) for year in (24, 25) for at in range(1, 13)]
     drawn = str(bars.bars("%", years).value)

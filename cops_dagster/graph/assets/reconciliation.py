@@ -29,7 +29,7 @@ def assets(host: Host) -> list[dg.AssetsDefinition]:
         )
     )
     def recon_summary(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        """AWS ↔ allocated ↔ invoiced in USD, every term of the expectation a column."""
+        """What AWS billed, what of it is billable and what tenants were invoiced, in USD, step by step."""
         books, period = host.books(context), period_of(context)
         done = act(lambda: reconcile.reconcile(books, period))
         moved_to = act(lambda: advance(books, period))
