@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from cops_dagster.reports.sheet import Table
 
@@ -38,15 +39,28 @@ def brief(
     ]
     shown = {table.name: table for table in tables}
     for table in (shown[name] for name in TABLES if name in shown):
-        parts += [f"#### {_cell(table.title)}", _sheet(table) if table.rows else "none"]
+        parts += [f"#### {_cell(table.title)}", _sheet(_unsettled(table))]
     return "\n\n".join(parts) + "\n"
 
 
+def _unsettled(table: Table) -> Table:
+    """Of exceptions those that somebody must still do something about; any other table as it is."""
+    if "status" not in table.columns or table.foot:
+        return table
+    at = table.columns.index("status")
+    rows = [row for row in table.rows if row[at] != "resolved"]
+    settled = len(table.rows) - len(rows)
+    return replace(table, rows=rows, note=f"{settled} resolved, on the page" if settled else "")
+
+
 def _sheet(table: Table) -> str:
+    if not table.rows:
+        return f"none; {table.note}" if table.note else "none"
     left = len(table.rows) - ROWS_MAX
     rows = [*table.shown[:ROWS_MAX], *table.foot]
     told = [[", ".join(text for _, text in cell.lines) for cell in table.cells(row)] for row in rows]
-    more = f"\n\n{left} more on the page" if left > 0 else ""
+    notes = [f"{left} more on the page" if left > 0 else "", _cell(table.note)]
+    more = "".join(f"\n\n{note}" for note in notes if note)
     numbers = [
         at for at, (name, _) in enumerate(table.heads) if name.endswith("_usd") or name in ("amount", "total")
     ]

@@ -32,6 +32,21 @@ def test_a_long_table_says_how_much_is_left_and_keeps_its_total() -> None:
     assert "7 more on the page" in text
 
 
+def test_of_exceptions_those_are_shown_that_wait_for_somebody() -> None:
+    columns = ("id", "status")
+    found = Table(
+        "exceptions", "Exceptions", columns, [("a1", "resolved"), ("b2", "open"), ("c3", "decided")]
+    )
+    text = close_brief.brief("2025-09", [], [], [found])
+    assert [line for line in text.splitlines() if line.startswith(("| b2", "| c3"))] == [
+        "| b2 | open |", "| c3 | decided |",
+    ]  # fmt: skip
+    assert "a1" not in text
+    assert "1 resolved, on the page" in text
+    all_done = Table("exceptions", "Exceptions", columns, [("a1", "resolved")])
+    assert close_brief.brief("2025-09", [], [], [all_done]).endswith("none; 1 resolved, on the page\n")
+
+
 def test_a_table_without_rows_says_none_and_other_tables_stay_on_the_page() -> None:
     other = Table("proof", "Proof", ("what",), [("digest",)])
     text = close_brief.brief("2025-09", [], [("billed by AWS", "1.00")], [tenants([]), other])
