@@ -40,7 +40,7 @@ def _carried(page: Mapping[str, Mapping[str, str]], column: str) -> str | None:
 
 @cache
 def _page() -> dict[str, dict[str, str]]:
-    """Table → column → words; sections without a table's name speak of every table."""
+    """Table → column → words, in Markdown; sections without a table's name speak of every table."""
     found: dict[str, dict[str, str]] = {_EVERYWHERE: {}}
     table = _EVERYWHERE
     for line in (shipped.find("docs") / "columns.md").read_text(encoding="utf-8").splitlines():
@@ -48,5 +48,5 @@ def _page() -> dict[str, dict[str, str]]:
             heading = _HEADING.fullmatch(line)
             table = heading[1] if heading else _EVERYWHERE
         elif row := _ROW.fullmatch(line):
-            found.setdefault(table, {})[row[1]] = row[2].replace("`", "")
+            found.setdefault(table, {})[row[1]] = row[2]
     return found

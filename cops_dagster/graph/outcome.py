@@ -7,6 +7,7 @@ not belong here: the figures themselves (the steps), small charts (`graph/bars.p
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
@@ -206,10 +207,11 @@ def in_words(verdict: Verdict, period: str) -> str:
         return f"{period}: holds. {verdict.of.sentence}"
     found = of_verdict("scope", verdict, period)
     grave = "stops the month" if verdict.refuses else "wrong" if verdict.severity == "ERROR" else "a warning"
-    return (
+    told = (
         f"{period}: does not hold, {grave}. Should be: {verdict.of.sentence} Found: {found.found}."
         f" Look: {found.look}. Do: {found.next_step}"
     )
+    return re.sub(r"(?<!`)__\w+?__", r"`\g<0>`", told)  # which Markdown would show as a word in bold
 
 
 def texts_of(evaluation: dg.AssetCheckEvaluation) -> dict[str, str]:

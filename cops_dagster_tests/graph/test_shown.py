@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from cops_dagster.graph import bars, outcome
+from cops_dagster.graph import bars, columns, outcome
 from cops_dagster.graph.host import Host
 from cops_dagster.graph.partitions import billing_periods
 from cops_dagster.period import Period
@@ -71,6 +71,13 @@ def test_the_bridge_is_in_finances_words_without_steps_that_cancel_out() -> None
     assert [line.split("|")[1].strip() for line in lines] == [
         "billed by AWS", "own cost", "billable", "under-billed", "invoiced",
     ]  # fmt: skip
+
+
+def test_names_with_underscores_are_read_as_they_are_written() -> None:
+    """Dagster's Markdown showed `__operator__` as the word operator in bold."""
+    assert "`__operator__` for us" in str(columns.described("fact_cost_allocated", "tenant_id"))
+    verdict = Verdict(TAG_COVERAGE_AT_TARGET, False, "WARN", {"tag_coverage_pct": "of __unallocated__ none"})
+    assert " of `__unallocated__` none" in outcome.in_words(verdict, "2025-08")
 
 
 def test_a_chart_of_text_is_small_enough_to_be_shown_without_a_click() -> None:

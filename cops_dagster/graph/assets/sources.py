@@ -41,7 +41,8 @@ def sources(host: Host, measures: Sequence[Measure] = ()) -> list[dg.AssetSpec |
             described.setdefault(measure.asset, ("inputs", text, ["table"]))
     adjustment = dg.AssetSpec(
         **about.placed("fact_cost_adjustment", host, "allocation", about.FINANCE),
-        description="Corrections of closed months, booked in the open one by `cops approve`.",
+        description="Corrections of closed months, booked in the open one by `cops approve`;"
+        " none while nothing was corrected.",
         kinds={"duckdb", "parquet"},
         partitions_def=host.periods,
         metadata=about.schema("fact_cost_adjustment"),
