@@ -1,4 +1,4 @@
-"""The long tests within a box of time: those worth most first, none begun when the time is up.
+"""Tests within a box of time: those worth most first, and none begun when the time is up.
 
 Belongs here: their order, and telling by name which were not run. `.ci/run` says how many minutes there are
 (`COPS_TEST_MINUTES`); without them nothing here does anything.
@@ -12,12 +12,13 @@ import time
 import pytest
 
 WORTH = (
-    "ledger/test_kill", "ledger/test_races", "ledger/test_postgres", "graph/test_browser",
-    "graph/test_door_browser", "graph/test_daemon", "graph/test_dead_runs", "docs/", "adjustments/test_story",
-    "closing/", "adjustments/", "golden/", "cli/", "graph/", "ingestion/", "reconciliation/", "allocation/",
-    "tagging/", "lake/", "stores/",
+    "engines/test_conformance", "engines/test_cluster", "ledger/test_kill", "ledger/test_races",
+    "ledger/test_postgres", "graph/test_browser", "graph/test_door_browser", "graph/test_daemon",
+    "graph/test_dead_runs", "docs/", "adjustments/test_story", "closing/", "adjustments/", "golden/", "cli/",
+    "graph/", "ingestion/", "reconciliation/", "allocation/", "tagging/", "lake/", "stores/",
 )  # fmt: skip
-"""Kills, races of processes, people's pages and commands, whole months; then room by room."""
+"""On a real Trino every statement, then a month. Of the long tests kills, races of processes, people's pages
+and commands, whole months; then room by room."""
 
 NEVER = ("ledger/test_history", "ledger/test_any_month", "alerts/test_timelines")
 """Random campaigns: one test of them may take longer than the box."""
@@ -62,6 +63,6 @@ def note(report: pytest.TestReport) -> None:
 def tell(write: pytest.TerminalReporter) -> None:
     """Every test that was not run, by name, before the closing line."""
     if _not_run:
-        write.section(f"{len(_not_run)} long tests were not run, the time was up")
+        write.section(f"{len(_not_run)} tests were not run, the time was up")
         for name in sorted(_not_run):
             write.line(name)
