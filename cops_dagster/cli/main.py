@@ -1,9 +1,13 @@
 """The commands of `cops`; how they start and end is in `cli/start.py`.
 
-Start-up counts: nothing but Typer is imported here (`--help` in less than half a second).
+Start-up counts: nothing but Typer is imported here, and a process builds only what its command line names
+(`named`): to make parameters of all functions takes as long as everything else that `--help` does.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
 
 import typer
 
@@ -95,3 +99,22 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(security.app, name="security")
 app.add_typer(source.app, name="source")
 app.add_typer(tags.app, name="tags")
+
+
+def named(arguments: Sequence[str]) -> typer.Typer:
+    """What `app` is for one command line: the command or group that it names, or the first page of help."""
+    first = arguments[0] if arguments else ""
+    commands = [one for one in app.registered_commands if one.name == first]
+    groups = [one for one in app.registered_groups if one.name == first]
+    if list(arguments) == ["--help"]:  # it names groups and shows nothing of what is in them
+        commands, groups = app.registered_commands, []
+        for one in app.registered_groups:
+            outline, group = copy(one), copy(one.typer_instance)
+            assert group
+            outline.typer_instance, group.registered_commands = group, []
+            groups.append(outline)
+    elif not (commands or groups):
+        return app  # a wrong name is answered with those that are near, a shell completes any
+    built = copy(app)
+    built.registered_commands, built.registered_groups = commands, groups
+    return built

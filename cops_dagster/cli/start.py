@@ -19,9 +19,9 @@ def main() -> None:
     """The command `cops`."""
 
     def loaded() -> Callable[[], object]:
-        from cops_dagster.cli.main import app
+        from cops_dagster.cli.main import named
 
-        return app
+        return named(sys.argv[1:])
 
     run(loaded)
 

@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from cops_dagster import settings
+from cops_dagster.cli import main
 from cops_dagster.cli.main import app
 from cops_dagster.errors import CopsError
 from cops_dagster_tests import keys
@@ -61,6 +62,28 @@ def _command(path: tuple[str, ...]) -> Any:
     for name in path:
         found = found.commands[name]
     return found
+
+
+def _built(command: Any) -> int:
+    """How many commands and groups are below this one."""
+    inside = getattr(command, "commands", {}).values()
+    return len(inside) + sum(map(_built, inside))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status"], ["admin", "load"], ["statsu"], []])
+def test_a_process_builds_only_what_its_command_line_names(arguments: list[str]) -> None:
+    whole = typer.main.get_command(app)
+    built = typer.main.get_command(main.named(arguments))
+    admin = whole.commands["admin"]  # type: ignore[attr-defined]
+    expected = {"--help": len(whole.commands), "status": 1, "admin": 1 + _built(admin)}  # type: ignore[attr-defined]
+    assert _built(built) == expected.get(arguments[0] if arguments else "", _built(whole))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["status", "--help"], ["admin", "--help"], ["admin", "load", "--help"]]
+)
+def test_help_is_the_same_though_less_is_built(arguments: list[str]) -> None:
+    assert RUNNER.invoke(main.named(arguments), arguments).output == RUNNER.invoke(app, arguments).output
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["materialize", "--help"], ["sql", "--help"]])
