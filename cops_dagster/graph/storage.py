@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from cops_dagster.stores.open_files import keeping
 
@@ -26,7 +28,8 @@ _INSTANCE_FILE = "dagster.yaml"
 
 def dagster_home(home: Path) -> Path:
     """`$COPS_HOME/dagster`, made once: several first processes on a fresh home would crash (measured)."""
-    folder, made = _made(home)
+    with scripts_read_once():
+        folder, made = _made(home)
     if made:
         made.dispose()
     return folder
@@ -35,9 +38,10 @@ def dagster_home(home: Path) -> Path:
 @contextmanager
 def opened(home: Path) -> Iterator[dg.DagsterInstance]:
     """Dagster's instance of a home, made if there is none; its files are open until this ends."""
-    folder, made = _made(home)
-    with made or dg.DagsterInstance.from_config(str(folder)) as instance, kept_open(instance):
-        yield instance
+    with scripts_read_once():
+        folder, made = _made(home)
+        with made or dg.DagsterInstance.from_config(str(folder)) as instance, kept_open(instance):
+            yield instance
 
 
 def _made(home: Path) -> tuple[Path, dg.DagsterInstance | None]:
@@ -79,3 +83,22 @@ def kept_open(instance: dg.DagsterInstance) -> Iterator[None]:
             events.has_table = cache(events.has_table)
             stack.callback(delattr, events, "has_table")
         yield
+
+
+@contextmanager
+def scripts_read_once() -> Iterator[None]:
+    """Alembic reads the scripts of a folder once; for each file that it makes, Dagster has all read twice."""
+    door: Any = ScriptDirectory
+    given, read = vars(door)["from_config"], {}
+
+    def from_config(config: Config) -> ScriptDirectory:
+        folder = config.get_main_option("script_location")
+        if folder not in read:
+            read[folder] = given.__get__(None, door)(config)
+        return read[folder]
+
+    door.from_config = staticmethod(from_config)
+    try:
+        yield
+    finally:
+        door.from_config = given

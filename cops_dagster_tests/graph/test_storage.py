@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 
 from cops_dagster.graph import storage
 
 KEY = dg.AssetKey("a")
+
+
+@dg.op
+def nothing() -> None:
+    """One step."""
+
+
+@dg.job
+def job() -> None:
+    nothing()
 
 
 def report(instance: dg.DagsterInstance, number: int) -> None:
@@ -60,6 +72,39 @@ def test_dagster_itself_opens_its_files_for_each_event(tmp_path: Path) -> None:
             for number in range(1, 20):
                 report(instance, number)
         assert len(found) > 19
+
+
+def _made_a_home(folder: Path) -> Counter[str]:
+    """How often Alembic read each folder of scripts while Dagster made the files of an event and a run."""
+    found: Counter[str] = Counter()
+    init = ScriptDirectory.__init__
+
+    def counted(self: ScriptDirectory, folder: str, *given: Any, **named: Any) -> None:
+        found[str(folder)] += 1
+        init(self, folder, *given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "__init__", counted)
+        with storage.opened(folder) as instance:
+            report(instance, 0)
+            instance.create_run_for_job(job)
+    return found
+
+
+def test_alembic_reads_the_scripts_of_a_folder_once_while_files_are_made(tmp_path: Path) -> None:
+    assert set(_made_a_home(tmp_path).values()) == {1}
+
+
+def test_dagster_itself_has_them_read_for_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "scripts_read_once", nullcontext)
+    assert max(_made_a_home(tmp_path).values()) > 2
+
+
+def test_what_alembic_reads_is_its_own_affair_again_afterwards(tmp_path: Path) -> None:
+    before = vars(ScriptDirectory)["from_config"]
+    with storage.opened(tmp_path):
+        assert vars(ScriptDirectory)["from_config"] is not before
+    assert vars(ScriptDirectory)["from_config"] is before
 
 
 def test_what_a_command_stores_is_read_by_others_at_once_and_afterwards(tmp_path: Path) -> None:
