@@ -83,20 +83,19 @@ def write(
             engine, COLUMNS, map(row, _charges(own, start, facts, whole, leftovers, booked))
         )
         tables = (focus_rows.LINES, focus_rows.ENTRIES)
-        if version == "1.2" and not engine.fetch(_COMMITTED).rows:
+        if version == "1.2" and not engine.fetch(_committed()).rows:
             columns = cost_and_usage(version, has_commitments=False)
         rows = focus_rows.stage(engine, tables, columns, given(ready, ISSUER), target)
         commitments = engine.fetch("focus_commitments").dicts()
     return Written(rows, _held(books, con, ready, target), sorted(apart), commitments)
 
 
+def _committed() -> exp.Query:
+    named = exp.select("commitment_discount_id").from_(focus_rows.LINES)
+    return named.where("commitment_discount_id IS NOT NULL").limit(1)
+
+
 _SERVICES = ("service", "charge_class", "service_name", "service_category", "service_subcategory")
-_COMMITTED = (
-    exp.select("commitment_discount_id")
-    .from_(focus_rows.LINES)
-    .where("commitment_discount_id IS NOT NULL")
-    .limit(1)
-)
 _DIRECT = (
     "entry_id", "service", "service_component", "charge_class", "tenant_id", "plan_id", "delivery_id",
 )  # fmt: skip

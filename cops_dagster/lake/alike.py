@@ -69,8 +69,11 @@ DAY = "line_item_usage_start_date"
 
 def by(*names: str) -> Asked:
     """Lines of a row agree in these columns; in `DAY` they agree by the day."""
-    day = exp.func("DATE_TRUNC", exp.Literal.string("day"), exp.column(DAY), dialect="trino")
-    return lambda _: {name: day if name == DAY else None for name in names}
+
+    def day() -> exp.Expr:
+        return exp.func("DATE_TRUNC", exp.Literal.string("day"), exp.column(DAY), dialect="trino")
+
+    return lambda _: {name: day() if name == DAY else None for name in names}
 
 
 def alike(
@@ -130,7 +133,9 @@ def alike(
     columns = {name: sent for name, sent in columns.items() if name in there}
     counted = (exp.column(COUNT), *more)
     typed = grouped_query(replace(files, columns=columns), union_by_name(queries), _read_by_lens(), *counted)
-    read = exp.Select().from_(lens.over(typed, through, period_start).subquery("lines"))
+    read = exp.Select().from_(
+        lens.over(typed, through, period_start).subquery("lines", copy=False), copy=False
+    )
     return read.select(*lens.selected(columns), *[one.copy() for one in counted], copy=False)
 
 

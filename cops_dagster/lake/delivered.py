@@ -144,7 +144,9 @@ def grouped_query(
     spelled = in_lower_case(files.columns)
     columns = [column for column in schema.EXPECTED if column.name in spelled or column.name in wanted]
     selected = [*typed_columns(columns, spelled), *more]
-    return query_over(files, selected, spelled, source.subquery("lines"), blank_tags_are_null=True)
+    return query_over(
+        files, selected, spelled, source.subquery("lines", copy=False), blank_tags_are_null=True
+    )
 
 
 def typed_columns(columns: Sequence[Column], spelled: dict[str, Sent]) -> list[exp.Expr]:

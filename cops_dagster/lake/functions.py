@@ -7,6 +7,7 @@ before a statement reaches the engine (`lake/statements.py`), so every engine se
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import sqlglot
 from sqlglot import exp
@@ -97,28 +98,25 @@ CASE WHEN LOWER(x) IN ('hrs', 'hour', 'hours') THEN 'Hours'
      ELSE 'Units' END
 """
 
-FUNCTIONS: dict[str, exp.Expr] = {
-    name: sqlglot.parse_one(text, read="duckdb")
-    for name, text in {
-        "EXACT_USD": _EXACT_USD,
-        "CARRIED_USD": _CARRIED_USD,
-        "IS_EXACT_USD": _IS_EXACT_USD,
-        "EXACT_TEXT_USD": _EXACT_TEXT_USD,
-        "TEXT_FAULT": _TEXT_FAULT,
-        "DOUBLE_FAULT": _DOUBLE_FAULT,
-        "UTC_TIME": _UTC_TIME,
-        "SAYS_PURCHASE": _SAYS_PURCHASE,
-        "SAYS_UPFRONT": _SAYS_UPFRONT,
-        "SAYS_RECURRING": _SAYS_RECURRING,
-        "IS_COMMITMENT": _IS_COMMITMENT,
-        "IS_FINITE": "ISFINITE(x)",
-        "NFC": "NFC_NORMALIZE(x)",
-        "FOCUS_UNIT": _FOCUS_UNIT,
-        "JSON_TEXT": "CAST(TO_JSON(x) AS VARCHAR)",
-        "TIME_TEXT": "CAST(x AS VARCHAR)",
-    }.items()
+FUNCTIONS: dict[str, str] = {
+    "EXACT_USD": _EXACT_USD,
+    "CARRIED_USD": _CARRIED_USD,
+    "IS_EXACT_USD": _IS_EXACT_USD,
+    "EXACT_TEXT_USD": _EXACT_TEXT_USD,
+    "TEXT_FAULT": _TEXT_FAULT,
+    "DOUBLE_FAULT": _DOUBLE_FAULT,
+    "UTC_TIME": _UTC_TIME,
+    "SAYS_PURCHASE": _SAYS_PURCHASE,
+    "SAYS_UPFRONT": _SAYS_UPFRONT,
+    "SAYS_RECURRING": _SAYS_RECURRING,
+    "IS_COMMITMENT": _IS_COMMITMENT,
+    "IS_FINITE": "ISFINITE(x)",
+    "NFC": "NFC_NORMALIZE(x)",
+    "FOCUS_UNIT": _FOCUS_UNIT,
+    "JSON_TEXT": "CAST(TO_JSON(x) AS VARCHAR)",
+    "TIME_TEXT": "CAST(x AS VARCHAR)",
 }
-"""Name → the expression over the column `x` that it stands for."""
+"""Name → the text of the expression over the column `x` that it stands for, as DuckDB reads it."""
 
 
 ROW_HASH = "ROW_HASH"
@@ -127,6 +125,12 @@ ROW_HASH = "ROW_HASH"
 
 READ_WHOLE = "READ_WHOLE"
 """An aggregate that looks at every value of any number of columns; only that it answers means anything."""
+
+
+@cache
+def meaning(name: str) -> exp.Expr:
+    """The expression of one of `FUNCTIONS`, to be copied; read when it is first asked for."""
+    return sqlglot.parse_one(FUNCTIONS[name], read="duckdb")
 
 
 def call(name: str, value: exp.Expr) -> exp.Expr:
@@ -157,7 +161,7 @@ def expanded(tree: exp.Expr) -> exp.Expr:
             meant = exp.cast(half, "BIGINT", copy=False)
             meant = exp.Max(this=meant) if name == READ_WHOLE else meant
         elif name in FUNCTIONS:
-            meant = exp.Paren(this=_of(FUNCTIONS[name], node.expressions[0]))
+            meant = exp.Paren(this=_of(meaning(name), node.expressions[0]))
         if meant is not None and node is tree:
             return meant
         if meant is not None:

@@ -8,6 +8,7 @@ has no exact form there is refused by who builds the tree; only the wording of `
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Literal
 
 import sqlglot
@@ -82,27 +83,30 @@ CASE WHEN LOWER(x) IN ('hrs', 'hour', 'hours') THEN 'Hours'
      WHEN REGEXP_LIKE(x, '\A{_WORD}( {_WORD})*\z') THEN x
      ELSE 'Units' END
 """
-FUNCTIONS: dict[str, exp.Expr] = {
-    name: sqlglot.parse_one(text, read="trino")
-    for name, text in {
-        "EXACT_USD": _EXACT_USD,
-        "CARRIED_USD": _CARRIED_USD,
-        "IS_EXACT_USD": _IS_EXACT_USD,
-        "EXACT_TEXT_USD": _EXACT_TEXT_USD,
-        "TEXT_FAULT": _TEXT_FAULT,
-        "DOUBLE_FAULT": _DOUBLE_FAULT,
-        "UTC_TIME": _UTC_TIME,
-        "IS_FINITE": "IS_FINITE(x)",
-        "NFC": "NORMALIZE(x, NFC)",
-        "FOCUS_UNIT": _FOCUS_UNIT,
-        "JSON_TEXT": "JSON_FORMAT(CAST(x AS JSON))",
-        "TIME_TEXT": _TIME_TEXT,
-    }.items()
+FUNCTIONS: dict[str, str] = {
+    "EXACT_USD": _EXACT_USD,
+    "CARRIED_USD": _CARRIED_USD,
+    "IS_EXACT_USD": _IS_EXACT_USD,
+    "EXACT_TEXT_USD": _EXACT_TEXT_USD,
+    "TEXT_FAULT": _TEXT_FAULT,
+    "DOUBLE_FAULT": _DOUBLE_FAULT,
+    "UTC_TIME": _UTC_TIME,
+    "IS_FINITE": "IS_FINITE(x)",
+    "NFC": "NORMALIZE(x, NFC)",
+    "FOCUS_UNIT": _FOCUS_UNIT,
+    "JSON_TEXT": "JSON_FORMAT(CAST(x AS JSON))",
+    "TIME_TEXT": _TIME_TEXT,
 } | {name: DUCKDB[name] for name in ("SAYS_PURCHASE", "SAYS_UPFRONT", "SAYS_RECURRING", "IS_COMMITMENT")}
-"""Name → the expression over the column `x` that it stands for; those of LIKE and LOWER are the same text."""
+"""Name → the text of its expression over the column `x`; those of LIKE and LOWER are the same text."""
 
 # What DuckDB's TRIM cuts: blanks of every script (Zs), and no tab or line break. Trino's cuts others.
 _BLANKS = r"\A\p{Zs}+|\p{Zs}+\z"
+
+
+@cache
+def meaning(name: str) -> exp.Expr:
+    """The expression of one of `FUNCTIONS`, to be copied."""
+    return sqlglot.parse_one(FUNCTIONS[name], read="trino")
 
 
 def expanded(tree: exp.Expr, dialect: Dialect) -> exp.Expr:
@@ -130,7 +134,7 @@ def _expand(node: exp.Expr) -> exp.Expr:
     if name not in FUNCTIONS:
         return node
     argument = node.expressions[0].transform(_expand)
-    body = FUNCTIONS[name].copy()
+    body = meaning(name).copy()
     return exp.Paren(this=body.transform(lambda part: argument.copy() if part == exp.column("x") else part))
 
 

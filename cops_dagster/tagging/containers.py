@@ -66,7 +66,8 @@ def provide_groups(engine: Engine, policy: Containers, aliases: Iterable[str]) -
     keys = [name for name in columns if name not in (*sums, "container_of")]
     container_lines.provide_parts(engine, GROUPS, keys, sums)
     asked = engine.columns("container_parts")
-    rows = (dict(zip(asked, row, strict=True)) for row in engine.each(_EVERY))
+    every = exp.select("*").from_("container_parts")
+    rows = (dict(zip(asked, row, strict=True)) for row in engine.each(every))
     whose = _whose(policy, frozenset(aliases))
     made = shared(rows, keys, sums, whose, _BEARERS.get(policy.unused))
     kinds = {"period_start": "DATE", "usage_slice": "DATE"} | dict.fromkeys(_COUNTS, "BIGINT")
@@ -76,9 +77,6 @@ def provide_groups(engine: Engine, policy: Containers, aliases: Iterable[str]) -
     engine.keep(
         "tag_groups", others.union(exp.select(*keys, *sums).from_("container_groups"), distinct=False)
     )
-
-
-_EVERY = exp.select("*").from_("container_parts")
 
 
 def _whose(policy: Containers, aliases: frozenset[str]) -> Callable[[Mapping[str, Any]], Named | None]:

@@ -156,5 +156,5 @@ def reviewed(books: Books) -> str:
 def functions() -> str:
     """The functions of this package in the words of Trino."""
     return "".join(
-        f"{name}\n{tree.sql(dialect='trino', pretty=True)}\n\n" for name, tree in trino.FUNCTIONS.items()
+        f"{name}\n{trino.meaning(name).sql(dialect='trino', pretty=True)}\n\n" for name in trino.FUNCTIONS
     )
