@@ -1,7 +1,8 @@
 """Which FOCUS service category each service of a month has: the reviewed map, and what users add to it.
 
 Belongs here: reading `focus_services.csv` and the file of `[exports] focus_services`, whose lines come first,
-and refusing what has no category, with its money. Does not belong here: any other column.
+the pairs that FOCUS allows (`focus_categories.csv`), and refusing what has no category, with its money. Does
+not belong here: any other column.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from pathlib import Path
 
 from cops_dagster.errors import CopsError
 from cops_dagster.money import amount
-from cops_dagster.words import near
+from cops_dagster.words import CHARGE_CLASSES, near
 
 COLUMNS = ("service", "service_name", "service_category", "service_subcategory")
 OTHER = ("Other", "Other (Other)")
 _SHIPPED = Path(__file__).with_name("focus_services.csv")
+_PAIRS = Path(__file__).with_name("focus_categories.csv")
 _OF_CLASS = "class:"
 """A line `class:marketplace` is for every service of that charge class that has no line of its own."""
 
@@ -55,22 +57,47 @@ def read(own: Path | None) -> Services:
         CopsError: `E-FOCUS-MAP` for a file that is none.
     """
     shipped = _read(_SHIPPED)
-    allowed = {(one.category, one.subcategory) for one in shipped.values()} | {OTHER}
-    allowed |= {(category, f"Other ({category})") for category, _ in allowed}
     added = _read(own) if own else {}
     for code, one in added.items():
-        if (one.category, one.subcategory) not in allowed:
-            likely = near(one.subcategory, {subcategory for _, subcategory in allowed})
-            raise _no_map(
-                own,
-                f"{one.category!r} with {one.subcategory!r} for {code}",
-                expected="a category and subcategory of FOCUS that go together",
-                next_step=f"did you mean {likely!r}?" if likely else "take one of `cops docs exports`",
-            )
+        _require_legal(own, code, one)
     state = hashlib.sha256(_SHIPPED.read_bytes())
     if own:
         state.update(own.read_bytes())
     return Services({**shipped, **added}, state.hexdigest())
+
+
+def pairs() -> set[tuple[str, str]]:
+    """Every category with each of its subcategories: 1.2 and 1.4 have the same ones."""
+    with _PAIRS.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        return {(category, subcategory) for category, subcategory in rows}
+
+
+def _require_legal(own: Path | None, code: str, one: Service) -> None:
+    if code.startswith(_OF_CLASS) and code.removeprefix(_OF_CLASS) not in CHARGE_CLASSES:
+        classes = [f"{_OF_CLASS}{name}" for name in CHARGE_CLASSES]
+        likely = near(code, classes)
+        raise _no_map(
+            own,
+            repr(code),
+            expected=f"one of {', '.join(classes)}",
+            next_step=f"did you mean {likely!r}?" if likely else "take one of these",
+        )
+    known = pairs()
+    if (one.category, one.subcategory) in known:
+        return
+    parents = {subcategory: category for category, subcategory in known}
+    found = f"{one.category!r} with {one.subcategory!r} for {code}"
+    likely = near(one.subcategory, parents)
+    if likely:
+        step = f"did you mean {parents[likely]!r} with {likely!r}?"
+    else:
+        category = near(one.category, set(parents.values()))
+        children = [name for name, parent in parents.items() if parent == category]
+        whose = f"{category} has" if category else "its categories are"
+        step = f"{whose} {', '.join(sorted(children or set(parents.values())))}"
+    raise _no_map(own, found, expected="a category and subcategory of FOCUS that go together", next_step=step)
 
 
 def require(services: Services, costs: Mapping[tuple[str, str], Decimal], *, draft: bool) -> list[list[str]]:

@@ -118,6 +118,45 @@ def test_the_shipped_map_gives_a_service_one_category() -> None:
     assert (market.name, market.category) == ("A product", "Other")
 
 
+def test_every_pair_of_the_shipped_map_is_one_of_focus() -> None:
+    pairs = focus_services.pairs()
+    assert len(pairs) == 82
+    assert len({subcategory for _, subcategory in pairs}) == 82  # a subcategory has one parent
+    assert {(one.category, one.subcategory) for one in focus_services.read(None).by_code.values()} <= pairs
+
+
+def test_a_map_may_name_any_pair_of_focus(tmp_path: Path) -> None:
+    """Only pairs that some shipped service had were taken: `Storage`, `Block Storage` was refused."""
+    own = tmp_path / "own.csv"
+    with own.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(focus_services.COLUMNS)
+        rows.writerows([f"S{at}", f"S{at}", *pair] for at, pair in enumerate(sorted(focus_services.pairs())))
+    assert {f"S{at}" for at in range(82)} <= set(focus_services.read(own).by_code)
+
+
+@pytest.mark.parametrize(
+    ("line", "next_step"),
+    [
+        ("A,A,Compute,Contaners", "'Containers'"),
+        ("A,A,Storage,Containers", "Compute"),
+        ("A,A,Storag,Block Storage", "Storage"),
+        ("A,A,Storage,", "Block Storage"),
+        ("class:markeplace,,Other,Other (Other)", "'class:marketplace'"),
+    ],
+)
+def test_a_pair_that_focus_has_not_is_answered_with_one_that_it_has(
+    tmp_path: Path, line: str, next_step: str
+) -> None:
+    """The next step named a page that has no such list; a class that is none was taken, and never asked."""
+    own = tmp_path / "own.csv"
+    own.write_text(f"{','.join(focus_services.COLUMNS)}\n{line}\n", encoding="utf-8")
+    with pytest.raises(CopsError) as refused:
+        focus_services.read(own)
+    assert refused.value.code == "E-FOCUS-MAP"
+    assert next_step in refused.value.next_step
+
+
 @pytest.mark.parametrize(
     "text",
     ["x", "service,service_name,service_category,service_subcategory\nA,A,Compute,Object Storage\n",
