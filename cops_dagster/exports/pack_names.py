@@ -19,7 +19,7 @@ from cops_dagster.money.digest import digest
 _SAFE = re.compile(r"[a-z0-9_][a-z0-9_-]{0,63}", re.ASCII)
 _UNSAFE = re.compile(r"[^a-z0-9_-]+", re.ASCII)
 _DEVICES = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.ASCII)
-"""Names that Windows keeps for itself."""
+"""Names that Windows keeps for itself, alone and before a dot."""
 _TURNS = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 
 
@@ -32,6 +32,7 @@ def folder_of(tenant_id: str) -> str:
     if _SAFE.fullmatch(tenant_id) and not _DEVICES.fullmatch(tenant_id):
         return tenant_id
     plain = _UNSAFE.sub("_", tenant_id.lower()).strip("_-")[:40]
+    plain += "_" if _DEVICES.fullmatch(plain) else ""
     return f"{plain or 'tenant'}.{digest('pack-folder-1', tenant_id)[:12]}"
 
 
@@ -49,7 +50,7 @@ class Names:
             _Name(tenant_id, re.compile(rf"(?<![^\W_]){re.escape(_folded(called))}(?![^\W_])"))
             for tenant_id, name in tenants.items()
             for called in sorted({tenant_id, name})
-            if called.strip()
+            if _folded(called).strip()
         ]
         self._named: dict[str, list[tuple[str, int, int]]] = {}
 

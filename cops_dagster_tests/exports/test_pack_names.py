@@ -13,8 +13,8 @@ from cops_dagster.exports.pack_names import Names, folder_of
 IDS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,127}", fullmatch=True)
 
 FOLDERS = {
-    "acme": "acme", "acme-eu": "acme-eu", "Acme": "acme.", "a/../../b": "a_b.", "..": None, "con": "con.",
-    "x" * 128: "x" * 40 + ".", "a:b": "a_b.", "com1": "com1.", "a_b": "a_b", "A=1": "a_1.",
+    "acme": "acme", "acme-eu": "acme-eu", "Acme": "acme.", "a/../../b": "a_b.", "..": None, "con": "con_.",
+    "x" * 128: "x" * 40 + ".", "a:b": "a_b.", "com1": "com1_.", "a_b": "a_b", "A=1": "a_1.",
 }  # fmt: skip
 
 
@@ -24,6 +24,12 @@ def test_a_safe_id_is_a_folder_and_any_other_gets_a_digest(tenant_id: str) -> No
     expected = FOLDERS[tenant_id]
     assert folder == expected or (str(expected).endswith(".") and folder.startswith(str(expected)))
     assert re.fullmatch(r"[a-z0-9_][a-z0-9_-]*(\.[0-9a-f]{12})?", folder)
+
+
+@pytest.mark.parametrize("tenant_id", ["con", "CON", "Nul", "com1", "COM1", "lpt9", "aux.", "con=", "prn"])
+def test_no_folder_is_a_name_that_windows_keeps_whatever_follows_its_dot(tenant_id: str) -> None:
+    """`con.89771558a5ae` is the console there, as `con` is."""
+    assert not re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", folder_of(tenant_id).partition(".")[0])
 
 
 @given(st.sets(IDS, max_size=8))
@@ -61,6 +67,12 @@ def test_a_text_that_names_another_tenant_is_shown_by_its_digest(text: str) -> N
 
 def test_signs_that_turn_the_direction_of_text_are_spelled_out() -> None:
     assert Names(TENANTS).shown("\u202elive\u2069", "acme") == "<U+202E>live<U+2069>"
+
+
+@pytest.mark.parametrize("name", ["\u200b", " \u200b", "\u2060\u00ad"])
+def test_a_tenant_whose_name_nobody_sees_is_named_nowhere(name: str) -> None:
+    """It was found in every text with two blanks, which all others then saw as a digest."""
+    assert Names({"acme": "Acme", "x1": name}).shown("two  blanks - there", "acme") == "two  blanks - there"
 
 
 def test_nothing_is_nothing() -> None:
