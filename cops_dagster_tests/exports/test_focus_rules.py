@@ -87,6 +87,25 @@ def test_the_guard_of_large_files_writes_every_cell_as_the_one_guard_does(tmp_pa
     assert cells == {csv_cells.cell(one) for one in HOSTILE}
 
 
+@pytest.mark.parametrize("rows", [0, 1, 3, 7, 10])
+def test_a_large_file_is_written_in_pieces_in_its_own_order_under_one_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """All rows were sorted at once: 1.4 million took 2.5 GB, more of them the disk."""
+    monkeypatch.setattr(guarded_csv, "PIECE", 3)
+    values = [(f"{(at * 7) % 10}", "=1" if at % 2 else None) for at in range(rows)]
+    with DuckDB() as engine:
+        engine.table("t", [("x", "VARCHAR"), ("y", "VARCHAR")], values)
+        engine.stage(exp.select("*").from_("t"), tmp_path / "t.parquet")
+        guarded_csv.write(engine, tmp_path / "t.parquet", [("x", "text"), ("y", "text")], tmp_path / "t.csv")
+        order = engine.run(f"SELECT x, y FROM read_parquet('{tmp_path / 't.parquet'}')").rows
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        header, *written = csv.reader(file)
+    assert header == ["x", "y"]
+    assert [tuple(row) for row in written] == [(x, csv_cells.cell(y)) for x, y in order]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "t.parquet"]
+
+
 @given(st.from_regex(guarded_csv._PLAIN, fullmatch=True))
 def test_what_counts_as_plain_is_what_the_guard_leaves_alone(text: str) -> None:
     assert csv_cells.cell(text) == text
