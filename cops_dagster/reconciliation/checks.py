@@ -11,7 +11,6 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from cops_dagster.ledger.books import Books
-from cops_dagster.money import amount
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import (
     aws_documents,
@@ -21,6 +20,7 @@ from cops_dagster.reconciliation import (
     record,
     sides,
 )
+from cops_dagster.reconciliation.margin import MarginLine
 from cops_dagster.reconciliation.verdicts import (
     aws_invoice_matches_cur,
     exceptions_explained,
@@ -78,14 +78,12 @@ def reconciled(books: Books, period: Period) -> list[Verdict]:
 def earned(books: Books, period: Period) -> list[Verdict]:
     """Verdicts on `margin`: no tenant and not the month below its floor. Without floors nothing is read."""
     floors = books.policy.margin
-    month, tenants = None, []
+    month: MarginLine | None = None
+    tenants: list[MarginLine] = []
     if floors.month_floor_pct is not None or floors.tenant_floor_pct is not None:
         with books.admin.read() as con:
             made = margin_cells.read(books, con, period, draft=True)
-        month = made.total.margin_pct
-        tenants = [
-            (line.name, line.margin_pct, amount.to_decimal(line.margin)) for line in made.lines("tenant")
-        ]
+        month, tenants = made.total, list(made.lines("tenant"))
     return [
         margin_above_floor(
             month, tenants, month_floor=floors.month_floor_pct, tenant_floor=floors.tenant_floor_pct

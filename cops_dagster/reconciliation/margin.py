@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from typing import Literal
 
 from cops_dagster.money import amount, footing
@@ -118,6 +119,17 @@ class MarginLine:
     def margin_pct(self) -> Decimal | None:
         """The margin in percent of what is charged; `None` where nothing is, or nobody can say what."""
         return amount.percent(self.margin, self.charged) if self.is_priced and self.charged else None
+
+    def is_below(self, floor: Decimal) -> bool:
+        """The exact margin is below so many percent of what is charged.
+
+        Where nothing is, or tenants get something back, no percent says so: a loss is below every floor.
+        """
+        if not self.is_priced:
+            return False
+        if self.charged <= 0:
+            return self.margin < 0
+        return 100 * self.margin < Fraction(floor) * self.charged
 
     @property
     def charged_adjustments(self) -> int:

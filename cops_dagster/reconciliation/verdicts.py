@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from cops_dagster.money import amount
 from cops_dagster.period import Period
+from cops_dagster.reconciliation.margin import MarginLine
 from cops_dagster.tagging.lookups import near_plan
 from cops_dagster.verdict import OF_FINANCE, Check, Figure, Verdict
 
@@ -158,8 +159,8 @@ def aws_invoice_matches_cur(
 
 
 def margin_above_floor(
-    month: Decimal | None,
-    tenants: Sequence[tuple[str, Decimal | None, Decimal]],
+    month: MarginLine | None,
+    tenants: Sequence[MarginLine],
     *,
     month_floor: Decimal | None,
     tenant_floor: Decimal | None,
@@ -167,23 +168,21 @@ def margin_above_floor(
     """No tenant's margin lies below its floor, nor the month's: at the floor is not below it.
 
     Args:
-        month: margin in percent of what is charged; `None` where nothing is, or nobody can say what.
-        tenants: name, margin in percent, margin in USD.
         month_floor, tenant_floor: in percent; where neither is set there is nothing to judge.
     """
     below: list[Mapping[str, object]] = [
-        {"tenant_id": name, "margin_pct": pct, "margin_usd": usd}
-        for name, pct, usd in tenants
-        if tenant_floor is not None and pct is not None and pct < tenant_floor
+        {"tenant_id": one.name, "margin_pct": one.margin_pct, "margin_usd": amount.to_decimal(one.margin)}
+        for one in tenants
+        if tenant_floor is not None and one.is_below(tenant_floor)
     ]
-    month_holds = month_floor is None or month is None or month >= month_floor
+    month_holds = month_floor is None or month is None or not month.is_below(month_floor)
     judged = [floor for floor in (month_floor, tenant_floor) if floor is not None]
     return Verdict(
         MARGIN_ABOVE_FLOOR,
         (month_holds and not below) if judged else None,
         "WARN",
         {
-            "margin_pct": month,
+            "margin_pct": month.margin_pct if month else None,
             "month_floor_pct": month_floor,
             "tenant_floor_pct": tenant_floor,
             "tenants_below": below[:20],

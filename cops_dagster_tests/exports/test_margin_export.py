@@ -19,6 +19,7 @@ from cops_dagster.exports import margin, margin_files, record
 from cops_dagster.ledger.books import Books
 from cops_dagster.period import Period
 from cops_dagster.reconciliation import checks, statement
+from cops_dagster.reconciliation.margin import MarginLine
 from cops_dagster.reconciliation.verdicts import margin_above_floor
 from cops_dagster.reports import close_report
 from cops_dagster_tests.closing.ready import close_by_two, ready
@@ -94,22 +95,46 @@ def test_books_without_a_reconciled_month_have_no_newest_one(tmp_path: Path) -> 
         margin.newest_month(home(tmp_path))
 
 
-def test_a_floor_tells_of_a_tenant_below_it_and_of_none_at_it() -> None:
-    tenants = [
-        ("acme", Decimal(5), Decimal(1)),
-        ("globex", Decimal("4.9"), Decimal(1)),
-        ("x", None, Decimal(0)),
-    ]
+def line(charged: int, cost: int, *, name: str = "acme", is_priced: bool = True) -> MarginLine:
+    """A line that charges so many atto-dollars for what costs so many."""
+    return MarginLine(name, direct=cost, markup=charged - cost, is_priced=is_priced)
 
-    def judged(month: str | None, month_floor: int | None, tenant_floor: int | None) -> bool | None:
-        return margin_above_floor(
-            None if month is None else Decimal(month), tenants,
-            month_floor=None if month_floor is None else Decimal(month_floor),
-            tenant_floor=None if tenant_floor is None else Decimal(tenant_floor),
-        ).passed  # fmt: skip
 
-    assert (judged("5", None, None), judged("5", 5, None), judged("4.99", 5, None)) == (None, True, False)
-    assert (judged("5", None, 4), judged("5", None, 5), judged(None, 5, None)) == (True, False, True)
+def holds(line: MarginLine, floor: str) -> bool | None:
+    """Whether a month of that line holds its floor, and a tenant of it, which is the same."""
+    of_month, of_tenant = (
+        margin_above_floor(total, tenants, month_floor=month_floor, tenant_floor=tenant_floor).passed
+        for total, tenants, month_floor, tenant_floor in (
+            (line, [], Decimal(floor), None),
+            (None, [line], None, Decimal(floor)),
+        )
+    )
+    assert of_month is of_tenant
+    return of_month
+
+
+def test_a_floor_tells_of_a_margin_below_it_and_of_none_at_it() -> None:
+    assert (holds(line(100, 95), "5"), holds(line(100, 96), "5")) == (True, False)
+    assert (holds(line(100, 105), "-5"), holds(line(100, 106), "-5")) == (True, False)
+    assert margin_above_floor(line(1, 9), [line(1, 9)], month_floor=None, tenant_floor=None).passed is None
+    tenants = [line(100, 96, name="globex"), line(100, 95), line(0, 0, name="x")]
+    told = margin_above_floor(None, tenants, month_floor=None, tenant_floor=Decimal(5)).figures
+    assert [one["tenant_id"] for one in told["tenants_below"]] == ["globex"]  # type: ignore[index, union-attr]
+
+
+def test_a_margin_below_its_floor_by_less_than_a_percent_shows_is_below() -> None:
+    """Percents of six decimals were compared: 4.9999999 was 5."""
+    assert holds(line(10**12, 95 * 10**10 + 1), "5") is False
+    assert holds(line(10**12, 95 * 10**10), "5") is True
+
+
+def test_where_nothing_can_be_charged_a_loss_is_below_every_floor() -> None:
+    """A loss of 110 where tenants got 10 back was 1,100 percent; where nothing was charged it was none."""
+    assert (holds(line(-10, 100), "5"), holds(line(0, 100), "-50"), holds(line(0, 0), "5")) == (
+        False, False, True,
+    )  # fmt: skip
+    assert holds(line(-10, -11), "5") is True
+    assert holds(line(-10, 100, is_priced=False), "5") is True, "nobody can say what is charged"
 
 
 def test_the_floors_are_of_the_policy_and_the_check_reads_them(tmp_path: Path) -> None:
