@@ -170,8 +170,8 @@ def allocated(books: Books, period: Period) -> list[Verdict]:
     ]
 
 
-def _operator_share(engine: Any, period: Period) -> Decimal | None:
+def _operator_share(engine: Any, period: Period) -> Fraction | None:
     rows = engine.fetch("fetch_allocated_by_tenant", {"period_start": period.start}).dicts()
     total = sum((row["unblended_usd"] for row in rows), Decimal(0))
     operator = sum((row["unblended_usd"] for row in rows if row["tenant_id"] == OPERATOR), Decimal(0))
-    return amount.percent(amount.from_decimal(operator), amount.from_decimal(total))
+    return Fraction(operator) / Fraction(total) if total else None

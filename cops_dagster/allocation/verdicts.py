@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from cops_dagster.allocation.rules import Plan
 from cops_dagster.money import amount
@@ -227,11 +228,15 @@ def unallocated_within_2_pct(fault: Decimal, gap: Decimal, pool: Decimal) -> Ver
     )
 
 
-def operator_share_steady(share: Decimal | None, before: Decimal | None) -> Verdict:
-    """Our own share of the month, in per cent, is within 5 points of last month's."""
+def operator_share_steady(share: Fraction | None, before: Fraction | None) -> Verdict:
+    """Our own share of the month is within 5 points of last month's. Compared without rounding."""
+    told = {"operator_share_pct": share, "previous_operator_share_pct": before}
     return Verdict(
         OPERATOR_SHARE_STEADY,
-        None if share is None or before is None else abs(share - before) <= 5,
+        None if share is None or before is None else 100 * abs(share - before) <= 5,
         "WARN",
-        {"operator_share_pct": share, "previous_operator_share_pct": before},
+        {
+            name: None if one is None else amount.percent(one.numerator, one.denominator)
+            for name, one in told.items()
+        },
     )
