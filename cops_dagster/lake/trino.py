@@ -113,7 +113,8 @@ def expanded(tree: exp.Expr, dialect: Dialect) -> exp.Expr:
     """The tree, itself changed, in the words of Trino; never one that DuckDB has seen already."""
     tree = tree.transform(_expand, copy=False)
     for kind, rewritten in _REWRITES:
-        for node in list(tree.find_all(kind)):
+        # the innermost first: what is made of a node may be made of copies of what stands in it
+        for node in reversed(list(tree.find_all(kind, bfs=False))):
             made = rewritten(node)
             if made is not node:
                 node.replace(made)
