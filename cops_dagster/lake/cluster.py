@@ -19,9 +19,9 @@ from pathlib import Path
 from sqlglot import exp
 
 from cops_dagster.errors import CopsError
-from cops_dagster.lake import footers, inlined, statements, trino
+from cops_dagster.lake import declared_files, footers, inlined, statements, trino
 from cops_dagster.lake.bill import Bill
-from cops_dagster.lake.declared import is_known
+from cops_dagster.lake.declared_files import Files
 from cops_dagster.lake.duck import DuckDB
 from cops_dagster.lake.engine import Asked, Row, Rows, Value
 from cops_dagster.lake.session import Session
@@ -70,7 +70,7 @@ class Cluster:
         self._work, self._origins = work / session.id, origins or {}
         self._views: dict[str, exp.Query] = {}
         self._tables: dict[str, tuple[str, list[str]]] = {}
-        self._files: dict[str, tuple[str, list[str]]] = {}
+        self._files: dict[str, tuple[Files, list[str]]] = {}
         self._still: list[Callable[[], None]] = [session.require_same]
         self._is_probed = False
 
@@ -215,49 +215,32 @@ class Cluster:
                 continue
             listed, *options = call.expressions
             paths = [Path(re.sub(r"\[([*?\[])\]", r"\1", one.name)) for one in listed.expressions]
-            name, columns = self._declared(paths)
-            known[name] = columns
+            files, tables = self._declared(paths)
+            known.update(zip(tables, [part.columns for part in files.parts], strict=True))
             named = {option.this.name: option.expression for option in options}
             alias = table.args.get("alias")
-            if "filename" in named:
-                made: exp.Expr = exp.Subquery(
-                    this=self._with_file(name, paths, columns, named["filename"].name)
-                )
-            else:
-                made = exp.to_table(name)
+            asked = named["filename"].name if "filename" in named else None
+            where = {
+                path: (self._session.uri_of(self._origins.get(path, path)), str(path))
+                for path in (paths if asked else ())
+            }
+            rows = declared_files.rows(files, tables, where, asked)
+            made: exp.Expr = exp.to_table(tables[0]) if rows is None else exp.Subquery(this=rows)
             if alias is not None:
                 made.set("alias", alias)
             table.replace(made)
         return query
 
-    def _with_file(self, table: str, paths: Sequence[Path], columns: Sequence[str], name: str) -> exp.Select:
-        case = exp.Case()
-        for path in paths:
-            uri = exp.Literal.string(self._session.uri_of(self._origins.get(path, path)))
-            case = case.when(exp.column("$path", quoted=True).eq(uri), exp.Literal.string(str(path)))
-        every = [exp.column(column, quoted=True) for column in columns]
-        return exp.select(*every, exp.alias_(case, name, quoted=True)).from_(exp.to_table(table))
-
-    def _declared(self, paths: Sequence[Path]) -> tuple[str, list[str]]:
+    def _declared(self, paths: Sequence[Path]) -> tuple[Files, list[str]]:
         key = "\0".join(map(str, paths))
         if key not in self._files:
-            surveyed = footers.survey(self._beside, paths, "files of this machine")
-            types: dict[str, str] = {}
-            for one in [one for one in surveyed if one.rows] or surveyed:
-                for column, kind in one.types.items():
-                    before = types.setdefault(column, kind)
-                    if '"NULL"' in (before, kind):
-                        types[column] = kind if before == '"NULL"' else before
-                    elif before != kind:
-                        raise _inexact(f"{column}: {before} and {kind}", "one type of a column in every file")
-            for column, kind in types.items():
-                if not is_known(kind):
-                    raise _inexact(f"{column}: {kind}", "types that every engine reads alike")
-            if len({column.lower() for column in types}) < len(types):
-                raise _inexact("two that differ in case alone", "columns of names that differ")
-            where = [self._origins.get(path, path) for path in paths]
-            name = self._session.declare(where, [one.rows for one in surveyed], types)
-            self._files[key] = name, [column.lower() for column in types]
+            files = declared_files.agreed(footers.survey(self._beside, paths, "files of this machine"))
+            tables = []
+            for part in files.parts:
+                where = [self._origins.get(one.path, one.path) for one in part.files]
+                counts = [one.rows for one in part.files]
+                tables.append(self._session.declare(where, counts, part.types))
+            self._files[key] = files, tables
         return self._files[key]
 
     def _ask(self, text: Callable[[], str], name: str) -> Ran:
@@ -377,13 +360,3 @@ def _values(columns: Sequence[tuple[str, str]], rows: Sequence[Row]) -> exp.Quer
         for number, (name, kind) in enumerate(columns)
     ]
     return exp.Select().select(*cast, copy=False).from_(source, copy=False)
-
-
-def _inexact(found: str, expected: str) -> CopsError:
-    return CopsError(
-        "E-DIALECT",
-        "delivered files for an engine on other machines",
-        expected=expected,
-        found=found,
-        next_step="make this month with COPS_ENGINE=duckdb",
-    )

@@ -37,7 +37,7 @@ _KINDS = {
     "TIMESTAMP_MS": "timestamp", "TIMESTAMP_S": "timestamp", "TIMESTAMP_NS": "timestamp",
     "TIMESTAMP WITH TIME ZONE": "timestamptz", "DATE": "date", "BOOLEAN": "boolean", "TINYINT": "int",
     "SMALLINT": "int", "INTEGER": "int", "BIGINT": "long", "MAP(VARCHAR, VARCHAR)": "map<string>",
-    "MAP(VARCHAR, DOUBLE)": "map<double>", '"NULL"': "string", "NULL": "string",
+    "MAP(VARCHAR, DOUBLE)": "map<double>",
 }  # fmt: skip
 
 

@@ -56,6 +56,11 @@ _TIMES = frozenset({"timestamp", schema.ZONED, "DATE"})
 _BLANK = ("", "{}", "[]", "nan")
 
 
+def is_nothing(engine_type: str) -> bool:
+    """A column of this type, as the reader calls it, has no value."""
+    return _NORMAL.get(engine_type) == schema.NOTHING
+
+
 @dataclass(frozen=True)
 class Seen:
     """One file as its footer describes it.
