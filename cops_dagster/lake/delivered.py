@@ -28,6 +28,10 @@ FILE = "cops_file"
 """The column that says in which file a line stands; no delivered name."""
 _OWN = (schema.FAULT, schema.FAULT_TEXT, schema.LOST)
 """Columns of a conversion that say what is wrong with a line."""
+_TEXTS = {
+    "double": "DOUBLE_TEXT", "FLOAT": "DOUBLE_TEXT", "timestamp": "TIME_TEXT", schema.ZONED: "ZONED_TEXT",
+}  # fmt: skip
+"""Delivered types of which engines write another text, and the function that writes DuckDB's."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,8 @@ def query_over(
         selected.append(named(exp.Literal.string(text), name))
     for name in added_columns(files.columns):
         # as text, whatever its type: a type that no revision knows may change from month to month
-        value: exp.Expr = exp.cast(delivered_value(name, spelled[name.lower()]), "varchar")
+        sent = spelled[name.lower()]
+        value = as_text(delivered_value(name, sent), sent)
         if blank_tags_are_null and name.lower().startswith("resource_tags_"):
             value = _unblank(value)
         selected.append(named(value, schema.kept_as(name)))
@@ -219,19 +224,26 @@ def values_of(sent: Sent) -> list[exp.Expr]:
     return values or [exp.cast(exp.null(), "varchar")]
 
 
+def as_text(value: exp.Expr, sent: Sent) -> exp.Expr:
+    """A delivered value as the text that every engine writes alike."""
+    function = _TEXTS.get(sent.data_type)
+    return call(function, value) if function else exp.cast(value, "varchar")
+
+
 def _as_sent(column: Column, sent: Sent, value: exp.Expr) -> exp.Expr:
     if column.data_type == "timestamp":
         return _instant(value, sent)
     if column.data_type == "double" and sent.data_type != "double":
         # a decimal goes by way of its text: the engine's cast divides and may miss by one unit
-        return exp.TryCast(this=exp.cast(value, "varchar"), to=exp.DataType.build("double"))
-    return value
+        return call("TEXT_DOUBLE", as_text(value, sent))
+    is_other = column.data_type == "varchar" and sent.data_type in _TEXTS
+    return as_text(value, sent) if is_other else value
 
 
 def _instant(value: exp.Expr, sent: Sent) -> exp.Expr:
     if sent.data_type in ("timestamp", "DATE", schema.ZONED):
         return value if sent.data_type == "timestamp" else shapes.in_utc(value, sent.data_type)
-    return call("UTC_TIME", exp.cast(value, "varchar"))
+    return call("UTC_TIME", as_text(value, sent))
 
 
 def exact_value(column: Column, spelled: dict[str, Sent]) -> exp.Expr:
@@ -239,13 +251,13 @@ def exact_value(column: Column, spelled: dict[str, Sent]) -> exp.Expr:
     sent = spelled[column.name]
     value = delivered_value(column.name, sent)
     if column.name.startswith(names.TAG_PREFIXES):
-        return _unblank(exp.cast(value, "varchar"))
+        return _unblank(as_text(value, sent))
     if not column.exact:
         return _as_sent(column, sent, value)
     if sent.data_type == "double":
         value = call("CARRIED_USD" if column.name in schema.VIEW_COSTS else "EXACT_USD", value)
     elif sent.data_type != "decimal":
-        value = call("EXACT_TEXT_USD", exp.cast(value, "varchar"))
+        value = call("EXACT_TEXT_USD", as_text(value, sent))
     if column.name == "line_item_unblended_cost":
         return exp.func("COALESCE", value, nothing_of_its_own(spelled))
     return value

@@ -115,6 +115,9 @@ FUNCTIONS: dict[str, str] = {
     "FOCUS_UNIT": _FOCUS_UNIT,
     "JSON_TEXT": "CAST(TO_JSON(x) AS VARCHAR)",
     "TIME_TEXT": "CAST(x AS VARCHAR)",
+    "ZONED_TEXT": "CAST(MAKE_TIMESTAMP(EPOCH_US(x)) AS VARCHAR) || '+00'",
+    "DOUBLE_TEXT": "CAST(x AS VARCHAR)",
+    "TEXT_DOUBLE": "TRY_CAST(x AS DOUBLE)",
 }
 """Name → the text of the expression over the column `x` that it stands for, as DuckDB reads it."""
 

@@ -15,6 +15,7 @@ from cops_dagster.cur.schema import Sent
 from cops_dagster.lake import shapes, spellings
 from cops_dagster.lake.delivered import (
     DeliveredFiles,
+    as_text,
     delivered_value,
     exact_value,
     in_lower_case,
@@ -105,7 +106,7 @@ class _Judgement:
             if column.exact and sent_as.data_type == "double":
                 lost.append(call("IS_EXACT_USD", value).not_())
             elif sent_as.data_type not in ("double", "decimal", "timestamp", "DATE", schema.ZONED):
-                text = exp.cast(value, "varchar")
+                text = as_text(value, sent_as)
                 read = exact_value(column, self._spelled)
                 lost.append(exp.and_(_given(text), read.is_(exp.null())))
         return exp.or_(*lost)

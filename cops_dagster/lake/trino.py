@@ -72,6 +72,27 @@ CASE WHEN REGEXP_LIKE(x, '\A{_DAY_AND_TIME}Z\z')
 _TIME_TEXT = r"""
 REGEXP_REPLACE(REGEXP_REPLACE(CAST(x AS VARCHAR), '([.][0-9]*?)0+\z', '$1'), '[.]\z', '')
 """
+_ZONED_TEXT = _TIME_TEXT.replace("x", "CAST(AT_TIMEZONE(x, 'UTC') AS TIMESTAMP(6))") + " || '+00'"
+# DuckDB's text of a double, from Java's: the same digits, other words for what is none, and the exponent from
+# 1e16 on and below 1e-4, of two digits at least. A decimal of 21 places holds what lies between whole.
+_JAVA = "FORMAT('%s', x)"
+_DOUBLE_TEXT = rf"""
+CASE WHEN x IS NULL THEN NULL WHEN IS_NAN(x) THEN 'nan'
+     WHEN IS_INFINITE(x) THEN CASE WHEN x > 0 THEN 'inf' ELSE '-inf' END
+     WHEN NOT REGEXP_LIKE({_JAVA}, 'E') THEN {_JAVA}
+     WHEN ABS(x) >= 1e-4 AND ABS(x) < 1e16
+     THEN REGEXP_REPLACE(CAST(CAST({_JAVA} AS DECIMAL(38, 21)) AS VARCHAR), '([.][0-9]+?)0+\z', '$1')
+     ELSE REGEXP_REPLACE(REGEXP_REPLACE(REGEXP_REPLACE(REGEXP_REPLACE({_JAVA}, '[.]0E', 'E'),
+          'E([0-9])', 'e+$1'), 'E-', 'e-'), 'e([+-])([0-9])\z', 'e$10$2') END
+"""
+# A text as DuckDB reads it: blanks around and _ between digits are nothing; Java's 1d is no number.
+_TEXT_DOUBLE = r"""
+CASE WHEN REGEXP_LIKE(x, '\A\s*[+-]?([0-9_]+[.]?[0-9_]*|[.][0-9_]+)([eE][+-]?[0-9_]+)?\s*\z')
+     THEN TRY_CAST(REGEXP_REPLACE(x, '(?<=[0-9])_(?=[0-9])', '') AS DOUBLE)
+     WHEN REGEXP_LIKE(LOWER(x), '\A\s*[+-]?nan\s*\z') THEN NAN()
+     WHEN REGEXP_LIKE(LOWER(x), '\A\s*[+]?inf(inity)?\s*\z') THEN INFINITY()
+     WHEN REGEXP_LIKE(LOWER(x), '\A\s*-inf(inity)?\s*\z') THEN -INFINITY() END
+"""
 _WORD = "[A-Za-z][A-Za-z0-9]*"
 _FOCUS_UNIT = rf"""
 CASE WHEN LOWER(x) IN ('hrs', 'hour', 'hours') THEN 'Hours'
@@ -96,6 +117,9 @@ FUNCTIONS: dict[str, str] = {
     "FOCUS_UNIT": _FOCUS_UNIT,
     "JSON_TEXT": "JSON_FORMAT(CAST(x AS JSON))",
     "TIME_TEXT": _TIME_TEXT,
+    "ZONED_TEXT": _ZONED_TEXT,
+    "DOUBLE_TEXT": _DOUBLE_TEXT,
+    "TEXT_DOUBLE": _TEXT_DOUBLE,
 } | {name: DUCKDB[name] for name in ("SAYS_PURCHASE", "SAYS_UPFRONT", "SAYS_RECURRING", "IS_COMMITMENT")}
 """Name → the text of its expression over the column `x`; those of LIKE and LOWER are the same text."""
 
