@@ -11,9 +11,12 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlglot
 from sqlglot import exp
@@ -47,6 +50,11 @@ TEXTS = (
     "arn:aws:rds:eu:1:ri:x", "\u00a0acme\u2003", "\tacme", "ÀÉİ", "e\u0301", "o'?", "x" * 300,
 )  # fmt: skip
 """Texts that engines read otherwise."""
+ZONED = (
+    "2025-09-01T00:00:00+00:00", "2025-09-01T00:00:00+02:00", "2025-09-01T00:00:00.500000-05:30",
+    "2025-09-01T23:59:59.123456+00:00", "1969-12-31T23:59:59.000001+00:00", None,
+)  # fmt: skip
+"""Times with a zone, which a column holds as instants."""
 OF_DOUBLES = ("EXACT_USD", "CARRIED_USD", "IS_EXACT_USD", "DOUBLE_FAULT", "IS_FINITE", "DOUBLE_TEXT")
 
 
@@ -85,7 +93,9 @@ def recorded(folder: Path) -> Recorder:
 
 def of_functions(folder: Path) -> Iterator[Case]:
     """Every function of the package, and what a dialect writes otherwise, over hard values."""
-    doubles, texts = folder / "doubles.parquet", folder / "texts.parquet"
+    doubles, texts, times = (folder / f"{name}.parquet" for name in ("doubles", "texts", "times"))
+    zoned = pa.array([one and datetime.fromisoformat(one) for one in ZONED], pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"n": list(range(len(ZONED))), "x": zoned}), times)
     with DuckDB() as engine:
         engine.table("d", [("n", "BIGINT"), ("x", "DOUBLE")], enumerate(hard_doubles(2000)))
         engine.stage(exp.select("*").from_("d"), doubles)
@@ -94,7 +104,6 @@ def of_functions(folder: Path) -> Iterator[Case]:
     x, n = exp.column("x"), exp.column("n")
     of: dict[str, exp.Expr] = {name: functions.call(name, x) for name in functions.FUNCTIONS}
     of |= {name: exp.func(name, x.copy()) for name in ("TRIM", "LOWER", "LENGTH")}
-    del of["ZONED_TEXT"]  # no text or double is a time with a zone: test_odd_lines.py has some
     of["TIME_TEXT"] = functions.call("TIME_TEXT", functions.call("UTC_TIME", x))  # of a time, not of a text
     # Java writes 5e-324 as 4.9E-324, with two digits at least
     usual = sqlglot.parse_one("CASE WHEN x = 0 OR NOT ABS(x) < 1e-300 THEN x END")
@@ -107,7 +116,8 @@ def of_functions(folder: Path) -> Iterator[Case]:
     whole = exp.Anonymous(this=functions.READ_WHOLE, expressions=[n.copy(), x.copy()])
     trees[functions.READ_WHOLE] = exp.select(exp.alias_(whole.is_(exp.null()), "y")).from_("given")
     for name, tree in trees.items():
-        yield Case(f"{name}(…)", tree, {}, {"given": doubles if name in OF_DOUBLES else texts})
+        given = times if name == "ZONED_TEXT" else doubles if name in OF_DOUBLES else texts
+        yield Case(f"{name}(…)", tree, {}, {"given": given})
 
 
 def compared(made: Recorder, books: Books) -> list[Line]:
