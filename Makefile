@@ -40,7 +40,7 @@ $(STAMP): requirements.lock pyproject.toml setup.py
 	  echo "make: COPS needs Python 3.11 or newer and found none. Is it elsewhere? PYTHON=/path/to/python3" >&2; \
 	  exit 2; \
 	fi; \
-	echo "installing into $(VENV) with $$($$python --version)"; \
+	echo "installing into $(VENV) with $$($$python --version); this takes a minute or more"; \
 	$$python -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
