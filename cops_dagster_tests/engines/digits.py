@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlglot import exp
+
 from cops_dagster.ledger.books import Books
 from cops_dagster_tests.shown import answer
 
@@ -34,4 +36,5 @@ def sums(books: Books) -> dict[str, list[tuple[Any, ...]]]:
 
 def _columns(books: Books, name: str) -> str:
     asked = f"SELECT column_name FROM information_schema.columns WHERE table_name = '{name}' ORDER BY 1"
-    return ", ".join(f'"{one}"' for (one,) in answer(books, asked) if one not in OF_WHEN)
+    names = [one for (one,) in answer(books, asked) if one not in OF_WHEN]
+    return ", ".join(exp.column(one, quoted=True).sql("duckdb") for one in names)
